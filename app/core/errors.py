@@ -1,0 +1,85 @@
+"""Every way that Belfry says no: one catalogue of code, status and title.
+
+A `BelfryError` is raised anywhere and becomes one `application/problem+json` answer (RFC 9457) at the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# code → (HTTP status, title). A code is part of the HTTP contract: clients switch on it, so it never changes its meaning.
+CATALOGUE: Mapping[str, tuple[int, str]] = {
+    # the request as such
+    "malformed_json": (400, "The body is not valid JSON"),
+    "bad_request": (400, "The request can't be understood"),
+    "unsupported_media_type": (415, "The content type is not supported here"),
+    "body_too_large": (413, "The body is too large"),
+    "line_too_large": (413, "A line of the batch is too large"),
+    "not_found": (404, "There is nothing here"),
+    "method_not_allowed": (405, "The method is not allowed here"),
+    "not_acceptable": (406, "The answer's form is not acceptable to the client"),
+    # a message
+    "invalid_message": (422, "The message is not valid"),
+    "unknown_field": (422, "The message has a field that Belfry doesn't know"),
+    "missing_target": (422, "The message names no recipient"),
+    "ambiguous_target": (422, "The message names more than one kind of recipient"),
+    "empty_recipients": (422, "The list of recipients is empty"),
+    "too_many_recipients": (422, "The list of recipients is too long"),
+    "bad_user_id": (422, "A user id is not valid"),
+    "bad_topic": (422, "A topic is not valid"),
+    "bad_message_id": (422, "The message id is not valid"),
+    "bad_event": (422, "The event type is not valid"),
+    "reserved_event": (422, "The event type is Belfry's or EventSource's own"),
+    "bad_ttl": (422, "The ttl is not valid"),
+    "bad_url": (422, "The url is not valid"),
+    "id_reused": (409, "The message id was used before with other content"),
+    # a stream or a feed
+    "bad_cursor": (400, "The cursor is malformed"),
+    "history_lost": (410, "The history after this cursor is gone"),
+    "too_many_topics": (400, "The connection asks for too many topics"),
+    "bad_parameter": (400, "A query parameter is not valid"),
+    # identity
+    "token_missing": (401, "No credential was sent"),
+    "token_invalid": (401, "The token is not valid"),
+    "token_expired": (401, "The token has expired"),
+    "scope_missing": (403, "The token's scope does not allow this"),
+    "topic_forbidden": (403, "The token does not grant this topic"),
+    "target_forbidden": (403, "The token may not address this recipient"),
+    "cross_site": (403, "A cross-site request can't use the session cookie"),
+    # the server's state
+    "rate_limited": (429, "Too many requests"),
+    "store_unavailable": (503, "The message store is not reachable"),
+    "too_many_connections": (503, "This server holds as many connections as it may"),
+    "shutting_down": (503, "This server is shutting down"),
+    "internal_error": (500, "Something went wrong on the server"),
+}
+
+
+class BelfryError(Exception):
+    """One refusal.
+
+    `code` is a key of `CATALOGUE`; `detail` is one sentence for a person: what was expected and what came.
+    `headers` go on the answer (`Retry-After`, `WWW-Authenticate`, `Allow`), `extra` are further members of the problem.
+    """
+
+    def __init__(
+        self, code: str, detail: str = "", *, headers: Mapping[str, str] | None = None, **extra: Any
+    ) -> None:
+        self.code = code
+        self.status, self.title = CATALOGUE[code]
+        self.detail = detail or self.title
+        self.headers = dict(headers or {})
+        self.extra = extra
+        super().__init__(f"{code}: {self.detail}")
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 object. `type` is a URN of the code: stable, and nothing to fetch."""
+        return {
+            "type": f"urn:belfry:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.extra,
+        }
