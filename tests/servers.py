@@ -24,7 +24,7 @@ from typing import Any, Self
 import redis
 import requests
 
-from app.core.settings import PREFIX, load
+from app.core.settings import load
 from app.core.tokens import Keyring
 from tests.stream_client import StreamClient
 from tests.waiting import wait_until
