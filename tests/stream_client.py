@@ -29,7 +29,8 @@ class StreamClient:
     """Sends one request and reads what comes, when asked to.
 
     `events` holds everything read so far, `cursor` is what a browser would send as Last-Event-ID.
-    `receive_buffer` makes the kernel's own buffer small, which makes a client slow sooner.
+    `receive_buffer` makes the kernel's own buffer small, which makes a client slow sooner; `read_size` is how many bytes
+    it takes at once, so that a small one lets it hang up within a block.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class StreamClient:
         method: str = "GET",
         version: str = "HTTP/1.1",
         receive_buffer: int | None = None,
+        read_size: int = 65_536,
     ) -> None:
+        self._read_size = read_size
         self.events: list[Event] = []
         self._published: list[Event] = []
         self.status = 0
@@ -91,6 +94,10 @@ class StreamClient:
         self._read_until(lambda: len(self._published) >= count, seconds)
         return self.messages
 
+    def read_some(self, seconds: float = SECONDS) -> bool:
+        """One read of `read_size` bytes at most; False at the end of the connection."""
+        return self._receive(time.monotonic() + seconds)
+
     def read_to_end(self, seconds: float = SECONDS) -> list[Event]:
         """Everything until the server closes the connection."""
         deadline = time.monotonic() + seconds
@@ -125,7 +132,7 @@ class StreamClient:
     def _read_head(self) -> None:
         received = b""
         while b"\r\n\r\n" not in received:
-            chunk = self._socket.recv(65_536)
+            chunk = self._socket.recv(self._read_size)
             self.first_byte_seconds = self.first_byte_seconds or time.monotonic() - self._sent_at
             if not chunk:
                 raise StreamEndedError(f"closed within the head: {received!r}")
@@ -153,7 +160,7 @@ class StreamClient:
         """Read once; False at the end of the connection."""
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
-            received = self._socket.recv(65_536)
+            received = self._socket.recv(self._read_size)
         except ConnectionResetError:
             return False
         self._take(received)
