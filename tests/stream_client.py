@@ -29,8 +29,8 @@ class StreamClient:
     """Sends one request and reads what comes, when asked to.
 
     `events` holds everything read so far, `cursor` is what a browser would send as Last-Event-ID.
-    `receive_buffer` makes the kernel's own buffer small, which makes a client slow sooner; `read_size` is how many bytes
-    it takes at once, so that a small one lets it hang up within a block.
+    `receive_buffer` makes the kernel's own buffer small, which makes a client slow sooner. `read_size` is how many
+    bytes it takes at once: with a small one it hangs up within a block.
     """
 
     def __init__(

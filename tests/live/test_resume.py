@@ -29,7 +29,7 @@ def publish_numbers(belfry: Belfry, target: Mapping[str, str], stop: threading.E
 
 
 def read_in_pieces(belfry: Belfry, user: str, cursor: str, topics: list[str], seed: int) -> tuple[list[int], int]:
-    """Read all numbers over as many connections as it takes to be cut `CUTS` times; answers them and the connections."""
+    """All numbers, read over as many connections as it takes to be cut `CUTS` times; and how many those were."""
     dice = random.Random(seed)
     numbers: list[int] = []
     connections = 0

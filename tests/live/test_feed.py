@@ -1,0 +1,181 @@
+"""`GET /feed`: pages from the newest back, a cursor that misses nothing, and the long poll."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.servers import Api, Belfry
+
+AT_ONCE_SECONDS = 0.5
+
+
+def titles(page: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [message["title"] for message in page["messages"]]
+
+
+def publish_titles(belfry: Belfry, user: str, *names: str) -> None:
+    belfry.publish_all([{"to": user, "title": name} for name in names])
+
+
+class TestPages:
+    def test_an_empty_feed(self, belfry: Belfry, alice: str) -> None:
+        page = belfry.reader(alice).feed()
+        assert page.keys() >= {"messages", "next", "unread", "cursor"}
+        assert page["messages"] == []
+        assert page["next"] is None
+        assert page["cursor"]
+
+    def test_messages_come_newest_first(self, belfry: Belfry, alice: str) -> None:
+        publish_titles(belfry, alice, "one", "two", "three")
+        assert titles(belfry.reader(alice).feed()) == ["three", "two", "one"]
+
+    def test_next_leads_back_to_the_oldest(self, belfry: Belfry, alice: str) -> None:
+        publish_titles(belfry, alice, *(str(number) for number in range(10)))
+        reader = belfry.reader(alice)
+        page = reader.feed(limit=4)
+        seen = [titles(page)]
+        while page["next"] is not None:
+            page = reader.feed(limit=4, before=page["next"])
+            seen.append(titles(page))
+        assert [title for page in seen for title in page] == [str(number) for number in reversed(range(10))]
+        assert [len(page) for page in seen if page] == [4, 4, 2]
+
+    def test_paging_back_is_not_moved_by_what_arrives_meanwhile(self, belfry: Belfry, alice: str) -> None:
+        publish_titles(belfry, alice, "one", "two", "three")
+        page = belfry.reader(alice).feed(limit=1)
+        publish_titles(belfry, alice, "four")
+        assert titles(belfry.reader(alice).feed(limit=1, before=page["next"])) == ["two"]
+
+    def test_a_feed_is_the_users_own(self, belfry: Belfry, alice: str, bob: str) -> None:
+        publish_titles(belfry, alice, "for alice")
+        assert titles(belfry.reader(bob).feed()) == []
+
+    @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=100000", "limit=1.5", "before=x"])
+    def test_a_bad_parameter_is_refused(self, belfry: Belfry, alice: str, query: str) -> None:
+        answer = belfry.reader(alice).get(f"/feed?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_parameter")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+    def test_it_may_not_be_cached(self, belfry: Belfry, alice: str) -> None:
+        assert "no-store" in belfry.reader(alice).get("/feed").headers["Cache-Control"]
+
+    def test_the_scope_must_be_feed(self, belfry: Belfry) -> None:
+        answer = belfry.publisher.get("/feed")
+        assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
+
+    def test_a_credential_is_needed(self, belfry: Belfry) -> None:
+        answer = belfry.api().get("/feed")
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_missing")
+
+
+class TestFromFeedToStream:
+    def test_a_stream_opened_with_the_feeds_cursor_misses_nothing(self, belfry: Belfry, alice: str) -> None:
+        publish_titles(belfry, alice, "read")
+        page = belfry.reader(alice).feed()
+        publish_titles(belfry, alice, "between")
+        with belfry.stream(alice, query=f"last_event_id={page['cursor']}") as stream:
+            stream.wait_for_messages(1)
+            publish_titles(belfry, alice, "live")
+            assert [message["title"] for message in stream.wait_for_messages(2)] == ["between", "live"]
+
+    def test_also_when_the_feed_was_empty(self, belfry: Belfry, alice: str) -> None:
+        cursor = belfry.reader(alice).feed()["cursor"]
+        publish_titles(belfry, alice, "between")
+        with belfry.stream(alice, query=f"last_event_id={cursor}") as stream:
+            assert [message["title"] for message in stream.wait_for_messages(1)] == ["between"]
+
+    def test_a_streams_cursor_works_for_the_long_poll(self, belfry: Belfry, alice: str) -> None:
+        with belfry.stream(alice) as stream:
+            cursor = stream.next_event().id
+        publish_titles(belfry, alice, "one")
+        assert titles(belfry.reader(alice).feed(after=cursor, wait=0)) == ["one"]
+
+
+class TestLongPoll:
+    @pytest.fixture
+    def reader(self, belfry: Belfry, alice: str) -> Api:
+        return belfry.reader(alice)
+
+    def test_it_answers_at_once_and_oldest_first_when_there_is_something(
+        self, belfry: Belfry, alice: str, reader: Api
+    ) -> None:
+        cursor = reader.feed()["cursor"]
+        publish_titles(belfry, alice, "one", "two")
+        started = time.monotonic()
+        page = reader.feed(after=cursor, wait=10)
+        assert time.monotonic() - started < AT_ONCE_SECONDS
+        assert titles(page) == ["one", "two"]
+        assert titles(reader.feed(after=page["cursor"], wait=0)) == []
+
+    def test_it_answers_as_soon_as_something_comes(self, belfry: Belfry, alice: str, reader: Api) -> None:
+        cursor = reader.feed()["cursor"]
+        with ThreadPoolExecutor(1) as pool:
+            started = time.monotonic()
+            polling = pool.submit(reader.feed, after=cursor, wait=10)
+            publish_titles(belfry, alice, "one")
+            assert titles(polling.result(5)) == ["one"]
+            assert time.monotonic() - started < 2
+
+    def test_it_hears_everyones_messages_too(self, belfry: Belfry, reader: Api) -> None:
+        cursor = reader.feed()["cursor"]
+        belfry.publish({"everyone": True, "title": "maintenance"})
+        assert titles(reader.feed(after=cursor, wait=5)) == ["maintenance"]
+
+    def test_it_gives_up_after_wait_seconds_with_a_cursor_that_goes_on(
+        self, belfry: Belfry, alice: str, reader: Api
+    ) -> None:
+        started = time.monotonic()
+        page = reader.feed(after=reader.feed()["cursor"], wait=1)
+        assert 0.9 < time.monotonic() - started < 3
+        assert titles(page) == []
+        publish_titles(belfry, alice, "later")
+        assert titles(reader.feed(after=page["cursor"], wait=5)) == ["later"]
+
+    def test_without_wait_it_answers_at_once(self, reader: Api) -> None:
+        started = time.monotonic()
+        assert titles(reader.feed(after=reader.feed()["cursor"])) == []
+        assert time.monotonic() - started < AT_ONCE_SECONDS
+
+    def test_polling_on_and_on_sees_each_message_once_and_in_order(
+        self, belfry: Belfry, alice: str, reader: Api
+    ) -> None:
+        cursor, seen = reader.feed()["cursor"], []
+        with ThreadPoolExecutor(1) as pool:
+            publishing = pool.submit(lambda: [publish_titles(belfry, alice, str(n)) for n in range(300)])
+            while len(seen) < 300:
+                page = reader.feed(after=cursor, wait=5)
+                assert page["messages"]
+                seen += titles(page)
+                cursor = page["cursor"]
+            publishing.result()
+        assert seen == [str(number) for number in range(300)]
+
+    def test_more_than_fits_on_a_page_comes_in_pages(self, belfry: Belfry, alice: str, reader: Api) -> None:
+        cursor, seen = reader.feed()["cursor"], []
+        publish_titles(belfry, alice, *(str(number) for number in range(10)))
+        while page := titles(answer := reader.feed(after=cursor, wait=0, limit=4)):
+            assert len(page) <= 4
+            seen += page
+            cursor = answer["cursor"]
+        assert seen == [str(number) for number in range(10)]
+
+    def test_lost_history_is_gone(self, reader: Api) -> None:
+        answer = reader.get("/feed", params={"after": "zzzzzz.3-yyyyyy.1", "wait": "5"})
+        assert (answer.status_code, answer.json()["code"]) == (410, "history_lost")
+
+    def test_a_malformed_cursor_is_refused(self, reader: Api) -> None:
+        answer = reader.get("/feed", params={"after": "no cursor"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+    @pytest.mark.parametrize("wait", ["-1", "x", "nan", "inf", "1e9"])
+    def test_a_bad_wait_is_refused(self, reader: Api, wait: str) -> None:
+        answer = reader.get("/feed", params={"after": reader.feed()["cursor"], "wait": wait})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_parameter")
+
+    def test_who_gives_up_waiting_leaves_nothing_behind(self, belfry: Belfry, alice: str, reader: Api) -> None:
+        page = reader.feed(after=reader.feed()["cursor"], wait=1)
+        assert titles(page) == []
+        assert belfry.publish({"to": alice, "title": "x"})["deliveries"][0]["online"] is False

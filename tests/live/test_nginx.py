@@ -1,0 +1,53 @@
+"""Behind nginx with nothing but `proxy_pass`: it buffers everything by default, so the server must tell it not to."""
+
+from __future__ import annotations
+
+import time
+
+from tests.servers import Belfry, Nginx
+
+FIRST_BYTES_SECONDS = 0.02
+DELIVERY_SECONDS = 0.25
+
+
+def test_the_first_block_passes_at_once(belfry: Belfry, nginx: Nginx, alice: str) -> None:
+    belfry.stream(alice, port=nginx.port).close()  # the first connection of a worker also opens the log
+    delays = []
+    for _ in range(5):
+        started = time.monotonic()
+        with belfry.stream(alice, port=nginx.port) as stream:
+            assert stream.next_event().event == "ready"
+        delays.append(time.monotonic() - started)
+    assert sorted(delays)[len(delays) // 2] < FIRST_BYTES_SECONDS
+
+
+def test_each_message_passes_at_once(belfry: Belfry, nginx: Nginx, alice: str) -> None:
+    with belfry.stream(alice, port=nginx.port) as stream:
+        stream.wait_for("ready")
+        for number in range(10):
+            belfry.publish({"to": alice, "data": number})
+            stream.wait_for_messages(number + 1, DELIVERY_SECONDS)
+        assert [message["data"] for message in stream.messages] == list(range(10))
+
+
+def test_a_gzip_asking_browser_gets_a_plain_stream(belfry: Belfry, nginx: Nginx, alice: str) -> None:
+    with belfry.stream(alice, port=nginx.port, headers={"Accept-Encoding": "gzip, br"}) as stream:
+        assert "content-encoding" not in stream.headers
+        assert stream.next_event().event == "ready"
+
+
+def test_it_resumes_through_the_proxy(belfry: Belfry, nginx: Nginx, alice: str) -> None:
+    with belfry.stream(alice, port=nginx.port) as stream:
+        stream.wait_for("ready")
+    belfry.publish({"to": alice, "title": "missed"})
+    with belfry.stream(alice, port=nginx.port, cursor=stream.cursor) as stream:
+        assert stream.wait_for_messages(1)[0]["title"] == "missed"
+
+
+def test_a_hang_up_behind_the_proxy_ends_the_connection(belfry: Belfry, nginx: Nginx, alice: str) -> None:
+    with belfry.stream(alice, port=nginx.port) as stream:
+        stream.wait_for("ready")
+    with belfry.stream(alice, port=nginx.port) as stream:
+        stream.wait_for("ready")
+        belfry.publish({"to": alice, "title": "once"})
+        assert len(stream.wait_for_messages(1)) == 1

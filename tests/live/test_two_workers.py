@@ -1,0 +1,54 @@
+"""Two workers share nothing but Redis: whichever takes a message, the streams of both get it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from tests.servers import Belfry, open_descriptors
+from tests.stream_client import StreamClient
+
+MAX_STREAMS = 200
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"WEB_CONCURRENCY": "2", "BELFRY_MAX_CONNECTIONS_PER_USER": str(MAX_STREAMS)}
+
+
+def open_on_both_workers(belfry: Belfry, user: str, stack: ExitStack) -> list[StreamClient]:
+    """The kernel deals out connections, so open some until both workers have one."""
+    before = {pid: open_descriptors(pid) for pid in belfry.workers()}
+    assert len(before) == 2
+    streams: list[StreamClient] = []
+    while len(streams) < MAX_STREAMS:
+        batch = [stack.enter_context(belfry.stream(user)) for _ in range(5)]
+        for stream in batch:
+            stream.wait_for("ready")
+        streams += batch
+        # Each worker opens a few connections to Redis as well.
+        if all(open_descriptors(pid) > count + 8 for pid, count in before.items()):
+            return streams
+    raise AssertionError(f"{MAX_STREAMS} connections all went to one worker")
+
+
+def test_a_message_reaches_the_streams_of_both_whoever_takes_it(belfry: Belfry, alice: str) -> None:
+    with ExitStack() as stack:
+        streams = open_on_both_workers(belfry, alice, stack)
+        for number in range(40):
+            with belfry.api(belfry.token("publisher", "publish")) as api:  # a new connection, so maybe another worker
+                assert api.publish({"to": alice, "data": number}).status_code == 201
+        for stream in streams:
+            assert [message["data"] for message in stream.wait_for_messages(40)] == list(range(40))
+
+
+def test_a_resume_may_land_on_either(belfry: Belfry, alice: str) -> None:
+    with belfry.stream(alice) as stream:
+        cursor = stream.next_event().id
+    for number in range(20):
+        belfry.publish({"to": alice, "data": number})
+        with belfry.stream(alice, cursor=cursor) as stream:
+            assert [message["data"] for message in stream.wait_for_messages(1)] == [number]
+            cursor = stream.cursor
