@@ -62,8 +62,9 @@ class Address:
             with socket.create_server((self.host, self.port), family=self._family) as listener:
                 return replace(self, port=listener.getsockname()[1])
         except OSError as error:
+            reason = str(error.strerror).partition(" (while")[0]  # create_server() adds the address once more
             hint = "stop what listens there, or set BELFRY_BIND to another address"
-            raise AddressError(f"can't listen on {self.bind} ({error.strerror}): {hint}") from None
+            raise AddressError(f"can't listen on {self.bind} ({reason}): {hint}") from None
 
     def answers(self) -> bool:
         """Whether `GET /health/live` is answered with 200 right now."""

@@ -33,11 +33,11 @@ def secret(data_dir: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new secret under another name and link it into place: whoever comes second finds the first one's, whole."""
+    """Write a new secret under another name and link it into place: who comes second finds the first one's, whole."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_urlsafe(48) + "\n")
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)

@@ -86,7 +86,6 @@ class Child:
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            umask=0o077,
             pass_fds=() if lock is None else (lock,),
             preexec_fn=lambda: _die_with(launcher),  # noqa: PLW1509 - this process has one thread
         )
@@ -158,7 +157,7 @@ class Crew:
             child.stop(self._signals)
 
     def until(self, ready: Callable[[], bool], late: Callable[[], None]) -> None:
-        """Wait until `ready()`; call `late()` once if that takes longer than `READY_SECONDS`. Raises as `pause` does."""
+        """Wait until `ready()`; call `late()` once if that takes more than `READY_SECONDS`. Raises as `pause` does."""
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
             self.pause(POLL_SECONDS)
@@ -181,6 +180,7 @@ class Crew:
 
 def main() -> int:
     """Serve until asked to stop. The exit code: 0 after a clean stop, 1 after a failure that was told in one line."""
+    os.umask(0o077)  # what is kept in the data directory is nobody else's business
     try:
         _serve(os.environ)
     except StopRequestedError:
