@@ -43,20 +43,20 @@ class Authenticator:
         if token is None and COOKIE in request.cookies:
             refuse_cross_site(request)
             token = request.cookies[COOKIE]
+        if token is None:
+            raise token_missing()
         return self.verify(token)
 
     def visitor(self, request: Request) -> Claims | None:
         """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here."""
-        token = bearer_token(request) or request.cookies.get(COOKIE)
+        token = bearer_token(request) or request.cookies.get(COOKIE, "")
         try:
             return self.verify(token)
         except BelfryError:
             return None
 
-    def verify(self, token: str | None) -> Claims:
-        """The claims of `token`. Raises `BelfryError` `token_missing`, `token_invalid` or `token_expired`."""
-        if token is None:
-            raise BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
+    def verify(self, token: str) -> Claims:
+        """The claims of `token`. Raises `BelfryError` `token_invalid` or `token_expired`."""
         try:
             return self.keyring.verify(token, self.clock())
         except BelfryError as error:
@@ -68,6 +68,10 @@ def bearer_token(request: Request) -> str | None:
     """The token of `Authorization: Bearer`, or None. Another scheme is some proxy's business and doesn't count."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def token_missing() -> BelfryError:
+    return BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
 
 
 def require_scope(claims: Claims, scope: str) -> None:

@@ -8,34 +8,34 @@ from __future__ import annotations
 from typing import Final
 
 from flask import Blueprint, jsonify, request
-from flask import Response as JsonResponse
+from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
 from app.core.errors import BelfryError
 from app.core.times import rfc3339
 from app.core.tokens import Claims
-from app.web.auth import COOKIE, Authenticator, bearer_token, refuse_cross_site
+from app.web.auth import COOKIE, Authenticator, bearer_token, refuse_cross_site, token_missing
 
-COOKIE_MAX_BYTES: Final = (
-    4_000  # browsers drop a cookie whose name, value and attributes are over 4,096, and say nothing
-)
+COOKIE_MAX_BYTES: Final = 4_000  # browsers silently drop a cookie whose name and value are over 4,096
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
     views = Blueprint("session", __name__)
 
     @views.post("/session")
-    def start() -> JsonResponse:
+    def start() -> ResponseReturnValue:
         token = bearer_token(request)
+        if token is None:
+            raise token_missing()
         claims = auth.verify(token)
         seconds = session_seconds(auth, claims)
         answer = jsonify(user=claims.user, expires_at=rfc3339(auth.clock() + seconds))
         answer.status_code = 201
-        set_cookie(answer, auth, str(token), seconds)
+        set_cookie(answer, auth, token, seconds)
         return answer
 
     @views.delete("/session")
-    def end() -> Response:
+    def end() -> ResponseReturnValue:
         refuse_cross_site(request)
         answer = Response(status=204)
         clear_cookie(answer, auth)
