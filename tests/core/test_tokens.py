@@ -152,7 +152,7 @@ def test_a_token_of_another_secret_is_refused(keyring: Keyring) -> None:
 
 
 def test_an_unsigned_token_is_refused(keyring: Keyring) -> None:
-    token = jwt.encode({"sub": "alice", "exp": NOW + 60}, None, algorithm="none")
+    token = jwt.encode({"sub": "alice", "exp": NOW + 60}, "", algorithm="none")
     assert refusal(keyring, token) == "token_invalid"
 
 
