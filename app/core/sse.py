@@ -63,6 +63,11 @@ class Decoder:
     that dispatch nothing; an id counts only once its block ended, so a block cut in half is asked for again.
     """
 
+    # the standard's buffers for the block that is being read
+    _event: str
+    _data: list[str]
+    _retry: int | None
+
     def __init__(self) -> None:
         self.last_event_id = ""
         self.reconnection_ms: int | None = None
@@ -119,5 +124,5 @@ class Decoder:
 
     def _start_block(self) -> None:
         self._event = ""
-        self._data: list[str] = []
-        self._retry: int | None = None
+        self._data = []
+        self._retry = None

@@ -13,8 +13,8 @@ def decode(stream: bytes) -> list[Event]:
     return Decoder().feed(stream)
 
 
-def message(data: str, id: str = "") -> Event:
-    return Event("message", data, id)
+def message(data: str, last_id: str = "") -> Event:
+    return Event("message", data, last_id)
 
 
 def in_pieces(stream: bytes, size: int) -> list[Event]:
@@ -233,10 +233,10 @@ line_noise = st.lists(
 @given(st.lists(events))
 def test_whatever_is_encoded_is_read_back(written: list[tuple[str, str, str | None, int | None]]) -> None:
     decoder, last_id = Decoder(), ""
-    for data, event, id, retry in written:
-        last_id = last_id if id is None else id
+    for data, event, event_id, retry in written:
+        last_id = last_id if event_id is None else event_id
         expected = Event(event or "message", data.replace("\r\n", "\n").replace("\r", "\n"), last_id, retry)
-        assert decoder.feed(encode(data, event=event, id=id, retry=retry)) == [expected]
+        assert decoder.feed(encode(data, event=event, id=event_id, retry=retry)) == [expected]
 
 
 @given(line_noise, st.lists(st.integers(1, 5), min_size=1))
