@@ -6,9 +6,8 @@ The cookie travels by itself, so it only counts when the request comes from our 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from flask import Request
 
@@ -17,7 +16,7 @@ from app.core.settings import Settings
 from app.core.tokens import Claims, Keyring
 
 COOKIE: Final = "belfry_session"
-_REALM: Final = 'Bearer realm="belfry"'
+REALM: Final = 'Bearer realm="belfry"'
 
 
 class Authenticator:
@@ -39,41 +38,45 @@ class Authenticator:
 
     def identify(self, request: Request) -> Claims:
         """The claims of who sent `request`, whatever they may do. Raises as `require` does."""
-        token = bearer_token(request.headers)
-        if token is None:
-            token = request.cookies.get(COOKIE)
+        token = bearer_token(request)
+        if token is None and COOKIE in request.cookies:
             refuse_cross_site(request)
+            token = request.cookies[COOKIE]
+        if token is None:
+            raise token_missing()
         return self.verify(token)
 
     def visitor(self, request: Request) -> Claims | None:
         """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here."""
-        token = bearer_token(request.headers) or request.cookies.get(COOKIE)
+        token = bearer_token(request) or request.cookies.get(COOKIE, "")
         try:
             return self.verify(token)
         except BelfryError:
             return None
 
-    def verify(self, token: str | None) -> Claims:
-        """The claims of `token`. Raises `BelfryError` `token_missing`, `token_invalid` or `token_expired`."""
-        if token is None:
-            raise BelfryError("token_missing", headers={"WWW-Authenticate": _REALM})
+    def verify(self, token: str) -> Claims:
+        """The claims of `token`. Raises `BelfryError` `token_invalid` or `token_expired`."""
         try:
             return self.keyring.verify(token, self.clock())
         except BelfryError as error:
-            error.headers["WWW-Authenticate"] = f'{_REALM}, error="invalid_token"'
+            error.headers["WWW-Authenticate"] = f'{REALM}, error="invalid_token"'
             raise
 
 
-def bearer_token(headers: Mapping[str, str]) -> str | None:
+def bearer_token(request: Request) -> str | None:
     """The token of `Authorization: Bearer`, or None. Another scheme is some proxy's business and doesn't count."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def token_missing() -> BelfryError:
+    return BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
 
 
 def require_scope(claims: Claims, scope: str) -> None:
     """Raises `BelfryError` `scope_missing` unless the token has `scope`."""
     if scope not in claims.scopes:
-        challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+        challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
         detail = f"This needs the scope {scope!r}, the token has {' '.join(sorted(claims.scopes)) or 'none'!r}"
         raise BelfryError("scope_missing", detail, headers={"WWW-Authenticate": challenge})
 
@@ -92,5 +95,5 @@ def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> boo
         return True  # no page can forge it; behind a proxy that rewrites Host, Origin would mislead
     if fetch_site == "same-site" or fetch_site is None:
         # Browsers leave Sec-Fetch-Site out over plain http, and programs leave out both.
-        return urlsplit(origin).netloc.lower() == host.lower() if origin is not None else fetch_site is None
+        return fetch_site is None if origin is None else origin.lower().partition("://")[2] == host.lower()
     return False

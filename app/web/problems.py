@@ -39,7 +39,7 @@ def _http_exception(error: HTTPException) -> WerkzeugResponse:
     """Werkzeug's own refusals: a wrong path or method, a body over the limit. Its redirects pass as they are."""
     status = error.code or 500
     if error.response is not None or status < 400:
-        return error.get_response()  # type: ignore[return-value]  # a sansio response only without an environ
+        return error.get_response()
     code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
     allow = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
     return problem_response(BelfryError(code, error.description or "", headers=allow))

@@ -1,0 +1,47 @@
+"""How gunicorn serves Belfry. Read by the master before anything is patched: nothing here may open a socket."""
+
+import math
+import os
+from pathlib import Path
+
+from app.core.settings import load
+
+_settings = load(os.environ)
+
+
+def _cores() -> int:
+    """The cores this process may use, where the system tells; a container's CPU share is for WEB_CONCURRENCY."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+wsgi_app = "app:create_app()"
+worker_class = "app.worker.BelfryWorker"
+bind = _settings.bind
+workers = int(os.environ.get("WEB_CONCURRENCY") or _cores())
+
+# A connection waits here while its worker is busy accepting others: 10,000 browsers come back at once after a restart.
+backlog = 4096
+# Open requests per worker. Parked streams don't count; this only has to be out of the way of waiting long polls.
+worker_connections = 10_000
+# Longer than a proxy keeps its idle upstream connections (nginx: 60 s), so that the proxy closes first.
+keepalive = 75
+
+# Streams leave within `drain_seconds` of SIGTERM. The worker looks once a second and the arbiter kills at this limit.
+graceful_timeout = math.ceil(_settings.drain_seconds) + 3
+# Never recycled: a worker that is would hold its streams for a whole graceful period. Never preloaded: the master stays
+# unpatched and opens nothing that a fork would share.
+max_requests = 0
+preload_app = False
+# On by default at a path that a second Belfry of the same user would share.
+control_socket_disable = True
+
+# A long token in a header, or eight long topics in the query, percent-encoded.
+limit_request_line = 8190
+limit_request_fields = 64
+limit_request_field_size = 8190
+
+# The heartbeat file in memory: on a slow disk, touching it would block the worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+# One line per request costs more than many a request here; /metrics counts them. gunicorn's own notes go to stderr.
+accesslog = None
