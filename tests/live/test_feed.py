@@ -20,6 +20,11 @@ def publish_titles(belfry: Belfry, user: str, *names: str) -> None:
     belfry.publish_all([{"to": user, "title": name} for name in names])
 
 
+def publish_one_by_one(belfry: Belfry, user: str, count: int) -> None:
+    for number in range(count):
+        publish_titles(belfry, user, str(number))
+
+
 class TestPages:
     def test_an_empty_feed(self, belfry: Belfry, alice: str) -> None:
         page = belfry.reader(alice).feed()
@@ -142,9 +147,10 @@ class TestLongPoll:
     def test_polling_on_and_on_sees_each_message_once_and_in_order(
         self, belfry: Belfry, alice: str, reader: Api
     ) -> None:
-        cursor, seen = reader.feed()["cursor"], []
+        cursor = reader.feed()["cursor"]
+        seen: list[str] = []
         with ThreadPoolExecutor(1) as pool:
-            publishing = pool.submit(lambda: [publish_titles(belfry, alice, str(n)) for n in range(300)])
+            publishing = pool.submit(publish_one_by_one, belfry, alice, 300)
             while len(seen) < 300:
                 page = reader.feed(after=cursor, wait=5)
                 assert page["messages"]
@@ -154,7 +160,8 @@ class TestLongPoll:
         assert seen == [str(number) for number in range(300)]
 
     def test_more_than_fits_on_a_page_comes_in_pages(self, belfry: Belfry, alice: str, reader: Api) -> None:
-        cursor, seen = reader.feed()["cursor"], []
+        cursor = reader.feed()["cursor"]
+        seen: list[str] = []
         publish_titles(belfry, alice, *(str(number) for number in range(10)))
         while page := titles(answer := reader.feed(after=cursor, wait=0, limit=4)):
             assert len(page) <= 4

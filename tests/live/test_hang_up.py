@@ -14,18 +14,13 @@ CYCLES = 1_000
 AT_ONCE_SECONDS = 1.0
 
 
-def is_online(belfry: Belfry, user: str) -> bool:
-    online: bool = belfry.publish({"to": user, "transient": True})["deliveries"][0]["online"]
-    return online
-
-
 @pytest.mark.parametrize("hang_up", [StreamClient.close, StreamClient.reset], ids=["FIN", "RST"])
 def test_a_hang_up_is_noticed_at_once(belfry: Belfry, alice: str, hang_up: Callable[[StreamClient], None]) -> None:
     stream = belfry.stream(alice)
     stream.wait_for("ready")
-    assert is_online(belfry, alice)
+    assert belfry.is_online(alice)
     hang_up(stream)
-    wait_until(lambda: not is_online(belfry, alice), AT_ONCE_SECONDS)
+    wait_until(lambda: not belfry.is_online(alice), AT_ONCE_SECONDS)
 
 
 def test_another_connection_of_the_user_keeps_him_online(belfry: Belfry, alice: str) -> None:
@@ -34,7 +29,7 @@ def test_another_connection_of_the_user_keeps_him_online(belfry: Belfry, alice: 
         first.close()
         belfry.publish({"to": alice, "title": "still there"})
         assert second.wait_for_messages(1)[0]["title"] == "still there"
-        assert is_online(belfry, alice)
+        assert belfry.is_online(alice)
 
 
 def test_a_thousand_connections_leave_no_descriptor_and_no_subscription(
@@ -42,7 +37,7 @@ def test_a_thousand_connections_leave_no_descriptor_and_no_subscription(
 ) -> None:
     with belfry.stream(alice) as stream:
         stream.wait_for("ready")
-    wait_until(lambda: not is_online(belfry, alice), AT_ONCE_SECONDS)
+    wait_until(lambda: not belfry.is_online(alice), AT_ONCE_SECONDS)
     channels, descriptors = redis_server.open_channels(), open_descriptors(belfry.worker())
     for number in range(CYCLES):
         stream = belfry.stream(f"{alice}-{number % 100}")

@@ -60,7 +60,7 @@ def test_a_reader_that_takes_nothing_for_the_write_timeout_is_cut_off(start_belf
     with belfry.stream(alice, receive_buffer=4_096) as stream:
         stream.wait_for("ready")
         belfry.publish_all([{"to": alice, "data": n, "body": BODY} for n in range(MESSAGES)])
-        wait_until(lambda: not is_online(belfry, alice), 10, what="the connection to be given up")
+        wait_until(lambda: not belfry.is_online(alice), 10, what="the connection to be given up")
         stream.read_to_end()
         assert len(stream.messages) < MESSAGES
     with belfry.stream(alice, cursor=stream.cursor) as rest:
@@ -76,10 +76,4 @@ def test_a_reader_that_takes_a_little_is_not_cut_off(start_belfry: StartBelfry, 
         enough = time.monotonic() + 3
         wait_until(lambda: not stream.read_some() or time.monotonic() > enough, 5)
         assert len(stream.messages) < MESSAGES
-        assert is_online(belfry, alice)
-
-
-def is_online(belfry: Belfry, user: str) -> bool:
-    """Ask by a message that is not kept and so disturbs no history."""
-    online: bool = belfry.publish({"to": user, "transient": True})["deliveries"][0]["online"]
-    return online
+        assert belfry.is_online(alice)
