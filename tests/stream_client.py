@@ -47,6 +47,7 @@ class StreamClient:
         self._read_size = read_size
         self.events: list[Event] = []
         self._published: list[Event] = []
+        self._waited_for = 0  # events up to here were the answer to some wait
         self.status = 0
         self.headers: dict[str, str] = {}
         self.raw = b""
@@ -78,20 +79,23 @@ class StreamClient:
         return [json.loads(event.data) for event in self._published]
 
     def next_event(self, seconds: float = SECONDS) -> Event:
-        """The next event that was not waited for yet."""
-        count = len(self.events)
-        self._read_until(lambda: len(self.events) > count, seconds)
-        return self.events[count]
+        """The event after the last one that was waited for."""
+        self._read_until(lambda: len(self.events) > self._waited_for, seconds)
+        self._waited_for += 1
+        return self.events[self._waited_for - 1]
 
     def wait_for(self, predicate: Callable[[Event], bool] | str, seconds: float = SECONDS) -> Event:
         """The first event, from the beginning of the connection, that `predicate` (or a type's name) fits."""
         fits = (lambda event: event.event == predicate) if isinstance(predicate, str) else predicate
         self._read_until(lambda: any(fits(event) for event in self.events), seconds)
-        return next(event for event in self.events if fits(event))
+        found = next(at for at, event in enumerate(self.events) if fits(event))
+        self._waited_for = found + 1
+        return self.events[found]
 
     def wait_for_messages(self, count: int, seconds: float = SECONDS) -> list[dict[str, Any]]:
         """Read until `count` messages came in all; answers all that came."""
         self._read_until(lambda: len(self._published) >= count, seconds)
+        self._waited_for = len(self.events)
         return self.messages
 
     def read_some(self, seconds: float = SECONDS) -> bool:

@@ -17,7 +17,7 @@ from tests.servers import Belfry
 from tests.stream_client import StreamClient
 
 FIRST_BYTES_SECONDS = 0.02  # the promise on loopback
-CURSOR = re.compile(r"[0-9a-z]+\.[0-9]+(-[0-9a-z]+\.[0-9]+)*")
+CURSOR = re.compile(r"[0-9A-Za-z]+\.[0-9]+(-[0-9A-Za-z]+\.[0-9]+)*")
 
 
 @pytest.fixture(scope="module")
