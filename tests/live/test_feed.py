@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.live.conftest import StartBelfry
 from tests.servers import Api, Belfry
 
 AT_ONCE_SECONDS = 0.5
@@ -58,11 +59,15 @@ class TestPages:
         publish_titles(belfry, alice, "for alice")
         assert titles(belfry.reader(bob).feed()) == []
 
-    @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=100000", "limit=1.5", "before=x"])
+    @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=100000", "limit=1.5"])
     def test_a_bad_parameter_is_refused(self, belfry: Belfry, alice: str, query: str) -> None:
         answer = belfry.reader(alice).get(f"/feed?{query}")
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_parameter")
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+    def test_a_malformed_before_is_refused(self, belfry: Belfry, alice: str) -> None:
+        answer = belfry.reader(alice).get("/feed", params={"before": "x"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
 
     def test_it_may_not_be_cached(self, belfry: Belfry, alice: str) -> None:
         assert "no-store" in belfry.reader(alice).get("/feed").headers["Cache-Control"]
@@ -74,6 +79,17 @@ class TestPages:
     def test_a_credential_is_needed(self, belfry: Belfry) -> None:
         answer = belfry.api().get("/feed")
         assert (answer.status_code, answer.json()["code"]) == (401, "token_missing")
+
+    def test_everyones_messages_stand_among_the_users_own_newest_first(
+        self, start_belfry: StartBelfry, alice: str
+    ) -> None:
+        belfry = start_belfry()
+        for message in ({"to": alice}, {"everyone": True}, {"to": alice}, {"everyone": True}):
+            belfry.publish({**message, "title": "own" if "to" in message else "everyone's"})
+        reader = belfry.reader(alice)
+        assert titles(reader.feed()) == ["everyone's", "own", "everyone's", "own"]
+        first = reader.feed(limit=3)
+        assert titles(first) + titles(reader.feed(limit=3, before=first["next"])) == titles(reader.feed())
 
 
 class TestFromFeedToStream:
@@ -124,7 +140,9 @@ class TestLongPoll:
             assert titles(polling.result(5)) == ["one"]
             assert time.monotonic() - started < 2
 
-    def test_it_hears_everyones_messages_too(self, belfry: Belfry, reader: Api) -> None:
+    def test_it_hears_everyones_messages_too(self, start_belfry: StartBelfry, alice: str) -> None:
+        belfry = start_belfry()
+        reader = belfry.reader(alice)
         cursor = reader.feed()["cursor"]
         belfry.publish({"everyone": True, "title": "maintenance"})
         assert titles(reader.feed(after=cursor, wait=5)) == ["maintenance"]

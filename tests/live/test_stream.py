@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import datetime
 
 import pytest
@@ -141,7 +142,8 @@ class TestMessages:
             assert phone.wait_for_messages(1) == laptop.wait_for_messages(1)
             assert phone.cursor == laptop.cursor
 
-    def test_everyone_gets_what_is_for_everyone(self, belfry: Belfry, alice: str, bob: str) -> None:
+    def test_everyone_gets_what_is_for_everyone(self, start_belfry: StartBelfry, alice: str, bob: str) -> None:
+        belfry = start_belfry()
         with belfry.stream(alice) as to_alice, belfry.stream(bob) as to_bob:
             to_alice.wait_for("ready"), to_bob.wait_for("ready")
             belfry.publish({"everyone": True, "title": "maintenance"})
@@ -267,7 +269,8 @@ class TestResuming:
         with belfry.stream(alice, query="last_event_id=") as stream:
             assert (stream.status, stream.next_event().event) == (200, "ready")
 
-    def test_what_everyone_missed_is_caught_up_too(self, belfry: Belfry, alice: str) -> None:
+    def test_what_everyone_missed_is_caught_up_too(self, start_belfry: StartBelfry, alice: str) -> None:
+        belfry = start_belfry()
         cursor = self.missed(belfry, alice)
         belfry.publish({"everyone": True, "title": "maintenance"})
         with belfry.stream(alice, cursor=cursor) as stream:
@@ -452,14 +455,12 @@ class TestGoodbye:
             assert self.reason(stream) == "expired"
 
     def test_replaced_for_the_oldest_when_a_user_has_too_many(self, belfry: Belfry, alice: str) -> None:
-        streams = [belfry.stream(alice) for _ in range(4)]  # one more than allowed
-        for stream in streams:
-            stream.wait_for("ready")
-        assert self.reason(streams[0]) == "replaced"
-        belfry.publish({"to": alice, "title": "hello"})
-        for stream in streams[1:]:
-            assert stream.wait_for_messages(1)[0]["title"] == "hello"
-            stream.close()
+        with ExitStack() as stack:
+            oldest, *others = [stack.enter_context(belfry.stream(alice)) for _ in range(4)]  # one more than allowed
+            assert self.reason(oldest) == "replaced"
+            belfry.publish({"to": alice, "title": "hello"})
+            for stream in others:
+                assert stream.wait_for_messages(1)[0]["title"] == "hello"
 
     def test_shutdown_when_the_worker_stops(self, start_belfry: StartBelfry, alice: str) -> None:
         belfry = start_belfry()
