@@ -14,7 +14,7 @@ from app.core.settings import Settings
 from app.realtime.streams import Streams
 from app.store.feed import Feed, FeedPage, oldest
 from app.web.auth import Authenticator
-from app.web.reading import cursor_of, logs_of, number
+from app.web.reading import cursor_of, logs_of, number, whole_number
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
@@ -29,7 +29,7 @@ def blueprint(
     def read() -> Response:
         claims = auth.require(request, "feed")
         names = logs_of(claims, request)
-        limit = int(number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX))
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
         after = cursor_of(request.args.get("after"))
         if after is None:
             before = cursor_of(request.args.get("before"))

@@ -49,3 +49,11 @@ def number(asked: Request, name: str, default: float, least: float, most: float)
     if not least <= value <= most:
         raise BelfryError("bad_parameter", f"{name}: expected a number from {least} to {most}, got {text[:40]!r}.")
     return value
+
+
+def whole_number(asked: Request, name: str, default: int, least: int, most: int) -> int:
+    """A number without a fraction out of the query. Raises `BelfryError` `bad_parameter` as `number` does."""
+    value = number(asked, name, default, least, most)
+    if not value.is_integer():
+        raise BelfryError("bad_parameter", f"{name}: expected a whole number, got {value}.")
+    return int(value)
