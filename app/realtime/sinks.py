@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 10
 KEEPALIVE_PROBES = 3
+# What the kernel may hold unsent for one client. Left to itself it takes megabytes and calls the socket writable only
+# once a third of them is gone: a slow reader would look like one that takes nothing, and be cut off.
+UNSENT_BYTES = 65_536
 _DISCARD_BYTES = 4_096
 
 
@@ -157,4 +160,5 @@ def _tune(client: socket.socket, write_timeout_seconds: float) -> None:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout_seconds * 1_000))
