@@ -14,6 +14,7 @@ from app.web.auth import REALM, Authenticator, require_scope
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
+    """The views of the pages `/` and `/admin/`."""
     views = Blueprint("pages", __name__)
 
     @views.get("/")

@@ -17,7 +17,9 @@ def cookie(answer: TestResponse) -> Morsel[str]:
 
 
 def start(site: Site, seconds: int = 600, scheme: str = "https") -> TestResponse:
-    return site.client.post("/session", headers=site.bearer(seconds=seconds), environ_overrides={"wsgi.url_scheme": scheme})
+    return site.client.post(
+        "/session", headers=site.bearer(seconds=seconds), environ_overrides={"wsgi.url_scheme": scheme}
+    )
 
 
 def test_a_token_is_exchanged_for_a_cookie_that_scripts_cannot_read() -> None:
