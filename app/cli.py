@@ -155,8 +155,9 @@ def _message(words: tuple[str, ...], fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _delivery_line(message_id: str, delivery: dict[str, Any]) -> str:
-    state = "sent before" if delivery.get("duplicate") else "online" if delivery.get("online") else "stored"
-    return f"{delivery['to']}: {state}, offset {delivery.get('offset')}, id {message_id}"
+    state = "sent before" if delivery.get("duplicate") else "online" if delivery.get("online") else "offline"
+    place = "not kept" if delivery["offset"] is None else f"offset {delivery['offset']}"
+    return f"{delivery['to']}: {state}, {place}, id {message_id}"
 
 
 def _show_history(client: Client, count: int, show: Callable[[str], None]) -> str:

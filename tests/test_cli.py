@@ -122,6 +122,18 @@ def test_two_words_are_a_user_and_a_title(run: Run) -> None:
     assert claims_of(script.asked[0].token).scopes == {"publish"}
 
 
+def test_a_transient_message_has_no_offset_to_print(run: Run) -> None:
+    receipt = {"id": "m1", "deliveries": [{"to": "alice", "offset": None, "duplicate": False, "online": False}]}
+    with scripted_server(Answer.of(receipt, 201)) as script:
+        assert run("publish", "alice", "Hello", "--transient", url=script.url)[1] == "alice: offline, not kept, id m1\n"
+
+
+def test_a_repeated_message_is_said_to_be_sent_before(run: Run) -> None:
+    receipt = {"id": "m1", "deliveries": [{"to": "alice", "offset": 7, "duplicate": True, "online": True}]}
+    with scripted_server(Answer.of(receipt)) as script:
+        assert run("publish", "alice", "Hello", url=script.url)[1] == "alice: sent before, offset 7, id m1\n"
+
+
 def test_every_field_of_a_message_has_an_option(run: Run) -> None:
     fields = {"body": "b", "url": "/u", "level": "info", "event": "e", "id": "i", "key": "k"}
     options = [word for name, value in fields.items() for word in (f"--{name}", value)]

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
 from app.core.errors import BelfryError
-from app.core.message import rfc3339
+from app.core.times import rfc3339
 from app.core.tokens import Claims
 from app.web.auth import COOKIE, Authenticator, bearer_token, refuse_cross_site, token_missing
 
