@@ -100,7 +100,7 @@ def tail(user: str, topics: str, since: str, history: int, as_json: bool) -> Non
     client = _client(user, ["feed"], topics=_listed(topics))
     show = _show_json if as_json else _show_line
     try:
-        for event in client.follow(since or _show_history(client, history, show), topics):
+        for event in client.follow(since or _show_history(client, history, topics, show), topics):
             _show_event(event, show)
     except KeyboardInterrupt:
         return
@@ -160,11 +160,11 @@ def _delivery_line(message_id: str, delivery: dict[str, Any]) -> str:
     return f"{delivery['to']}: {state}, {place}, id {message_id}"
 
 
-def _show_history(client: Client, count: int, show: Callable[[str], None]) -> str:
+def _show_history(client: Client, count: int, topics: str, show: Callable[[str], None]) -> str:
     """Show the last `count` messages, oldest first; where to go on from, or "" for now."""
     if not count:
         return ""
-    page = client.feed(count)
+    page = client.feed(count, topics)
     for message in reversed(page["messages"]):
         show(json.dumps(message, ensure_ascii=False))
     return str(page["cursor"])

@@ -56,9 +56,9 @@ class Client:
         answer: dict[str, Any] = self._send("POST", "/publish", json=message).json()
         return answer
 
-    def feed(self, limit: int) -> dict[str, Any]:
+    def feed(self, limit: int, topics: str = "") -> dict[str, Any]:
         """The feed's newest messages, newest first, with the `cursor` to go on from. Raises `ClientError`."""
-        answer: dict[str, Any] = self._send("GET", "/feed", params={"limit": limit}).json()
+        answer: dict[str, Any] = self._send("GET", "/feed", params=_given(limit=limit, topics=topics)).json()
         return answer
 
     def follow(self, cursor: str = "", topics: str = "") -> Iterator[Event]:
@@ -89,9 +89,8 @@ class Client:
     def _events(self, cursor: str, topics: str) -> Iterator[Event]:
         """The events of one connection, until it ends for whatever reason."""
         decoder = Decoder()
-        params = {"last_event_id": cursor, "topics": topics}
-        given = {name: value for name, value in params.items() if value}
-        with self._send("GET", "/stream", params=given, stream=True) as answer:
+        params = _given(last_event_id=cursor, topics=topics)
+        with self._send("GET", "/stream", params=params, stream=True) as answer:
             try:
                 # read1() answers with what is there; requests' own iterators wait until a chunk is full.
                 while chunk := answer.raw.read1(CHUNK_BYTES):
@@ -114,6 +113,10 @@ class Client:
         request.headers["Authorization"] = f"Bearer {self.mint()}"
         request.headers["Accept-Encoding"] = "identity"
         return request
+
+
+def _given(**params: str | int) -> dict[str, str | int]:
+    return {name: value for name, value in params.items() if value}
 
 
 def _reason(event: Event) -> str:
