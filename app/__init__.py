@@ -28,11 +28,12 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     from app.core.settings import check_identity, load
     from app.core.tokens import Keyring
+    from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.hub import Hub
     from app.realtime.streams import Streams
     from app.store.connection import Connection
     from app.store.feed import Feed
-    from app.store.log import LogStore
+    from app.store.log import SCRIPTS, LogStore
     from app.store.publisher import Publisher
     from app.store.subscription import Subscription
     from app.web import feed, headers, health, pages, problems, publish, session, sign_in, stream
@@ -42,8 +43,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings)
-    store = LogStore(connection, settings)
+    connection = Connection.open(settings, SCRIPTS)
+    store = LogStore(AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue), settings)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, settings, clock)
     auth = Authenticator(Keyring(settings), settings, clock)

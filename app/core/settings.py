@@ -52,12 +52,16 @@ class Settings(BaseModel):
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
     )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
-    max_connections_per_user: int = Field(32, ge=1, description="open streams of one user per worker; the oldest goes")
+    max_connections_per_user: int = Field(
+        10_000, ge=1, description="open streams of one user per worker; the oldest goes"
+    )
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")
     max_wait_seconds: float = Field(30.0, ge=0, le=120, description="longest `wait` of a long poll")
 
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
-    redis_pool: int = Field(16, ge=1, le=1_000, description="Redis connections per worker for commands")
+    redis_queue: int = Field(
+        20_000, ge=100, le=1_000_000, description="Redis commands of a worker that may wait; one more gets 503"
+    )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 
 

@@ -7,6 +7,7 @@ redis-py's own defaults (timeouts, retries, pool size, protocol) changed between
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha1
 from importlib import resources
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 
 RETRY_AFTER_SECONDS = 2
+POOL_CONNECTIONS = 4  # callers share round trips (`realtime.auto_pipeline`), so a few serve everyone
 
 Command = tuple[Any, ...]
 Reply = Any
@@ -28,10 +30,10 @@ class Script:
 
     __slots__ = ("sha", "text")
 
-    def __init__(self, connection: Connection, *verbs: str) -> None:
+    def __init__(self, *verbs: str) -> None:
         folder = resources.files("app.store") / "lua"
         self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in verbs)
-        self.sha = connection.register(self)
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def call(self, keys: Sequence[str], *arguments: Any) -> Command:
         """The command that runs it."""
@@ -39,18 +41,21 @@ class Script:
 
 
 class Connection:
-    """Runs batches of commands, each batch in one round trip."""
+    """Runs batches of commands, each batch in one round trip.
 
-    def __init__(self, client: redis.Redis) -> None:
+    It loads `scripts` where the server doesn't know them: a new server, or one after `SCRIPT FLUSH`.
+    """
+
+    def __init__(self, client: redis.Redis, scripts: Sequence[Script]) -> None:
         self._client = client
-        self._scripts: list[Script] = []
+        self._scripts = scripts
 
     @classmethod
-    def open(cls, settings: Settings) -> Connection:
+    def open(cls, settings: Settings, scripts: Sequence[Script]) -> Connection:
         """A pool for `settings.redis_url`. Connects with the first command, not before."""
         pool = redis.BlockingConnectionPool.from_url(
             settings.redis_url,
-            max_connections=settings.redis_pool,
+            max_connections=POOL_CONNECTIONS,
             timeout=settings.redis_timeout_seconds,
             # One more try on a connection that Redis closed meanwhile, none after a timeout: a caller waits for one
             # timeout at most. Sending an append twice is safe, the script remembers its message id.
@@ -59,20 +64,17 @@ class Connection:
             client_name="belfry",
             **link_options(settings),
         )
-        return cls(redis.Redis(connection_pool=pool))
-
-    def register(self, script: Script) -> str:
-        """Remember a script, to load it where the server doesn't know it (a new server, `SCRIPT FLUSH`)."""
-        from hashlib import sha1
-
-        self._scripts.append(script)
-        return sha1(script.text.encode(), usedforsecurity=False).hexdigest()
+        return cls(redis.Redis(connection_pool=pool), scripts)
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of `commands`, sent in one write.
+        """The replies of `commands`, sent in one write. Raises `BelfryError` `store_unavailable`."""
+        return checked(self.send(commands))
 
-        Raises `BelfryError` `store_unavailable` when Redis can't be reached or answers with an error. A script that
-        Redis doesn't know did nothing, so those commands, and only those, are sent once more after loading it.
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of `commands`, sent in one write; a command that Redis refused has its error in its place.
+
+        A script that Redis doesn't know did nothing, so those commands, and only those, are sent once more after
+        loading it. Raises `BelfryError` `store_unavailable` when Redis can't be reached.
         """
         try:
             replies = self._send(commands)
@@ -83,9 +85,6 @@ class Connection:
                     replies[at] = reply
         except redis.exceptions.RedisError as error:
             raise unavailable(error) from error
-        failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
-        if failed is not None:
-            raise unavailable(failed) from failed
         return replies
 
     def ping(self) -> None:
@@ -97,6 +96,14 @@ class Connection:
             for command in commands:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no types here
             return pipeline.execute(raise_on_error=False)
+
+
+def checked(replies: list[Reply]) -> list[Reply]:
+    """The same replies, if none is an error. Raises `BelfryError` `store_unavailable`."""
+    failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+    if failed is not None:
+        raise unavailable(failed) from failed
+    return replies
 
 
 def unavailable(error: Exception) -> BelfryError:

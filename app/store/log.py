@@ -12,13 +12,13 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from app.core.catch_up import Entry, Page
 from app.core.cursor import EPOCH_LENGTH, Position, Vector
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import Command, Connection, Reply, Script
+from app.store.connection import Command, Reply, Script
 from app.store.keys import Keys
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
@@ -26,7 +26,15 @@ PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
 
+APPEND, READ, READ_BACK = SCRIPTS = tuple([Script("open", verb) for verb in ("append", "read", "read_back")])
+
 _EPOCH_ALPHABET = string.digits + string.ascii_letters
+
+
+class Commands(Protocol):
+    """What runs commands: a `Connection`, or something that shares one between many callers."""
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
 class Status(Enum):
@@ -49,13 +57,10 @@ class Appended:
 class LogStore:
     """All logs of one deployment."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        self._connection = connection
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
-        self._append = Script(connection, "open", "append")
-        self._read = Script(connection, "open", "read")
-        self._read_back = Script(connection, "open", "read_back")
 
     def append(self, appends: Sequence[tuple[str, Message]]) -> list[Appended]:
         """Append each message to the log named beside it. On failure any of them may have been appended: repeat them."""
@@ -68,13 +73,11 @@ class LogStore:
     def read(self, requests: Sequence[tuple[str, Vector]]) -> list[Page]:
         """A page of each named log, oldest first, after the vector's position in it; a log without an epoch gets one."""
         limits = (PAGE_ENTRIES, PAGE_BYTES)
-        return [
-            _page(reply) for reply in self._run([self._call(self._read, name, limits, at) for name, at in requests])
-        ]
+        return [_page(reply) for reply in self._run([self._call(READ, name, limits, at) for name, at in requests])]
 
     def read_back(self, requests: Sequence[tuple[str, Vector]], count: int) -> list[Page]:
         """A page of each named log, newest first, before the vector's position in it, from the newest without one."""
-        calls = [self._call(self._read_back, name, (count,), before) for name, before in requests]
+        calls = [self._call(READ_BACK, name, (count,), before) for name, before in requests]
         return [_page(reply) for reply in self._run(calls)]
 
     def tails(self, names: Sequence[str]) -> list[Position | None]:
@@ -88,11 +91,11 @@ class LogStore:
         self._run([("DEL", keys.log(name), keys.meta(name), keys.replaced(name)) for name in names])
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
-        return [reply for batch in _batches(commands) for reply in self._connection.run(batch)]
+        return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
 
     def _append_command(self, name: str, message: Message) -> Command:
         keys, settings = self.keys, self._settings
-        return self._append.call(
+        return APPEND.call(
             (*self._log_keys(name), keys.message_id(name, message.id), keys.live(name)),
             new_epoch(),
             settings.history_seconds,
