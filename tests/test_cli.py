@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -218,6 +220,14 @@ def test_lost_history_is_told_and_the_stream_goes_on(run: Run) -> None:
         code, out, err = run("tail", "alice", url=script.url)
     assert (code, out) == (0, "t\n")
     assert "belfry: some history was lost" in err
+
+
+def test_serve_ends_with_the_launcher_s_exit_code_and_line() -> None:
+    command = [sys.executable, "-m", "app.cli", "serve"]
+    environment = os.environ | {"BELFRY_SECRET": "too short"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=20)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("belfry: BELFRY_SECRET must be 32 bytes or more")
 
 
 def test_control_c_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
