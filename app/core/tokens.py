@@ -23,6 +23,7 @@ from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.settings import PREFIX, Settings, SettingsError
 
+SCOPES = ("feed", "publish", "complete", "admin")
 LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none
 CACHE_SIZE = 4_096  # verified tokens remembered: about 1 KB each, and an RS256 check costs 50 times a look-up
 RSA_MIN_BITS = 2_048  # RFC 7518 section 3.3
@@ -50,6 +51,7 @@ class Claims:
     token_id: str
 
     def may_read(self, topic: str) -> bool:
+        """Whether the user may subscribe to `topic`."""
         return any(_matches(pattern, topic) for pattern in self.topics)
 
     def may_address(self, log_name: str) -> bool:
@@ -97,6 +99,7 @@ class Keyring:
         scopes: Iterable[str],
         now: float,
         seconds: int,
+        *,
         topics: Sequence[str] = (),
         to: Sequence[str] | None = None,
         token_id: str = "",

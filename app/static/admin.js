@@ -33,9 +33,8 @@ function messageOf(fields) {
   return message;
 }
 
-function outcome(delivery) {
-  if (delivery.online === undefined) return "stored";
-  return delivery.online ? "delivered" : "stored, offline";
+function deliveryLine({ to, offset, online }) {
+  return `${to}: ${online ? "online now" : "offline, finds it later"}, offset ${offset}`;
 }
 
 function showResult(level, title, lines) {
@@ -46,8 +45,7 @@ function showResult(level, title, lines) {
 }
 
 function showDeliveries(title, answer) {
-  const lines = answer.deliveries.map((delivery) => `${delivery.to}: ${outcome(delivery)}, number ${delivery.offset}`);
-  showResult("success", `Sent: ${title || answer.id}`, lines);
+  showResult("success", `Sent: ${title || answer.id}`, answer.deliveries.map(deliveryLine));
 }
 
 async function publish(message) {

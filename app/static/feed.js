@@ -41,14 +41,12 @@ function show(message, place) {
 
 function supersede(message) {
   if (message.key === undefined) return;
-  const earlier = byKey.get(message.key);
-  if (earlier !== undefined && earlier !== message.id) shown.get(earlier)?.remove();
+  shown.get(byKey.get(message.key))?.remove();
   byKey.set(message.key, message.id);
 }
 
 function receive(message) {
-  const isNew = show(message, (made) => list.prepend(made));
-  if (!isNew) return;
+  if (!show(message, (made) => list.prepend(made))) return;
   supersede(message);
   shown.get(message.id).classList.add("new");
   announcement.textContent = `New message: ${headline(message)}`;
@@ -56,8 +54,9 @@ function receive(message) {
 
 function showHistory(page) {
   for (const message of page.messages) {
-    const isNew = show(message, (made) => list.append(made));
-    if (isNew && message.key !== undefined && !byKey.has(message.key)) byKey.set(message.key, message.id);
+    if (byKey.has(message.key)) continue; // newest first, so the one that took its place is shown already
+    show(message, (made) => list.append(made));
+    if (message.key !== undefined) byKey.set(message.key, message.id);
   }
   next = page.next;
   more.hidden = next === null;

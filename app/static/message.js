@@ -53,7 +53,7 @@ function footOf(message) {
   const level = message.level ? element("span", "level", message.level) : null;
   const tags = (message.tags ?? []).map((tag) => element("span", "tag", tag));
   const open = message.url ? link(message.url, "Open") : null;
-  const actions = (message.actions ?? []).map((action) => link(action.url, action.label ?? "Open"));
+  const actions = (message.actions ?? []).map(({ label, url }) => (url ? link(url, label) : element("span", "tag", label)));
   const foot = element("p", "foot", level, origin(message), ...tags, open, ...actions);
   return foot.childElementCount > 0 ? foot : null;
 }

@@ -70,6 +70,7 @@ def bearer_token(request: Request) -> str | None:
 
 
 def token_missing() -> BelfryError:
+    """The refusal that asks for a credential."""
     return BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
 
 

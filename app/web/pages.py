@@ -14,12 +14,16 @@ from app.web.auth import REALM, Authenticator, require_scope
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
+    """The views of the pages `/` and `/admin/`."""
     views = Blueprint("pages", __name__)
 
     @views.get("/")
     def feed() -> ResponseReturnValue:
         claims = auth.visitor(request)
-        return render_template("pages/feed.html", user=claims.user) if claims else _sign_in_first(auth)
+        if not claims:
+            return _sign_in_first(auth)
+        require_scope(claims, "feed")
+        return render_template("pages/feed.html", user=claims.user)
 
     @views.get("/admin/")
     def admin() -> ResponseReturnValue:

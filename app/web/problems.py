@@ -7,7 +7,6 @@ import logging
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
-from werkzeug.wrappers import Response as WerkzeugResponse
 
 from app.core.errors import BelfryError
 
@@ -35,14 +34,12 @@ def problem_response(error: BelfryError) -> Response:
     return Response(json.dumps(error.problem()), error.status, error.headers, content_type="application/problem+json")
 
 
-def _http_exception(error: HTTPException) -> WerkzeugResponse:
-    """Werkzeug's own refusals: a wrong path or method, a body over the limit. Its redirects pass as they are."""
+def _http_exception(error: HTTPException) -> Response:
+    """Werkzeug's own refusals: a wrong path or method, a body over the limit. Flask lets its redirects pass us by."""
     status = error.code or 500
-    if error.response is not None or status < 400:
-        return error.get_response()
     code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
-    allow = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-    return problem_response(BelfryError(code, error.description or "", headers=allow))
+    kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
+    return problem_response(BelfryError(code, error.description or "", headers=kept))
 
 
 def _bug(error: Exception) -> Response:

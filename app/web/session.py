@@ -20,6 +20,7 @@ COOKIE_MAX_BYTES: Final = 4_000  # browsers silently drop a cookie whose name an
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
+    """The views of `/session`."""
     views = Blueprint("session", __name__)
 
     @views.post("/session")

@@ -14,14 +14,15 @@ from werkzeug.wrappers import Response
 
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
+from app.core.tokens import SCOPES
 from app.web.auth import Authenticator, refuse_cross_site
 from app.web.session import clear_cookie, set_cookie
 
-DEMO_SCOPES: Final = ("feed", "publish", "complete", "admin")
 DEMO_NAMES: Final = ("alice", "bob", "carol")
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
+    """The views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
 
     @views.get("/login")
@@ -50,9 +51,9 @@ def blueprint(auth: Authenticator) -> Blueprint:
 
 
 def local_path(text: str) -> str:
-    """`text` if it leads to a page of this server, else `/`.
+    r"""`text` if it leads to a page of this server, else `/`.
 
-    A browser takes `//host` and `/\\host` for another server, and drops tabs and line ends before it looks.
+    A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
     return text if local else "/"
@@ -70,7 +71,7 @@ def _form(problem: str) -> str:
 
 def _signed_in(auth: Authenticator, user: str) -> Response:
     seconds = auth.settings.session_seconds
-    token = auth.keyring.sign(user, DEMO_SCOPES, auth.clock(), seconds, topics=("*",), token_id=secrets.token_hex(16))
+    token = auth.keyring.sign(user, SCOPES, auth.clock(), seconds, topics=("*",), token_id=secrets.token_hex(16))
     answer = redirect(local_path(request.form.get("next", "/")), code=303)
     set_cookie(answer, auth, token, seconds)
     return answer

@@ -33,6 +33,12 @@ def test_a_user_sees_the_feed_page() -> None:
     assert 'title="Signed in as alice"' in answer.text
 
 
+def test_the_feed_page_is_for_those_who_have_a_feed() -> None:
+    site = open_site()
+    site.start_session("publish")
+    assert site.client.get("/").get_json(force=True)["code"] == "scope_missing"
+
+
 def test_a_link_on_another_site_may_lead_to_a_page() -> None:
     site = open_site()
     site.start_session("feed")
@@ -63,7 +69,7 @@ def test_an_expired_session_is_a_stranger_again() -> None:
 @pytest.mark.parametrize("path", [*PAGES, "/login"])
 def test_a_page_loads_only_files_that_exist_and_runs_nothing_inline(path: str) -> None:
     site = open_site(demo=True)
-    site.start_session("publish admin")
+    site.start_session("feed publish admin")
     page = site.client.get(path).text
     loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
     assert len(loaded) >= 3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from app.core.tokens import SCOPES
 from app.web.auth import COOKIE
-from app.web.sign_in import DEMO_SCOPES, local_path
+from app.web.sign_in import local_path
 from tests.web.identity_app import Site, open_site
 
 
@@ -25,7 +26,7 @@ def test_a_demo_user_may_do_everything_and_read_every_topic(site: Site) -> None:
     token = site.client.get_cookie(COOKIE)
     assert token is not None
     claims = site.keyring.verify(token.value, site.now)
-    assert claims.scopes == set(DEMO_SCOPES)
+    assert claims.scopes == set(SCOPES)
     assert claims.may_read("anything")
     assert claims.expires_at == site.now + 43_200
 

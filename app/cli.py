@@ -1,0 +1,198 @@
+"""The `belfry` command: serve, mint tokens, publish, follow a user's stream. Arguments in, one line out."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from app import demo
+from app.address import Address, AddressError
+from app.client import Client, ClientError
+from app.core.errors import BelfryError
+from app.core.settings import PREFIX, Settings, SettingsError, load
+from app.core.sse import Event
+from app.core.tokens import SCOPES, Keyring
+
+ROOT: Final = Path(__file__).resolve().parent.parent  # the launcher, too, takes a relative data directory from here
+OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that `publish` and `tail` make for themselves
+NOT_MESSAGES: Final = frozenset({"ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"})
+FAILURES: Final = (AddressError, BelfryError, ClientError, SettingsError)
+
+
+def main() -> None:
+    """Run one command. What goes wrong is told in one line, with exit code 1."""
+    try:
+        commands()
+    except FAILURES as error:
+        click.echo(f"belfry: {error}", err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Belfry rings each user's bell: publish to specific users, and follow what they get."""
+
+
+@commands.command()
+def serve() -> None:
+    """Start the server, with an embedded store unless BELFRY_REDIS_URL names one."""
+    from app import launcher  # noqa: PLC0415 - the other commands start faster without it
+
+    sys.exit(launcher.main())
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--scope", default="feed publish", show_default=True, help=f"Any of: {' '.join(SCOPES)}.")
+@click.option("--ttl", default=3_600, show_default=True, type=click.IntRange(min=1), help="Life in seconds.")
+@click.option("--topics", default="", help="Topics NAME may read, separated by commas; 'news*' is a prefix.")
+@click.option(
+    "--to", multiple=True, help="Whom NAME may publish to: user:…, topic:…, everyone. Repeatable; default all."
+)
+def token(name: str, scope: str, ttl: int, topics: str, to: tuple[str, ...]) -> None:
+    """Print a token for the user NAME."""
+    scopes = scope.replace(",", " ").split()
+    if unknown := sorted(set(scopes) - set(SCOPES)):
+        raise click.BadParameter(f"{unknown[0]!r} is none of: {' '.join(SCOPES)}", param_hint="--scope")
+    click.echo(_mint(load(os.environ), name, scopes, ttl, topics=_listed(topics), to=to or None))
+
+
+@commands.command()
+@click.argument("words", nargs=-1, metavar="[USER] [TEXT]")
+@click.option("--topic", help="Publish to a topic instead of a user.")
+@click.option("--everyone", is_flag=True, default=None, help="Publish to everyone instead of a user.")
+@click.option("--title", help="The same as TEXT.")
+@click.option("--body")
+@click.option("--url", help="http, https or a path.")
+@click.option("--level", type=click.Choice(["info", "success", "warning", "error"]))
+@click.option("--event", help="SSE event type; default: message.")
+@click.option("--id", help="Idempotency key: the same id again is not sent again.")
+@click.option("--key", help="Take the place of the earlier message with this key.")
+@click.option("--data", callback=lambda _context, _option, text: _json(text), help="Any JSON.")
+@click.option("--ttl", type=int, help="Seconds until the message is dropped.")
+@click.option("--transient", is_flag=True, default=None, help="Only for who is connected now.")
+def publish(words: tuple[str, ...], **fields: Any) -> None:
+    """Send a message with the title TEXT to USER."""
+    message = _message(words, fields)
+    answer = _client("belfry-cli", ["publish"]).publish(message)
+    for delivery in answer["deliveries"]:
+        click.echo(_delivery_line(answer["id"], delivery))
+
+
+@commands.command()
+@click.argument("user")
+@click.option("--topics", default="", help="Topics to follow as well, separated by commas.")
+@click.option("--since", default="", metavar="CURSOR", help="Start after this position instead of now.")
+@click.option("--history", default=0, type=click.IntRange(0, 100), help="First print this many earlier messages.")
+@click.option("--json", "as_json", is_flag=True, help="Print each message as it came, as JSON.")
+def tail(user: str, topics: str, since: str, history: int, as_json: bool) -> None:
+    """Print the messages of USER as they come, until Ctrl-C. A lost connection is made again, and nothing is missed."""
+    if since and history:
+        raise click.UsageError("--since and --history exclude each other")
+    client = _client(user, ["feed"], topics=_listed(topics))
+    show = _show_json if as_json else _show_line
+    try:
+        for event in client.follow(since or _show_history(client, history, topics, show), topics):
+            _show_event(event, show)
+    except KeyboardInterrupt:
+        return
+
+
+def _mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
+    keyring = Keyring(Settings(secret=_secret(settings)))
+    return keyring.sign(user, scopes, time.time(), seconds, token_id=secrets.token_hex(16), **grants)
+
+
+def _secret(settings: Settings) -> str:
+    """The configured secret, else the one that the demo made in its data directory."""
+    path = ROOT / settings.data_dir / demo.SECRET_FILE
+    try:
+        return settings.secret or path.read_text(encoding="ascii").strip()
+    except OSError:
+        raise SettingsError(f"no secret to sign with: set {PREFIX}SECRET, or start the demo server first") from None
+
+
+def _client(user: str, scopes: list[str], **grants: Any) -> Client:
+    """A client that signs its own tokens, for BELFRY_URL or else for where the server on this machine listens."""
+    settings = load(os.environ)
+    url = os.environ.get(f"{PREFIX}URL") or Address.parse(settings.bind).url
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"{PREFIX}URL must be the server's http or https address, got {url!r}")
+    _mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants)  # without a secret, fail here and not in mid-stream
+    return Client(url.rstrip("/"), lambda: _mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants))
+
+
+def _listed(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}") from None
+
+
+def _message(words: tuple[str, ...], fields: dict[str, Any]) -> dict[str, Any]:
+    """The body of `POST /publish`. Raises `click.UsageError` if the words don't fit the options."""
+    to_user = not (fields["topic"] or fields["everyone"])
+    rest = list(words)
+    if to_user and not rest:
+        raise click.UsageError("name a USER, or give --topic or --everyone")
+    named = {"to": rest.pop(0)} if to_user else {}
+    if len(rest) > (fields["title"] is None):
+        raise click.UsageError(f"unexpected {rest[-1]!r}: put the TEXT in quotes")
+    title = {"title": rest[0]} if rest else {}
+    return named | {name: value for name, value in fields.items() if value is not None} | title
+
+
+def _delivery_line(message_id: str, delivery: dict[str, Any]) -> str:
+    state = "sent before" if delivery.get("duplicate") else "online" if delivery.get("online") else "offline"
+    place = "not kept" if delivery["offset"] is None else f"offset {delivery['offset']}"
+    return f"{delivery['to']}: {state}, {place}, id {message_id}"
+
+
+def _show_history(client: Client, count: int, topics: str, show: Callable[[str], None]) -> str:
+    """Show the last `count` messages, oldest first; where to go on from, or "" for now."""
+    if not count:
+        return ""
+    page = client.feed(count, topics)
+    for message in reversed(page["messages"]):
+        show(json.dumps(message, ensure_ascii=False))
+    return str(page["cursor"])
+
+
+def _show_event(event: Event, show: Callable[[str], None]) -> None:
+    if event.event not in NOT_MESSAGES:
+        show(event.data)
+    elif event.event == "reset":
+        click.echo("belfry: some history was lost", err=True)
+    elif event.event == "goodbye":
+        click.echo(f"belfry: the server said goodbye: {_plain(event.data)}", err=True)
+
+
+def _show_json(data: str) -> None:
+    click.echo(data)
+
+
+def _show_line(data: str) -> None:
+    message = json.loads(data)
+    parts = (message.get(name) for name in ("time", "title", "body"))
+    click.echo("  ".join(_plain(part) for part in parts if part))
+
+
+def _plain(text: str) -> str:
+    """`text` on one line and without what a terminal would obey: a message's writer is not its reader."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+if __name__ == "__main__":
+    main()

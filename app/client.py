@@ -1,0 +1,135 @@
+"""Belfry from the outside, over HTTP: publish a message, read a feed, follow a stream that mends itself.
+
+Used by the command line. Knows nothing of the server's own parts but the wire format and the names of its events.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import requests
+import urllib3
+
+from app.core.sse import Decoder, Event
+
+CONNECT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 60.0  # a stream says something every 15 seconds by default; after this long it is dead
+CHUNK_BYTES: Final = 65_536
+RETRY_SECONDS: Final = 2.0  # until the server tells another delay
+BACKOFF_FIRST_SECONDS: Final = 1.0
+BACKOFF_MOST_SECONDS: Final = 30.0
+FINAL_REASONS: Final = frozenset({"replaced", "revoked"})  # goodbyes after which coming back would be wrong
+
+
+class ClientError(Exception):
+    """The server refused, or wasn't there; the text is one line for a person."""
+
+
+class UnavailableError(ClientError):
+    """No answer, or one that says: later. `retry_after` is in seconds."""
+
+    def __init__(self, text: str, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the given number of failures: full jitter, so that clients don't all come back at once."""
+    return random.uniform(0, min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(attempt, 16)))  # noqa: S311
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A server's address, and `mint`, which makes a fresh token for each request: a stream outlives any one of them."""
+
+    url: str
+    mint: Callable[[], str]
+    sleep: Callable[[float], None] = time.sleep
+
+    def publish(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one message; the server's answer. Raises `ClientError`."""
+        answer: dict[str, Any] = self._send("POST", "/publish", json=message).json()
+        return answer
+
+    def feed(self, limit: int, topics: str = "") -> dict[str, Any]:
+        """The feed's newest messages, newest first, with the `cursor` to go on from. Raises `ClientError`."""
+        answer: dict[str, Any] = self._send("GET", "/feed", params=_given(limit=limit, topics=topics)).json()
+        return answer
+
+    def follow(self, cursor: str = "", topics: str = "") -> Iterator[Event]:
+        """Every event after `cursor`, over as many connections as it takes, each message once.
+
+        Ends when the server says that coming back would be wrong. Raises `ClientError` when it refuses, and
+        `UnavailableError` only if it could not be reached in the first place.
+        """
+        connected, failures, delay = False, 0, RETRY_SECONDS
+        while True:
+            try:
+                for event in self._events(cursor, topics):
+                    connected, failures = True, 0
+                    cursor = event.id or cursor
+                    delay = delay if event.retry is None else event.retry / 1_000
+                    yield event
+                    if event.event == "goodbye":
+                        if _reason(event) in FINAL_REASONS:
+                            return
+                        break
+                self.sleep(delay)
+            except UnavailableError as error:
+                if not connected:
+                    raise
+                self.sleep(max(error.retry_after, backoff(failures)))
+                failures += 1
+
+    def _events(self, cursor: str, topics: str) -> Iterator[Event]:
+        """The events of one connection, until it ends for whatever reason."""
+        decoder = Decoder()
+        params = _given(last_event_id=cursor, topics=topics)
+        with self._send("GET", "/stream", params=params, stream=True) as answer:
+            try:
+                # read1() answers with what is there; requests' own iterators wait until a chunk is full.
+                while chunk := answer.raw.read1(CHUNK_BYTES):
+                    yield from decoder.feed(chunk)
+            except (urllib3.exceptions.HTTPError, OSError):
+                return  # cut, or silent for too long: the caller comes back with its cursor
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        timeout = (CONNECT_SECONDS, SILENCE_SECONDS)
+        try:
+            answer = requests.request(method, self.url + path, auth=self._authorize, timeout=timeout, **options)
+        except requests.RequestException:
+            raise UnavailableError(f"no answer from {self.url}: is the server running there?") from None
+        if answer.status_code >= requests.codes.bad_request:
+            raise _refusal(answer)
+        return answer
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # As `auth`, not as a header: else requests would prefer an entry of ~/.netrc.
+        request.headers["Authorization"] = f"Bearer {self.mint()}"
+        request.headers["Accept-Encoding"] = "identity"
+        return request
+
+
+def _given(**params: str | int) -> dict[str, str | int]:
+    return {name: value for name, value in params.items() if value}
+
+
+def _reason(event: Event) -> str:
+    return str(json.loads(event.data).get("reason"))
+
+
+def _refusal(answer: requests.Response) -> ClientError:
+    try:
+        problem = answer.json()
+        text = f"refused with {answer.status_code} {problem['code']}: {problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        text = f"refused with {answer.status_code} {answer.reason}"
+    if answer.status_code in {requests.codes.too_many_requests, requests.codes.service_unavailable}:
+        after = answer.headers.get("Retry-After", "")
+        return UnavailableError(text, float(after) if after.isdecimal() else 0.0)
+    return ClientError(text)

@@ -1,0 +1,239 @@
+"""The command line: words in, one request or one line out, and a failure in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import cli
+from app.core.settings import Settings
+from app.core.sse import encode
+from app.core.tokens import Claims, Keyring
+from tests.scripted_server import Answer, Script, scripted_server
+from tests.servers import free_port
+
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+RECEIPT = Answer.of({"id": "m1", "deliveries": [{"to": "alice", "offset": 7, "duplicate": False, "online": True}]}, 201)
+REPLACED = encode('{"reason":"replaced"}', event="goodbye")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run `belfry <words>` in this process; its exit code, output and errors."""
+    monkeypatch.setenv("BELFRY_SECRET", SECRET)
+    monkeypatch.setenv("BELFRY_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("BELFRY_URL", raising=False)
+
+    def belfry(*words: str, url: str = "") -> tuple[int, str, str]:
+        if url:
+            monkeypatch.setenv("BELFRY_URL", url)
+        monkeypatch.setattr(sys, "argv", ["belfry", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return belfry
+
+
+def claims_of(token: str, secret: str = SECRET) -> Claims:
+    return Keyring(Settings(secret=secret)).verify(token.strip(), time.time())
+
+
+def sent(script: Script) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(script.asked[0].body)
+    return body
+
+
+def test_a_token_carries_what_was_asked_for(run: Run) -> None:
+    code, out, _ = run("token", "alice", "--scope", "feed,admin", "--ttl", "60", "--topics", "news,dev*", "--to", "bob")
+    claims = claims_of(out)
+    assert code == 0
+    assert (claims.user, claims.scopes) == ("alice", frozenset({"feed", "admin"}))
+    assert (claims.topics, claims.to) == (("news", "dev*"), ("bob",))
+    assert 0 < claims.expires_at - time.time() <= 60
+    assert claims.token_id
+
+
+def test_a_token_is_good_for_reading_and_publishing_unless_told_otherwise(run: Run) -> None:
+    claims = claims_of(run("token", "alice")[1])
+    assert claims.scopes == {"feed", "publish"}
+    assert claims.to is None
+
+
+def test_the_demo_s_secret_signs_where_none_is_set(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BELFRY_SECRET")
+    (tmp_path / "secret").write_text(f"{SECRET[::-1]}\n")
+    assert claims_of(run("token", "alice")[1], SECRET[::-1]).user == "alice"
+
+
+@pytest.mark.parametrize("words", [["token", "alice"], ["publish", "alice", "Hello"], ["tail", "alice"]])
+def test_without_any_secret_nothing_is_signed(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.delenv("BELFRY_SECRET")
+    code, out, err = run(*words)
+    assert (code, out) == (1, "")
+    assert err == "belfry: no secret to sign with: set BELFRY_SECRET, or start the demo server first\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["token", "alice", "--scope", "fead"],
+        ["token", "alice", "--ttl", "0"],
+        ["publish"],
+        ["publish", "alice", "Hello", "world"],
+        ["publish", "alice", "Hello", "--title", "Hi"],
+        ["publish", "--topic", "news", "Hello", "world"],
+        ["publish", "alice", "--data", "{"],
+        ["tail", "alice", "--since", "x", "--history", "5"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_words_that_make_no_sense_are_a_usage_error(run: Run, words: list[str]) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert "Error: " in err
+
+
+def test_a_bad_name_is_told_in_one_line(run: Run) -> None:
+    code, _, err = run("token", "a b")
+    assert code == 1
+    assert err.startswith("belfry: bad_user_id")
+    assert err.count("\n") == 1
+
+
+def test_two_words_are_a_user_and_a_title(run: Run) -> None:
+    with scripted_server(RECEIPT) as script:
+        code, out, _ = run("publish", "alice", "Hello", url=script.url)
+    assert (code, out) == (0, "alice: online, offset 7, id m1\n")
+    assert sent(script) == {"to": "alice", "title": "Hello"}
+    assert claims_of(script.asked[0].token).scopes == {"publish"}
+
+
+def test_a_transient_message_has_no_offset_to_print(run: Run) -> None:
+    receipt = {"id": "m1", "deliveries": [{"to": "alice", "offset": None, "duplicate": False, "online": False}]}
+    with scripted_server(Answer.of(receipt, 201)) as script:
+        assert run("publish", "alice", "Hello", "--transient", url=script.url)[1] == "alice: offline, not kept, id m1\n"
+
+
+def test_a_repeated_message_is_said_to_be_sent_before(run: Run) -> None:
+    receipt = {"id": "m1", "deliveries": [{"to": "alice", "offset": 7, "duplicate": True, "online": True}]}
+    with scripted_server(Answer.of(receipt)) as script:
+        assert run("publish", "alice", "Hello", url=script.url)[1] == "alice: sent before, offset 7, id m1\n"
+
+
+def test_every_field_of_a_message_has_an_option(run: Run) -> None:
+    fields = {"body": "b", "url": "/u", "level": "info", "event": "e", "id": "i", "key": "k"}
+    options = [word for name, value in fields.items() for word in (f"--{name}", value)]
+    with scripted_server(RECEIPT) as script:
+        run(
+            "publish",
+            "alice",
+            "--title",
+            "t",
+            *options,
+            "--data",
+            '{"n":[1]}',
+            "--ttl",
+            "5",
+            "--transient",
+            url=script.url,
+        )
+    assert sent(script) == {"to": "alice", "title": "t", **fields, "data": {"n": [1]}, "ttl": 5, "transient": True}
+
+
+@pytest.mark.parametrize(
+    ("option", "target"), [(["--topic", "news"], {"topic": "news"}), (["--everyone"], {"everyone": True})]
+)
+def test_a_topic_or_everyone_takes_the_place_of_a_user(run: Run, option: list[str], target: dict[str, Any]) -> None:
+    with scripted_server(RECEIPT) as script:
+        run("publish", *option, "Hello", url=script.url)
+    assert sent(script) == target | {"title": "Hello"}
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("BELFRY_BIND", bind)
+    for words in (["publish", "alice", "Hello"], ["tail", "alice"]):
+        assert run(*words) == (1, "", f"belfry: no answer from http://{bind}: is the server running there?\n")
+
+
+def test_a_refusal_is_told_in_one_line(run: Run) -> None:
+    with scripted_server(Answer.of({"code": "bad_ttl", "detail": "Too long."}, 422)) as script:
+        assert run("publish", "alice", "x", url=script.url) == (1, "", "belfry: refused with 422 bad_ttl: Too long.\n")
+
+
+def test_an_address_without_a_scheme_is_told_in_one_line(run: Run) -> None:
+    code, _, err = run("publish", "alice", "x", url="push.example.com")
+    assert (code, err) == (1, "belfry: BELFRY_URL must be the server's http or https address, got 'push.example.com'\n")
+
+
+def test_messages_are_printed_as_they_come_on_one_line_each(run: Run) -> None:
+    message = json.dumps({"id": "m1", "time": "2026-11-21T01:50:00.000Z", "title": "Hello", "body": "two\nlines"})
+    ready = encode("{}", event="ready", id="c0")
+    with scripted_server(Answer(body=ready + encode(message, id="c1") + REPLACED)) as script:
+        code, out, err = run("tail", "alice", "--topics", "news", "--since", "c0", url=script.url)
+    assert (code, out) == (0, "2026-11-21T01:50:00.000Z  Hello  two lines\n")
+    assert "goodbye" in err
+    (asked,) = script.asked
+    assert asked.query == {"topics": "news", "last_event_id": "c0"}
+    claims = claims_of(asked.token)
+    assert (claims.user, claims.scopes, claims.topics) == ("alice", frozenset({"feed"}), ("news",))
+
+
+def test_a_message_of_a_type_of_its_own_is_printed_too(run: Run) -> None:
+    with scripted_server(Answer(body=encode('{"title":"t"}', event="build.done") + REPLACED)) as script:
+        assert run("tail", "alice", url=script.url)[1] == "t\n"
+
+
+def test_a_message_cannot_command_the_terminal(run: Run) -> None:
+    with scripted_server(Answer(body=encode(json.dumps({"title": "\x1b[2Jgone\x9b"})) + REPLACED)) as script:
+        assert run("tail", "alice", url=script.url)[1] == " [2Jgone \n"
+
+
+def test_messages_are_printed_as_they_are_when_json_is_asked_for(run: Run) -> None:
+    with scripted_server(Answer(body=encode('{"title":"t","n":1}') + REPLACED)) as script:
+        assert run("tail", "alice", "--json", url=script.url)[1] == '{"title":"t","n":1}\n'
+
+
+def test_history_is_printed_oldest_first_and_the_stream_goes_on_after_it(run: Run) -> None:
+    page = Answer.of({"messages": [{"title": "2"}, {"title": "1"}], "cursor": "c2"})
+    with scripted_server(page, Answer(body=encode('{"title":"3"}') + REPLACED)) as script:
+        assert run("tail", "alice", "--history", "2", "--topics", "a", url=script.url)[1] == "1\n2\n3\n"
+    assert script.asked[0].query == {"limit": "2", "topics": "a"}
+    assert script.asked[1].query == {"last_event_id": "c2", "topics": "a"}
+
+
+def test_lost_history_is_told_and_the_stream_goes_on(run: Run) -> None:
+    with scripted_server(Answer(body=encode("{}", event="reset") + encode('{"title":"t"}') + REPLACED)) as script:
+        code, out, err = run("tail", "alice", url=script.url)
+    assert (code, out) == (0, "t\n")
+    assert "belfry: some history was lost" in err
+
+
+def test_serve_ends_with_the_launcher_s_exit_code_and_line() -> None:
+    command = [sys.executable, "-m", "app.cli", "serve"]
+    environment = os.environ | {"BELFRY_SECRET": "too short"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=20)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("belfry: BELFRY_SECRET must be 32 bytes or more")
+
+
+def test_control_c_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_data: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_show_line", interrupted)
+    with scripted_server(Answer(body=encode("{}"))) as script:
+        assert run("tail", "alice", url=script.url) == (0, "", "")
