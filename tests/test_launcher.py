@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -310,6 +311,13 @@ def test_sighup_replaces_the_workers_and_keeps_serving(launch: Launch) -> None:
     eventually(lambda: (after := set(descendants(master))) and not after & before, "new workers only")
     assert health(belfry.url).endswith(b"200")
     assert belfry.stop() == 0
+
+
+def test_workers_may_open_as_many_descriptors_as_the_system_allows(launch: Launch) -> None:
+    belfry = launch().ready()
+    (worker,) = descendants(belfry.named("gunicorn"))
+    soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    assert soft == hard
 
 
 def test_data_of_an_engine_that_is_not_here_is_refused_and_left_alone(launch: Launch, tmp_path: Path) -> None:
