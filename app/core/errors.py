@@ -63,9 +63,7 @@ class BelfryError(Exception):
     `headers` go on the answer (`Retry-After`, `WWW-Authenticate`, `Allow`), `extra` are further members of the problem.
     """
 
-    def __init__(
-        self, code: str, detail: str = "", *, headers: Mapping[str, str] | None = None, **extra: Any
-    ) -> None:
+    def __init__(self, code: str, detail: str = "", *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
         self.code = code
         self.status, self.title = CATALOGUE[code]
         self.detail = detail or self.title

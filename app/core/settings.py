@@ -28,11 +28,15 @@ class Settings(BaseModel):
     data_dir: str = Field("data", description="where the embedded server and the demo secret live")
     demo: bool = Field(False, description="offer the demo sign-in; on by itself when `./run` starts without a secret")
     secret: str = Field("", repr=False, description="HS256 key that signs and checks tokens, 32 bytes or more")
-    jwt_public_key: str = Field("", description="PEM public key, or a file's path, that checks RS256, ES256 or EdDSA tokens")
+    jwt_public_key: str = Field(
+        "", description="PEM public key, or a file's path, that checks RS256, ES256 or EdDSA tokens"
+    )
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
-    history_seconds: int = Field(2_592_000, ge=60, le=315_360_000, description="a feed is forgotten after this time without a message")
+    history_seconds: int = Field(
+        2_592_000, ge=60, le=315_360_000, description="a feed is forgotten after this time without a message"
+    )
     dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
     max_batch_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest NDJSON batch")
@@ -40,9 +44,13 @@ class Settings(BaseModel):
 
     heartbeat_seconds: float = Field(15.0, ge=0.2, le=120, description="silence after which a stream gets a heartbeat")
     retry_ms: int = Field(2_000, ge=100, le=60_000, description="reconnect delay told to browsers, jittered by half")
-    write_timeout_seconds: float = Field(30.0, ge=1, le=600, description="a reader that takes nothing for this long is cut off")
+    write_timeout_seconds: float = Field(
+        30.0, ge=1, le=600, description="a reader that takes nothing for this long is cut off"
+    )
     outbox_bytes: int = Field(65_536, ge=4_096, le=1_048_576, description="bytes kept in memory for one slow reader")
-    tail_check_seconds: float = Field(5.0, ge=0.5, le=300, description="how often open feeds are compared with the store")
+    tail_check_seconds: float = Field(
+        5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
+    )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
     max_connections_per_user: int = Field(32, ge=1, description="open streams of one user per worker; the oldest goes")
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")

@@ -1,0 +1,122 @@
+"""Catch up, then live: the decisions, as functions of positions and pages.
+
+Whoever reads a log does so from two sources. Pages of history come from the store when asked for; live entries come
+from the log's channel, unasked, each once or, after a lost connection, not at all. These functions decide what of
+both is written to a reader, so that it sees every offset once and in order, or is told that history was lost.
+
+They hold no state and do no I/O; `realtime` calls them between two switch points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from app.core.cursor import Position, Vector, replace
+
+LIVE_ONLY = 0  # the offset of an entry that was published but not kept: it has no place in the log
+
+
+class Entry(NamedTuple):
+    """One kept entry. `expires_ms` is Unix time in milliseconds, 0 for never."""
+
+    offset: int
+    record: bytes
+    expires_ms: int
+
+
+class Page(NamedTuple):
+    """What one read of a log found, in one atomic step.
+
+    `top` is the newest offset ever given, `oldest` the oldest not yet trimmed, `kept` the number of
+    entries held.
+    `after` is the offset that was read from, or None where the reader's cursor had no position of this epoch.
+    Offsets missing from `entries` between two others were deleted one by one, not lost.
+    """
+
+    epoch: str
+    top: int
+    oldest: int
+    kept: int
+    after: int | None
+    entries: tuple[Entry, ...]
+
+    @property
+    def tail(self) -> Position:
+        return Position(self.epoch, self.top)
+
+
+class Verdict(Enum):
+    """What to do with a live entry for one reader."""
+
+    DELIVER = "deliver"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+
+
+class Reading(NamedTuple):
+    """What a reader takes from a page: write `entries`, then stand at `position`; `lost` tells to announce a reset."""
+
+    position: Position
+    entries: tuple[Entry, ...]
+    lost: bool
+
+
+def on_live(vector: Vector, live: Position) -> tuple[Verdict, Vector]:
+    """Judge one live entry for a reader that stands at `vector`; answers the verdict and where it stands afterwards.
+
+    Only the very next offset is delivered. A smaller one was already read from history; a larger one, or another
+    epoch, means that something between was not heard, and only the store knows what.
+    """
+    for at, position in enumerate(vector):
+        if position.epoch == live.epoch:
+            if live.offset == position.offset + 1:
+                return Verdict.DELIVER, replace(vector, live, at)
+            return (Verdict.DUPLICATE if live.offset <= position.offset else Verdict.GAP), vector
+    return Verdict.GAP, vector
+
+
+def on_page(position: Position, page: Page) -> Reading:
+    """Take from a page what comes after `position`.
+
+    History is lost when the log has another epoch, when the position lies beyond the newest offset (the store was set
+    back), or when the entry after it was trimmed. The reader then goes to the tail: what is kept, it fetches anew.
+    """
+    if position.epoch != page.epoch or not page.oldest - 1 <= position.offset <= page.top:
+        return Reading(page.tail, (), lost=True)
+    fresh = tuple([entry for entry in page.entries if entry.offset > position.offset])
+    return Reading(Position(page.epoch, fresh[-1].offset) if fresh else page.tail, fresh, lost=False)
+
+
+def start(pages: Sequence[Page], cursor: Vector | None) -> tuple[Vector, bool]:
+    """Where a new connection begins in each log, and whether the history after its cursor was lost.
+
+    Without a cursor it begins at the tails. A log without a position begins at its tail as well: silently when every
+    position of the cursor was used (the log is new to this reader, a topic say), as a loss when one was left over
+    (its epoch is gone, and this log may be the one that had it).
+    """
+    epochs = {page.epoch for page in pages}
+    orphaned = any(position.epoch not in epochs for position in cursor or ())
+    lost = orphaned and any(page.after is None for page in pages)
+    return tuple([page.tail if page.after is None else Position(page.epoch, page.after) for page in pages]), lost
+
+
+def newest(seen: Position | None, seen_before: Position | None, tail: Position) -> Position:
+    """The newest position known of a log after a read answered `tail`.
+
+    `seen_before` is what was known when the read was sent. What became known since then came later than the answer
+    may be, and wins; otherwise the answer is the authority, even when it is smaller (the store was set back) or of
+    another epoch (the log was lost).
+    """
+    if seen is None or seen == seen_before:
+        return tail
+    return max(seen, tail) if seen.epoch == tail.epoch else seen
+
+
+def caught_up(vector: Vector, seen: Sequence[Position | None]) -> bool:
+    """Whether a reader has reached everything that is known of its logs, so that the next live entry continues it."""
+    return all(
+        newest is not None and position.epoch == newest.epoch and position.offset >= newest.offset
+        for position, newest in zip(vector, seen, strict=True)
+    )

@@ -1,0 +1,212 @@
+"""A message: what a publisher may send, and what the log keeps of it.
+
+`parse` is the only way to make one, so a `Message` can't exist invalid. Its record is `<event> <JSON on one line>`:
+the store keeps and publishes those bytes, and nobody on the way to a socket parses them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, from_json
+
+from app.core.errors import CATALOGUE, BelfryError
+from app.core.frames import RESERVED_EVENTS, compact
+from app.core.names import check_topic, check_user_id
+
+TTL_MAX_SECONDS = 31_536_000  # a year: a longer one is a mistake in the unit
+TAGS_MAX = 32
+ACTIONS_MAX = 8
+DIGEST_BYTES = 16
+
+_NOT_SHOWN = frozenset({"id", "to", "topic", "everyone", "ttl", "transient"})  # the envelope and the delivery
+
+_TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
+
+# Which code tells of a field's error where its validator doesn't name one itself.
+_CODE_OF_FIELD = {
+    "id": "bad_message_id",
+    "event": "bad_event",
+    "to": "bad_user_id",
+    "topic": "bad_topic",
+    "ttl": "bad_ttl",
+    "url": "bad_url",
+}
+
+
+def _token(code: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not _TOKEN.fullmatch(text):
+            raise PydanticCustomError(code, "must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+        return text
+
+    return AfterValidator(check)
+
+
+def _not_reserved(event: str) -> str:
+    if event in RESERVED_EVENTS:
+        raise PydanticCustomError("reserved_event", "is an event of Belfry or of EventSource")
+    return event
+
+
+def _link(url: str) -> str:
+    # A browser reads "\" as "/", so "/\evil.example" would leave the site; control characters are dropped by it.
+    if not _URL.fullmatch(url):
+        raise PydanticCustomError("bad_url", "must be http, https or a path, without spaces or backslashes")
+    return url
+
+
+Event = Annotated[str, _token("bad_event"), AfterValidator(_not_reserved)]
+Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link)]
+
+
+class Action(BaseModel):
+    """A button of a message."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    label: Annotated[str, Field(min_length=1, max_length=128)]
+    url: Link | None = None
+    id: Annotated[str, _token("invalid_message")] | None = None
+
+
+class Content(BaseModel):
+    """What a recipient gets to see, in the order of the JSON."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    event: Event = "message"
+    key: Annotated[str, _token("invalid_message")] | None = None
+    title: str | None = None
+    body: str | None = None
+    url: Link | None = None
+    level: Literal["info", "success", "warning", "error"] | None = None
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=TAGS_MAX)] | None = None
+    actions: Annotated[list[Action], Field(max_length=ACTIONS_MAX)] | None = None
+    data: Any = None
+
+
+class Publish(Content):
+    """The body of `POST /publish`."""
+
+    id: Annotated[str, _token("bad_message_id")] | None = None
+    to: str | list[str] | None = None
+    topic: str | None = None
+    everyone: Literal[True] | None = None
+    ttl: Annotated[int, Field(ge=1, le=TTL_MAX_SECONDS)] | None = None
+    transient: bool = False
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Publish:
+        targets = sum(target is not None for target in (self.to, self.topic, self.everyone))
+        if targets != 1:
+            code = "missing_target" if not targets else "ambiguous_target"
+            raise PydanticCustomError(code, "give exactly one of to, topic and everyone")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One valid message on its way into the logs of its recipients.
+
+    `logs` are log names (`user:alice`, `topic:news`, `everyone`), each once. `record` is what they keep. `digest`
+    identifies the content under `id`, whatever the server added. `expires_ms` is Unix time in milliseconds, 0 for never.
+    `key` is empty where the message replaces nothing. `own_id` tells that the server made the id up.
+    """
+
+    id: str
+    logs: tuple[str, ...]
+    record: bytes
+    digest: bytes
+    expires_ms: int
+    key: str
+    transient: bool
+    own_id: bool
+
+
+def parse(body: bytes, *, now: float, new_id: str, max_recipients: int) -> Message:
+    """Read one message as JSON.
+
+    `now` is Unix time in seconds, `new_id` the id for a message that brings none. Raises `BelfryError` with the code of
+    the first thing wrong; all of them are in its `errors`.
+    """
+    try:
+        # RFC 8259 has no NaN and no Infinity: let in, they would come out as null.
+        given = Publish.model_validate(from_json(body, allow_inf_nan=False))
+    except ValidationError as error:
+        raise _refusal(error) from None
+    except ValueError as error:
+        raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
+    message_id = given.id or new_id
+    content = given.model_dump_json(exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
+    return Message(
+        id=message_id,
+        logs=_logs(given, max_recipients),
+        record=_record(given, message_id, now, content),
+        digest=_digest(given, content),
+        expires_ms=int((now + given.ttl) * 1_000) if given.ttl else 0,
+        key=given.key or "",
+        transient=given.transient,
+        own_id=given.id is None,
+    )
+
+
+def _refusal(error: ValidationError) -> BelfryError:
+    """The first error's own code, else its field's; a field's position inside a list is told, not used."""
+    errors = [
+        {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": item["msg"]}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    first = errors[0]
+    code = first["type"] if first["type"] in CATALOGUE else _CODE_OF_FIELD.get(first["field"].split(".")[0], "")
+    if first["type"] == "extra_forbidden":
+        code = "unknown_field"
+    where = f"{first['field']}: " if first["field"] else ""
+    return BelfryError(code or "invalid_message", f"{where}{first['message']}.", errors=errors)
+
+
+def _logs(given: Publish, max_recipients: int) -> tuple[str, ...]:
+    if given.everyone:
+        return ("everyone",)
+    if given.topic is not None:
+        return (f"topic:{check_topic(given.topic)}",)
+    users = [given.to] if isinstance(given.to, str) else given.to or []
+    if not users:
+        raise BelfryError("empty_recipients", "to: give one user id or a list of at least one.")
+    if len(users) > max_recipients:
+        raise BelfryError("too_many_recipients", f"to: at most {max_recipients} user ids, got {len(users)}.")
+    return tuple(dict.fromkeys([f"user:{check_user_id(user)}" for user in users]))
+
+
+def _record(given: Publish, message_id: str, now: float, content: str) -> bytes:
+    """The envelope (id, time, and to whom unless it is the reader alone), then the content's own members."""
+    envelope: dict[str, object] = {"id": message_id, "time": rfc3339(now)}
+    if given.topic is not None:
+        envelope["topic"] = given.topic
+    if given.everyone:
+        envelope["everyone"] = True
+    return f"{given.event} {compact(envelope)[:-1]}{',' if content != '{}' else ''}{content[1:]}".encode()
+
+
+def _digest(given: Publish, content: str) -> bytes:
+    """Same content, same digest: whoever retries may have written the members of `data` in another order."""
+    if given.data is not None:
+        shown = given.model_dump(exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
+        try:
+            content = json.dumps(shown, sort_keys=True, allow_nan=False)
+        except ValueError:  # 1e999 is JSON by its grammar, and infinite as a float
+            raise BelfryError("malformed_json", "data: a number is too large to be kept.") from None
+    behaviour = f"{given.ttl or 0} {given.transient:d} "
+    return hashlib.blake2b((behaviour + content).encode(), digest_size=DIGEST_BYTES).hexdigest().encode()
+
+
+def rfc3339(now: float) -> str:
+    """Unix seconds as RFC 3339 UTC with milliseconds."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

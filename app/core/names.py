@@ -1,0 +1,30 @@
+"""What may name a user or a topic: pure checks, shared by tokens, messages and query parameters."""
+
+from __future__ import annotations
+
+from app.core.errors import BelfryError
+
+NAME_MAX_BYTES = 128
+
+
+def check_user_id(text: str) -> str:
+    """Return `text` if it can name a user. Raises `BelfryError` `bad_user_id`."""
+    return _check(text, "bad_user_id", "A user id")
+
+
+def check_topic(text: str) -> str:
+    """Return `text` if it can name a topic. Raises `BelfryError` `bad_topic`."""
+    return _check(text, "bad_topic", "A topic")
+
+
+def _check(text: str, code: str, noun: str) -> str:
+    if not text or not _printable(text) or len(text.encode()) > NAME_MAX_BYTES:
+        expected = f"1 to {NAME_MAX_BYTES} bytes of printable UTF-8 without whitespace, '{{' or '}}'"
+        raise BelfryError(code, f"{noun} is {expected}, got {text[:40]!a}")
+    return text
+
+
+def _printable(text: str) -> bool:
+    # Braces would break the Redis hash tag. `isprintable` allows no whitespace but U+0020, and no lone surrogate, so
+    # what passes can be encoded.
+    return text.isprintable() and not any(char in " {}" for char in text)

@@ -1,0 +1,54 @@
+"""A timing wheel: one timer for the heartbeats and ends of all streams of a worker.
+
+Each subscriber lies in the slot of the tick at which it must be looked at next. Writing to it moves nothing; when its
+slot comes up, a subscriber that was written to meanwhile is put where its silence will be due. So a stream costs one
+look per interval, whatever is written to it.
+"""
+
+from __future__ import annotations
+
+import random
+
+from app.realtime.subscriber import Subscriber
+
+TICKS_PER_INTERVAL = 50
+LONGEST_TICK_SECONDS = 0.5  # a stream ends at most so long after its credential did
+EARLY = 0.2  # part of the interval over which heartbeats spread, when a message to everyone has lined them all up
+
+
+class Wheel:
+    """Subscribers by the tick at which they are due, at most one heartbeat interval ahead."""
+
+    def __init__(self, heartbeat_seconds: float) -> None:
+        self.tick = 0
+        self.tick_seconds = min(LONGEST_TICK_SECONDS, heartbeat_seconds / TICKS_PER_INTERVAL)
+        self._interval = round(heartbeat_seconds / self.tick_seconds)
+        self._earliest = round(self._interval * (1 - EARLY))
+        self._slots: list[set[Subscriber]] = [set() for _ in range(self._interval + 1)]
+
+    def add(self, subscriber: Subscriber, now: float) -> None:
+        """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""
+        subscriber.silent_since = self.tick - random.randrange(self._interval)  # noqa: S311 - spreads, hides nothing
+        self.again(subscriber, now)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Stop looking after it."""
+        self._slots[subscriber.slot].discard(subscriber)
+
+    def turn(self) -> list[Subscriber]:
+        """Advance by one tick; answers who is due. Each of them must be put back with `again` unless it was closed."""
+        self.tick += 1
+        at = self.tick % len(self._slots)
+        due, self._slots[at] = self._slots[at], set()
+        return list(due)
+
+    def silent(self, subscriber: Subscriber) -> bool:
+        """Whether a heartbeat is due: nothing was written to it for nearly an interval."""
+        return self.tick - subscriber.silent_since >= self._earliest
+
+    def again(self, subscriber: Subscriber, now: float) -> None:
+        """Look at it before its silence will have lasted an interval, and when its time is over."""
+        until_silent = subscriber.silent_since + random.randint(self._earliest, self._interval) - self.tick  # noqa: S311
+        until_end = int(min((subscriber.expires_at - now) / self.tick_seconds, self._interval - 1)) + 1
+        subscriber.slot = (self.tick + max(1, min(until_silent, until_end))) % len(self._slots)
+        self._slots[subscriber.slot].add(subscriber)

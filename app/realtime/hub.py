@@ -1,0 +1,247 @@
+"""The hub: all logs that are open in this worker, and what Redis publishes for them.
+
+It opens a log with its first local reader and leaves it after the last, writes each live entry to the subscribers that
+stand right before it, and hands everyone else to `CatchUp`. It never keeps a message: what a subscriber can't take now
+is read from the store later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import gevent
+from gevent.event import Event
+
+from app.core import catch_up, frames
+from app.core.catch_up import LIVE_ONLY, Page, Verdict, newest
+from app.core.cursor import Position, Vector
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.realtime.catch_up import CatchUp
+from app.realtime.link import Link, Subscription
+from app.realtime.subscriber import OpenLog, Subscriber
+from app.store.connection import RETRY_AFTER_SECONDS
+from app.store.log import LogStore
+
+WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
+TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
+
+log = logging.getLogger("belfry.hub")
+
+Plan = tuple[Verdict, Vector, bytes]
+
+
+class Hub:
+    """One per worker; starts with its first use, in the process that uses it."""
+
+    def __init__(
+        self, store: LogStore, connect: Callable[[], Subscription], settings: Settings, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._timeout_seconds = settings.redis_timeout_seconds
+        self._check_seconds = settings.tail_check_seconds
+        self._logs: dict[bytes, OpenLog] = {}
+        self._unverified: dict[OpenLog, None] = {}
+        self._verify_now = Event()
+        self._link = Link(connect, store.keys.live, self)
+        self._verifier: gevent.Greenlet[[], None] | None = None
+        self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def start(self) -> None:
+        """Connect to Redis and watch over the tails; again has no effect."""
+        if self._verifier is None:
+            self._link.start()
+            self._verifier = gevent.spawn(self._verify)
+
+    def stop(self) -> None:
+        """End all that was started."""
+        if self._verifier is not None:
+            gevent.kill(self._verifier)
+        self.catch_up.stop()
+        self._link.stop()
+
+    # Opening
+
+    def join(self, names: Iterable[str]) -> tuple[OpenLog, ...]:
+        """Hold logs open; each call needs its `leave`."""
+        self.start()
+        logs = tuple([self._open(name) for name in names])
+        for open_log in logs:
+            open_log.references += 1
+        return logs
+
+    def leave(self, logs: Iterable[OpenLog]) -> None:
+        """Let go of logs; Redis is told with the last."""
+        for open_log in logs:
+            open_log.references -= 1
+            if not open_log.references:
+                del self._logs[self._channel(open_log.name)]
+                self._unverified.pop(open_log, None)
+                self._link.unsubscribe(open_log)
+
+    def read(self, logs: Sequence[OpenLog], cursor: Vector | None) -> tuple[Page, ...]:
+        """Read the first page of each log from its position in the cursor, once every append to it will be heard.
+
+        Order: subscribe (`join`), Redis acknowledges, read. What is appended after the read is heard, what was
+        appended before is in it. Raises `BelfryError` `store_unavailable`.
+        """
+        self._wait_acknowledged(logs)
+        seen_before = [open_log.seen for open_log in logs]
+        pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs]))
+        for open_log, before, page in zip(logs, seen_before, pages, strict=True):
+            open_log.seen = newest(open_log.seen, before, page.tail)
+        return pages
+
+    def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
+        """Wait until something is known of `logs` that lies beyond `vector`; False when nothing came in time."""
+        changed = Event()
+        for open_log in logs:
+            open_log.watchers.append(changed)
+        try:
+            with gevent.Timeout(seconds, False):
+                while catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                    changed.clear()
+                    changed.wait()
+                return True
+            return False
+        finally:
+            for open_log in logs:
+                open_log.watchers.remove(changed)
+
+    def _open(self, name: str) -> OpenLog:
+        channel = self._channel(name)
+        open_log = self._logs.get(channel)
+        if open_log is None:
+            open_log = self._logs[channel] = OpenLog(name)
+            self._link.subscribe(open_log)
+        return open_log
+
+    def _channel(self, name: str) -> bytes:
+        return self._store.keys.live(name).encode()
+
+    def _wait_acknowledged(self, logs: Sequence[OpenLog]) -> None:
+        changed = Event()
+        waiting = [open_log for open_log in logs if not open_log.acknowledged]
+        for open_log in waiting:
+            open_log.watchers.append(changed)
+        try:
+            with gevent.Timeout(self._timeout_seconds, False):
+                while not all(open_log.acknowledged for open_log in waiting):
+                    changed.clear()
+                    changed.wait()
+                return
+            raise BelfryError(
+                "store_unavailable",
+                "The message store did not acknowledge the subscription.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        finally:
+            for open_log in waiting:
+                open_log.watchers.remove(changed)
+
+    # What the link tells
+
+    def wanted(self) -> Iterable[OpenLog]:
+        return list(self._logs.values())
+
+    def acknowledged(self, open_log: OpenLog) -> None:
+        open_log.acknowledged = True
+        _wake(open_log)
+        if open_log.references and open_log.seen is not None:
+            # It was read before: what was appended while nobody listened shows in its tail.
+            self._unverified[open_log] = None
+            self._verify_now.set()
+
+    def lost(self) -> None:
+        for open_log in self._logs.values():
+            open_log.acknowledged = False
+
+    def received(self, channel: bytes, payload: bytes) -> None:
+        """One append: `<epoch>.<offset> <record>`, see `append.lua`."""
+        open_log = self._logs.get(channel)
+        if open_log is None:
+            return
+        place, _, record = payload.partition(b" ")
+        epoch, _, offset = place.decode().partition(".")
+        live = Position(epoch, int(offset))
+        if live.offset == LIVE_ONLY:
+            self._write(open_log, frames.live_only(record))
+            return
+        if open_log.seen is None or open_log.seen.epoch != epoch or live.offset > open_log.seen.offset:
+            open_log.seen = live
+        _wake(open_log)
+        self._deliver(open_log, live, record)
+
+    def _deliver(self, open_log: OpenLog, live: Position, record: bytes) -> None:
+        """Write one entry to whoever stands right before it.
+
+        Subscribers at the same place share one plan, so a frame is encoded once for all tabs of a user. The loop gives
+        others a turn now and then; who leaves, falls back or catches up meanwhile is judged by what is true then.
+        """
+        plans: dict[Vector, Plan] = {}
+        for turn, subscriber in enumerate(list(open_log.members), 1):
+            if subscriber.live:
+                plan = plans.get(subscriber.vector)
+                if plan is None:
+                    plan = plans[subscriber.vector] = _plan(subscriber.vector, live, record)
+                verdict, vector, frame = plan
+                if verdict is Verdict.DELIVER:
+                    subscriber.vector = vector
+                    subscriber.write(frame)
+                elif verdict is Verdict.GAP:
+                    self.catch_up.add(subscriber)
+            if not turn % WRITES_PER_TURN:
+                gevent.sleep(0)
+
+    def _write(self, open_log: OpenLog, frame: bytes) -> None:
+        for turn, subscriber in enumerate(list(open_log.members), 1):
+            if subscriber.live:
+                subscriber.write(frame)
+            if not turn % WRITES_PER_TURN:
+                gevent.sleep(0)
+
+    # Watching over the tails
+
+    def _verify(self) -> None:
+        """Compare what is known with what the store has: at once after a lost connection, and now and then anyway."""
+        while True:
+            if not self._verify_now.wait(self._check_seconds):
+                self._unverified.update(dict.fromkeys(self._logs.values()))
+            self._verify_now.clear()
+            while self._unverified:
+                batch = list(self._unverified)[:TAILS_PER_CHECK]
+                try:
+                    self._compare(batch)
+                except BelfryError as error:
+                    log.info("tails can't be read: %s", error.detail)
+                    break  # at the next acknowledgement, or the next check
+                except Exception:
+                    log.exception("tails could not be compared")
+                    break
+
+    def _compare(self, batch: Sequence[OpenLog]) -> None:
+        seen_before = [open_log.seen for open_log in batch]
+        tails = self._store.tails([open_log.name for open_log in batch])
+        for open_log, before, tail in zip(batch, seen_before, tails, strict=True):
+            self._unverified.pop(open_log, None)
+            # A log without a tail lost its epoch, and gets another one with the next read of it.
+            open_log.seen = newest(open_log.seen, before, tail) if tail else None
+            _wake(open_log)
+            for subscriber in open_log.members:
+                # Behind: something was not heard. Ahead: the store was set back.
+                if subscriber.live and subscriber.position(open_log) != open_log.seen:
+                    self.catch_up.add(subscriber)
+
+
+def _plan(vector: Vector, live: Position, record: bytes) -> Plan:
+    verdict, after = catch_up.on_live(vector, live)
+    return verdict, after, frames.message(after, record) if verdict is Verdict.DELIVER else b""
+
+
+def _wake(open_log: OpenLog) -> None:
+    for watcher in open_log.watchers:
+        watcher.set()

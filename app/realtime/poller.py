@@ -1,0 +1,83 @@
+"""Watches all parked sockets of a worker through one epoll, itself watched by one libev watcher.
+
+A watcher per socket would cost more memory than everything else about an idle connection.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Protocol
+
+import gevent
+from gevent import monkey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# gevent hides select.epoll because polling it would block the loop. Here the loop itself watches the epoll's
+# descriptor, and it is only ever asked for what is ready.
+_epoll = monkey.get_original("select", "epoll") if monkey.is_module_patched("select") else getattr(select, "epoll", None)
+
+AVAILABLE = _epoll is not None  # Linux; elsewhere streams are generators
+
+_IN, _OUT, _ERR, _HUP, _RDHUP = 0x001, 0x004, 0x008, 0x010, 0x2000  # EPOLL* of <sys/epoll.h>
+_READ = 1  # libev's EV_READ
+_EVENTS_PER_POLL = 1_024
+
+
+class Polled(Protocol):
+    """A descriptor's owner. None of its methods may switch greenlets: they run in the loop."""
+
+    def readable(self) -> None: ...
+
+    def writable(self) -> None: ...
+
+    def hung_up(self) -> None: ...
+
+
+class Poller:
+    """The parked sockets by descriptor."""
+
+    def __init__(self) -> None:
+        self._epoll = _epoll()
+        self._polled: dict[int, Polled] = {}
+        self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), _READ)
+        self._watcher.start(self._dispatch)
+
+    def __len__(self) -> int:
+        return len(self._polled)
+
+    def add(self, descriptor: int, polled: Polled) -> None:
+        """Watch for a hang-up and for bytes, which a stream's client has no reason to send."""
+        self._polled[descriptor] = polled
+        self._epoll.register(descriptor, _IN | _RDHUP)
+
+    def want_write(self, descriptor: int, wanted: bool) -> None:
+        """Watch, or no longer watch, for room to write."""
+        self._epoll.modify(descriptor, _IN | _RDHUP | (_OUT if wanted else 0))
+
+    def remove(self, descriptor: int) -> None:
+        """Forget a descriptor; before it is closed, since its number is used again at once."""
+        del self._polled[descriptor]
+        self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._watcher.stop()
+        self._watcher.close()
+        self._epoll.close()
+
+    def _dispatch(self) -> None:
+        for descriptor, events in self._epoll.poll(0, _EVENTS_PER_POLL):
+            for wanted, call in _CALLS:
+                # An earlier call, or an earlier event of this round, may have closed it.
+                polled = self._polled.get(descriptor)
+                if polled is not None and events & wanted:
+                    call(polled)
+
+
+_CALLS: tuple[tuple[int, Callable[[Polled], None]], ...] = (
+    (_HUP | _ERR | _RDHUP, lambda polled: polled.hung_up()),
+    (_OUT, lambda polled: polled.writable()),
+    (_IN, lambda polled: polled.readable()),
+)

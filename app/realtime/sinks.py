@@ -1,0 +1,160 @@
+"""The two ways to a client: a socket that was taken out of the server, and a generator that a server drains.
+
+Neither ever blocks the writer, and each keeps at most what one write left over; everything later stays in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gevent.event import Event
+
+if TYPE_CHECKING:
+    from app.realtime.poller import Poller
+    from app.realtime.subscriber import Subscriber
+
+KEEPALIVE_IDLE_SECONDS = 60
+KEEPALIVE_INTERVAL_SECONDS = 10
+KEEPALIVE_PROBES = 3
+_DISCARD_BYTES = 4_096
+
+
+class ParkedSocket:
+    """A client's socket, known by its descriptor alone; it costs no greenlet.
+
+    `subscriber` is set by whoever parks it, before anything is written.
+    """
+
+    __slots__ = ("_descriptor", "_outbox", "_poller", "subscriber")
+
+    subscriber: Subscriber
+
+    def __init__(self, client: socket.socket, poller: Poller, write_timeout_seconds: float) -> None:
+        _tune(client, write_timeout_seconds)
+        client.setblocking(False)
+        self._outbox = b""
+        self._poller = poller
+        self._descriptor = client.detach()
+        poller.add(self._descriptor, self)
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._outbox)
+
+    def write(self, data: bytes) -> bool:
+        if self._outbox:
+            self._outbox += data
+            return False
+        sent = self._send(data)
+        if sent == len(data):
+            return True
+        if sent >= 0:
+            self._outbox = data[sent:]
+            self._poller.want_write(self._descriptor, True)
+        return False
+
+    def writable(self) -> None:
+        sent = self._send(self._outbox)
+        if sent < 0:
+            return
+        self._outbox = self._outbox[sent:]
+        if self._outbox:
+            if sent:
+                self.subscriber.owner.progressed(self.subscriber)
+            return
+        self._poller.want_write(self._descriptor, False)
+        self.subscriber.drained()
+
+    def readable(self) -> None:
+        """A stream's client has nothing to say; what it sends is dropped, its end is seen."""
+        try:
+            ended = not os.read(self._descriptor, _DISCARD_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            self.hung_up()
+
+    def hung_up(self) -> None:
+        self.subscriber.close("gone")
+
+    def close(self) -> None:
+        self._poller.remove(self._descriptor)
+        os.close(self._descriptor)
+        self._outbox = b""
+
+    def _send(self, data: bytes) -> int:
+        """Bytes sent, 0 when the socket is full, -1 when the client is gone."""
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.hung_up()
+            return -1
+
+
+class GeneratorSink:
+    """A queue that the server's response iterator drains: for TLS in gunicorn, other WSGI servers, the test client."""
+
+    __slots__ = ("_closed", "_filled", "_limit_bytes", "_queue", "_size", "subscriber")
+
+    subscriber: Subscriber
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._queue: deque[bytes] = deque()
+        self._size = 0
+        self._limit_bytes = limit_bytes
+        self._filled = Event()
+        self._closed = False
+
+    @property
+    def pending(self) -> bool:
+        return self._size >= self._limit_bytes
+
+    def write(self, data: bytes) -> bool:
+        self._queue.append(data)
+        self._size += len(data)
+        self._filled.set()
+        return self._size < self._limit_bytes
+
+    def close(self) -> None:
+        self._closed = True
+        self._filled.set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The response's body; ends when the subscriber is closed, closes it when the server stops iterating."""
+        try:
+            while self._queue or not self._closed:
+                if self._queue:
+                    yield self._taken()
+                else:
+                    self._filled.clear()
+                    self._filled.wait()
+        finally:
+            self.subscriber.close("gone")
+
+    def _taken(self) -> bytes:
+        """All that is queued, as one piece; room again may mean that the subscriber goes on reading history."""
+        was_full = self.pending
+        data = b"".join(self._queue)
+        self._queue.clear()
+        self._size = 0
+        if was_full and not self._closed:
+            self.subscriber.drained()
+        return data
+
+
+def _tune(client: socket.socket, write_timeout_seconds: float) -> None:
+    """Frames leave at once, and a peer that vanished without a FIN is noticed by the kernel."""
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout_seconds * 1_000))

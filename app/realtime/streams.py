@@ -1,0 +1,206 @@
+"""The streams of this worker: connecting, limits, heartbeats, slow readers, goodbyes.
+
+The hub knows logs; this module knows clients. It owns every subscriber from its first byte to its last.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import gevent
+
+from app.core import frames
+from app.core.catch_up import Page, start
+from app.core.cursor import Position, Vector
+from app.core.errors import BelfryError
+from app.core.frames import Goodbye
+from app.core.settings import Settings
+from app.realtime.heartbeat import Wheel
+from app.realtime.hub import Hub
+from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
+from app.realtime.poller import Poller
+from app.realtime.subscriber import OpenLog, Sink, Subscriber
+
+GOODBYES_PER_TURN = 256
+RETRY_AFTER_SECONDS = 5
+
+log = logging.getLogger("belfry.streams")
+
+
+@dataclass(slots=True)
+class Opening:
+    """A connection on its way: its logs are open and read. Lets go of them by itself unless it is attached."""
+
+    hub: Hub
+    user: str
+    logs: tuple[OpenLog, ...]
+    pages: tuple[Page, ...]
+    vector: Vector
+    lost: bool
+    attached: bool = False
+
+    def __del__(self) -> None:
+        if not self.attached:
+            self.hub.leave(self.logs)
+
+    @property
+    def kept(self) -> int:
+        """Messages held in all its logs."""
+        return sum(page.kept for page in self.pages)
+
+
+class Streams:
+    """All open streams of one worker."""
+
+    def __init__(self, hub: Hub, settings: Settings, clock: Callable[[], float]) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._clock = clock
+        self._wheel = Wheel(settings.heartbeat_seconds)
+        self._subscribers: dict[Subscriber, None] = {}
+        self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
+        self._timer: gevent.Greenlet[[], None] | None = None
+        self.poller: Poller | None = None
+        self.draining = False
+        self.ended: Counter[str] = Counter()  # closed streams by reason
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    @property
+    def tick(self) -> int:
+        return self._wheel.tick
+
+    def start(self) -> None:
+        """Start the timer; again has no effect."""
+        if self._timer is None:
+            self.poller = Poller() if POLLER_AVAILABLE else None
+            self._timer = gevent.spawn(self._beat)
+
+    def stop(self) -> None:
+        """End everything that is left, without a word to anyone."""
+        for subscriber in list(self._subscribers):
+            subscriber.close("stopped")
+        if self._timer is not None:
+            gevent.kill(self._timer)
+        if self.poller is not None:
+            self.poller.close()
+
+    def open(self, user: str, names: Sequence[str], cursor: Vector | None) -> Opening:
+        """Open the logs `names`, the user's own first, for a client that comes with `cursor`.
+
+        Raises `BelfryError` `too_many_connections`, `shutting_down` or `store_unavailable`.
+        """
+        self._admit()
+        self.start()
+        logs = self._hub.join(names)
+        try:
+            pages = self._hub.read(logs, cursor)
+        except BaseException:
+            self._hub.leave(logs)
+            raise
+        return Opening(self._hub, user, logs, pages, *start(pages, cursor))
+
+    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float) -> None:
+        """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
+        opening.attached = True
+        # Whoever stands at a log's tail shares the hub's own position: an idle stream holds no copy.
+        vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
+        subscriber = Subscriber(self, opening.user, opening.logs, vector, sink, expires_at)
+        sink.subscriber = subscriber
+        self._make_room(opening.logs[0])
+        self._subscribers[subscriber] = None
+        for open_log in opening.logs:
+            open_log.members[subscriber] = None
+        first = head + (frames.reset(vector) if opening.lost else b"")
+        if subscriber.write(first) and subscriber.take(opening.pages, self._now_ms()) and not subscriber.go_live():
+            self._hub.catch_up.add(subscriber)
+        if not subscriber.closed:
+            self._wheel.add(subscriber, self._clock())
+
+    def drain(self) -> None:
+        """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
+        self.draining = True
+        for turn, subscriber in enumerate(list(self._subscribers), 1):
+            subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
+            if not turn % GOODBYES_PER_TURN:
+                gevent.sleep(0)
+
+    def retry_ms(self) -> int:
+        """A reconnect delay between half of the setting and one and a half of it."""
+        return int(self._settings.retry_ms * random.uniform(0.5, 1.5))  # noqa: S311 - spreads, hides nothing
+
+    def _admit(self) -> None:
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        if self.draining:
+            raise BelfryError("shutting_down", headers=headers)
+        if len(self._subscribers) >= self._settings.max_connections:
+            raise BelfryError(
+                "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
+            )
+
+    def _make_room(self, user_log: OpenLog) -> None:
+        while len(user_log.members) >= self._settings.max_connections_per_user:
+            next(iter(user_log.members)).say_goodbye(Goodbye.REPLACED, self.retry_ms())
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1_000)
+
+    # What subscribers tell
+
+    def blocked(self, subscriber: Subscriber) -> None:
+        self._full[subscriber] = self.tick
+
+    def progressed(self, subscriber: Subscriber) -> None:
+        self._full[subscriber] = self.tick
+
+    def drained(self, subscriber: Subscriber) -> None:
+        self._full.pop(subscriber, None)
+        self._hub.catch_up.add(subscriber)
+
+    def closed(self, subscriber: Subscriber, reason: str) -> None:
+        self.ended[reason] += 1
+        del self._subscribers[subscriber]
+        self._full.pop(subscriber, None)
+        self._wheel.remove(subscriber)
+        for open_log in subscriber.logs:
+            del open_log.members[subscriber]
+        self._hub.leave(subscriber.logs)
+        log.debug("stream of %r closed: %s", subscriber.user, reason)
+
+    # Time
+
+    def _beat(self) -> None:
+        due = time.monotonic()
+        while True:
+            due += self._wheel.tick_seconds
+            gevent.sleep(max(0.0, due - time.monotonic()))
+            try:
+                self._turn()
+            except Exception:
+                log.exception("a heartbeat failed")
+
+    def _turn(self) -> None:
+        now = self._clock()
+        for subscriber in self._wheel.turn():
+            self._look_at(subscriber, now)
+        limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds
+        for subscriber in [late for late, since in self._full.items() if self.tick - since >= limit]:
+            subscriber.close("stalled")
+
+    def _look_at(self, subscriber: Subscriber, now: float) -> None:
+        if subscriber.expires_at <= now:
+            subscriber.say_goodbye(Goodbye.EXPIRED, self.retry_ms())
+        elif self._wheel.silent(subscriber) and not subscriber.sink.pending:
+            subscriber.write(frames.HEARTBEAT)
+        if not subscriber.closed:
+            self._wheel.again(subscriber, now)
+
+
+def _shared(open_log: OpenLog, position: Position) -> Position:
+    return open_log.seen if open_log.seen == position else position  # type: ignore[return-value]  # equal, so not None

@@ -1,0 +1,154 @@
+"""One connection's place in the logs that it reads, and what is written to its sink.
+
+Nothing here switches greenlets: every method runs between two switch points, so a check and the change that rests on
+it can't be torn apart. A subscriber is `live` (the hub writes to it) or catching up (`catch_up` pages for it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.core import catch_up, frames
+from app.core.catch_up import Page
+from app.core.cursor import Position, Vector, replace
+from app.core.frames import Goodbye
+
+CHUNK_BYTES = 32_768  # one write of history: fewer system calls than a write per message, little to keep when it is full
+
+
+class Sink(Protocol):
+    """The way to one client."""
+
+    subscriber: Subscriber
+
+    def write(self, data: bytes) -> bool:
+        """Take all of `data`. False: the client is slow or gone; what it could not take is kept, send nothing more."""
+
+    def close(self) -> None:
+        """Let go of the client."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something that was taken still waits for the client."""
+
+
+class Watcher(Protocol):
+    """An event that somebody waits for."""
+
+    def set(self) -> None: ...
+
+
+class OpenLog:
+    """A log with local readers. `seen` is the newest position known here, None before anything was read of it."""
+
+    __slots__ = ("acknowledged", "members", "name", "references", "seen", "watchers")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen: Position | None = None
+        self.members: dict[Subscriber, None] = {}  # in the order of their connecting
+        self.references = 0
+        self.acknowledged = False
+        self.watchers: list[Watcher] = []  # to be told when something was appended, or when it was acknowledged
+
+
+class Subscriber:
+    """One connection. `owner` hears of its troubles: a full sink, a closed one."""
+
+    __slots__ = (
+        "closed", "expires_at", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "user", "vector",
+    )  # fmt: skip
+
+    def __init__(
+        self, owner: Owner, user: str, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink, expires_at: float
+    ) -> None:
+        self.owner = owner
+        self.user = user
+        self.logs = logs
+        self.vector = vector
+        self.sink = sink
+        self.expires_at = expires_at
+        self.live = False
+        self.queued = False
+        self.closed = False
+        self.silent_since = 0  # in ticks of the heartbeat's wheel
+        self.slot = -1
+
+    def position(self, open_log: OpenLog) -> Position:
+        """Where it stands in one of its logs."""
+        return self.vector[self.logs.index(open_log)]
+
+    def write(self, data: bytes) -> bool:
+        """Hand frames to the sink; on False the subscriber waits until the sink has drained, or is closed."""
+        if self.sink.write(data):
+            self.silent_since = self.owner.tick
+            return True
+        self.live = False
+        if not self.closed:
+            self.owner.blocked(self)
+        return False
+
+    def take(self, pages: Sequence[Page | None], now_ms: int) -> bool:
+        """Write what the pages add, one page per log, None for a log that needs none. False: the sink is full."""
+        chunk: list[bytes] = []
+        size = 0
+        for at, page in enumerate(pages):
+            if page is None:
+                continue
+            reading = catch_up.on_page(self.vector[at], page)
+            for entry in reading.entries:
+                self.vector = replace(self.vector, Position(page.epoch, entry.offset), at)
+                if entry.expires_ms and entry.expires_ms <= now_ms:
+                    continue
+                chunk.append(frames.message(self.vector, entry.record))
+                size += len(chunk[-1])
+                if size >= CHUNK_BYTES:
+                    # What is left of the page is read again: the position says how far this reader came.
+                    if not self.write(b"".join(chunk)):
+                        return False
+                    chunk, size = [], 0
+            self.vector = replace(self.vector, reading.position, at)
+            if reading.lost:
+                chunk.append(frames.reset(self.vector))
+        return self.write(b"".join(chunk)) if chunk else True
+
+    def go_live(self) -> bool:
+        """Become live if nothing is known that was not yet written; no switch lies between the check and the change."""
+        self.live = not self.closed and catch_up.caught_up(self.vector, [log.seen for log in self.logs])
+        return self.live
+
+    def say_goodbye(self, reason: Goodbye, retry_ms: int) -> None:
+        """Tell the client why its stream ends, if it listens at all, and end it."""
+        if not self.closed:
+            if not self.sink.pending:
+                self.sink.write(frames.goodbye(reason, retry_ms))
+            self.close(reason.value)
+
+    def drained(self) -> None:
+        """The sink has room again: what came meanwhile is in the store."""
+        self.silent_since = self.owner.tick
+        self.owner.drained(self)
+
+    def close(self, reason: str) -> None:
+        """End the connection; once, whoever asks first."""
+        if not self.closed:
+            self.closed = True
+            self.live = False
+            self.owner.closed(self, reason)
+            self.sink.close()
+
+
+class Owner(Protocol):
+    """What a subscriber needs of the hub."""
+
+    @property
+    def tick(self) -> int: ...
+
+    def blocked(self, subscriber: Subscriber) -> None: ...
+
+    def progressed(self, subscriber: Subscriber) -> None: ...
+
+    def drained(self, subscriber: Subscriber) -> None: ...
+
+    def closed(self, subscriber: Subscriber, reason: str) -> None: ...

@@ -1,0 +1,118 @@
+"""The connection to Redis: explicit limits on every wait, and one kind of error.
+
+redis-py's own defaults (timeouts, retries, pool size, protocol) changed between its versions and differ between
+`Redis()` and `from_url()`, so each is set here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+
+RETRY_AFTER_SECONDS = 2
+
+Command = tuple[Any, ...]
+Reply = Any
+
+
+class Script:
+    """One Lua script out of `lua/`, sent by its digest."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, connection: Connection, *verbs: str) -> None:
+        folder = resources.files("app.store") / "lua"
+        self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in verbs)
+        self.sha = connection.register(self)
+
+    def call(self, keys: Sequence[str], *arguments: Any) -> Command:
+        """The command that runs it."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+
+class Connection:
+    """Runs batches of commands, each batch in one round trip."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._scripts: list[Script] = []
+
+    @classmethod
+    def open(cls, settings: Settings) -> Connection:
+        """A pool for `settings.redis_url`. Connects with the first command, not before."""
+        pool = redis.BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=settings.redis_pool,
+            timeout=settings.redis_timeout_seconds,
+            # One more try on a connection that Redis closed meanwhile, none after a timeout: a caller waits for one
+            # timeout at most. Sending an append twice is safe, the script remembers its message id.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
+            socket_timeout=settings.redis_timeout_seconds,
+            client_name="belfry",
+            **link_options(settings),
+        )
+        return cls(redis.Redis(connection_pool=pool))
+
+    def register(self, script: Script) -> str:
+        """Remember a script, to load it where the server doesn't know it (a new server, `SCRIPT FLUSH`)."""
+        from hashlib import sha1
+
+        self._scripts.append(script)
+        return sha1(script.text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of `commands`, sent in one write.
+
+        Raises `BelfryError` `store_unavailable` when Redis can't be reached or answers with an error. A script that
+        Redis doesn't know did nothing, so those commands, and only those, are sent once more after loading it.
+        """
+        try:
+            replies = self._send(commands)
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+            if unknown:
+                self._send([("SCRIPT", "LOAD", script.text) for script in self._scripts])
+                for at, reply in zip(unknown, self._send([commands[at] for at in unknown]), strict=True):
+                    replies[at] = reply
+        except redis.exceptions.RedisError as error:
+            raise unavailable(error) from error
+        failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if failed is not None:
+            raise unavailable(failed) from failed
+        return replies
+
+    def ping(self) -> None:
+        """Raises `BelfryError` `store_unavailable` when Redis doesn't answer."""
+        self.run([("PING",)])
+
+    def _send(self, commands: Sequence[Command]) -> list[Reply]:
+        with self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            return pipeline.execute(raise_on_error=False)
+
+
+def unavailable(error: Exception) -> BelfryError:
+    """What the caller gets to hear of a Redis error: that it may try again, and when."""
+    return BelfryError(
+        "store_unavailable",
+        f"The message store did not answer ({type(error).__name__}); try again with the same message id.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def link_options(settings: Settings) -> dict[str, Any]:
+    """What all connections of Belfry have in common."""
+    options = {
+        "socket_connect_timeout": min(1.0, settings.redis_timeout_seconds),
+        "protocol": 2,
+        "health_check_interval": 0,
+    }
+    return options if settings.redis_url.startswith("unix:") else {**options, "socket_keepalive": True}

@@ -1,0 +1,52 @@
+"""Fixtures for every test: a real Redis or Valkey, and a report of what the servers logged when a test failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import NoReturn
+
+import pytest
+import redis
+
+from tests.servers import RedisServer, Server
+
+LOG_TAIL = 4_000  # characters of a server's log that go into a failure's report
+
+
+def absent(what: str) -> NoReturn:
+    """At home a missing server skips the tests that need it; in CI it must not pass unnoticed."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is not installed")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One server for the whole run."""
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    server = RedisServer()
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """A client of the real server, which is empty now."""
+    with redis_server.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the servers' logs beside a failure."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Server) and value.log_path.exists():
+                report.sections.append((f"log of {name}", value.log()[-LOG_TAIL:]))
+    return report

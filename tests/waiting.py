@@ -1,0 +1,23 @@
+"""Waiting for a condition instead of sleeping: quick when it holds soon, and with a limit when it never does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.005
+
+
+def wait_until(condition: Callable[[], T], seconds: float = 5.0, *, what: str = "") -> T:
+    """The first truthy answer of `condition`, asked again and again for `seconds` at most."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for {what or 'the condition'}, got {answer!r}")
+        time.sleep(POLL_SECONDS)

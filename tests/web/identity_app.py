@@ -1,0 +1,78 @@
+"""A Flask app of the blueprints that need no store, with a clock that a test can turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, request
+from flask.testing import FlaskClient
+
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.tokens import Keyring
+from app.web import headers, health, pages, problems, session, sign_in
+from app.web.auth import Authenticator
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000.0
+SECRET = "a-secret-of-more-than-32-bytes-for-tests"
+
+
+@dataclass
+class Site:
+    """The app, its client, and the time it believes in."""
+
+    client: FlaskClient
+    keyring: Keyring
+    now: float = NOW
+    store_is_up: bool = True
+
+    def token(self, scopes: str = "feed", seconds: int = 600, user: str = "alice", **claims: Any) -> str:
+        return self.keyring.sign(user, scopes.split(), self.now, seconds, **claims)
+
+    def bearer(self, scopes: str = "feed", seconds: int = 600) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(scopes, seconds)}"}
+
+    def start_session(self, scopes: str = "feed", seconds: int = 600) -> None:
+        assert self.client.post("/session", headers=self.bearer(scopes, seconds)).status_code == 201
+
+    def ping(self) -> None:
+        if not self.store_is_up:
+            raise BelfryError("store_unavailable", headers={"Retry-After": "1"})
+
+
+def open_site(**settings: Any) -> Site:
+    """A site with these settings. Its client believes in https, so that it sends the cookies that are Secure."""
+    chosen = Settings.model_validate({"secret": SECRET, **settings})
+    app = Flask("site", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app/static"))
+    keyring = Keyring(chosen)
+    site = Site(app.test_client(), keyring)
+    site.client.environ_base["wsgi.url_scheme"] = "https"
+    auth = Authenticator(keyring, chosen, clock=lambda: site.now)
+    problems.install(app)
+    headers.install(app)
+    for blueprint in (
+        session.blueprint(auth),
+        sign_in.blueprint(auth),
+        pages.blueprint(auth),
+        health.blueprint(site.ping),
+    ):
+        app.register_blueprint(blueprint)
+    _add_probes(app, auth)
+    return site
+
+
+def _add_probes(app: Flask, auth: Authenticator) -> None:
+    @app.route("/whoami", methods=["GET", "POST"])
+    def whoami() -> dict[str, str]:
+        return {"user": auth.require(request, "feed").user}
+
+    @app.get("/bug")
+    def bug() -> str:
+        raise RuntimeError("a secret detail")
+
+    @app.get("/folder/")
+    def folder() -> str:
+        return ""

@@ -1,0 +1,74 @@
+"""The pages: who gets to see them, and what they load."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.web.identity_app import ROOT, open_site
+
+PAGES = ["/", "/admin/"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_stranger_is_led_to_the_demo_sign_in_and_back(path: str) -> None:
+    answer = open_site(demo=True).client.get(path)
+    assert (answer.status_code, answer.location) == (302, f"/login?next={path}")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_outside_the_demo_a_stranger_is_told_how_to_sign_in(path: str) -> None:
+    answer = open_site().client.get(path)
+    assert (answer.status_code, answer.mimetype) == (401, "text/html")
+    assert "/session" in answer.text
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="belfry"'
+
+
+def test_a_user_sees_the_feed_page() -> None:
+    site = open_site()
+    site.start_session("feed")
+    answer = site.client.get("/")
+    assert answer.status_code == 200
+    assert 'title="Signed in as alice"' in answer.text
+
+
+def test_a_link_on_another_site_may_lead_to_a_page() -> None:
+    site = open_site()
+    site.start_session("feed")
+    assert site.client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+@pytest.mark.parametrize("scopes", ["feed", "admin", "publish"])
+def test_the_admin_page_is_for_those_who_publish_and_administrate(scopes: str) -> None:
+    site = open_site()
+    site.start_session(scopes)
+    answer = site.client.get("/admin/")
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (403, "scope_missing")
+
+
+def test_an_administrator_sees_the_admin_page() -> None:
+    site = open_site()
+    site.start_session("publish admin")
+    assert site.client.get("/admin/").status_code == 200
+
+
+def test_an_expired_session_is_a_stranger_again() -> None:
+    site = open_site(demo=True)
+    site.start_session(seconds=60)
+    site.now += 60
+    assert site.client.get("/").status_code == 302
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/login"])
+def test_a_page_loads_only_files_that_exist_and_runs_nothing_inline(path: str) -> None:
+    site = open_site(demo=True)
+    site.start_session("publish admin")
+    page = site.client.get(path).text
+    loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert len(loaded) >= 3
+    for address in loaded:
+        assert (ROOT / "app" / address.lstrip("/")).is_file(), address
+    assert not re.search(
+        r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|https?://(?!…)", page.replace("https://…", "")
+    )
