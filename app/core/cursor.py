@@ -18,7 +18,9 @@ from app.core.errors import BelfryError
 
 MAX_BYTES = 128
 MAX_LOGS = 8
-EPOCH_LENGTH = 6  # 8 × (6 + "." + 8 digits + "-") - 1 = 127 bytes: a hundred million messages a log before it gets tight
+EPOCH_LENGTH = (
+    6  # 8 × (6 + "." + 8 digits + "-") - 1 = 127 bytes: a hundred million messages a log before it gets tight
+)
 
 _PAIR = re.compile(r"([0-9A-Za-z]{1,16})\.(0|[1-9][0-9]{0,14})", re.ASCII)
 

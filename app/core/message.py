@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,13 +18,14 @@ from pydantic_core import PydanticCustomError, from_json
 from app.core.errors import CATALOGUE, BelfryError
 from app.core.frames import RESERVED_EVENTS, compact
 from app.core.names import check_topic, check_user_id
+from app.core.times import rfc3339
 
 TTL_MAX_SECONDS = 31_536_000  # a year: a longer one is a mistake in the unit
 TAGS_MAX = 32
 ACTIONS_MAX = 8
 DIGEST_BYTES = 16
 
-_NOT_SHOWN = frozenset({"id", "to", "topic", "everyone", "ttl", "transient"})  # the envelope and the delivery
+_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient"}  # the envelope and the delivery
 
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
@@ -205,8 +205,3 @@ def _digest(given: Publish, content: str) -> bytes:
             raise BelfryError("malformed_json", "data: a number is too large to be kept.") from None
     behaviour = f"{given.ttl or 0} {given.transient:d} "
     return hashlib.blake2b((behaviour + content).encode(), digest_size=DIGEST_BYTES).hexdigest().encode()
-
-
-def rfc3339(now: float) -> str:
-    """Unix seconds as RFC 3339 UTC with milliseconds."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

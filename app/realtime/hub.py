@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -26,6 +27,9 @@ from app.store.log import LogStore
 
 WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
 TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
+
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
 
 log = logging.getLogger("belfry.hub")
 
@@ -97,20 +101,23 @@ class Hub:
         return pages
 
     def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
-        """Wait until something is known of `logs` that lies beyond `vector`; False when nothing came in time."""
+        """Wait, unless something is known of `logs` beyond `vector`, until something is; False when nothing came."""
         changed = Event()
         for open_log in logs:
             open_log.watchers.append(changed)
         try:
-            with gevent.Timeout(seconds, False):
-                while catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
-                    changed.clear()
+            with gevent.Timeout(max(0.0, seconds), _QUIETLY):
+                if catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
                     changed.wait()
-                return True
-            return False
+            return not catch_up.caught_up(vector, [open_log.seen for open_log in logs])
         finally:
             for open_log in logs:
                 open_log.watchers.remove(changed)
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        for open_log in self._logs.values():
+            _wake(open_log)
 
     def _open(self, name: str) -> OpenLog:
         channel = self._channel(name)
@@ -129,7 +136,7 @@ class Hub:
         for open_log in waiting:
             open_log.watchers.append(changed)
         try:
-            with gevent.Timeout(self._timeout_seconds, False):
+            with gevent.Timeout(self._timeout_seconds, _QUIETLY):
                 while not all(open_log.acknowledged for open_log in waiting):
                     changed.clear()
                     changed.wait()

@@ -58,9 +58,7 @@ class Listener(Protocol):
 class Link:
     """Runs the connection in three greenlets: one reads and reconnects, one writes, one pings."""
 
-    def __init__(
-        self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: Listener
-    ) -> None:
+    def __init__(self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: Listener) -> None:
         self._connect = connect
         self._channel = channel
         self._listener = listener

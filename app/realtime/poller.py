@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # gevent hides select.epoll because polling it would block the loop. Here the loop itself watches the epoll's
 # descriptor, and it is only ever asked for what is ready.
-_epoll = monkey.get_original("select", "epoll") if monkey.is_module_patched("select") else getattr(select, "epoll", None)
+_epoll = (
+    monkey.get_original("select", "epoll") if monkey.is_module_patched("select") else getattr(select, "epoll", None)
+)
 
 AVAILABLE = _epoll is not None  # Linux; elsewhere streams are generators
 
@@ -39,6 +41,7 @@ class Poller:
     """The parked sockets by descriptor."""
 
     def __init__(self) -> None:
+        assert _epoll is not None, "look at AVAILABLE first"  # noqa: S101 - for the type checker
         self._epoll = _epoll()
         self._polled: dict[int, Polled] = {}
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), _READ)

@@ -123,9 +123,18 @@ class Streams:
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())
 
+    def wait_appended(self, opening: Opening, vector: Vector, seconds: float) -> bool:
+        """Wait until something lies beyond `vector`; False when nothing came in time, or this worker stops."""
+        return not self.draining and self._hub.wait_appended(opening.logs, vector, seconds)
+
+    def read_again(self, opening: Opening, vector: Vector) -> tuple[Page, ...]:
+        """A page of each of its logs after `vector`."""
+        return self._hub.read(opening.logs, vector)
+
     def drain(self) -> None:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
         self.draining = True
+        self._hub.wake()
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
@@ -203,4 +212,4 @@ class Streams:
 
 
 def _shared(open_log: OpenLog, position: Position) -> Position:
-    return open_log.seen if open_log.seen == position else position  # type: ignore[return-value]  # equal, so not None
+    return open_log.seen if open_log.seen is not None and open_log.seen == position else position

@@ -14,7 +14,9 @@ from app.core.catch_up import Page
 from app.core.cursor import Position, Vector, replace
 from app.core.frames import Goodbye
 
-CHUNK_BYTES = 32_768  # one write of history: fewer system calls than a write per message, little to keep when it is full
+CHUNK_BYTES = (
+    32_768  # one write of history: fewer system calls than a write per message, little to keep when it is full
+)
 
 
 class Sink(Protocol):

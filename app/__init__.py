@@ -1,0 +1,62 @@
+"""Belfry rings each user's bell: a self-hosted push server for specific users.
+
+gunicorn's master imports this package before anything is patched, so the factory imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.core.settings import Settings
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application: settings → store → hub → blueprints. Opens nothing and starts nothing.
+
+    Reads the environment unless `settings` are given. Raises `SettingsError` where they can't be used.
+    """
+    import os
+    import time
+    from pathlib import Path
+
+    from flask import Flask
+
+    from app.core.settings import check_identity, load
+    from app.core.tokens import Keyring
+    from app.realtime.hub import Hub
+    from app.realtime.streams import Streams
+    from app.store.connection import Connection
+    from app.store.feed import Feed
+    from app.store.log import LogStore
+    from app.store.publisher import Publisher
+    from app.store.subscription import Subscription
+    from app.web import feed, headers, health, pages, problems, publish, session, sign_in, stream
+    from app.web.auth import Authenticator
+
+    settings = settings or load(os.environ)
+    check_identity(settings)
+    clock = time.time
+
+    connection = Connection.open(settings)
+    store = LogStore(connection, settings)
+    hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
+    streams = Streams(hub, settings, clock)
+    auth = Authenticator(Keyring(settings), settings, clock)
+
+    app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
+    app.extensions["belfry.streams"] = streams
+    headers.install(app)
+    problems.install(app)
+    app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
+    app.register_blueprint(stream.blueprint(auth, streams, settings))
+    app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
+    app.register_blueprint(session.blueprint(auth))
+    app.register_blueprint(sign_in.blueprint(auth))
+    app.register_blueprint(pages.blueprint(auth))
+    app.register_blueprint(health.blueprint(connection.ping))
+    return app

@@ -1,0 +1,67 @@
+"""`GET /feed`: the messages that are kept for a user, newest first; or, as a long poll, what came after a cursor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+
+from app.core import cursor
+from app.core.cursor import Vector
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.realtime.streams import Streams
+from app.store.feed import Feed, FeedPage, oldest
+from app.web.auth import Authenticator
+from app.web.reading import cursor_of, logs_of, number
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 100
+
+
+def blueprint(
+    auth: Authenticator, feed: Feed, streams: Streams, settings: Settings, clock: Callable[[], float]
+) -> Blueprint:
+    views = Blueprint("feed", __name__)
+
+    @views.get("/feed")
+    def read() -> Response:
+        claims = auth.require(request, "feed")
+        names = logs_of(claims, request)
+        limit = int(number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX))
+        after = cursor_of(request.args.get("after"))
+        if after is None:
+            before = cursor_of(request.args.get("before"))
+            return answer(feed.newest(names, before, limit, now_ms()))
+        wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
+        return answer(poll(claims.user, names, after, limit, wait_seconds))
+
+    def poll(user: str, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
+        """What came after the cursor; waits until something does. Raises `BelfryError` `history_lost`."""
+        deadline = time.monotonic() + wait_seconds
+        opening = streams.open(user, names, after)
+        vector, lost, pages = opening.vector, opening.lost, opening.pages
+        while True:
+            page, gone = oldest(vector, pages, limit, now_ms())
+            if lost or gone:
+                raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
+            if page.messages or not streams.wait_appended(opening, page.cursor, deadline - time.monotonic()):
+                return page
+            vector = page.cursor
+            pages = streams.read_again(opening, vector)
+
+    def now_ms() -> int:
+        return int(clock() * 1_000)
+
+    return views
+
+
+def answer(page: FeedPage) -> Response:
+    """The page as JSON. The messages are JSON already."""
+    following = f'"{cursor.encode(page.next)}"' if page.next else "null"
+    text = (
+        f'{{"messages":[{",".join(page.messages)}],"next":{following},'
+        f'"unread":{page.kept},"cursor":"{cursor.encode(page.cursor)}"}}\n'
+    )
+    return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,150 @@
+"""`POST /publish`: one message as JSON, or many as NDJSON."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Blueprint, Request, Response, request
+
+from app.core.errors import BelfryError
+from app.core.frames import compact
+from app.core.message import Message, parse
+from app.core.settings import Settings
+from app.core.tokens import Claims
+from app.store.log import ROUND_TRIP_COMMANDS, Status
+from app.store.publisher import Published, Publisher
+from app.web.auth import Authenticator
+
+NDJSON = "application/x-ndjson"
+
+Result = dict[str, Any]
+
+
+def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Blueprint:
+    views = Blueprint("publish", __name__)
+
+    @views.post("/publish")
+    def publish() -> Response:
+        claims = auth.require(request, "publish")
+        if request.mimetype == NDJSON:
+            batch = Batch(publisher, lambda line: read(line, claims))
+            return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
+        if request.mimetype != "application/json":
+            raise BelfryError(
+                "unsupported_media_type", f"Send application/json or {NDJSON}, got {request.mimetype or 'none'!r}."
+            )
+        message = read(body(request, settings.max_body_bytes), claims)
+        result = publish_one(publisher, message)
+        status = result.pop("status")
+        return Response(compact(result) + "\n", status, mimetype="application/json")
+
+    def read(text: bytes, claims: Claims) -> Message:
+        if len(text) > settings.max_body_bytes:
+            raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
+        message = parse(text, now=clock(), new_id=secrets.token_hex(12), max_recipients=settings.max_recipients)
+        for name in message.logs:
+            if not claims.may_address(name):
+                raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
+        return message
+
+    return views
+
+
+class Batch:
+    """Publishes lines in groups of about one round trip; each line gets its result, in order."""
+
+    def __init__(self, publisher: Publisher, read: Callable[[bytes], Message]) -> None:
+        self._publisher = publisher
+        self._read = read
+
+    def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
+        """One line of JSON per line of input."""
+        group: list[Message | BelfryError] = []
+        size = 0
+        for text in texts:
+            try:
+                message = self._read(text)
+                group.append(message)
+                size += len(message.logs)
+            except BelfryError as error:
+                group.append(error)
+            if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
+                yield self._publish(group)
+                group, size = [], 0
+        if group:
+            yield self._publish(group)
+
+    def _publish(self, group: list[Message | BelfryError]) -> bytes:
+        messages = [item for item in group if isinstance(item, Message)]
+        try:
+            published = iter(self._publisher.publish(messages))
+            results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+        except BelfryError as failure:
+            # The store failed for all of the group; what each line needs for its retry is its id.
+            results = [
+                item.problem() if isinstance(item, BelfryError) else {**failure.problem(), "id": item.id}
+                for item in group
+            ]
+        return "".join([compact(result) + "\n" for result in results]).encode()
+
+
+def publish_one(publisher: Publisher, message: Message) -> Result:
+    """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
+    try:
+        (published,) = publisher.publish([message])
+    except BelfryError as error:
+        error.extra["id"] = message.id
+        raise
+    result = _result(published)
+    if published.reused:
+        raise _reused(published)
+    return result
+
+
+def body(sent: Request, limit_bytes: int) -> bytes:
+    """The request's body. Raises `BelfryError` `body_too_large` before reading more than the limit."""
+    if (sent.content_length or 0) <= limit_bytes:
+        text: bytes = sent.stream.read(limit_bytes + 1)
+        if len(text) <= limit_bytes:
+            return text
+    raise BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")
+
+
+def lines(text: bytes) -> Iterator[bytes]:
+    """The lines that hold anything; a CR before the LF is white space to JSON."""
+    return (line for line in text.split(b"\n") if line.strip())
+
+
+def _result(published: Published) -> Result:
+    """The answer for one message, with its `status`: 201, 200 when everyone had it already, or a problem with 409."""
+    if published.reused:
+        return _reused(published).problem()
+    return {
+        "status": 200 if published.duplicate else 201,
+        "id": published.message.id,
+        "deliveries": _deliveries(published),
+    }
+
+
+def _reused(published: Published) -> BelfryError:
+    return BelfryError(
+        "id_reused",
+        f"The message id {published.message.id!r} was used before with other content.",
+        id=published.message.id,
+        deliveries=_deliveries(published),
+    )
+
+
+def _deliveries(published: Published) -> list[Result]:
+    return [
+        {
+            "to": name.removeprefix("user:"),
+            "offset": outcome.position.offset or None,
+            "duplicate": outcome.status is Status.DUPLICATE,
+            "online": outcome.online,
+        }
+        for name, outcome in zip(published.message.logs, published.outcomes, strict=True)
+        if outcome.status is not Status.REUSED
+    ]
