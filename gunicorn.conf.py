@@ -1,7 +1,9 @@
 """How gunicorn serves Belfry. Read by the master before anything is patched: nothing here may open a socket."""
 
+import contextlib
 import math
 import os
+import resource
 from pathlib import Path
 
 from app.core.settings import load
@@ -45,3 +47,10 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() and os.access("/dev/shm
 
 # One line per request costs more than many a request here; /metrics counts them. gunicorn's own notes go to stderr.
 accesslog = None
+
+
+def on_starting(_arbiter: object) -> None:
+    """Let the workers open as many descriptors as the system allows: every stream takes one, often of only 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS names no limit and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,6 +1,6 @@
 """The demo's identity: a secret made once per data directory, so that `./run` works before anything is configured.
 
-Standard library only: the launcher and the command line both need it before any server is up.
+The launcher and the command line both need it before any server is up, so it imports none of the servers' packages.
 """
 
 from __future__ import annotations
@@ -11,17 +11,29 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.core.settings import load
+
+ROOT = Path(__file__).resolve().parent.parent
 SECRET_FILE = "secret"
 
 
-def is_wanted(environ: Mapping[str, str]) -> bool:
-    """Whether the demo is on by itself: nothing says how tokens are checked, and nobody decided about the demo."""
-    return not any(environ.get(name) for name in ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_DEMO"))
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What the servers and the command line share: `given` with an absolute data directory and the demo's secret.
 
-
-def with_secret(environ: Mapping[str, str], data_dir: Path) -> dict[str, str]:
-    """A copy of `environ` that signs with the demo's secret. Raises `OSError` if `data_dir` can't hold one."""
+    The demo is on if `BELFRY_DEMO` says so, or if nothing was decided at all. A relative data directory is relative to
+    the project. Raises `SettingsError`, and `OSError` if the data directory can't hold the secret.
+    """
+    settings = load(given)
+    data_dir = ROOT / settings.data_dir
+    environ = {**given, "BELFRY_DATA_DIR": str(data_dir)}
+    if settings.secret or not (settings.demo or _is_undecided(given)):
+        return environ
     return {**environ, "BELFRY_DEMO": "1", "BELFRY_SECRET": secret(data_dir)}
+
+
+def _is_undecided(given: Mapping[str, str]) -> bool:
+    """Whether nothing says how tokens are checked, and nobody decided about the demo."""
+    return not any(given.get(name) for name in ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_DEMO"))
 
 
 def secret(data_dir: Path) -> str:

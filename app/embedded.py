@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -24,6 +24,7 @@ OLDEST = (7, 0, 0)
 _VERSION = re.compile(r"(Valkey|Redis) server v=(\d+)\.(\d+)\.(\d+)")
 _SUN_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with its NUL
 _PING_SECONDS = 1.0
+_LOCK_LOOK_SECONDS = 0.05
 
 NOTHING_TO_SERVE = (
     "no Valkey or Redis to be had: install one of version 7.0 or newer (Debian: apt-get install redis-server; "
@@ -110,10 +111,11 @@ class DataDirectory:
         return f"unix://{quote(str(self.socket_path))}"
 
     @contextlib.contextmanager
-    def in_use(self, patience_seconds: float) -> Iterator[DataDirectory]:
+    def in_use(self, patience_seconds: float, pause: Callable[[float], object] = time.sleep) -> Iterator[DataDirectory]:
         """Hold the directory. Raises `EmbeddedError` if it can't be written or another Belfry holds it.
 
-        A holder whose launcher is gone is on its way out, so it is waited for up to `patience_seconds`.
+        A holder whose launcher is gone is on its way out, so it is waited for up to `patience_seconds`, by `pause`
+        between two looks.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,18 +123,18 @@ class DataDirectory:
         except OSError as error:
             raise unusable(self.path, error) from None
         try:
-            self._take_lock(time.monotonic() + patience_seconds)
+            self._take_lock(time.monotonic() + patience_seconds, pause)
             with self._short_directory():
                 yield self
         finally:
             os.close(self.lock)
 
-    def _take_lock(self, deadline: float) -> None:
+    def _take_lock(self, deadline: float, pause: Callable[[float], object]) -> None:
         while not self._try_lock():
             holder = int(os.pread(self.lock, 20, 0) or 0)
             if _is_alive(holder) or time.monotonic() > deadline:
                 raise EmbeddedError(f"{self.path} is in use by another Belfry (process {holder})")
-            time.sleep(0.05)
+            pause(_LOCK_LOOK_SECONDS)
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, str(os.getpid()).encode(), 0)
 

@@ -21,9 +21,9 @@ from types import FrameType
 from app import demo, embedded
 from app.address import Address, AddressError
 from app.core.settings import Settings, SettingsError, check_identity, load
+from app.demo import ROOT
 from app.embedded import DataDirectory, EmbeddedError
 
-ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
 STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk
 POLL_SECONDS = 0.02
@@ -200,7 +200,8 @@ def _serve(given: Mapping[str, str]) -> None:
     with contextlib.ExitStack() as stack:
         lock = None
         if not settings.redis_url:
-            directory = stack.enter_context(DataDirectory(Path(settings.data_dir)).in_use(_stop_seconds(settings)))
+            directory = DataDirectory(Path(settings.data_dir))
+            stack.enter_context(directory.in_use(_stop_seconds(settings), crew.pause))
             lock = directory.lock
             environ["BELFRY_REDIS_URL"] = directory.redis_url
             stack.enter_context(_store(crew, directory, environ))
@@ -214,17 +215,11 @@ def _serve(given: Mapping[str, str]) -> None:
 
 
 def _resolved(given: Mapping[str, str]) -> dict[str, str]:
-    """The servers' environment: `given` with the data directory absolute and, in the demo, with its secret.
-
-    Raises `SettingsError` and `EmbeddedError`.
-    """
-    directory = ROOT / load(given).data_dir
-    environ = {**given, "BELFRY_DATA_DIR": str(directory)}
-    if demo.is_wanted(environ) or (load(environ).demo and not environ.get("BELFRY_SECRET")):
-        try:
-            environ = demo.with_secret(environ, directory)
-        except OSError as error:
-            raise embedded.unusable(directory, error) from None
+    """The servers' environment. Raises `SettingsError` and `EmbeddedError`."""
+    try:
+        environ = demo.environment(given)
+    except OSError as error:
+        raise embedded.unusable(ROOT / load(given).data_dir, error) from None
     check_identity(load(environ))
     return environ
 

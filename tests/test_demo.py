@@ -30,18 +30,33 @@ def test_all_who_ask_at_the_same_moment_get_the_same_secret(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "data").iterdir()] == [demo.SECRET_FILE]
 
 
-@pytest.mark.parametrize("name", ["BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_DEMO"])
-def test_the_demo_is_on_by_itself_only_if_nothing_was_decided(name: str) -> None:
-    assert demo.is_wanted({})
-    assert demo.is_wanted({name: ""})
-    assert not demo.is_wanted({name: "0"})
-
-
-def test_the_environment_gets_the_secret_and_keeps_the_rest(tmp_path: Path) -> None:
-    given = {"PATH": "/bin", "BELFRY_SECRET": ""}
-    assert demo.with_secret(given, tmp_path) == {
-        "PATH": "/bin",
-        "BELFRY_DEMO": "1",
-        "BELFRY_SECRET": demo.secret(tmp_path),
-    }
+def test_with_nothing_decided_the_demo_is_on_with_its_secret(tmp_path: Path) -> None:
+    given = {"PATH": "/bin", "BELFRY_SECRET": "", "BELFRY_DATA_DIR": str(tmp_path)}
+    assert demo.environment(given) == given | {"BELFRY_DEMO": "1", "BELFRY_SECRET": demo.secret(tmp_path)}
     assert given["BELFRY_SECRET"] == ""
+
+
+@pytest.mark.parametrize(
+    "decided",
+    [
+        {"BELFRY_SECRET": "s" * 32},
+        {"BELFRY_SECRET": "s" * 32, "BELFRY_DEMO": "1"},
+        {"BELFRY_JWT_PUBLIC_KEY": "key.pem"},
+        {"BELFRY_DEMO": "0"},
+    ],
+)
+def test_what_was_decided_stays_as_it_is(tmp_path: Path, decided: dict[str, str]) -> None:
+    given = {"BELFRY_DATA_DIR": str(tmp_path / "data"), **decided}
+    assert demo.environment(given) == given
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_demo_that_was_asked_for_gets_a_secret_beside_a_public_key(tmp_path: Path) -> None:
+    given = {"BELFRY_DATA_DIR": str(tmp_path), "BELFRY_DEMO": "yes", "BELFRY_JWT_PUBLIC_KEY": "key.pem"}
+    assert demo.environment(given)["BELFRY_SECRET"] == demo.secret(tmp_path)
+
+
+def test_a_relative_data_directory_is_the_projects_wherever_one_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    given = {"BELFRY_SECRET": "s" * 32, "BELFRY_DATA_DIR": "some/data"}
+    assert demo.environment(given)["BELFRY_DATA_DIR"] == str(demo.ROOT / "some" / "data")

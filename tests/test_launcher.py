@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launcher import ROOT
+from app.demo import ROOT
 
 LIMIT_SECONDS = 20.0
 LONG_SECRET = "s" * 32
@@ -96,12 +97,17 @@ def descendants(pid: int) -> list[int]:
     return children + [below for child in children for below in descendants(child)]
 
 
+def state(pid: int) -> str:
+    """One letter as in proc(5), or nothing if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_running(pid: int) -> bool:
     """A zombie that nobody reaps has ended all the same."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return state(pid) not in {"", "Z"}
 
 
 def all_gone(pids: dict[int, str]) -> Callable[[], bool]:
@@ -123,7 +129,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Starts launchers on a free port and a data directory of this test; ends what is left of them."""
     launched: list[Launched] = []
 
-    def start(**environ: str) -> Launched:
+    def start(stdin: int = subprocess.DEVNULL, **environ: str) -> Launched:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BELFRY_")}
         defaults = {
             "BELFRY_BIND": "127.0.0.1:0",
@@ -136,7 +142,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
             [sys.executable, "-m", "app.launcher"],
             cwd=ROOT,
             env=kept | settings,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -290,6 +296,7 @@ def test_a_second_signal_ends_a_web_server_that_does_not_react(launch: Launch) -
     family = belfry.family()
     gunicorn = belfry.named("gunicorn")
     os.kill(gunicorn, signal.SIGSTOP)
+    eventually(lambda: state(gunicorn) == "T", "it stands still")
     belfry.process.send_signal(signal.SIGTERM)
     eventually(lambda: has_pending(gunicorn, signal.SIGTERM), "the first signal is passed on")
     assert belfry.stop() == 0
@@ -310,6 +317,21 @@ def test_sighup_replaces_the_workers_and_keeps_serving(launch: Launch) -> None:
     eventually(lambda: (after := set(descendants(master))) and not after & before, "new workers only")
     assert health(belfry.url).endswith(b"200")
     assert belfry.stop() == 0
+
+
+def test_sighup_from_a_terminal_that_was_closed_ends_it(launch: Launch) -> None:
+    terminal, end = os.openpty()
+    belfry = launch(stdin=end).ready()
+    os.close(end)
+    os.close(terminal)
+    assert belfry.stop(signal.SIGHUP) == 0
+
+
+def test_workers_may_open_as_many_descriptors_as_the_system_allows(launch: Launch) -> None:
+    belfry = launch().ready()
+    (worker,) = descendants(belfry.named("gunicorn"))
+    soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    assert soft == hard
 
 
 def test_data_of_an_engine_that_is_not_here_is_refused_and_left_alone(launch: Launch, tmp_path: Path) -> None:
