@@ -35,8 +35,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.feed import Feed
     from app.store.log import SCRIPTS, LogStore
     from app.store.publisher import Publisher
+    from app.store.read_state import ReadState
     from app.store.subscription import Subscription
-    from app.web import feed, headers, health, pages, problems, publish, session, sign_in, stream
+    from app.web import feed, headers, health, marking, pages, problems, publish, session, sign_in, stream
     from app.web.auth import Authenticator
 
     settings = settings or load(os.environ)
@@ -44,7 +45,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     clock = time.time
 
     connection = Connection.open(settings, SCRIPTS)
-    store = LogStore(AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue), settings)
+    commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
+    store = LogStore(commands, settings)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, settings, clock)
     auth = Authenticator(Keyring(settings), settings, clock)
@@ -56,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
     app.register_blueprint(stream.blueprint(auth, streams, settings))
     app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
+    app.register_blueprint(marking.blueprint(auth, ReadState(store, commands, settings), settings))
     app.register_blueprint(session.blueprint(auth))
     app.register_blueprint(sign_in.blueprint(auth))
     app.register_blueprint(pages.blueprint(auth))

@@ -18,12 +18,14 @@ from app.core import catch_up, frames
 from app.core.catch_up import LIVE_ONLY, Page, Verdict, newest
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
+from app.core.frames import UPDATED
 from app.core.settings import Settings
+from app.realtime.badges import Badges
 from app.realtime.catch_up import CatchUp
 from app.realtime.link import Link, Subscription
 from app.realtime.subscriber import OpenLog
 from app.store.connection import RETRY_AFTER_SECONDS
-from app.store.log import LogStore
+from app.store.log import LogStore, Tail
 
 WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
 TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
@@ -45,12 +47,14 @@ class Hub:
         self._store = store
         self._timeout_seconds = settings.redis_timeout_seconds
         self._check_seconds = settings.tail_check_seconds
+        self._clock = clock
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
+        self.badges = Badges(store)
 
     def __len__(self) -> int:
         return len(self._logs)
@@ -66,6 +70,7 @@ class Hub:
         if self._verifier is not None:
             gevent.kill(self._verifier)
         self.catch_up.stop()
+        self.badges.stop()
         self._link.stop()
 
     # Opening
@@ -87,17 +92,19 @@ class Hub:
                 self._unverified.pop(open_log, None)
                 self._link.unsubscribe(open_log)
 
-    def read(self, logs: Sequence[OpenLog], cursor: Vector | None) -> tuple[Page, ...]:
+    def read(self, logs: Sequence[OpenLog], cursor: Vector | None, user: str = "") -> tuple[Page, ...]:
         """Read the first page of each log from its position in the cursor, once every append to it will be heard.
 
         Order: subscribe (`join`), Redis acknowledges, read. What is appended after the read is heard, what was
-        appended before is in it. Raises `BelfryError` `store_unavailable`.
+        appended before is in it. The pages carry the marks of `user`. Raises `BelfryError` `store_unavailable`.
         """
         self._wait_acknowledged(logs)
         seen_before = [open_log.seen for open_log in logs]
-        pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs]))
+        pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs], user))
         for open_log, before, page in zip(logs, seen_before, pages, strict=True):
             open_log.seen = newest(open_log.seen, before, page.tail)
+            if open_log.checked is None:
+                open_log.checked = (page.revision - open_log.announced, page.oldest)
         return pages
 
     def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
@@ -176,7 +183,7 @@ class Hub:
         epoch, _, offset = place.decode().partition(".")
         live = Position(epoch, int(offset))
         if live.offset == LIVE_ONLY:
-            self._write(open_log, frames.live_only(record))
+            self._tell(open_log, record)
             return
         if open_log.seen is None or open_log.seen.epoch != epoch or live.offset > open_log.seen.offset:
             open_log.seen = live
@@ -203,6 +210,14 @@ class Hub:
                     self.catch_up.add(subscriber)
             if not turn % WRITES_PER_TURN:
                 gevent.sleep(0)
+
+    def _tell(self, open_log: OpenLog, record: bytes) -> None:
+        """Hand on what is not kept: a transient message as it is, a change of the feed with each reader's counts."""
+        if record.partition(b" ")[0] in frames.STATE_EVENTS:
+            open_log.announced += 1
+            self.badges.tell(open_log.members, record)
+        else:
+            self._write(open_log, frames.live_only(record))
 
     def _write(self, open_log: OpenLog, frame: bytes) -> None:
         for turn, subscriber in enumerate(list(open_log.members), 1):
@@ -236,12 +251,29 @@ class Hub:
         for open_log, before, tail in zip(batch, seen_before, tails, strict=True):
             self._unverified.pop(open_log, None)
             # A log without a tail lost its epoch, and gets another one with the next read of it.
-            open_log.seen = newest(open_log.seen, before, tail) if tail else None
+            open_log.seen = newest(open_log.seen, before, tail.position) if tail else None
             _wake(open_log)
+            if tail:
+                self._check_state(open_log, tail)
             for subscriber in open_log.members:
                 # Behind: something was not heard. Ahead: the store was set back.
                 if subscriber.live and subscriber.position(open_log) != open_log.seen:
                     self.catch_up.add(subscriber)
+        self._let_expire(zip(batch, tails, strict=True))
+
+    def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
+        """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
+        checked = (tail.revision - open_log.announced, tail.oldest)
+        if open_log.checked not in (None, checked):
+            self.badges.tell(open_log.members, UPDATED)
+        open_log.checked = checked
+
+    def _let_expire(self, batch: Iterable[tuple[OpenLog, Tail | None]]) -> None:
+        """Touch the logs that hold expired entries: the store lets them go then, and announces it."""
+        now_ms = int(self._clock() * 1_000)
+        due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
+        if due:
+            self._store.survey(due, [])
 
 
 def _plan(vector: Vector, live: Position, record: bytes) -> Plan:

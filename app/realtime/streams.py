@@ -19,7 +19,7 @@ from app.core import frames
 from app.core.catch_up import Page, start
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
-from app.core.frames import Goodbye
+from app.core.frames import Counts, Goodbye
 from app.core.settings import Settings
 from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub
@@ -47,6 +47,7 @@ class Opening:
     pages: tuple[Page, ...]
     vector: Vector
     lost: bool
+    announced: int
     attached: bool = False
 
     def __del__(self) -> None:
@@ -54,9 +55,15 @@ class Opening:
             self.hub.leave(self.logs)
 
     @property
-    def kept(self) -> int:
-        """Messages held in all its logs."""
-        return sum(page.kept for page in self.pages)
+    def counts(self) -> Counts:
+        """The user's unread messages and the revision, as of the pages."""
+        return Counts(sum(page.unread(page.top) for page in self.pages), sum(page.revision for page in self.pages))
+
+    @property
+    def behind(self) -> int:
+        """Messages that are kept after its place."""
+        places = zip(self.pages, self.vector, strict=True)
+        return sum(page.between(position.offset) for page, position in places)
 
 
 class Streams:
@@ -107,14 +114,15 @@ class Streams:
         if not self._opening.acquire(timeout=OPENING_WAIT_SECONDS):
             raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         logs = self._hub.join(names)
+        announced = _announced(logs)
         try:
-            pages = self._hub.read(logs, cursor)
+            pages = self._hub.read(logs, cursor, user)
         except BaseException:
             self._hub.leave(logs)
             raise
         finally:
             self._opening.release()
-        return Opening(self._hub, user, logs, pages, *start(pages, cursor))
+        return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced)
 
     def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
@@ -123,6 +131,7 @@ class Streams:
         vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, opening.user, opening.logs, vector, sink, expires_at)
         sink.subscriber = subscriber
+        subscriber.stale = _announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
         for open_log in opening.logs:
@@ -139,7 +148,7 @@ class Streams:
 
     def read_again(self, opening: Opening, vector: Vector) -> tuple[Page, ...]:
         """A page of each of its logs after `vector`."""
-        return self._hub.read(opening.logs, vector)
+        return self._hub.read(opening.logs, vector, opening.user)
 
     def drain(self) -> None:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
@@ -182,6 +191,9 @@ class Streams:
         self._full.pop(subscriber, None)
         self._hub.catch_up.add(subscriber)
 
+    def outdated(self, subscriber: Subscriber) -> None:
+        self._hub.badges.tell([subscriber], frames.UPDATED)
+
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1
         del self._subscribers[subscriber]
@@ -219,6 +231,10 @@ class Streams:
             subscriber.write(frames.HEARTBEAT)
         if not subscriber.closed:
             self._wheel.again(subscriber, now)
+
+
+def _announced(logs: Sequence[OpenLog]) -> int:
+    return sum(open_log.announced for open_log in logs)
 
 
 def _shared(open_log: OpenLog, position: Position) -> Position:

@@ -37,7 +37,7 @@ def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blue
         if request.method == "HEAD":
             return Response(headers=HEADERS)
         opening = streams.open(claims.user, names, cursor)
-        ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.kept, 0)
+        ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.counts, opening.behind)
         return StreamResponse(streams, opening, ready, claims.expires_at, settings)
 
     return views
