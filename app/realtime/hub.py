@@ -51,6 +51,7 @@ class Hub:
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
+        self._leaving = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
@@ -107,22 +108,32 @@ class Hub:
                 open_log.checked = (page.revision - open_log.announced, page.oldest)
         return pages
 
-    def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
-        """Wait, unless something is known of `logs` beyond `vector`, until something is; False when nothing came."""
+    def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
+        """Wait until something is known of `logs` beyond `vector`, or more than `announced` changes of their state.
+
+        False when nothing came in time, or this worker stops.
+        """
+
+        def unchanged() -> bool:
+            caught_up = catch_up.caught_up(vector, [open_log.seen for open_log in logs])
+            return caught_up and announced == total_announced(logs)
+
         changed = Event()
         for open_log in logs:
             open_log.watchers.append(changed)
         try:
             with gevent.Timeout(max(0.0, seconds), _QUIETLY):
-                if catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                while unchanged() and not self._leaving:  # a tail check wakes everybody as well
+                    changed.clear()
                     changed.wait()
-            return not catch_up.caught_up(vector, [open_log.seen for open_log in logs])
+            return not unchanged()
         finally:
             for open_log in logs:
                 open_log.watchers.remove(changed)
 
-    def wake(self) -> None:
-        """Let everybody who waits look again."""
+    def release(self) -> None:
+        """Let everybody who waits go, and nobody wait any more: this worker stops."""
+        self._leaving = True
         for open_log in self._logs.values():
             _wake(open_log)
 
@@ -215,6 +226,7 @@ class Hub:
         """Hand on what is not kept: a transient message as it is, a change of the feed with each reader's counts."""
         if record.partition(b" ")[0] in frames.STATE_EVENTS:
             open_log.announced += 1
+            _wake(open_log)
             self.badges.tell(open_log.members, record)
         else:
             self._write(open_log, frames.live_only(record))
@@ -274,6 +286,11 @@ class Hub:
         due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
         if due:
             self._store.survey(due, [])
+
+
+def total_announced(logs: Iterable[OpenLog]) -> int:
+    """How many changes of the state of `logs` were heard here; it differs from what it was if any was."""
+    return sum(open_log.announced for open_log in logs)
 
 
 def _plan(vector: Vector, live: Position, record: bytes) -> Plan:

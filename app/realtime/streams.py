@@ -22,7 +22,7 @@ from app.core.errors import BelfryError
 from app.core.frames import Counts, Goodbye
 from app.core.settings import Settings
 from app.realtime.heartbeat import Wheel
-from app.realtime.hub import Hub
+from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
 from app.realtime.poller import Poller
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
@@ -114,7 +114,7 @@ class Streams:
         if not self._opening.acquire(timeout=OPENING_WAIT_SECONDS):
             raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         logs = self._hub.join(names)
-        announced = _announced(logs)
+        announced = total_announced(logs)
         try:
             pages = self._hub.read(logs, cursor, user)
         except BaseException:
@@ -131,7 +131,7 @@ class Streams:
         vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, opening.user, opening.logs, vector, sink, expires_at)
         sink.subscriber = subscriber
-        subscriber.stale = _announced(opening.logs) != opening.announced  # since its counts were read
+        subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
         for open_log in opening.logs:
@@ -142,18 +142,19 @@ class Streams:
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())
 
-    def wait_appended(self, opening: Opening, vector: Vector, seconds: float) -> bool:
-        """Wait until something lies beyond `vector`; False when nothing came in time, or this worker stops."""
-        return not self.draining and self._hub.wait_appended(opening.logs, vector, seconds)
+    def wait_changed(self, opening: Opening, vector: Vector, seconds: float) -> bool:
+        """Wait until something lies beyond `vector` or changed since the last read; False when nothing did in time."""
+        return self._hub.wait_changed(opening.logs, vector, opening.announced, seconds)
 
     def read_again(self, opening: Opening, vector: Vector) -> tuple[Page, ...]:
         """A page of each of its logs after `vector`."""
+        opening.announced = total_announced(opening.logs)
         return self._hub.read(opening.logs, vector, opening.user)
 
     def drain(self) -> None:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
         self.draining = True
-        self._hub.wake()
+        self._hub.release()
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
@@ -231,10 +232,6 @@ class Streams:
             subscriber.write(frames.HEARTBEAT)
         if not subscriber.closed:
             self._wheel.again(subscriber, now)
-
-
-def _announced(logs: Sequence[OpenLog]) -> int:
-    return sum(open_log.announced for open_log in logs)
 
 
 def _shared(open_log: OpenLog, position: Position) -> Position:

@@ -39,7 +39,10 @@ def blueprint(
         return answer(poll(claims.user, names, after, limit, wait_seconds))
 
     def poll(user: str, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
-        """What came after the cursor; waits until something does. Raises `BelfryError` `history_lost`."""
+        """What came after the cursor; waits until something does, or the counts change.
+
+        Raises `BelfryError` `history_lost`.
+        """
         deadline = time.monotonic() + wait_seconds
         opening = streams.open(user, names, after)
         vector, lost, pages = opening.vector, opening.lost, opening.pages
@@ -47,7 +50,9 @@ def blueprint(
             page, gone = oldest(vector, pages, limit, now_ms())
             if lost or gone:
                 raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
-            if page.messages or not streams.wait_appended(opening, page.cursor, deadline - time.monotonic()):
+            if page.messages or page.counts != opening.counts:
+                return page
+            if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
                 return page
             vector = page.cursor
             pages = streams.read_again(opening, vector)
