@@ -30,14 +30,30 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.hub import Hub
+    from app.realtime.presence import Presence
     from app.realtime.streams import Streams
     from app.store.connection import Connection
     from app.store.feed import Feed
     from app.store.log import SCRIPTS, LogStore
+    from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
     from app.store.read_state import ReadState
+    from app.store.recipients import Recipients
     from app.store.subscription import Subscription
-    from app.web import feed, headers, health, marking, pages, problems, publish, session, sign_in, stream
+    from app.web import (
+        feed,
+        headers,
+        health,
+        marking,
+        pages,
+        presence,
+        problems,
+        publish,
+        retraction,
+        session,
+        sign_in,
+        stream,
+    )
     from app.web.auth import Authenticator
 
     settings = settings or load(os.environ)
@@ -47,18 +63,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     connection = Connection.open(settings, SCRIPTS)
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
+    read_state = ReadState(store, commands, settings)
+    recipients = Recipients(store, commands, settings)
+    presences = PresenceStore(commands, settings)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
-    streams = Streams(hub, settings, clock)
+    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), settings, clock)
     auth = Authenticator(Keyring(settings), settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
     headers.install(app)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
+    app.register_blueprint(publish.blueprint(auth, Publisher(store, recipients), settings, clock))
     app.register_blueprint(stream.blueprint(auth, streams, settings))
     app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
-    app.register_blueprint(marking.blueprint(auth, ReadState(store, commands, settings), settings))
+    app.register_blueprint(marking.blueprint(auth, read_state, settings))
+    app.register_blueprint(retraction.blueprint(auth, recipients, store, read_state, presences))
+    app.register_blueprint(presence.blueprint(auth, presences))
     app.register_blueprint(session.blueprint(auth))
     app.register_blueprint(sign_in.blueprint(auth))
     app.register_blueprint(pages.blueprint(auth))

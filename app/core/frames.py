@@ -23,6 +23,8 @@ HEARTBEAT = sse.encode("{}", event="heartbeat")
 STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
 UPDATED = b"updated {}"
 
+DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
+
 
 class Counts(NamedTuple):
     """A reader's unread messages, and the revision of its feed's state."""

@@ -224,7 +224,11 @@ class Hub:
 
     def _tell(self, open_log: OpenLog, record: bytes) -> None:
         """Hand on what is not kept: a transient message as it is, a change of the feed with each reader's counts."""
-        if record.partition(b" ")[0] in frames.STATE_EVENTS:
+        event, _, data = record.partition(b" ")
+        if event == frames.DISMISSAL:
+            for subscriber in list(open_log.members):
+                subscriber.owner.dismissed(subscriber, open_log, data)
+        elif event in frames.STATE_EVENTS:
             open_log.announced += 1
             _wake(open_log)
             self.badges.tell(open_log.members, record)

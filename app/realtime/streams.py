@@ -5,6 +5,7 @@ The hub knows logs; this module knows clients. It owns every subscriber from its
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
@@ -25,6 +26,7 @@ from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
 from app.realtime.poller import Poller
+from app.realtime.presence import Client, Presence
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
@@ -69,8 +71,9 @@ class Opening:
 class Streams:
     """All open streams of one worker."""
 
-    def __init__(self, hub: Hub, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, hub: Hub, presence: Presence, settings: Settings, clock: Callable[[], float]) -> None:
         self._hub = hub
+        self._presence = presence
         self._settings = settings
         self._clock = clock
         self._wheel = Wheel(settings.heartbeat_seconds)
@@ -94,6 +97,7 @@ class Streams:
         if self._timer is None:
             self.poller = Poller() if POLLER_AVAILABLE else None
             self._timer = gevent.spawn(self._beat)
+            self._presence.start()
 
     def stop(self) -> None:
         """End everything that is left, without a word to anyone."""
@@ -124,7 +128,7 @@ class Streams:
             self._opening.release()
         return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced)
 
-    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float) -> None:
+    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float, client: Client) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
         opening.attached = True
         # Whoever stands at a log's tail shares the hub's own position: an idle stream holds no copy.
@@ -134,6 +138,7 @@ class Streams:
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
+        self._presence.connected(subscriber, client)
         for open_log in opening.logs:
             open_log.members[subscriber] = None
         first = head + (frames.reset(vector) if opening.lost else b"")
@@ -159,6 +164,7 @@ class Streams:
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
+        self._presence.stop()
 
     def retry_ms(self) -> int:
         """A reconnect delay between half of the setting and one and a half of it."""
@@ -195,9 +201,16 @@ class Streams:
     def outdated(self, subscriber: Subscriber) -> None:
         self._hub.badges.tell([subscriber], frames.UPDATED)
 
+    def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
+        """An administrator ends the connections of the log's user, or the one with the id that is named."""
+        connection = json.loads(wish)["connection"]
+        if log is subscriber.logs[0] and connection in ("", self._presence.id_of(subscriber)):
+            subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1
         del self._subscribers[subscriber]
+        self._presence.disconnected(subscriber)
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         for open_log in subscriber.logs:

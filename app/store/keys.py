@@ -17,6 +17,11 @@ What a user has marked, in any log, lies with that user's own log, so that one s
 
     belfry:{user:alice}:marks      hash    log name → epoch, base and the bit strings read, archived and removed
 
+Who is connected now, each worker's part under a lease that ends with it:
+
+    belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
+    belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
+
 Where a message went, for as long as it can be retracted:
 
     belfry:{message:<id>}:logs     set     log names
@@ -69,6 +74,13 @@ class Keys:
 
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
+
+    @property
+    def workers(self) -> str:
+        return f"{self._prefix}:{{presence}}:workers"
+
+    def presence_of(self, worker: str) -> str:
+        return f"{self._prefix}:{{presence}}:of:{worker}"
 
     def message_id(self, name: str, message_id: str) -> str:
         return f"{self._prefix}:{{{name}}}:id:{message_id}"

@@ -73,12 +73,15 @@ class LogStore:
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
 
-    def append(self, appends: Sequence[tuple[str, Message]]) -> list[Appended]:
-        """Append each message to the log named beside it. On failure some may have been appended: repeat them all."""
-        replies = self._run([self._append_command(name, message) for name, message in appends])
+    def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
+        """Append each message to the log named beside it. On failure some may have been appended: repeat them all.
+
+        The commands `before` share the round trips.
+        """
+        replies = self._run([*before, *[self._append_command(name, message) for name, message in appends]])
         return [
             Appended(Status(status.decode()), Position(epoch.decode(), offset), receivers > 0)
-            for status, epoch, offset, receivers in replies
+            for status, epoch, offset, receivers in replies[len(before) :]
         ]
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:

@@ -19,6 +19,8 @@ from app.web.reading import cursor_of, flag, logs_of, number, whole_number
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
+REVISION_MAX = 2**53  # what a client in JavaScript can count to
+UNKNOWN = -1  # the revision that a client knows when it knows none
 
 
 def blueprint(
@@ -36,10 +38,11 @@ def blueprint(
             before = cursor_of(request.args.get("before"))
             return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))
         wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
-        return answer(poll(claims.user, names, after, limit, wait_seconds))
+        known = whole_number(request, "revision", UNKNOWN, UNKNOWN, REVISION_MAX)
+        return answer(poll(claims.user, names, after, known, limit, wait_seconds))
 
-    def poll(user: str, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
-        """What came after the cursor; waits until something does, or the counts change.
+    def poll(user: str, names: list[str], after: Vector, known: int, limit: int, wait_seconds: float) -> FeedPage:
+        """What came after the cursor; waits until something does, or the feed's revision is not the one `known`.
 
         Raises `BelfryError` `history_lost`.
         """
@@ -50,7 +53,7 @@ def blueprint(
             page, gone = oldest(vector, pages, limit, now_ms())
             if lost or gone:
                 raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
-            if page.messages or page.counts != opening.counts:
+            if page.messages or page.counts.revision != (opening.counts.revision if known < 0 else known):
                 return page
             if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
                 return page
