@@ -29,11 +29,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.core.settings import check_identity, load
     from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
+    from app.realtime.flights import Flights
     from app.realtime.hub import Hub
     from app.realtime.presence import Presence
     from app.realtime.streams import Streams
     from app.store.connection import Connection
     from app.store.feed import Feed
+    from app.store.flights import FlightStore
     from app.store.log import SCRIPTS, LogStore
     from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
@@ -45,14 +47,15 @@ def create_app(settings: Settings | None = None) -> Flask:
         headers,
         health,
         marking,
+        messages,
         pages,
         presence,
         problems,
         publish,
-        retraction,
         session,
         sign_in,
         stream,
+        users,
     )
     from app.web.auth import Authenticator
 
@@ -66,22 +69,27 @@ def create_app(settings: Settings | None = None) -> Flask:
     read_state = ReadState(store, commands, settings)
     recipients = Recipients(store, commands, settings)
     presences = PresenceStore(commands, settings)
+    flights = FlightStore(commands, settings)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
-    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), settings, clock)
+    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     auth = Authenticator(Keyring(settings), settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
     headers.install(app)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, Publisher(store, recipients), settings, clock))
-    app.register_blueprint(stream.blueprint(auth, streams, settings))
-    app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
-    app.register_blueprint(marking.blueprint(auth, read_state, settings))
-    app.register_blueprint(retraction.blueprint(auth, recipients, store, read_state, presences))
-    app.register_blueprint(presence.blueprint(auth, presences))
-    app.register_blueprint(session.blueprint(auth))
-    app.register_blueprint(sign_in.blueprint(auth))
-    app.register_blueprint(pages.blueprint(auth))
-    app.register_blueprint(health.blueprint(connection.ping))
+    for views in (
+        publish.blueprint(auth, Publisher(store, recipients), settings, clock),
+        stream.blueprint(auth, streams, settings),
+        feed.blueprint(auth, Feed(store), streams, settings, clock),
+        marking.blueprint(auth, read_state, settings),
+        messages.blueprint(auth, recipients, store),
+        users.blueprint(auth, store, read_state, presences, flights),
+        presence.blueprint(auth, presences),
+        session.blueprint(auth),
+        sign_in.blueprint(auth),
+        pages.blueprint(auth),
+        health.blueprint(connection.ping),
+    ):
+        app.register_blueprint(views)
     return app

@@ -61,22 +61,24 @@ class Presence:
             except BelfryError as error:
                 log.info("the lease stays until it ends: %s", error.detail)
 
-    def connected(self, subscriber: Subscriber, client: Client) -> None:
-        """Count a new connection."""
+    def connected(self, subscriber: Subscriber, client: Client) -> str:
+        """Count a new connection; answers what names it to an administrator."""
         present = _Present(secrets.token_hex(4), self._clock(), client)
         self._users.setdefault(subscriber.user, {})[subscriber] = present
         self._changed.add(subscriber.user)
+        return present.id
 
-    def disconnected(self, subscriber: Subscriber) -> None:
-        """Forget a connection."""
+    def disconnected(self, subscriber: Subscriber) -> str:
+        """Forget a connection; answers its name."""
         others = self._users[subscriber.user]
-        del others[subscriber]
+        connection = others.pop(subscriber).id
         if not others:
             del self._users[subscriber.user]
         self._changed.add(subscriber.user)
+        return connection
 
     def id_of(self, subscriber: Subscriber) -> str:
-        """What names this connection to an administrator."""
+        """The name of a connection."""
         return self._users[subscriber.user][subscriber].id
 
     def _work(self) -> None:

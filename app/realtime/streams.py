@@ -22,6 +22,7 @@ from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
 from app.core.frames import Counts, Goodbye
 from app.core.settings import Settings
+from app.realtime.flights import Flights
 from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
@@ -71,8 +72,11 @@ class Opening:
 class Streams:
     """All open streams of one worker."""
 
-    def __init__(self, hub: Hub, presence: Presence, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: Hub, presence: Presence, flights: Flights, settings: Settings, clock: Callable[[], float]
+    ) -> None:
         self._hub = hub
+        self._flights = flights
         self._presence = presence
         self._settings = settings
         self._clock = clock
@@ -98,6 +102,7 @@ class Streams:
             self.poller = Poller() if POLLER_AVAILABLE else None
             self._timer = gevent.spawn(self._beat)
             self._presence.start()
+            self._flights.start()
 
     def stop(self) -> None:
         """End everything that is left, without a word to anyone."""
@@ -138,7 +143,8 @@ class Streams:
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
-        self._presence.connected(subscriber, client)
+        connection = self._presence.connected(subscriber, client)
+        self._flights.connected(subscriber, connection, lost=opening.lost)
         for open_log in opening.logs:
             open_log.members[subscriber] = None
         first = head + (frames.reset(vector) if opening.lost else b"")
@@ -165,6 +171,7 @@ class Streams:
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
         self._presence.stop()
+        self._flights.stop()
 
     def retry_ms(self) -> int:
         """A reconnect delay between half of the setting and one and a half of it."""
@@ -210,7 +217,7 @@ class Streams:
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1
         del self._subscribers[subscriber]
-        self._presence.disconnected(subscriber)
+        self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         for open_log in subscriber.logs:

@@ -17,6 +17,10 @@ What a user has marked, in any log, lies with that user's own log, so that one s
 
     belfry:{user:alice}:marks      hash    log name → epoch, base and the bit strings read, archived and removed
 
+What happened to a user's connections lies there too:
+
+    belfry:{user:alice}:flights    stream  e = an event as JSON, see `flights`
+
 Who is connected now, each worker's part under a lease that ends with it:
 
     belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
@@ -71,6 +75,9 @@ class Keys:
 
     def marks(self, user: str) -> str:
         return f"{self._prefix}:{{{user_log(user)}}}:marks"
+
+    def flights(self, user: str) -> str:
+        return f"{self._prefix}:{{{user_log(user)}}}:flights"
 
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"

@@ -82,3 +82,22 @@ def test_a_publisher_sees_only_whom_it_may_address(belfry: Belfry, alice: str, b
 @pytest.mark.parametrize(("users", "code"), [("", "bad_parameter"), ("a b", "bad_user_id")])
 def test_bad_users_are_refused(belfry: Belfry, users: str, code: str) -> None:
     assert belfry.publisher.get("/presence", params={"users": users}).json()["code"] == code
+
+
+def test_the_flight_recorder_tells_which_connection_was_sent_a_message(belfry: Belfry, alice: str) -> None:
+    root = belfry.api(belfry.token("root", "admin"))
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        (delivery,) = belfry.publish({"to": alice, "title": "one"})["deliveries"]
+        stream.wait_for_messages(1)
+    wait_until(lambda: len(root.get(f"/users/{alice}").json()["events"]) == 2)
+    told = root.get(f"/users/{alice}").json()
+    closed, connected = told["events"]
+    assert (connected["what"], closed["what"], closed["reason"]) == ("connected", "closed", "gone")
+    assert connected["connection"] == closed["connection"]
+    assert connected["offset"] < delivery["offset"] <= closed["offset"]
+    assert told["log"] == {"newest": 1, "oldest": 1, "kept": 1, "unread": 1}
+
+
+def test_only_an_administrator_reads_the_flight_recorder(belfry: Belfry, alice: str) -> None:
+    assert belfry.reader(alice).get(f"/users/{alice}").json()["code"] == "scope_missing"

@@ -89,3 +89,20 @@ class TestForgetting:
     def test_only_an_administrator_may(self, belfry: Belfry, alice: str, scope: str) -> None:
         answer = belfry.api(belfry.token(alice, scope)).delete(f"/users/{alice}")
         assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
+
+
+class TestStatus:
+    def test_it_tells_who_has_read_the_message(self, belfry: Belfry, alice: str, bob: str) -> None:
+        message_id = f"m-{alice}"
+        belfry.publish({"to": [alice, bob], "id": message_id})
+        belfry.reader(alice).post("/feed/read", json={"ids": [message_id]})
+        told = belfry.publisher.get(f"/messages/{message_id}").json()
+        assert (told["recipients"], told["kept"], told["read"]) == (2, 2, 1)
+        assert {each["to"]: each["read"] for each in told["deliveries"]} == {alice: True, bob: False}
+
+    def test_who_may_not_address_all_of_its_recipients_learns_nothing(
+        self, belfry: Belfry, alice: str, bob: str
+    ) -> None:
+        belfry.publish({"to": [alice, bob], "id": f"m-{alice}"})
+        limited = belfry.api(belfry.token("limited", "publish", to=[alice]))
+        assert limited.get(f"/messages/m-{alice}").json()["code"] == "target_forbidden"
