@@ -49,6 +49,7 @@ class Hub:
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
+        self._released = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
@@ -102,21 +103,24 @@ class Hub:
         return pages
 
     def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
-        """Wait, unless something is known of `logs` beyond `vector`, until something is; False when nothing came."""
+        """Wait until something is known of `logs` beyond `vector`; False when nothing came in time, or on `release`."""
         changed = Event()
         for open_log in logs:
             open_log.watchers.append(changed)
         try:
             with gevent.Timeout(max(0.0, seconds), _QUIETLY):
-                if catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                # Woken for nothing as well: by a comparison of tails, an acknowledgement, a late duplicate.
+                while not self._released and catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                    changed.clear()
                     changed.wait()
             return not catch_up.caught_up(vector, [open_log.seen for open_log in logs])
         finally:
             for open_log in logs:
                 open_log.watchers.remove(changed)
 
-    def wake(self) -> None:
-        """Let everybody who waits look again."""
+    def release(self) -> None:
+        """Let everybody go who waits for an append, now and from now on: this worker stops."""
+        self._released = True
         for open_log in self._logs.values():
             _wake(open_log)
 
