@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
-
 from gevent.event import Event
 
 from app.core.catch_up import Entry, Page
 from app.core.cursor import Position, Vector, parse
 from app.core.errors import BelfryError
-from app.core.message import Message
 from app.core.sse import Decoder
 from app.realtime.subscriber import Subscriber
 from app.store.keys import Keys
-from app.store.log import Appended, LogStore
+from app.store.log import LogStore
 
 PAGE_ENTRIES = 3  # small, so that a few messages are several pages
 
@@ -76,9 +73,6 @@ class ModelStore(LogStore):
         self.under_way: deque[Event] = deque()
         self.gated = True
         self.failing = False
-
-    def append(self, appends: Sequence[tuple[str, Message]]) -> NoReturn:
-        raise NotImplementedError
 
     def read(self, requests: Sequence[tuple[str, Vector]]) -> list[Page]:
         if not requests:
