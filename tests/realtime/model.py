@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
+
 from gevent.event import Event
 
 from app.core.catch_up import Entry, Page

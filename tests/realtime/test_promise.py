@@ -15,7 +15,7 @@ from collections import deque
 import gevent
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from app.core import frames
 from app.core.catch_up import start
@@ -50,11 +50,13 @@ class Promise(RuleBasedStateMachine):
         self.clients = [Client(self.logs) for _ in range(3)]
         self.sinks: dict[int, ModelSink] = {}
         self.history_was_lost = False
-        self.greenlets: list[gevent.Greenlet[[], None]] = []
+        self.greenlets: list[gevent.Greenlet[..., None]] = []
 
-    def spawn(self, run: object, *arguments: object) -> None:
-        self.greenlets.append(gevent.spawn(run, *arguments))
-        settle()
+    @initialize()
+    def two_clients_are_live(self) -> None:
+        for who in (0, 1):
+            self.client_connects(who, PLENTY)
+        self.all_reads_finish()
 
     @rule(log=st.sampled_from((0, 1)), count=st.integers(1, 5))
     def append(self, log: int, count: int) -> None:
@@ -82,6 +84,11 @@ class Promise(RuleBasedStateMachine):
         self.store.under_way.popleft().set()
         settle()
 
+    @rule()
+    def all_reads_finish(self) -> None:
+        while self.store.under_way and not self.store.failing:
+            self.a_read_goes_on()
+
     @rule(failing=st.booleans())
     def redis_goes_or_comes(self, failing: bool) -> None:
         self.store.failing = failing
@@ -95,7 +102,8 @@ class Promise(RuleBasedStateMachine):
     @rule(who=st.integers(0, 2), room=st.sampled_from((0, 40, 400, PLENTY)))
     def client_connects(self, who: int, room: int) -> None:
         if who not in self.sinks:
-            self.spawn(self.connect, who, room)
+            self.greenlets.append(gevent.spawn(self.connect, who, room))
+            settle()
 
     def connect(self, who: int, room: int) -> None:
         client = self.clients[who]
