@@ -28,6 +28,7 @@ from app.store.connection import RETRY_AFTER_SECONDS
 from app.store.log import LogStore, Tail
 
 WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
+VERIFY_RETRY_SECONDS = 1.0
 TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
@@ -51,7 +52,7 @@ class Hub:
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
-        self._leaving = False
+        self._released = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
@@ -111,7 +112,7 @@ class Hub:
     def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
         """Wait until something is known of `logs` beyond `vector`, or more than `announced` changes of their state.
 
-        False when nothing came in time, or this worker stops.
+        False when nothing came in time, or on `release`.
         """
 
         def unchanged() -> bool:
@@ -123,7 +124,8 @@ class Hub:
             open_log.watchers.append(changed)
         try:
             with gevent.Timeout(max(0.0, seconds), _QUIETLY):
-                while unchanged() and not self._leaving:  # a tail check wakes everybody as well
+                # Woken for nothing as well: by a comparison of tails, an acknowledgement, a late duplicate.
+                while not self._released and unchanged():
                     changed.clear()
                     changed.wait()
             return not unchanged()
@@ -132,8 +134,8 @@ class Hub:
                 open_log.watchers.remove(changed)
 
     def release(self) -> None:
-        """Let everybody who waits go, and nobody wait any more: this worker stops."""
-        self._leaving = True
+        """Let everybody go who waits for a change, now and from now on: this worker stops."""
+        self._released = True
         for open_log in self._logs.values():
             _wake(open_log)
 
@@ -174,10 +176,11 @@ class Hub:
         return list(self._logs.values())
 
     def acknowledged(self, open_log: OpenLog) -> None:
+        again, open_log.heard = open_log.heard, True
         open_log.acknowledged = True
         _wake(open_log)
-        if open_log.references and open_log.seen is not None:
-            # It was read before: what was appended while nobody listened shows in its tail.
+        if again and open_log.references:
+            # It was read before the link was lost, or is being read: what was appended meanwhile shows in its tail.
             self._unverified[open_log] = None
             self._verify_now.set()
 
@@ -247,27 +250,37 @@ class Hub:
     def _verify(self) -> None:
         """Compare what is known with what the store has: at once after a lost connection, and now and then anyway."""
         while True:
-            if not self._verify_now.wait(self._check_seconds):
+            pause = VERIFY_RETRY_SECONDS if self._unverified else self._check_seconds
+            if not self._verify_now.wait(pause) and not self._unverified:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
             self._verify_now.clear()
-            while self._unverified:
-                batch = list(self._unverified)[:TAILS_PER_CHECK]
-                try:
-                    self._compare(batch)
-                except BelfryError as error:
-                    log.info("tails can't be read: %s", error.detail)
-                    break  # at the next acknowledgement, or the next check
-                except Exception:
-                    log.exception("tails could not be compared")
-                    break
+            while self._unverified and self._verified(list(self._unverified)[:TAILS_PER_CHECK]):
+                pass
+
+    def _verified(self, batch: Sequence[OpenLog]) -> bool:
+        """Whether these could be compared. What is marked again while their tails are read stays marked."""
+        for open_log in batch:
+            del self._unverified[open_log]
+        try:
+            self._compare(batch)
+        except BelfryError as error:
+            log.info("tails can't be read: %s", error.detail)
+        except Exception:
+            log.exception("tails could not be compared")
+        else:
+            return True
+        self._unverified.update(dict.fromkeys(open_log for open_log in batch if open_log.references))
+        return False
 
     def _compare(self, batch: Sequence[OpenLog]) -> None:
         seen_before = [open_log.seen for open_log in batch]
         tails = self._store.tails([open_log.name for open_log in batch])
         for open_log, before, tail in zip(batch, seen_before, tails, strict=True):
-            self._unverified.pop(open_log, None)
             # A log without a tail lost its epoch, and gets another one with the next read of it.
             open_log.seen = newest(open_log.seen, before, tail.position) if tail else None
+            if tail and open_log.seen and open_log.seen.epoch != tail.position.epoch:
+                # Another answer, of another epoch, came while this one was on its way: which is later is not known.
+                self._unverified.update({open_log: None} if open_log.references else {})
             _wake(open_log)
             if tail:
                 self._check_state(open_log, tail)

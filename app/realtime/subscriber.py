@@ -42,9 +42,12 @@ class Watcher(Protocol):
 
 
 class OpenLog:
-    """A log with local readers. `seen` is the newest position known here, None before anything was read of it."""
+    """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
-    __slots__ = ("acknowledged", "announced", "checked", "members", "name", "references", "seen", "watchers")
+    `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    """
+
+    __slots__ = ("acknowledged", "announced", "checked", "heard", "members", "name", "references", "seen", "watchers")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,6 +55,7 @@ class OpenLog:
         self.members: dict[Subscriber, None] = {}  # in the order of their connecting
         self.references = 0
         self.acknowledged = False
+        self.heard = False
         self.announced = 0  # changes of the feed's state that were heard here
         # What the store had when it was last compared: changes that were not heard here, and the oldest offset.
         self.checked: tuple[int, int] | None = None
