@@ -14,7 +14,7 @@ import pytest
 from app.core.sse import Event
 from tests.live.conftest import StartBelfry
 from tests.live.test_two_workers import open_on_both_workers
-from tests.servers import Api, Belfry
+from tests.servers import Api, Belfry, RedisServer
 from tests.stream_client import StreamClient
 
 
@@ -78,7 +78,7 @@ class TestMarking:
         assert belfry.reader(bob).feed()["unread"] == 1
         assert belfry.reader(alice).feed()["unread"] == 0
 
-    def test_one_user_can_not_touch_anothers_messages(self, belfry: Belfry, alice: str, bob: str, reader: Api) -> None:
+    def test_one_user_can_not_touch_anothers_messages(self, belfry: Belfry, bob: str, reader: Api) -> None:
         publish(belfry, bob, "his")
         before = belfry.reader(bob).feed()
         mark(reader, "read", ids=["his"])
@@ -167,6 +167,18 @@ class TestConnections:
                 assert data(stream.wait_for("updated")).items() >= {"ids": ["a"], "archived": True}.items()
                 assert data(stream.wait_for("removed")).items() >= {"ids": ["b"], "unread": 0}.items()
                 assert data(stream.events[-1])["revision"] == reader.feed()["revision"]
+
+    def test_changes_while_the_link_to_redis_was_cut_are_counted_once_it_is_back(
+        self, belfry: Belfry, redis_server: RedisServer, alice: str, reader: Api
+    ) -> None:
+        publish(belfry, alice, "a", "b")
+        with belfry.stream(alice) as stream, redis_server.client() as client:
+            stream.wait_for("ready")
+            for link in [each for each in client.client_list() if each["name"] == "belfry-hub"]:
+                client.client_kill_filter(_id=link["id"])
+            mark(reader, "read", ids=["a"])  # most likely before the worker has subscribed again
+            told = stream.wait_for(lambda event: event.event in ("read", "updated"))
+            assert data(told)["unread"] == 1
 
     def test_connections_that_read_other_topics_get_their_own_counts(
         self, belfry: Belfry, alice: str, topic: str, reader: Api
