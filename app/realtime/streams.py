@@ -102,7 +102,6 @@ class Streams:
             self.poller = Poller() if POLLER_AVAILABLE else None
             self._timer = gevent.spawn(self._beat)
             self._presence.start()
-            self._flights.start()
 
     def stop(self) -> None:
         """End everything that is left, without a word to anyone."""

@@ -26,6 +26,10 @@ Who is connected now, each worker's part under a lease that ends with it:
     belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
     belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
 
+The messages published last, for administrators:
+
+    belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
+
 Where a message went, for as long as it can be retracted:
 
     belfry:{message:<id>}:logs     set     log names
@@ -81,6 +85,10 @@ class Keys:
 
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
+
+    @property
+    def recent(self) -> str:
+        return f"{self._prefix}:{{recent}}:messages"
 
     @property
     def workers(self) -> str:
