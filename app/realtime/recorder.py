@@ -41,12 +41,13 @@ class Recorder(Generic[T]):
     def _work(self) -> None:
         while True:
             gevent.sleep(WRITE_SECONDS)
-            if self._waiting:
-                self._write()
+            self._write()
 
     def _write(self) -> None:
         items = list(self._waiting)
         self._waiting.clear()
+        if not items:
+            return
         try:
             self._store(items)
         except BelfryError as error:
