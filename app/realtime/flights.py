@@ -18,7 +18,10 @@ class Flights:
     def __init__(self, store: FlightStore, clock: Callable[[], float]) -> None:
         self._recorder: Recorder[tuple[str, Flight]] = Recorder(store.write, WAITING_MAX)
         self._clock = clock
-        self.stop = self._recorder.stop
+
+    def stop(self) -> None:
+        """Record what is left."""
+        self._recorder.stop()
 
     def connected(self, subscriber: Subscriber, connection: str, *, lost: bool) -> None:
         """A connection begins after the offset where it stands; `lost`: it was told that history was lost."""
