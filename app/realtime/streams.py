@@ -101,6 +101,7 @@ class Streams:
         logs = self._hub.join(names)
         try:
             pages = self._hub.read(logs, cursor)
+            self._admit()  # again: others came while this one waited, or the worker was told to stop
         except BaseException:
             self._hub.leave(logs)
             raise
