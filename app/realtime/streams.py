@@ -188,8 +188,9 @@ class Streams:
     def _beat(self) -> None:
         due = time.monotonic()
         while True:
-            due += self._wheel.tick_seconds
-            gevent.sleep(max(0.0, due - time.monotonic()))
+            # After a stall it goes on from now: ticks made up for would count as silence of readers nobody served.
+            due = max(due + self._wheel.tick_seconds, time.monotonic())
+            gevent.sleep(due - time.monotonic())
             try:
                 self._turn()
             except Exception:
