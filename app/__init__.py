@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.log import SCRIPTS, LogStore
     from app.store.publisher import Publisher
     from app.store.subscription import Subscription
-    from app.web import feed, headers, health, pages, problems, publish, session, sign_in, stream
+    from app.web import assets, feed, headers, health, pages, problems, publish, session, sign_in, stream
     from app.web.auth import Authenticator
 
     settings = settings or load(os.environ)
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
     headers.install(app)
+    assets.install(app)
     problems.install(app)
     app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
     app.register_blueprint(stream.blueprint(auth, streams, settings))
