@@ -1286,7 +1286,7 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 
 .list { position: relative; flex: 1; overflow-y: auto; overscroll-behavior: contain; }
 :host([inline]) .list { min-height: 16rem; }
-.message { position: relative; display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.8rem 1rem; border-block-end: 1px solid var(--_line); content-visibility: auto; contain-intrinsic-size: auto 5.5rem; --_tone: var(--_faint); }
+.message { position: relative; display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.8rem 1rem; border-block-end: 1px solid var(--_line); content-visibility: auto; contain-intrinsic-size: auto 5.5rem; }
 .message:hover { background: var(--_hover); }
 .message:focus-visible { outline-offset: -2px; }
 .message.unread { background: var(--_unread); }
@@ -1294,7 +1294,7 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 [data-level="success"] { --_tone: var(--_success); }
 [data-level="warning"] { --_tone: var(--_warning); }
 [data-level="error"] { --_tone: var(--_error); }
-.sign { display: grid; place-items: center; width: 2.1rem; height: 2.1rem; border-radius: 50%; background: color-mix(in srgb, var(--_tone) 14%, transparent); color: var(--_tone); }
+.sign { display: grid; place-items: center; width: 2.1rem; height: 2.1rem; border-radius: 50%; background: color-mix(in srgb, var(--_tone, var(--_faint)) 14%, transparent); color: var(--_tone, var(--_faint)); }
 .content { min-width: 0; }
 .line { display: flex; align-items: baseline; gap: 0.75rem; }
 h3 { flex: 1; min-width: 0; margin: 0; overflow-wrap: anywhere; font-size: 0.9375rem; font-weight: 500; }
@@ -1324,7 +1324,8 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 .toasts { inset: auto 1rem 1rem auto; display: flex; flex-direction: column; gap: 0.6rem; width: min(22rem, 100vw - 2rem); margin: 0; padding: 0; overflow: visible; border: 0; background: none; color: var(--_ink); }
 .toasts:dir(rtl) { inset: auto auto 1rem 1rem; }
 .toasts:not(:popover-open) { display: none; }
-.toast { position: relative; display: grid; grid-template-columns: auto 1fr auto; gap: 0 0.75rem; padding: 0.8rem 0.6rem 0.8rem 0.9rem; border: 1px solid var(--_line); border-inline-start: 4px solid var(--_tone, var(--_accent)); border-radius: var(--_radius); background: var(--_paper); box-shadow: 0 8px 28px rgb(0 0 0 / 0.2); --_tone: var(--_accent); }
+.toast { position: relative; display: grid; grid-template-columns: auto 1fr auto; gap: 0 0.75rem; padding: 0.8rem 0.6rem 0.8rem 0.9rem; border: 1px solid var(--_line); border-inline-start: 4px solid var(--_tone, var(--_accent)); border-radius: var(--_radius); background: var(--_paper); box-shadow: 0 8px 28px rgb(0 0 0 / 0.2); }
+.toast h3 { font-weight: 650; }
 .toast .icon-button { position: relative; z-index: 1; }
 
 @media (max-width: 30rem) {
