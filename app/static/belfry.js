@@ -502,9 +502,9 @@ class TabGroup {
   join() {
     if (!TabGroup.isPossible) return this.#lead();
     this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => {
-      this.#heardAt = Date.now();
-      this.#on.message(data);
+    this.#channel.onmessage = ({ data: { byLeader, message } }) => {
+      if (byLeader) this.#heardAt = Date.now();
+      this.#on.message(message);
     };
     this.#timer = setInterval(() => this.#checkPulse(), PULSE_MS);
     this.wake();
@@ -522,7 +522,7 @@ class TabGroup {
 
   /** @param {any} message tells every other tab */
   post(message) {
-    this.#channel?.postMessage(message);
+    this.#channel?.postMessage({ byLeader: this.leads, message });
   }
 
   /** The page is seen again: while it was hidden nobody asked for a pulse. */
@@ -1768,7 +1768,6 @@ class FeedPanel {
       element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1" }, this.#list.root, this.#blank, this.#end),
       this.#alert,
     );
-    this.#scrolled.observe(this.#end);
   }
 
   /** @param {Set<string>} fresh ids of messages that just came */
@@ -1782,6 +1781,13 @@ class FeedPanel {
     this.#renderBlank();
     this.#renderNotice();
     this.#end.textContent = this.#model.state === "loading" && messages.length > 0 ? this.#texts.loading : "";
+    if (this.#model.state === "loaded") this.#lookAtEnd();
+  }
+
+  /** An observer tells of changes only, and the end may be in sight before and after a page came. */
+  #lookAtEnd() {
+    this.#scrolled.unobserve(this.#end);
+    this.#scrolled.observe(this.#end);
   }
 
   age() {
