@@ -29,14 +29,35 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.core.settings import check_identity, load
     from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
+    from app.realtime.flights import Flights
     from app.realtime.hub import Hub
+    from app.realtime.presence import Presence
     from app.realtime.streams import Streams
     from app.store.connection import Connection
     from app.store.feed import Feed
+    from app.store.flights import FlightStore
     from app.store.log import SCRIPTS, LogStore
+    from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
+    from app.store.read_state import ReadState
+    from app.store.recipients import Recipients
     from app.store.subscription import Subscription
-    from app.web import assets, feed, headers, health, pages, problems, publish, session, sign_in, stream
+    from app.web import (
+        assets,
+        feed,
+        headers,
+        health,
+        marking,
+        messages,
+        pages,
+        presence,
+        problems,
+        publish,
+        session,
+        sign_in,
+        stream,
+        users,
+    )
     from app.web.auth import Authenticator
 
     settings = settings or load(os.environ)
@@ -44,9 +65,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     clock = time.time
 
     connection = Connection.open(settings, SCRIPTS)
-    store = LogStore(AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue), settings)
+    commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
+    store = LogStore(commands, settings)
+    read_state = ReadState(store, commands, settings)
+    recipients = Recipients(store, commands, settings)
+    presences = PresenceStore(commands, settings)
+    flights = FlightStore(commands, settings)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
-    streams = Streams(hub, settings, clock)
+    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     auth = Authenticator(Keyring(settings), settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
@@ -54,11 +80,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.install(app)
     assets.install(app)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
-    app.register_blueprint(stream.blueprint(auth, streams, settings))
-    app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
-    app.register_blueprint(session.blueprint(auth))
-    app.register_blueprint(sign_in.blueprint(auth))
-    app.register_blueprint(pages.blueprint(auth))
-    app.register_blueprint(health.blueprint(connection.ping))
+    for views in (
+        publish.blueprint(auth, Publisher(store, recipients), settings, clock),
+        stream.blueprint(auth, streams, settings),
+        feed.blueprint(auth, Feed(store), streams, settings, clock),
+        marking.blueprint(auth, read_state, settings),
+        messages.blueprint(auth, recipients, store),
+        users.blueprint(auth, store, read_state, presences, flights),
+        presence.blueprint(auth, presences),
+        session.blueprint(auth),
+        sign_in.blueprint(auth),
+        pages.blueprint(auth),
+        health.blueprint(connection.ping),
+    ):
+        app.register_blueprint(views)
     return app

@@ -38,6 +38,12 @@ class Settings(BaseModel):
         2_592_000, ge=60, le=315_360_000, description="a feed is forgotten after this time without a message"
     )
     dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
+    retract_seconds: int = Field(
+        604_800,
+        ge=60,
+        le=31_536_000,
+        description="how long a message can be retracted; its recipients are remembered, about 200 bytes a message",
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
     max_batch_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest NDJSON batch")
     max_recipients: int = Field(1_000, ge=1, le=10_000, description="longest list of recipients in one message")
@@ -57,6 +63,10 @@ class Settings(BaseModel):
     )
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")
     max_wait_seconds: float = Field(30.0, ge=0, le=120, description="longest `wait` of a long poll")
+
+    lease_seconds: int = Field(
+        15, ge=2, le=600, description="connections of a worker that died without a word are listed for this long"
+    )
 
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
     redis_queue: int = Field(

@@ -47,7 +47,7 @@ class OpenLog:
     `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
     """
 
-    __slots__ = ("acknowledged", "heard", "members", "name", "references", "seen", "watchers")
+    __slots__ = ("acknowledged", "announced", "checked", "heard", "members", "name", "references", "seen", "watchers")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -56,6 +56,9 @@ class OpenLog:
         self.references = 0
         self.acknowledged = False
         self.heard = False
+        self.announced = 0  # changes of the feed's state that were heard here
+        # What the store had when it was last compared: changes that were not heard here, and the oldest offset.
+        self.checked: tuple[int, int] | None = None
         self.watchers: list[Watcher] = []  # to be told when something was appended, or when it was acknowledged
 
 
@@ -63,7 +66,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "closed", "expires_at", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "user", "vector",
+        "closed", "expires_at", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "stale",
+        "user", "vector",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +81,7 @@ class Subscriber:
         self.expires_at = expires_at
         self.live = False
         self.queued = False
+        self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
         self.silent_since = 0  # in ticks of the heartbeat's wheel
         self.slot = -1
@@ -122,6 +127,9 @@ class Subscriber:
     def go_live(self) -> bool:
         """Become live if nothing is known that was not yet written; no switch lies between the check and the change."""
         self.live = not self.closed and catch_up.caught_up(self.vector, [log.seen for log in self.logs])
+        if self.live and self.stale:
+            self.stale = False
+            self.owner.outdated(self)
         return self.live
 
     def say_goodbye(self, reason: Goodbye, retry_ms: int) -> None:
@@ -156,5 +164,9 @@ class Owner(Protocol):
     def progressed(self, subscriber: Subscriber) -> None: ...
 
     def drained(self, subscriber: Subscriber) -> None: ...
+
+    def outdated(self, subscriber: Subscriber) -> None: ...
+
+    def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None: ...
 
     def closed(self, subscriber: Subscriber, reason: str) -> None: ...

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 
 from app.core.errors import BelfryError
 from app.core.frames import compact
@@ -16,6 +16,7 @@ from app.core.tokens import Claims
 from app.store.log import ROUND_TRIP_COMMANDS, Status
 from app.store.publisher import Published, Publisher
 from app.web.auth import Authenticator
+from app.web.reading import body, json_body
 
 NDJSON = "application/x-ndjson"
 
@@ -31,11 +32,7 @@ def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clo
         if request.mimetype == NDJSON:
             batch = Batch(publisher, lambda line: read(line, claims))
             return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
-        if request.mimetype != "application/json":
-            raise BelfryError(
-                "unsupported_media_type", f"Send application/json or {NDJSON}, got {request.mimetype or 'none'!r}."
-            )
-        message = read(body(request, settings.max_body_bytes), claims)
+        message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
         result = publish_one(publisher, message)
         status = result.pop("status")
         return Response(compact(result) + "\n", status, mimetype="application/json")
@@ -101,15 +98,6 @@ def publish_one(publisher: Publisher, message: Message) -> Result:
     if published.reused:
         raise _reused(published)
     return result
-
-
-def body(sent: Request, limit_bytes: int) -> bytes:
-    """The request's body. Raises `BelfryError` `body_too_large` before reading more than the limit."""
-    if (sent.content_length or 0) <= limit_bytes:
-        text: bytes = sent.stream.read(limit_bytes + 1)
-        if len(text) <= limit_bytes:
-            return text
-    raise BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")
 
 
 def lines(text: bytes) -> Iterator[bytes]:

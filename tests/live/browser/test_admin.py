@@ -67,7 +67,7 @@ def test_a_sent_message_can_be_sent_again(admin: Page, belfry: Belfry, bob: str)
     send(admin, bob, title="Hello")
     admin.get_by_role("button", name="Send again").click()
     expect(admin.locator("#results > li")).to_have_count(2)
-    assert [message["title"] for message in belfry.reader(bob).feed()["messages"]] == ["Hello", "Hello"]
+    assert hellos(belfry, bob) == 2
 
 
 def test_a_second_click_after_a_lost_answer_sends_nothing_twice(admin: Page, belfry: Belfry, bob: str) -> None:
@@ -81,7 +81,7 @@ def test_a_second_click_after_a_lost_answer_sends_nothing_twice(admin: Page, bel
     admin.unroute("**/publish")
     admin.click("#send")
     expect(admin.locator("#results")).to_contain_text(f"{bob}: had it already")
-    assert len(belfry.reader(bob).feed()["messages"]) == 1
+    assert hellos(belfry, bob) == 1
 
 
 def test_a_refused_message_is_explained(admin: Page, alice: str) -> None:
@@ -115,3 +115,8 @@ def test_a_bell_rings_on_the_admin_page_too(admin: Page, belfry: Belfry, alice: 
     belfry.publish({"to": alice, "title": "Look"})
     expect(bell.bell).to_have_accessible_name("Notifications, 1 unread")
     expect(bell.toasts).to_have_count(1)
+
+
+def hellos(belfry: Belfry, user: str) -> int:
+    """How many messages of that title the user has; everyone's are in the feed as well."""
+    return sum(message["title"] == "Hello" for message in belfry.reader(user).feed()["messages"])
