@@ -274,10 +274,13 @@ class Poll {
   async #run(server, cursor, onBlock) {
     const { signal } = this.#stop;
     if (!cursor) cursor = (await server.feed({ limit: 1 }, signal)).cursor;
-    for (let wait = 0; !signal.aborted; wait = POLL_WAIT_SECONDS) {
-      const page = await server.feed({ after: cursor, wait }, signal);
+    /** @type {Record<string, string | number>} */
+    let known = { wait: 0 };
+    while (!signal.aborted) {
+      const page = await server.feed({ after: cursor, ...known }, signal);
       if (signal.aborted) return;
       cursor = page.cursor;
+      known = { wait: POLL_WAIT_SECONDS, revision: page.revision ?? 0 }; // it ends when either changes
       for (const block of blocksOf(page)) onBlock(block);
       if (page.messages.length === 0) await sleep(POLL_PAUSE_MS);
     }

@@ -1,0 +1,101 @@
+"""What a message says never becomes more than text, and the module runs where a page forbids nearly everything."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.browsing import FeedTab, Visitor
+from tests.live.browser.conftest import Visit
+from tests.servers import Belfry
+
+MARKUP = [
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    "<svg onload=alert(1)>",
+    '"><iframe srcdoc="<script>parent.alert(1)</script>">',
+    "<belfry-feed url=//evil.example></belfry-feed>",
+    "</style><style>*{display:none}</style>",
+    "{{constructor.constructor('alert(1)')()}}",
+    "javascript:alert(1)",
+    "&lt;b&gt;&#60;img src=x onerror=alert(1)&#62;",
+    "\u202e\u2066txt.exe\u2069",
+    "<a href=\"javascript:alert(1)\">click</a>",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+]
+BAD_URLS = [
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java\nscript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "vbscript:msgbox(1)",
+    "blob:http://127.0.0.1/x",
+    "file:///etc/passwd",
+    "\x01javascript:alert(1)",
+]
+STRICT_HOST = "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_markup_is_shown_as_it_was_written(tab: FeedTab, belfry: Belfry, alice: str, text: str) -> None:
+    alerts: list[str] = []
+    tab.page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    belfry.publish(
+        {"to": alice, "title": text, "body": text, "tags": [text[:64]], "actions": [{"label": text, "id": "a"}]}
+    )
+    tab.expect_titles(text)
+    expect(tab.articles.locator(".body")).to_have_text(text)
+    article = tab.articles.first
+    tab.articles.first.get_by_role("button", name=text, exact=True).click()
+    assert article.locator("img, script, iframe, style, belfry-feed, a, [onload], [onerror]").count() == 0
+    assert not alerts
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_url_that_the_server_let_through_is_no_link(visitor: Visitor, url: str) -> None:
+    """The server refuses these; a page must not depend on it."""
+    message = {"id": "m", "time": "2026-01-01T00:00:00Z", "title": "T", "url": url, "actions": [{"label": "A", "url": url}]}
+    page = visitor.context.new_page()
+    body = {"messages": [message], "next": None, "unread": 1, "revision": 0, "cursor": ""}
+    page.route("**/feed?*", lambda route: route.fulfill(json=body))
+    page.goto("/")
+    tab = FeedTab(page)
+    tab.expect_titles("T")
+    assert tab.articles.locator("a").count() == 0
+
+
+def test_a_link_tells_the_other_side_nothing(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    belfry.publish({"to": alice, "title": "T", "url": "https://example.com/"})
+    link = tab.articles.first.get_by_role("link")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    expect(link).to_have_attribute("target", "_blank")
+
+
+def test_it_runs_under_a_policy_that_forbids_inline_styles_and_unsafe_sinks(
+    visitor: Visitor, belfry: Belfry, alice: str
+) -> None:
+    complaints: list[str] = []
+
+    def serve(route: Route) -> None:
+        html = '<!doctype html><script type="module" src="/static/belfry.js"></script><belfry-feed id="feed"></belfry-feed>'
+        route.fulfill(body=html, content_type="text/html", headers={"Content-Security-Policy": STRICT_HOST})
+
+    page = visitor.context.new_page()
+    page.on("console", lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None)
+    page.route("**/strict", serve)
+    page.goto("/strict")
+    tab = FeedTab(page)
+    tab.wait_connected()
+    tab.feed.locator(".bell").click()
+    belfry.publish({"to": alice, "title": "T", "level": "info", "url": "/", "actions": [{"label": "A", "id": "a"}]})
+    tab.expect_titles("T")
+    assert tab.feed.locator(".panel").bounding_box()["width"] > 300, "the styles are missing"  # type: ignore[index]
+    assert not complaints
+
+
+def test_pages_of_other_origins_may_load_the_module(visit: Visit, belfry: Belfry, alice: str) -> None:
+    page = visit(alice).context.new_page()
+    page.route("https://shop.example/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+    page.goto("https://shop.example/")
+    loaded = page.evaluate("url => import(url).then((module) => Object.keys(module))", f"{belfry.url}/static/belfry.js")
+    assert {"BelfryClient", "BelfryFeed"} <= set(loaded)
