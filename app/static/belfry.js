@@ -1612,6 +1612,13 @@ class Toasts {
     setTimeout(leave, message.level === "error" ? 2 * TOAST_MS : TOAST_MS);
   }
 
+  /** Take away those of the messages `ids`, by default all: they were seen elsewhere, or are gone. @param {string[]} [ids] */
+  clear(ids) {
+    for (const toast of [...this.root.children]) {
+      if (toast instanceof HTMLElement && (!ids || ids.includes(toast.dataset.id ?? ""))) this.#dismiss(toast);
+    }
+  }
+
   /** @param {Message} message */
   #toast(message) {
     const url = safeUrl(message.url);
@@ -1911,6 +1918,7 @@ export class BelfryFeed extends HTMLElement {
   /** Show the panel. */
   open() {
     if (this.isOpen) return;
+    this.#toasts?.clear();
     this.#panel?.root.showPopover();
     this.#placePanel();
     this.#panel?.focus();
@@ -1933,6 +1941,7 @@ export class BelfryFeed extends HTMLElement {
     });
     client.listen(words(this.getAttribute("events")) ?? []);
     client.on("*", (message) => this.#onMessage(message));
+    client.on("removed", ({ ids }) => this.#toasts?.clear(ids));
     client.on("unread", (unread) => {
       this.#announce("unread", { unread });
       this.#renderSoon();

@@ -21,7 +21,7 @@ def install(app: Flask) -> None:
 
     @app.after_request
     def improve(response: Response) -> Response:
-        if request.endpoint == "static" and response.status_code in (200, 304):
+        if request.endpoint == "static" and response.status_code < 400:
             response.headers["Access-Control-Allow-Origin"] = "*"
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
             _compress(response, folder / (request.view_args or {})["filename"])
@@ -32,12 +32,13 @@ def _compress(response: Response, path: Path) -> None:
     if response.mimetype not in COMPRESSED_TYPES:
         return
     response.vary.add("Accept-Encoding")
-    if response.status_code == 200 and request.method == "GET" and "Range" not in request.headers:
-        if request.accept_encodings["gzip"]:
-            response.direct_passthrough = False
-            response.set_data(_gzipped(path, path.stat().st_mtime_ns))
-            response.headers["Content-Encoding"] = "gzip"
-            response.headers.pop("Accept-Ranges", None)
+    whole = response.status_code == 200 and request.method == "GET" and "Range" not in request.headers
+    if whole and request.accept_encodings["gzip"]:
+        response.close()  # the plain file
+        response.direct_passthrough = False
+        response.set_data(_gzipped(path, path.stat().st_mtime_ns))
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers.pop("Accept-Ranges", None)
 
 
 @lru_cache(CACHED_FILES)

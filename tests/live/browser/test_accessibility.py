@@ -21,7 +21,11 @@ def violations(page: Page) -> list[str]:
         absent("axe-core (npm)")
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
-    return [f"{each['id']}: {node['html']} {node['failureSummary']}" for each in found["violations"] for node in each["nodes"]]
+    return [
+        f"{each['id']}: {node['html']} {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -29,7 +33,11 @@ def tab(request: pytest.FixtureRequest, visit: Visit, belfry: Belfry, alice: str
     """A feed that shows all that it can."""
     for level in LEVELS:
         belfry.publish({"to": alice, "title": f"A {level}", "body": "And more of it.", "level": level, "url": "/"})
-    full = {"title": "Much", "tags": ["one", "two"], "actions": [{"label": "Yes", "id": "y"}, {"label": "No", "id": "n"}]}
+    full = {
+        "title": "Much",
+        "tags": ["one", "two"],
+        "actions": [{"label": "Yes", "id": "y"}, {"label": "No", "id": "n"}],
+    }
     belfry.publish({"to": alice, **full})
     belfry.reader(alice).post("/feed/read", json={"ids": [belfry.publish({"to": alice, "title": "read"})["id"]]})
     tab = visit(alice, color_scheme=request.param, reduced_motion="reduce").tab()

@@ -26,9 +26,7 @@ def send(admin: Page, target: str = "", kind: str = "A user", **fields: str) -> 
     admin.click("#send")
 
 
-def test_a_message_to_one_user_is_told_as_delivered_or_kept(
-    admin: Page, visit: Visit, alice: str, bob: str
-) -> None:
+def test_a_message_to_one_user_is_told_as_delivered_or_kept(admin: Page, visit: Visit, alice: str, bob: str) -> None:
     feed = visit(bob).tab()
     send(admin, bob, title="Hello")
     expect(admin.locator("#results")).to_contain_text(f"{bob}: online now")

@@ -226,7 +226,13 @@ def test_the_host_page_hears_of_messages_clicks_and_counts(tab: FeedTab, belfry:
     tab.feed.get_by_role("button", name="Yes").click()
     tab.expect_unread(0)
     tab.articles.first.get_by_role("link").click()
-    assert tab.page.evaluate("heard") == [["unread", 1], ["message", "T"], ["action", "yes"], ["unread", 0], ["open", "T"]]
+    assert tab.page.evaluate("heard") == [
+        ["unread", 1],
+        ["message", "T"],
+        ["action", "yes"],
+        ["unread", 0],
+        ["open", "T"],
+    ]
     assert tab.page.url.endswith("/"), "the cancelled link led away"
 
 
@@ -281,7 +287,7 @@ def test_it_speaks_chinese_where_the_page_does(tab: FeedTab, belfry: Belfry, ali
         }"""
     )
     bell = tab.page.locator("#second .bell")
-    expect(bell).to_have_accessible_name("通知，1 条未读")
+    expect(bell).to_have_accessible_name("通知，1 条未读")  # noqa: RUF001 - Chinese punctuation
 
 
 def test_a_thousand_messages_keep_the_list_quick(visitor: Visitor, belfry: Belfry, alice: str) -> None:

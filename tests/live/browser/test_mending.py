@@ -93,7 +93,9 @@ def test_a_page_out_of_the_back_forward_cache_goes_on(tab: FeedTab, belfry: Belf
     belfry.publish({"to": alice, "title": "1"})
     tab.expect_titles("1")
     tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
-    assert tab.page.evaluate("streams.every((stream) => stream.readyState === 2)"), "an open stream keeps a page out of it"
+    assert tab.page.evaluate("streams.every((stream) => stream.readyState === 2)"), (
+        "an open stream keeps a page out of it"
+    )
     belfry.publish({"to": alice, "title": "2"})
     tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     tab.expect_titles("2", "1")

@@ -88,7 +88,9 @@ def test_a_frozen_leader_is_replaced(visitor: Visitor, belfry: Belfry, alice: st
 
 def freeze(tab: FeedTab) -> None:
     """Let nothing run on the page for a while: a headless browser doesn't freeze pages, since it hides none."""
-    tab.page.evaluate("ms => void setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })", FROZEN_MS)
+    tab.page.evaluate(
+        "ms => void setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })", FROZEN_MS
+    )
 
 
 def test_the_badge_is_the_same_in_every_tab_and_browser_whatever_happens(
