@@ -32,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.realtime.flights import Flights
     from app.realtime.hub import Hub
     from app.realtime.presence import Presence
+    from app.realtime.recorder import Recorder
     from app.realtime.streams import Streams
     from app.store.connection import Connection
     from app.store.feed import Feed
@@ -40,6 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
     from app.store.read_state import ReadState
+    from app.store.recent import MESSAGES_KEPT, RecentStore
     from app.store.recipients import Recipients
     from app.store.subscription import Subscription
     from app.web import (
@@ -59,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         users,
     )
     from app.web.auth import Authenticator
+    from app.web.turns import Turns
 
     settings = settings or load(os.environ)
     check_identity(settings)
@@ -71,21 +74,25 @@ def create_app(settings: Settings | None = None) -> Flask:
     recipients = Recipients(store, commands, settings)
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
+    recent = RecentStore(commands, settings)
+    note = Recorder(recent.write, MESSAGES_KEPT).note
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     auth = Authenticator(Keyring(settings), settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
+    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
+    app.extensions["belfry.turns"] = turns
     headers.install(app)
     assets.install(app)
     problems.install(app)
     for views in (
-        publish.blueprint(auth, Publisher(store, recipients), settings, clock),
+        publish.blueprint(auth, Publisher(store, recipients), note, settings, clock),
         stream.blueprint(auth, streams, settings),
         feed.blueprint(auth, Feed(store), streams, settings, clock),
         marking.blueprint(auth, read_state, settings),
-        messages.blueprint(auth, recipients, store),
+        messages.blueprint(auth, recipients, store, recent),
         users.blueprint(auth, store, read_state, presences, flights),
         presence.blueprint(auth, presences),
         session.blueprint(auth),

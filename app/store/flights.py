@@ -46,13 +46,13 @@ class FlightStore:
     def of(self, user: str) -> list[Flight]:
         """A user's events, newest first."""
         (entries,) = self._commands.run([("XREVRANGE", self._keys.flights(user), "+", "-", "COUNT", EVENTS_KEPT)])
-        return [json.loads(_fields(fields)[b"e"]) for _, fields in entries]
+        return [json.loads(record_of(fields)) for _, fields in entries]
 
     def forget(self, user: str) -> None:
         """Forget a user's events."""
         self._commands.run([("DEL", self._keys.flights(user))])
 
 
-def _fields(fields: Any) -> Any:
-    # redis-py turns the fields of this command into a dict, and leaves those of a script's reply a list.
-    return fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+def record_of(fields: Any) -> Any:
+    """The JSON of an entry, whose only field is `e`; redis-py makes a dict of the fields."""
+    return fields[b"e"]

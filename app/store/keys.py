@@ -3,7 +3,8 @@
 A log is named `user:<id>`, `topic:<name>`, `everyone` or `run:<id>`. Everything of one log shares one hash tag, so on a
 Redis Cluster it lies in one slot and one script may touch all of it:
 
-    belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, x = expiry in ms
+    belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, t = Unix
+                                           seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
                                            whose entries left one by one, a bit string as `core.marks` describes it)
@@ -25,6 +26,10 @@ Who is connected now, each worker's part under a lease that ends with it:
 
     belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
     belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
+
+The messages published last, for administrators:
+
+    belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
 
 Where a message went, for as long as it can be retracted:
 
@@ -81,6 +86,10 @@ class Keys:
 
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
+
+    @property
+    def recent(self) -> str:
+        return f"{self._prefix}:{{recent}}:messages"
 
     @property
     def workers(self) -> str:

@@ -1,4 +1,4 @@
-"""`/messages/<id>`: what has become of a message, and taking it back from everywhere it went."""
+"""`/messages`: the latest, what has become of one, and taking it back from everywhere it went."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from app.core.frames import compact
 from app.core.tokens import Claims
 from app.store.delivery import Delivery, deliveries
 from app.store.log import LogStore
+from app.store.recent import MESSAGES_KEPT, RecentStore
 from app.store.recipients import Recipients
 from app.web.auth import Authenticator
+from app.web.reading import whole_number
+
+LIMIT_DEFAULT = 50
 
 
-def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore) -> Blueprint:
+def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore, recent: RecentStore) -> Blueprint:
     views = Blueprint("messages", __name__)
+
+    @views.get("/messages")
+    def newest() -> Response:
+        auth.require(request, "admin")
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, MESSAGES_KEPT)
+        return answer({"messages": recent.newest(limit)})
 
     @views.get("/messages/<message_id>")
     def show(message_id: str) -> Response:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import gevent
 from flask import Blueprint, Response, request
 
 from app.core.errors import BelfryError
@@ -20,20 +22,32 @@ from app.web.reading import body, json_body
 
 NDJSON = "application/x-ndjson"
 
+# From what is not white space to JSON (RFC 8259, 2) to the end of the line; a CR before the LF is such white space.
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+
 Result = dict[str, Any]
+Publish = Callable[[Sequence[Message]], list[Published]]
+Note = Callable[[tuple[str, Published]], None]
 
 
-def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Blueprint:
+def blueprint(
+    auth: Authenticator,
+    publisher: Publisher,
+    note: Note,
+    settings: Settings,
+    clock: Callable[[], float],
+) -> Blueprint:
+    """The view of `/publish`; `note` hears of each message that was published, and by whom."""
     views = Blueprint("publish", __name__)
 
     @views.post("/publish")
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publisher, lambda line: read(line, claims))
+            batch = Batch(noted(publisher, note, claims.user), lambda line: read(line, claims))
             return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
         message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
-        result = publish_one(publisher, message)
+        result = publish_one(noted(publisher, note, claims.user), message)
         status = result.pop("status")
         return Response(compact(result) + "\n", status, mimetype="application/json")
 
@@ -49,11 +63,24 @@ def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clo
     return views
 
 
+def noted(publisher: Publisher, note: Note, by: str) -> Publish:
+    """Publishing that tells `note` of what was sent now."""
+
+    def publish(messages: Sequence[Message]) -> list[Published]:
+        published = publisher.publish(messages)
+        for each in published:
+            if not each.duplicate:
+                note((by, each))
+        return published
+
+    return publish
+
+
 class Batch:
     """Publishes lines in groups of about one round trip; each line gets its result, in order."""
 
-    def __init__(self, publisher: Publisher, read: Callable[[bytes], Message]) -> None:
-        self._publisher = publisher
+    def __init__(self, publish: Publish, read: Callable[[bytes], Message]) -> None:
+        self._publish_all = publish
         self._read = read
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -70,13 +97,14 @@ class Batch:
             if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
                 yield self._publish(group)
                 group, size = [], 0
+                gevent.sleep(0)  # bad lines need no round trip: a batch of them would keep everyone else waiting
         if group:
             yield self._publish(group)
 
     def _publish(self, group: list[Message | BelfryError]) -> bytes:
         messages = [item for item in group if isinstance(item, Message)]
         try:
-            published = iter(self._publisher.publish(messages))
+            published = iter(self._publish_all(messages))
             results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
         except BelfryError as failure:
             # The store failed for all of the group; what each line needs for its retry is its id.
@@ -87,10 +115,10 @@ class Batch:
         return "".join([compact(result) + "\n" for result in results]).encode()
 
 
-def publish_one(publisher: Publisher, message: Message) -> Result:
+def publish_one(publish: Publish, message: Message) -> Result:
     """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
     try:
-        (published,) = publisher.publish([message])
+        (published,) = publish([message])
     except BelfryError as error:
         error.extra["id"] = message.id
         raise
@@ -101,8 +129,8 @@ def publish_one(publisher: Publisher, message: Message) -> Result:
 
 
 def lines(text: bytes) -> Iterator[bytes]:
-    """The lines that hold anything; a CR before the LF is white space to JSON."""
-    return (line for line in text.split(b"\n") if line.strip())
+    """The lines that hold anything, one at a time: a list of them could take many times the text's memory."""
+    return (found[0] for found in _LINE.finditer(text))
 
 
 def _result(published: Published) -> Result:

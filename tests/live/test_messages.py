@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from app.store.recent import TEXT_MAX
 from tests.live.conftest import StartBelfry
 from tests.servers import Api, Belfry
+from tests.waiting import wait_until
 
 
 def ids(reader: Api) -> list[str]:
@@ -106,3 +108,25 @@ class TestStatus:
         belfry.publish({"to": [alice, bob], "id": f"m-{alice}"})
         limited = belfry.api(belfry.token("limited", "publish", to=[alice]))
         assert limited.get(f"/messages/m-{alice}").json()["code"] == "target_forbidden"
+
+
+class TestRecent:
+    def test_an_administrator_sees_what_was_published_last_and_how_many_it_reached(
+        self, start_belfry: StartBelfry, alice: str, bob: str
+    ) -> None:
+        belfry = start_belfry()
+        with belfry.stream(alice) as stream:
+            stream.wait_for("ready")
+            belfry.publish({"to": [alice, bob], "id": "one", "title": "t" * 500, "level": "info"})
+            belfry.publish({"to": [alice, bob], "id": "one", "title": "t" * 500, "level": "info"})  # a retry
+            belfry.publish({"everyone": True, "id": "two"})
+        root = belfry.api(belfry.token("root", "admin"))
+        wait_until(lambda: len(root.get("/messages").json()["messages"]) == 2)
+        second, first = root.get("/messages").json()["messages"]
+        assert (first["id"], first["by"], first["recipients"], first["reached"]) == ("one", "publisher", 2, 1)
+        assert first["title"] == "t" * TEXT_MAX
+        assert (second["to"], second["reached"]) == (["everyone"], 1)
+        assert [each["id"] for each in root.get("/messages", params={"limit": 1}).json()["messages"]] == ["two"]
+
+    def test_a_publisher_does_not(self, belfry: Belfry) -> None:
+        assert belfry.publisher.get("/messages").json()["code"] == "scope_missing"

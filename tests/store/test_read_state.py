@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fakeredis
@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.core.catch_up import Page
 from app.core.change import Change
 from app.core.marks import Mark
 from app.core.message import Message, parse
@@ -208,12 +209,31 @@ def test_a_forgotten_user_has_no_marks(feed: Feed) -> None:
     assert feed.unread() == 1
 
 
+def test_a_change_that_was_long_on_its_way_harms_no_later_mark(
+    feed: Feed, connection: Connection, settings: Settings
+) -> None:
+    feed.publish(LOGS[0], "m0")
+    found = feed.store.find(LOGS, ["m0"])
+
+    class Slow(LogStore):
+        def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
+            assert (tuple(names), tuple(message_ids)) == (LOGS, ("m0",))
+            return found
+
+    for number in range(1, 25):
+        feed.publish(LOGS[0], f"m{number}")
+    feed.change(Mark.READ, "m24")
+    slow = ReadState(Slow(connection, settings), connection, settings)
+    slow.change(ALICE, LOGS, Change(Mark.READ, True, ("m0",)))
+    assert feed.unread() == settings.history_length - 1
+
+
 class Recount(RuleBasedStateMachine):
     """Whatever happens in whichever order: the store's count is what counting each message by hand gives."""
 
     HISTORY = 12
     logs = st.sampled_from(LOGS)
-    picks = st.integers(0, 30)
+    picks = st.integers(0, 60)
     flags = st.booleans()
     marks = st.sampled_from(Mark)
 
@@ -242,6 +262,12 @@ class Recount(RuleBasedStateMachine):
         self.kept[name].append(message_id)
         oldest = self.tops[name] - self.HISTORY + 1
         self.kept[name] = [each for each in self.kept[name] if self.offsets[each] >= oldest]
+
+    @rule(name=logs, count=st.integers(5, 15))
+    def publish_many(self, name: str, count: int) -> None:
+        """So that the bit strings' base moves on, and earlier marks are trimmed."""
+        for _ in range(count):
+            self.publish(name, None, False)
 
     @rule(mark=marks, picked=st.lists(picks, max_size=4), on=flags)
     def change(self, mark: Mark, picked: list[int], on: bool) -> None:
