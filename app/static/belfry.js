@@ -1288,7 +1288,8 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .text-button:hover { text-decoration: underline; }
 
 .list { position: relative; flex: 1; overflow-y: auto; overscroll-behavior: contain; }
-:host([inline]) .list { min-height: 16rem; }
+:host([inline]) .panel { overflow: clip; }
+:host([inline]) .list { min-height: 16rem; overflow: visible; }
 .message { position: relative; display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.8rem 1rem; border-block-end: 1px solid var(--_line); content-visibility: auto; contain-intrinsic-size: auto 5.5rem; }
 .message:hover { background: var(--_hover); }
 .message:focus-visible { outline-offset: -2px; }
@@ -1754,7 +1755,7 @@ class FeedPanel {
   #blank = element("div", { class: "blank", hidden: true });
   #end = element("div", { class: "end" });
   #alert = element("p", { class: "unseen", role: "alert" });
-  #scrolled = new IntersectionObserver(([entry]) => entry.isIntersecting && this.#model.more(), { rootMargin: "400px" });
+  #scrolled = new IntersectionObserver((seen) => seen.some((at) => at.isIntersecting) && this.#model.more(), { rootMargin: "400px" });
 
   /**
    * @param {FeedModel} model @param {BelfryClient} client @param {Wanted} wanted @param {string} lang @param {Texts} texts
