@@ -166,12 +166,18 @@ function offerKnown() {
   byId("known", HTMLElement).replaceChildren(...options);
 }
 
+/** Everyone has no number: users are whoever brings a token. How many are connected is known. */
+async function everyUser() {
+  const users = await ask("/presence", "GET").then((told) => Object.keys(told.users), () => []);
+  return `every user (${users.length} connected now)`;
+}
+
 /** @param {Draft} message @returns {Promise<boolean>} whether it shall go out */
 async function confirmed(message) {
   const count = Array.isArray(message.to) ? message.to.length : 1;
   if (!message.everyone && count < CONFIRM_FROM) return true;
   const dialog = byId("confirm", HTMLDialogElement);
-  byId("confirm-count", HTMLElement).textContent = message.everyone ? "every user" : `${count} users`;
+  byId("confirm-count", HTMLElement).textContent = message.everyone ? await everyUser() : `${count} users`;
   dialog.returnValue = "no";
   dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
