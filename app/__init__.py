@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.recipients import Recipients
     from app.store.subscription import Subscription
     from app.web import (
+        assets,
         feed,
         headers,
         health,
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
     app.extensions["belfry.turns"] = turns
     headers.install(app)
+    assets.install(app)
     problems.install(app)
     for views in (
         publish.blueprint(auth, Publisher(store, recipients), note, settings, clock),
