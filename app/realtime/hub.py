@@ -8,6 +8,7 @@ is read from the store later.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from app.store.log import LogStore, Tail
 
 WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
 VERIFY_RETRY_SECONDS = 1.0
+HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
 TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
@@ -49,6 +51,8 @@ class Hub:
         self._timeout_seconds = settings.redis_timeout_seconds
         self._check_seconds = settings.tail_check_seconds
         self._clock = clock
+        self._hold_seconds = settings.history_seconds / HOLDS_PER_LIFE
+        self._held_at = time.monotonic()
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
@@ -253,9 +257,20 @@ class Hub:
             pause = VERIFY_RETRY_SECONDS if self._unverified else self._check_seconds
             if not self._verify_now.wait(pause) and not self._unverified:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
+                self._hold()
             self._verify_now.clear()
             while self._unverified and self._verified(list(self._unverified)[:TAILS_PER_CHECK]):
                 pass
+
+    def _hold(self) -> None:
+        """Keep logs with readers from expiring: who listens to a quiet log would be told that its history was lost."""
+        if time.monotonic() - self._held_at >= self._hold_seconds:
+            names = [open_log.name for open_log in self._logs.values()]
+            try:
+                self._store.hold(names)
+                self._held_at = time.monotonic()
+            except BelfryError as error:
+                log.info("logs can't be held: %s", error.detail)
 
     def _verified(self, batch: Sequence[OpenLog]) -> bool:
         """Whether these could be compared. What is marked again while their tails are read stays marked."""

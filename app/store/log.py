@@ -123,6 +123,11 @@ class LogStore:
         replies = self._run([self._call(RETRACT, name, message_id) for name in names])
         return [name for name, found in zip(names, replies, strict=True) if found]
 
+    def hold(self, names: Sequence[str]) -> None:
+        """Let the named logs live on as if they had just been used."""
+        keys = [key for name in names for key in self.keys.of_log(name)[:-1]]
+        self._run([("EXPIRE", key, self._settings.history_seconds) for key in keys])
+
     def forget(self, names: Sequence[str]) -> None:
         """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
