@@ -30,13 +30,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.hub import Hub
+    from app.realtime.revocation_watch import RevocationWatch
     from app.realtime.streams import Streams
+    from app.store.audit import Audit
     from app.store.connection import Connection
     from app.store.feed import Feed
     from app.store.log import SCRIPTS, LogStore
     from app.store.publisher import Publisher
+    from app.store.revocations import Revocations
+    from app.store.sessions import Sessions
     from app.store.subscription import Subscription
-    from app.web import feed, headers, health, pages, problems, publish, session, sign_in, stream
+    from app.store.tickets import Tickets
+    from app.web import admin, feed, headers, health, pages, problems, publish, session, sign_in, stream, tickets
     from app.web.auth import Authenticator
 
     settings = settings or load(os.environ)
@@ -44,20 +49,29 @@ def create_app(settings: Settings | None = None) -> Flask:
     clock = time.time
 
     connection = Connection.open(settings, SCRIPTS)
-    store = LogStore(AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue), settings)
+    commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
+    store = LogStore(commands, settings)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, settings, clock)
-    auth = Authenticator(Keyring(settings), settings, clock)
+    audit = Audit(commands, settings)
+    revocations = Revocations(commands, settings)
+    watch = RevocationWatch(revocations, clock)
+    watch.listeners.append(streams.end_revoked)
+    auth = Authenticator(
+        Keyring(settings), Sessions(commands, settings), Tickets(commands, settings), watch, settings, clock
+    )
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
     headers.install(app)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
+    app.register_blueprint(publish.blueprint(auth, Publisher(store), audit, settings, clock))
     app.register_blueprint(stream.blueprint(auth, streams, settings))
     app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
     app.register_blueprint(session.blueprint(auth))
+    app.register_blueprint(tickets.blueprint(auth))
     app.register_blueprint(sign_in.blueprint(auth))
     app.register_blueprint(pages.blueprint(auth))
+    app.register_blueprint(admin.blueprint(auth, audit, revocations))
     app.register_blueprint(health.blueprint(connection.ping))
     return app

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "BELFRY_"
+# RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
@@ -32,6 +36,20 @@ class Settings(BaseModel):
         "", description="PEM public key, or a file's path, that checks RS256, ES256 or EdDSA tokens"
     )
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
+    revocation_seconds: int = Field(
+        31_536_000,
+        ge=3_600,
+        le=315_360_000,
+        description="how long a revocation is remembered; no token may live longer",
+    )
+
+    cors_origins: str = Field(
+        "", description="origins, separated by commas, whose pages may call this server with credentials"
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed"
+    )
+    audit_length: int = Field(10_000, ge=100, le=1_000_000, description="entries kept in the audit log")
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
     history_seconds: int = Field(
@@ -63,6 +81,36 @@ class Settings(BaseModel):
         20_000, ge=100, le=1_000_000, description="Redis commands of a worker that may wait; one more gets 503"
     )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, text: str) -> str:
+        """Exact ones: a pattern or `*` together with credentials would open the server to the whole web."""
+        for origin in _listed(text):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("expected origins such as https://app.example.com, without a path or a wildcard")
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for network in _listed(text):
+            ip_network(network)
+        return text
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`trusted_proxies` one by one."""
+        return tuple([ip_network(network) for network in _listed(self.trusted_proxies)])
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """`cors_origins` one by one."""
+        return _listed(self.cors_origins)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple([part.strip() for part in text.split(",") if part.strip()])
 
 
 def load(environ: Mapping[str, str]) -> Settings:

@@ -5,10 +5,12 @@ Pure: the caller passes `now` and ids, so PyJWT's own look at the clock is switc
 
 from __future__ import annotations
 
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,7 +42,8 @@ class Claims:
 
     `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
     addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
-    such a kind means a user. `expires_at` is in unix seconds; `token_id` is the `jti`, empty where there is none.
+    such a kind means a user. `issued_at` and `expires_at` are in unix seconds. `token_id` is the `jti`, or a
+    digest of a token that has none. `session` names the session whose cookie stood for the token, empty for the token itself.
     """
 
     user: str
@@ -49,6 +52,26 @@ class Claims:
     to: tuple[str, ...] | None
     expires_at: float
     token_id: str
+    issued_at: float = 0.0
+    session: str = ""
+
+    def to_json(self) -> str:
+        """For the store; `of_json` reads it."""
+        return json.dumps({**asdict(self), "scopes": sorted(self.scopes)}, separators=(",", ":"))
+
+    @classmethod
+    def of_json(cls, text: str | bytes) -> Claims:
+        """What `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        to = fields["to"]
+        return cls(
+            **{
+                **fields,
+                "scopes": _scopes(" ".join(fields["scopes"])),
+                "topics": tuple(fields["topics"]),
+                "to": None if to is None else tuple(to),
+            }
+        )
 
     def may_read(self, topic: str) -> bool:
         """Whether the user may subscribe to `topic`."""
@@ -57,6 +80,12 @@ class Claims:
     def may_address(self, log_name: str) -> bool:
         """Whether messages may go to the log `user:<id>`, `topic:<name>` or `everyone`."""
         return self.to is None or any(_matches(_qualified(pattern), log_name) for pattern in self.to)
+
+
+@lru_cache(maxsize=64)
+def _scopes(text: str) -> frozenset[str]:
+    # Thousands of open streams hold claims with the same few sets.
+    return frozenset(text.split())
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -124,7 +153,7 @@ class Keyring:
         Raises `BelfryError` `token_invalid` or `token_expired`.
         """
         digest = blake2b(token.encode(), digest_size=32).digest()
-        claims = self._verified.get(digest) or _claims(self._payload(token), now)
+        claims = self._verified.get(digest) or _claims(self._payload(token), now, digest.hex())
         if claims.expires_at <= now:
             self._verified.pop(digest, None)
             raise BelfryError("token_expired")
@@ -147,7 +176,7 @@ class Keyring:
             self._verified.popitem(last=False)
 
 
-def _claims(payload: dict[str, Any], now: float) -> Claims:
+def _claims(payload: dict[str, Any], now: float, digest: str) -> Claims:
     for name in ("iat", "nbf"):
         if name in payload and _unix_seconds(payload, name) > now + LEEWAY_SECONDS:
             raise _invalid(f"its {name!r} is in the future")
@@ -156,11 +185,12 @@ def _claims(payload: dict[str, Any], now: float) -> Claims:
         raise _invalid("'scope' is not a string")
     return Claims(
         user=_user(payload),
-        scopes=frozenset(scope.split()),
+        scopes=_scopes(scope),
         topics=_patterns(payload, "topics") or (),
         to=_patterns(payload, "to"),
         expires_at=_unix_seconds(payload, "exp"),
-        token_id=payload.get("jti", ""),
+        token_id=payload.get("jti") or digest,
+        issued_at=_unix_seconds(payload, "iat") if "iat" in payload else 0.0,
     )
 
 

@@ -20,7 +20,9 @@ from app.core.catch_up import Page, start
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
 from app.core.frames import Goodbye
+from app.core.revocation import Revoked
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
@@ -28,6 +30,7 @@ from app.realtime.poller import Poller
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
+LOOKS_PER_TURN = 4_096  # for a withdrawn credential
 # Thousands who come at once are opened in turn: each waits for the store only when it is its turn, so that no limit on
 # that wait runs out in a queue.
 CONCURRENT_OPENINGS = 256
@@ -116,12 +119,12 @@ class Streams:
             self._opening.release()
         return Opening(self._hub, user, logs, pages, *start(pages, cursor))
 
-    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float) -> None:
+    def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
         opening.attached = True
         # Whoever stands at a log's tail shares the hub's own position: an idle stream holds no copy.
         vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
-        subscriber = Subscriber(self, opening.user, opening.logs, vector, sink, expires_at)
+        subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
@@ -148,6 +151,14 @@ class Streams:
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
+                gevent.sleep(0)
+
+    def end_revoked(self, revoked: Revoked) -> None:
+        """Say goodbye to every stream whose credential was withdrawn just now."""
+        for turn, subscriber in enumerate(list(self._subscribers), 1):
+            if revoked.covers(subscriber.claims):
+                subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+            if not turn % LOOKS_PER_TURN:
                 gevent.sleep(0)
 
     def retry_ms(self) -> int:

@@ -8,6 +8,15 @@ Redis Cluster it lies in one slot and one script may touch all of it:
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:id:<id>    string  `<epoch>.<offset> <digest>` of a message id, while it is remembered
     belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append
+
+Who may do what is kept under one more tag; digests stand for what a client holds:
+
+    belfry:{control}:session:<digest>   string  claims of a cookie's session, until it ends
+    belfry:{control}:sessions:alice     zset    names of a user's sessions → when they end
+    belfry:{control}:ticket:<digest>    string  claims of a ticket, until it is used
+    belfry:{control}:revoked            stream  withdrawn users and tokens: kind, name
+    belfry:{control}:ended              stream  sessions that were ended: kind, name
+    belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
 """
 
 from __future__ import annotations
@@ -47,3 +56,24 @@ class Keys:
 
     def live(self, name: str) -> str:
         return f"{self._prefix}:{{{name}}}:live"
+
+    def session(self, digest: str) -> str:
+        return f"{self._prefix}:{{control}}:session:{digest}"
+
+    def sessions(self, user: str) -> str:
+        return f"{self._prefix}:{{control}}:sessions:{user}"
+
+    def ticket(self, digest: str) -> str:
+        return f"{self._prefix}:{{control}}:ticket:{digest}"
+
+    @property
+    def revoked(self) -> str:
+        return f"{self._prefix}:{{control}}:revoked"
+
+    @property
+    def ended(self) -> str:
+        return f"{self._prefix}:{{control}}:ended"
+
+    @property
+    def audit(self) -> str:
+        return f"{self._prefix}:{{control}}:audit"

@@ -11,6 +11,7 @@ from app.core import cursor
 from app.core.cursor import Vector
 from app.core.errors import BelfryError
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.streams import Streams
 from app.store.feed import Feed, FeedPage, oldest
 from app.web.auth import Authenticator
@@ -35,12 +36,12 @@ def blueprint(
             before = cursor_of(request.args.get("before"))
             return answer(feed.newest(names, before, limit, now_ms()))
         wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
-        return answer(poll(claims.user, names, after, limit, wait_seconds))
+        return answer(poll(claims, names, after, limit, wait_seconds))
 
-    def poll(user: str, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
+    def poll(claims: Claims, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
         """What came after the cursor; waits until something does. Raises `BelfryError` `history_lost`."""
         deadline = time.monotonic() + wait_seconds
-        opening = streams.open(user, names, after)
+        opening = streams.open(claims.user, names, after)
         vector, lost, pages = opening.vector, opening.lost, opening.pages
         while True:
             page, gone = oldest(vector, pages, limit, now_ms())
@@ -48,6 +49,7 @@ def blueprint(
                 raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
             if page.messages or not streams.wait_appended(opening, page.cursor, deadline - time.monotonic()):
                 return page
+            auth.check(claims)
             vector = page.cursor
             pages = streams.read_again(opening, vector)
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Request, Response, request, stream_with_context
 
 from app.core.errors import BelfryError
 from app.core.frames import compact
@@ -14,31 +14,39 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.store.log import ROUND_TRIP_COMMANDS, Status
-from app.store.publisher import Published, Publisher
+from app.store.audit import Audit
+from app.store.publisher import Published, Publisher, Publishes
 from app.web.auth import Authenticator
+from app.web.by_hand import ByHand
 
 NDJSON = "application/x-ndjson"
 
 Result = dict[str, Any]
 
 
-def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Blueprint:
+def blueprint(
+    auth: Authenticator, publisher: Publisher, audit: Audit, settings: Settings, clock: Callable[[], float]
+) -> Blueprint:
     views = Blueprint("publish", __name__)
 
     @views.post("/publish")
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publisher, lambda line: read(line, claims))
-            return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
+            batch = Batch(publisher_for(claims), lambda line: read(line, claims))
+            results = stream_with_context(batch.results(lines(body(request, settings.max_batch_bytes))))
+            return Response(results, mimetype=NDJSON)
         if request.mimetype != "application/json":
             raise BelfryError(
                 "unsupported_media_type", f"Send application/json or {NDJSON}, got {request.mimetype or 'none'!r}."
             )
         message = read(body(request, settings.max_body_bytes), claims)
-        result = publish_one(publisher, message)
+        result = publish_one(publisher_for(claims), message)
         status = result.pop("status")
         return Response(compact(result) + "\n", status, mimetype="application/json")
+
+    def publisher_for(claims: Claims) -> Publishes:
+        return ByHand(publisher, audit, auth, claims) if claims.session else publisher
 
     def read(text: bytes, claims: Claims) -> Message:
         if len(text) > settings.max_body_bytes:
@@ -55,7 +63,7 @@ def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clo
 class Batch:
     """Publishes lines in groups of about one round trip; each line gets its result, in order."""
 
-    def __init__(self, publisher: Publisher, read: Callable[[bytes], Message]) -> None:
+    def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
         self._publisher = publisher
         self._read = read
 
@@ -90,7 +98,7 @@ class Batch:
         return "".join([compact(result) + "\n" for result in results]).encode()
 
 
-def publish_one(publisher: Publisher, message: Message) -> Result:
+def publish_one(publisher: Publishes, message: Message) -> Result:
     """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
     try:
         (published,) = publisher.publish([message])

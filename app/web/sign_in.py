@@ -5,7 +5,6 @@ Outside the demo there is no `/login`: the application that people sign in to ha
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 from flask import Blueprint, redirect, render_template, request
@@ -14,9 +13,9 @@ from werkzeug.wrappers import Response
 
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
-from app.core.tokens import SCOPES
-from app.web.auth import Authenticator, refuse_cross_site
-from app.web.session import clear_cookie, set_cookie
+from app.core.tokens import SCOPES, Claims
+from app.web.auth import Authenticator
+from app.web.session import end_session, start_session
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
 
@@ -33,7 +32,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
     @views.post("/login")
     def sign_in() -> ResponseReturnValue:
         _require_demo(auth)
-        refuse_cross_site(request)
+        auth.refuse_cross_site(request)
         try:
             user = check_user_id(request.form.get("name", "").strip())
         except BelfryError as error:
@@ -42,9 +41,9 @@ def blueprint(auth: Authenticator) -> Blueprint:
 
     @views.post("/logout")
     def sign_out() -> ResponseReturnValue:
-        refuse_cross_site(request)
+        auth.refuse_cross_site(request)
         answer = redirect("/", code=303)
-        clear_cookie(answer, auth)
+        end_session(answer, auth)
         return answer
 
     return views
@@ -70,8 +69,8 @@ def _form(problem: str) -> str:
 
 
 def _signed_in(auth: Authenticator, user: str) -> Response:
-    seconds = auth.settings.session_seconds
-    token = auth.keyring.sign(user, SCOPES, auth.clock(), seconds, topics=("*",), token_id=secrets.token_hex(16))
+    now = auth.clock()
+    claims = Claims(user, frozenset(SCOPES), ("*",), None, now + auth.settings.session_seconds, "", issued_at=now)
     answer = redirect(local_path(request.form.get("next", "/")), code=303)
-    set_cookie(answer, auth, token, seconds)
+    start_session(answer, auth, claims)
     return answer

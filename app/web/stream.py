@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 
 from app.core import frames
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.parking import PARKED, parkable
 from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import Opening, Streams
@@ -38,7 +39,7 @@ def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blue
             return Response(headers=HEADERS)
         opening = streams.open(claims.user, names, cursor)
         ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.kept, 0)
-        return StreamResponse(streams, opening, ready, claims.expires_at, settings)
+        return StreamResponse(streams, opening, ready, claims, settings)
 
     return views
 
@@ -46,12 +47,12 @@ def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blue
 class StreamResponse(Response):
     """An answer that never ends by itself. Its subscriber writes to the parked socket, or to this very iterator."""
 
-    def __init__(self, streams: Streams, opening: Opening, first: bytes, expires_at: float, settings: Settings) -> None:
+    def __init__(self, streams: Streams, opening: Opening, first: bytes, claims: Claims, settings: Settings) -> None:
         super().__init__(headers=HEADERS)
         self._streams = streams
         self._opening = opening
         self._first = first
-        self._expires_at = expires_at
+        self._claims = claims
         self._settings = settings
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -60,12 +61,12 @@ class StreamResponse(Response):
         if client is None or self._streams.poller is None:
             return self._iterate(environ, start_response)
         sink = ParkedSocket(client, self._streams.poller, self._settings.write_timeout_seconds)
-        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._expires_at)
+        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._claims)
         return PARKED
 
     def _iterate(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         sink = GeneratorSink(self._settings.outbox_bytes)
-        self._streams.attach(self._opening, sink, self._first, self._expires_at)
+        self._streams.attach(self._opening, sink, self._first, self._claims)
         self.response = sink
         self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
         return super().__call__(environ, start_response)
