@@ -1,6 +1,6 @@
 """Belfry rings each user's bell: a self-hosted push server for specific users.
 
-gunicorn's master imports this package before anything is patched, so the factory imports what it needs when it is called.
+gunicorn's master imports this package before anything is patched, so the factory imports what it needs when called.
 """
 
 from __future__ import annotations

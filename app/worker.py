@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STOP_POLL_SECONDS = 0.05
 
 
-class BelfryWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
+class BelfryWorker(GeventWorker):
     """gevent's worker, with the two extensions."""
 
     wsgi: Any

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# code → (HTTP status, title). A code is part of the HTTP contract: clients switch on it, so it never changes its meaning.
+# code → (HTTP status, title). A code is part of the HTTP contract: clients switch on it, it never changes meaning.
 CATALOGUE: Mapping[str, tuple[int, str]] = {
     # the request as such
     "malformed_json": (400, "The body is not valid JSON"),

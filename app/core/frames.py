@@ -40,7 +40,7 @@ def ready(vector: Vector, retry_ms: int, user: str, unread: int, revision: int) 
 
 
 def message(vector: Vector, record: bytes) -> bytes:
-    """One kept message. `record` is `<event> <one line of JSON>`, as the store holds it; `vector` is the place after it."""
+    """One kept message. `record` is `<event> <JSON on one line>`, as the store holds it; `vector` its place."""
     return b"id: %b\n%b" % (cursor.encode(vector).encode(), live_only(record))
 
 

@@ -117,7 +117,7 @@ class Message:
     """One valid message on its way into the logs of its recipients.
 
     `logs` are log names (`user:alice`, `topic:news`, `everyone`), each once. `record` is what they keep. `digest`
-    identifies the content under `id`, whatever the server added. `expires_ms` is Unix time in milliseconds, 0 for never.
+    identifies the content under `id`, whatever the server added. `expires_ms` is Unix ms, 0 for never.
     `key` is empty where the message replaces nothing. `own_id` tells that the server made the id up.
     """
 

@@ -116,7 +116,7 @@ def _listed(text: str) -> tuple[str, ...]:
 def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings out of `environ`.
 
-    Raises `SettingsError` with one line naming the first variable that can't be used. An empty variable counts as unset.
+    Raises `SettingsError` with one line naming the first variable that can't be used; an empty one counts as unset.
     """
     given = {
         name: environ[PREFIX + name.upper()]

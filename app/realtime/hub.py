@@ -21,7 +21,7 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.realtime.catch_up import CatchUp
 from app.realtime.link import Link, Subscription
-from app.realtime.subscriber import OpenLog, Subscriber
+from app.realtime.subscriber import OpenLog
 from app.store.connection import RETRY_AFTER_SECONDS
 from app.store.log import LogStore
 

@@ -94,7 +94,7 @@ class Connection:
     def _send(self, commands: Sequence[Command]) -> list[Reply]:
         with self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no types here
+                pipeline.execute_command(*command)
             return pipeline.execute(raise_on_error=False)
 
 

@@ -1,6 +1,6 @@
 """The feed: several logs read as one list of messages, by time.
 
-Within a log the offsets decide; between logs, whose offsets say nothing about each other, the time of the messages does.
+Within a log the offsets decide; between logs, whose offsets say nothing of each other, the time of the messages does.
 """
 
 from __future__ import annotations

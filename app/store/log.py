@@ -63,7 +63,7 @@ class LogStore:
         self.keys = Keys(settings.redis_prefix)
 
     def append(self, appends: Sequence[tuple[str, Message]]) -> list[Appended]:
-        """Append each message to the log named beside it. On failure any of them may have been appended: repeat them."""
+        """Append each message to the log named beside it. On failure some may have been appended: repeat them all."""
         replies = self._run([self._append_command(name, message) for name, message in appends])
         return [
             Appended(Status(status.decode()), Position(epoch.decode(), offset), receivers > 0)
@@ -71,7 +71,7 @@ class LogStore:
         ]
 
     def read(self, requests: Sequence[tuple[str, Vector]]) -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position in it; a log without an epoch gets one."""
+        """A page of each named log, oldest first, after the vector's position in it. Opens a log that has no epoch."""
         limits = (PAGE_ENTRIES, PAGE_BYTES)
         return [_page(reply) for reply in self._run([self._call(READ, name, limits, at) for name, at in requests])]
 

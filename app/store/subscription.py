@@ -88,10 +88,10 @@ class Subscription:
 
     def close(self) -> None:
         """Close the link; whoever waits in `receive` is told."""
-        self._connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py has no types here
+        self._connection.disconnect()
 
     def _send(self, *command: str) -> None:
         try:
-            self._connection.send_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no types here
+            self._connection.send_command(*command)
         except (redis.exceptions.RedisError, OSError) as error:
             raise unavailable(error) from error

@@ -1,0 +1,66 @@
+"""What Belfry writes is what the standard's parser reads."""
+
+from __future__ import annotations
+
+import json
+
+from app.core import frames
+from app.core.cursor import Position
+from app.core.frames import Goodbye
+from app.core.sse import Decoder, Event
+
+VECTOR = (Position("k3f9q2", 42), Position("b71x0a", 7))
+
+
+def decoded(data: bytes) -> Event:
+    (event,) = Decoder().feed(data)
+    return event
+
+
+def test_a_message_has_its_place_as_id_and_its_json_as_data() -> None:
+    event = decoded(frames.message(VECTOR, b'message {"id":"m1","title":"Hi there"}'))
+    assert (event.event, event.id, event.data) == ("message", "k3f9q2.42-b71x0a.7", '{"id":"m1","title":"Hi there"}')
+
+
+def test_a_message_of_another_type_says_so() -> None:
+    assert decoded(frames.message(VECTOR, b"order.shipped {}")).event == "order.shipped"
+
+
+def test_the_default_type_is_not_written() -> None:
+    assert b"event:" not in frames.message(VECTOR, b"message {}")
+
+
+def test_a_live_only_message_leaves_the_clients_cursor_alone() -> None:
+    decoder = Decoder()
+    decoder.feed(frames.message(VECTOR, b"message {}"))
+    (event,) = decoder.feed(frames.live_only(b'typing {"who":"bob"}'))
+    assert (event.event, event.id) == ("typing", "k3f9q2.42-b71x0a.7")
+    assert b"id:" not in frames.live_only(b"typing {}")
+
+
+def test_ready_tells_delay_place_and_state() -> None:
+    event = decoded(frames.ready(VECTOR, 2_500, "álice", 3, 9))
+    assert (event.event, event.id, event.retry) == ("ready", "k3f9q2.42-b71x0a.7", 2_500)
+    assert json.loads(event.data) == {"user": "álice", "unread": 3, "revision": 9}
+
+
+def test_a_heartbeat_has_data_so_that_pages_see_it_and_no_id() -> None:
+    assert decoded(frames.HEARTBEAT).event == "heartbeat"
+    assert decoded(frames.HEARTBEAT).data
+    assert b"id:" not in frames.HEARTBEAT
+
+
+def test_a_reset_moves_the_clients_cursor() -> None:
+    assert (decoded(frames.reset(VECTOR)).event, decoded(frames.reset(VECTOR)).id) == ("reset", "k3f9q2.42-b71x0a.7")
+
+
+def test_a_goodbye_gives_its_reason_and_a_delay() -> None:
+    event = decoded(frames.goodbye(Goodbye.SHUTDOWN, 1_234))
+    assert (event.event, json.loads(event.data), event.retry) == ("goodbye", {"reason": "shutdown"}, 1_234)
+
+
+def test_every_type_of_belfry_is_reserved() -> None:
+    written = [frames.ready(VECTOR, 1, "u", 0, 0), frames.HEARTBEAT, frames.reset(VECTOR)]
+    written += [frames.goodbye(reason, 1) for reason in Goodbye]
+    assert {decoded(frame).event for frame in written} <= frames.RESERVED_EVENTS
+    assert {"open", "error"} <= frames.RESERVED_EVENTS

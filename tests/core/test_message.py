@@ -1,0 +1,191 @@
+"""A message can't exist invalid, and what is wrong with one is told by a code of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.errors import BelfryError
+from app.core.frames import RESERVED_EVENTS
+from app.core.message import ACTIONS_MAX, TAGS_MAX, TTL_MAX_SECONDS, Message, parse
+
+NOW = 1_700_000_000.25
+
+
+def read(body: bytes | dict[str, Any], new_id: str = "made") -> Message:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return parse(text, now=NOW, new_id=new_id, max_recipients=3)
+
+
+def refused(body: bytes | dict[str, Any]) -> BelfryError:
+    with pytest.raises(BelfryError) as refusal:
+        read(body)
+    return refusal.value
+
+
+def shown(message: Message) -> tuple[str, Any]:
+    event, _, data = message.record.decode().partition(" ")
+    return event, json.loads(data)
+
+
+def test_a_record_is_the_event_and_one_line_of_json() -> None:
+    message = read({"to": "alice", "id": "m1", "title": "Hi", "body": "two\nlines", "level": "info", "tags": ["a"]})
+    assert shown(message) == (
+        "message",
+        {
+            "id": "m1",
+            "time": "2023-11-14T22:13:20.250Z",
+            "title": "Hi",
+            "body": "two\nlines",
+            "level": "info",
+            "tags": ["a"],
+        },
+    )
+    assert b"\n" not in message.record
+    assert (message.logs, message.own_id, message.expires_ms) == (("user:alice",), False, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "logs", "told"),
+    [
+        ({"to": "alice"}, ("user:alice",), {}),
+        ({"to": ["alice", "bob", "alice"]}, ("user:alice", "user:bob"), {}),
+        ({"topic": "news"}, ("topic:news",), {"topic": "news"}),
+        ({"everyone": True}, ("everyone",), {"everyone": True}),
+    ],
+)
+def test_a_target_becomes_logs_each_once_and_is_told_unless_it_is_the_reader(
+    target: dict[str, Any], logs: tuple[str, ...], told: dict[str, Any]
+) -> None:
+    message = read(target)
+    assert message.logs == logs
+    assert {name: value for name, value in shown(message)[1].items() if name not in {"id", "time"}} == told
+
+
+def test_a_message_without_an_id_gets_one_and_says_so() -> None:
+    message = read({"to": "a"}, new_id="fresh")
+    assert (message.id, message.own_id) == ("fresh", True)
+
+
+def test_a_ttl_becomes_the_time_of_expiry() -> None:
+    assert read({"to": "a", "ttl": 10}).expires_ms == 1_700_000_010_250
+
+
+CONTENT = {"to": "a", "id": "x", "title": "t", "data": {"a": 1, "b": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    "same", [CONTENT, {**CONTENT, "data": {"b": [1, 2], "a": 1}}, dict(reversed(CONTENT.items())), {**CONTENT, "to": "b"}]
+)
+def test_the_same_content_has_the_same_digest_however_it_is_written(same: dict[str, Any]) -> None:
+    assert read(same).digest == read(CONTENT).digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**CONTENT, "title": "u"},
+        {**CONTENT, "data": {"a": 1, "b": [2, 1]}},
+        {**CONTENT, "ttl": 5},
+        {**CONTENT, "transient": True},
+        {**CONTENT, "event": "e"},
+        {**CONTENT, "key": "k"},
+    ],
+)
+def test_other_content_has_another_digest(other: dict[str, Any]) -> None:
+    assert read(other).digest != read(CONTENT).digest
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "malformed_json"),
+        (b"{", "malformed_json"),
+        (b"\xff\xfe", "malformed_json"),
+        (b'{"to":"a","data":NaN}', "malformed_json"),
+        (b'{"to":"a","data":-Infinity}', "malformed_json"),
+        (b'{"to":"a","data":[1e999]}', "malformed_json"),
+        (b'{"to":"a","title":"\\ud800"}', "malformed_json"),
+        (b"[]", "invalid_message"),
+        (b'"text"', "invalid_message"),
+        ({}, "missing_target"),
+        ({"title": "x"}, "missing_target"),
+        ({"to": "a", "topic": "b"}, "ambiguous_target"),
+        ({"to": "a", "everyone": True}, "ambiguous_target"),
+        ({"everyone": False}, "invalid_message"),
+        ({"to": []}, "empty_recipients"),
+        ({"to": ["a", "b", "c", "d"]}, "too_many_recipients"),
+        ({"to": ""}, "bad_user_id"),
+        ({"to": "a b"}, "bad_user_id"),
+        ({"to": "a{b"}, "bad_user_id"),
+        ({"to": "a\r\nb"}, "bad_user_id"),
+        ({"to": "é" * 65}, "bad_user_id"),
+        ({"to": ["a", 7]}, "bad_user_id"),
+        ({"topic": "a\x00"}, "bad_topic"),
+        ({"to": "a", "id": ""}, "bad_message_id"),
+        ({"to": "a", "id": "x\r\nevent: goodbye"}, "bad_message_id"),
+        ({"to": "a", "id": "x\x00"}, "bad_message_id"),
+        ({"to": "a", "id": "x" * 129}, "bad_message_id"),
+        ({"to": "a", "event": "x\ny"}, "bad_event"),
+        ({"to": "a", "event": "x\ry"}, "bad_event"),
+        ({"to": "a", "event": "x\x00"}, "bad_event"),
+        ({"to": "a", "event": "two words"}, "bad_event"),
+        ({"to": "a", "event": ""}, "bad_event"),
+        ({"to": "a", "ttl": 0}, "bad_ttl"),
+        ({"to": "a", "ttl": -1}, "bad_ttl"),
+        ({"to": "a", "ttl": 1.5}, "bad_ttl"),
+        ({"to": "a", "ttl": True}, "bad_ttl"),
+        ({"to": "a", "ttl": TTL_MAX_SECONDS + 1}, "bad_ttl"),
+        ({"to": "a", "url": "javascript:alert(1)"}, "bad_url"),
+        ({"to": "a", "url": "//evil.example"}, "bad_url"),
+        ({"to": "a", "url": "/\\evil.example"}, "bad_url"),
+        ({"to": "a", "url": "https:///nowhere"}, "bad_url"),
+        ({"to": "a", "url": "/a b"}, "bad_url"),
+        ({"to": "a", "url": "/" + "a" * 2_048}, "bad_url"),
+        ({"to": "a", "level": "fatal"}, "invalid_message"),
+        ({"to": "a", "title": 7}, "invalid_message"),
+        ({"to": "a", "key": "k k"}, "invalid_message"),
+        ({"to": "a", "tags": ["x"] * (TAGS_MAX + 1)}, "invalid_message"),
+        ({"to": "a", "tags": [""]}, "invalid_message"),
+        ({"to": "a", "actions": [{"label": "x"}] * (ACTIONS_MAX + 1)}, "invalid_message"),
+        ({"to": "a", "actions": [{"url": "/"}]}, "invalid_message"),
+        ({"to": "a", "actions": [{"label": "x", "url": "data:text/html,x"}]}, "bad_url"),
+        ({"to": "a", "colour": "red"}, "unknown_field"),
+    ],
+)
+def test_bad_input_is_refused_by_its_own_code(body: bytes | dict[str, Any], code: str) -> None:
+    assert refused(body).code == code
+
+
+@pytest.mark.parametrize("event", sorted(RESERVED_EVENTS))
+def test_a_reserved_event_is_refused(event: str) -> None:
+    assert refused({"to": "a", "event": event}).code == "reserved_event"
+
+
+@pytest.mark.parametrize("url", ["/", "/orders/17?a=b#c", "https://shop.example/x", "HTTP://shop.example"])
+def test_a_path_or_web_address_is_a_url(url: str) -> None:
+    assert shown(read({"to": "a", "url": url}))[1]["url"] == url
+
+
+def test_a_refusal_names_every_field_that_is_wrong() -> None:
+    refusal = refused({"to": "a", "ttl": -1, "level": "fatal"})
+    assert {error["field"] for error in refusal.extra["errors"]} == {"ttl", "level"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(title=st.text(), data=JSON)
+def test_whatever_is_said_comes_out_as_it_went_in(title: str, data: Any) -> None:
+    body = json.dumps({"to": "a", "title": title, "data": data}).encode()
+    message = shown(read(body))[1]
+    assert message["title"] == title
+    assert message.get("data") == data

@@ -1,0 +1,37 @@
+"""Every store test runs twice: on fakeredis, and on the real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+import redis
+
+from app.core.settings import Settings
+from app.store.connection import Connection
+from app.store.log import SCRIPTS
+from tests.servers import RedisServer
+
+
+@pytest.fixture(params=["fakeredis", "server"])
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """An empty store."""
+    if request.param == "fakeredis":
+        with fakeredis.FakeRedis() as fake:
+            yield fake
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    with redis.Redis.from_url(server.url) as real:
+        real.flushall()
+        yield real
+
+
+@pytest.fixture
+def connection(client: redis.Redis) -> Connection:
+    return Connection(client, SCRIPTS)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(redis_url="redis://unused.invalid", history_length=5, history_seconds=3_600, dedup_seconds=600)
