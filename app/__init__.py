@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.hub import Hub
+    from app.realtime.key_source import KeySource
     from app.realtime.revocation_watch import RevocationWatch
     from app.realtime.streams import Streams
     from app.store.audit import Audit
@@ -56,9 +57,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     audit = Audit(commands, settings)
     revocations = Revocations(commands, settings)
     watch = RevocationWatch(revocations, clock)
-    watch.listeners.append(streams.end_revoked)
+    watch.listeners.append(lambda fresh: streams.end(fresh.covers))
+    keyring = Keyring(settings)
+    keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))
+    key_source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
     auth = Authenticator(
-        Keyring(settings), Sessions(commands, settings), Tickets(commands, settings), watch, settings, clock
+        keyring,
+        Sessions(commands, settings),
+        Tickets(commands, settings),
+        watch,
+        settings,
+        clock,
+        key_source,
     )
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")

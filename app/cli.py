@@ -107,7 +107,7 @@ def tail(user: str, topics: str, since: str, history: int, as_json: bool) -> Non
 
 
 def _mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
-    keyring = Keyring(Settings(secret=_secret(settings)))
+    keyring = Keyring(settings.model_copy(update={"secret": _secret(settings)}))
     return keyring.sign(user, scopes, time.time(), seconds, token_id=secrets.token_hex(16), **grants)
 
 

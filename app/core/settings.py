@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_HIDDEN = ("SECRET", "SECRETS", "PASSWORD_HASH")
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
@@ -33,8 +34,17 @@ class Settings(BaseModel):
     demo: bool = Field(False, description="offer the demo sign-in; on by itself when `./run` starts without a secret")
     secret: str = Field("", repr=False, description="HS256 key that signs and checks tokens, 32 bytes or more")
     jwt_public_key: str = Field(
-        "", description="PEM public key, or a file's path, that checks RS256, ES256 or EdDSA tokens"
+        "", description="PEM public keys, or a file's path, that check RS256, ES256 or EdDSA tokens"
     )
+    previous_secrets: str = Field(
+        "", repr=False, description="former secrets, separated by commas, whose tokens still count while keys rotate"
+    )
+    jwks_url: str = Field(
+        "", description="address of the issuer's JWK Set; its keys check RS256, ES256 and EdDSA tokens by their `kid`"
+    )
+    jwks_seconds: float = Field(300.0, ge=1, le=86_400, description="how often the JWK Set is fetched again")
+    jwt_audience: str = Field("", description="the `aud` that a token must have; empty: it must have none")
+    jwt_issuer: str = Field("", description="the `iss` that a token must have; empty: any")
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
     revocation_seconds: int = Field(
         31_536_000,
@@ -91,6 +101,19 @@ class Settings(BaseModel):
                 raise ValueError("expected origins such as https://app.example.com, without a path or a wildcard")
         return text
 
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe_address(cls, text: str) -> str:
+        """Keys that anyone on the way could replace would check nothing."""
+        if text and not re.match(r"https://|http://(?:localhost|127\.0\.0\.1)[:/]", text):
+            raise ValueError("expected an https address")
+        return text
+
+    @property
+    def former_secrets(self) -> tuple[str, ...]:
+        """`previous_secrets` one by one."""
+        return _listed(self.previous_secrets)
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
@@ -128,14 +151,15 @@ def load(environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        got = "a secret value" if "secret" in first["loc"] else repr(first["input"])
+        got = "a secret value" if name.endswith(_HIDDEN) else repr(first["input"])
         raise SettingsError(f"{name}: {first['msg']}, got {got}") from None
 
 
 def check_identity(settings: Settings) -> None:
     """Refuse to serve without a way to check tokens. Raises `SettingsError`."""
-    size = len(settings.secret.encode())
-    if size and size < SECRET_MIN_BYTES:
-        raise SettingsError(f"{PREFIX}SECRET must be {SECRET_MIN_BYTES} bytes or more, got {size}")
-    if not size and not settings.jwt_public_key:
+    for name, secrets in (("SECRET", (settings.secret,)), ("PREVIOUS_SECRETS", settings.former_secrets)):
+        for size in map(len, map(str.encode, filter(None, secrets))):
+            if size < SECRET_MIN_BYTES:
+                raise SettingsError(f"{PREFIX}{name} must be {SECRET_MIN_BYTES} bytes or more, got {size}")
+    if not (settings.secret or settings.jwt_public_key or settings.jwks_url):
         raise SettingsError(f"{PREFIX}SECRET is not set: set it to {SECRET_MIN_BYTES} random bytes or more")

@@ -20,7 +20,6 @@ from app.core.catch_up import Page, start
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
 from app.core.frames import Goodbye
-from app.core.revocation import Revoked
 from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.heartbeat import Wheel
@@ -153,10 +152,10 @@ class Streams:
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
 
-    def end_revoked(self, revoked: Revoked) -> None:
+    def end(self, withdrawn: Callable[[Claims], bool]) -> None:
         """Say goodbye to every stream whose credential was withdrawn just now."""
         for turn, subscriber in enumerate(list(self._subscribers), 1):
-            if revoked.covers(subscriber.claims):
+            if withdrawn(subscriber.claims):
                 subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
             if not turn % LOOKS_PER_TURN:
                 gevent.sleep(0)

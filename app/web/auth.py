@@ -15,6 +15,7 @@ from flask import Request
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Claims, Keyring
+from app.realtime.key_source import KeySource
 from app.realtime.revocation_watch import RevocationWatch
 from app.store.sessions import Sessions
 from app.store.tickets import Tickets
@@ -41,6 +42,7 @@ class Authenticator:
         watch: RevocationWatch,
         settings: Settings,
         clock: Callable[[], float] = time.time,
+        key_source: KeySource | None = None,
     ) -> None:
         self.keyring = keyring
         self.sessions = sessions
@@ -48,6 +50,7 @@ class Authenticator:
         self.settings = settings
         self.clock = clock
         self._watch = watch
+        self._key_source = key_source
         self._origins = frozenset(settings.allowed_origins)
 
     def require(self, request: Request, scope: str) -> Claims:
@@ -86,18 +89,26 @@ class Authenticator:
     def verify(self, token: str) -> Claims:
         """The claims of `token`. Raises `BelfryError` `token_invalid`, `token_expired` or `token_revoked`."""
         try:
-            claims = self.keyring.verify(token, self.clock())
+            claims = self._verified(token)
         except BelfryError as error:
-            error.headers.update(INVALID)
+            error.headers.update(INVALID if error.status == 401 else {})
             raise
         self.check(claims)
         return claims
+
+    def _verified(self, token: str) -> Claims:
+        try:
+            return self.keyring.verify(token, self.clock())
+        except BelfryError as error:
+            if error.code != "token_invalid" or self._key_source is None or not self._key_source.refreshed_for(token):
+                raise
+        return self.keyring.verify(token, self.clock())
 
     def check(self, claims: Claims) -> None:
         """Look again, after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
         if claims.expires_at <= self.clock():
             raise BelfryError("token_expired", headers=INVALID)
-        if self._watch.covers(claims):
+        if self._watch.covers(claims) or not self.keyring.trusts(claims):
             raise BelfryError("token_revoked", headers=INVALID)
 
     def session_cookie(self, request: Request) -> str:

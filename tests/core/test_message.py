@@ -79,7 +79,8 @@ CONTENT = {"to": "a", "id": "x", "title": "t", "data": {"a": 1, "b": [1, 2]}}
 
 
 @pytest.mark.parametrize(
-    "same", [CONTENT, {**CONTENT, "data": {"b": [1, 2], "a": 1}}, dict(reversed(CONTENT.items())), {**CONTENT, "to": "b"}]
+    "same",
+    [CONTENT, {**CONTENT, "data": {"b": [1, 2], "a": 1}}, dict(reversed(CONTENT.items())), {**CONTENT, "to": "b"}],
 )
 def test_the_same_content_has_the_same_digest_however_it_is_written(same: dict[str, Any]) -> None:
     assert read(same).digest == read(CONTENT).digest

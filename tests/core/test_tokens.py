@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.core import tokens
+from app.core import jwk, tokens
 from app.core.errors import BelfryError
 from app.core.settings import Settings, SettingsError
 from app.core.tokens import LEEWAY_SECONDS, Claims, Keyring
@@ -62,6 +62,7 @@ def test_a_signed_token_says_what_was_signed(keyring: Keyring) -> None:
         expires_at=NOW + 60,
         token_id="t1",
         issued_at=NOW,
+        key=jwk.of_settings(Settings(secret=SECRET))[0].name,
     )
 
 

@@ -47,7 +47,7 @@ def test_offsets_are_one_two_three_within_one_epoch(store: LogStore) -> None:
 
 
 def test_what_was_appended_is_read_back_byte_by_byte(store: LogStore) -> None:
-    sent = message(id="m", title="Zoë\u2028 \"quoted\"", ttl=60)
+    sent = message(id="m", title='Zoë\u2028 "quoted"', ttl=60)
     append(store, sent)
     (entry,) = store.read([(LOG, (Position(epoch(store), 0),))])[0].entries
     assert (entry.offset, entry.record, entry.expires_ms) == (1, sent.record, sent.expires_ms)
@@ -149,7 +149,9 @@ def test_a_cursors_position_is_found_by_epoch_among_those_of_other_logs(store: L
 
 
 def test_a_later_message_with_the_same_key_takes_the_earlier_ones_place(store: LogStore) -> None:
-    append(store, message(title="1", key="k"), message(title="x"), message(title="2", key="k"), message(title="3", key="j"))
+    append(
+        store, message(title="1", key="k"), message(title="x"), message(title="2", key="k"), message(title="3", key="j")
+    )
     assert offsets(store) == [2, 3, 4]
 
 
