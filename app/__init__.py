@@ -8,9 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
     from app.core.settings import Settings
+    from app.realtime.streams import Streams
+    from app.store.log import Commands
+    from app.store.revocations import Revocations
+    from app.web.auth import Authenticator
+    from app.web.limits import Limits
 
 __version__ = "0.1.0"
 
@@ -27,11 +34,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from app.core.settings import check_identity, load
-    from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.hub import Hub
-    from app.realtime.key_source import KeySource
-    from app.realtime.revocation_watch import RevocationWatch
     from app.realtime.streams import Streams
     from app.store.audit import Audit
     from app.store.connection import Connection
@@ -39,11 +43,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.log import SCRIPTS, LogStore
     from app.store.publisher import Publisher
     from app.store.revocations import Revocations
-    from app.store.sessions import Sessions
     from app.store.subscription import Subscription
-    from app.store.tickets import Tickets
-    from app.web import admin, feed, headers, health, pages, problems, publish, session, sign_in, stream, tickets
-    from app.web.auth import Authenticator
+    from app.web import (
+        admin,
+        cors,
+        feed,
+        headers,
+        health,
+        metrics,
+        pages,
+        problems,
+        publish,
+        session,
+        sign_in,
+        stream,
+        tickets,
+    )
+    from app.web.limits import Limits
 
     settings = settings or load(os.environ)
     check_identity(settings)
@@ -56,32 +72,50 @@ def create_app(settings: Settings | None = None) -> Flask:
     streams = Streams(hub, settings, clock)
     audit = Audit(commands, settings)
     revocations = Revocations(commands, settings)
-    watch = RevocationWatch(revocations, clock)
-    watch.listeners.append(lambda fresh: streams.end(fresh.covers))
-    keyring = Keyring(settings)
-    keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))
-    key_source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
-    auth = Authenticator(
-        keyring,
-        Sessions(commands, settings),
-        Tickets(commands, settings),
-        watch,
-        settings,
-        clock,
-        key_source,
-    )
+    limits = Limits(settings)
+    auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
     headers.install(app)
+    cors.install(app, settings)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, Publisher(store), audit, settings, clock))
-    app.register_blueprint(stream.blueprint(auth, streams, settings))
-    app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
-    app.register_blueprint(session.blueprint(auth))
-    app.register_blueprint(tickets.blueprint(auth))
-    app.register_blueprint(sign_in.blueprint(auth))
-    app.register_blueprint(pages.blueprint(auth))
-    app.register_blueprint(admin.blueprint(auth, audit, revocations))
-    app.register_blueprint(health.blueprint(connection.ping))
+    for blueprint in (
+        publish.blueprint(auth, Publisher(store), audit, limits, settings, clock),
+        stream.blueprint(auth, streams, limits, settings),
+        feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
+        session.blueprint(auth),
+        tickets.blueprint(auth),
+        sign_in.blueprint(auth, audit, limits),
+        pages.blueprint(auth),
+        admin.blueprint(auth, audit, revocations),
+        health.blueprint(connection.ping),
+        metrics.blueprint(),
+    ):
+        app.register_blueprint(blueprint)
     return app
+
+
+def _authenticator(
+    commands: Commands,
+    revocations: Revocations,
+    streams: Streams,
+    limits: Limits,
+    settings: Settings,
+    clock: Callable[[], float],
+) -> Authenticator:
+    """Who may do what, and the wires by which a credential that is withdrawn ends its streams."""
+    from app.core.tokens import Keyring
+    from app.realtime.key_source import KeySource
+    from app.realtime.revocation_watch import RevocationWatch
+    from app.store.sessions import Sessions
+    from app.store.tickets import Tickets
+    from app.web.auth import Authenticator
+
+    watch = RevocationWatch(revocations, clock)
+    watch.listeners.append(lambda fresh: streams.end(fresh.covers))
+    keyring = Keyring(settings)
+    keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))
+    source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
+    sessions, tickets = Sessions(commands, settings), Tickets(commands, settings)
+    return Authenticator(keyring, sessions, tickets, watch, limits, settings, clock, source)

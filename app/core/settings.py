@@ -11,6 +11,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from app.core.errors import BelfryError
+from app.core.names import check_user_id
+from app.core.passwords import PasswordHash
+
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -55,6 +59,23 @@ class Settings(BaseModel):
 
     cors_origins: str = Field(
         "", description="origins, separated by commas, whose pages may call this server with credentials"
+    )
+    admin_name: str = Field("admin", description="the administrator's name, which is a user id")
+    admin_password_hash: str = Field(
+        "",
+        repr=False,
+        description="hash of the administrator's password, from `belfry hash-password`; empty: no sign-in",
+    )
+    publish_per_minute: int = Field(
+        3_000_000, ge=1, description="deliveries that one publisher may order, per worker; above: 429"
+    )
+    connects_per_minute: int = Field(
+        20_000, ge=1, description="streams and long polls that one user may open, per worker"
+    )
+    completions_per_minute: int = Field(6_000, ge=1, description="completions that one user may start, per worker")
+    sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
+    refused_tokens_per_minute: int = Field(
+        6_000, ge=1, description="bad tokens and tickets from one address, per worker; above: 429 instead of 401"
     )
     trusted_proxies: str = Field(
         "", description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed"
@@ -113,6 +134,21 @@ class Settings(BaseModel):
     def former_secrets(self) -> tuple[str, ...]:
         """`previous_secrets` one by one."""
         return _listed(self.previous_secrets)
+
+    @field_validator("admin_name")
+    @classmethod
+    def _user_id(cls, text: str) -> str:
+        try:
+            return check_user_id(text)
+        except BelfryError as error:
+            raise ValueError(error.detail) from None
+
+    @field_validator("admin_password_hash")
+    @classmethod
+    def _hash(cls, text: str) -> str:
+        if text:
+            PasswordHash.parse(text)
+        return text
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from app import metrics
 from app.core import frames
 from app.core.catch_up import Page, start
 from app.core.cursor import Position, Vector
@@ -127,6 +128,7 @@ class Streams:
         sink.subscriber = subscriber
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
+        metrics.STREAMS.inc()
         for open_log in opening.logs:
             open_log.members[subscriber] = None
         first = head + (frames.reset(vector) if opening.lost else b"")
@@ -194,6 +196,8 @@ class Streams:
 
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1
+        metrics.STREAMS.dec()
+        metrics.STREAMS_ENDED.labels(reason).inc()
         del self._subscribers[subscriber]
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)

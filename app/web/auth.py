@@ -19,12 +19,14 @@ from app.realtime.key_source import KeySource
 from app.realtime.revocation_watch import RevocationWatch
 from app.store.sessions import Sessions
 from app.store.tickets import Tickets
+from app.web.limits import Limits
 
 COOKIE: Final = "belfry_session"
 # RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
 HOST_COOKIE: Final = f"__Host-{COOKIE}"
 TICKET: Final = "ticket"
 REALM: Final = 'Bearer realm="belfry"'
+GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals that a guess gets
 INVALID: Final = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
 
 
@@ -40,6 +42,7 @@ class Authenticator:
         sessions: Sessions,
         tickets: Tickets,
         watch: RevocationWatch,
+        limits: Limits,
         settings: Settings,
         clock: Callable[[], float] = time.time,
         key_source: KeySource | None = None,
@@ -50,6 +53,7 @@ class Authenticator:
         self.settings = settings
         self.clock = clock
         self._watch = watch
+        self._limits = limits
         self._key_source = key_source
         self._origins = frozenset(settings.allowed_origins)
 
@@ -65,6 +69,14 @@ class Authenticator:
 
     def identify(self, request: Request) -> Claims:
         """The claims of who sent `request`, whatever they may do. Raises as `require` does."""
+        try:
+            return self._identified(request)
+        except BelfryError as error:
+            if error.code in GUESSED:
+                self._limits.refused_token(request)
+            raise
+
+    def _identified(self, request: Request) -> Claims:
         token = bearer_token(request)
         if token is not None:
             return self.verify(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flask import request
 
@@ -32,16 +33,10 @@ class ByHand:
     def __init__(self, publisher: Publishes, audit: Audit, auth: Authenticator, claims: Claims) -> None:
         self._publisher = publisher
         self._audit = audit
-        self._auth = auth
-        self._claims = claims
+        self._noted = note(auth, claims, "publish", "")
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
         """Note who sends what to whom, then send it."""
-        self._audit.append(
-            [
-                note(self._auth, self._claims, "publish", name, message.id)
-                for message in messages
-                for name in message.logs
-            ]
-        )
+        noted = [(name, message.id) for message in messages for name in message.logs]
+        self._audit.append([replace(self._noted, target=name, message_id=id_) for name, id_ in noted])
         return self._publisher.publish(messages)

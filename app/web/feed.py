@@ -15,6 +15,7 @@ from app.core.tokens import Claims
 from app.realtime.streams import Streams
 from app.store.feed import Feed, FeedPage, oldest
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 from app.web.reading import cursor_of, logs_of, number, whole_number
 
 LIMIT_DEFAULT = 50
@@ -22,7 +23,7 @@ LIMIT_MAX = 100
 
 
 def blueprint(
-    auth: Authenticator, feed: Feed, streams: Streams, settings: Settings, clock: Callable[[], float]
+    auth: Authenticator, feed: Feed, streams: Streams, limits: Limits, settings: Settings, clock: Callable[[], float]
 ) -> Blueprint:
     views = Blueprint("feed", __name__)
 
@@ -40,6 +41,7 @@ def blueprint(
 
     def poll(claims: Claims, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
         """What came after the cursor; waits until something does. Raises `BelfryError` `history_lost`."""
+        limits.connect(claims.user)
         deadline = time.monotonic() + wait_seconds
         opening = streams.open(claims.user, names, after)
         vector, lost, pages = opening.vector, opening.lost, opening.pages

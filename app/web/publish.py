@@ -6,18 +6,20 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Request, Response, request, stream_with_context
+from flask import Blueprint, Request, Response, request
 
+from app import metrics
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.core.tokens import Claims
-from app.store.log import ROUND_TRIP_COMMANDS, Status
 from app.store.audit import Audit
+from app.store.log import ROUND_TRIP_COMMANDS, Status
 from app.store.publisher import Published, Publisher, Publishes
 from app.web.auth import Authenticator
 from app.web.by_hand import ByHand
+from app.web.limits import Limits, headers
 
 NDJSON = "application/x-ndjson"
 
@@ -25,7 +27,12 @@ Result = dict[str, Any]
 
 
 def blueprint(
-    auth: Authenticator, publisher: Publisher, audit: Audit, settings: Settings, clock: Callable[[], float]
+    auth: Authenticator,
+    publisher: Publisher,
+    audit: Audit,
+    limits: Limits,
+    settings: Settings,
+    clock: Callable[[], float],
 ) -> Blueprint:
     views = Blueprint("publish", __name__)
 
@@ -33,20 +40,25 @@ def blueprint(
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publisher_for(claims), lambda line: read(line, claims))
-            results = stream_with_context(batch.results(lines(body(request, settings.max_batch_bytes))))
-            return Response(results, mimetype=NDJSON)
+            batch = Batch(publisher_for(claims), lambda line: counted(line, claims))
+            return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
         if request.mimetype != "application/json":
             raise BelfryError(
                 "unsupported_media_type", f"Send application/json or {NDJSON}, got {request.mimetype or 'none'!r}."
             )
         message = read(body(request, settings.max_body_bytes), claims)
+        taken = limits.publish(claims.user, len(message.logs))
         result = publish_one(publisher_for(claims), message)
         status = result.pop("status")
-        return Response(compact(result) + "\n", status, mimetype="application/json")
+        return Response(compact(result) + "\n", status, headers(taken), mimetype="application/json")
 
     def publisher_for(claims: Claims) -> Publishes:
         return ByHand(publisher, audit, auth, claims) if claims.session else publisher
+
+    def counted(line: bytes, claims: Claims) -> Message:
+        message = read(line, claims)
+        limits.publish(claims.user, len(message.logs))
+        return message
 
     def read(text: bytes, claims: Claims) -> Message:
         if len(text) > settings.max_body_bytes:
@@ -77,6 +89,7 @@ class Batch:
                 group.append(message)
                 size += len(message.logs)
             except BelfryError as error:
+                metrics.refused(error.code)
                 group.append(error)
             if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
                 yield self._publish(group)

@@ -14,6 +14,7 @@ from app.realtime.parking import PARKED, parkable
 from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import Opening, Streams
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 from app.web.reading import cursor_of, logs_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ HEADERS = {
 }
 
 
-def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blueprint:
+def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: Settings) -> Blueprint:
     views = Blueprint("stream", __name__)
 
     @views.get("/stream")
@@ -37,6 +38,7 @@ def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blue
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         if request.method == "HEAD":
             return Response(headers=HEADERS)
+        limits.connect(claims.user)
         opening = streams.open(claims.user, names, cursor)
         ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.kept, 0)
         return StreamResponse(streams, opening, ready, claims, settings)

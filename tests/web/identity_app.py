@@ -19,8 +19,9 @@ from app.store.connection import Connection
 from app.store.revocations import Revocations
 from app.store.sessions import Sessions
 from app.store.tickets import Tickets
-from app.web import admin, headers, health, pages, problems, session, sign_in, tickets
+from app.web import admin, cors, headers, health, pages, problems, session, sign_in, tickets
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
@@ -63,21 +64,25 @@ def open_site(**settings: Any) -> Site:
     watch = RevocationWatch(revocations, clock=lambda: site.now)
     site = Site(app.test_client(), keyring, watch, redis)
     site.client.environ_base["wsgi.url_scheme"] = "https"
+    audit = Audit(commands, chosen)
+    limits = Limits(chosen, lambda: site.now)
     auth = Authenticator(
         keyring,
         Sessions(commands, chosen),
         Tickets(commands, chosen),
         watch,
+        limits,
         chosen,
         clock=lambda: site.now,
     )
     problems.install(app)
     headers.install(app)
+    cors.install(app, chosen)
     for blueprint in (
         session.blueprint(auth),
         tickets.blueprint(auth),
-        sign_in.blueprint(auth),
-        admin.blueprint(auth, Audit(commands, chosen), revocations),
+        sign_in.blueprint(auth, audit, limits),
+        admin.blueprint(auth, audit, revocations),
         pages.blueprint(auth),
         health.blueprint(site.ping),
     ):
