@@ -38,7 +38,7 @@ class Claims:
     `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
     addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
     such a kind means a user. `issued_at` and `expires_at` are in unix seconds. `token_id` is the `jti`, or a
-    digest of a token that has none. `session` names the session whose cookie stood for the token, empty for the token itself.
+    digest of a token that has none. `session` names the session whose cookie stood for the token, else it is empty.
     `key` is the name of the key that vouched for the token, empty where a person signed in here.
     """
 
@@ -165,7 +165,7 @@ class Keyring:
         return kid is not None and all(key.kid != kid for key in self._published)
 
     def replace_published(self, keys: tuple[Key, ...]) -> None:
-        """Trust these keys beside the settings' own, instead of those published before. Tells the listeners of a loss."""
+        """Trust these keys beside the settings' own, instead of the former ones. Tells the listeners of a loss."""
         self._published = keys
         former, self._names = self._names, {"", *[key.name for key in (*self._own, *keys)]}
         if former - self._names:

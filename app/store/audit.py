@@ -1,4 +1,4 @@
-"""The audit log: who signed in, and what was done by hand. A Redis Stream of bounded length; the newest entries stay."""
+"""The audit log: who signed in, and what was done by hand. A Redis Stream that keeps the newest entries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.store.log import Commands
 class Entry:
     """One thing that somebody did.
 
-    `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `sign_out`, `publish` or `revoke`; `target` whom it was
-    done to: a log's name for a message, else what was signed in to or withdrawn. `message_id` is empty where there is none.
+    `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `publish` or `revoke`. `target` is the log that a
+    message went to, or what was withdrawn; `message_id` is empty where there is none.
     """
 
     time: str

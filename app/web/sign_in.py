@@ -32,24 +32,23 @@ CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     """The views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
-    passwords = Passwords(auth.settings.admin_password_hash) if auth.settings.admin_password_hash else None
+    door = Door(auth, audit)
 
     @views.get("/login")
     def show() -> ResponseReturnValue:
-        require_sign_in()
-        return form()
+        door.require()
+        return door.form()
 
     @views.post("/login")
     def sign_in() -> ResponseReturnValue:
-        require_sign_in()
+        door.require()
         auth.refuse_cross_site(request)
         limits.sign_in(request, request.form.get("name", ""))
         try:
-            claims = recognised(request.form.get("name", "").strip())
+            claims = door.recognise(request.form.get("name", "").strip(), request.form.get("password", ""))
         except BelfryError as error:
             metrics.SIGN_INS.labels("refused").inc()
-            return form(error.detail), error.status
-        audit.append([entry(auth, claims.user, "sign_in")])
+            return door.form(error.detail), error.status
         metrics.SIGN_INS.labels("accepted").inc()
         answer = redirect(local_path(request.form.get("next", "/")), code=303)
         start_session(answer, auth, claims)
@@ -62,31 +61,44 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
         end_session(answer, auth)
         return answer
 
-    def recognised(name: str) -> Claims:
-        """Who signs in. Raises `BelfryError` `bad_user_id`, or `sign_in_refused` after noting it."""
-        user = check_user_id(name)
-        now = auth.clock()
-        until = now + auth.settings.session_seconds
-        if passwords is None:
-            return Claims(user, frozenset(SCOPES), ("*",), None, until, "", issued_at=now)
-        fits = passwords.fit(request.form.get("password", ""))
-        if not fits or user != auth.settings.admin_name:
-            audit.append([entry(auth, user, "sign_in_refused")])
-            raise BelfryError("sign_in_refused")
-        return Claims(user, ADMIN_SCOPES, (), None, until, "", issued_at=now)
+    return views
 
-    def require_sign_in() -> None:
-        if not (auth.settings.demo or passwords):
+
+class Door:
+    """Who may come in: with a password set, the administrator; in a demo without one, anybody."""
+
+    def __init__(self, auth: Authenticator, audit: Audit) -> None:
+        self._auth = auth
+        self._audit = audit
+        stored = auth.settings.admin_password_hash
+        self._passwords = Passwords(stored) if stored else None
+
+    def require(self) -> None:
+        """Raises `BelfryError` `not_found` where there is no sign-in."""
+        if not (self._auth.settings.demo or self._passwords):
             raise BelfryError("not_found", "This server has no sign-in of its own: the application hands out tokens")
 
-    def form(problem: str = "") -> str:
-        target = local_path(request.values.get("next", "/"))
-        names = () if passwords else DEMO_NAMES
+    def form(self, problem: str = "") -> str:
+        """The page that asks."""
         return render_template(
-            "sign_in/login.html", names=names, next=target, problem=problem, password=passwords is not None
+            "sign_in/login.html",
+            names=() if self._passwords else DEMO_NAMES,
+            next=local_path(request.values.get("next", "/")),
+            password=self._passwords is not None,
+            problem=problem,
         )
 
-    return views
+    def recognise(self, name: str, password: str) -> Claims:
+        """What somebody of this name may do; noted either way. Raises `bad_user_id`, `sign_in_refused`."""
+        user, now = check_user_id(name), self._auth.clock()
+        if self._passwords:
+            fits = self._passwords.fit(password)
+            if not fits or user != self._auth.settings.admin_name:
+                self._audit.append([entry(self._auth, user, "sign_in_refused")])
+                raise BelfryError("sign_in_refused")
+        self._audit.append([entry(self._auth, user, "sign_in")])
+        scopes, topics = (ADMIN_SCOPES, ()) if self._passwords else (frozenset(SCOPES), ("*",))
+        return Claims(user, scopes, topics, None, now + self._auth.settings.session_seconds, "", issued_at=now)
 
 
 class Passwords:
