@@ -140,7 +140,10 @@ class RedisServer(Server):
 class Belfry(Server):
     """gunicorn with the repository's own gunicorn.conf.py, as in production, and with keys of its own in Redis."""
 
-    def __init__(self, redis_url: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, redis_url: str, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> None:
+        self._options = options
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.settings_environment = {
@@ -156,7 +159,7 @@ class Belfry(Server):
         self.publisher = self.api(self.token("publisher", "publish"))
 
     def command(self) -> Sequence[str | Path]:
-        return [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+        return [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *self._options]
 
     def is_ready(self) -> bool:
         try:

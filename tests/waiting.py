@@ -11,7 +11,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.005
 
 
-def wait_until(condition: Callable[[], T], seconds: float = 5.0, *, what: str = "") -> T:
+def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what: str = "") -> T:
     """The first truthy answer of `condition`, asked again and again for `seconds` at most."""
     deadline = time.monotonic() + seconds
     while True:

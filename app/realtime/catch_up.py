@@ -35,8 +35,10 @@ class CatchUp:
         self._waiting: deque[Subscriber] = deque()
         self._rounds: set[Greenlet[[], None]] = set()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for history."""
+        return not self._rounds
 
     def add(self, subscriber: Subscriber) -> None:
         """Take a subscriber off live delivery until it has read everything; one with a full sink, once that drained."""

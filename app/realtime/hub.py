@@ -26,6 +26,7 @@ from app.store.connection import RETRY_AFTER_SECONDS
 from app.store.log import LogStore
 
 WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
+VERIFY_RETRY_SECONDS = 1.0
 TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
@@ -48,6 +49,7 @@ class Hub:
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
+        self._released = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
@@ -101,21 +103,24 @@ class Hub:
         return pages
 
     def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
-        """Wait, unless something is known of `logs` beyond `vector`, until something is; False when nothing came."""
+        """Wait until something is known of `logs` beyond `vector`; False when nothing came in time, or on `release`."""
         changed = Event()
         for open_log in logs:
             open_log.watchers.append(changed)
         try:
             with gevent.Timeout(max(0.0, seconds), _QUIETLY):
-                if catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                # Woken for nothing as well: by a comparison of tails, an acknowledgement, a late duplicate.
+                while not self._released and catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                    changed.clear()
                     changed.wait()
             return not catch_up.caught_up(vector, [open_log.seen for open_log in logs])
         finally:
             for open_log in logs:
                 open_log.watchers.remove(changed)
 
-    def wake(self) -> None:
-        """Let everybody who waits look again."""
+    def release(self) -> None:
+        """Let everybody go who waits for an append, now and from now on: this worker stops."""
+        self._released = True
         for open_log in self._logs.values():
             _wake(open_log)
 
@@ -156,10 +161,11 @@ class Hub:
         return list(self._logs.values())
 
     def acknowledged(self, open_log: OpenLog) -> None:
+        again, open_log.heard = open_log.heard, True
         open_log.acknowledged = True
         _wake(open_log)
-        if open_log.references and open_log.seen is not None:
-            # It was read before: what was appended while nobody listened shows in its tail.
+        if again and open_log.references:
+            # It was read before the link was lost, or is being read: what was appended meanwhile shows in its tail.
             self._unverified[open_log] = None
             self._verify_now.set()
 
@@ -216,27 +222,37 @@ class Hub:
     def _verify(self) -> None:
         """Compare what is known with what the store has: at once after a lost connection, and now and then anyway."""
         while True:
-            if not self._verify_now.wait(self._check_seconds):
+            pause = VERIFY_RETRY_SECONDS if self._unverified else self._check_seconds
+            if not self._verify_now.wait(pause) and not self._unverified:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
             self._verify_now.clear()
-            while self._unverified:
-                batch = list(self._unverified)[:TAILS_PER_CHECK]
-                try:
-                    self._compare(batch)
-                except BelfryError as error:
-                    log.info("tails can't be read: %s", error.detail)
-                    break  # at the next acknowledgement, or the next check
-                except Exception:
-                    log.exception("tails could not be compared")
-                    break
+            while self._unverified and self._verified(list(self._unverified)[:TAILS_PER_CHECK]):
+                pass
+
+    def _verified(self, batch: Sequence[OpenLog]) -> bool:
+        """Whether these could be compared. What is marked again while their tails are read stays marked."""
+        for open_log in batch:
+            del self._unverified[open_log]
+        try:
+            self._compare(batch)
+        except BelfryError as error:
+            log.info("tails can't be read: %s", error.detail)
+        except Exception:
+            log.exception("tails could not be compared")
+        else:
+            return True
+        self._unverified.update(dict.fromkeys(open_log for open_log in batch if open_log.references))
+        return False
 
     def _compare(self, batch: Sequence[OpenLog]) -> None:
         seen_before = [open_log.seen for open_log in batch]
         tails = self._store.tails([open_log.name for open_log in batch])
         for open_log, before, tail in zip(batch, seen_before, tails, strict=True):
-            self._unverified.pop(open_log, None)
             # A log without a tail lost its epoch, and gets another one with the next read of it.
             open_log.seen = newest(open_log.seen, before, tail) if tail else None
+            if tail and open_log.seen and open_log.seen.epoch != tail.epoch:
+                # Another answer, of another epoch, came while this one was on its way: which is later is not known.
+                self._unverified.update({open_log: None} if open_log.references else {})
             _wake(open_log)
             for subscriber in open_log.members:
                 # Behind: something was not heard. Ahead: the store was set back.

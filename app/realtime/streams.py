@@ -139,7 +139,7 @@ class Streams:
 
     def wait_appended(self, opening: Opening, vector: Vector, seconds: float) -> bool:
         """Wait until something lies beyond `vector`; False when nothing came in time, or this worker stops."""
-        return not self.draining and self._hub.wait_appended(opening.logs, vector, seconds)
+        return self._hub.wait_appended(opening.logs, vector, seconds)
 
     def read_again(self, opening: Opening, vector: Vector) -> tuple[Page, ...]:
         """A page of each of its logs after `vector`."""
@@ -148,7 +148,7 @@ class Streams:
     def drain(self) -> None:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
         self.draining = True
-        self._hub.wake()
+        self._hub.release()
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:

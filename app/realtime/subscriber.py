@@ -43,9 +43,12 @@ class Watcher(Protocol):
 
 
 class OpenLog:
-    """A log with local readers. `seen` is the newest position known here, None before anything was read of it."""
+    """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
-    __slots__ = ("acknowledged", "members", "name", "references", "seen", "watchers")
+    `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    """
+
+    __slots__ = ("acknowledged", "heard", "members", "name", "references", "seen", "watchers")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -53,6 +56,7 @@ class OpenLog:
         self.members: dict[Subscriber, None] = {}  # in the order of their connecting
         self.references = 0
         self.acknowledged = False
+        self.heard = False
         self.watchers: list[Watcher] = []  # to be told when something was appended, or when it was acknowledged
 
 

@@ -28,11 +28,10 @@ def test_eight_logs_of_a_hundred_million_messages_fit_into_a_safelisted_header(v
 @given(st.text(max_size=140))
 def test_any_text_is_a_cursor_or_refused_by_name(text: str) -> None:
     try:
-        vector = parse(text)
+        again = encode(parse(text))
     except BelfryError as error:
-        assert error.code == "bad_cursor"
-    else:
-        assert encode(vector) == text
+        again = error.code
+    assert again in {text, "bad_cursor"}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_any_text_is_a_cursor_or_refused_by_name(text: str) -> None:
         "abc.1 ",
         "abc.1\n",
         "äbc.1",
-        "abc.١",
+        "abc.\N{ARABIC-INDIC DIGIT ONE}",
         "abc.1e3",
         "abc.1-abc.2",
         "abc." + "9" * 16,

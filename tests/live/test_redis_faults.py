@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from app.store.keys import Keys, user_log
 from tests.live.conftest import StartBelfry
 from tests.servers import Belfry, RedisServer
 from tests.stream_client import StreamClient
@@ -18,11 +19,13 @@ from tests.waiting import wait_until
 
 ANSWER_SECONDS = 3.0  # the promise while Redis is away
 BACK_SECONDS = 15.0
+# The regular check would put everything right in the end: without it, each fault must be noticed for itself.
+NO_TAIL_CHECK = {"BELFRY_TAIL_CHECK_SECONDS": "300"}
 
 
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
-    return {"BELFRY_TAIL_CHECK_SECONDS": "0.5"}
+    return NO_TAIL_CHECK
 
 
 def numbers(stream: StreamClient) -> list[int]:
@@ -76,6 +79,21 @@ class TestTheSubscriberConnectionIsLost:
             assert numbers(stream) == list(range(20))
 
 
+def test_an_append_that_was_never_announced_is_found_by_the_regular_check(
+    start_belfry: StartBelfry, own_redis: RedisServer, alice: str
+) -> None:
+    belfry = start_belfry(own_redis.url, BELFRY_TAIL_CHECK_SECONDS="0.5", BELFRY_REDIS_PREFIX="quiet")
+    keys, name = Keys("quiet"), user_log(alice)
+    with belfry.stream(alice) as stream, own_redis.client() as client:
+        stream.wait_for("ready")
+        client.xadd(keys.log(name), {"r": 'message {"id":"x","data":1}', "t": str(int(time.time()))}, id="1-0")
+        client.hset(keys.meta(name), "top", "1")
+        stream.wait_for_messages(1)
+        belfry.publish({"to": alice, "data": 2})
+        stream.wait_for_messages(2)
+        assert numbers(stream) == [1, 2]
+
+
 def publish_numbers(belfry: Belfry, user: str, count: int) -> None:
     for number in range(count):
         belfry.publish({"to": user, "data": number})
@@ -105,7 +123,7 @@ class TestRedisIsFrozen:
     def test_publishing_is_refused_soon_and_streams_stay_open(
         self, start_belfry: StartBelfry, own_redis: RedisServer, alice: str
     ) -> None:
-        belfry = start_belfry(own_redis.url, BELFRY_HEARTBEAT_SECONDS="0.5", BELFRY_TAIL_CHECK_SECONDS="0.5")
+        belfry = start_belfry(own_redis.url, BELFRY_HEARTBEAT_SECONDS="0.5", **NO_TAIL_CHECK)
         with belfry.stream(alice) as stream:
             stream.wait_for("ready")
             belfry.publish({"to": alice, "data": 0})
@@ -142,7 +160,7 @@ class TestRedisIsKilledAndComesBack:
     def test_every_stream_catches_up_without_reconnecting_and_nothing_acknowledged_is_lost(
         self, start_belfry: StartBelfry, own_redis: RedisServer, alice: str
     ) -> None:
-        belfry = start_belfry(own_redis.url, BELFRY_TAIL_CHECK_SECONDS="0.5")
+        belfry = start_belfry(own_redis.url, **NO_TAIL_CHECK)
         streams = [belfry.stream(alice) for _ in range(10)]
         for stream in streams:
             stream.wait_for("ready")
@@ -164,7 +182,7 @@ class TestRedisIsKilledAndComesBack:
     def test_a_store_that_lost_everything_is_told_by_a_reset(
         self, start_belfry: StartBelfry, own_redis: RedisServer, alice: str
     ) -> None:
-        belfry = start_belfry(own_redis.url, BELFRY_TAIL_CHECK_SECONDS="0.5")
+        belfry = start_belfry(own_redis.url, **NO_TAIL_CHECK)
         with belfry.stream(alice) as stream, own_redis.client() as client:
             stream.wait_for("ready")
             belfry.publish({"to": alice, "data": 0})

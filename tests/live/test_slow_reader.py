@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 
@@ -83,3 +84,18 @@ def test_a_reader_that_takes_a_little_is_not_cut_off(start_belfry: StartBelfry, 
         wait_until(lambda: not stream.read_some() or time.monotonic() > enough, 8)
         assert len(stream.messages) < MESSAGES
         assert belfry.is_online(alice)
+
+
+def test_a_reader_whose_history_went_on_without_it_is_told(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry(BELFRY_WRITE_TIMEOUT_SECONDS="60", BELFRY_HISTORY_LENGTH="50")
+    with belfry.stream(alice, receive_buffer=4_096) as stream:
+        stream.wait_for("ready")
+        for start in range(0, MESSAGES, 100):
+            belfry.publish_all([{"to": alice, "data": start + n, "body": BODY} for n in range(100)])
+        stream.wait_for("reset", 20)
+        belfry.publish({"to": alice, "data": MESSAGES})
+        stream.wait_for(lambda event: event.data.endswith(f'"data":{MESSAGES}}}'), 10)
+        got, kinds = numbers(stream), [event.event for event in stream.events]
+        assert got == sorted(set(got))
+        jumps = sum(later != earlier + 1 for earlier, later in pairwise(got))
+        assert 1 <= jumps <= kinds.count("reset")

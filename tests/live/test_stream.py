@@ -16,6 +16,7 @@ import requests
 from tests.live.conftest import StartBelfry
 from tests.servers import Belfry
 from tests.stream_client import StreamClient
+from tests.waiting import wait_until
 
 FIRST_BYTES_SECONDS = 0.02  # the promise on loopback
 CURSOR = re.compile(r"[0-9A-Za-z]+\.[0-9]+(-[0-9A-Za-z]+\.[0-9]+)*")
@@ -439,6 +440,25 @@ class TestCredentials:
     def test_the_scope_must_be_feed(self, belfry: Belfry, alice: str) -> None:
         token = belfry.token(alice, "publish", "complete", "admin")
         assert self.refusal(belfry.api(token).get("/stream")) == (403, "scope_missing")
+
+
+class TestLimits:
+    def test_a_full_worker_says_so_and_takes_others_again_later(self, start_belfry: StartBelfry, alice: str) -> None:
+        belfry = start_belfry(BELFRY_MAX_CONNECTIONS="2")
+        with belfry.stream(alice) as first, belfry.stream(alice) as second:
+            first.wait_for("ready"), second.wait_for("ready")
+            answer = belfry.reader(alice).get("/stream")
+            assert (answer.status_code, answer.json()["code"]) == (503, "too_many_connections")
+            assert int(answer.headers["Retry-After"]) >= 1
+        with wait_until(lambda: self.connected(belfry, alice)) as stream:
+            assert stream.next_event().event == "ready"
+
+    def connected(self, belfry: Belfry, user: str) -> StreamClient | None:
+        stream = belfry.stream(user)
+        if stream.status == 200:
+            return stream
+        stream.close()
+        return None
 
 
 class TestGoodbye:

@@ -107,7 +107,7 @@ def test_entries_older_than_the_setting_are_trimmed_and_the_oldest_moves_on(
 ) -> None:
     store = LogStore(connection, Settings(redis_url="redis://unused.invalid", history_seconds=60))
     append(store, message(title="old"), message(title="older than it looks"), message(title="new"))
-    records = client.xrange(store.keys.log(LOG))
+    records: Any = client.xrange(store.keys.log(LOG))
     client.delete(store.keys.log(LOG))
     for (entry_id, fields), age in zip(records, (100, 90, 5), strict=True):
         client.xadd(store.keys.log(LOG), {b"r": fields[b"r"], b"t": int(fields[b"t"]) - age}, id=entry_id)

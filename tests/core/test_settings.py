@@ -1,0 +1,51 @@
+"""Settings come from the environment, are checked once, and what is wrong is told in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.settings import SECRET_MIN_BYTES, Settings, SettingsError, check_identity, load
+
+
+def test_a_variable_sets_its_setting_and_an_empty_one_is_unset() -> None:
+    settings = load({"BELFRY_HISTORY_LENGTH": "7", "BELFRY_RETRY_MS": "", "HISTORY_LENGTH": "9"})
+    assert (settings.history_length, settings.retry_ms) == (7, Settings().retry_ms)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BELFRY_HISTORY_LENGTH", "0"),
+        ("BELFRY_HISTORY_LENGTH", "many"),
+        ("BELFRY_HEARTBEAT_SECONDS", "-1"),
+        ("BELFRY_HEARTBEAT_SECONDS", "nan"),
+        ("BELFRY_REDIS_PREFIX", "a{b}"),
+        ("BELFRY_DEMO", "perhaps"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_with_its_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load({name: value})
+    assert name in str(refusal.value)
+    assert value in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(setting.description for setting in Settings.model_fields.values())
+
+
+def test_a_server_without_a_way_to_check_tokens_is_refused() -> None:
+    with pytest.raises(SettingsError, match="BELFRY_SECRET is not set"):
+        check_identity(Settings())
+
+
+def test_a_short_secret_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        check_identity(Settings(secret="x" * (SECRET_MIN_BYTES - 1)))
+    assert "xx" not in str(refusal.value)
+    check_identity(Settings(secret="x" * SECRET_MIN_BYTES))
+
+
+def test_the_secret_is_not_in_the_settings_text() -> None:
+    assert "hidden" not in repr(Settings(secret="hidden" * 10))

@@ -1,0 +1,203 @@
+"""A log store in memory whose round trips stop where a test wants them, and a client that keeps a record.
+
+The hub, the streams and the catch-up loop run on them unchanged: only Redis and the socket are models here. Both have
+their real counterparts in `tests/store` and `tests/live`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from gevent.event import Event
+
+from app.core.catch_up import Entry, Page
+from app.core.cursor import Position, Vector, parse
+from app.core.errors import BelfryError
+from app.core.sse import Decoder
+from app.realtime.subscriber import Subscriber
+from app.store.keys import Keys
+from app.store.log import LogStore
+
+PAGE_ENTRIES = 3  # small, so that a few messages are several pages
+
+
+class ModelLog:
+    """One log: what `lua/append.lua` and `lua/read.lua` do, in Python."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.history: dict[Position, bytes] = {}  # every record ever appended
+        self.deleted: set[Position] = set()
+        self.generation = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """A new epoch, with nothing in it."""
+        self.generation += 1
+        self.epoch = f"{self.name[0]}{self.generation}"
+        self.top, self.oldest = 0, 1
+
+    @property
+    def tail(self) -> Position:
+        return Position(self.epoch, self.top)
+
+    def append(self, record: bytes) -> Position:
+        self.top += 1
+        self.history[self.tail] = record
+        return self.tail
+
+    def page(self, after: int | None) -> Page:
+        kept = [offset for offset in range(self.oldest, self.top + 1) if not self._gone(offset)]
+        lost = after is None or after < self.oldest - 1
+        entries = [] if lost else [offset for offset in kept if offset > (after or 0)][:PAGE_ENTRIES]
+        return Page(
+            self.epoch,
+            self.top,
+            self.oldest,
+            len(kept),
+            after,
+            tuple(Entry(offset, self.history[Position(self.epoch, offset)], 0) for offset in entries),
+        )
+
+    def _gone(self, offset: int) -> bool:
+        return Position(self.epoch, offset) in self.deleted
+
+
+class ModelStore(LogStore):
+    """All logs, and the round trips under way: each waits once before it reads and once before it answers."""
+
+    def __init__(self, logs: Sequence[ModelLog]) -> None:
+        self.keys = Keys("belfry")
+        self.logs = {log.name: log for log in logs}
+        self.under_way: deque[Event] = deque()
+        self.gated = True
+        self.failing = False
+
+    def read(self, requests: Sequence[tuple[str, Vector]]) -> list[Page]:
+        if not requests:
+            return []
+        self._travel()
+        pages = [self._page(name, vector) for name, vector in requests]
+        self._travel()
+        return pages
+
+    def tails(self, names: Sequence[str]) -> list[Position | None]:
+        self._travel()
+        tails: list[Position | None] = [self.logs[name].tail for name in names]
+        self._travel()
+        return tails
+
+    def _page(self, name: str, vector: Vector) -> Page:
+        log = self.logs[name]
+        return log.page(next((position.offset for position in vector if position.epoch == log.epoch), None))
+
+    def _travel(self) -> None:
+        if self.gated:
+            gate = Event()
+            self.under_way.append(gate)
+            gate.wait()
+        if self.failing:
+            raise BelfryError("store_unavailable")
+
+
+class Client:
+    """Reads a stream, checks each frame as it comes, and remembers its cursor."""
+
+    def __init__(self, logs: Sequence[ModelLog]) -> None:
+        self._logs = {log.name: log for log in logs}
+        self._decoder = Decoder()
+        self.place: dict[str, Position] = {}
+        self.cursor: str | None = None
+        self.resets = 0
+
+    def connect(self, cursor: Vector | None) -> None:
+        """A new connection goes on from its cursor, and without one begins where `ready` says."""
+        self._decoder = Decoder()
+        self.place = {self._name(position): position for position in cursor or ()}
+
+    def receive(self, data: bytes) -> None:
+        for event in self._decoder.feed(data):
+            self.cursor = event.id or self.cursor
+            vector = parse(event.id)
+            if event.event == "message":
+                self._check(vector, json.loads(event.data))
+            else:
+                self.resets += event.event == "reset"
+                if event.event == "reset" or not self.place:
+                    self.place = {self._name(position): position for position in vector}
+
+    def has_everything(self) -> None:
+        """Whatever comes after its place was deleted."""
+        for name, position in self.place.items():
+            log = self._logs[name]
+            assert position.epoch == log.epoch
+            missing = [Position(log.epoch, offset) for offset in range(position.offset + 1, log.top + 1)]
+            assert set(missing) <= log.deleted, f"{name} never came past {position}"
+
+    def _check(self, vector: Vector, message: dict[str, object]) -> None:
+        brought = 0
+        for new in vector:
+            name = self._name(new)
+            old, log = self.place[name], self._logs[name]
+            assert new.epoch == old.epoch, f"{name} went from {old} to {new} without a reset"
+            assert new.offset >= old.offset, f"{name} went back from {old} to {new}"
+            passed = {Position(new.epoch, offset) for offset in range(old.offset + 1, new.offset + 1)}
+            if passed and json.loads(log.history[new].partition(b" ")[2]) == message:
+                passed.remove(new)
+                brought += 1
+            assert passed <= log.deleted, f"{name} went from {old} to {new}"
+            self.place[name] = new
+        assert brought == 1, f"{message} came at {vector}"  # the same message twice moves nothing
+
+    def _name(self, position: Position) -> str:
+        return next(name for name in self._logs if name.startswith(position.epoch[0]))
+
+
+class ModelSink:
+    """A socket that takes so many bytes until its client reads."""
+
+    subscriber: Subscriber
+
+    def __init__(self, client: Client, room: int) -> None:
+        self._client = client
+        self._room = room
+        self._outbox = b""
+        self.closed = False
+        self.most_kept = 0
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._outbox)
+
+    def write(self, data: bytes) -> bool:
+        assert not self.closed
+        self._outbox += data
+        self._pass_on()
+        self.most_kept = max(self.most_kept, len(self._outbox))
+        return not self._outbox
+
+    def make_room(self, room: int) -> None:
+        """The client reads: so much fits again."""
+        was_pending = self.pending
+        self._room += room
+        self._pass_on()
+        if was_pending and not self.pending and not self.closed:
+            self.subscriber.drained()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _pass_on(self) -> None:
+        sent, self._outbox = self._outbox[: self._room], self._outbox[self._room :]
+        self._room -= len(sent)
+        self._client.receive(sent)
+
+
+def numbered() -> Iterator[bytes]:
+    """Records that differ."""
+    number = 0
+    while True:
+        number += 1
+        yield b'message {"n":%d}' % number

@@ -1,0 +1,122 @@
+"""Concurrent callers share round trips, each gets its own replies, and nobody waits for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from app.core.errors import BelfryError
+from app.realtime.auto_pipeline import COMMANDS_PER_WRITE, CONNECTIONS, AutoPipeline
+from app.store.connection import Command, Reply
+
+
+class Echo:
+    """Answers each command with its argument, as soon as it is let."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[Command]] = []
+        self.go = Event()
+        self.go.set()
+        self.broken = False
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        self.writes.append(list(commands))
+        self.go.wait()
+        if self.broken:
+            raise BelfryError("store_unavailable")
+        return [command[1] for command in commands]
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+def ask(pipeline: AutoPipeline, number: int, count: int = 1) -> list[Reply]:
+    return pipeline.run([("ECHO", (number, at)) for at in range(count)])
+
+
+def occupy(pipeline: AutoPipeline, echo: Echo) -> list[gevent.Greenlet[..., list[Reply]]]:
+    """Keep every connection busy until `echo.go` is set."""
+    echo.go.clear()
+    busy = []
+    for number in range(CONNECTIONS):
+        busy.append(gevent.spawn(ask, pipeline, number))
+        with gevent.Timeout(5):
+            while len(echo.writes) <= number:
+                gevent.sleep(0)
+    return busy
+
+
+def test_a_lone_caller_is_sent_at_once(echo: Echo) -> None:
+    assert ask(AutoPipeline(echo, 1.0, 10), 7, 2) == [(7, 0), (7, 1)]
+    assert len(echo.writes) == 1
+
+
+def test_callers_who_come_while_all_connections_are_busy_share_the_next_write(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    busy = occupy(pipeline, echo)
+    callers = [gevent.spawn(ask, pipeline, number, 3) for number in range(20)]
+    gevent.sleep(0)  # each puts its commands into the queue
+    echo.go.set()
+    gevent.joinall([*busy, *callers], timeout=5)
+    assert [caller.value for caller in callers] == [[(number, at) for at in range(3)] for number in range(20)]
+    assert len(echo.writes) <= CONNECTIONS + 2
+
+
+def test_a_write_is_bounded_and_a_larger_batch_goes_alone(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 10_000)
+    callers = [gevent.spawn(ask, pipeline, number, 150) for number in range(8)]
+    callers.append(gevent.spawn(ask, pipeline, 99, COMMANDS_PER_WRITE + 1))
+    gevent.joinall(callers, timeout=5)
+    assert all(caller.value for caller in callers)
+    assert max(len(write) for write in echo.writes if len(write) != COMMANDS_PER_WRITE + 1) <= COMMANDS_PER_WRITE
+
+
+def test_a_failed_round_trip_is_told_to_everybody_in_it_and_the_next_one_works(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    echo.broken = True
+    for number in range(2):
+        with pytest.raises(BelfryError) as refusal:
+            ask(pipeline, number)
+        assert refusal.value.code == "store_unavailable"
+    echo.broken = False
+    assert ask(pipeline, 3) == [(3, 0)]
+
+
+def test_one_callers_error_is_its_own(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    failing = gevent.spawn(pipeline.run, [("ECHO", ValueError("refused"))])
+    fine = gevent.spawn(ask, pipeline, 1)
+    failing.join(timeout=5)
+    fine.join(timeout=5)
+    assert isinstance(failing.exception, BelfryError)
+    assert fine.value == [(1, 0)]
+
+
+def test_who_waited_too_long_is_told_and_its_commands_are_not_sent_any_more(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 0.05 - 0.5, 1_000)  # the grace included
+    busy = occupy(pipeline, echo)
+    with pytest.raises(BelfryError) as refusal:
+        ask(pipeline, 77)
+    assert refusal.value.code == "store_unavailable"
+    echo.go.set()
+    gevent.joinall(busy, timeout=5)
+    assert ask(pipeline, 78) == [(78, 0)]
+    assert not any(command == ("ECHO", (77, 0)) for write in echo.writes for command in write)
+
+
+def test_more_than_the_limit_is_refused_at_once(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 3)
+    busy = occupy(pipeline, echo)
+    waiting = gevent.spawn(ask, pipeline, 5, 3)
+    gevent.sleep(0)
+    with pytest.raises(BelfryError) as refusal:
+        ask(pipeline, 6)
+    assert (refusal.value.code, refusal.value.status) == ("overloaded", 503)
+    echo.go.set()
+    gevent.joinall([*busy, waiting], timeout=5)
+    assert waiting.value

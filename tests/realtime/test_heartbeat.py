@@ -1,0 +1,93 @@
+"""Nobody is silent for longer than the interval, nobody outlives its time, and crowds part."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+
+from app.realtime.heartbeat import LONGEST_TICK_SECONDS, Wheel
+from app.realtime.subscriber import OpenLog, Subscriber
+from tests.realtime.model import Client, ModelSink
+
+NOW = 1_000.0
+
+
+class Nobody:
+    """Owns subscribers that are only looked at."""
+
+    tick = 0
+
+    def blocked(self, subscriber: Subscriber) -> None: ...
+
+    def progressed(self, subscriber: Subscriber) -> None: ...
+
+    def drained(self, subscriber: Subscriber) -> None: ...
+
+    def closed(self, subscriber: Subscriber, reason: str) -> None: ...
+
+
+def subscriber(expires_at: float = math.inf) -> Subscriber:
+    logs: tuple[OpenLog, ...] = ()
+    return Subscriber(Nobody(), "alice", logs, (), ModelSink(Client([]), 0), expires_at)
+
+
+def time_at(wheel: Wheel) -> float:
+    return NOW + wheel.tick * wheel.tick_seconds
+
+
+@pytest.mark.parametrize("interval", [0.2, 1.0, 15.0, 120.0])
+def test_silence_never_lasts_longer_than_the_interval(interval: float) -> None:
+    wheel, one = Wheel(interval), subscriber()
+    wheel.add(one, NOW)
+    one.silent_since = last = wheel.tick  # its first frames were just written
+    beats = 0
+    while beats < 5:
+        for due in wheel.turn():
+            if wheel.silent(due):
+                assert (wheel.tick - last) * wheel.tick_seconds <= interval * 1.001
+                due.silent_since = last = wheel.tick
+                beats += 1
+            wheel.again(due, NOW)
+        assert (wheel.tick - last) * wheel.tick_seconds <= interval * 1.001
+
+
+def test_who_was_written_to_is_not_sent_a_heartbeat() -> None:
+    wheel, one = Wheel(15.0), subscriber()
+    wheel.add(one, NOW)
+    for _ in range(500):
+        one.silent_since = wheel.tick
+        for due in wheel.turn():
+            assert not wheel.silent(due)
+            wheel.again(due, NOW)
+
+
+def test_a_thousand_who_came_at_once_are_spread_over_the_interval() -> None:
+    wheel = Wheel(15.0)
+    for _ in range(1_000):
+        wheel.add(subscriber(), NOW)
+    looks = Counter({tick: len(wheel.turn()) for tick in range(60)})
+    assert sum(looks.values()) == 1_000
+    assert max(looks.values()) < 80
+
+
+@pytest.mark.parametrize(("interval", "life"), [(15.0, 3.2), (15.0, 40.0), (120.0, 7.0), (0.5, 2.0)])
+def test_a_stream_is_looked_at_as_soon_as_its_time_is_over(interval: float, life: float) -> None:
+    wheel, one = Wheel(interval), subscriber(expires_at=NOW + life)
+    wheel.add(one, NOW)
+    while time_at(wheel) < NOW + life:
+        for due in wheel.turn():
+            due.silent_since = wheel.tick
+            wheel.again(due, time_at(wheel))
+    late = 0
+    while one not in wheel.turn():
+        late += 1
+    assert late * wheel.tick_seconds <= LONGEST_TICK_SECONDS
+
+
+def test_who_was_removed_is_not_looked_at() -> None:
+    wheel, one = Wheel(1.0), subscriber()
+    wheel.add(one, NOW)
+    wheel.remove(one)
+    assert not [due for _ in range(100) for due in wheel.turn()]

@@ -1,0 +1,136 @@
+"""The link: acknowledgements belong to the right log, and a lost connection is made good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import gevent
+import pytest
+from gevent.queue import Queue
+
+from app.core.errors import BelfryError
+from app.realtime.link import CHANNELS_PER_COMMAND, Link
+from app.realtime.subscriber import OpenLog
+from app.store.subscription import Kind, Push
+
+
+class Redis:
+    """A server's side of a subscription: what was sent to it, and what it says when told to."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, list[str]]] = []
+        self.says: Queue[Push | None] = Queue()
+        self.closed = False
+
+    def subscribe(self, channels: Iterable[str]) -> None:
+        self.commands.append(("subscribe", list(channels)))
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        self.commands.append(("unsubscribe", list(channels)))
+
+    def ping(self) -> None:
+        self.says.put(Push(Kind.PONG, b"", b""))
+
+    def receive(self) -> Push:
+        push = self.says.get()
+        if push is None:
+            raise BelfryError("store_unavailable")
+        return push
+
+    def close(self) -> None:
+        self.closed = True
+
+    def acknowledge(self, name: str) -> None:
+        self.says.put(Push(Kind.SUBSCRIBED, name.encode(), b""))
+
+
+class Ear:
+    """What the link told."""
+
+    def __init__(self) -> None:
+        self.logs: list[OpenLog] = []
+        self.told: list[object] = []
+
+    def wanted(self) -> Iterable[OpenLog]:
+        return list(self.logs)
+
+    def acknowledged(self, open_log: OpenLog) -> None:
+        self.told.append(open_log)
+
+    def received(self, channel: bytes, payload: bytes) -> None:
+        self.told.append((channel, payload))
+
+    def lost(self) -> None:
+        self.told.append("lost")
+
+
+class Setting:
+    def __init__(self) -> None:
+        self.servers: list[Redis] = []
+        self.ear = Ear()
+        self.link = Link(self._connect, lambda name: name, self.ear)
+        self.link.start()
+        settle(lambda: self.link.connected)
+
+    def _connect(self) -> Redis:
+        self.servers.append(Redis())
+        return self.servers[-1]
+
+    @property
+    def redis(self) -> Redis:
+        return self.servers[-1]
+
+
+def settle(condition: Callable[[], object]) -> None:
+    with gevent.Timeout(5):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+@pytest.fixture
+def setting() -> Iterable[Setting]:
+    setting = Setting()
+    yield setting
+    setting.link.stop()
+
+
+def test_logs_asked_for_together_share_a_command(setting: Setting) -> None:
+    for number in range(CHANNELS_PER_COMMAND + 2):
+        setting.link.subscribe(OpenLog(str(number)))
+    settle(lambda: len(setting.redis.commands) == 2)
+    assert [len(channels) for _, channels in setting.redis.commands] == [CHANNELS_PER_COMMAND, 2]
+
+
+def test_the_first_acknowledgement_of_a_channel_is_not_taken_for_the_second(setting: Setting) -> None:
+    first, second = OpenLog("alice"), OpenLog("alice")
+    setting.link.subscribe(first)
+    setting.link.unsubscribe(first)
+    setting.link.subscribe(second)
+    settle(lambda: len(setting.redis.commands) == 3)
+    setting.redis.acknowledge("alice")
+    settle(lambda: setting.ear.told)
+    assert setting.ear.told == [first]
+    setting.redis.acknowledge("alice")
+    settle(lambda: len(setting.ear.told) == 2)
+    assert setting.ear.told == [first, second]
+
+
+def test_what_is_published_is_handed_over(setting: Setting) -> None:
+    setting.redis.says.put(Push(Kind.MESSAGE, b"alice", b"payload"))
+    settle(lambda: setting.ear.told)
+    assert setting.ear.told == [(b"alice", b"payload")]
+
+
+def test_after_a_loss_everything_wanted_is_subscribed_again_and_acknowledged_anew(setting: Setting) -> None:
+    setting.ear.logs = [OpenLog("alice"), OpenLog("bob")]
+    setting.link.subscribe(OpenLog("unanswered"))
+    old = setting.redis
+    old.says.put(None)
+    settle(lambda: len(setting.servers) == 2 and setting.redis.commands)
+    assert old.closed
+    assert setting.ear.told == ["lost"]
+    assert setting.redis.commands == [("subscribe", ["alice", "bob"])]
+    setting.redis.acknowledge("alice")
+    setting.redis.acknowledge("bob")
+    settle(lambda: len(setting.ear.told) == 3)
+    assert setting.ear.told[1:] == setting.ear.logs

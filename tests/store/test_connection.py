@@ -1,0 +1,51 @@
+"""One kind of error for whatever goes wrong with Redis, and nothing sent twice that was done."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.store.connection import Connection, Script
+from app.store.log import SCRIPTS
+from tests.servers import RedisServer
+
+
+def test_replies_come_in_the_order_of_the_commands(connection: Connection) -> None:
+    assert connection.run([("SET", "a", "1"), ("INCR", "a"), ("GET", "a")])[1:] == [2, b"2"]
+
+
+def test_an_error_of_one_command_stands_in_its_place_and_the_others_are_done(connection: Connection) -> None:
+    replies = connection.send([("SET", "a", "x"), ("INCR", "a"), ("GET", "a")])
+    assert isinstance(replies[1], redis.ResponseError)
+    assert replies[2] == b"x"
+    with pytest.raises(BelfryError) as refusal:
+        connection.run([("INCR", "a")])
+    assert refusal.value.code == "store_unavailable"
+
+
+def test_only_scripts_that_the_server_did_not_know_are_sent_again(client: redis.Redis) -> None:
+    counting = Script("open")
+    counting.text = "return redis.call('INCR', KEYS[1])"
+    counting.sha = client.script_load(counting.text)
+    client.script_flush()
+    connection = Connection(client, [counting])
+    assert connection.run([("INCR", "n"), counting.call(["n"]), ("INCR", "n")])[0] == 1
+    assert client.get("n") == b"3"
+
+
+@pytest.mark.parametrize("url", ["unix:///nonexistent/socket", "redis://127.0.0.1:1/0"])
+def test_a_server_that_is_not_there_is_told_by_name_with_a_time_to_retry(url: str) -> None:
+    connection = Connection.open(Settings(redis_url=url), SCRIPTS)
+    with pytest.raises(BelfryError) as refusal:
+        connection.ping()
+    assert (refusal.value.code, refusal.value.headers["Retry-After"]) == ("store_unavailable", "2")
+
+
+def test_a_connection_that_the_server_closed_is_replaced_without_a_word(redis_server: RedisServer) -> None:
+    connection = Connection.open(Settings(redis_url=redis_server.url), SCRIPTS)
+    connection.ping()
+    with redis_server.client() as other:
+        other.execute_command("CLIENT", "KILL", "TYPE", "normal")
+    connection.ping()
