@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         headers,
         health,
         metrics,
+        openapi,
         pages,
         problems,
         publish,
@@ -91,6 +92,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         admin.blueprint(auth, audit, revocations),
         health.blueprint(connection.ping),
         metrics.blueprint(),
+        openapi.blueprint(),
     ):
         app.register_blueprint(blueprint)
     return app

@@ -22,6 +22,7 @@ from app.core.catch_up import start
 from app.core.cursor import Position, parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.hub import Hub
 from app.realtime.streams import Opening, Streams
 from app.store.subscription import Subscription
@@ -124,7 +125,7 @@ class Promise(RuleBasedStateMachine):
         client.connect(cursor)
         sink = self.sinks[who] = ModelSink(client, room)
         ready = frames.ready(opening.vector, 1_000, "alice", 0, 0)
-        self.streams.attach(opening, sink, ready, math.inf)
+        self.streams.attach(opening, sink, ready, Claims("alice", frozenset(), (), None, math.inf, ""))
 
     @precondition(lambda self: self.sinks)
     @rule(data=st.data())
