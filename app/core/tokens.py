@@ -144,7 +144,7 @@ class Keyring:
 
         Raises `BelfryError` `token_invalid` or `token_expired`.
         """
-        digest = blake2b(token.encode(), digest_size=32).digest()
+        digest = blake2b(token.encode(errors="surrogatepass"), digest_size=32).digest()
         claims = self._verified.get(digest) or self._checked(token, now, digest.hex())
         if claims.expires_at <= now:
             self._verified.pop(digest, None)
