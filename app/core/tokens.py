@@ -144,7 +144,9 @@ class Keyring:
 
         Raises `BelfryError` `token_invalid` or `token_expired`.
         """
-        digest = blake2b(token.encode(errors="surrogatepass"), digest_size=32).digest()
+        if not token.isascii():  # base64url and dots; a lone surrogate could not even be hashed
+            raise _invalid("it is not ASCII")
+        digest = blake2b(token.encode(), digest_size=32).digest()
         claims = self._verified.get(digest) or self._checked(token, now, digest.hex())
         if claims.expires_at <= now:
             self._verified.pop(digest, None)
