@@ -37,7 +37,7 @@ def routes() -> set[tuple[str, str]]:
 def route_table() -> str:
     """Route × credential × outcome as Markdown."""
     head = [
-        "| Route | For | Scope | Without a credential | Expired, forged, revoked, foreign audience | Without the scope |",
+        "| Route | For | Scope | No credential | Expired, forged, revoked | Without the scope |",
         "|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *[_row(operation) for operation in OPERATIONS]])

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
 EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""
 
@@ -74,7 +73,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS}, _CONNECTING,
-        (_TOPICS, _TICKET, _query("last_event_id", "The cursor to go on from; the header `Last-Event-ID` comes first.")),
+        (_TOPICS, _TICKET, _query("last_event_id", "The cursor to go on from; the header comes first.")),
     ),
     Operation(
         "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
@@ -109,7 +108,7 @@ OPERATIONS = (
     Operation(
         "POST", "/login", "Sign in", answers={303: NOTHING, 401: HTML, 422: HTML},
         refusals=("not_found", "cross_site", "rate_limited", "store_unavailable"),
-        body={FORM: {"type": "object", "properties": {name: {"type": "string"} for name in ("name", "password", "next")}}},
+        body={FORM: {"type": "object", "properties": dict.fromkeys(("name", "password", "next"), {"type": "string"})}},
     ),
     Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
               refusals=("cross_site", "store_unavailable")),

@@ -176,7 +176,7 @@ def expect_texts(page: Page) -> None:
     assert page.locator("a[target=_blank]:not([rel~=noopener])").count() == 0
 
 
-def test_markup_in_the_admin_page_s_answers_is_text(belfry: Belfry, window: BrowserContext, alice: str) -> None:
+def test_markup_in_the_admin_page_s_answers_is_text(window: BrowserContext, alice: str) -> None:
     (page,) = window.pages
     page.goto("/admin/")
     for number, text in enumerate([*MARKUP, *ADDRESSES], 1):
