@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tickets,
     )
     from app.web.limits import Limits
+    from app.web.turns import Turns
 
     settings = settings or load(os.environ)
     check_identity(settings)
@@ -78,6 +79,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
+    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
+    app.extensions["belfry.turns"] = turns
     headers.install(app)
     cors.install(app, settings)
     problems.install(app)

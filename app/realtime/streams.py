@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
 from app import metrics
 from app.core import frames
@@ -31,10 +30,6 @@ from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
 LOOKS_PER_TURN = 4_096  # for a withdrawn credential
-# Thousands who come at once are opened in turn: each waits for the store only when it is its turn, so that no limit on
-# that wait runs out in a queue.
-CONCURRENT_OPENINGS = 256
-OPENING_WAIT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 
 log = logging.getLogger("belfry.streams")
@@ -72,7 +67,6 @@ class Streams:
         self._wheel = Wheel(settings.heartbeat_seconds)
         self._subscribers: dict[Subscriber, None] = {}
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
-        self._opening = BoundedSemaphore(CONCURRENT_OPENINGS)
         self._timer: gevent.Greenlet[[], None] | None = None
         self.poller: Poller | None = None
         self.draining = False
@@ -107,16 +101,12 @@ class Streams:
         """
         self._admit()
         self.start()
-        if not self._opening.acquire(timeout=OPENING_WAIT_SECONDS):
-            raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         logs = self._hub.join(names)
         try:
             pages = self._hub.read(logs, cursor)
         except BaseException:
             self._hub.leave(logs)
             raise
-        finally:
-            self._opening.release()
         return Opening(self._hub, user, logs, pages, *start(pages, cursor))
 
     def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims) -> None:

@@ -108,7 +108,7 @@ OPERATIONS = (
     Operation(
         "POST", "/login", "Sign in", answers={303: NOTHING, 401: HTML, 422: HTML},
         refusals=("not_found", "cross_site", "rate_limited", "store_unavailable"),
-        body={FORM: {"type": "object", "properties": dict.fromkeys(("name", "password", "next"), {"type": "string"})}},
+        body={FORM: {"type": "object", "properties": {key: {"type": "string"} for key in ("name", "password", "next")}}},
     ),
     Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
               refusals=("cross_site", "store_unavailable")),
