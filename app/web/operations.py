@@ -55,6 +55,7 @@ def _query(name: str, description: str, **schema: Any) -> Mapping[str, Any]:
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_SIGN_IN = ("name", "password", "next")
 _PUBLISH = {"$ref": "#/components/schemas/Publish"}
 _READING = ("bad_topic", "too_many_topics", "topic_forbidden", "bad_cursor", "store_unavailable", "overloaded")
 _CONNECTING = (*_READING, "rate_limited", "too_many_connections", "shutting_down")
@@ -108,7 +109,7 @@ OPERATIONS = (
     Operation(
         "POST", "/login", "Sign in", answers={303: NOTHING, 401: HTML, 422: HTML},
         refusals=("not_found", "cross_site", "rate_limited", "store_unavailable"),
-        body={FORM: {"type": "object", "properties": {key: {"type": "string"} for key in ("name", "password", "next")}}},
+        body={FORM: {"type": "object", "properties": {name: {"type": "string"} for name in _SIGN_IN}}},
     ),
     Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
               refusals=("cross_site", "store_unavailable")),
