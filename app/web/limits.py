@@ -33,7 +33,7 @@ class Limits:
         return self._charge(self._publish, user, deliveries)
 
     def connect(self, user: str) -> Taken:
-        """One stream or long poll."""
+        """One stream, long poll, session or ticket."""
         return self._charge(self._connect, user)
 
     def complete(self, user: str) -> Taken:

@@ -15,9 +15,10 @@ from werkzeug.wrappers import Response
 from app.core.times import rfc3339
 from app.core.tokens import Claims
 from app.web.auth import Authenticator, bearer_token, token_missing
+from app.web.limits import Limits
 
 
-def blueprint(auth: Authenticator) -> Blueprint:
+def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
     """The views of `/session`."""
     views = Blueprint("session", __name__)
 
@@ -27,6 +28,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
         if token is None:
             raise token_missing()
         claims = auth.verify(token)
+        limits.connect(claims.user)
         answer = jsonify(user=claims.user, expires_at=rfc3339(_end(auth, claims)))
         answer.status_code = 201
         start_session(answer, auth, claims)

@@ -11,9 +11,10 @@ from flask.typing import ResponseReturnValue
 
 from app.store.tickets import LIFE_SECONDS
 from app.web.auth import Authenticator, require_scope
+from app.web.limits import Limits
 
 
-def blueprint(auth: Authenticator) -> Blueprint:
+def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
     """The view of `/tickets`."""
     views = Blueprint("tickets", __name__)
 
@@ -21,6 +22,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
     def issue() -> ResponseReturnValue:
         claims = auth.identify(request)
         require_scope(claims, "feed", "complete")
+        limits.connect(claims.user)
         answer = jsonify(ticket=auth.tickets.issue(claims), expires_in=LIFE_SECONDS)
         answer.headers["Cache-Control"] = "no-store"
         return answer, 201

@@ -20,6 +20,7 @@ def environment() -> Mapping[str, str]:
         "BELFRY_PUBLISH_PER_MINUTE": "20",
         "BELFRY_CONNECTS_PER_MINUTE": "20",
         "BELFRY_MAX_CONNECTIONS_PER_USER": "2",
+        "BELFRY_RETRY_MS": "100",
     }
 
 

@@ -79,8 +79,8 @@ def open_site(**settings: Any) -> Site:
     headers.install(app)
     cors.install(app, chosen)
     for blueprint in (
-        session.blueprint(auth),
-        tickets.blueprint(auth),
+        session.blueprint(auth, limits),
+        tickets.blueprint(auth, limits),
         sign_in.blueprint(auth, audit, limits),
         admin.blueprint(auth, audit, revocations),
         pages.blueprint(auth),
