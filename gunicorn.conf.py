@@ -5,13 +5,19 @@ import math
 import os
 import resource
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from app.core.settings import load
+from app.core.settings import SettingsError, check_identity, load
 
-_settings = load(os.environ)
+# Before any worker: what can't be served is told once, in one line.
+try:
+    _settings = load(os.environ)
+    check_identity(_settings)
+except SettingsError as error:
+    sys.exit(f"belfry: {error}")
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name for it
 
 

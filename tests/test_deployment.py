@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,13 @@ def test_every_package_is_locked_by_its_hash(name: str) -> None:
     assert all("--hash=sha256:" in block for block in blocks)
     assert "--require-hashes" in (ROOT / "run").read_text()
     assert "--require-hashes" in DOCKERFILE
+
+
+@pytest.mark.parametrize(("secret", "told"), [("", "BELFRY_SECRET is not set"), ("short", "BELFRY_SECRET must be 32")])
+def test_without_a_good_secret_the_server_stops_with_one_line(secret: str, told: str) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "BELFRY_SECRET": secret, "BELFRY_REDIS_URL": "redis://nowhere"}
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"belfry: {told}")

@@ -49,7 +49,7 @@ def start_session(response: Response, auth: Authenticator, claims: Claims) -> No
 
     The session that the browser had ends: whoever signs in never goes on with a cookie that somebody else may know.
     """
-    end_session(response, auth)
+    _end_stored(auth)
     now, until = auth.clock(), _end(auth, claims)
     value = auth.sessions.start(replace(claims, expires_at=until), now)
     secure = auth.is_secure(request)
@@ -59,11 +59,15 @@ def start_session(response: Response, auth: Authenticator, claims: Claims) -> No
 
 def end_session(response: Response, auth: Authenticator) -> None:
     """End the request's session, if there is one, in the store and in the browser."""
+    _end_stored(auth)
+    response.delete_cookie(auth.cookie_name(request), httponly=True, samesite="Lax", secure=auth.is_secure(request))
+
+
+def _end_stored(auth: Authenticator) -> None:
     value = auth.session_cookie(request)
     claims = auth.sessions.find(value, auth.clock()) if value else None
     if claims is not None:
         auth.sessions.end(claims.user, claims.session, auth.clock())
-    response.delete_cookie(auth.cookie_name(request), httponly=True, samesite="Lax", secure=auth.is_secure(request))
 
 
 def _end(auth: Authenticator, claims: Claims) -> float:

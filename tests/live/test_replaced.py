@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 
 def replaced(belfry: Belfry) -> int:
     found = re.search(
-        r'^belfry_streams_ended_total\{reason="replaced"\} (\S+)$', belfry.api().get("/metrics").text, re.M
+        r'^belfry_streams_ended_total\{reason="replaced"\} (\S+)$', belfry.api().get("/metrics").text, re.MULTILINE
     )
     return int(float(found[1])) if found else 0
 

@@ -44,18 +44,6 @@ def cookies(browser: requests.Session) -> dict[str, str]:
     return {"Authorization": "", "Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
 
 
-def test_a_withdrawn_user_loses_every_stream_on_every_worker(belfry: Belfry, alice: str, bob: str) -> None:
-    with ExitStack() as stack:
-        streams = open_on_both_workers(belfry, alice, stack)
-        bystander = stack.enter_context(belfry.stream(bob))
-        bystander.wait_for("ready")
-        answer = admin(belfry).post("/admin/revocations", json={"user": alice})
-        assert answer.status_code == 200
-        assert {goodbye(stream) for stream in streams} == {"revoked"}
-        belfry.publish({"to": bob, "data": 1})
-        bystander.wait_for_messages(1)
-
-
 def test_a_withdrawn_token_ends_its_streams_and_opens_no_other(belfry: Belfry, alice: str) -> None:
     token, other = belfry.token(alice, "feed"), belfry.token(alice, "feed", seconds=601)
     with belfry.stream(alice, token=token) as stream, belfry.stream(alice, token=other) as second:
@@ -120,3 +108,15 @@ def test_a_stream_opened_by_a_ticket_ends_with_the_session_behind_it(belfry: Bel
         stream.wait_for("ready")
         browser.delete("/session")
         assert goodbye(stream) == "revoked"
+
+
+def test_a_withdrawn_user_loses_every_stream_on_every_worker(belfry: Belfry, alice: str, bob: str) -> None:
+    with ExitStack() as stack:
+        streams = open_on_both_workers(belfry, alice, stack)
+        bystander = stack.enter_context(belfry.stream(bob))
+        bystander.wait_for("ready")
+        answer = admin(belfry).post("/admin/revocations", json={"user": alice})
+        assert answer.status_code == 200
+        assert {goodbye(stream) for stream in streams} == {"revoked"}
+        belfry.publish({"to": bob, "data": 1})
+        bystander.wait_for_messages(1)

@@ -12,7 +12,8 @@ from tests.web.identity_app import Site, open_site
 
 
 def cookie(answer: TestResponse) -> Morsel[str]:
-    (made,) = SimpleCookie(answer.headers.getlist("Set-Cookie")[-1]).values()
+    (header,) = answer.headers.getlist("Set-Cookie")  # RFC 6265 section 4.1.1: one for each name
+    (made,) = SimpleCookie(header).values()
     return made
 
 
