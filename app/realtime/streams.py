@@ -104,6 +104,7 @@ class Streams:
         logs = self._hub.join(names)
         try:
             pages = self._hub.read(logs, cursor)
+            self._admit()  # again: others came while this one waited, or the worker was told to stop
         except BaseException:
             self._hub.leave(logs)
             raise
@@ -201,8 +202,9 @@ class Streams:
     def _beat(self) -> None:
         due = time.monotonic()
         while True:
-            due += self._wheel.tick_seconds
-            gevent.sleep(max(0.0, due - time.monotonic()))
+            # After a stall it goes on from now: ticks made up for would count as silence of readers nobody served.
+            due = max(due + self._wheel.tick_seconds, time.monotonic())
+            gevent.sleep(due - time.monotonic())
             try:
                 self._turn()
             except Exception:

@@ -25,6 +25,7 @@ from app.web.session import end_session, start_session
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
 ADMIN_SCOPES: Final = frozenset({"feed", "publish", "admin"})
+FORM_MAX_BYTES: Final = 16_384  # werkzeug's own limit doesn't count a body without a Content-Length
 PASSWORD_MAX_LENGTH: Final = 1_024
 CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 
@@ -43,7 +44,9 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     def sign_in() -> ResponseReturnValue:
         door.require()
         auth.refuse_cross_site(request)
-        limits.sign_in(request, request.form.get("name", ""))
+        request.max_content_length = FORM_MAX_BYTES
+        if door.is_guarded:
+            limits.sign_in(request, request.form.get("name", ""))
         try:
             claims = door.recognise(request.form.get("name", "").strip(), request.form.get("password", ""))
         except BelfryError as error:
@@ -73,6 +76,11 @@ class Door:
         stored = auth.settings.admin_password_hash
         self._passwords = Passwords(stored) if stored else None
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether there is a password to guess."""
+        return self._passwords is not None
+
     def require(self) -> None:
         """Raises `BelfryError` `not_found` where there is no sign-in."""
         if not (self._auth.settings.demo or self._passwords):
@@ -84,7 +92,7 @@ class Door:
             "sign_in/login.html",
             names=() if self._passwords else DEMO_NAMES,
             next=local_path(request.values.get("next", "/")),
-            password=self._passwords is not None,
+            password=self.is_guarded,
             problem=problem,
         )
 
