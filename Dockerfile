@@ -14,7 +14,8 @@ COPY gunicorn.conf.py ./
 COPY templates/ templates/
 COPY app/ app/
 
-USER belfry
+# By number, so that an orchestrator can tell that it is not root.
+USER 10001
 EXPOSE 8000
 # gunicorn takes SIGTERM for a graceful stop; each stream leaves with a goodbye.
 STOPSIGNAL SIGTERM

@@ -4,11 +4,21 @@ import contextlib
 import math
 import os
 import resource
+import shutil
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from app.core.settings import load
+from app.core.settings import SettingsError, check_identity, load
 
-_settings = load(os.environ)
+# Before any worker: what can't be served is told once, in one line.
+try:
+    _settings = load(os.environ)
+    check_identity(_settings)
+except SettingsError as error:
+    sys.exit(f"belfry: {error}")
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name for it
 
 
 def _cores() -> int:
@@ -45,12 +55,34 @@ limit_request_field_size = 8190
 # The heartbeat file in memory: on a slow disk, touching it would block the worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
+# Which proxies may say that a request came over TLS: the same as may say from where.
+if _settings.trusted_proxies:
+    forwarded_allow_ips = _settings.trusted_proxies
+# Masks credentials, also in an access log that somebody switches on.
+logger_class = "app.log.MaskingLogger"
+
 # One line per request costs more than many a request here; /metrics counts them. gunicorn's own notes go to stderr.
 accesslog = None
 
 
 def on_starting(_arbiter: object) -> None:
-    """Let the workers open as many descriptors as the system allows: every stream takes one, often of only 1,024."""
+    """Before the first worker: descriptors for many streams, and a folder for everybody's numbers."""
+    _lift_descriptor_limit()
+    os.environ[_METRICS] = tempfile.mkdtemp(prefix="belfry-metrics-", dir=worker_tmp_dir)
+
+
+def child_exit(_arbiter: object, worker: Any) -> None:
+    """What a dead worker counted stays counted; what it held open is gone."""
+    for path in Path(os.environ[_METRICS]).glob(f"gauge_live*_{worker.pid}.db"):
+        path.unlink(missing_ok=True)
+
+
+def on_exit(_arbiter: object) -> None:
+    shutil.rmtree(os.environ[_METRICS], ignore_errors=True)
+
+
+def _lift_descriptor_limit() -> None:
+    """As many as the system allows: every stream takes one, often of only 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # macOS names no limit and has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -8,9 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
     from app.core.settings import Settings
+    from app.realtime.streams import Streams
+    from app.store.log import Commands
+    from app.store.revocations import Revocations
+    from app.web.auth import Authenticator
+    from app.web.limits import Limits
 
 __version__ = "0.1.0"
 
@@ -27,13 +34,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from app.core.settings import check_identity, load
-    from app.core.tokens import Keyring
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.flights import Flights
     from app.realtime.hub import Hub
     from app.realtime.presence import Presence
     from app.realtime.recorder import Recorder
     from app.realtime.streams import Streams
+    from app.store.audit import Audit
     from app.store.connection import Connection
     from app.store.feed import Feed
     from app.store.flights import FlightStore
@@ -43,14 +50,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.read_state import ReadState
     from app.store.recent import MESSAGES_KEPT, RecentStore
     from app.store.recipients import Recipients
+    from app.store.revocations import Revocations
     from app.store.subscription import Subscription
     from app.web import (
+        admin,
         assets,
+        cors,
         feed,
         headers,
         health,
         marking,
         messages,
+        metrics,
+        openapi,
         pages,
         presence,
         problems,
@@ -58,9 +70,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         session,
         sign_in,
         stream,
+        tickets,
         users,
     )
-    from app.web.auth import Authenticator
+    from app.web.limits import Limits
     from app.web.turns import Turns
 
     settings = settings or load(os.environ)
@@ -78,7 +91,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     note = Recorder(recent.write, MESSAGES_KEPT).note
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
-    auth = Authenticator(Keyring(settings), settings, clock)
+    audit = Audit(commands, settings)
+    revocations = Revocations(commands, settings)
+    limits = Limits(settings)
+    auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
@@ -86,19 +102,49 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["belfry.turns"] = turns
     headers.install(app)
     assets.install(app)
+    cors.install(app, settings)
     problems.install(app)
     for views in (
-        publish.blueprint(auth, Publisher(store, recipients), note, settings, clock),
-        stream.blueprint(auth, streams, settings),
-        feed.blueprint(auth, Feed(store), streams, settings, clock),
+        publish.blueprint(auth, Publisher(store, recipients), note, audit, limits, settings, clock),
+        stream.blueprint(auth, streams, limits, settings),
+        feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
         users.blueprint(auth, store, read_state, presences, flights),
         presence.blueprint(auth, presences),
-        session.blueprint(auth),
-        sign_in.blueprint(auth),
+        session.blueprint(auth, limits),
+        tickets.blueprint(auth, limits),
+        sign_in.blueprint(auth, audit, limits),
         pages.blueprint(auth),
+        admin.blueprint(auth, audit, revocations),
         health.blueprint(connection.ping),
+        metrics.blueprint(),
+        openapi.blueprint(),
     ):
         app.register_blueprint(views)
     return app
+
+
+def _authenticator(
+    commands: Commands,
+    revocations: Revocations,
+    streams: Streams,
+    limits: Limits,
+    settings: Settings,
+    clock: Callable[[], float],
+) -> Authenticator:
+    """Who may do what, and the wires by which a credential that is withdrawn ends its streams."""
+    from app.core.tokens import Keyring
+    from app.realtime.key_source import KeySource
+    from app.realtime.revocation_watch import RevocationWatch
+    from app.store.sessions import Sessions
+    from app.store.tickets import Tickets
+    from app.web.auth import Authenticator
+
+    watch = RevocationWatch(revocations, clock)
+    watch.listeners.append(lambda fresh: streams.end(fresh.covers))
+    keyring = Keyring(settings)
+    keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))
+    source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
+    sessions, tickets = Sessions(commands, settings), Tickets(commands, settings)
+    return Authenticator(keyring, sessions, tickets, watch, limits, settings, clock, source)

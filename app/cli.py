@@ -65,6 +65,35 @@ def token(name: str, scope: str, ttl: int, topics: str, to: tuple[str, ...]) -> 
     click.echo(_mint(load(os.environ), name, scopes, ttl, topics=_listed(topics), to=to or None))
 
 
+@commands.command("hash-password")
+def hash_password() -> None:
+    """Ask for a password and print the hash that BELFRY_ADMIN_PASSWORD_HASH takes."""
+    from app.core import passwords  # noqa: PLC0415 - the other commands start faster without it
+
+    click.echo(passwords.hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@commands.command()
+@click.option("--user", help="Every token and session that USER has now.")
+@click.option("--token", help="One token, given as it is.")
+@click.option("--token-id", help="One token, by its `jti`.")
+def revoke(**names: str | None) -> None:
+    """Withdraw credentials: open streams end within two seconds, everywhere."""
+    given = {name: value for name, value in names.items() if value is not None}
+    if len(given) != 1:
+        raise click.UsageError("give one of --user, --token and --token-id")
+    answer = _client("belfry-cli", ["admin"]).revoke(given)
+    click.echo(f"revoked {answer['revoked']} {_plain(answer['name'])}, sessions ended: {answer['sessions_ended']}")
+
+
+@commands.command()
+@click.argument("user")
+def sessions(user: str) -> None:
+    """List the sessions of USER that last: name and end."""
+    for session in _client("belfry-cli", ["admin"]).sessions(user):
+        click.echo(f"{session['name']}  until {session['expires_at']}")
+
+
 @commands.command()
 @click.argument("words", nargs=-1, metavar="[USER] [TEXT]")
 @click.option("--topic", help="Publish to a topic instead of a user.")
@@ -107,7 +136,7 @@ def tail(user: str, topics: str, since: str, history: int, as_json: bool) -> Non
 
 
 def _mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
-    keyring = Keyring(Settings(secret=_secret(settings)))
+    keyring = Keyring(settings.model_copy(update={"secret": _secret(settings)}))
     return keyring.sign(user, scopes, time.time(), seconds, token_id=secrets.token_hex(16), **grants)
 
 

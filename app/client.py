@@ -61,6 +61,16 @@ class Client:
         answer: dict[str, Any] = self._send("GET", "/feed", params=_given(limit=limit, topics=topics)).json()
         return answer
 
+    def revoke(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """Withdraw a `user`, a `token` or a `token_id`; what that meant. Raises `ClientError`."""
+        answer: dict[str, Any] = self._send("POST", "/admin/revocations", json=names).json()
+        return answer
+
+    def sessions(self, user: str) -> list[dict[str, str]]:
+        """The sessions of `user`: `name` and `expires_at`. Raises `ClientError`."""
+        found: list[dict[str, str]] = self._send("GET", "/admin/sessions", params={"user": user}).json()["sessions"]
+        return found
+
     def follow(self, cursor: str = "", topics: str = "") -> Iterator[Event]:
         """Every event after `cursor`, over as many connections as it takes, each message once.
 

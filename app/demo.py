@@ -15,6 +15,7 @@ from app.core.settings import load
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET_FILE = "secret"
+_DECIDING = ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_JWKS_URL", "BELFRY_DEMO")
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -33,7 +34,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 def _is_undecided(given: Mapping[str, str]) -> bool:
     """Whether nothing says how tokens are checked, and nobody decided about the demo."""
-    return not any(given.get(name) for name in ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_DEMO"))
+    return not any(given.get(name) for name in _DECIDING)
 
 
 def secret(data_dir: Path) -> str:

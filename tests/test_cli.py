@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from app import cli
+from app.core.passwords import PasswordHash
 from app.core.settings import Settings
 from app.core.sse import encode
 from app.core.tokens import Claims, Keyring
@@ -237,3 +239,41 @@ def test_control_c_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cli, "_show_line", interrupted)
     with scripted_server(Answer(body=encode("{}"))) as script:
         assert run("tail", "alice", url=script.url) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (("--user", "alice"), {"user": "alice"}),
+        (("--token", "a.b.c"), {"token": "a.b.c"}),
+        (("--token-id", "t1"), {"token_id": "t1"}),
+    ],
+)
+def test_credentials_are_withdrawn_as_an_administrator(run: Run, words: tuple[str, str], order: dict[str, str]) -> None:
+    with scripted_server(Answer.of({"revoked": "user", "name": "alice", "sessions_ended": 2})) as script:
+        code, out, _ = run("revoke", *words, url=script.url)
+    assert (code, out) == (0, "revoked user alice, sessions ended: 2\n")
+    assert (script.asked[0].path, sent(script)) == ("/admin/revocations", order)
+    assert claims_of(script.asked[0].token).scopes == {"admin"}
+
+
+@pytest.mark.parametrize("words", [(), ("--user", "a", "--token-id", "b")])
+def test_a_revocation_names_one_thing(run: Run, words: tuple[str, ...]) -> None:
+    code, _, err = run("revoke", *words)
+    assert code == 2
+    assert "give one of" in err
+
+
+def test_a_user_s_sessions_are_listed(run: Run) -> None:
+    listed = {"sessions": [{"name": "s1", "expires_at": "2026-01-01T00:00:00.000Z"}]}
+    with scripted_server(Answer.of(listed)) as script:
+        assert run("sessions", "alice", url=script.url)[1] == "s1  until 2026-01-01T00:00:00.000Z\n"
+    assert script.asked[0].query == {"user": "alice"}
+
+
+def test_a_password_is_hashed_without_being_shown() -> None:
+    answered = CliRunner().invoke(cli.commands, ["hash-password"], input="pass word\npass word\n")
+    assert answered.exit_code == 0
+    stored = answered.stdout.strip().splitlines()[-1]
+    assert PasswordHash.parse(stored).fits("pass word")
+    assert "pass word" not in answered.output

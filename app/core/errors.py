@@ -44,6 +44,9 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "token_missing": (401, "No credential was sent"),
     "token_invalid": (401, "The token is not valid"),
     "token_expired": (401, "The token has expired"),
+    "token_revoked": (401, "The credential was withdrawn"),
+    "sign_in_refused": (401, "The name or the password is wrong"),
+    "ticket_invalid": (401, "The ticket is unknown, used or too old"),
     "scope_missing": (403, "The token's scope does not allow this"),
     "topic_forbidden": (403, "The token does not grant this topic"),
     "target_forbidden": (403, "The token may not address this recipient"),
@@ -51,6 +54,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     # the server's state
     "rate_limited": (429, "Too many requests"),
     "store_unavailable": (503, "The message store is not reachable"),
+    "keys_unavailable": (503, "The issuer's keys are not reachable"),
     "overloaded": (503, "More work waits for the message store than it can do"),
     "too_many_connections": (503, "This server holds as many connections as it may"),
     "shutting_down": (503, "This server is shutting down"),

@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from app.core.errors import BelfryError
+from app.core.names import check_user_id
+from app.core.passwords import PasswordHash
 
 PREFIX = "BELFRY_"
+# RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_HIDDEN = ("SECRET", "SECRETS", "PASSWORD_HASH")
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
@@ -29,9 +38,49 @@ class Settings(BaseModel):
     demo: bool = Field(False, description="offer the demo sign-in; on by itself when `./run` starts without a secret")
     secret: str = Field("", repr=False, description="HS256 key that signs and checks tokens, 32 bytes or more")
     jwt_public_key: str = Field(
-        "", description="PEM public key, or a file's path, that checks RS256, ES256 or EdDSA tokens"
+        "", description="PEM public keys, or a file's path, that check RS256, ES256 or EdDSA tokens"
     )
+    previous_secrets: str = Field(
+        "", repr=False, description="former secrets, separated by commas, whose tokens still count while keys rotate"
+    )
+    jwks_url: str = Field(
+        "", description="address of the issuer's JWK Set; its keys check RS256, ES256 and EdDSA tokens by their `kid`"
+    )
+    jwks_seconds: float = Field(300.0, ge=1, le=86_400, description="how often the JWK Set is fetched again")
+    jwt_audience: str = Field("", description="the `aud` that a token must have; empty: it must have none")
+    jwt_issuer: str = Field("", description="the `iss` that a token must have; empty: any")
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
+    revocation_seconds: int = Field(
+        31_536_000,
+        ge=3_600,
+        le=315_360_000,
+        description="how long a revocation is remembered; no token may live longer",
+    )
+
+    cors_origins: str = Field(
+        "", description="origins, separated by commas, whose pages may call this server with credentials"
+    )
+    admin_name: str = Field("admin", description="the administrator's name, which is a user id")
+    admin_password_hash: str = Field(
+        "",
+        repr=False,
+        description="hash of the administrator's password, from `belfry hash-password`; empty: no sign-in",
+    )
+    publish_per_minute: int = Field(
+        3_000_000, ge=1, description="deliveries that one publisher may order, per worker; above: 429"
+    )
+    connects_per_minute: int = Field(
+        20_000, ge=1, description="streams, long polls, sessions and tickets that one user may open, per worker"
+    )
+    completions_per_minute: int = Field(6_000, ge=1, description="completions that one user may start, per worker")
+    sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
+    refused_tokens_per_minute: int = Field(
+        6_000, ge=1, description="bad tokens and tickets from one address, per worker; above: 429 instead of 401"
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed"
+    )
+    audit_length: int = Field(10_000, ge=100, le=1_000_000, description="entries kept in the audit log")
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
     history_seconds: int = Field(
@@ -79,6 +128,64 @@ class Settings(BaseModel):
     )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, text: str) -> str:
+        """Exact ones: a pattern or `*` together with credentials would open the server to the whole web."""
+        for origin in _listed(text):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("expected origins such as https://app.example.com, without a path or a wildcard")
+        return text
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe_address(cls, text: str) -> str:
+        """Keys that anyone on the way could replace would check nothing."""
+        if text and not re.match(r"https://|http://(?:localhost|127\.0\.0\.1)[:/]", text):
+            raise ValueError("expected an https address")
+        return text
+
+    @property
+    def former_secrets(self) -> tuple[str, ...]:
+        """`previous_secrets` one by one."""
+        return _listed(self.previous_secrets)
+
+    @field_validator("admin_name")
+    @classmethod
+    def _user_id(cls, text: str) -> str:
+        try:
+            return check_user_id(text)
+        except BelfryError as error:
+            raise ValueError(error.detail) from None
+
+    @field_validator("admin_password_hash")
+    @classmethod
+    def _hash(cls, text: str) -> str:
+        if text:
+            PasswordHash.parse(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for network in _listed(text):
+            ip_network(network)
+        return text
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`trusted_proxies` one by one."""
+        return tuple([ip_network(network) for network in _listed(self.trusted_proxies)])
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """`cors_origins` one by one."""
+        return _listed(self.cors_origins)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple([part.strip() for part in text.split(",") if part.strip()])
+
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings out of `environ`.
@@ -95,14 +202,15 @@ def load(environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        got = "a secret value" if "secret" in first["loc"] else repr(first["input"])
+        got = "a secret value" if name.endswith(_HIDDEN) else repr(first["input"])
         raise SettingsError(f"{name}: {first['msg']}, got {got}") from None
 
 
 def check_identity(settings: Settings) -> None:
     """Refuse to serve without a way to check tokens. Raises `SettingsError`."""
-    size = len(settings.secret.encode())
-    if size and size < SECRET_MIN_BYTES:
-        raise SettingsError(f"{PREFIX}SECRET must be {SECRET_MIN_BYTES} bytes or more, got {size}")
-    if not size and not settings.jwt_public_key:
+    for name, secrets in (("SECRET", (settings.secret,)), ("PREVIOUS_SECRETS", settings.former_secrets)):
+        for size in map(len, map(str.encode, filter(None, secrets))):
+            if size < SECRET_MIN_BYTES:
+                raise SettingsError(f"{PREFIX}{name} must be {SECRET_MIN_BYTES} bytes or more, got {size}")
+    if not (settings.secret or settings.jwt_public_key or settings.jwks_url):
         raise SettingsError(f"{PREFIX}SECRET is not set: set it to {SECRET_MIN_BYTES} random bytes or more")

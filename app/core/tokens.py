@@ -5,30 +5,27 @@ Pure: the caller passes `now` and ids, so PyJWT's own look at the clock is switc
 
 from __future__ import annotations
 
+import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from app.core import jwk
 from app.core.errors import BelfryError
+from app.core.jwk import Key
 from app.core.names import check_user_id
 from app.core.settings import PREFIX, Settings, SettingsError
 
 SCOPES = ("feed", "publish", "complete", "admin")
 LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none
 CACHE_SIZE = 4_096  # verified tokens remembered: about 1 KB each, and an RS256 check costs 50 times a look-up
-RSA_MIN_BITS = 2_048  # RFC 7518 section 3.3
-
-PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725 section 3.11, RFC 9068 section 2.1
 
 # PyJWT checks the signature, the algorithm and `aud`; every comparison with the time is ours.
 _OPTIONS: Any = {"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False, "verify_nbf": False}
@@ -40,7 +37,9 @@ class Claims:
 
     `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
     addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
-    such a kind means a user. `expires_at` is in unix seconds; `token_id` is the `jti`, empty where there is none.
+    such a kind means a user. `issued_at` and `expires_at` are in unix seconds. `token_id` is the `jti`, or a
+    digest of a token that has none. `session` names the session whose cookie stood for the token, else it is empty.
+    `key` is the name of the key that vouched for the token, empty where a person signed in here.
     """
 
     user: str
@@ -49,6 +48,27 @@ class Claims:
     to: tuple[str, ...] | None
     expires_at: float
     token_id: str
+    issued_at: float = 0.0
+    session: str = ""
+    key: str = ""
+
+    def to_json(self) -> str:
+        """For the store; `of_json` reads it."""
+        return json.dumps({**asdict(self), "scopes": sorted(self.scopes)}, separators=(",", ":"))
+
+    @classmethod
+    def of_json(cls, text: str | bytes) -> Claims:
+        """What `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        to = fields["to"]
+        return cls(
+            **{
+                **fields,
+                "scopes": _scopes(" ".join(fields["scopes"])),
+                "topics": tuple(fields["topics"]),
+                "to": None if to is None else tuple(to),
+            }
+        )
 
     def may_read(self, topic: str) -> bool:
         """Whether the user may subscribe to `topic`."""
@@ -57,6 +77,12 @@ class Claims:
     def may_address(self, log_name: str) -> bool:
         """Whether messages may go to the log `user:<id>`, `topic:<name>` or `everyone`."""
         return self.to is None or any(_matches(_qualified(pattern), log_name) for pattern in self.to)
+
+
+@lru_cache(maxsize=64)
+def _scopes(text: str) -> frozenset[str]:
+    # Thousands of open streams hold claims with the same few sets.
+    return frozenset(text.split())
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -69,18 +95,6 @@ def _qualified(pattern: str) -> str:
     return f"user:{pattern}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A key and the one algorithm it is for.
-
-    The algorithm follows from the key's type and never from a token's header: else a token "signed" by HMAC with the
-    text of a public RSA key would pass (RFC 8725 section 3.1).
-    """
-
-    algorithm: str
-    material: str | PublicKey
-
-
 class Keyring:
     """Signs and verifies tokens with the keys of the settings.
 
@@ -90,7 +104,12 @@ class Keyring:
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.secret
-        self._keys = _keys(settings)
+        self._audience = settings.jwt_audience or None
+        self._issuer = settings.jwt_issuer or None
+        self._own = jwk.of_settings(settings)
+        self._published: tuple[Key, ...] = ()
+        self._names = {"", *[key.name for key in self._own]}
+        self.listeners: list[Callable[[Keyring], None]] = []
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
     def sign(
@@ -116,6 +135,8 @@ class Keyring:
         payload |= {"topics": list(topics)} if topics else {}
         payload |= {"to": list(to)} if to is not None else {}
         payload |= {"jti": token_id} if token_id else {}
+        payload |= {"aud": self._audience} if self._audience else {}
+        payload |= {"iss": self._issuer} if self._issuer else {}
         return jwt.encode(payload, self._secret, algorithm="HS256")
 
     def verify(self, token: str, now: float) -> Claims:
@@ -123,22 +144,62 @@ class Keyring:
 
         Raises `BelfryError` `token_invalid` or `token_expired`.
         """
+        if not token.isascii():  # base64url and dots; a lone surrogate could not even be hashed
+            raise _invalid("it is not ASCII")
         digest = blake2b(token.encode(), digest_size=32).digest()
-        claims = self._verified.get(digest) or _claims(self._payload(token), now)
+        claims = self._verified.get(digest) or self._checked(token, now, digest.hex())
         if claims.expires_at <= now:
             self._verified.pop(digest, None)
             raise BelfryError("token_expired")
         self._remember(digest, claims)
         return claims
 
-    def _payload(self, token: str) -> dict[str, Any]:
-        reason = "this server has no key to check tokens with"
-        for key in self._keys:
-            try:
-                return jwt.decode(token, key.material, algorithms=[key.algorithm], options=_OPTIONS)
-            except jwt.InvalidTokenError as error:
-                reason = str(error)
+    def trusts(self, claims: Claims) -> bool:
+        """Whether the key that vouched for `claims` is still one of ours."""
+        return claims.key in self._names
+
+    def names_unknown_key(self, token: str) -> bool:
+        """Whether `token` calls for a key that none of the published ones is."""
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+        except jwt.InvalidTokenError:
+            return False
+        return kid is not None and all(key.kid != kid for key in self._published)
+
+    def replace_published(self, keys: tuple[Key, ...]) -> None:
+        """Trust these keys beside the settings' own, instead of the former ones. Tells the listeners of a loss."""
+        self._published = keys
+        former, self._names = self._names, {"", *[key.name for key in (*self._own, *keys)]}
+        if former - self._names:
+            self._verified.clear()
+            for listener in self.listeners:
+                listener(self)
+
+    def _checked(self, token: str, now: float, digest: str) -> Claims:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError as error:
+            raise _invalid(str(error)) from None
+        if str(header.get("typ", "JWT")).lower() not in TYPES:
+            raise _invalid("its 'typ' is not that of an access token")
+        reason = "no key of this server is of its 'alg' and 'kid'"
+        for key in (*self._own, *self._published):
+            if key.may_check(header):
+                try:
+                    return _claims(self._payload(token, key), now, digest, key.name)
+                except jwt.InvalidTokenError as error:
+                    reason = str(error)
         raise _invalid(reason)
+
+    def _payload(self, token: str, key: Key) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key.material,
+            algorithms=[key.algorithm],
+            audience=self._audience,
+            issuer=self._issuer,
+            options=_OPTIONS,
+        )
 
     def _remember(self, digest: bytes, claims: Claims) -> None:
         self._verified[digest] = claims
@@ -147,7 +208,7 @@ class Keyring:
             self._verified.popitem(last=False)
 
 
-def _claims(payload: dict[str, Any], now: float) -> Claims:
+def _claims(payload: dict[str, Any], now: float, digest: str, key: str) -> Claims:
     for name in ("iat", "nbf"):
         if name in payload and _unix_seconds(payload, name) > now + LEEWAY_SECONDS:
             raise _invalid(f"its {name!r} is in the future")
@@ -156,11 +217,13 @@ def _claims(payload: dict[str, Any], now: float) -> Claims:
         raise _invalid("'scope' is not a string")
     return Claims(
         user=_user(payload),
-        scopes=frozenset(scope.split()),
+        scopes=_scopes(scope),
         topics=_patterns(payload, "topics") or (),
         to=_patterns(payload, "to"),
         expires_at=_unix_seconds(payload, "exp"),
-        token_id=payload.get("jti", ""),
+        token_id=payload.get("jti") or digest,
+        issued_at=_unix_seconds(payload, "iat") if "iat" in payload else 0.0,
+        key=key,
     )
 
 
@@ -196,26 +259,3 @@ def _patterns(payload: dict[str, Any], name: str) -> tuple[str, ...] | None:
 
 def _invalid(reason: str) -> BelfryError:
     return BelfryError("token_invalid", f"The token is not valid: {reason}")
-
-
-def _keys(settings: Settings) -> tuple[_Key, ...]:
-    """Every key that may have signed a token: the one place where a key is chosen."""
-    public = [_public_key(settings.jwt_public_key)] if settings.jwt_public_key else []
-    shared = [_Key("HS256", settings.secret)] if settings.secret else []
-    return (*public, *shared)
-
-
-def _public_key(text_or_path: str) -> _Key:
-    try:
-        pem = text_or_path if "-----BEGIN" in text_or_path else Path(text_or_path).read_text()
-        key = load_pem_public_key(pem.encode())
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{PREFIX}JWT_PUBLIC_KEY is no PEM public key, nor a file with one: {error}") from None
-    match key:
-        case RSAPublicKey() if key.key_size >= RSA_MIN_BITS:
-            return _Key("RS256", key)
-        case EllipticCurvePublicKey() if isinstance(key.curve, SECP256R1):
-            return _Key("ES256", key)
-        case Ed25519PublicKey():
-            return _Key("EdDSA", key)
-    raise SettingsError(f"{PREFIX}JWT_PUBLIC_KEY must be RSA with {RSA_MIN_BITS} bits or more, EC P-256 or Ed25519")

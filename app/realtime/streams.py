@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 import gevent
 
+from app import metrics
 from app.core import frames
 from app.core.catch_up import Page, start
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
 from app.core.frames import Counts, Goodbye
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.flights import Flights
 from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub, total_announced
@@ -30,6 +32,7 @@ from app.realtime.presence import Client, Presence
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
+LOOKS_PER_TURN = 4_096  # for a withdrawn credential
 RETRY_AFTER_SECONDS = 5
 
 log = logging.getLogger("belfry.streams")
@@ -123,18 +126,19 @@ class Streams:
             raise
         return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced)
 
-    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float, client: Client) -> None:
+    def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims, client: Client) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
         opening.attached = True
         # Whoever stands at a log's tail shares the hub's own position: an idle stream holds no copy.
         vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
-        subscriber = Subscriber(self, opening.user, opening.logs, vector, sink, expires_at)
+        subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
         connection = self._presence.connected(subscriber, client)
         self._flights.connected(subscriber, connection, lost=opening.lost)
+        metrics.STREAMS.inc()
         for open_log in opening.logs:
             open_log.members[subscriber] = None
         first = head + (frames.reset(vector) if opening.lost else b"")
@@ -162,6 +166,14 @@ class Streams:
                 gevent.sleep(0)
         self._presence.stop()
         self._flights.stop()
+
+    def end(self, withdrawn: Callable[[Claims], bool]) -> None:
+        """Say goodbye to every stream whose credential was withdrawn just now."""
+        for turn, subscriber in enumerate(list(self._subscribers), 1):
+            if withdrawn(subscriber.claims):
+                subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+            if not turn % LOOKS_PER_TURN:
+                gevent.sleep(0)
 
     def retry_ms(self) -> int:
         """A reconnect delay between half of the setting and one and a half of it."""
@@ -206,6 +218,8 @@ class Streams:
 
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1
+        metrics.STREAMS.dec()
+        metrics.STREAMS_ENDED.labels(reason).inc()
         del self._subscribers[subscriber]
         self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
         self._full.pop(subscriber, None)

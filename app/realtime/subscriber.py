@@ -13,6 +13,7 @@ from app.core import catch_up, frames
 from app.core.catch_up import Page
 from app.core.cursor import Position, Vector, replace
 from app.core.frames import Goodbye
+from app.core.tokens import Claims
 
 CHUNK_BYTES = (
     32_768  # one write of history: fewer system calls than a write per message, little to keep when it is full
@@ -66,25 +67,29 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "closed", "expires_at", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "stale",
-        "user", "vector",
+        "claims", "closed", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "stale", "vector",
     )  # fmt: skip
 
-    def __init__(
-        self, owner: Owner, user: str, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink, expires_at: float
-    ) -> None:
+    def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
         self.owner = owner
-        self.user = user
+        self.claims = claims
         self.logs = logs
         self.vector = vector
         self.sink = sink
-        self.expires_at = expires_at
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
         self.silent_since = 0  # in ticks of the heartbeat's wheel
         self.slot = -1
+
+    @property
+    def user(self) -> str:
+        return self.claims.user
+
+    @property
+    def expires_at(self) -> float:
+        return self.claims.expires_at
 
     def position(self, open_log: OpenLog) -> Position:
         """Where it stands in one of its logs."""

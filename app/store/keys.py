@@ -34,6 +34,15 @@ The messages published last, for administrators:
 Where a message went, for as long as it can be retracted:
 
     belfry:{message:<id>}:logs     set     log names
+
+Who may do what is kept under one more tag; digests stand for what a client holds:
+
+    belfry:{control}:session:<digest>   string  claims of a cookie's session, until it ends
+    belfry:{control}:sessions:alice     zset    names of a user's sessions → when they end
+    belfry:{control}:ticket:<digest>    string  claims of a ticket, until it is used
+    belfry:{control}:revoked            stream  withdrawn users and tokens: kind, name
+    belfry:{control}:ended              stream  sessions that were ended: kind, name
+    belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
 """
 
 from __future__ import annotations
@@ -103,3 +112,24 @@ class Keys:
 
     def live(self, name: str) -> str:
         return f"{self._prefix}:{{{name}}}:live"
+
+    def session(self, digest: str) -> str:
+        return f"{self._prefix}:{{control}}:session:{digest}"
+
+    def sessions(self, user: str) -> str:
+        return f"{self._prefix}:{{control}}:sessions:{user}"
+
+    def ticket(self, digest: str) -> str:
+        return f"{self._prefix}:{{control}}:ticket:{digest}"
+
+    @property
+    def revoked(self) -> str:
+        return f"{self._prefix}:{{control}}:revoked"
+
+    @property
+    def ended(self) -> str:
+        return f"{self._prefix}:{{control}}:ended"
+
+    @property
+    def audit(self) -> str:
+        return f"{self._prefix}:{{control}}:audit"

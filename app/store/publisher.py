@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.core.message import Message
 from app.store.log import Appended, LogStore, Status
@@ -26,6 +27,12 @@ class Published:
     def reused(self) -> bool:
         """Whether somebody has another message under this id."""
         return any(outcome.status is Status.REUSED for outcome in self.outcomes)
+
+
+class Publishes(Protocol):
+    """What publishes messages, see `Publisher`."""
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]: ...
 
 
 class Publisher:

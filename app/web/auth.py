@@ -1,6 +1,7 @@
-"""Who is asking: the bearer header says it, else the session cookie.
+"""Who is asking: the bearer header says it, else a ticket in the query, else the session cookie.
 
-The cookie travels by itself, so it only counts when the request comes from our own pages.
+The cookie travels by itself, so it only counts when the request comes from our own pages, or from those of an origin
+that the settings allow.
 """
 
 from __future__ import annotations
@@ -14,23 +15,53 @@ from flask import Request
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Claims, Keyring
+from app.realtime.key_source import KeySource
+from app.realtime.revocation_watch import RevocationWatch
+from app.store.sessions import Sessions
+from app.store.tickets import Tickets
+from app.web.limits import Limits
 
 COOKIE: Final = "belfry_session"
+# RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
+HOST_COOKIE: Final = f"__Host-{COOKIE}"
+TICKET: Final = "ticket"
 REALM: Final = 'Bearer realm="belfry"'
+GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals that a guess gets
+INVALID: Final = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
 
 
 class Authenticator:
-    """Turns a request into verified claims, or refuses it with the challenge that RFC 6750 section 3 asks for."""
+    """Turns a request into verified claims, or refuses it with the challenge that RFC 6750 section 3 asks for.
 
-    def __init__(self, keyring: Keyring, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    A bearer token costs no round trip to the store, a ticket one, a cookie one a second.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        sessions: Sessions,
+        tickets: Tickets,
+        watch: RevocationWatch,
+        limits: Limits,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        key_source: KeySource | None = None,
+    ) -> None:
         self.keyring = keyring
+        self.sessions = sessions
+        self.tickets = tickets
         self.settings = settings
         self.clock = clock
+        self._watch = watch
+        self._limits = limits
+        self._key_source = key_source
+        self._origins = frozenset(settings.allowed_origins)
 
     def require(self, request: Request, scope: str) -> Claims:
         """The claims of who sent `request`, who must have `scope`.
 
-        Raises `BelfryError`: `token_missing`, `token_invalid`, `token_expired`, `scope_missing`, `cross_site`.
+        Raises `BelfryError`: `token_missing`, `token_invalid`, `token_expired`, `token_revoked`, `ticket_invalid`,
+        `scope_missing`, `cross_site`.
         """
         claims = self.identify(request)
         require_scope(claims, scope)
@@ -38,29 +69,95 @@ class Authenticator:
 
     def identify(self, request: Request) -> Claims:
         """The claims of who sent `request`, whatever they may do. Raises as `require` does."""
+        try:
+            return self._identified(request)
+        except BelfryError as error:
+            if error.code in GUESSED:
+                self._limits.refused_token(request)
+            raise
+
+    def _identified(self, request: Request) -> Claims:
         token = bearer_token(request)
-        if token is None and COOKIE in request.cookies:
-            refuse_cross_site(request)
-            token = request.cookies[COOKIE]
-        if token is None:
+        if token is not None:
+            return self.verify(token)
+        if request.method == "GET" and TICKET in request.args:  # HEAD would use it up for nothing
+            return self._redeem(request.args[TICKET])
+        session = self.session_cookie(request)
+        if not session:
             raise token_missing()
-        return self.verify(token)
+        self.refuse_cross_site(request)
+        return self._find(session)
 
     def visitor(self, request: Request) -> Claims | None:
         """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here."""
-        token = bearer_token(request) or request.cookies.get(COOKIE, "")
+        token, session = bearer_token(request), self.session_cookie(request)
         try:
-            return self.verify(token)
-        except BelfryError:
+            return self.verify(token) if token else self._find(session)
+        except BelfryError as error:
+            if error.status != 401:
+                raise
             return None
 
     def verify(self, token: str) -> Claims:
-        """The claims of `token`. Raises `BelfryError` `token_invalid` or `token_expired`."""
+        """The claims of `token`. Raises `BelfryError` `token_invalid`, `token_expired` or `token_revoked`."""
+        try:
+            claims = self._verified(token)
+        except BelfryError as error:
+            error.headers.update(INVALID if error.status == 401 else {})
+            raise
+        self.check(claims)
+        return claims
+
+    def _verified(self, token: str) -> Claims:
         try:
             return self.keyring.verify(token, self.clock())
         except BelfryError as error:
-            error.headers["WWW-Authenticate"] = f'{REALM}, error="invalid_token"'
-            raise
+            if error.code != "token_invalid" or self._key_source is None or not self._key_source.refreshed_for(token):
+                raise
+        return self.keyring.verify(token, self.clock())
+
+    def check(self, claims: Claims) -> None:
+        """Look again, after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
+        if claims.expires_at <= self.clock():
+            raise BelfryError("token_expired", headers=INVALID)
+        if self._watch.covers(claims) or not self.keyring.trusts(claims):
+            raise BelfryError("token_revoked", headers=INVALID)
+
+    def session_cookie(self, request: Request) -> str:
+        """What the cookie says, "" without one. Only the name counts that this deployment sets."""
+        return request.cookies.get(self.cookie_name(request), "")
+
+    def cookie_name(self, request: Request) -> str:
+        return HOST_COOKIE if self.is_secure(request) else COOKIE
+
+    def is_secure(self, request: Request) -> bool:
+        """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""
+        return request.is_secure or not self.settings.demo
+
+    def refuse_cross_site(self, request: Request) -> None:
+        """Raises `BelfryError` `cross_site` when a browser says that a page of a foreign origin sent this.
+
+        SameSite=Lax does not stop other subdomains of our site, which a browser counts as the same site.
+        """
+        origin = request.headers.get("Origin")
+        if origin in self._origins:
+            return
+        if not _comes_from_us(request.headers.get("Sec-Fetch-Site"), origin, request.host):
+            raise BelfryError("cross_site")
+
+    def _find(self, session: str) -> Claims:
+        claims = self.sessions.find(session, self.clock()) if session else None
+        if claims is None:
+            raise BelfryError("token_invalid", "The session is unknown or was ended", headers=INVALID)
+        self.check(claims)
+        return claims
+
+    def _redeem(self, ticket: str) -> Claims:
+        claims = self.tickets.redeem(ticket)
+        if claims is None:
+            raise BelfryError("ticket_invalid", headers=INVALID)
+        self.check(claims)
+        return claims
 
 
 def bearer_token(request: Request) -> str | None:
@@ -74,21 +171,13 @@ def token_missing() -> BelfryError:
     return BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
 
 
-def require_scope(claims: Claims, scope: str) -> None:
-    """Raises `BelfryError` `scope_missing` unless the token has `scope`."""
-    if scope not in claims.scopes:
-        challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
-        detail = f"This needs the scope {scope!r}, the token has {' '.join(sorted(claims.scopes)) or 'none'!r}"
+def require_scope(claims: Claims, *scopes: str) -> None:
+    """Raises `BelfryError` `scope_missing` unless the token has one of `scopes`."""
+    if claims.scopes.isdisjoint(scopes):
+        challenge = f'{REALM}, error="insufficient_scope", scope="{" ".join(scopes)}"'
+        needed = " or ".join([repr(scope) for scope in scopes])
+        detail = f"This needs the scope {needed}, the token has {' '.join(sorted(claims.scopes)) or 'none'!r}"
         raise BelfryError("scope_missing", detail, headers={"WWW-Authenticate": challenge})
-
-
-def refuse_cross_site(request: Request) -> None:
-    """Raises `BelfryError` `cross_site` when a browser says that a page of another origin sent this.
-
-    SameSite=Lax does not stop other subdomains of our site, which a browser counts as the same site.
-    """
-    if not _comes_from_us(request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin"), request.host):
-        raise BelfryError("cross_site")
 
 
 def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> bool:

@@ -12,9 +12,11 @@ from app.core.cursor import Vector
 from app.core.errors import BelfryError
 from app.core.message import LEVELS
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.streams import Streams
 from app.store.feed import Feed, FeedPage, Filter, oldest
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 from app.web.reading import cursor_of, flag, logs_of, number, whole_number
 
 LIMIT_DEFAULT = 50
@@ -24,7 +26,7 @@ UNKNOWN = -1  # the revision that a client knows when it knows none
 
 
 def blueprint(
-    auth: Authenticator, feed: Feed, streams: Streams, settings: Settings, clock: Callable[[], float]
+    auth: Authenticator, feed: Feed, streams: Streams, limits: Limits, settings: Settings, clock: Callable[[], float]
 ) -> Blueprint:
     views = Blueprint("feed", __name__)
 
@@ -39,15 +41,16 @@ def blueprint(
             return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))
         wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
         known = whole_number(request, "revision", UNKNOWN, UNKNOWN, REVISION_MAX)
-        return answer(poll(claims.user, names, after, known, limit, wait_seconds))
+        return answer(poll(claims, names, after, known, limit, wait_seconds))
 
-    def poll(user: str, names: list[str], after: Vector, known: int, limit: int, wait_seconds: float) -> FeedPage:
+    def poll(claims: Claims, names: list[str], after: Vector, known: int, limit: int, wait_seconds: float) -> FeedPage:
         """What came after the cursor; waits until something does, or the feed's revision is not the one `known`.
 
         Raises `BelfryError` `history_lost`.
         """
+        limits.connect(claims.user)
         deadline = time.monotonic() + wait_seconds
-        opening = streams.open(user, names, after)
+        opening = streams.open(claims.user, names, after)
         vector, lost, pages = opening.vector, opening.lost, opening.pages
         while True:
             page, gone = oldest(vector, pages, limit, now_ms())
@@ -57,6 +60,7 @@ def blueprint(
                 return page
             if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
                 return page
+            auth.check(claims)
             vector = page.cursor
             pages = streams.read_again(opening, vector)
 

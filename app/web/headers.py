@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
-# No inline script or style anywhere, nothing from elsewhere, and no text that a script could turn into code.
+# No inline script or style anywhere, and nothing from elsewhere; no text can become markup or a script's address: a
+# message can't become code even if one of our scripts were careless.
 PAGE_POLICY = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+TRANSPORT = "max-age=31536000"
 
 
 def install(app: Flask) -> None:
@@ -17,10 +20,21 @@ def install(app: Flask) -> None:
 
 
 def _harden(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers = response.headers
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    if request.is_secure:
+        headers.setdefault("Strict-Transport-Security", TRANSPORT)
     if response.mimetype == "text/html":
-        response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
-        # Not `no-referrer`: with that one, browsers send `Origin: null` with a form, also to ourselves.
-        response.headers.setdefault("Referrer-Policy", "same-origin")
-        response.headers.setdefault("Cache-Control", "no-store")  # a page shows who is signed in
+        _harden_page(response)
+    elif response.mimetype in {"application/json", "application/problem+json"}:
+        headers.setdefault("Cache-Control", "no-store")  # who is asking decides over the answer
     return response
+
+
+def _harden_page(response: Response) -> None:
+    response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+    # Not `no-referrer`: with that one, browsers send `Origin: null` with a form, also to ourselves.
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cache-Control", "no-store")  # a page shows who is signed in

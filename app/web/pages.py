@@ -21,7 +21,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
     def feed() -> ResponseReturnValue:
         claims = auth.visitor(request)
         if not claims:
-            return _sign_in_first(auth)
+            return _sign_in_first(has_sign_in=auth.settings.demo)
         require_scope(claims, "feed")
         return render_template("pages/feed.html", user=claims.user, bell=True, may_publish="publish" in claims.scopes)
 
@@ -29,7 +29,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
     def admin() -> ResponseReturnValue:
         claims = auth.visitor(request)
         if not claims:
-            return _sign_in_first(auth)
+            return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
         require_scope(claims, "publish")
         require_scope(claims, "admin")
         return render_template("pages/admin.html", user=claims.user, bell="feed" in claims.scopes)
@@ -45,7 +45,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
     return views
 
 
-def _sign_in_first(auth: Authenticator) -> ResponseReturnValue:
-    if auth.settings.demo:
+def _sign_in_first(*, has_sign_in: bool) -> ResponseReturnValue:
+    if has_sign_in:
         return redirect(f"/login?next={quote(request.path)}")
     return render_template("pages/anonymous.html"), 401, {"WWW-Authenticate": REALM}

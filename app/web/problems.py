@@ -8,6 +8,7 @@ import logging
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from app import metrics
 from app.core.errors import BelfryError
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ def install(app: Flask) -> None:
 
 
 def problem_response(error: BelfryError) -> Response:
-    """The answer that tells a client about `error`."""
+    """The answer that tells a client about `error`, which is counted."""
+    metrics.refused(error.code)
     return Response(json.dumps(error.problem()), error.status, error.headers, content_type="application/problem+json")
 
 

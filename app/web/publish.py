@@ -10,14 +10,18 @@ from typing import Any
 import gevent
 from flask import Blueprint, Response, request
 
+from app import metrics
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.core.tokens import Claims
+from app.store.audit import Audit
 from app.store.log import ROUND_TRIP_COMMANDS, Status
-from app.store.publisher import Published, Publisher
+from app.store.publisher import Published, Publisher, Publishes
 from app.web.auth import Authenticator
+from app.web.by_hand import ByHand
+from app.web.limits import Limits, headers
 from app.web.reading import body, json_body
 
 NDJSON = "application/x-ndjson"
@@ -34,6 +38,8 @@ def blueprint(
     auth: Authenticator,
     publisher: Publisher,
     note: Note,
+    audit: Audit,
+    limits: Limits,
     settings: Settings,
     clock: Callable[[], float],
 ) -> Blueprint:
@@ -44,12 +50,21 @@ def blueprint(
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(noted(publisher, note, claims.user), lambda line: read(line, claims))
+            batch = Batch(publish_for(claims), lambda line: counted(line, claims))
             return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
         message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
-        result = publish_one(noted(publisher, note, claims.user), message)
+        taken = limits.publish(claims.user, len(message.logs))
+        result = publish_one(publish_for(claims), message)
         status = result.pop("status")
-        return Response(compact(result) + "\n", status, mimetype="application/json")
+        return Response(compact(result) + "\n", status, headers(taken), mimetype="application/json")
+
+    def publish_for(claims: Claims) -> Publish:
+        return noted(ByHand(publisher, audit, auth, claims) if claims.session else publisher, note, claims.user)
+
+    def counted(line: bytes, claims: Claims) -> Message:
+        message = read(line, claims)
+        limits.publish(claims.user, len(message.logs))
+        return message
 
     def read(text: bytes, claims: Claims) -> Message:
         if len(text) > settings.max_body_bytes:
@@ -63,7 +78,7 @@ def blueprint(
     return views
 
 
-def noted(publisher: Publisher, note: Note, by: str) -> Publish:
+def noted(publisher: Publishes, note: Note, by: str) -> Publish:
     """Publishing that tells `note` of what was sent now."""
 
     def publish(messages: Sequence[Message]) -> list[Published]:
@@ -93,6 +108,7 @@ class Batch:
                 group.append(message)
                 size += len(message.logs)
             except BelfryError as error:
+                metrics.refused(error.code)
                 group.append(error)
             if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
                 yield self._publish(group)

@@ -1,25 +1,24 @@
 """`/session`: exchange a bearer token for a cookie that page scripts can't read, and end it.
 
-The cookie carries the token itself, so a session never outlives its token and allows exactly what the token allows.
+The cookie is a random number; what it stands for lies in the store. So a session can be ended for good, never outlives
+its token and allows exactly what the token allows.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
-from app.core.errors import BelfryError
 from app.core.times import rfc3339
 from app.core.tokens import Claims
-from app.web.auth import COOKIE, Authenticator, bearer_token, refuse_cross_site, token_missing
+from app.web.auth import Authenticator, bearer_token, token_missing
+from app.web.limits import Limits
 
-COOKIE_MAX_BYTES: Final = 4_000  # browsers silently drop a cookie whose name and value are over 4,096
 
-
-def blueprint(auth: Authenticator) -> Blueprint:
+def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
     """The views of `/session`."""
     views = Blueprint("session", __name__)
 
@@ -29,44 +28,47 @@ def blueprint(auth: Authenticator) -> Blueprint:
         if token is None:
             raise token_missing()
         claims = auth.verify(token)
-        seconds = session_seconds(auth, claims)
-        answer = jsonify(user=claims.user, expires_at=rfc3339(auth.clock() + seconds))
+        limits.connect(claims.user)
+        answer = jsonify(user=claims.user, expires_at=rfc3339(_end(auth, claims)))
         answer.status_code = 201
-        set_cookie(answer, auth, token, seconds)
+        start_session(answer, auth, claims)
         return answer
 
     @views.delete("/session")
     def end() -> ResponseReturnValue:
-        refuse_cross_site(request)
+        auth.refuse_cross_site(request)
         answer = Response(status=204)
-        clear_cookie(answer, auth)
+        end_session(answer, auth)
         return answer
 
     return views
 
 
-def session_seconds(auth: Authenticator, claims: Claims) -> int:
-    """How long a session with these claims lasts from now."""
-    return min(int(claims.expires_at - auth.clock()), auth.settings.session_seconds)
+def start_session(response: Response, auth: Authenticator, claims: Claims) -> None:
+    """Let `response` start a session that allows what `claims` allow, and lasts as long but no longer than it may.
 
-
-def set_cookie(response: Response, auth: Authenticator, token: str, seconds: int) -> None:
-    """Let `response` start a session of `seconds` with `token`.
-
-    Raises `BelfryError` `bad_request` if the token is too long for a cookie.
+    The session that the browser had ends: whoever signs in never goes on with a cookie that somebody else may know.
     """
-    if len(token) > COOKIE_MAX_BYTES:
-        raise BelfryError(
-            "bad_request", f"A cookie holds a token of {COOKIE_MAX_BYTES} bytes, this one has {len(token)}"
-        )
-    response.set_cookie(COOKIE, token, max_age=seconds, httponly=True, samesite="Lax", secure=_secure(auth))
+    _end_stored(auth)
+    now, until = auth.clock(), _end(auth, claims)
+    value = auth.sessions.start(replace(claims, expires_at=until), now)
+    secure = auth.is_secure(request)
+    name = auth.cookie_name(request)
+    response.set_cookie(name, value, max_age=int(until - now), httponly=True, samesite="Lax", secure=secure)
 
 
-def clear_cookie(response: Response, auth: Authenticator) -> None:
-    """Let `response` end the session."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=_secure(auth))
+def end_session(response: Response, auth: Authenticator) -> None:
+    """End the request's session, if there is one, in the store and in the browser."""
+    _end_stored(auth)
+    response.delete_cookie(auth.cookie_name(request), httponly=True, samesite="Lax", secure=auth.is_secure(request))
 
 
-def _secure(auth: Authenticator) -> bool:
-    # TLS mostly ends in a proxy, so outside the demo the cookie is for https whatever this request came by.
-    return request.is_secure or not auth.settings.demo
+def _end_stored(auth: Authenticator) -> None:
+    value = auth.session_cookie(request)
+    claims = auth.sessions.find(value, auth.clock()) if value else None
+    if claims is not None:
+        auth.sessions.end(claims.user, claims.session, auth.clock())
+
+
+def _end(auth: Authenticator, claims: Claims) -> float:
+    return min(claims.expires_at, auth.clock() + auth.settings.session_seconds)

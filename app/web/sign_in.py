@@ -1,55 +1,126 @@
-"""`/login` and `/logout`: the demo's sign-in, where a name is enough, and the way out for everyone.
+"""`/login` and `/logout`: the demo's sign-in by name alone, the administrator's by password, and the way out.
 
-Outside the demo there is no `/login`: the application that people sign in to hands them a token.
+With neither the demo nor a password there is no `/login`: the application that people sign in to hands them a token.
 """
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
+import gevent
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.wrappers import Response
+from gevent.lock import BoundedSemaphore
 
+from app import metrics
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
-from app.core.tokens import SCOPES
-from app.web.auth import Authenticator, refuse_cross_site
-from app.web.session import clear_cookie, set_cookie
+from app.core.passwords import PasswordHash
+from app.core.tokens import SCOPES, Claims
+from app.store.audit import Audit
+from app.web.auth import Authenticator
+from app.web.by_hand import entry
+from app.web.limits import Limits
+from app.web.session import end_session, start_session
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
+ADMIN_SCOPES: Final = frozenset({"feed", "publish", "admin"})
 FORM_MAX_BYTES: Final = 16_384  # werkzeug's own limit doesn't count a body without a Content-Length
+PASSWORD_MAX_LENGTH: Final = 1_024
+CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 
 
-def blueprint(auth: Authenticator) -> Blueprint:
+def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     """The views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
+    door = Door(auth, audit)
 
     @views.get("/login")
     def show() -> ResponseReturnValue:
-        _require_demo(auth)
-        return _form(problem="")
+        door.require()
+        return door.form()
 
     @views.post("/login")
     def sign_in() -> ResponseReturnValue:
-        _require_demo(auth)
-        refuse_cross_site(request)
+        door.require()
+        auth.refuse_cross_site(request)
         request.max_content_length = FORM_MAX_BYTES
+        if door.is_guarded:
+            limits.sign_in(request, request.form.get("name", ""))
         try:
-            user = check_user_id(request.form.get("name", "").strip())
+            claims = door.recognise(request.form.get("name", "").strip(), request.form.get("password", ""))
         except BelfryError as error:
-            return _form(problem=error.detail), error.status
-        return _signed_in(auth, user)
+            metrics.SIGN_INS.labels("refused").inc()
+            return door.form(error.detail), error.status
+        metrics.SIGN_INS.labels("accepted").inc()
+        answer = redirect(local_path(request.form.get("next", "/")), code=303)
+        start_session(answer, auth, claims)
+        return answer
 
     @views.post("/logout")
     def sign_out() -> ResponseReturnValue:
-        refuse_cross_site(request)
+        auth.refuse_cross_site(request)
         answer = redirect("/", code=303)
-        clear_cookie(answer, auth)
+        end_session(answer, auth)
         return answer
 
     return views
+
+
+class Door:
+    """Who may come in: with a password set, the administrator; in a demo without one, anybody."""
+
+    def __init__(self, auth: Authenticator, audit: Audit) -> None:
+        self._auth = auth
+        self._audit = audit
+        stored = auth.settings.admin_password_hash
+        self._passwords = Passwords(stored) if stored else None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether there is a password to guess."""
+        return self._passwords is not None
+
+    def require(self) -> None:
+        """Raises `BelfryError` `not_found` where there is no sign-in."""
+        if not (self._auth.settings.demo or self._passwords):
+            raise BelfryError("not_found", "This server has no sign-in of its own: the application hands out tokens")
+
+    def form(self, problem: str = "") -> str:
+        """The page that asks."""
+        return render_template(
+            "sign_in/login.html",
+            names=() if self._passwords else DEMO_NAMES,
+            next=local_path(request.values.get("next", "/")),
+            password=self.is_guarded,
+            problem=problem,
+        )
+
+    def recognise(self, name: str, password: str) -> Claims:
+        """What somebody of this name may do; noted either way. Raises `bad_user_id`, `sign_in_refused`."""
+        user, now = check_user_id(name), self._auth.clock()
+        if self._passwords:
+            fits = self._passwords.fit(password)
+            if not fits or user != self._auth.settings.admin_name:
+                self._audit.append([entry(self._auth, user, "sign_in_refused")])
+                raise BelfryError("sign_in_refused")
+        self._audit.append([entry(self._auth, user, "sign_in")])
+        scopes, topics = (ADMIN_SCOPES, ()) if self._passwords else (frozenset(SCOPES), ("*",))
+        return Claims(user, scopes, topics, None, now + self._auth.settings.session_seconds, "", issued_at=now)
+
+
+class Passwords:
+    """Checks the administrator's password outside the event loop, so that no stream waits for it."""
+
+    def __init__(self, stored: str) -> None:
+        self._stored = PasswordHash.parse(stored)
+        self._turns = BoundedSemaphore(CONCURRENT_CHECKS)
+
+    def fit(self, password: str) -> bool:
+        """Whether it is the one. The name plays no part, so that an unknown one takes as long as the right one."""
+        with self._turns:
+            fits: bool = gevent.get_hub().threadpool.apply(self._stored.fits, (password[:PASSWORD_MAX_LENGTH],))
+        return fits
 
 
 def local_path(text: str) -> str:
@@ -59,21 +130,3 @@ def local_path(text: str) -> str:
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
     return text if local else "/"
-
-
-def _require_demo(auth: Authenticator) -> None:
-    if not auth.settings.demo:
-        raise BelfryError("not_found", "This server has no sign-in of its own: the application hands out tokens")
-
-
-def _form(problem: str) -> str:
-    target = local_path(request.values.get("next", "/"))
-    return render_template("sign_in/login.html", names=DEMO_NAMES, next=target, problem=problem)
-
-
-def _signed_in(auth: Authenticator, user: str) -> Response:
-    seconds = auth.settings.session_seconds
-    token = auth.keyring.sign(user, SCOPES, auth.clock(), seconds, topics=("*",), token_id=secrets.token_hex(16))
-    answer = redirect(local_path(request.form.get("next", "/")), code=303)
-    set_cookie(answer, auth, token, seconds)
-    return answer

@@ -10,11 +10,13 @@ from flask import Blueprint, Request, Response, request
 
 from app.core import frames
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.parking import PARKED, parkable
 from app.realtime.presence import Client
 from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import Opening, Streams
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 from app.web.reading import cursor_of, logs_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ HEADERS = {
 }
 
 
-def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blueprint:
+def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: Settings) -> Blueprint:
     views = Blueprint("stream", __name__)
 
     @views.get("/stream")
@@ -40,9 +42,10 @@ def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blue
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         if request.method == "HEAD":
             return Response(headers=HEADERS)
+        limits.connect(claims.user)
         opening = streams.open(claims.user, names, cursor)
         ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.counts, opening.behind)
-        return StreamResponse(streams, opening, ready, claims.expires_at, client_of(request), settings)
+        return StreamResponse(streams, opening, ready, claims, client_of(request), settings)
 
     return views
 
@@ -60,7 +63,7 @@ class StreamResponse(Response):
         streams: Streams,
         opening: Opening,
         first: bytes,
-        expires_at: float,
+        claims: Claims,
         client: Client,
         settings: Settings,
     ) -> None:
@@ -68,7 +71,7 @@ class StreamResponse(Response):
         self._streams = streams
         self._opening = opening
         self._first = first
-        self._expires_at = expires_at
+        self._claims = claims
         self._client = client
         self._settings = settings
 
@@ -78,12 +81,12 @@ class StreamResponse(Response):
         if client is None or self._streams.poller is None:
             return self._iterate(environ, start_response)
         sink = ParkedSocket(client, self._streams.poller, self._settings.write_timeout_seconds)
-        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._expires_at, self._client)
+        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._claims, self._client)
         return PARKED
 
     def _iterate(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         sink = GeneratorSink(self._settings.outbox_bytes)
-        self._streams.attach(self._opening, sink, self._first, self._expires_at, self._client)
+        self._streams.attach(self._opening, sink, self._first, self._claims, self._client)
         self.response = sink
         self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
         return super().__call__(environ, start_response)

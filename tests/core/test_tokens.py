@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.core import tokens
+from app.core import jwk, tokens
 from app.core.errors import BelfryError
 from app.core.settings import Settings, SettingsError
 from app.core.tokens import LEEWAY_SECONDS, Claims, Keyring
@@ -61,12 +61,26 @@ def test_a_signed_token_says_what_was_signed(keyring: Keyring) -> None:
         to=("bob",),
         expires_at=NOW + 60,
         token_id="t1",
+        issued_at=NOW,
+        key=jwk.of_settings(Settings(secret=SECRET))[0].name,
     )
 
 
 def test_a_plain_token_grants_no_topic_and_every_recipient(keyring: Keyring) -> None:
     found = keyring.verify(keyring.sign("alice", {"feed"}, NOW, 60), NOW)
-    assert (found.topics, found.to, found.token_id) == ((), None, "")
+    assert (found.topics, found.to, found.session) == ((), None, "")
+
+
+def test_every_token_has_an_id_of_its_own_to_be_withdrawn_by(keyring: Keyring) -> None:
+    first, second = (keyring.verify(keyring.sign("alice", {"feed"}, NOW, life), NOW) for life in (60, 61))
+    assert first.token_id
+    assert first.token_id != second.token_id
+
+
+def test_claims_survive_the_way_through_the_store(keyring: Keyring) -> None:
+    for to in (None, [], ["bob"]):
+        found = keyring.verify(keyring.sign("älice", {"feed", "publish"}, NOW, 60, topics=["a", "b*"], to=to), NOW)
+        assert Claims.of_json(found.to_json()) == found
 
 
 def test_an_empty_list_of_recipients_grants_none(keyring: Keyring) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from app.core.tokens import Claims
 from app.realtime.heartbeat import LONGEST_TICK_SECONDS, Wheel
 from app.realtime.subscriber import OpenLog, Subscriber
 from tests.realtime.model import Client, ModelSink
@@ -34,7 +35,8 @@ class Nobody:
 
 def subscriber(expires_at: float = math.inf) -> Subscriber:
     logs: tuple[OpenLog, ...] = ()
-    return Subscriber(Nobody(), "alice", logs, (), ModelSink(Client([]), 0), expires_at)
+    claims = Claims("alice", frozenset(), (), None, expires_at, "")
+    return Subscriber(Nobody(), claims, logs, (), ModelSink(Client([]), 0))
 
 
 def time_at(wheel: Wheel) -> float:

@@ -22,6 +22,7 @@ from app.core.catch_up import start
 from app.core.cursor import Position, parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
+from app.core.tokens import Claims
 from app.realtime.flights import Flights
 from app.realtime.hub import Hub, total_announced
 from app.realtime.presence import Client, Presence
@@ -131,7 +132,8 @@ class Promise(RuleBasedStateMachine):
         client.connect(cursor)
         sink = self.sinks[who] = ModelSink(client, room)
         ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind)
-        self.streams.attach(opening, sink, ready, math.inf, Client("127.0.0.1", "test"))
+        claims = Claims("alice", frozenset(), (), None, math.inf, "")
+        self.streams.attach(opening, sink, ready, claims, Client("127.0.0.1", "test"))
 
     @precondition(lambda self: self.sinks)
     @rule(data=st.data())

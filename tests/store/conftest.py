@@ -18,11 +18,11 @@ from tests.servers import RedisServer
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     """An empty store."""
     if request.param == "fakeredis":
-        with fakeredis.FakeRedis() as fake:
+        with fakeredis.FakeRedis(protocol=2) as fake:
             yield fake
         return
     server: RedisServer = request.getfixturevalue("redis_server")
-    with redis.Redis.from_url(server.url) as real:
+    with redis.Redis.from_url(server.url, protocol=2) as real:
         real.flushall()
         yield real
 

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 from flask import Flask, request
 from flask.testing import FlaskClient
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Keyring
-from app.web import assets, headers, health, pages, problems, session, sign_in
+from app.realtime.revocation_watch import RevocationWatch
+from app.store.audit import Audit
+from app.store.connection import Connection
+from app.store.revocations import Revocations
+from app.store.sessions import Sessions
+from app.store.tickets import Tickets
+from app.web import admin, assets, cors, headers, health, pages, problems, session, sign_in, tickets
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
@@ -26,6 +34,8 @@ class Site:
 
     client: FlaskClient
     keyring: Keyring
+    watch: RevocationWatch
+    redis: fakeredis.FakeRedis
     now: float = NOW
     store_is_up: bool = True
 
@@ -48,15 +58,32 @@ def open_site(**settings: Any) -> Site:
     chosen = Settings.model_validate({"secret": SECRET, **settings})
     app = Flask("site", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app/static"))
     keyring = Keyring(chosen)
-    site = Site(app.test_client(), keyring)
+    redis = fakeredis.FakeRedis()
+    commands = Connection(redis, ())
+    revocations = Revocations(commands, chosen)
+    watch = RevocationWatch(revocations, clock=lambda: site.now)
+    site = Site(app.test_client(), keyring, watch, redis)
     site.client.environ_base["wsgi.url_scheme"] = "https"
-    auth = Authenticator(keyring, chosen, clock=lambda: site.now)
+    audit = Audit(commands, chosen)
+    limits = Limits(chosen, lambda: site.now)
+    auth = Authenticator(
+        keyring,
+        Sessions(commands, chosen),
+        Tickets(commands, chosen),
+        watch,
+        limits,
+        chosen,
+        clock=lambda: site.now,
+    )
     problems.install(app)
     headers.install(app)
     assets.install(app)
+    cors.install(app, chosen)
     for blueprint in (
-        session.blueprint(auth),
-        sign_in.blueprint(auth),
+        session.blueprint(auth, limits),
+        tickets.blueprint(auth, limits),
+        sign_in.blueprint(auth, audit, limits),
+        admin.blueprint(auth, audit, revocations),
         pages.blueprint(auth),
         health.blueprint(site.ping),
     ):

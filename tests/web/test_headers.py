@@ -20,3 +20,24 @@ def test_a_page_runs_only_our_own_scripts_and_sits_in_no_frame() -> None:
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cache-Control"] == "no-store"
+
+
+def test_no_text_can_become_markup_in_a_page() -> None:
+    policy = open_site(demo=True).client.get("/login").headers["Content-Security-Policy"].split("; ")
+    assert {"require-trusted-types-for 'script'", "trusted-types 'none'", "form-action 'self'"} <= set(policy)
+
+
+@pytest.mark.parametrize(("scheme", "sent"), [("https", True), ("http", False)])
+def test_over_tls_browsers_are_told_to_stay_there(scheme: str, sent: bool) -> None:
+    answer = open_site().client.get("/health/live", environ_overrides={"wsgi.url_scheme": scheme})
+    assert ("Strict-Transport-Security" in answer.headers) is sent
+
+
+def test_a_page_needs_no_camera() -> None:
+    headers = open_site(demo=True).client.get("/login").headers
+    assert "camera=()" in headers["Permissions-Policy"]
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+def test_no_cache_keeps_an_answer_of_the_api() -> None:
+    assert open_site().client.get("/health/live").headers["Cache-Control"] == "no-store"

@@ -1,0 +1,111 @@
+"""The keys that check tokens: shared secrets, PEM public keys and JWK Sets (RFC 7517), each for one algorithm.
+
+The algorithm follows from the key's type and never from a token's header: else a token "signed" by HMAC with the text
+of a public RSA key would pass (RFC 8725 section 3.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from app.core.settings import PREFIX, Settings, SettingsError
+
+RSA_MIN_BITS = 2_048  # RFC 7518 section 3.3
+SET_MAX_KEYS = 32  # an issuer publishes two or three; each costs a try for tokens that name no key
+
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key and the one algorithm it is for.
+
+    `name` is a digest: which key vouched for a credential is remembered by it. `kid` is what tokens call it, empty for
+    a key that may check any token.
+    """
+
+    algorithm: str
+    material: str | PublicKey
+    name: str
+    kid: str = ""
+
+    def may_check(self, header: Mapping[str, Any]) -> bool:
+        """Whether a token with this header can be of this key."""
+        kid = header.get("kid")
+        return header.get("alg") == self.algorithm and (not self.kid or kid is None or kid == self.kid)
+
+
+def of_settings(settings: Settings) -> tuple[Key, ...]:
+    """Every key that the settings hold: the one that signs first, then those that only check."""
+    secrets = [_shared(secret) for secret in (settings.secret, *settings.former_secrets) if secret]
+    return (*secrets, *(_of_pem(settings.jwt_public_key) if settings.jwt_public_key else ()))
+
+
+def of_set(document: Any) -> tuple[Key, ...]:
+    """The usable keys of a JWK Set; others (encryption, symmetric, weak, unknown kinds) are left out.
+
+    Raises `ValueError` where there is none: such a set would lock everybody out.
+    """
+    members = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(members, list):
+        raise ValueError("not a JWK Set")  # noqa: TRY004 - wrong content, not a wrong call
+    keys = [key for member in members[:SET_MAX_KEYS] if (key := _of_jwk(member)) is not None]
+    if not keys:
+        raise ValueError("the JWK Set holds no key that can check a token")
+    return tuple(keys)
+
+
+def _of_jwk(member: Any) -> Key | None:
+    if not isinstance(member, dict) or member.get("use", "sig") != "sig" or member.get("kty") == "oct":
+        return None
+    try:
+        key = _public(jwt.PyJWK(member).key, str(member.get("kid", "")))
+    except (jwt.exceptions.PyJWTError, ValueError):
+        return None
+    return key if member.get("alg", key.algorithm) == key.algorithm else None
+
+
+def _of_pem(text_or_path: str) -> tuple[Key, ...]:
+    try:
+        text = text_or_path if "-----BEGIN" in text_or_path else Path(text_or_path).read_text()
+        keys = tuple([_public(load_pem_public_key(block.encode())) for block in _PEM.findall(text)])
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{PREFIX}JWT_PUBLIC_KEY is no PEM public key, nor a file with one: {error}") from None
+    if not keys:
+        raise SettingsError(f"{PREFIX}JWT_PUBLIC_KEY is no PEM public key, nor a file with one: no block found")
+    return keys
+
+
+def _public(key: object, kid: str = "") -> Key:
+    """Raises `ValueError` for a key that is too weak or of no use here."""
+    match key:
+        case RSAPublicKey() if key.key_size >= RSA_MIN_BITS:
+            algorithm = "RS256"
+        case EllipticCurvePublicKey() if isinstance(key.curve, SECP256R1):
+            algorithm = "ES256"
+        case Ed25519PublicKey():
+            algorithm = "EdDSA"
+        case _:
+            raise ValueError(f"must be RSA with {RSA_MIN_BITS} bits or more, EC P-256 or Ed25519")
+    return Key(algorithm, key, _digest(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)), kid)
+
+
+def _shared(secret: str) -> Key:
+    return Key("HS256", secret, _digest(secret.encode()))
+
+
+def _digest(material: bytes) -> str:
+    return hashlib.sha256(b"belfry key " + material).hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""Logging of the server processes: gunicorn's and our own records through one formatter that masks credentials.
+
+Named in gunicorn.conf.py and imported in the master, unpatched: it imports nothing that opens sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from gunicorn.glogging import Logger
+
+from app.core.masking import log_block, log_line
+
+ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+
+
+class MaskingFormatter(logging.Formatter):
+    """Formats a record as one line, and its traceback as marked lines; neither holds a credential."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return log_line(super().formatMessage(record))
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802 - logging's own name
+        return log_block(super().formatException(ei))
+
+
+class MaskingLogger(Logger):
+    """gunicorn's logger, with our formatter on its handlers and on the root's."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set gunicorn's logs up, then those of everybody else: warnings and worse, to stderr."""
+        super().setup(cfg)
+        root = logging.getLogger()
+        if not root.handlers:
+            root.addHandler(logging.StreamHandler(sys.stderr))
+            root.handlers[0].setFormatter(logging.Formatter(FORMAT))
+        for handler in (*root.handlers, *self.error_log.handlers, *self.access_log.handlers):
+            plain = handler.formatter or logging.Formatter()
+            handler.setFormatter(MaskingFormatter(plain._fmt, plain.datefmt))  # noqa: SLF001 - has no public name

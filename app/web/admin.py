@@ -1,0 +1,93 @@
+"""`/admin/…`: what an administrator asks and orders besides sending: the audit log, sessions, revocations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.core.errors import BelfryError
+from app.core.names import check_user_id
+from app.core.revocation import Kind
+from app.core.times import rfc3339
+from app.store.audit import Audit
+from app.store.revocations import Revocations
+from app.web.auth import Authenticator
+from app.web.by_hand import note
+from app.web.reading import whole_number
+
+AUDIT_DEFAULT = 100
+AUDIT_MAX = 1_000
+BODY_MAX_BYTES = 16_384
+
+
+class Order(BaseModel):
+    """The body of `POST /admin/revocations`: exactly one of a user, a token, and the id of a token."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    user: Annotated[str, Field(min_length=1)] | None = None
+    token: Annotated[str, Field(min_length=1)] | None = None
+    token_id: Annotated[str, Field(min_length=1, max_length=1_024)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Order:
+        if sum(value is not None for value in (self.user, self.token, self.token_id)) != 1:
+            raise ValueError("give exactly one of user, token and token_id")
+        return self
+
+
+def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations) -> Blueprint:
+    views = Blueprint("admin", __name__, url_prefix="/admin")
+
+    @views.get("/audit")
+    def entries() -> Response:
+        auth.require(request, "admin")
+        limit = whole_number(request, "limit", AUDIT_DEFAULT, 1, AUDIT_MAX)
+        return jsonify(entries=[asdict(entry) for entry in audit.newest(limit)])
+
+    @views.get("/sessions")
+    def sessions() -> Response:
+        auth.require(request, "admin")
+        user = check_user_id(request.args.get("user", ""))
+        found = auth.sessions.of_user(user, auth.clock())
+        return jsonify(
+            user=user,
+            sessions=[{"name": session.name, "expires_at": rfc3339(session.expires_at)} for session in found],
+        )
+
+    @views.post("/revocations")
+    def revoke() -> Response:
+        claims = auth.require(request, "admin")
+        kind, name = _ordered(auth, _order(request.get_data(cache=False)))
+        audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
+        ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
+        revocations.revoke(kind, name, auth.clock())
+        return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
+
+    return views
+
+
+def _order(body: bytes) -> Order:
+    if len(body) > BODY_MAX_BYTES:
+        raise BelfryError("body_too_large", f"The body has at most {BODY_MAX_BYTES} bytes.")
+    try:
+        return Order.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        code = "malformed_json" if first["type"] == "json_invalid" else "bad_parameter"
+        raise BelfryError(code, f"{first['msg']}.") from None
+
+
+def _ordered(auth: Authenticator, order: Order) -> tuple[Kind, str]:
+    """What to withdraw. A token is named by its id, which its holder may have hidden: so it has to be a good one."""
+    if order.user is not None:
+        return Kind.USER, check_user_id(order.user)
+    if order.token is not None:
+        try:
+            return Kind.TOKEN, auth.keyring.verify(order.token, auth.clock()).token_id
+        except BelfryError as error:
+            raise BelfryError("bad_parameter", f"token: {error.detail}") from None
+    return Kind.TOKEN, order.token_id or ""

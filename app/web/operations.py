@@ -1,0 +1,141 @@
+"""Every operation of the HTTP interface in one table: who may call it, what it takes, what it answers.
+
+The OpenAPI document, the page `/docs` and the table in SECURITY.md are made from it; tests hold it to the running
+application, route by route and credential by credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
+EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""
+
+
+class Access(Enum):
+    """Which credential an operation asks for."""
+
+    PUBLIC = "anyone"
+    SCOPE = "a credential with the scope"
+    TOKEN = "any bearer token"  # noqa: S105 - words for a document
+    OWN_COOKIE = "whoever has it"
+    PAGE = "a person with the scope; others are led to the sign-in"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `path` is written as in the document: `/feed/{id}`.
+
+    `scopes`: one of them is enough, but for a page, which asks for all. `answers` maps a status to a media type;
+    `refusals` are the codes of its own problems, beside those that every operation of its access has.
+    """
+
+    method: str
+    path: str
+    summary: str
+    access: Access = Access.PUBLIC
+    scopes: tuple[str, ...] = ()
+    answers: Mapping[int, str] = field(default_factory=lambda: {200: JSON})
+    refusals: tuple[str, ...] = ()
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    body: Mapping[str, Mapping[str, Any]] | None = None  # media type → schema
+
+    @property
+    def needs(self) -> str:
+        """The scopes in words."""
+        return (" and " if self.access is Access.PAGE else " or ").join([f"`{scope}`" for scope in self.scopes])
+
+
+def _query(name: str, description: str, **schema: Any) -> Mapping[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
+
+
+_TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
+_TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_SIGN_IN = ("name", "password", "next")
+_PUBLISH = {"$ref": "#/components/schemas/Publish"}
+_READING = ("bad_topic", "too_many_topics", "topic_forbidden", "bad_cursor", "store_unavailable", "overloaded")
+_CONNECTING = (*_READING, "rate_limited", "too_many_connections", "shutting_down")
+_PUBLISHING = (
+    "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
+    "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
+    "bad_url", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type", "rate_limited",
+    "store_unavailable", "overloaded",
+)  # fmt: skip
+
+OPERATIONS = (
+    Operation(
+        "POST", "/publish", "Send a message to a user, a list of users, a topic or everyone; NDJSON: many",
+        Access.SCOPE, ("publish",), {200: JSON, 201: JSON}, _PUBLISHING,
+        body={JSON: _PUBLISH, NDJSON: {"type": "string", "description": "One message per line."}},
+    ),
+    Operation(
+        "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS}, _CONNECTING,
+        (_TOPICS, _TICKET, _query("last_event_id", "The cursor to go on from; the header comes first.")),
+    ),
+    Operation(
+        "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
+        Access.SCOPE, ("feed",), {200: JSON}, (*_CONNECTING, "bad_parameter", "history_lost"),
+        (
+            _TOPICS, _TICKET,
+            _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
+            _query("before", "The `next` of an earlier page."),
+            _query("after", "A cursor: what came after it, oldest first."),
+            _query("wait", "Seconds to wait for something to come.", type="number", minimum=0, default=0),
+        ),
+    ),
+    Operation(
+        "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},
+        refusals=("store_unavailable",),
+    ),
+    Operation(
+        "DELETE", "/session", "End the session", Access.OWN_COOKIE, answers={204: NOTHING},
+        refusals=("cross_site", "store_unavailable"),
+    ),
+    Operation(
+        "POST", "/tickets", "A credential for one use within 60 seconds", Access.SCOPE, ("feed", "complete"),
+        {201: JSON}, ("store_unavailable",),
+    ),
+    Operation("GET", "/", "The user's feed as a page", Access.PAGE, ("feed",), {200: HTML, 302: NOTHING, 401: HTML}),
+    Operation(
+        "GET", "/admin/", "The administrator's page", Access.PAGE, ("publish", "admin"),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation("GET", "/login", "The sign-in page of the demo, or of the administrator", answers={200: HTML},
+              refusals=("not_found",)),
+    Operation(
+        "POST", "/login", "Sign in", answers={303: NOTHING, 401: HTML, 422: HTML},
+        refusals=("not_found", "cross_site", "rate_limited", "store_unavailable"),
+        body={FORM: {"type": "object", "properties": {name: {"type": "string"} for name in _SIGN_IN}}},
+    ),
+    Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
+              refusals=("cross_site", "store_unavailable")),
+    Operation(
+        "GET", "/admin/audit", "Who signed in, and what was done by hand, newest first", Access.SCOPE, ("admin",),
+        {200: JSON}, ("bad_parameter", "store_unavailable"),
+        (_query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000, default=100),),
+    ),
+    Operation(
+        "GET", "/admin/sessions", "The sessions of a user", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "store_unavailable"), ({**_query("user", "The user's id."), "required": True},),
+    ),
+    Operation(
+        "POST", "/admin/revocations", "Withdraw a user's credentials, or one token; open streams end within 2 seconds",
+        Access.SCOPE, ("admin",), {200: JSON},
+        ("malformed_json", "bad_parameter", "bad_user_id", "body_too_large", "store_unavailable"),
+        body={JSON: {"$ref": "#/components/schemas/Order"}},
+    ),
+    Operation("GET", "/health/live", "This process answers"),
+    Operation("GET", "/health/ready", "This process reaches its store", refusals=("store_unavailable",)),
+    Operation("GET", "/metrics", "Counters of all workers for Prometheus", answers={200: TEXT}),
+    Operation("GET", "/openapi.json", "This document"),
+    Operation("GET", "/docs", "This document as a page", answers={200: HTML}),
+    Operation(
+        "GET", "/static/{filename}", "Scripts, styles and pictures of the pages", answers={200: "*/*"},
+        refusals=("not_found",),
+        parameters=({"name": "filename", "in": "path", "required": True, "schema": {"type": "string"}},),
+    ),
+)  # fmt: skip

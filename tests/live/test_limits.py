@@ -1,0 +1,75 @@
+"""Rates, counters and the cap on a user's connections, on a running server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from tests.servers import Belfry
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {
+        "WEB_CONCURRENCY": "2",
+        "BELFRY_PUBLISH_PER_MINUTE": "20",
+        "BELFRY_CONNECTS_PER_MINUTE": "20",
+        "BELFRY_MAX_CONNECTIONS_PER_USER": "2",
+        "BELFRY_RETRY_MS": "100",
+    }
+
+
+def count(belfry: Belfry, name: str) -> float:
+    """A number of `/metrics`, 0 where nothing was counted yet."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", belfry.api().get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_a_publisher_is_told_how_far_it_may_go_and_stopped_there(belfry: Belfry, alice: str) -> None:
+    with belfry.api(belfry.token("eager", "publish")) as api:  # one connection, hence one worker
+        first = api.publish({"to": alice, "data": 1})
+        assert (first.headers["RateLimit-Limit"], first.headers["RateLimit-Remaining"]) == ("20", "19")
+        answers = [api.publish({"to": alice, "data": 1}) for _ in range(21)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert refused[0].json()["code"] == "rate_limited"
+    assert int(refused[0].headers["Retry-After"]) > 0
+    assert refused[0].headers["RateLimit-Remaining"] == "0"
+
+
+def test_a_line_over_the_limit_costs_only_itself(belfry: Belfry, alice: str) -> None:
+    with belfry.api(belfry.token("eager-too", "publish")) as api:
+        results = api.publish_lines([json.dumps({"to": alice, "data": number}) for number in range(30)])
+    assert [result["status"] for result in results[:20]] == [201] * 20
+    assert {result.get("code") for result in results[21:]} == {"rate_limited"}
+
+
+def test_refusals_are_counted_by_reason_over_all_workers(belfry: Belfry) -> None:
+    before = count(belfry, 'belfry_refusals_total{code="not_found"}')
+    for _ in range(10):
+        with belfry.api() as api:  # a new connection, so maybe another worker
+            api.get("/nowhere")
+    assert count(belfry, 'belfry_refusals_total{code="not_found"}') == before + 10
+
+
+def test_the_oldest_of_too_many_connections_is_told_not_to_come_back(belfry: Belfry, alice: str) -> None:
+    with ExitStack() as stack:
+        streams = [stack.enter_context(belfry.stream(alice)) for _ in range(5)]
+        for stream in streams:
+            stream.wait_for("ready")
+        # Two workers with two each: at least one of five had to go.
+        assert "replaced" in streams[0].read_to_end()[-1].data
+        wait_until(lambda: count(belfry, 'belfry_streams_ended_total{reason="replaced"}') >= 1)
+
+
+def test_a_user_who_connects_too_often_is_told_to_wait(belfry: Belfry, bob: str) -> None:
+    with ExitStack() as stack:
+        streams = [stack.enter_context(belfry.stream(bob)) for _ in range(41)]
+        refused = next(stream for stream in streams if stream.status != 200)
+        assert (refused.status, refused.body()["code"]) == (429, "rate_limited")
+        assert int(refused.headers["retry-after"]) > 0

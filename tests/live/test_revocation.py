@@ -1,0 +1,122 @@
+"""What is withdrawn ends at once, wherever it is in use: logout, a user, a token; and a ticket is used once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
+
+import pytest
+import requests
+
+from tests.live.test_two_workers import open_on_both_workers
+from tests.servers import Api, Belfry
+from tests.stream_client import StreamClient
+
+ENDS_WITHIN_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"WEB_CONCURRENCY": "2", "BELFRY_DEMO": "1", "BELFRY_MAX_CONNECTIONS_PER_USER": "200"}
+
+
+def admin(belfry: Belfry) -> Api:
+    return belfry.api(belfry.token("root", "admin"))
+
+
+def goodbye(stream: StreamClient, seconds: float = ENDS_WITHIN_SECONDS) -> str:
+    """The reason that the server gave at the end of the stream."""
+    events = stream.read_to_end(seconds)
+    (reason,) = re.findall(r'"reason":"(\w+)"', events[-1].data)
+    return str(reason)
+
+
+def signed_in(belfry: Belfry, user: str) -> requests.Session:
+    browser = belfry.api()
+    assert browser.post("/login", data={"name": user}, allow_redirects=False).status_code == 303
+    return browser
+
+
+def cookies(browser: requests.Session) -> dict[str, str]:
+    return {"Authorization": "", "Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
+
+
+def test_a_withdrawn_token_ends_its_streams_and_opens_no_other(belfry: Belfry, alice: str) -> None:
+    token, other = belfry.token(alice, "feed"), belfry.token(alice, "feed", seconds=601)
+    with belfry.stream(alice, token=token) as stream, belfry.stream(alice, token=other) as second:
+        stream.wait_for("ready")
+        second.wait_for("ready")
+        assert admin(belfry).post("/admin/revocations", json={"token": token}).status_code == 200
+        assert goodbye(stream) == "revoked"
+        with belfry.stream(alice, token=token) as refused:
+            assert (refused.status, refused.body()["code"]) == (401, "token_revoked")
+        belfry.publish({"to": alice, "data": 1})
+        second.wait_for_messages(1)
+
+
+def test_a_logout_ends_the_streams_of_that_session_alone(belfry: Belfry, alice: str) -> None:
+    phone, laptop = signed_in(belfry, alice), signed_in(belfry, alice)
+    with (
+        belfry.stream(alice, headers=cookies(phone)) as on_phone,
+        belfry.stream(alice, headers=cookies(laptop)) as on_laptop,
+    ):
+        on_phone.wait_for("ready")
+        on_laptop.wait_for("ready")
+        assert phone.delete("/session").status_code == 204
+        assert goodbye(on_phone) == "revoked"
+        belfry.publish({"to": alice, "data": 1})
+        on_laptop.wait_for_messages(1)
+
+
+def test_a_withdrawn_user_s_sessions_are_listed_no_more(belfry: Belfry, alice: str) -> None:
+    browser = signed_in(belfry, alice)
+    root = admin(belfry)
+    assert len(root.get("/admin/sessions", params={"user": alice}).json()["sessions"]) == 1
+    assert root.post("/admin/revocations", json={"user": alice}).json()["sessions_ended"] == 1
+    assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
+    with belfry.stream(alice, headers=cookies(browser)) as refused:
+        assert refused.status == 401
+
+
+def test_a_token_that_ends_in_mid_stream_ends_the_stream(belfry: Belfry, alice: str) -> None:
+    with belfry.stream(alice, token=belfry.token(alice, "feed", seconds=2)) as stream:
+        stream.wait_for("ready")
+        assert goodbye(stream, 2 + ENDS_WITHIN_SECONDS) == "expired"
+
+
+def test_of_fifty_clients_with_one_ticket_one_wins(belfry: Belfry, alice: str) -> None:
+    ticket = belfry.reader(alice).post("/tickets").json()["ticket"]
+    start = Barrier(50)
+
+    def race(_: int) -> int:
+        start.wait()
+        with belfry.stream(alice, query=f"ticket={ticket}", headers={"Authorization": ""}) as stream:
+            return stream.status
+
+    with ThreadPoolExecutor(50) as pool:
+        statuses = list(pool.map(race, range(50)))
+    assert sorted(statuses) == [200] + [401] * 49
+
+
+def test_a_stream_opened_by_a_ticket_ends_with_the_session_behind_it(belfry: Belfry, alice: str) -> None:
+    browser = signed_in(belfry, alice)
+    ticket = browser.post("/tickets").json()["ticket"]
+    with belfry.stream(alice, query=f"ticket={ticket}", headers={"Authorization": ""}) as stream:
+        stream.wait_for("ready")
+        browser.delete("/session")
+        assert goodbye(stream) == "revoked"
+
+
+def test_a_withdrawn_user_loses_every_stream_on_every_worker(belfry: Belfry, alice: str, bob: str) -> None:
+    with ExitStack() as stack:
+        streams = open_on_both_workers(belfry, alice, stack)
+        bystander = stack.enter_context(belfry.stream(bob))
+        bystander.wait_for("ready")
+        answer = admin(belfry).post("/admin/revocations", json={"user": alice})
+        assert answer.status_code == 200
+        assert {goodbye(stream) for stream in streams} == {"revoked"}
+        belfry.publish({"to": bob, "data": 1})
+        bystander.wait_for_messages(1)

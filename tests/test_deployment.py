@@ -1,0 +1,67 @@
+"""What is deployed: nothing runs as root, nothing has a default secret, and the store is out of reach."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_only_the_proxy_is_published() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+
+
+def test_the_store_is_in_a_network_without_a_way_out_that_only_the_app_shares() -> None:
+    assert COMPOSE["networks"]["store"] == {"internal": True}
+    assert [name for name, service in SERVICES.items() if "store" in service["networks"]] == ["belfry", "valkey"]
+
+
+def test_no_secret_has_a_default() -> None:
+    environment = SERVICES["belfry"]["environment"]
+    assert environment["BELFRY_SECRET"].startswith("${BELFRY_SECRET:?")
+    assert environment["BELFRY_ADMIN_PASSWORD_HASH"] == "${BELFRY_ADMIN_PASSWORD_HASH:-}"
+    assert "BELFRY_DEMO" not in environment
+
+
+def test_the_app_can_write_nowhere_and_become_nobody_else() -> None:
+    app = SERVICES["belfry"]
+    assert app["read_only"] is True
+    assert app["cap_drop"] == ["ALL"]
+    assert all("no-new-privileges:true" in service["security_opt"] for service in SERVICES.values())
+
+
+def test_the_image_runs_without_root() -> None:
+    (user,) = re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)
+    assert int(user) > 0
+    assert not re.search(r"BELFRY_SECRET|PASSWORD", DOCKERFILE)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_package_is_locked_by_its_hash(name: str) -> None:
+    text = (ROOT / name).read_text()
+    packages = re.findall(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==", text, re.MULTILINE | re.IGNORECASE)
+    blocks = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(packages) == len(blocks)
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "--require-hashes" in (ROOT / "run").read_text()
+    assert "--require-hashes" in DOCKERFILE
+
+
+@pytest.mark.parametrize(("secret", "told"), [("", "BELFRY_SECRET is not set"), ("short", "BELFRY_SECRET must be 32")])
+def test_without_a_good_secret_the_server_stops_with_one_line(secret: str, told: str) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "BELFRY_SECRET": secret, "BELFRY_REDIS_URL": "redis://nowhere"}
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"belfry: {told}")
