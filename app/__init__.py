@@ -29,9 +29,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     import os
     import time
-    from pathlib import Path
-
-    from flask import Flask
 
     from app.core.settings import check_identity, load
     from app.realtime.auto_pipeline import AutoPipeline
@@ -54,10 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.subscription import Subscription
     from app.web import (
         admin,
-        assets,
-        cors,
         feed,
-        headers,
         health,
         marking,
         messages,
@@ -65,7 +59,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         openapi,
         pages,
         presence,
-        problems,
         publish,
         session,
         sign_in,
@@ -74,7 +67,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         users,
     )
     from app.web.limits import Limits
-    from app.web.turns import Turns
 
     settings = settings or load(os.environ)
     check_identity(settings)
@@ -96,21 +88,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = Limits(settings)
     auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
-    app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
+    app = _shell(settings)
     app.extensions["belfry.streams"] = streams
-    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
-    app.extensions["belfry.turns"] = turns
-    headers.install(app)
-    assets.install(app)
-    cors.install(app, settings)
-    problems.install(app)
     for views in (
         publish.blueprint(auth, Publisher(store, recipients), note, audit, limits, settings, clock),
         stream.blueprint(auth, streams, limits, settings),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
-        users.blueprint(auth, store, read_state, presences, flights),
+        users.blueprint(auth, store, read_state, presences, flights, revocations),
         presence.blueprint(auth, presences),
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),
@@ -122,6 +108,25 @@ def create_app(settings: Settings | None = None) -> Flask:
         openapi.blueprint(),
     ):
         app.register_blueprint(views)
+    return app
+
+
+def _shell(settings: Settings) -> Flask:
+    """The application without a view: what every answer goes through."""
+    from pathlib import Path
+
+    from flask import Flask
+
+    from app.web import assets, cors, headers, problems
+    from app.web.turns import Turns
+
+    app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
+    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
+    app.extensions["belfry.turns"] = turns
+    headers.install(app)
+    assets.install(app)
+    cors.install(app, settings)
+    problems.install(app)
     return app
 
 

@@ -53,11 +53,22 @@ def _query(name: str, description: str, **schema: Any) -> Mapping[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
 
 
+def _path(name: str, description: str) -> Mapping[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+
+
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_MESSAGE_ID = _path("message_id", "The message's id.")
+_USER = _path("user", "The user's id.")
+_LIMIT = _query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000)
+_CHANGE = {"type": "object", "description": "Either `ids`, a list of message ids, or `all`: true."}
 _SIGN_IN = ("name", "password", "next")
 _PUBLISH = {"$ref": "#/components/schemas/Publish"}
 _READING = ("bad_topic", "too_many_topics", "topic_forbidden", "bad_cursor", "store_unavailable", "overloaded")
+_MARKING = (
+    "malformed_json", "invalid_change", "unknown_field", "body_too_large", "unsupported_media_type", *_READING,
+)  # fmt: skip
 _CONNECTING = (*_READING, "rate_limited", "too_many_connections", "shutting_down")
 _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
@@ -88,6 +99,49 @@ OPERATIONS = (
         ),
     ),
     Operation(
+        "POST", "/feed/read", "Mark messages of one's own feed as read, or as unread", Access.SCOPE, ("feed",),
+        {200: JSON}, _MARKING, (_TOPICS,), {JSON: _CHANGE},
+    ),
+    Operation(
+        "POST", "/feed/archive", "Archive messages of one's own feed, or take them back", Access.SCOPE, ("feed",),
+        {200: JSON}, _MARKING, (_TOPICS,), {JSON: _CHANGE},
+    ),
+    Operation(
+        "DELETE", "/feed/{message_id}", "Remove a message from one's own feed, on all devices", Access.SCOPE, ("feed",),
+        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS),
+    ),
+    Operation(
+        "GET", "/messages", "The messages published last, newest first", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_parameter", "store_unavailable"), (_LIMIT,),
+    ),
+    Operation(
+        "GET", "/messages/{message_id}", "What has become of a message, recipient by recipient", Access.SCOPE,
+        ("publish",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+    ),
+    Operation(
+        "DELETE", "/messages/{message_id}", "Retract a message everywhere it went", Access.SCOPE, ("publish",),
+        {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+    ),
+    Operation(
+        "GET", "/presence", "Who is connected now; with `users`, whether these are, for which `publish` is enough",
+        Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
+        (_query("users", "User ids, separated by commas."), _LIMIT),
+    ),
+    Operation(
+        "DELETE", "/presence/{user}", "End a user's connections, or the one that is named", Access.SCOPE, ("admin",),
+        {204: NOTHING}, ("bad_user_id", "store_unavailable"),
+        (_USER, _query("connection", "The id of one connection.")),
+    ),
+    Operation(
+        "GET", "/users/{user}", "What is known of a user, and what happened to the connections", Access.SCOPE,
+        ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
+    ),
+    Operation(
+        "DELETE", "/users/{user}", "Forget a user: feed, read state, sessions; credentials are withdrawn", Access.SCOPE,
+        ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
+    ),
+    Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},
         refusals=("store_unavailable",),
     ),
@@ -102,6 +156,10 @@ OPERATIONS = (
     Operation("GET", "/", "The user's feed as a page", Access.PAGE, ("feed",), {200: HTML, 302: NOTHING, 401: HTML}),
     Operation(
         "GET", "/admin/", "The administrator's page", Access.PAGE, ("publish", "admin"),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
+        "GET", "/admin/people/", "Who is connected, as a page", Access.PAGE, ("admin",),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation("GET", "/login", "The sign-in page of the demo, or of the administrator", answers={200: HTML},

@@ -38,7 +38,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
     def people() -> ResponseReturnValue:
         claims = auth.visitor(request)
         if not claims:
-            return _sign_in_first(auth)
+            return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
         require_scope(claims, "admin")
         return render_template("pages/people.html", user=claims.user, bell="feed" in claims.scopes)
 

@@ -6,16 +6,23 @@ from flask import Blueprint, Response, request
 
 from app.core.frames import compact
 from app.core.names import check_user_id
+from app.core.revocation import Kind
 from app.store.flights import FlightStore
 from app.store.keys import user_log
 from app.store.log import LogStore
 from app.store.presence import PresenceStore
 from app.store.read_state import ReadState
+from app.store.revocations import Revocations
 from app.web.auth import Authenticator
 
 
 def blueprint(
-    auth: Authenticator, store: LogStore, read_state: ReadState, presence: PresenceStore, flights: FlightStore
+    auth: Authenticator,
+    store: LogStore,
+    read_state: ReadState,
+    presence: PresenceStore,
+    flights: FlightStore,
+    revocations: Revocations,
 ) -> Blueprint:
     views = Blueprint("users", __name__)
 
@@ -35,7 +42,9 @@ def blueprint(
     @views.delete("/users/<user>")
     def forget(user: str) -> Response:
         auth.require(request, "admin")
-        presence.disconnect(check_user_id(user))
+        auth.sessions.end_all(check_user_id(user), auth.clock())
+        revocations.revoke(Kind.USER, user, auth.clock())
+        presence.disconnect(user)
         store.forget([user_log(user)])
         read_state.forget(user)
         flights.forget(user)
