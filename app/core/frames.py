@@ -13,10 +13,14 @@ from app.core.cursor import Vector
 
 # `open` and `error` are EventSource's own events (WHATWG HTML 9.2.2): a message of that name would be taken for them.
 RESERVED_EVENTS = frozenset(
-    {"open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped"}
+    {"open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed"}
 )
 
 HEARTBEAT = sse.encode("{}", event="heartbeat")
+
+# The record that ends a finite log, a run's: nothing follows it. A publisher can't write it, since what is published
+# is an object. Its data is what OpenAI's streams end with.
+END = b"message [DONE]"
 
 
 class Goodbye(Enum):
@@ -36,6 +40,12 @@ def compact(value: object) -> str:
 def ready(vector: Vector, retry_ms: int, user: str, unread: int, revision: int) -> bytes:
     """The first block of a stream: the reconnect delay, and a cursor before any message came."""
     data = compact({"user": user, "unread": unread, "revision": revision})
+    return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
+
+
+def run_ready(vector: Vector, retry_ms: int, run_id: str, status: str) -> bytes:
+    """The first block of a run's stream."""
+    data = compact({"id": run_id, "status": status})
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 
