@@ -98,7 +98,7 @@ class LogStore:
         return APPEND.call(
             (*self._log_keys(name), keys.message_id(name, message.id), keys.live(name)),
             new_epoch(),
-            settings.history_seconds,
+            self._kept_seconds(name),
             settings.history_length,
             message.record,
             message.digest,
@@ -110,7 +110,11 @@ class LogStore:
 
     def _call(self, script: Script, name: str, limits: tuple[int, ...], vector: Vector) -> Command:
         positions = [f"{epoch}.{offset}" for epoch, offset in vector]
-        return script.call(self._log_keys(name), new_epoch(), self._settings.history_seconds, *limits, *positions)
+        return script.call(self._log_keys(name), new_epoch(), self._kept_seconds(name), *limits, *positions)
+
+    def _kept_seconds(self, name: str) -> int:
+        """A run's log must not outlive the state of its run, which says how it ended."""
+        return self._settings.run_seconds if name.startswith("run:") else self._settings.history_seconds
 
     def _log_keys(self, name: str) -> tuple[str, str, str]:
         return self.keys.log(name), self.keys.meta(name), self.keys.replaced(name)
