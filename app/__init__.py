@@ -28,34 +28,46 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     from app.core.settings import check_identity, load
     from app.core.tokens import Keyring
+    from app.core.upstreams import Upstreams
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.hub import Hub
+    from app.realtime.relay import Relay
     from app.realtime.streams import Streams
+    from app.store import log, runs
+    from app.store.bell import Bell
     from app.store.connection import Connection
     from app.store.feed import Feed
-    from app.store.log import SCRIPTS, LogStore
+    from app.store.log import LogStore
     from app.store.publisher import Publisher
+    from app.store.runs import Runs
     from app.store.subscription import Subscription
-    from app.web import feed, headers, health, pages, problems, publish, session, sign_in, stream
+    from app.web import completions, feed, headers, health, openai, pages, problems, publish, session, sign_in, stream
     from app.web.auth import Authenticator
 
     settings = settings or load(os.environ)
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings, SCRIPTS)
-    store = LogStore(AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue), settings)
+    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS))
+    commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
+    store = LogStore(commands, settings)
+    publisher = Publisher(store)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, settings, clock)
+    run_store = Runs(store, commands, settings, clock)
+    relay = Relay(run_store, hub, Upstreams(settings), Bell(publisher, clock).ring, settings)
     auth = Authenticator(Keyring(settings), settings, clock)
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
+    app.extensions["belfry.relay"] = relay
     headers.install(app)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, Publisher(store), settings, clock))
+    app.register_blueprint(publish.blueprint(auth, publisher, settings, clock))
     app.register_blueprint(stream.blueprint(auth, streams, settings))
     app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
+    app.register_blueprint(completions.blueprint(auth, run_store, relay, streams, settings))
+    app.register_blueprint(openai.blueprint(auth, relay, settings))
     app.register_blueprint(session.blueprint(auth))
     app.register_blueprint(sign_in.blueprint(auth))
     app.register_blueprint(pages.blueprint(auth))

@@ -29,6 +29,7 @@ class BelfryWorker(GeventWorker):
         super().load_wsgi()
         application = self.wsgi
         self._streams = application.extensions["belfry.streams"]
+        self._relay = application.extensions["belfry.relay"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
@@ -44,11 +45,14 @@ class BelfryWorker(GeventWorker):
         return bool(super().is_already_handled(respiter))
 
     def run(self) -> None:
-        """Serve; as soon as the worker is told to stop, say goodbye to every stream."""
-        gevent.spawn(self._leave)
+        """Serve; as soon as the worker is told to stop, say goodbye to every stream, and let runs come to their end."""
+        self._relay.start()
+        leaving = gevent.spawn(self._leave)
         super().run()
+        leaving.join()
 
     def _leave(self) -> None:
         while self.alive:
             gevent.sleep(STOP_POLL_SECONDS)
         self._streams.drain()
+        self._relay.drain()
