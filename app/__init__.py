@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.subscription import Subscription
     from app.web import completions, feed, headers, health, openai, pages, problems, publish, session, sign_in, stream
     from app.web.auth import Authenticator
+    from app.web.turns import Turns
 
     settings = settings or load(os.environ)
     check_identity(settings)
@@ -61,6 +62,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
+    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
+    app.extensions["belfry.turns"] = turns
     headers.install(app)
     problems.install(app)
     app.register_blueprint(publish.blueprint(auth, publisher, settings, clock))

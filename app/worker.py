@@ -1,14 +1,19 @@
-"""The gunicorn worker that lets go of a socket when a stream was parked, and says goodbye when it stops.
+"""The gunicorn worker: lets go of parked sockets, accepts no faster than streams can be opened, and leaves at once.
 
 Imported in gunicorn's master, before anything is patched: it imports nothing of Belfry that touches sockets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.realtime.parking import PARKED, PARKS
@@ -16,11 +21,16 @@ from app.realtime.parking import PARKED, PARKS
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-STOP_POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05
+NOTIFY_SECONDS = 1.0
 
 
 class BelfryWorker(GeventWorker):
-    """gevent's worker, with the two extensions."""
+    """gevent's worker with a loop of its own.
+
+    gunicorn's looks once a second whether it should stop, and then waits for connections, idle ones included, where
+    this one waits for requests.
+    """
 
     wsgi: Any
 
@@ -30,6 +40,7 @@ class BelfryWorker(GeventWorker):
         application = self.wsgi
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
+        self._turns = application.extensions["belfry.turns"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
@@ -44,15 +55,52 @@ class BelfryWorker(GeventWorker):
             raise StopIteration
         return bool(super().is_already_handled(respiter))
 
-    def run(self) -> None:
-        """Serve; as soon as the worker is told to stop, say goodbye to every stream, and let runs come to their end."""
-        self._relay.start()
-        leaving = gevent.spawn(self._leave)
-        super().run()
-        leaving.join()
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Count the requests that are being answered."""
+        self._answering += 1
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        finally:
+            self._answering -= 1
 
-    def _leave(self) -> None:
-        while self.alive:
-            gevent.sleep(STOP_POLL_SECONDS)
+    def run(self) -> None:
+        """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
+        self._answering = 0
+        self._relay.start()
+        servers = [self._serve(listener) for listener in self.sockets]
+        self._turns.crowded = partial(_pause, servers)
+        self._wait(lambda: not self.alive, None)
+        for server in servers:
+            server.close()
         self._streams.drain()
-        self._relay.drain()
+        runs = gevent.spawn(self._relay.drain)
+        self._wait(lambda: not self._answering and runs.ready(), self.cfg.graceful_timeout)
+
+    def _serve(self, listener: Any) -> StreamServer:
+        listener.setblocking(True)
+        server = StreamServer(
+            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections), **self._tls()
+        )
+        if self.cfg.workers > 1:
+            server.max_accept = 1  # what one worker takes at a time, the others can't
+        server.start()
+        return server
+
+    def _tls(self) -> dict[str, Any]:
+        return {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+
+    def _wait(self, done: Callable[[], bool], seconds: float | None) -> None:
+        """Wait for `done`, telling the arbiter once a second that this worker lives."""
+        started = notified = time.monotonic()
+        while not done() and (seconds is None or time.monotonic() - started < seconds):
+            if time.monotonic() - notified >= NOTIFY_SECONDS:
+                self.notify()
+                notified = time.monotonic()
+            gevent.sleep(POLL_SECONDS)
+
+
+def _pause(servers: Iterable[StreamServer], crowded: bool) -> None:
+    """While many wait for their turn, newcomers wait in the kernel's queue, where they cost nothing."""
+    for server in servers:
+        if server.started:
+            server.stop_accepting() if crowded else server.start_accepting()

@@ -38,7 +38,10 @@ class Settings(BaseModel):
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
     history_seconds: int = Field(
-        2_592_000, ge=60, le=315_360_000, description="a feed is forgotten after this time without a message"
+        2_592_000,
+        ge=60,
+        le=315_360_000,
+        description="a message is dropped at this age, and a feed that nobody used for so long",
     )
     dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
@@ -50,7 +53,9 @@ class Settings(BaseModel):
     write_timeout_seconds: float = Field(
         30.0, ge=1, le=600, description="a reader that takes nothing for this long is cut off"
     )
-    outbox_bytes: int = Field(65_536, ge=4_096, le=1_048_576, description="bytes kept in memory for one slow reader")
+    outbox_bytes: int = Field(
+        65_536, ge=4_096, le=1_048_576, description="bytes queued for one slow reader whose socket can't be parked"
+    )
     tail_check_seconds: float = Field(
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
     )

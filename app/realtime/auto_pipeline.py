@@ -7,6 +7,7 @@ cost a few round trips instead of a thousand turns at a pool.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,6 +21,8 @@ from app.store.connection import RETRY_AFTER_SECONDS, Command, Reply, checked, u
 CONNECTIONS = 2  # one is filled while the other waits for its replies
 COMMANDS_PER_WRITE = 400
 GRACE_SECONDS = 0.5  # for a caller whose commands had to wait for a round trip that failed
+
+log = logging.getLogger("belfry.auto_pipeline")
 
 
 class Sender(Protocol):
@@ -103,5 +106,14 @@ class AutoPipeline:
             for waiting in batch:
                 waiting.replies.set([next(replies) for _ in waiting.commands])
         except BelfryError as error:
-            for waiting in batch:
-                waiting.replies.set_exception(error)
+            _refuse(batch, error)
+        except Exception as error:
+            # Else this greenlet would end, and after the last of them every caller would wait in vain.
+            log.exception("a round trip failed")
+            _refuse(batch, unavailable(error))
+
+
+def _refuse(batch: Sequence[_Waiting], error: BelfryError) -> None:
+    """Tell each caller; in an error of its own, for what one adds to it is not for the others' clients."""
+    for waiting in batch:
+        waiting.replies.set_exception(BelfryError(error.code, error.detail, headers=error.headers))

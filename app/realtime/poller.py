@@ -5,6 +5,7 @@ A watcher per socket would cost more memory than everything else about an idle c
 
 from __future__ import annotations
 
+import logging
 import select
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +26,8 @@ AVAILABLE = _epoll is not None  # Linux; elsewhere streams are generators
 _IN, _OUT, _ERR, _HUP, _RDHUP = 0x001, 0x004, 0x008, 0x010, 0x2000  # EPOLL* of <sys/epoll.h>
 _READ = 1  # libev's EV_READ
 _EVENTS_PER_POLL = 1_024
+
+log = logging.getLogger("belfry.poller")
 
 
 class Polled(Protocol):
@@ -76,7 +79,15 @@ class Poller:
                 # An earlier call, or an earlier event of this round, may have closed it.
                 polled = self._polled.get(descriptor)
                 if polled is not None and events & wanted:
-                    call(polled)
+                    _guarded(call, polled)
+
+
+def _guarded(call: Callable[[Polled], None], polled: Polled) -> None:
+    """gevent stops an I/O watcher whose callback raised: trouble with one client would leave all others unwatched."""
+    try:
+        call(polled)
+    except Exception:
+        log.exception("a parked socket failed")
 
 
 _CALLS: tuple[tuple[int, Callable[[Polled], None]], ...] = (

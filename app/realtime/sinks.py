@@ -155,6 +155,8 @@ class GeneratorSink:
 
 def _tune(client: socket.socket, write_timeout_seconds: float) -> None:
     """Frames leave at once, and a peer that vanished without a FIN is noticed by the kernel."""
+    if client.family == socket.AF_UNIX:  # a proxy on this machine: nothing is delayed, and nothing vanishes
+        return
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)

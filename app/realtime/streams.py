@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
 from app.core import frames
 from app.core.catch_up import Page, start
@@ -28,10 +27,6 @@ from app.realtime.poller import Poller
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
-# Thousands who come at once are opened in turn: each waits for the store only when it is its turn, so that no limit on
-# that wait runs out in a queue.
-CONCURRENT_OPENINGS = 256
-OPENING_WAIT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 
 log = logging.getLogger("belfry.streams")
@@ -69,7 +64,6 @@ class Streams:
         self._wheel = Wheel(settings.heartbeat_seconds)
         self._subscribers: dict[Subscriber, None] = {}
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
-        self._opening = BoundedSemaphore(CONCURRENT_OPENINGS)
         self._timer: gevent.Greenlet[[], None] | None = None
         self.poller: Poller | None = None
         self.draining = False
@@ -104,16 +98,13 @@ class Streams:
         """
         self._admit()
         self.start()
-        if not self._opening.acquire(timeout=OPENING_WAIT_SECONDS):
-            raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         logs = self._hub.join(names)
         try:
             pages = self._hub.read(logs, cursor)
+            self._admit()  # again: others came while this one waited, or the worker was told to stop
         except BaseException:
             self._hub.leave(logs)
             raise
-        finally:
-            self._opening.release()
         return Opening(self._hub, user, logs, pages, *start(pages, cursor))
 
     def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float) -> None:
@@ -197,8 +188,9 @@ class Streams:
     def _beat(self) -> None:
         due = time.monotonic()
         while True:
-            due += self._wheel.tick_seconds
-            gevent.sleep(max(0.0, due - time.monotonic()))
+            # After a stall it goes on from now: ticks made up for would count as silence of readers nobody served.
+            due = max(due + self._wheel.tick_seconds, time.monotonic())
+            gevent.sleep(due - time.monotonic())
             try:
                 self._turn()
             except Exception:

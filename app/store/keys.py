@@ -3,7 +3,8 @@
 A log is named `user:<id>`, `topic:<name>`, `everyone` or `run:<user>/<id>`. Everything of one log shares one hash tag,
 so on a Redis Cluster it lies in one slot and one script may touch all of it:
 
-    belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, x = expiry in ms
+    belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, t = Unix
+                                   seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:id:<id>    string  `<epoch>.<offset> <digest>` of a message id, while it is remembered

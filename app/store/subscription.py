@@ -47,6 +47,7 @@ class Subscription:
 
     def __init__(self, connection: ConnectionInterface) -> None:
         self._connection = connection
+        self._closed = False
 
     @classmethod
     def open(cls, settings: Settings) -> Subscription:
@@ -87,10 +88,13 @@ class Subscription:
         return Push(kind, reply[1] or b"", payload)
 
     def close(self) -> None:
-        """Close the link; whoever waits in `receive` is told."""
+        """Close the link for good; whoever waits in `receive` is told."""
+        self._closed = True
         self._connection.disconnect()
 
     def _send(self, *command: str) -> None:
+        if self._closed:  # redis-py would connect again, to a link without subscriptions
+            raise unavailable(redis.exceptions.ConnectionError())
         try:
             self._connection.send_command(*command)
         except (redis.exceptions.RedisError, OSError) as error:

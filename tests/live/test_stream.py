@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 
@@ -452,6 +453,14 @@ class TestLimits:
             assert int(answer.headers["Retry-After"]) >= 1
         with wait_until(lambda: self.connected(belfry, alice)) as stream:
             assert stream.next_event().event == "ready"
+
+    def test_a_full_worker_takes_no_more_of_those_who_come_at_once(self, start_belfry: StartBelfry, alice: str) -> None:
+        belfry = start_belfry(BELFRY_MAX_CONNECTIONS="2")
+        with ThreadPoolExecutor(20) as pool:
+            streams = list(pool.map(lambda _: belfry.stream(alice), range(20)))
+        assert sorted(stream.status for stream in streams) == [200] * 2 + [503] * 18
+        for stream in streams:
+            stream.close()
 
     def connected(self, belfry: Belfry, user: str) -> StreamClient | None:
         stream = belfry.stream(user)

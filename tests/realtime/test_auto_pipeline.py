@@ -120,3 +120,27 @@ def test_more_than_the_limit_is_refused_at_once(echo: Echo) -> None:
     echo.go.set()
     gevent.joinall([*busy, waiting], timeout=5)
     assert waiting.value
+
+
+def test_what_one_caller_adds_to_its_error_is_not_told_to_another(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    echo.broken = True
+    busy = occupy(pipeline, echo)
+    callers = [gevent.spawn(ask, pipeline, number) for number in range(2)]
+    gevent.sleep(0)  # both go into the next write
+    echo.go.set()
+    gevent.joinall([*busy, *callers], timeout=5)
+    first, second = (caller.exception for caller in callers)
+    assert isinstance(first, BelfryError)
+    assert isinstance(second, BelfryError)
+    first.extra["id"] = "order-17"
+    assert "id" not in second.problem()
+
+
+def test_a_bug_in_a_round_trip_is_told_and_the_next_ones_work(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    for _ in range(CONNECTIONS + 1):
+        with pytest.raises(BelfryError) as refusal:
+            pipeline.run([()])  # has no argument to echo
+        assert refusal.value.code == "store_unavailable"
+    assert ask(pipeline, 3) == [(3, 0)]

@@ -58,3 +58,11 @@ def test_no_server_is_told_by_name() -> None:
     with pytest.raises(BelfryError) as refusal:
         Subscription.open(Settings(redis_url="unix:///nonexistent/socket"))
     assert refusal.value.code == "store_unavailable"
+
+
+def test_a_closed_link_stays_closed(subscription: Subscription) -> None:
+    subscription.subscribe(["one"])
+    subscription.close()
+    with pytest.raises(BelfryError) as refusal:
+        subscription.ping()
+    assert refusal.value.code == "store_unavailable"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
 
 from app.core.tokens import SCOPES
 from app.web.auth import COOKIE
-from app.web.sign_in import local_path
+from app.web.sign_in import FORM_MAX_BYTES, local_path
 from tests.web.identity_app import Site, open_site
 
 
@@ -89,3 +91,16 @@ def test_signing_out_ends_the_session(site: Site) -> None:
 def test_nobody_is_signed_out_by_the_page_of_another(site: Site) -> None:
     site.client.post("/login", data={"name": "alice"})
     assert site.client.post("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+def test_a_huge_form_is_refused(site: Site, has_length: bool) -> None:
+    body = b"name=" + b"a" * FORM_MAX_BYTES
+    answer = site.client.post(
+        "/login",
+        input_stream=BytesIO(body),
+        content_length=len(body) if has_length else None,
+        content_type="application/x-www-form-urlencoded",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "body_too_large")

@@ -1,0 +1,60 @@
+"""Turns: of thousands of clients that come back at once, a few are let in at a time.
+
+A request that waits here is a parsed head and nothing more; behind this point it is a Flask request, an open feed and a
+Redis round trip. So a storm of connections costs memory for the few that are being opened, and no limit on waiting for
+the store runs out in a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from gevent.lock import BoundedSemaphore
+
+from app.core.errors import BelfryError
+from app.web.problems import problem_response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+AT_ONCE = 64
+CROWD = 64  # so many waiting requests are enough to keep busy
+WAIT_SECONDS = 10.0
+RETRY_AFTER_SECONDS = 5
+
+
+class Turns:
+    """WSGI middleware: requests of which `wants_turn` says so run at most `AT_ONCE` at a time."""
+
+    def __init__(self, application: WSGIApplication, wants_turn: Callable[[WSGIEnvironment], bool]) -> None:
+        self._application = application
+        self._wants_turn = wants_turn
+        self._turns = BoundedSemaphore(AT_ONCE)
+        self._waiting = 0
+        self.crowded: Callable[[bool], object] = bool  # told when a crowd waits, and when it is gone
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer the request in its turn, or with 503 `overloaded` when that doesn't come in time."""
+        if not self._wants_turn(environ):
+            return self._application(environ, start_response)
+        if not self._acquire():
+            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            return problem_response(BelfryError("overloaded", headers=headers))(environ, start_response)
+        try:
+            return self._application(environ, start_response)
+        finally:
+            self._turns.release()
+
+    def _acquire(self) -> bool:
+        if self._turns.acquire(blocking=False):
+            return True
+        self._waiting += 1
+        if self._waiting == CROWD:
+            self.crowded(True)
+        try:
+            return self._turns.acquire(timeout=WAIT_SECONDS)
+        finally:
+            self._waiting -= 1
+            if self._waiting == CROWD - 1:
+                self.crowded(False)
