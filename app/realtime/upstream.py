@@ -68,6 +68,7 @@ class Exchange:
         self._settings = settings
         self._chunks: list[str] = []
         self._size = 0
+        self._opened = Event()
         self._filled = Event()
         self._room = Event()
         self._failure: BelfryError | None = None
@@ -76,6 +77,10 @@ class Exchange:
         self.started = False
         self.ended = False
         self._greenlet = gevent.spawn(self._run)
+
+    def wait_opened(self, seconds: float) -> None:
+        """Wait until the upstream has agreed to answer, or won't; at most `seconds`."""
+        self._opened.wait(seconds)
 
     def take(self, seconds: float) -> list[str]:
         """The chunks that came, waiting at most `seconds` for the first; none at the end, or when nothing came."""
@@ -136,6 +141,7 @@ class Exchange:
         """Ask once, and read the answer to its end."""
         try:
             with post(self._session, self._upstream, self._request, self._settings, stream=True) as reply:
+                self._opened.set()
                 for data in _events(reply):
                     if data == DONE:
                         self._end()
@@ -162,6 +168,7 @@ class Exchange:
 
     def _end(self) -> None:
         self.ended = True
+        self._opened.set()
         self._filled.set()
 
 

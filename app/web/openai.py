@@ -27,6 +27,7 @@ from app.web.stream import HEADERS
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
 PING = b": ping\n\n"
+STATUS_SECONDS = 10.0  # until the client gets 200 and heartbeats, for an upstream that opens with its first token
 
 
 def blueprint(auth: Authenticator, relay: Relay, settings: Settings) -> Blueprint:
@@ -65,9 +66,10 @@ class Passage:
         self._heartbeat_seconds = heartbeat_seconds
 
     def response(self) -> Response:
-        """The answer. Raises `BelfryError` if the upstream refuses before its first token or the first heartbeat."""
+        """The answer. Raises `BelfryError` if the upstream refuses, unless it takes `STATUS_SECONDS` to do so."""
         try:
-            first = self._exchange.take(self._heartbeat_seconds)
+            self._exchange.wait_opened(STATUS_SECONDS)
+            first = self._exchange.take(0)
         except BaseException:
             self.close()
             raise
