@@ -66,13 +66,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["belfry.turns"] = turns
     headers.install(app)
     problems.install(app)
-    app.register_blueprint(publish.blueprint(auth, publisher, settings, clock))
-    app.register_blueprint(stream.blueprint(auth, streams, settings))
-    app.register_blueprint(feed.blueprint(auth, Feed(store), streams, settings, clock))
-    app.register_blueprint(completions.blueprint(auth, run_store, relay, streams, settings))
-    app.register_blueprint(openai.blueprint(auth, relay, settings))
-    app.register_blueprint(session.blueprint(auth))
-    app.register_blueprint(sign_in.blueprint(auth))
-    app.register_blueprint(pages.blueprint(auth))
-    app.register_blueprint(health.blueprint(connection.ping))
+    for blueprint in (
+        publish.blueprint(auth, publisher, settings, clock),
+        stream.blueprint(auth, streams, settings),
+        feed.blueprint(auth, Feed(store), streams, settings, clock),
+        completions.blueprint(auth, run_store, relay, streams, settings),
+        openai.blueprint(auth, relay, settings),
+        session.blueprint(auth),
+        sign_in.blueprint(auth),
+        pages.blueprint(auth),
+        health.blueprint(connection.ping),
+    ):
+        app.register_blueprint(blueprint)
     return app

@@ -124,7 +124,9 @@ class TestTheOfficialClients:
         parts = [chunk({"tool_calls": [first]}), chunk({"tool_calls": [rest]}), chunk({}, "tool_calls")]
         upstream.play = sending(*[f"data: {part}\n\n".encode() for part in parts], b"data: [DONE]\n\n")
         with client.chat.completions.stream(model="m", messages=HI) as stream:
-            (call,) = stream.get_final_completion().choices[0].message.tool_calls or ()
+            calls = stream.get_final_completion().choices[0].message.tool_calls
+        assert calls is not None
+        (call,) = calls
         assert (call.function.name, call.function.arguments) == ("find", '{"q":"x"}')
 
     @pytest.mark.parametrize(
@@ -297,6 +299,6 @@ def test_a_client_that_leaves_lets_the_upstream_go(belfry: Belfry, upstream: Ups
     with belfry.api(belfry.token(alice, "complete")) as api:
         asked = {"model": "m", "messages": HI, "stream": True}
         answer = api.post("/v1/chat/completions", json=asked, stream=True)
-        assert b"on and on" in next(answer.iter_content(65_536))
+        assert next(answer.iter_content(65_536))
         answer.close()
     assert left.wait(5)
