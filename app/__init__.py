@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.core.settings import Settings
+    from app.realtime.hub import Hub
+    from app.realtime.relay import Relay
     from app.realtime.streams import Streams
     from app.store.log import Commands
+    from app.store.publisher import Publisher
     from app.store.revocations import Revocations
+    from app.store.runs import Runs
     from app.web.auth import Authenticator
     from app.web.limits import Limits
 
@@ -37,25 +41,29 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.realtime.presence import Presence
     from app.realtime.recorder import Recorder
     from app.realtime.streams import Streams
+    from app.store import log, runs
     from app.store.audit import Audit
     from app.store.connection import Connection
     from app.store.feed import Feed
     from app.store.flights import FlightStore
-    from app.store.log import SCRIPTS, LogStore
+    from app.store.log import LogStore
     from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
     from app.store.read_state import ReadState
     from app.store.recent import MESSAGES_KEPT, RecentStore
     from app.store.recipients import Recipients
     from app.store.revocations import Revocations
+    from app.store.runs import Runs
     from app.store.subscription import Subscription
     from app.web import (
         admin,
+        completions,
         feed,
         health,
         marking,
         messages,
         metrics,
+        openai,
         openapi,
         pages,
         presence,
@@ -72,17 +80,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings, SCRIPTS)
+    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
     read_state = ReadState(store, commands, settings)
     recipients = Recipients(store, commands, settings)
+    publisher = Publisher(store, recipients)
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
     recent = RecentStore(commands, settings)
-    note = Recorder(recent.write, MESSAGES_KEPT).note
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
+    run_store = Runs(store, commands, settings, clock)
+    relay = _relay(run_store, hub, publisher, settings, clock)
     audit = Audit(commands, settings)
     revocations = Revocations(commands, settings)
     limits = Limits(settings)
@@ -90,10 +100,13 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app = _shell(settings)
     app.extensions["belfry.streams"] = streams
+    app.extensions["belfry.relay"] = relay
     for views in (
-        publish.blueprint(auth, Publisher(store, recipients), note, audit, limits, settings, clock),
+        publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
         stream.blueprint(auth, streams, limits, settings),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
+        completions.blueprint(auth, run_store, relay, streams, settings),
+        openai.blueprint(auth, relay, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
         users.blueprint(auth, store, read_state, presences, flights, revocations),
@@ -109,6 +122,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         app.register_blueprint(views)
     return app
+
+
+def _relay(runs: Runs, hub: Hub, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Relay:
+    """What produces answers, and rings the bell of whoever was away when one was done."""
+    from app.core.upstreams import Upstreams
+    from app.realtime.relay import Relay
+    from app.store.bell import Bell
+
+    return Relay(runs, hub, Upstreams(settings), Bell(publisher, clock).ring, settings)
 
 
 def _shell(settings: Settings) -> Flask:

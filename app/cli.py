@@ -16,6 +16,7 @@ import click
 from app import demo
 from app.address import Address, AddressError
 from app.client import Client, ClientError
+from app.core.completion import Transcript
 from app.core.errors import BelfryError
 from app.core.settings import PREFIX, Settings, SettingsError, load
 from app.core.sse import Event
@@ -135,6 +136,21 @@ def tail(user: str, topics: str, since: str, history: int, as_json: bool) -> Non
         return
 
 
+@commands.command()
+@click.argument("prompt")
+@click.option("--user", default="belfry-cli", show_default=True, help="Whose run it is.")
+@click.option("--model", default="default", show_default=True, help="The model, as the upstream names it.")
+def complete(prompt: str, user: str, model: str) -> None:
+    """Print the answer to PROMPT token by token. A lost connection is made again, and nothing is missed."""
+    try:
+        for event in _client(user, ["complete"]).complete(prompt, model):
+            _show_part(event)
+    except KeyboardInterrupt:
+        return
+    finally:
+        click.echo()
+
+
 def _mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
     keyring = Keyring(settings.model_copy(update={"secret": _secret(settings)}))
     return keyring.sign(user, scopes, time.time(), seconds, token_id=secrets.token_hex(16), **grants)
@@ -206,6 +222,16 @@ def _show_event(event: Event, show: Callable[[str], None]) -> None:
         click.echo("belfry: some history was lost", err=True)
     elif event.event == "goodbye":
         click.echo(f"belfry: the server said goodbye: {_plain(event.data)}", err=True)
+
+
+def _show_part(event: Event) -> None:
+    """A piece of an answer. Raises `ClientError` when there will be no more of it."""
+    if event.event == "message":
+        transcript = Transcript()
+        transcript.add(event.data)
+        click.echo("".join(char for char in transcript.text if char.isprintable() or char in "\n\t"), nl=False)
+    elif event.event == "failed":
+        raise ClientError(f"the answer is not whole: {_plain(json.loads(event.data)['detail'])}")
 
 
 def _show_json(data: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Final
 import requests
 import urllib3
 
+from app.core.completion import DONE
 from app.core.sse import Decoder, Event
 
 CONNECT_SECONDS: Final = 5.0
@@ -23,6 +25,7 @@ CHUNK_BYTES: Final = 65_536
 RETRY_SECONDS: Final = 2.0  # until the server tells another delay
 BACKOFF_FIRST_SECONDS: Final = 1.0
 BACKOFF_MOST_SECONDS: Final = 30.0
+COMPLETION_TRIES: Final = 10  # to reach a server again before an answer is given up: about two minutes
 FINAL_REASONS: Final = frozenset({"replaced", "revoked"})  # goodbyes after which coming back would be wrong
 
 
@@ -96,11 +99,38 @@ class Client:
                 self.sleep(max(error.retry_after, backoff(failures)))
                 failures += 1
 
+    def complete(self, prompt: str, model: str) -> Iterator[Event]:
+        """Ask for a completion; every event of the run until its end, over as many connections as it takes.
+
+        Raises `ClientError` when the server refuses.
+        """
+        # The id is ours, so that asking again after a cut starts nothing new.
+        body = {"id": secrets.token_hex(16), "model": model, "messages": [{"role": "user", "content": prompt}]}
+        stream: str = self._send("POST", "/completions", json=body).json()["stream"]
+        cursor, failures, delay = "", 0, RETRY_SECONDS
+        while True:
+            try:
+                for event in self._read(stream, _given(last_event_id=cursor)):
+                    failures = 0
+                    cursor = event.id or cursor
+                    delay = delay if event.retry is None else event.retry / 1_000
+                    if event.data == DONE:
+                        return
+                    yield event
+                self.sleep(delay)
+            except UnavailableError as error:
+                if failures >= COMPLETION_TRIES:
+                    raise
+                self.sleep(max(error.retry_after, backoff(failures)))
+                failures += 1
+
     def _events(self, cursor: str, topics: str) -> Iterator[Event]:
+        return self._read("/stream", _given(last_event_id=cursor, topics=topics))
+
+    def _read(self, path: str, params: dict[str, str | int]) -> Iterator[Event]:
         """The events of one connection, until it ends for whatever reason."""
         decoder = Decoder()
-        params = _given(last_event_id=cursor, topics=topics)
-        with self._send("GET", "/stream", params=params, stream=True) as answer:
+        with self._send("GET", path, params=params, stream=True) as answer:
             try:
                 # read1() answers with what is there; requests' own iterators wait until a chunk is full.
                 while chunk := answer.raw.read1(CHUNK_BYTES):

@@ -10,6 +10,7 @@ import ctypes
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app import demo, embedded
+from app import demo, embedded, standin
 from app.address import Address, AddressError
 from app.core.settings import Settings, SettingsError, check_identity, load
 from app.demo import ROOT
@@ -205,6 +206,8 @@ def _serve(given: Mapping[str, str]) -> None:
             lock = directory.lock
             environ["BELFRY_REDIS_URL"] = directory.redis_url
             stack.enter_context(_store(crew, directory, environ))
+        if settings.demo and not (settings.upstream_url or settings.upstreams):
+            stack.enter_context(_stand_in(crew, environ))
         address = Address.parse(settings.bind).claim()
         environ["BELFRY_BIND"] = address.bind
         web = Child.start("gunicorn", _gunicorn(), environ, lock=lock, stop_seconds=_stop_seconds(settings))
@@ -238,6 +241,16 @@ def _store(crew: Crew, directory: DataDirectory, environ: Mapping[str, str]) -> 
             if child.process.poll() is None:
                 raise
             raise LaunchError(f"{error}; the end of {directory.log_path}:\n{directory.log_tail()}") from None
+
+
+def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
+    """The demo's model server, where no upstream is configured. It takes the port before gunicorn is started."""
+    with socket.socket() as probe:
+        probe.bind((standin.HOST, 0))
+        port = probe.getsockname()[1]
+    environ["BELFRY_UPSTREAM_URL"] = f"http://{standin.HOST}:{port}/v1"
+    command = [sys.executable, "-m", "app.standin", str(port)]
+    return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
 
 
 def _gunicorn() -> list[str]:

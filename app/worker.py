@@ -39,6 +39,7 @@ class BelfryWorker(GeventWorker):
         super().load_wsgi()
         application = self.wsgi
         self._streams = application.extensions["belfry.streams"]
+        self._relay = application.extensions["belfry.relay"]
         self._turns = application.extensions["belfry.turns"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -65,13 +66,15 @@ class BelfryWorker(GeventWorker):
     def run(self) -> None:
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
         self._answering = 0
+        self._relay.start()
         servers = [self._serve(listener) for listener in self.sockets]
         self._turns.crowded = partial(_pause, servers)
         self._wait(lambda: not self.alive, None)
         for server in servers:
             server.close()
         self._streams.drain()
-        self._wait(lambda: not self._answering, self.cfg.graceful_timeout)
+        runs = gevent.spawn(self._relay.drain)
+        self._wait(lambda: not self._answering and runs.ready(), self.cfg.graceful_timeout)
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(True)

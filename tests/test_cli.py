@@ -277,3 +277,21 @@ def test_a_password_is_hashed_without_being_shown() -> None:
     stored = answered.stdout.strip().splitlines()[-1]
     assert PasswordHash.parse(stored).fits("pass word")
     assert "pass word" not in answered.output
+
+
+STARTED = Answer.of({"id": "r", "stream": "/completions/r/stream", "status": "running"}, 201)
+PART = encode(json.dumps({"choices": [{"index": 0, "delta": {"content": "one\n two\x1b[31m"}}]}), id="e.1")
+
+
+def test_an_answer_is_printed_as_it_comes_without_what_a_terminal_would_obey(run: Run) -> None:
+    with scripted_server(STARTED, Answer(body=PART + encode("[DONE]", id="e.2"))) as script:
+        assert run("complete", "hi", "--model", "m", url=script.url) == (0, "one\n two[31m\n", "")
+    assert sent(script)["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_an_answer_that_is_not_whole_says_why(run: Run) -> None:
+    failed = encode(json.dumps({"code": "producer_lost", "detail": "Gone."}), event="failed", id="e.2")
+    with scripted_server(STARTED, Answer(body=PART + failed + encode("[DONE]", id="e.3"))) as script:
+        code, out, err = run("complete", "hi", url=script.url)
+    assert (code, out) == (1, "one\n two[31m\n")
+    assert err == "belfry: the answer is not whole: Gone.\n"

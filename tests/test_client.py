@@ -117,3 +117,29 @@ def test_the_waits_between_failures_grow_at_random_up_to_a_limit() -> None:
     assert all(0 <= backoff(0) <= 1 for _ in range(100))
     assert all(backoff(10_000) <= BACKOFF_MOST_SECONDS for _ in range(100))
     assert len({backoff(5) for _ in range(100)}) > 90
+
+
+STARTED = Answer.of({"id": "r", "stream": "/completions/r/stream", "status": "running"}, 201)
+
+
+def test_a_completion_goes_on_where_it_was_cut_until_its_end() -> None:
+    first = Answer(body=encode("{}", event="ready", id="e.0", retry=70) + encode("one", id="e.1"))
+    rest = Answer(body=encode("two", id="e.2") + encode("[DONE]", id="e.3"))
+    waits = Waits()
+    with scripted_server(STARTED, first, Answer(503), rest) as script:
+        events = list(client_of(script, waits).complete("hi", "m"))
+    assert [event.data for event in events] == ["{}", "one", "two"]
+    assert [asked.query.get("last_event_id") for asked in script.asked] == [None, None, "e.1", "e.1"]
+    assert waits[0] == 0.07
+
+
+def test_a_completion_that_is_refused_is_not_asked_for_again() -> None:
+    with scripted_server(Answer.of({"code": "model_unknown", "detail": "None."}, 404)) as script:
+        with pytest.raises(ClientError, match="model_unknown"):
+            list(client_of(script).complete("hi", "m"))
+        assert len(script.asked) == 1
+
+
+def test_a_completion_of_a_server_that_stays_away_is_given_up() -> None:
+    with scripted_server(STARTED, *[Answer(503)] * 20) as script, pytest.raises(UnavailableError):
+        list(client_of(script).complete("hi", "m"))

@@ -14,10 +14,14 @@ from app.core.cursor import Vector
 
 # `open` and `error` are EventSource's own events (WHATWG HTML 9.2.2): a message of that name would be taken for them.
 RESERVED_EVENTS = frozenset(
-    {"open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped"}
+    {"open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed"}
 )
 
 HEARTBEAT = sse.encode("{}", event="heartbeat")
+
+# The record that ends a finite log, a run's: nothing follows it. A publisher can't write it, since what is published
+# is an object. Its data is what OpenAI's streams end with.
+END = b"message [DONE]"
 
 # Announcements of a changed feed: live-only records that are told with the reader's own unread count.
 STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
@@ -53,6 +57,12 @@ def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int)
     `behind` messages follow that the counts know already; each one after those is one more.
     """
     data = compact({"user": user, "unread": counts.unread, "revision": counts.revision, "behind": behind})
+    return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
+
+
+def run_ready(vector: Vector, retry_ms: int, run_id: str, status: str) -> bytes:
+    """The first block of a run's stream."""
+    data = compact({"id": run_id, "status": status})
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 

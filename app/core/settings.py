@@ -22,6 +22,9 @@ _HIDDEN = ("SECRET", "SECRETS", "PASSWORD_HASH")
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
+_SECRET = {"secret", "upstream_key", "upstreams"}  # never shown
+
+
 class SettingsError(ValueError):
     """A setting that can't be used; its text is one line for the operator."""
 
@@ -72,7 +75,6 @@ class Settings(BaseModel):
     connects_per_minute: int = Field(
         20_000, ge=1, description="streams, long polls, sessions and tickets that one user may open, per worker"
     )
-    completions_per_minute: int = Field(6_000, ge=1, description="completions that one user may start, per worker")
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
         6_000, ge=1, description="bad tokens and tickets from one address, per worker; above: 429 instead of 401"
@@ -121,6 +123,29 @@ class Settings(BaseModel):
     lease_seconds: int = Field(
         15, ge=2, le=600, description="connections of a worker that died without a word are listed for this long"
     )
+    upstream_url: str = Field(
+        "", description="OpenAI-compatible API that completions go to, such as https://api.openai.com/v1"
+    )
+    upstream_key: str = Field("", repr=False, description="key for `BELFRY_UPSTREAM_URL`, sent as bearer token")
+    upstreams: str = Field(
+        "",
+        repr=False,
+        description='further upstreams as JSON: `[{"url", "key", "models": ["gpt-4*"], "header": "api-key"}]`',
+    )
+    upstream_connect_seconds: float = Field(5.0, ge=0.1, le=60, description="longest wait for an upstream's connection")
+    upstream_first_token_seconds: float = Field(
+        60.0, ge=0.1, le=3_600, description="longest wait for an answer's first token"
+    )
+    upstream_idle_seconds: float = Field(30.0, ge=0.1, le=3_600, description="longest pause within an answer")
+    upstream_retries: int = Field(2, ge=0, le=10, description="tries after a failed one, before the first token only")
+    max_completion_bytes: int = Field(
+        4_194_304, ge=1_024, le=268_435_456, description="largest request for a completion"
+    )
+    max_answer_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest answer of a run")
+    run_seconds: int = Field(86_400, ge=60, le=31_536_000, description="how long a run can be read again")
+    max_runs_per_user: int = Field(500, ge=1, description="completions of one user under way; one more gets 429")
+    runs_per_minute: int = Field(6_000, ge=1, description="completions that one user may start; one more gets 429")
+    tokens_per_day: int = Field(0, ge=0, description="tokens that one user may use per day (UTC); 0: any number")
 
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
     redis_queue: int = Field(
@@ -202,7 +227,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        got = "a secret value" if name.endswith(_HIDDEN) else repr(first["input"])
+        hidden = name.endswith(_HIDDEN) or first["loc"][0] in _SECRET
+        got = "a secret value" if hidden else repr(first["input"])
         raise SettingsError(f"{name}: {first['msg']}, got {got}") from None
 
 

@@ -205,6 +205,7 @@ class Hub:
             return
         if open_log.seen is None or open_log.seen.epoch != epoch or live.offset > open_log.seen.offset:
             open_log.seen = live
+        open_log.ended = open_log.ended or record == frames.END
         _wake(open_log)
         self._deliver(open_log, live, record)
 
@@ -215,6 +216,7 @@ class Hub:
         others a turn now and then; who leaves, falls back or catches up meanwhile is judged by what is true then.
         """
         plans: dict[Vector, Plan] = {}
+        last = record == frames.END
         for turn, subscriber in enumerate(list(open_log.members), 1):
             if subscriber.live:
                 plan = plans.get(subscriber.vector)
@@ -224,6 +226,8 @@ class Hub:
                 if verdict is Verdict.DELIVER:
                     subscriber.vector = vector
                     subscriber.write(frame)
+                    if last:
+                        subscriber.finish()
                 elif verdict is Verdict.GAP:
                     self.catch_up.add(subscriber)
             if not turn % WRITES_PER_TURN:

@@ -46,9 +46,13 @@ class OpenLog:
     """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
     `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    `finite`: it ends with the record `frames.END`, and so do its readers. `ended`: that record was heard.
     """
 
-    __slots__ = ("acknowledged", "announced", "checked", "heard", "members", "name", "references", "seen", "watchers")
+    __slots__ = (
+        "acknowledged", "announced", "checked", "ended", "finite", "heard", "members", "name", "references", "seen",
+        "watchers",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -60,6 +64,8 @@ class OpenLog:
         self.announced = 0  # changes of the feed's state that were heard here
         # What the store had when it was last compared: changes that were not heard here, and the oldest offset.
         self.checked: tuple[int, int] | None = None
+        self.finite = name.startswith("run:")
+        self.ended = False
         self.watchers: list[Watcher] = []  # to be told when something was appended, or when it was acknowledged
 
 
@@ -67,7 +73,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "claims", "closed", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "stale", "vector",
+        "claims", "closed", "finished", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "stale",
+        "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -80,6 +87,7 @@ class Subscriber:
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
+        self.finished = False  # nothing follows what its sink still holds
         self.silent_since = 0  # in ticks of the heartbeat's wheel
         self.slot = -1
 
@@ -109,6 +117,7 @@ class Subscriber:
         """Write what the pages add, one page per log, None for a log that needs none. False: the sink is full."""
         chunk: list[bytes] = []
         size = 0
+        finished = False
         for at, page in enumerate(pages):
             if page is None:
                 continue
@@ -118,16 +127,25 @@ class Subscriber:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
                 chunk.append(frames.message(self.vector, entry.record))
+                finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:
                     # What is left of the page is read again: the position says how far this reader came.
-                    if not self.write(b"".join(chunk)):
+                    if not self._hand_over(chunk, finished):
                         return False
                     chunk, size = [], 0
             self.vector = replace(self.vector, reading.position, at)
             if reading.lost:
                 chunk.append(frames.reset(self.vector))
-        return self.write(b"".join(chunk)) if chunk else True
+                # What ended a finite log may be in the part that was lost: nobody must wait for it.
+                finished = finished or self.logs[at].finite
+        return self._hand_over(chunk, finished)
+
+    def _hand_over(self, chunk: Sequence[bytes], finished: bool) -> bool:
+        written = self.write(b"".join(chunk)) if chunk else True
+        if finished:
+            self.finish()
+        return written
 
     def go_live(self) -> bool:
         """Become live if nothing is known that was not yet written; no switch lies between the check and the change."""
@@ -144,8 +162,17 @@ class Subscriber:
                 self.sink.write(frames.goodbye(reason, retry_ms))
             self.close(reason.value)
 
+    def finish(self) -> None:
+        """Nothing follows: end the connection as soon as the client has everything."""
+        self.finished = True
+        if not self.sink.pending:
+            self.close("finished")
+
     def drained(self) -> None:
         """The sink has room again: what came meanwhile is in the store."""
+        if self.finished:
+            self.close("finished")
+            return
         self.silent_since = self.owner.tick
         self.owner.drained(self)
 

@@ -1,7 +1,7 @@
 """Names of logs, and the Redis keys of a log.
 
-A log is named `user:<id>`, `topic:<name>`, `everyone` or `run:<id>`. Everything of one log shares one hash tag, so on a
-Redis Cluster it lies in one slot and one script may touch all of it:
+A log is named `user:<id>`, `topic:<name>`, `everyone` or `run:<user>/<id>`. Everything of one log shares one hash tag,
+so on a Redis Cluster it lies in one slot and one script may touch all of it:
 
     belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, t = Unix
                                            seconds of the append, x = expiry in Unix ms, if any
@@ -43,6 +43,16 @@ Who may do what is kept under one more tag; digests stand for what a client hold
     belfry:{control}:revoked            stream  withdrawn users and tokens: kind, name
     belfry:{control}:ended              stream  sessions that were ended: kind, name
     belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
+
+Everything of a user's completion runs lies under the user's own tag, so one script may touch a run, its log and the
+user's limits. A run's log has the keys above after `run:<id>:`, and beside them:
+
+    belfry:{user:alice}:run:<id>:state  hash    see `runs`
+    belfry:{user:alice}:runs            zset    run id → Unix ms of its start; outlives the run, so that "gone" is known
+    belfry:{user:alice}:active          zset    id of a completion under way → Unix ms at which its lease ends
+    belfry:{user:alice}:starts          zset    id → Unix ms of its start, of the last minute
+    belfry:{user:alice}:tokens:<day>    string  tokens used on that day (UTC)
+    belfry:{runs}:leases                zset    `<user>/<id>` of a run under way → Unix ms at which its lease ends
 """
 
 from __future__ import annotations
@@ -60,6 +70,11 @@ def topic_log(topic: str) -> str:
     return f"topic:{topic}"
 
 
+def run_log(user: str, run_id: str) -> str:
+    """The log that holds what one completion run produced. Runs are named per user: nobody can reach another's."""
+    return f"run:{user}/{run_id}"
+
+
 class Keys:
     """Builds the keys of logs under one prefix."""
 
@@ -73,19 +88,19 @@ class Keys:
         return tuple([key(name) for key in (self.log, self.meta, self.replaced, self.ids, self.expiry, self.live)])
 
     def log(self, name: str) -> str:
-        return f"{self._prefix}:{{{name}}}:log"
+        return self._of_log(name, "log")
 
     def meta(self, name: str) -> str:
-        return f"{self._prefix}:{{{name}}}:meta"
+        return self._of_log(name, "meta")
 
     def replaced(self, name: str) -> str:
-        return f"{self._prefix}:{{{name}}}:keys"
+        return self._of_log(name, "keys")
 
     def ids(self, name: str) -> str:
-        return f"{self._prefix}:{{{name}}}:ids"
+        return self._of_log(name, "ids")
 
     def expiry(self, name: str) -> str:
-        return f"{self._prefix}:{{{name}}}:expiry"
+        return self._of_log(name, "expiry")
 
     def marks(self, user: str) -> str:
         return f"{self._prefix}:{{{user_log(user)}}}:marks"
@@ -108,10 +123,29 @@ class Keys:
         return f"{self._prefix}:{{presence}}:of:{worker}"
 
     def message_id(self, name: str, message_id: str) -> str:
-        return f"{self._prefix}:{{{name}}}:id:{message_id}"
+        return self._of_log(name, f"id:{message_id}")
 
     def live(self, name: str) -> str:
-        return f"{self._prefix}:{{{name}}}:live"
+        return self._of_log(name, "live")
+
+    def run_state(self, user: str, run_id: str) -> str:
+        return self._of_log(run_log(user, run_id), "state")
+
+    def runs(self, user: str) -> str:
+        return self._of_log(user_log(user), "runs")
+
+    def active(self, user: str) -> str:
+        return self._of_log(user_log(user), "active")
+
+    def starts(self, user: str) -> str:
+        return self._of_log(user_log(user), "starts")
+
+    def tokens(self, user: str, day: str) -> str:
+        return self._of_log(user_log(user), f"tokens:{day}")
+
+    @property
+    def leases(self) -> str:
+        return f"{self._prefix}:{{runs}}:leases"
 
     def session(self, digest: str) -> str:
         return f"{self._prefix}:{{control}}:session:{digest}"
@@ -133,3 +167,10 @@ class Keys:
     @property
     def audit(self) -> str:
         return f"{self._prefix}:{{control}}:audit"
+
+    def _of_log(self, name: str, part: str) -> str:
+        kind, _, rest = name.partition(":")
+        if kind == "run":
+            user, _, run_id = rest.rpartition("/")
+            return f"{self._prefix}:{{{user_log(user)}}}:run:{run_id}:{part}"
+        return f"{self._prefix}:{{{name}}}:{part}"

@@ -140,7 +140,7 @@ class LogStore:
         return APPEND.call(
             (*self.keys.of_log(name), keys.message_id(name, message.id)),
             new_epoch(),
-            settings.history_seconds,
+            self._kept_seconds(name),
             settings.history_length,
             message.record,
             message.digest,
@@ -152,7 +152,11 @@ class LogStore:
         )
 
     def _call(self, script: Script, name: str, *arguments: Any) -> Command:
-        return script.call(self.keys.of_log(name), new_epoch(), self._settings.history_seconds, *arguments)
+        return script.call(self.keys.of_log(name), new_epoch(), self._kept_seconds(name), *arguments)
+
+    def _kept_seconds(self, name: str) -> int:
+        """A run's log must not outlive the state of its run, which says how it ended."""
+        return self._settings.run_seconds if name.startswith("run:") else self._settings.history_seconds
 
     def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
         if not user:

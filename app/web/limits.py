@@ -24,7 +24,6 @@ class Limits:
         self._now = now
         self._publish = Buckets(settings.publish_per_minute)
         self._connect = Buckets(settings.connects_per_minute)
-        self._complete = Buckets(settings.completions_per_minute)
         self._sign_in = Buckets(settings.sign_ins_per_minute)
         self._refused = Buckets(settings.refused_tokens_per_minute)
 
@@ -35,10 +34,6 @@ class Limits:
     def connect(self, user: str) -> Taken:
         """One stream, long poll, session or ticket."""
         return self._charge(self._connect, user)
-
-    def complete(self, user: str) -> Taken:
-        """One completion."""
-        return self._charge(self._complete, user)
 
     def sign_in(self, request: Request, name: str) -> None:
         """One try, of an address and for a name: neither many names from one place nor one name from many."""

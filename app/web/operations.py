@@ -60,6 +60,8 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
 _MESSAGE_ID = _path("message_id", "The message's id.")
+_RUN_ID = _path("run_id", "The run's id.")
+_COMPLETION = {"type": "object", "description": "As OpenAI's API takes it; a run also takes an `id`."}
 _USER = _path("user", "The user's id.")
 _LIMIT = _query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000)
 _CHANGE = {"type": "object", "description": "Either `ids`, a list of message ids, or `all`: true."}
@@ -69,6 +71,10 @@ _READING = ("bad_topic", "too_many_topics", "topic_forbidden", "bad_cursor", "st
 _MARKING = (
     "malformed_json", "invalid_change", "unknown_field", "body_too_large", "unsupported_media_type", *_READING,
 )  # fmt: skip
+_COMPLETING = (
+    "malformed_json", "body_too_large", "rate_limited", "too_many_runs", "tokens_used_up", "store_unavailable",
+)  # fmt: skip
+_RUN = ("not_found", "run_gone", "store_unavailable")
 _CONNECTING = (*_READING, "rate_limited", "too_many_connections", "shutting_down")
 _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
@@ -140,6 +146,30 @@ OPERATIONS = (
     Operation(
         "DELETE", "/users/{user}", "Forget a user: feed, read state, sessions; credentials are withdrawn", Access.SCOPE,
         ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
+    ),
+    Operation(
+        "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
+        {200: JSON}, _COMPLETING, body={JSON: _COMPLETION},
+    ),
+    Operation(
+        "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
+        {200: JSON, 201: JSON}, (*_COMPLETING, "id_reused", "run_gone"), body={JSON: _COMPLETION},
+    ),
+    Operation(
+        "GET", "/completions", "One's own runs, newest first", Access.SCOPE, ("complete",), {200: JSON},
+        ("bad_parameter", "store_unavailable"), (_LIMIT,),
+    ),
+    Operation(
+        "GET", "/completions/{run_id}", "The state of a run and its text so far", Access.SCOPE, ("complete",),
+        {200: JSON}, _RUN, (_RUN_ID,),
+    ),
+    Operation(
+        "DELETE", "/completions/{run_id}", "Stop a run", Access.SCOPE, ("complete",), {200: JSON}, _RUN, (_RUN_ID,),
+    ),
+    Operation(
+        "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
+        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, *_CONNECTING),
+        (_RUN_ID, _TICKET, _query("last_event_id", "The cursor to go on from; the header comes first.")),
     ),
     Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from app.core.settings import Settings
+from app.store import log, runs
 from app.store.connection import Connection
-from app.store.log import SCRIPTS
 from tests.servers import RedisServer
 
 
@@ -29,7 +29,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    return Connection(client, SCRIPTS)
+    return Connection(client, (*log.SCRIPTS, *runs.SCRIPTS))
 
 
 @pytest.fixture

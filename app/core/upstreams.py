@@ -1,0 +1,69 @@
+"""Which upstream serves which model, as the settings tell it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.core.errors import BelfryError
+from app.core.settings import PREFIX, Settings, SettingsError
+
+MASK = "***"
+
+
+class Upstream(BaseModel):
+    """One OpenAI-compatible API. `models` are names or patterns with `*`; `header` is what carries the key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    key: str = Field("", repr=False)
+    models: tuple[str, ...] = ("*",)
+    header: str = "Authorization"
+
+    @property
+    def completions_url(self) -> str:
+        """Where completions are posted; a query, such as Azure's `api-version`, stays at the end."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/chat/completions"))
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The header with the key, if there is one."""
+        if not self.key:
+            return {}
+        return {self.header: f"Bearer {self.key}" if self.header.lower() == "authorization" else self.key}
+
+    def masked(self, text: str) -> str:
+        """`text` without the key, should the upstream repeat it."""
+        return text.replace(self.key, MASK) if self.key else text
+
+    def serves(self, model: str) -> bool:
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+class Upstreams:
+    """All upstreams, the named ones first. Raises `SettingsError` where they can't be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            named = TypeAdapter(list[Upstream]).validate_json(settings.upstreams or "[]")
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]  # the input holds keys
+            where = ".".join(str(part) for part in first["loc"])
+            raise SettingsError(f"{PREFIX}UPSTREAMS: {where}: {first['msg']}") from None
+        try:
+            others = [Upstream(url=settings.upstream_url, key=settings.upstream_key)] if settings.upstream_url else []
+        except ValidationError:
+            raise SettingsError(f"{PREFIX}UPSTREAM_URL must be an http or https address") from None
+        self._upstreams = (*named, *others)
+
+    def choose(self, model: str) -> Upstream:
+        """The first upstream that serves `model`. Raises `BelfryError` `model_unknown`."""
+        for upstream in self._upstreams:
+            if upstream.serves(model):
+                return upstream
+        raise BelfryError("model_unknown", f"No upstream serves the model {model[:80]!r}.", param="model")

@@ -1,0 +1,254 @@
+"""The runs of this worker: each reads its upstream and appends to its log, whoever watches.
+
+It also looks after the runs of workers that died. A producer follows its own log through the hub: whoever ends the
+run, on whatever worker, is heard there at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gevent
+from gevent import Greenlet
+
+from app.core.completion import CompletionRequest, tokens_of
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.upstreams import Upstream, Upstreams
+from app.realtime.hub import Hub
+from app.realtime.upstream import Exchange, open_session
+from app.store.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
+
+WAIT_SECONDS = 60.0  # for a chunk; the exchange has its own limits
+STORE_RETRY_SECONDS = 0.2
+LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
+ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
+RETRIED = {"store_unavailable", "overloaded"}
+FINAL_SECONDS = 1.0  # for the endings of what a stopping worker can't finish
+
+log = logging.getLogger("belfry.relay")
+
+
+class Relay:
+    """One per worker. `announce` tells a user of a run that ended while nobody watched it."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        hub: Hub,
+        upstreams: Upstreams,
+        announce: Callable[[RunName, Ending], None],
+        settings: Settings,
+    ) -> None:
+        self._runs = runs
+        self._hub = hub
+        self._upstreams = upstreams
+        self._announce = announce
+        self._settings = settings
+        self.session = open_session()
+        self._producers: dict[RunName, Producer] = {}
+        self._direct: set[RunName] = set()
+        self._looks: Counter[RunName] = Counter()
+        self._greenlet: Greenlet[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._producers)
+
+    def start(self) -> None:
+        """Renew leases and look after those of others; again has no effect."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._beat)
+
+    def begin(self, name: RunName, request: CompletionRequest) -> bool:
+        """Start a run; False when the same request started it before. Raises as `Runs.start`, and `model_unknown`."""
+        self.start()
+        upstream = self._upstreams.choose(request.model)
+        if not self._runs.start(name, request):
+            return False
+        exchange = self.exchange(upstream, request)
+        self._producers[name] = Producer(self, self._runs, self._hub, name, exchange, self._settings)
+        return True
+
+    def stop_run(self, name: RunName) -> Written:
+        """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
+        return self._runs.end(name, STOPPED)
+
+    # Completions that are streamed to who asked, and kept nowhere
+
+    def admit(self, name: RunName) -> None:
+        """Count one against its user's limits. Raises like `Runs.admit`."""
+        self.start()
+        self._runs.admit(name.user, name.id)
+        self._direct.add(name)
+
+    def release(self, name: RunName, usage: dict[str, Any] | None) -> None:
+        """It is over."""
+        self._direct.discard(name)
+        try:
+            self._runs.release(name.user, name.id, tokens_of(usage))
+        except BelfryError as error:
+            log.warning("%d tokens of %r are not counted: %s", tokens_of(usage), name.user, error.detail)
+
+    def choose(self, model: str) -> Upstream:
+        """Raises `BelfryError` `model_unknown`."""
+        return self._upstreams.choose(model)
+
+    def exchange(self, upstream: Upstream, request: CompletionRequest) -> Exchange:
+        """Ask an upstream for a streamed answer."""
+        return Exchange(self.session, upstream, request, self._settings)
+
+    # Ending
+
+    def drain(self) -> None:
+        """This worker stops: give its runs the time that streams get, and tell the readers of the others at once."""
+        deadline = time.monotonic() + self._settings.drain_seconds
+        gevent.joinall([producer.greenlet for producer in self._producers.values()], deadline - time.monotonic())
+        left = list(self._producers.values())
+        for producer in left:
+            producer.abandon()
+        gevent.joinall([producer.greenlet for producer in left], FINAL_SECONDS)
+        self.stop()
+
+    def stop(self) -> None:
+        """End everything, without a word to anyone."""
+        gevent.killall([producer.greenlet for producer in self._producers.values()])
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+
+    def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
+        """A run was ended here. Tells the user, unless somebody watched, or somebody else ended it otherwise."""
+        if written.status == ending.status and not watched:
+            self._announce(name, ending)
+
+    def forget(self, name: RunName) -> None:
+        """A producer is done."""
+        del self._producers[name]
+
+    # Leases
+
+    def _beat(self) -> None:
+        active_at = time.monotonic()
+        while True:
+            gevent.sleep(LOOK_SECONDS)
+            try:
+                self._look()
+                if time.monotonic() - active_at > ACTIVE_RENEWAL_SECONDS:
+                    active_at = time.monotonic()
+                    self._runs.keep_active([*self._producers, *self._direct])
+            except BelfryError as error:
+                log.info("leases can't be renewed: %s", error.detail)
+            except Exception:
+                log.exception("a look at the leases failed")
+
+    def _look(self) -> None:
+        ended, expired = self._runs.renew(self._producers)
+        for name in ended:
+            if name in self._producers:
+                self._producers[name].interrupt()
+        self._looks = Counter({name: self._looks[name] + 1 for name in expired})
+        for name in [name for name, looks in self._looks.items() if looks >= LOOKS_BEFORE_LOST]:
+            written = self._runs.end(name, LOST)
+            if written.taken:
+                log.warning("the producer of run %s is gone", name)
+                self.ended(name, LOST, written, watched=written.receivers > 0)
+
+
+class Producer:
+    """Reads one upstream answer into one run's log."""
+
+    def __init__(
+        self, relay: Relay, runs: Runs, hub: Hub, name: RunName, exchange: Exchange, settings: Settings
+    ) -> None:
+        self._relay = relay
+        self._runs = runs
+        self._hub = hub
+        self._name = name
+        self._exchange = exchange
+        self._left_bytes = settings.max_answer_bytes
+        self._top = 0
+        self._over = False
+        (self._log,) = hub.join([name.log])
+        self._log.watchers.append(self)
+        self.greenlet: Greenlet[[], None] = gevent.spawn(self._run)
+        self.greenlet.rawlink(self._leave)
+
+    def set(self) -> None:
+        """The hub tells that something was appended to the run's log."""
+        if self._log.ended:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Somebody else ended the run: let go of the upstream at once."""
+        self._over = True
+        self._exchange.close()
+
+    def abandon(self) -> None:
+        """This worker stops."""
+        self.greenlet.kill(BelfryError("producer_lost"), block=False)
+
+    def _run(self) -> None:
+        try:
+            ending, records = self._produce()
+            if not self._over:
+                self._finish(ending, records)
+        except Exception:
+            log.exception("run %s failed", self._name)  # its lease runs out, and it is ended then
+
+    def _leave(self, _greenlet: object) -> None:
+        self._exchange.close()
+        self._relay.forget(self._name)
+        self._log.watchers.remove(self)
+        self._hub.leave([self._log])
+
+    def _produce(self) -> tuple[Ending, list[bytes]]:
+        """Append until the answer ends; answers how it did, and what was not yet appended."""
+        try:
+            while not self._over:
+                records = self._taken()
+                if self._exchange.over:
+                    return self._ending(), records
+                if records:
+                    self._append(records)
+        except BelfryError as error:
+            return self._ending(error), []
+        return STOPPED, []
+
+    def _taken(self) -> list[bytes]:
+        records = [f"message {chunk}".encode() for chunk in self._exchange.take(WAIT_SECONDS)]
+        self._left_bytes -= sum(map(len, records))
+        if self._left_bytes < 0:
+            raise BelfryError("answer_too_large")
+        return records
+
+    def _ending(self, error: BelfryError | None = None) -> Ending:
+        usage = self._exchange.answer.usage
+        ending = Ending.failed(error) if error else Ending("done")
+        return replace(ending, usage=usage, tokens=tokens_of(usage))
+
+    def _append(self, records: list[bytes]) -> None:
+        written = self._persist(lambda: self._runs.append(self._name, self._top + 1, records))
+        self._top = written.top
+        if not written.taken:
+            self.interrupt()
+
+    def _finish(self, ending: Ending, records: list[bytes]) -> None:
+        watched_here = bool(self._log.members)  # before: the last record sends them away
+        written = self._persist(lambda: self._runs.end(self._name, ending, self._top + 1, records))
+        # The producer's own worker always hears its log.
+        self._relay.ended(self._name, ending, written, watched=watched_here or written.receivers > 1)
+
+    def _persist(self, write: Callable[[], Written]) -> Written:
+        """Write until the store has it; repeated, it adds nothing twice. Meanwhile the exchange's buffer fills."""
+        while True:
+            try:
+                return write()
+            except BelfryError as error:
+                if error.code not in RETRIED:
+                    raise
+                log.info("run %s waits for the store: %s", self._name, error.detail)
+            gevent.sleep(STORE_RETRY_SECONDS)

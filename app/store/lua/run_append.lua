@@ -1,0 +1,56 @@
+-- Appends records to the log of a run that is under way, and ends the run if told so, in one atomic step. Whoever ends
+-- it first decides how it ended: nothing is appended afterwards, so a producer that was given up can't write on.
+--
+-- KEYS[1] state    hash of the run
+-- KEYS[2] meta     hash of the run's log, see open.lua
+-- KEYS[3] log      stream
+-- KEYS[4] live     channel
+-- KEYS[5] active   zset of the user's completions under way
+-- KEYS[6] tokens   string: used today
+-- ARGV[1] id
+-- ARGV[2] offset of the first record, so that what a repeated call appended already is left out; 0 = at the end
+-- ARGV[3] seconds to keep the run
+-- ARGV[4] how it ends: done, stopped or failed; '' = it goes on
+-- ARGV[5] why it failed, JSON, '' = it did not
+-- ARGV[6] usage, JSON, '' = unknown
+-- ARGV[7] tokens used
+-- ARGV[8] ... records
+--
+-- Reply: {status, newest offset, receivers of the last record, taken}; taken = 0: it had ended before, or is gone
+-- (status '').
+
+local function text(number) return string.format('%.0f', number) end
+
+local state = redis.call('HMGET', KEYS[1], 'status', 'watched')
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top')
+local top = tonumber(meta[2] or 0)
+if state[1] ~= 'running' or not meta[1] then
+  return {state[1] or '', top, tonumber(state[2] or 0), 0}
+end
+
+local time = redis.call('TIME')
+local next, receivers = tonumber(ARGV[2]), 0
+if next == 0 then next = top + 1 end
+for i = 8, #ARGV do
+  if next > top then
+    redis.call('XADD', KEYS[3], text(next) .. '-0', 'r', ARGV[i], 't', time[1])
+    receivers = redis.call('PUBLISH', KEYS[4], meta[1] .. '.' .. text(next) .. ' ' .. ARGV[i])
+    if next == 1 then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
+    top = next
+  end
+  next = next + 1
+end
+redis.call('HSET', KEYS[2], 'top', text(top))
+if ARGV[4] == '' then return {'running', top, receivers, 1} end
+
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('HSET', KEYS[1], 'status', ARGV[4], 'ended', text(now), 'watched', receivers)
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[5]) end
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'usage', ARGV[6]) end
+if ARGV[7] ~= '0' then
+  redis.call('INCRBY', KEYS[6], ARGV[7])
+  redis.call('EXPIRE', KEYS[6], 172800)
+end
+redis.call('ZREM', KEYS[5], ARGV[1])
+for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
+return {ARGV[4], top, receivers, 1}

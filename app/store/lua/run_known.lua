@@ -1,0 +1,12 @@
+-- Finds a run that was started under this id before. Runs before run_admit.lua and run_start.lua.
+--
+-- KEYS[4] state    hash of the run
+-- KEYS[5] runs     zset: run id -> Unix ms of its start
+-- ARGV[1] id
+-- ARGV[6] digest of the request
+--
+-- Reply: {'known', digest is the same}, or {'run_gone', -1} when it has expired: never a second generation.
+
+local digest = redis.call('HGET', KEYS[4], 'digest')
+if digest then return {'known', digest == ARGV[6] and 1 or 0} end
+if redis.call('ZSCORE', KEYS[5], ARGV[1]) then return {'run_gone', -1} end

@@ -1,0 +1,9 @@
+-- Gives a run that is about to start its lease, unless it has one.
+--
+-- KEYS[1] leases   zset, see run_renew.lua
+-- ARGV[1] ms until it ends
+-- ARGV[2] run
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+return redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now + tonumber(ARGV[1])), ARGV[2])

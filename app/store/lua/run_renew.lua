@@ -1,0 +1,22 @@
+-- Renews the leases of a worker's runs, and looks which leases of anyone have run out.
+--
+-- KEYS[1] leases   zset: `<user>/<id>` -> Unix ms at which the producer's lease ends
+-- ARGV[1] ms until a renewed lease ends
+-- ARGV[2] most to answer
+-- ARGV[3] ... runs to renew
+--
+-- Reply: {those of them that have no lease any more since somebody ended them, those of anyone that ran out}
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local function text(number) return string.format('%.0f', number) end
+
+local ended = {}
+for i = 3, #ARGV do
+  if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
+    redis.call('ZADD', KEYS[1], text(now + tonumber(ARGV[1])), ARGV[i])
+  else
+    ended[#ended + 1] = ARGV[i]
+  end
+end
+return {ended, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'LIMIT', 0, ARGV[2])}

@@ -1,0 +1,21 @@
+-- Starts an admitted run: its state, an empty log, its place among the user's runs. Runs after run_admit.lua.
+--
+-- KEYS[6] meta     hash of the run's log, see open.lua
+-- KEYS[7] log      stream
+-- ARGV[7] epoch of the log
+-- ARGV[8] seconds to keep the run
+-- ARGV[9] seconds to know of it
+-- ARGV[10] ... further fields of the state, name and value
+--
+-- Reply: {'started', Unix ms}
+
+redis.call('DEL', KEYS[7])
+redis.call('HSET', KEYS[6], 'epoch', ARGV[7], 'top', 0, 'oldest', 1)
+redis.call('HSET', KEYS[4], 'status', 'running', 'digest', ARGV[6], 'epoch', ARGV[7], 'started', text(now),
+  unpack(ARGV, 10))
+redis.call('EXPIRE', KEYS[6], ARGV[8])
+redis.call('EXPIRE', KEYS[4], ARGV[8])
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', text(now - tonumber(ARGV[9]) * 1000))
+redis.call('ZADD', KEYS[5], text(now), ARGV[1])
+redis.call('EXPIRE', KEYS[5], ARGV[9])
+return {'started', now}

@@ -1,0 +1,102 @@
+"""`/completions`: a run is started by POST and watched by `EventSource`, from the start or from where one was.
+
+The run doesn't end when its watchers leave; `DELETE` stops it, from anywhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.core import frames
+from app.core.completion import check_run_id, parse
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.times import rfc3339
+from app.realtime.relay import Relay
+from app.realtime.streams import Streams
+from app.store.runs import Run, RunName, Runs
+from app.web.auth import Authenticator
+from app.web.reading import body, cursor_of, whole_number
+from app.web.stream import HEADERS, StreamResponse, client_of
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+SCOPE = "complete"
+
+
+def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, settings: Settings) -> Blueprint:
+    views = Blueprint("completions", __name__, url_prefix="/completions")
+
+    @views.post("")
+    def start() -> tuple[Response, int]:
+        claims = auth.require(request, SCOPE)
+        asked = parse(
+            body(request, settings.max_completion_bytes),
+            takes_id=True,
+            key=request.headers.get("Idempotency-Key", ""),
+        )
+        name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
+        started = relay.begin(name, asked)
+        status = "running" if started else runs.get(name).status
+        return jsonify(id=name.id, stream=f"/completions/{name.id}/stream", status=status), 201 if started else 200
+
+    @views.get("")
+    def newest() -> Response:
+        claims = auth.require(request, SCOPE)
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
+        return jsonify(completions=[shown(run) for run in runs.newest(claims.user, limit)])
+
+    @views.get("/<run_id>")
+    def state(run_id: str) -> Response:
+        name = named(run_id)
+        run = runs.get(name)
+        transcript = runs.transcript(name, run)
+        answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
+        calls = {"tool_calls": transcript.tool_calls} if transcript.tool_calls else {}
+        return jsonify(shown(run) | answer | calls)
+
+    @views.delete("/<run_id>")
+    def stop(run_id: str) -> Response:
+        name = named(run_id)
+        runs.get(name)
+        return jsonify(id=run_id, status=relay.stop_run(name).status)
+
+    @views.get("/<run_id>/stream")
+    def stream(run_id: str) -> Response:
+        claims = auth.require(request, SCOPE)
+        name = named(run_id)
+        cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
+        run = runs.get(name)
+        if request.method == "HEAD":
+            return Response(headers=HEADERS)
+        opening = streams.open(claims.user, [name.log], cursor or (run.start,))
+        if opening.lost:
+            raise BelfryError("bad_cursor", "The cursor is not of this run.")
+        if run.ended and opening.vector[0] == opening.pages[0].tail:
+            return Response(status=204)  # EventSource comes back after every end, and this one stops it
+        ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
+        return StreamResponse(streams, opening, ready, claims, client_of(request), settings)
+
+    def named(run_id: str) -> RunName:
+        """The run of who asks. Somebody else's is not found, for it goes by another name."""
+        return RunName(auth.require(request, SCOPE).user, check_run_id(run_id))
+
+    return views
+
+
+def shown(run: Run) -> dict[str, Any]:
+    """What a client gets to see of a run."""
+    told = {"usage": run.usage} | ({"error": run.error} if run.error else {})
+    return {
+        "id": run.id,
+        "status": run.status,
+        "model": run.model,
+        "title": run.title,
+        "stream": f"/completions/{run.id}/stream",
+        "started": rfc3339(run.started / 1_000),
+        "ended": rfc3339(run.ended / 1_000) if run.ended else None,
+        **told,
+    }

@@ -1,0 +1,152 @@
+"""Requests and chunks of a completion: what passes, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.core.completion import Answer, Transcript, openai_error, parse, tokens_of
+from app.core.errors import BelfryError
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "messages": MESSAGES} | fields).encode()
+
+
+def sent(text: bytes, *, stream: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(parse(text).body(stream=stream))
+    return fields
+
+
+def chunk(**delta: Any) -> str:
+    return json.dumps({"choices": [{"index": 0, "delta": delta}]})
+
+
+class TestARequest:
+    def test_goes_upstream_with_fields_that_nobody_knows(self) -> None:
+        assert sent(body(temperature=1, made_up={"a": [1]}), stream=False) == {
+            "model": "m", "messages": MESSAGES, "temperature": 1, "made_up": {"a": [1]}, "stream": False,
+        }  # fmt: skip
+
+    def test_always_asks_for_usage_when_it_streams(self) -> None:
+        options = sent(body(stream_options={"other": 1}), stream=True)["stream_options"]
+        assert options == {"other": 1, "include_usage": True}
+
+    def test_keeps_its_own_id_from_the_upstream_where_it_names_a_run(self) -> None:
+        request = parse(body(id="run-1"), takes_id=True, key="other")
+        assert (request.id, "id" in request.fields) == ("run-1", False)
+        assert parse(body(), takes_id=True, key="other").id == "other"
+        assert parse(body(id="theirs")).fields["id"] == "theirs"
+
+    def test_has_the_same_digest_in_any_order_of_fields(self) -> None:
+        first, second = parse(body(a=1, b=2)), parse(body(b=2, a=1))
+        assert first.digest == second.digest
+        assert first.digest != parse(body(a=1, b=3)).digest
+
+    @pytest.mark.parametrize(
+        ("messages", "title"),
+        [
+            (MESSAGES, "hi"),
+            ([*MESSAGES, {"role": "assistant", "content": "yes?"}], "hi"),
+            ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}], "a"),
+            ([{"role": "user", "content": " two\n lines " * 100}], ("two lines " * 12)),
+            ([{"role": "system", "content": "x"}], ""),
+            ([{"role": "user", "content": None}], ""),
+        ],
+    )
+    def test_is_titled_by_what_the_user_said_last(self, messages: list[Any], title: str) -> None:
+        assert parse(body(messages=messages)).title == title
+
+    @pytest.mark.parametrize("run_id", ["a b", "ü", "x" * 65, 7, ["x"], "a/b", "{x}", "a\n"])
+    def test_with_an_id_that_could_name_something_else_is_refused(self, run_id: Any) -> None:
+        with pytest.raises(BelfryError, match="bad_run_id"):
+            parse(body(id=run_id), takes_id=True)
+
+
+class TestAnAnswerThatPassesBy:
+    def test_is_finished_when_a_choice_says_why(self) -> None:
+        answer = Answer()
+        answer.take(chunk(content="x"), wants_usage=False)
+        assert not answer.finished
+        answer.take('{"choices":[{"finish_reason":"stop"}]}', wants_usage=False)
+        assert answer.finished
+
+    def test_shows_the_usage_chunk_only_to_who_asked_for_it(self) -> None:
+        usage = '{"choices":[],"usage":{"total_tokens":5}}'
+        for wanted in (True, False):
+            answer = Answer()
+            assert answer.take(usage, wants_usage=wanted) == (usage if wanted else None)
+            assert tokens_of(answer.usage) == 5
+
+    def test_keeps_usage_that_comes_with_content(self) -> None:
+        data = '{"choices":[{"delta":{"content":"x"}}],"usage":{"total_tokens":5}}'
+        assert Answer().take(data, wants_usage=False) == data
+
+    def test_lies_on_one_line(self) -> None:
+        assert Answer().take('{\n"choices": []\n}', wants_usage=False) == '{ "choices": [] }'
+
+    @pytest.mark.parametrize("data", ["", "{", "[]", "7", "nonsense", "[" * 100_000])
+    def test_is_refused_where_it_is_no_object(self, data: str) -> None:
+        with pytest.raises(BelfryError, match="upstream_malformed"):
+            Answer().take(data, wants_usage=False)
+
+    @pytest.mark.parametrize(
+        ("error", "detail"), [({"message": "no", "code": 7}, "no"), ("no", "no"), ({"x": 1}, "mid-answer")]
+    )
+    def test_fails_with_what_the_upstream_said(self, error: Any, detail: str) -> None:
+        with pytest.raises(BelfryError, match="upstream_failed") as caught:
+            Answer().take(json.dumps({"error": error}), wants_usage=False)
+        assert detail in openai_error(caught.value)["error"]["message"]
+
+
+class TestATranscript:
+    def test_puts_the_text_of_the_first_choice_together(self) -> None:
+        transcript = Transcript()
+        for data in (
+            chunk(role="assistant", content=""),
+            chunk(content="He"),
+            '{"choices":[{"index":1,"delta":{"content":"other"}}]}',
+            chunk(content=None),
+            chunk(content="y"),
+            '{"choices":[]}',
+            '{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}',
+        ):
+            transcript.add(data)
+        assert (transcript.text, transcript.finish_reason, transcript.tool_calls) == ("Hey", "length", [])
+
+    def test_merges_tool_calls_by_their_index(self) -> None:
+        transcript = Transcript()
+        for call in (
+            {"index": 1, "id": "b", "type": "function", "function": {"name": "second", "arguments": ""}},
+            {"index": 0, "id": "a", "type": "function", "function": {"name": "first", "arguments": "{"}},
+            {"index": 0, "function": {"arguments": "}"}},
+        ):
+            transcript.add(chunk(tool_calls=[call]))
+        assert [(call["id"], call["function"]) for call in transcript.tool_calls] == [
+            ("a", {"name": "first", "arguments": "{}"}),
+            ("b", {"name": "second", "arguments": ""}),
+        ]
+
+
+@pytest.mark.parametrize("usage", [None, 7, {}, {"total_tokens": "5"}, {"total_tokens": -5}])
+def test_a_usage_that_tells_nothing_counts_nothing(usage: object) -> None:
+    assert tokens_of(usage) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("token_missing", "authentication_error"),
+        ("scope_missing", "permission_error"),
+        ("rate_limited", "rate_limit_error"),
+        ("invalid_completion", "invalid_request_error"),
+        ("upstream_failed", "server_error"),
+    ],
+)
+def test_an_error_has_openais_members(code: str, kind: str) -> None:
+    error = openai_error(BelfryError(code, "Because."))["error"]
+    assert error == {"message": "Because.", "type": kind, "param": None, "code": code}

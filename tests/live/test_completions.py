@@ -1,0 +1,577 @@
+"""Runs: started by POST, watched by anyone of their user, from anywhere, any number of times; and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from app.core.sse import Event
+from tests.live.conftest import StartBelfry
+from tests.servers import Belfry, RedisServer, open_descriptors
+from tests.stream_client import StreamClient
+from tests.upstream import Conversation, Upstream, content, refusing, running_upstream, saying, sending, text_of
+from tests.waiting import wait_until
+
+HI = [{"role": "user", "content": "What is a belfry?"}]
+WORDS = [f"word{number} " for number in range(30)]
+TEXT = "".join(WORDS)
+USAGE = {"prompt_tokens": 3, "completion_tokens": 30, "total_tokens": 33}
+LOST_SECONDS = 5.0  # the promise
+STOP_SECONDS = 0.2
+
+
+@pytest.fixture(scope="module")
+def shared_upstream() -> Iterator[Upstream]:
+    with running_upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
+    """Waits for the test to take each request, unless the test lets it play something."""
+    yield shared_upstream
+    shared_upstream.play = shared_upstream.hand_over
+
+
+@pytest.fixture(scope="module")
+def environment(shared_upstream: Upstream) -> Mapping[str, str]:
+    return {
+        "BELFRY_UPSTREAM_URL": shared_upstream.url,
+        "BELFRY_HEARTBEAT_SECONDS": "0.5",
+        "BELFRY_UPSTREAM_FIRST_TOKEN_SECONDS": "2",
+        "BELFRY_UPSTREAM_IDLE_SECONDS": "2",
+        "BELFRY_UPSTREAM_RETRIES": "1",
+    }
+
+
+class Runner:
+    """A user who starts runs and watches them."""
+
+    def __init__(self, belfry: Belfry, user: str) -> None:
+        self.belfry = belfry
+        self.user = user
+        self.token = belfry.token(user, "complete", "feed")
+        self.api = belfry.api(self.token)
+
+    def post(self, run_id: str = "", **fields: Any) -> requests.Response:
+        named = {"id": run_id} if run_id else {}
+        return self.api.post("/completions", json={"model": "m", "messages": HI, "user": self.user} | named | fields)
+
+    def start(self, **fields: Any) -> str:
+        answer = self.post(**fields)
+        assert answer.status_code == 201, answer.text
+        run_id: str = answer.json()["id"]
+        assert answer.json() == {"id": run_id, "stream": f"/completions/{run_id}/stream", "status": "running"}
+        return run_id
+
+    def watch(self, run_id: str, cursor: str | None = None, **options: Any) -> StreamClient:
+        sent = {"Authorization": f"Bearer {self.token}"}
+        if cursor is not None:
+            sent["Last-Event-ID"] = cursor
+        return StreamClient(self.belfry.port, f"/completions/{run_id}/stream", sent, **options)
+
+    def state(self, run_id: str) -> dict[str, Any]:
+        answer = self.api.get(f"/completions/{run_id}")
+        assert answer.status_code == 200, answer.text
+        state: dict[str, Any] = answer.json()
+        return state
+
+    def stop(self, run_id: str) -> requests.Response:
+        return self.api.delete(f"/completions/{run_id}")
+
+    def wait_ended(self, run_id: str) -> dict[str, Any]:
+        def ended() -> dict[str, Any] | None:
+            state = self.state(run_id)
+            return state if state["ended"] else None
+
+        return wait_until(ended, 10)
+
+
+@pytest.fixture
+def runner(belfry: Belfry, alice: str) -> Runner:
+    return Runner(belfry, alice)
+
+
+def datas(stream: StreamClient) -> list[str]:
+    return [event.data for event in stream.events if event.event == "message"]
+
+
+def types(stream: StreamClient) -> list[str]:
+    """The events that are not chunks."""
+    return [event.event for event in stream.events if event.event not in ("message", "heartbeat")]
+
+
+def to_the_end(stream: StreamClient, seconds: float = 10.0) -> str:
+    """The text of a stream that must end by itself, and well formed."""
+    stream.read_to_end(seconds)
+    stream.close()
+    assert datas(stream)[-1] == "[DONE]"
+    assert stream.events[-1].data == "[DONE]"
+    return text_of(datas(stream))
+
+
+class TestAnAnswer:
+    def test_comes_chunk_by_chunk_and_ends(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying(*WORDS)
+        with runner.watch(runner.start()) as stream:
+            assert stream.next_event().event == "ready"
+            assert to_the_end(stream) == TEXT
+            assert all(event.id for event in stream.events)
+
+    def test_begins_with_ready_and_heartbeats_before_the_first_token(self, runner: Runner, upstream: Upstream) -> None:
+        with runner.watch(runner.start()) as stream:
+            conversation = upstream.next_request(runner.user)
+            first = stream.next_event()
+            assert (first.event, json.loads(first.data)["status"]) == ("ready", "running")
+            assert first.retry
+            assert [stream.next_event(2).event for _ in range(2)] == ["heartbeat"] * 2
+            conversation.begin()
+            conversation.say("at last")
+            assert text_of([stream.next_event().data]) == "at last"
+            conversation.finish()
+
+    def test_can_be_read_again_from_the_start_after_its_end(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying(*WORDS)
+        run_id = runner.start()
+        runner.wait_ended(run_id)
+        for _ in range(2):
+            with runner.watch(run_id) as stream:
+                assert to_the_end(stream) == TEXT
+
+    def test_resumes_after_a_cut_at_every_chunk(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying(*WORDS)
+        run_id = runner.start()
+        runner.wait_ended(run_id)
+        with runner.watch(run_id) as whole:
+            to_the_end(whole)
+        chunks = [event for event in whole.events if event.event == "message"]
+        for seen, event in enumerate(chunks[:-1], 1):
+            with runner.watch(run_id, cursor=event.id) as rest:
+                assert text_of([chunk.data for chunk in chunks[:seen]]) + to_the_end(rest) == TEXT
+
+    def test_resumes_wherever_the_client_was_cut_while_it_is_written(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        seen: list[str] = []
+        cursor = None
+        for word in WORDS:
+            conversation.say(word)
+            with runner.watch(run_id, cursor=cursor) as stream:
+                event = stream.wait_for("message")
+                seen.append(event.data)
+                cursor = event.id
+                stream.reset()
+        conversation.finish()
+        assert text_of(seen) == TEXT
+
+    def test_read_to_its_end_is_answered_with_nothing(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying("x")
+        run_id = runner.start()
+        with runner.watch(run_id) as stream:
+            to_the_end(stream)
+        with runner.watch(run_id, cursor=stream.cursor) as again:
+            assert again.status == 204
+        answer = runner.api.get(f"/completions/{run_id}/stream?last_event_id={stream.cursor}")
+        assert answer.status_code == 204
+
+    def test_looks_the_same_to_three_who_watch_from_different_moments(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        watching = []
+        for part in (WORDS[:10], WORDS[10:20], WORDS[20:]):
+            watching.append(runner.watch(run_id))
+            conversation.say(*part)
+        conversation.finish()
+        assert [to_the_end(stream) for stream in watching] == [TEXT] * 3
+        assert len({tuple(datas(stream)) for stream in watching}) == 1
+
+    def test_goes_on_while_nobody_watches(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        with runner.watch(run_id) as stream:
+            stream.wait_for("ready")
+        conversation.say(*WORDS)
+        conversation.finish(USAGE)
+        state = runner.wait_ended(run_id)
+        assert (state["status"], state["text"], state["finish_reason"], state["usage"]) == (
+            "done", TEXT, "stop", USAGE,
+        )  # fmt: skip
+
+    def test_of_ten_thousand_chunks_reaches_a_slow_reader_whole(self, runner: Runner, upstream: Upstream) -> None:
+        words = [f"{number} " for number in range(10_000)]
+        upstream.play = saying(*words)
+        run_id = runner.start()
+        with runner.watch(run_id, receive_buffer=4_096) as stream:
+            runner.wait_ended(run_id)
+            assert to_the_end(stream, 30) == "".join(words)
+
+
+class TestStartingAgain:
+    def test_with_the_same_id_is_the_same_run(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying("once")
+        asked = len(upstream.conversations)
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: Runner(runner.belfry, runner.user).post("same"), range(20)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+        assert {answer.json()["id"] for answer in answers} == {"same"}
+        runner.wait_ended("same")
+        assert len(upstream.conversations) == asked + 1
+        assert runner.post("same").json()["status"] == "done"
+
+    def test_with_the_header_that_others_use(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying("once")
+        key = secrets.token_hex(8)
+        for status in (201, 200):
+            body = {"model": "m", "messages": HI}
+            answer = runner.api.post("/completions", json=body, headers={"Idempotency-Key": key})
+            assert (answer.status_code, answer.json()["id"]) == (status, key)
+
+    def test_with_the_same_id_and_another_request_is_refused(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying("once")
+        assert runner.post("one").status_code == 201
+        answer = runner.post("one", temperature=1)
+        assert (answer.status_code, answer.json()["code"]) == (409, "id_reused")
+
+    def test_another_user_may_use_the_same_id(self, runner: Runner, upstream: Upstream, bob: str) -> None:
+        upstream.play = saying("once")
+        assert [Runner(runner.belfry, user).post("mine").status_code for user in (runner.user, bob)] == [201, 201]
+
+
+class TestStopping:
+    def test_closes_the_upstream_and_tells_everyone(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        with runner.watch(run_id) as first, runner.watch(run_id) as second:
+            conversation.say("Hel")
+            for stream in (first, second):
+                stream.wait_for("message")
+            assert runner.stop(run_id).json() == {"id": run_id, "status": "stopped"}
+            assert conversation.has_left(STOP_SECONDS)
+            for stream in (first, second):
+                assert to_the_end(stream) == "Hel"
+                assert types(stream) == ["ready", "stopped"]
+        assert runner.state(run_id)["text"] == "Hel"
+
+    def test_works_before_the_first_token_and_before_the_upstream_answers(
+        self, runner: Runner, upstream: Upstream
+    ) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        with runner.watch(run_id) as stream:
+            stream.wait_for("ready")
+            runner.stop(run_id)
+            assert conversation.has_left(STOP_SECONDS)
+            assert to_the_end(stream) == ""
+        assert runner.state(run_id)["status"] == "stopped"
+
+    def test_twice_or_after_the_end_changes_nothing(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        upstream.next_request(runner.user).begin()
+        assert [runner.stop(run_id).json()["status"] for _ in range(2)] == ["stopped", "stopped"]
+        upstream.play = saying("all of it")
+        done = runner.start()
+        runner.wait_ended(done)
+        assert runner.stop(done).json()["status"] == "done"
+        with runner.watch(done) as stream:
+            assert to_the_end(stream) == "all of it"
+
+    def test_is_not_for_others(self, runner: Runner, upstream: Upstream, bob: str) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        other = Runner(runner.belfry, bob)
+        assert other.stop(run_id).status_code == 404
+        assert other.api.get(f"/completions/{run_id}").status_code == 404
+        assert other.api.get(f"/completions/{run_id}/stream").status_code == 404
+        assert other.api.get("/completions").json() == {"completions": []}
+        conversation.begin()
+        conversation.finish()
+        assert runner.wait_ended(run_id)["status"] == "done"
+
+
+class TestAnUpstreamThatFails:
+    @pytest.mark.parametrize(
+        ("play", "code", "text"),
+        [
+            (refusing(429, {"error": {"message": "slow down"}}), "upstream_rate_limited", ""),
+            (refusing(500, b"oops"), "upstream_failed", ""),
+            (refusing(400, {"error": {"message": "too long"}}), "upstream_refused", ""),
+            (sending(f"data: {content('Hel')}\n\n".encode(), end=False), "upstream_truncated", "Hel"),
+            (sending(f"data: {content('Hel')}\n\n".encode()), "upstream_truncated", "Hel"),
+            (sending(f"data: {content('Hel')}\n\ndata: nonsense\n\n".encode()), "upstream_malformed", "Hel"),
+            (sending(b'data: {"error":{"message":"gone"}}\n\n'), "upstream_failed", ""),
+            (Conversation.has_left, "upstream_timeout", ""),
+        ],
+        ids=["429", "500", "400", "cut", "short", "malformed", "error", "silent"],
+    )
+    def test_ends_the_run_with_what_happened(
+        self, runner: Runner, upstream: Upstream, play: Any, code: str, text: str
+    ) -> None:
+        upstream.play = play
+        run_id = runner.start()
+        with runner.watch(run_id) as stream:
+            assert to_the_end(stream) == text
+            failed = json.loads(stream.wait_for("failed").data)
+            assert (failed["code"], types(stream)) == (code, ["ready", "failed"])
+        state = runner.state(run_id)
+        assert (state["status"], state["error"]["code"], state["text"]) == ("failed", code, text)
+
+    def test_by_a_stall_ends_the_run_in_time(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        conversation.say("Hel")
+        with runner.watch(run_id) as stream:
+            assert to_the_end(stream, 5) == "Hel"
+            assert json.loads(stream.wait_for("failed").data)["code"] == "upstream_timeout"
+        assert conversation.has_left(1)
+
+
+class TestRefusals:
+    def test_name_what_is_wrong(self, runner: Runner) -> None:
+        for body, status, code in (
+            (b"{", 400, "malformed_json"),
+            (b"{}", 400, "invalid_completion"),
+            (b'{"model":"m","messages":[{}],"id":"a b"}', 422, "bad_run_id"),
+            (b'{"model":"m","messages":[{}],"id":7}', 422, "bad_run_id"),
+        ):
+            answer = runner.api.post("/completions", data=body)
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+            assert answer.headers["Content-Type"] == "application/problem+json"
+
+    def test_an_unknown_run_is_not_found(self, runner: Runner) -> None:
+        for path in ("/completions/none", "/completions/none/stream"):
+            assert runner.api.get(path).status_code == 404
+        assert runner.stop("none").status_code == 404
+
+    def test_a_cursor_of_something_else_is_refused(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying("x")
+        run_id = runner.start()
+        for cursor in ("nonsense", "abcdef.3"):
+            answer = runner.api.get(f"/completions/{run_id}/stream", headers={"Last-Event-ID": cursor})
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+    def test_another_scope_is_not_enough(self, belfry: Belfry, alice: str) -> None:
+        api = belfry.api(belfry.token(alice, "feed", "publish"))
+        assert api.post("/completions", json={"model": "m", "messages": HI}).status_code == 403
+        assert api.get("/completions").status_code == 403
+
+    def test_an_expired_run_is_gone_and_never_generated_again(
+        self, runner: Runner, upstream: Upstream, redis_server: RedisServer
+    ) -> None:
+        upstream.play = saying("x")
+        runner.post("old")
+        runner.wait_ended("old")
+        asked = len(upstream.conversations)
+        with redis_server.client() as client:
+            client.delete(*client.keys(f"*{{user:{runner.user}}}:run:old:*"))
+        for answer in (
+            runner.api.get("/completions/old/stream"),
+            runner.api.get("/completions/old"),
+            runner.post("old"),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (410, "run_gone")
+        assert len(upstream.conversations) == asked
+
+
+def test_the_list_shows_own_runs_newest_first(runner: Runner, upstream: Upstream) -> None:
+    upstream.play = saying("x")
+    for number in range(3):
+        runner.post(f"r{number}")
+    for number in range(3):
+        runner.wait_ended(f"r{number}")
+    shown = runner.api.get("/completions?limit=2").json()["completions"]
+    assert [run["id"] for run in shown] == ["r2", "r1"]
+    assert (shown[0]["title"], shown[0]["model"], shown[0]["status"]) == ("What is a belfry?", "m", "done")
+    assert runner.api.get("/completions?limit=0").status_code == 400
+
+
+class TestTheBell:
+    def test_rings_when_nobody_watched(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying("x")
+        run_id = runner.start()
+        (message,) = wait_until(lambda: runner.api.get("/feed").json()["messages"])
+        assert (message["title"], message["url"]) == ("Your answer is ready", f"/chat?run={run_id}")
+
+    def test_is_silent_when_somebody_did(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        with runner.watch(run_id) as stream:
+            stream.wait_for("ready")
+            conversation.begin()
+            conversation.finish()
+            to_the_end(stream)
+        unwatched = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        conversation.finish()
+        wait_until(lambda: runner.api.get("/feed").json()["messages"])
+        assert [message["data"]["run"] for message in runner.api.get("/feed").json()["messages"]] == [unwatched]
+
+
+class TestLimits:
+    def test_of_runs_under_way(self, start_belfry: StartBelfry, upstream: Upstream, alice: str) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_MAX_RUNS_PER_USER="2")
+        runner = Runner(belfry, alice)
+        first = runner.start()
+        runner.start()
+        answer = runner.post()
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_runs")
+        assert int(answer.headers["Retry-After"]) >= 1
+        relayed = runner.api.post("/v1/chat/completions", json={"model": "m", "messages": HI})
+        assert (relayed.status_code, relayed.json()["error"]["code"]) == (429, "too_many_runs")
+        runner.stop(first)
+        assert runner.post().status_code == 201
+
+    def test_of_starts_a_minute(self, start_belfry: StartBelfry, upstream: Upstream, alice: str) -> None:
+        upstream.play = saying("x")
+        runner = Runner(start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_RUNS_PER_MINUTE="3"), alice)
+        assert [runner.post().status_code for _ in range(4)] == [201, 201, 201, 429]
+        answer = runner.post()
+        assert answer.json()["code"] == "rate_limited"
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+    def test_of_tokens_a_day_count_each_once_however_many_watch(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_TOKENS_PER_DAY=str(2 * 33))
+        runner = Runner(belfry, alice)
+        run_id = runner.start()
+        watching = [runner.watch(run_id) for _ in range(5)]
+        saying(*WORDS, usage=USAGE)(upstream.next_request(runner.user))
+        for stream in watching:
+            to_the_end(stream)
+        upstream.play = saying(*WORDS, usage=USAGE)
+        runner.api.post("/v1/chat/completions", json={"model": "m", "messages": HI, "stream": True})
+        assert wait_until(lambda: runner.post().json().get("code")) == "tokens_used_up"
+
+
+def come_back(runner: Runner, run_id: str, stream: StreamClient, seconds: float = 10.0) -> list[Event]:
+    """All events of a client that connects again after each cut, until the end."""
+    deadline = time.monotonic() + seconds
+    events: list[Event] = []
+    while True:
+        with contextlib.suppress(TimeoutError):
+            stream.read_to_end(deadline - time.monotonic())
+        stream.close()
+        events += stream.events
+        if events[-1].data == "[DONE]":
+            return events
+        assert time.monotonic() < deadline, f"{run_id} came to no end: {events[-3:]}"
+        cursor = stream.cursor
+        stream = wait_until(lambda: connected(runner, run_id, cursor))  # noqa: B023 - called at once
+
+
+def connected(runner: Runner, run_id: str, cursor: str) -> StreamClient | None:
+    with contextlib.suppress(OSError, AssertionError):  # a worker that starts refuses, one that was killed resets
+        return runner.watch(run_id, cursor)
+    return None
+
+
+class TestFaults:
+    def test_a_killed_worker_leaves_the_text_so_far_and_every_viewer_hears_of_it_in_time(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(
+            BELFRY_UPSTREAM_URL=upstream.url, WEB_CONCURRENCY="2", BELFRY_MAX_CONNECTIONS_PER_USER="100"
+        )
+        runner = Runner(belfry, alice)
+        before = {pid: open_descriptors(pid) for pid in belfry.workers()}
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        producing = max(before, key=lambda pid: open_descriptors(pid) - before[pid])
+        watching = [runner.watch(run_id) for _ in range(20)]
+        conversation.say("Hel")
+        for stream in watching:
+            stream.wait_for("message")
+        os.kill(producing, signal.SIGKILL)
+        killed_at = time.monotonic()
+        with ThreadPoolExecutor(len(watching)) as pool:
+            seen = list(pool.map(lambda stream: come_back(runner, run_id, stream), watching))
+        assert time.monotonic() - killed_at < LOST_SECONDS
+        for events in seen:
+            assert text_of([event.data for event in events if event.event == "message"]) == "Hel"
+            assert (
+                json.loads(next(event.data for event in events if event.event == "failed"))["code"] == "producer_lost"
+            )
+        state = Runner(belfry, alice).state(run_id)
+        assert (state["status"], state["text"]) == ("failed", "Hel")
+
+    def test_a_run_is_stopped_from_the_other_worker_at_once(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, WEB_CONCURRENCY="2")
+        for _ in range(8):  # each request may land on either worker
+            run_id = Runner(belfry, alice).start()
+            conversation = upstream.next_request(alice)
+            conversation.begin()
+            assert Runner(belfry, alice).stop(run_id).json()["status"] == "stopped"
+            assert conversation.has_left(1)
+
+    def test_redis_away_for_three_seconds_costs_nothing(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        runner = Runner(start_belfry(own_redis.url, BELFRY_UPSTREAM_URL=upstream.url), alice)
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        with runner.watch(run_id) as stream:
+            conversation.say(*WORDS[:10])
+            stream.wait_for(lambda event: "word9" in event.data)
+            own_redis.signal(signal.SIGSTOP)
+            for word in WORDS[10:20]:
+                assert not conversation.has_left(0.3)
+                conversation.say(word)
+            own_redis.signal(signal.SIGCONT)
+            conversation.say(*WORDS[20:])
+            conversation.finish()
+            assert to_the_end(stream, 20) == TEXT
+            assert types(stream) == ["ready"]
+        assert Runner(runner.belfry, alice).state(run_id)["status"] == "done"
+
+    def test_a_redis_that_lost_everything_keeps_nobody_waiting(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        runner = Runner(start_belfry(own_redis.url, BELFRY_UPSTREAM_URL=upstream.url), alice)
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        with runner.watch(run_id) as stream, own_redis.client() as client:
+            conversation.say("Hel")
+            stream.wait_for("message")
+            client.flushall()
+            stream.read_to_end(10)
+            assert types(stream) == ["ready", "reset"]
+        assert conversation.has_left(2)
+        assert runner.api.get(f"/completions/{run_id}/stream").status_code == 404
+
+    def test_a_worker_that_stops_lets_its_runs_come_to_their_end(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_DRAIN_SECONDS="1.5")
+        runner = Runner(belfry, alice)
+        finished, abandoned = runner.start(), runner.start()
+        first, second = upstream.next_request(runner.user), upstream.next_request(runner.user)
+        for conversation in (first, second):
+            conversation.begin()
+            conversation.say("Hel")
+        belfry.signal(signal.SIGHUP)  # another worker takes over
+        first.say("lo")
+        first.finish()
+        assert {first.path, second.path} == {"/v1/chat/completions"}
+        states = [Runner(belfry, alice).wait_ended(run_id) for run_id in (finished, abandoned)]
+        assert sorted((state["status"], state["text"]) for state in states) == [("done", "Hello"), ("failed", "Hel")]
