@@ -30,18 +30,43 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.core.tokens import Keyring
     from app.core.upstreams import Upstreams
     from app.realtime.auto_pipeline import AutoPipeline
+    from app.realtime.flights import Flights
     from app.realtime.hub import Hub
+    from app.realtime.presence import Presence
+    from app.realtime.recorder import Recorder
     from app.realtime.relay import Relay
     from app.realtime.streams import Streams
     from app.store import log, runs
     from app.store.bell import Bell
     from app.store.connection import Connection
     from app.store.feed import Feed
+    from app.store.flights import FlightStore
     from app.store.log import LogStore
+    from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
+    from app.store.read_state import ReadState
+    from app.store.recent import MESSAGES_KEPT, RecentStore
+    from app.store.recipients import Recipients
     from app.store.runs import Runs
     from app.store.subscription import Subscription
-    from app.web import completions, feed, headers, health, openai, pages, problems, publish, session, sign_in, stream
+    from app.web import (
+        assets,
+        completions,
+        feed,
+        headers,
+        health,
+        marking,
+        messages,
+        openai,
+        pages,
+        presence,
+        problems,
+        publish,
+        session,
+        sign_in,
+        stream,
+        users,
+    )
     from app.web.auth import Authenticator
     from app.web.turns import Turns
 
@@ -52,9 +77,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
-    publisher = Publisher(store)
+    read_state = ReadState(store, commands, settings)
+    recipients = Recipients(store, commands, settings)
+    presences = PresenceStore(commands, settings)
+    flights = FlightStore(commands, settings)
+    recent = RecentStore(commands, settings)
+    note = Recorder(recent.write, MESSAGES_KEPT).note
+    publisher = Publisher(store, recipients)
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
-    streams = Streams(hub, settings, clock)
+    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     run_store = Runs(store, commands, settings, clock)
     relay = Relay(run_store, hub, Upstreams(settings), Bell(publisher, clock).ring, settings)
     auth = Authenticator(Keyring(settings), settings, clock)
@@ -65,11 +96,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
     app.extensions["belfry.turns"] = turns
     headers.install(app)
+    assets.install(app)
     problems.install(app)
-    for blueprint in (
-        publish.blueprint(auth, publisher, settings, clock),
+    for views in (
+        publish.blueprint(auth, publisher, note, settings, clock),
         stream.blueprint(auth, streams, settings),
         feed.blueprint(auth, Feed(store), streams, settings, clock),
+        marking.blueprint(auth, read_state, settings),
+        messages.blueprint(auth, recipients, store, recent),
+        users.blueprint(auth, store, read_state, presences, flights),
+        presence.blueprint(auth, presences),
         completions.blueprint(auth, run_store, relay, streams, settings),
         openai.blueprint(auth, relay, settings),
         session.blueprint(auth),
@@ -77,5 +113,5 @@ def create_app(settings: Settings | None = None) -> Flask:
         pages.blueprint(auth),
         health.blueprint(connection.ping),
     ):
-        app.register_blueprint(blueprint)
+        app.register_blueprint(views)
     return app

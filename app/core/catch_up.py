@@ -14,6 +14,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from app.core.cursor import Position, Vector, replace
+from app.core.marks import NO_MARKS, NO_OFFSETS, Marks, Offsets
 
 LIVE_ONLY = 0  # the offset of an entry that was published but not kept: it has no place in the log
 
@@ -32,7 +33,9 @@ class Page(NamedTuple):
     `top` is the newest offset ever given, `oldest` the oldest not yet trimmed, `kept` the number of
     entries held.
     `after` is the offset that was read from, or None where the reader's cursor had no position of this epoch.
-    Offsets missing from `entries` between two others were deleted one by one, not lost.
+    Offsets missing from `entries` between two others were deleted one by one, not lost: `gone` are those.
+    `revision` counts the changes of the log that are not appends, and of its user's marks if it is a user's own log.
+    `marks` are the marks of the user for whom it was read.
     """
 
     epoch: str
@@ -41,10 +44,26 @@ class Page(NamedTuple):
     kept: int
     after: int | None
     entries: tuple[Entry, ...]
+    revision: int = 0
+    gone: Offsets = NO_OFFSETS
+    marks: Marks = NO_MARKS
 
     @property
     def tail(self) -> Position:
         return Position(self.epoch, self.top)
+
+    def unread(self, upto: int) -> int:
+        """How many messages up to the offset `upto` are kept and unread.
+
+        What lies beyond `top` was appended after this page was read: nobody has marked it yet.
+        """
+        settled = self.gone.union(self.marks.within(self.epoch).handled)
+        return max(0, upto - self.oldest + 1) - settled.count_between(self.oldest, upto)
+
+    def between(self, after: int) -> int:
+        """How many entries after the offset `after` are kept."""
+        first = max(after + 1, self.oldest)
+        return max(0, self.top - first + 1) - self.gone.count_between(first, self.top)
 
 
 class Verdict(Enum):

@@ -35,6 +35,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_url": (422, "The url is not valid"),
     "id_reused": (409, "The message id was used before with other content"),
     # a stream or a feed
+    "invalid_change": (422, "The change of the feed is not valid"),
     "bad_cursor": (400, "The cursor is malformed"),
     "history_lost": (410, "The history after this cursor is gone"),
     "too_many_topics": (400, "The connection asks for too many topics"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from enum import Enum
+from typing import NamedTuple
 
 from app.core import cursor, sse
 from app.core.cursor import Vector
@@ -21,6 +22,19 @@ HEARTBEAT = sse.encode("{}", event="heartbeat")
 # The record that ends a finite log, a run's: nothing follows it. A publisher can't write it, since what is published
 # is an object. Its data is what OpenAI's streams end with.
 END = b"message [DONE]"
+
+# Announcements of a changed feed: live-only records that are told with the reader's own unread count.
+STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
+UPDATED = b"updated {}"
+
+DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
+
+
+class Counts(NamedTuple):
+    """A reader's unread messages, and the revision of its feed's state."""
+
+    unread: int
+    revision: int
 
 
 class Goodbye(Enum):
@@ -37,9 +51,12 @@ def compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def ready(vector: Vector, retry_ms: int, user: str, unread: int, revision: int) -> bytes:
-    """The first block of a stream: the reconnect delay, and a cursor before any message came."""
-    data = compact({"user": user, "unread": unread, "revision": revision})
+def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int) -> bytes:
+    """The first block of a stream: the reconnect delay, and a cursor before any message came.
+
+    `behind` messages follow that the counts know already; each one after those is one more.
+    """
+    data = compact({"user": user, "unread": counts.unread, "revision": counts.revision, "behind": behind})
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 
@@ -60,6 +77,13 @@ def live_only(record: bytes) -> bytes:
     if event == b"message":
         return b"data: %b\n\n" % data
     return b"event: %b\ndata: %b\n\n" % (event, data)
+
+
+def changed(record: bytes, counts: Counts) -> bytes:
+    """What changed in a reader's feed, as one of `STATE_EVENTS` announced it, with the counts after it."""
+    event, _, data = record.partition(b" ")
+    members = data[:-1] + (b"," if data != b"{}" else b"")
+    return b'event: %b\ndata: %b"unread":%d,"revision":%d}\n\n' % (event, members, *counts)
 
 
 def reset(vector: Vector) -> bytes:

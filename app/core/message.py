@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json
@@ -63,6 +63,9 @@ def _link(url: str) -> str:
     return url
 
 
+Level = Literal["info", "success", "warning", "error"]
+LEVELS: tuple[str, ...] = get_args(Level)
+
 Event = Annotated[str, _token("bad_event"), AfterValidator(_not_reserved)]
 Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link)]
 
@@ -87,7 +90,7 @@ class Content(BaseModel):
     title: str | None = None
     body: str | None = None
     url: Link | None = None
-    level: Literal["info", "success", "warning", "error"] | None = None
+    level: Level | None = None
     tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=TAGS_MAX)] | None = None
     actions: Annotated[list[Action], Field(max_length=ACTIONS_MAX)] | None = None
     data: Any = None
@@ -186,8 +189,10 @@ def _logs(given: Publish, max_recipients: int) -> tuple[str, ...]:
 
 
 def _record(given: Publish, message_id: str, now: float, content: str) -> bytes:
-    """The envelope (id, time, and to whom unless it is the reader alone), then the content's own members."""
+    """The envelope (id, times, and to whom unless it is the reader alone), then the content's own members."""
     envelope: dict[str, object] = {"id": message_id, "time": rfc3339(now)}
+    if given.ttl:
+        envelope["expires_at"] = rfc3339(now + given.ttl)
     if given.topic is not None:
         envelope["topic"] = given.topic
     if given.everyone:

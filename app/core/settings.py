@@ -44,6 +44,12 @@ class Settings(BaseModel):
         description="a message is dropped at this age, and a feed that nobody used for so long",
     )
     dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
+    retract_seconds: int = Field(
+        604_800,
+        ge=60,
+        le=31_536_000,
+        description="how long a message can be retracted; its recipients are remembered, about 200 bytes a message",
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
     max_batch_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest NDJSON batch")
     max_recipients: int = Field(1_000, ge=1, le=10_000, description="longest list of recipients in one message")
@@ -89,6 +95,9 @@ class Settings(BaseModel):
     max_runs_per_user: int = Field(500, ge=1, description="completions of one user under way; one more gets 429")
     runs_per_minute: int = Field(6_000, ge=1, description="completions that one user may start; one more gets 429")
     tokens_per_day: int = Field(0, ge=0, description="tokens that one user may use per day (UTC); 0: any number")
+    lease_seconds: int = Field(
+        15, ge=2, le=600, description="connections of a worker that died without a word are listed for this long"
+    )
 
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
     redis_queue: int = Field(

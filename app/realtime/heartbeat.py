@@ -28,7 +28,7 @@ class Wheel:
 
     def add(self, subscriber: Subscriber, now: float) -> None:
         """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""
-        subscriber.silent_since = self.tick - random.randrange(self._interval)  # noqa: S311 - spreads, hides nothing
+        subscriber.silent_since = self.tick - random.randrange(self._earliest)  # noqa: S311 - spreads, hides nothing
         self.again(subscriber, now)
 
     def remove(self, subscriber: Subscriber) -> None:

@@ -8,6 +8,7 @@ is read from the store later.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,15 +19,18 @@ from app.core import catch_up, frames
 from app.core.catch_up import LIVE_ONLY, Page, Verdict, newest
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
+from app.core.frames import UPDATED
 from app.core.settings import Settings
+from app.realtime.badges import Badges
 from app.realtime.catch_up import CatchUp
 from app.realtime.link import Link, Subscription
 from app.realtime.subscriber import OpenLog
 from app.store.connection import RETRY_AFTER_SECONDS
-from app.store.log import LogStore
+from app.store.log import LogStore, Tail
 
 WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
 VERIFY_RETRY_SECONDS = 1.0
+HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
 TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
@@ -46,6 +50,9 @@ class Hub:
         self._store = store
         self._timeout_seconds = settings.redis_timeout_seconds
         self._check_seconds = settings.tail_check_seconds
+        self._clock = clock
+        self._hold_seconds = settings.history_seconds / HOLDS_PER_LIFE
+        self._held_at = time.monotonic()
         self._logs: dict[bytes, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
@@ -53,6 +60,7 @@ class Hub:
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
+        self.badges = Badges(store)
 
     def __len__(self) -> int:
         return len(self._logs)
@@ -68,6 +76,7 @@ class Hub:
         if self._verifier is not None:
             gevent.kill(self._verifier)
         self.catch_up.stop()
+        self.badges.stop()
         self._link.stop()
 
     # Opening
@@ -89,37 +98,47 @@ class Hub:
                 self._unverified.pop(open_log, None)
                 self._link.unsubscribe(open_log)
 
-    def read(self, logs: Sequence[OpenLog], cursor: Vector | None) -> tuple[Page, ...]:
+    def read(self, logs: Sequence[OpenLog], cursor: Vector | None, user: str = "") -> tuple[Page, ...]:
         """Read the first page of each log from its position in the cursor, once every append to it will be heard.
 
         Order: subscribe (`join`), Redis acknowledges, read. What is appended after the read is heard, what was
-        appended before is in it. Raises `BelfryError` `store_unavailable`.
+        appended before is in it. The pages carry the marks of `user`. Raises `BelfryError` `store_unavailable`.
         """
         self._wait_acknowledged(logs)
         seen_before = [open_log.seen for open_log in logs]
-        pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs]))
+        pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs], user))
         for open_log, before, page in zip(logs, seen_before, pages, strict=True):
             open_log.seen = newest(open_log.seen, before, page.tail)
+            if open_log.checked is None:
+                open_log.checked = (page.revision - open_log.announced, page.oldest)
         return pages
 
-    def wait_appended(self, logs: Sequence[OpenLog], vector: Vector, seconds: float) -> bool:
-        """Wait until something is known of `logs` beyond `vector`; False when nothing came in time, or on `release`."""
+    def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
+        """Wait until something is known of `logs` beyond `vector`, or more than `announced` changes of their state.
+
+        False when nothing came in time, or on `release`.
+        """
+
+        def unchanged() -> bool:
+            caught_up = catch_up.caught_up(vector, [open_log.seen for open_log in logs])
+            return caught_up and announced == total_announced(logs)
+
         changed = Event()
         for open_log in logs:
             open_log.watchers.append(changed)
         try:
             with gevent.Timeout(max(0.0, seconds), _QUIETLY):
                 # Woken for nothing as well: by a comparison of tails, an acknowledgement, a late duplicate.
-                while not self._released and catch_up.caught_up(vector, [open_log.seen for open_log in logs]):
+                while not self._released and unchanged():
                     changed.clear()
                     changed.wait()
-            return not catch_up.caught_up(vector, [open_log.seen for open_log in logs])
+            return not unchanged()
         finally:
             for open_log in logs:
                 open_log.watchers.remove(changed)
 
     def release(self) -> None:
-        """Let everybody go who waits for an append, now and from now on: this worker stops."""
+        """Let everybody go who waits for a change, now and from now on: this worker stops."""
         self._released = True
         for open_log in self._logs.values():
             _wake(open_log)
@@ -182,7 +201,7 @@ class Hub:
         epoch, _, offset = place.decode().partition(".")
         live = Position(epoch, int(offset))
         if live.offset == LIVE_ONLY:
-            self._write(open_log, frames.live_only(record))
+            self._tell(open_log, record)
             return
         if open_log.seen is None or open_log.seen.epoch != epoch or live.offset > open_log.seen.offset:
             open_log.seen = live
@@ -214,6 +233,19 @@ class Hub:
             if not turn % WRITES_PER_TURN:
                 gevent.sleep(0)
 
+    def _tell(self, open_log: OpenLog, record: bytes) -> None:
+        """Hand on what is not kept: a transient message as it is, a change of the feed with each reader's counts."""
+        event, _, data = record.partition(b" ")
+        if event == frames.DISMISSAL:
+            for subscriber in list(open_log.members):
+                subscriber.owner.dismissed(subscriber, open_log, data)
+        elif event in frames.STATE_EVENTS:
+            open_log.announced += 1
+            _wake(open_log)
+            self.badges.tell(open_log.members, record)
+        else:
+            self._write(open_log, frames.live_only(record))
+
     def _write(self, open_log: OpenLog, frame: bytes) -> None:
         for turn, subscriber in enumerate(list(open_log.members), 1):
             if subscriber.live:
@@ -229,9 +261,20 @@ class Hub:
             pause = VERIFY_RETRY_SECONDS if self._unverified else self._check_seconds
             if not self._verify_now.wait(pause) and not self._unverified:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
+                self._hold()
             self._verify_now.clear()
             while self._unverified and self._verified(list(self._unverified)[:TAILS_PER_CHECK]):
                 pass
+
+    def _hold(self) -> None:
+        """Keep logs with readers from expiring: who listens to a quiet log would be told that its history was lost."""
+        if time.monotonic() - self._held_at >= self._hold_seconds:
+            names = [open_log.name for open_log in self._logs.values()]
+            try:
+                self._store.hold(names)
+                self._held_at = time.monotonic()
+            except BelfryError as error:
+                log.info("logs can't be held: %s", error.detail)
 
     def _verified(self, batch: Sequence[OpenLog]) -> bool:
         """Whether these could be compared. What is marked again while their tails are read stays marked."""
@@ -253,15 +296,37 @@ class Hub:
         tails = self._store.tails([open_log.name for open_log in batch])
         for open_log, before, tail in zip(batch, seen_before, tails, strict=True):
             # A log without a tail lost its epoch, and gets another one with the next read of it.
-            open_log.seen = newest(open_log.seen, before, tail) if tail else None
-            if tail and open_log.seen and open_log.seen.epoch != tail.epoch:
+            open_log.seen = newest(open_log.seen, before, tail.position) if tail else None
+            if tail and open_log.seen and open_log.seen.epoch != tail.position.epoch:
                 # Another answer, of another epoch, came while this one was on its way: which is later is not known.
                 self._unverified.update({open_log: None} if open_log.references else {})
             _wake(open_log)
+            if tail:
+                self._check_state(open_log, tail)
             for subscriber in open_log.members:
                 # Behind: something was not heard. Ahead: the store was set back.
                 if subscriber.live and subscriber.position(open_log) != open_log.seen:
                     self.catch_up.add(subscriber)
+        self._let_expire(zip(batch, tails, strict=True))
+
+    def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
+        """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
+        checked = (tail.revision - open_log.announced, tail.oldest)
+        if open_log.checked not in (None, checked):
+            self.badges.tell(open_log.members, UPDATED)
+        open_log.checked = checked
+
+    def _let_expire(self, batch: Iterable[tuple[OpenLog, Tail | None]]) -> None:
+        """Touch the logs that hold expired entries: the store lets them go then, and announces it."""
+        now_ms = int(self._clock() * 1_000)
+        due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
+        if due:
+            self._store.survey(due, [])
+
+
+def total_announced(logs: Iterable[OpenLog]) -> int:
+    """How many changes of the state of `logs` were heard here; it differs from what it was if any was."""
+    return sum(open_log.announced for open_log in logs)
 
 
 def _plan(vector: Vector, live: Position, record: bytes) -> Plan:

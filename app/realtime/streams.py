@@ -5,6 +5,7 @@ The hub knows logs; this module knows clients. It owns every subscriber from its
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
@@ -18,12 +19,14 @@ from app.core import frames
 from app.core.catch_up import Page, start
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
-from app.core.frames import Goodbye
+from app.core.frames import Counts, Goodbye
 from app.core.settings import Settings
+from app.realtime.flights import Flights
 from app.realtime.heartbeat import Wheel
-from app.realtime.hub import Hub
+from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
 from app.realtime.poller import Poller
+from app.realtime.presence import Client, Presence
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
@@ -42,6 +45,7 @@ class Opening:
     pages: tuple[Page, ...]
     vector: Vector
     lost: bool
+    announced: int
     attached: bool = False
 
     def __del__(self) -> None:
@@ -49,16 +53,26 @@ class Opening:
             self.hub.leave(self.logs)
 
     @property
-    def kept(self) -> int:
-        """Messages held in all its logs."""
-        return sum(page.kept for page in self.pages)
+    def counts(self) -> Counts:
+        """The user's unread messages and the revision, as of the pages."""
+        return Counts(sum(page.unread(page.top) for page in self.pages), sum(page.revision for page in self.pages))
+
+    @property
+    def behind(self) -> int:
+        """Messages that are kept after its place."""
+        places = zip(self.pages, self.vector, strict=True)
+        return sum(page.between(position.offset) for page, position in places)
 
 
 class Streams:
     """All open streams of one worker."""
 
-    def __init__(self, hub: Hub, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: Hub, presence: Presence, flights: Flights, settings: Settings, clock: Callable[[], float]
+    ) -> None:
         self._hub = hub
+        self._flights = flights
+        self._presence = presence
         self._settings = settings
         self._clock = clock
         self._wheel = Wheel(settings.heartbeat_seconds)
@@ -81,6 +95,7 @@ class Streams:
         if self._timer is None:
             self.poller = Poller() if POLLER_AVAILABLE else None
             self._timer = gevent.spawn(self._beat)
+            self._presence.start()
 
     def stop(self) -> None:
         """End everything that is left, without a word to anyone."""
@@ -99,23 +114,27 @@ class Streams:
         self._admit()
         self.start()
         logs = self._hub.join(names)
+        announced = total_announced(logs)
         try:
-            pages = self._hub.read(logs, cursor)
+            pages = self._hub.read(logs, cursor, user)
             self._admit()  # again: others came while this one waited, or the worker was told to stop
         except BaseException:
             self._hub.leave(logs)
             raise
-        return Opening(self._hub, user, logs, pages, *start(pages, cursor))
+        return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced)
 
-    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float) -> None:
+    def attach(self, opening: Opening, sink: Sink, head: bytes, expires_at: float, client: Client) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
         opening.attached = True
         # Whoever stands at a log's tail shares the hub's own position: an idle stream holds no copy.
         vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, opening.user, opening.logs, vector, sink, expires_at)
         sink.subscriber = subscriber
+        subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
+        connection = self._presence.connected(subscriber, client)
+        self._flights.connected(subscriber, connection, lost=opening.lost)
         for open_log in opening.logs:
             open_log.members[subscriber] = None
         first = head + (frames.reset(vector) if opening.lost else b"")
@@ -124,13 +143,14 @@ class Streams:
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())
 
-    def wait_appended(self, opening: Opening, vector: Vector, seconds: float) -> bool:
-        """Wait until something lies beyond `vector`; False when nothing came in time, or this worker stops."""
-        return self._hub.wait_appended(opening.logs, vector, seconds)
+    def wait_changed(self, opening: Opening, vector: Vector, seconds: float) -> bool:
+        """Wait until something lies beyond `vector` or changed since the last read; False when nothing did in time."""
+        return self._hub.wait_changed(opening.logs, vector, opening.announced, seconds)
 
     def read_again(self, opening: Opening, vector: Vector) -> tuple[Page, ...]:
         """A page of each of its logs after `vector`."""
-        return self._hub.read(opening.logs, vector)
+        opening.announced = total_announced(opening.logs)
+        return self._hub.read(opening.logs, vector, opening.user)
 
     def drain(self) -> None:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
@@ -140,6 +160,8 @@ class Streams:
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
+        self._presence.stop()
+        self._flights.stop()
 
     def retry_ms(self) -> int:
         """A reconnect delay between half of the setting and one and a half of it."""
@@ -173,9 +195,19 @@ class Streams:
         self._full.pop(subscriber, None)
         self._hub.catch_up.add(subscriber)
 
+    def outdated(self, subscriber: Subscriber) -> None:
+        self._hub.badges.tell([subscriber], frames.UPDATED)
+
+    def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
+        """An administrator ends the connections of the log's user, or the one with the id that is named."""
+        connection = json.loads(wish)["connection"]
+        if log is subscriber.logs[0] and connection in ("", self._presence.id_of(subscriber)):
+            subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1
         del self._subscribers[subscriber]
+        self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         for open_log in subscriber.logs:

@@ -48,7 +48,10 @@ class OpenLog:
     `finite`: it ends with the record `frames.END`, and so do its readers. `ended`: that record was heard.
     """
 
-    __slots__ = ("acknowledged", "ended", "finite", "heard", "members", "name", "references", "seen", "watchers")
+    __slots__ = (
+        "acknowledged", "announced", "checked", "ended", "finite", "heard", "members", "name", "references", "seen",
+        "watchers",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,6 +62,9 @@ class OpenLog:
         self.heard = False
         self.finite = name.startswith("run:")
         self.ended = False
+        self.announced = 0  # changes of the feed's state that were heard here
+        # What the store had when it was last compared: changes that were not heard here, and the oldest offset.
+        self.checked: tuple[int, int] | None = None
         self.watchers: list[Watcher] = []  # to be told when something was appended, or when it was acknowledged
 
 
@@ -66,8 +72,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "closed", "expires_at", "finished", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "user",
-        "vector",
+        "closed", "expires_at", "finished", "live", "logs", "owner", "queued", "silent_since", "sink", "slot",
+        "stale", "user", "vector",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +87,7 @@ class Subscriber:
         self.expires_at = expires_at
         self.live = False
         self.queued = False
+        self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
         self.finished = False  # nothing follows what its sink still holds
         self.silent_since = 0  # in ticks of the heartbeat's wheel
@@ -137,6 +144,9 @@ class Subscriber:
     def go_live(self) -> bool:
         """Become live if nothing is known that was not yet written; no switch lies between the check and the change."""
         self.live = not self.closed and catch_up.caught_up(self.vector, [log.seen for log in self.logs])
+        if self.live and self.stale:
+            self.stale = False
+            self.owner.outdated(self)
         return self.live
 
     def say_goodbye(self, reason: Goodbye, retry_ms: int) -> None:
@@ -180,5 +190,9 @@ class Owner(Protocol):
     def progressed(self, subscriber: Subscriber) -> None: ...
 
     def drained(self, subscriber: Subscriber) -> None: ...
+
+    def outdated(self, subscriber: Subscriber) -> None: ...
+
+    def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None: ...
 
     def closed(self, subscriber: Subscriber, reason: str) -> None: ...

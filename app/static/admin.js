@@ -1,13 +1,33 @@
-// The admin page: one form, one `POST /publish`, and what became of each message below it.
+// The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
-import { element } from "./message.js";
+/** @typedef {{to: string, offset: number | null, duplicate: boolean, online: boolean}} Delivery */
+/** @typedef {Record<string, unknown> & {id: string}} Draft what goes out */
 
 const LABELS = { user: "User id", users: "User ids, separated by commas", topic: "Topic" };
+const KNOWN_MOST = 50;
+const KNOWN_KEY = "belfry.admin.known";
+const CONFIRM_FROM = 10; // recipients of a list; fewer are seen at a glance
 
-const form = document.getElementById("publish");
-const target = document.getElementById("target");
-const send = document.getElementById("send");
-const results = document.getElementById("results");
+/** @template {HTMLElement} Kind @param {string} id @param {new () => Kind} kind @returns {Kind} */
+function byId(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`The page has no ${id}`);
+  return found;
+}
+
+/** @param {string} name @param {string} className @param {...(Node | string)} children */
+function element(name, className, ...children) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+const form = byId("publish", HTMLFormElement);
+const target = byId("target", HTMLInputElement);
+const send = byId("send", HTMLButtonElement);
+const results = byId("results", HTMLOListElement);
+const preview = /** @type {HTMLElement & {message: object}} */ (byId("preview", HTMLElement));
 
 // The same id goes out again when the answer to a message was lost, so that a second click can't send it twice.
 let id = newId();
@@ -18,69 +38,174 @@ function newId() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** @param {string} text */
+const parts = (text) => text.split(",").map((part) => part.trim()).filter((part) => part !== "");
+
+/** @param {string} kind @param {string} text */
 function recipients(kind, text) {
   if (kind === "everyone") return { everyone: true };
   if (kind === "topic") return { topic: text.trim() };
-  if (kind === "user") return { to: text.trim() };
-  return { to: text.split(",").map((part) => part.trim()).filter((part) => part !== "") };
+  return { to: kind === "user" ? text.trim() : parts(text) };
 }
 
-function messageOf(fields) {
-  const message = { id, ...recipients(fields.get("kind"), fields.get("target") ?? "") };
-  for (const name of ["title", "body", "level", "url"]) {
-    if (fields.get(name)) message[name] = fields.get(name);
+/** What a reader will see of the message. @param {Record<string, string>} fields */
+function content(fields) {
+  /** @type {Record<string, unknown>} */
+  const made = {};
+  for (const name of ["title", "body", "level", "url", "key"]) {
+    if (fields[name]) made[name] = fields[name];
   }
-  return message;
+  if (fields.tags) made.tags = parts(fields.tags);
+  if (fields["action-label"]) made.actions = [{ label: fields["action-label"], ...(fields["action-url"] && { url: fields["action-url"] }) }];
+  return made;
 }
 
-function deliveryLine({ to, offset, online }) {
-  return `${to}: ${online ? "online now" : "offline, finds it later"}, offset ${offset}`;
+/** @returns {Record<string, string>} */
+const fieldsOf = () => Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value)]));
+
+/** @returns {Draft} */
+function draft() {
+  const fields = fieldsOf();
+  return {
+    id,
+    ...recipients(fields.kind, fields.target ?? ""),
+    ...content(fields),
+    ...(fields.ttl && { ttl: Number(fields.ttl) }),
+    ...(fields.transient && { transient: true }),
+  };
 }
 
-function showResult(level, title, lines) {
-  const made = element("li", "message", element("div", "head", element("h2", "", title)));
-  made.append(...lines.map((line) => element("p", "body", line)));
-  made.dataset.level = level;
-  results.prepend(made);
-}
-
-function showDeliveries(title, answer) {
-  showResult("success", `Sent: ${title || answer.id}`, answer.deliveries.map(deliveryLine));
-}
-
-async function publish(message) {
-  const answer = await fetch("/publish", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(message),
+/** @param {string} path @param {string} method @param {unknown} [body] @returns {Promise<any>} throws what went wrong, as a text */
+async function ask(path, method, body) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) }).catch(() => {
+    throw new Error("No answer from the server. Press Send again: the message can't be sent twice.");
   });
-  const body = await answer.json();
-  id = newId();
-  if (answer.ok) showDeliveries(message.title, body);
-  else showResult("error", body.title, [body.detail]);
+  const told = answer.status === 204 ? {} : await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(`${told.title}. ${told.detail}`), { refused: true });
+  return told;
 }
 
-function showKind() {
-  const kind = new FormData(form).get("kind");
-  document.getElementById("target-row").hidden = kind === "everyone";
-  target.disabled = kind === "everyone";
-  document.getElementById("target-label").textContent = LABELS[kind] ?? "";
+/** @param {Delivery} delivery */
+function deliveryItem({ to, duplicate, online, offset }) {
+  if (duplicate) return element("li", "duplicate", `${to}: had it already`);
+  if (online) return element("li", "live", `${to}: online now`);
+  return element("li", "", offset === null ? `${to}: offline, not kept` : `${to}: offline, finds it later`);
+}
+
+/** @param {Draft} message */
+const headline = (message) => String(message.title ?? message.body ?? message.id);
+
+/** @param {string} text @param {() => Promise<void>} act */
+function button(text, act) {
+  const made = element("button", "quiet", text);
+  made.setAttribute("type", "button");
+  made.addEventListener("click", act);
+  return made;
+}
+
+/** @param {...Node} children */
+function showResult(...children) {
+  byId("none-sent", HTMLElement).hidden = true;
+  results.prepend(element("li", "", ...children));
+}
+
+/** @param {Draft} message @param {Delivery[]} deliveries */
+function showSent(message, deliveries) {
+  const time = element("time", "", new Date().toLocaleTimeString());
+  const said = element("p", "problem", "");
+  const retract = button("Retract", async () => {
+    try {
+      await ask(`/messages/${encodeURIComponent(message.id)}`, "DELETE");
+      retract.replaceWith("Retracted");
+    } catch (error) {
+      said.textContent = /** @type {Error} */ (error).message;
+    }
+  });
+  const again = button("Send again", () => publish({ ...message, id: newId() }));
+  showResult(
+    element("div", "line", element("h3", "", headline(message)), time),
+    element("ul", "recipients", ...deliveries.map(deliveryItem)),
+    said,
+    element("div", "buttons", ...(message.transient ? [] : [retract]), again),
+  );
+}
+
+/** @param {Draft} message */
+async function publish(message) {
+  try {
+    const { deliveries } = await ask("/publish", "POST", message);
+    remember(message);
+    showSent(message, deliveries);
+    id = newId();
+  } catch (error) {
+    const { message: text, refused } = /** @type {Error & {refused?: boolean}} */ (error);
+    showResult(element("p", "problem", text));
+    if (refused) id = newId();
+  }
+}
+
+/** Names that were sent to, offered as one types. @returns {string[]} */
+function known() {
+  try {
+    return JSON.parse(localStorage.getItem(KNOWN_KEY) ?? "[]");
+  } catch {
+    return [];
+  }
+}
+
+/** @param {Draft} message */
+function remember({ to = [] }) {
+  const names = [...new Set([.../** @type {string[]} */ ([]).concat(/** @type {any} */ (to)), ...known()])].slice(0, KNOWN_MOST);
+  localStorage.setItem(KNOWN_KEY, JSON.stringify(names));
+  offerKnown();
+}
+
+function offerKnown() {
+  const options = known().map((name) => Object.assign(document.createElement("option"), { value: name }));
+  byId("known", HTMLElement).replaceChildren(...options);
+}
+
+/** Everyone has no number: users are whoever brings a token. How many are connected is known. */
+async function everyUser() {
+  const users = await ask("/presence", "GET").then((told) => Object.keys(told.users), () => []);
+  return `every user (${users.length} connected now)`;
+}
+
+/** @param {Draft} message @returns {Promise<boolean>} whether it shall go out */
+async function confirmed(message) {
+  const count = Array.isArray(message.to) ? message.to.length : 1;
+  if (!message.everyone && count < CONFIRM_FROM) return true;
+  const dialog = byId("confirm", HTMLDialogElement);
+  byId("confirm-count", HTMLElement).textContent = message.everyone ? await everyUser() : `${count} users`;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  return dialog.returnValue === "yes";
+}
+
+function show() {
+  const fields = fieldsOf();
+  byId("target-row", HTMLElement).hidden = fields.kind === "everyone";
+  target.disabled = fields.kind === "everyone";
+  byId("target-label", HTMLElement).textContent = LABELS[/** @type {keyof LABELS} */ (fields.kind)] ?? "";
+  const shown = content(fields);
+  preview.message = { id, time: new Date().toISOString(), ...shown, title: shown.title ?? (shown.body ? undefined : "Your message") };
 }
 
 form.addEventListener("input", () => {
   id = newId();
-  showKind();
+  show();
 });
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   send.disabled = true;
-  try {
-    await publish(messageOf(new FormData(form)));
-  } catch {
-    showResult("error", "No answer from the server", ["Press Send again: the message can't be sent twice."]);
-  }
+  const message = draft();
+  if (await confirmed(message)) await publish(message);
   send.disabled = false;
 });
 
-showKind();
+offerKnown();
+await customElements.whenDefined("belfry-message");
+show();

@@ -1,6 +1,7 @@
 """The feed: several logs read as one list of messages, by time.
 
-Within a log the offsets decide; between logs, whose offsets say nothing of each other, the time of the messages does.
+Within a log the offsets decide; between logs, whose offsets say nothing about each other, the time of the messages
+does. What the reader has removed is in no feed.
 """
 
 from __future__ import annotations
@@ -9,11 +10,38 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.core.catch_up import Entry, Page, on_page
 from app.core.cursor import Position, Vector, replace
+from app.core.frames import Counts
 from app.store.log import LogStore
+
+ROUNDS_MAX = 10  # of reading for one page; a filter that finds little answers a short page, and where to go on
+FILTERED_ENTRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which messages a feed shows. `unread` None shows both kinds; an empty `level` or `tag` shows all."""
+
+    unread: bool | None = None
+    archived: bool = False
+    level: str = ""
+    tag: str = ""
+
+    @property
+    def narrows(self) -> bool:
+        """Whether much of what is read may not be shown."""
+        return self != Filter()
+
+    def admits(self, message: dict[str, Any], *, read: bool, archived: bool) -> bool:
+        return (
+            archived is self.archived
+            and self.unread in (None, not read)
+            and self.level in ("", message.get("level"))
+            and (not self.tag or self.tag in message.get("tags", ()))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +54,19 @@ class FeedPage:
     messages: tuple[str, ...]
     next: Vector | None
     cursor: Vector
-    kept: int
+    counts: Counts
 
 
 class _Item(NamedTuple):
-    """A message on its way into the list: `at` is the number of its log. Ordered by time, then log, then offset."""
+    """An entry on its way into the list: `at` is the number of its log. Ordered by time, then log, then offset.
+
+    `shown` is the text of the message, empty where it isn't to be shown.
+    """
 
     time: str
     at: int
     offset: int
-    message: str
+    shown: str
 
 
 class Feed:
@@ -44,44 +75,76 @@ class Feed:
     def __init__(self, store: LogStore) -> None:
         self._store = store
 
-    def newest(self, names: Sequence[str], before: Vector | None, limit: int, now_ms: int) -> FeedPage:
-        """Up to `limit` messages of the logs `names`, newest first, from before a `next` of an earlier page."""
-        pages = self._store.read_back([(name, before or ()) for name in names], limit + 1)
-        found = list(merge(*[_items(at, page.entries, now_ms) for at, page in enumerate(pages)], reverse=True))
-        shown = found[:limit]
-        if len(found) <= limit:  # all that was read is shown, but for what has expired
-            read_to: Vector = tuple([Position(page.epoch, _lowest(page)) for page in pages])
-        else:
-            read_to = tuple([Position(page.epoch, page.after or 0) for page in pages])
-            for item in shown:
-                read_to = replace(read_to, Position(pages[item.at].epoch, item.offset), item.at)
-        more = len(found) > limit or any(len(page.entries) > limit for page in pages)
-        return FeedPage(
-            messages=tuple([item.message for item in shown]),
-            next=read_to if more else None,
-            cursor=tuple([page.tail for page in pages]),
-            kept=sum(page.kept for page in pages),
-        )
+    def newest(
+        self, user: str, names: Sequence[str], before: Vector | None, limit: int, wanted: Filter, now_ms: int
+    ) -> FeedPage:
+        """Up to `limit` messages of the logs `names` as `user` sees them, newest first.
+
+        They come from before a `next` of an earlier page.
+        """
+        count = max(limit, FILTERED_ENTRIES if wanted.narrows else 0) + 1
+        shown: list[str] = []
+        first: list[Page] = []
+        following = before
+        for _ in range(ROUNDS_MAX):
+            pages = self._store.read_back([(name, following or ()) for name in names], count, user)
+            first = first or pages
+            following = _walk(pages, count, limit, wanted, now_ms, shown)
+            if following is None or len(shown) == limit:
+                break
+        return FeedPage(tuple(shown), following, tuple([page.tail for page in first]), _counts(first))
+
+
+def _walk(
+    pages: Sequence[Page], count: int, limit: int, wanted: Filter, now_ms: int, shown: list[str]
+) -> Vector | None:
+    """Go back through `pages`, of `count` entries at most, and fill `shown`; answers where to go on, None at the end.
+
+    Where a page is full, more of its log follows, so nothing older than its last entry can be placed yet.
+    """
+    edges = {at: page.entries[-1].offset for at, page in enumerate(pages) if len(page.entries) == count}
+    read_to: Vector = tuple([Position(page.epoch, page.after or 0) for page in pages])
+    for item in merge(*[_items(at, page, page.entries, wanted, now_ms) for at, page in enumerate(pages)], reverse=True):
+        if item.shown and len(shown) == limit:
+            return read_to
+        if item.shown:
+            shown.append(item.shown)
+        read_to = replace(read_to, Position(pages[item.at].epoch, item.offset), item.at)
+        if edges.get(item.at) == item.offset:
+            return read_to
+    return None
 
 
 def oldest(vector: Vector, pages: Sequence[Page], limit: int, now_ms: int) -> tuple[FeedPage, bool]:
     """Up to `limit` messages out of `pages`, oldest first, that come after `vector`; and whether history was lost."""
     readings = [on_page(position, page) for position, page in zip(vector, pages, strict=True)]
-    found = list(merge(*[_items(at, reading.entries, now_ms) for at, reading in enumerate(readings)]))
+    items = merge(*[_items(at, pages[at], reading.entries, None, now_ms) for at, reading in enumerate(readings)])
+    found = [item for item in items if item.shown]
     cursor: Vector = tuple([reading.position for reading in readings])
     for item in reversed(found[limit:]):  # what is not shown comes after the cursor: the first of each log decides
         cursor = replace(cursor, Position(pages[item.at].epoch, item.offset - 1), item.at)
-    shown = tuple([item.message for item in found[:limit]])
-    kept = sum(page.kept for page in pages)
-    return FeedPage(shown, None, cursor, kept), any(reading.lost for reading in readings)
+    return FeedPage(tuple([item.shown for item in found[:limit]]), None, cursor, _counts(pages)), any(
+        reading.lost for reading in readings
+    )
 
 
-def _lowest(page: Page) -> int:
-    return page.entries[-1].offset if page.entries else page.after or 0
+def _counts(pages: Sequence[Page]) -> Counts:
+    return Counts(sum(page.unread(page.top) for page in pages), sum(page.revision for page in pages))
 
 
-def _items(at: int, entries: Sequence[Entry], now_ms: int) -> Iterator[_Item]:
+def _items(at: int, page: Page, entries: Sequence[Entry], wanted: Filter | None, now_ms: int) -> Iterator[_Item]:
+    """The entries of log number `at`, each with the reader's marks; without a filter, archived ones as well."""
+    marks = page.marks.within(page.epoch)
     for offset, record, expires_ms in entries:
-        if not expires_ms or expires_ms > now_ms:
-            message = record.partition(b" ")[2].decode()
-            yield _Item(json.loads(message)["time"], at, offset, message)
+        text = record.partition(b" ")[2].decode()
+        message = json.loads(text)
+        read, archived = marks.read.has(offset), marks.archived.has(offset)
+        gone = marks.removed.has(offset) or 0 < expires_ms <= now_ms
+        if gone or (wanted and not wanted.admits(message, read=read, archived=archived)):
+            yield _Item(message["time"], at, offset, "")
+        else:
+            yield _Item(message["time"], at, offset, f"{text[:-1]}{_flags(read, archived)}")
+
+
+def _flags(read: bool, archived: bool) -> str:
+    return f',"read":{"true" if read else "false"},"archived":{"true" if archived else "false"}}}'

@@ -4,9 +4,13 @@ A log is named `user:<id>`, `topic:<name>`, `everyone` or `run:<user>/<id>`. Eve
 so on a Redis Cluster it lies in one slot and one script may touch all of it:
 
     belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, t = Unix
-                                   seconds of the append, x = expiry in Unix ms, if any
-    belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed)
+                                           seconds of the append, x = expiry in Unix ms, if any
+    belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
+                                           expires (ms, of the entry that expires first), gone_base and gone (offsets
+                                           whose entries left one by one, a bit string as `core.marks` describes it)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
+    belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
+    belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
     belfry:{user:alice}:id:<id>    string  `<epoch>.<offset> <digest>` of a message id, while it is remembered
     belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append
 
@@ -19,6 +23,27 @@ user's limits. A run's log has the keys above after `run:<id>:`, and beside them
     belfry:{user:alice}:starts          zset    id → Unix ms of its start, of the last minute
     belfry:{user:alice}:tokens:<day>    string  tokens used on that day (UTC)
     belfry:{runs}:leases                zset    `<user>/<id>` of a run under way → Unix ms at which its lease ends
+
+What a user has marked, in any log, lies with that user's own log, so that one script changes all of it:
+
+    belfry:{user:alice}:marks      hash    log name → epoch, base and the bit strings read, archived and removed
+
+What happened to a user's connections lies there too:
+
+    belfry:{user:alice}:flights    stream  e = an event as JSON, see `flights`
+
+Who is connected now, each worker's part under a lease that ends with it:
+
+    belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
+    belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
+
+The messages published last, for administrators:
+
+    belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
+
+Where a message went, for as long as it can be retracted:
+
+    belfry:{message:<id>}:logs     set     log names
 """
 
 from __future__ import annotations
@@ -49,6 +74,10 @@ class Keys:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 
+    def of_log(self, name: str) -> tuple[str, ...]:
+        """The keys that every script on a log takes, in the order of `open.lua`."""
+        return tuple([key(name) for key in (self.log, self.meta, self.replaced, self.ids, self.expiry, self.live)])
+
     def log(self, name: str) -> str:
         return self._of_log(name, "log")
 
@@ -57,6 +86,32 @@ class Keys:
 
     def replaced(self, name: str) -> str:
         return self._of_log(name, "keys")
+
+    def ids(self, name: str) -> str:
+        return self._of_log(name, "ids")
+
+    def expiry(self, name: str) -> str:
+        return self._of_log(name, "expiry")
+
+    def marks(self, user: str) -> str:
+        return self._of_log(user_log(user), "marks")
+
+    def flights(self, user: str) -> str:
+        return self._of_log(user_log(user), "flights")
+
+    def recipients(self, message_id: str) -> str:
+        return f"{self._prefix}:{{message:{message_id}}}:logs"
+
+    @property
+    def recent(self) -> str:
+        return f"{self._prefix}:{{recent}}:messages"
+
+    @property
+    def workers(self) -> str:
+        return f"{self._prefix}:{{presence}}:workers"
+
+    def presence_of(self, worker: str) -> str:
+        return f"{self._prefix}:{{presence}}:of:{worker}"
 
     def message_id(self, name: str, message_id: str) -> str:
         return self._of_log(name, f"id:{message_id}")

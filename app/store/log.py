@@ -12,10 +12,11 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.core.catch_up import Entry, Page
 from app.core.cursor import EPOCH_LENGTH, Position, Vector
+from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
 from app.store.connection import Command, Reply, Script
@@ -26,7 +27,8 @@ PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
 
-APPEND, READ, READ_BACK = SCRIPTS = tuple([Script("open", verb) for verb in ("append", "read", "read_back")])
+VERBS = ("append", "read", "read_back", "find", "retract", "mark")
+APPEND, READ, READ_BACK, FIND, RETRACT, MARK = SCRIPTS = tuple([Script("bits", "open", verb) for verb in VERBS])
 
 _EPOCH_ALPHABET = string.digits + string.ascii_letters
 
@@ -54,41 +56,81 @@ class Appended:
     online: bool
 
 
+class Tail(NamedTuple):
+    """What tells whether a log has changed: an append moves `position`, all else `revision`, trimming `oldest`."""
+
+    position: Position
+    revision: int
+    oldest: int
+    expires_ms: int
+
+
 class LogStore:
-    """All logs of one deployment."""
+    """All logs of one deployment. What reads for a `user` answers pages with that user's marks."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
 
-    def append(self, appends: Sequence[tuple[str, Message]]) -> list[Appended]:
-        """Append each message to the log named beside it. On failure some may have been appended: repeat them all."""
-        replies = self._run([self._append_command(name, message) for name, message in appends])
+    def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
+        """Append each message to the log named beside it. On failure some may have been appended: repeat them all.
+
+        The commands `before` share the round trips.
+        """
+        replies = self._run([*before, *[self._append_command(name, message) for name, message in appends]])
         return [
             Appended(Status(status.decode()), Position(epoch.decode(), offset), receivers > 0)
-            for status, epoch, offset, receivers in replies
+            for status, epoch, offset, receivers in replies[len(before) :]
         ]
 
-    def read(self, requests: Sequence[tuple[str, Vector]]) -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position in it. Opens a log that has no epoch."""
+    def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
+        """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""
         limits = (PAGE_ENTRIES, PAGE_BYTES)
-        return [_page(reply) for reply in self._run([self._call(READ, name, limits, at) for name, at in requests])]
+        names = [name for name, _ in requests]
+        return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)
 
-    def read_back(self, requests: Sequence[tuple[str, Vector]], count: int) -> list[Page]:
+    def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
         """A page of each named log, newest first, before the vector's position in it, from the newest without one."""
-        calls = [self._call(READ_BACK, name, (count,), before) for name, before in requests]
-        return [_page(reply) for reply in self._run(calls)]
+        names = [name for name, _ in requests]
+        return self._pages(names, [self._call(READ_BACK, name, count, *_texts(at)) for name, at in requests], user)
 
-    def tails(self, names: Sequence[str]) -> list[Position | None]:
-        """The newest position of each named log, None where the log is gone."""
-        replies = self._run([("HMGET", self.keys.meta(name), "epoch", "top") for name in names])
-        return [Position(epoch.decode(), int(top)) if epoch else None for epoch, top in replies]
+    def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
+        """Of each named log a page without entries, and the offsets of those messages that are kept there."""
+        replies = self._run([self._call(FIND, name, *message_ids) for name in names])
+        return [(_page([*reply[:-1], ()]), [int(offset) for offset in reply[-1] if offset]) for reply in replies]
+
+    def survey(
+        self, names: Sequence[str], readers: Sequence[tuple[str, Sequence[str]]]
+    ) -> tuple[list[Page], list[list[Marks]]]:
+        """What the unread counts of many readers follow from, read together.
+
+        A page without entries of each named log, and for each reader, a user with names of logs, the marks in those.
+        """
+        commands = [self._call(FIND, name) for name in names]
+        commands += [self._marks_command(user, logs) for user, logs in readers]
+        replies = self._run(commands)
+        pages = [_page(reply) for reply in replies[: len(names)]]
+        return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
+
+    def tails(self, names: Sequence[str]) -> list[Tail | None]:
+        """What has become of each named log, None where it is gone."""
+        fields = ("epoch", "top", "revision", "oldest", "expires")
+        return [_tail(reply) for reply in self._run([("HMGET", self.keys.meta(name), *fields) for name in names])]
+
+    def retract(self, names: Sequence[str], message_id: str) -> list[str]:
+        """Take a message out of the named logs; answers those that had it."""
+        replies = self._run([self._call(RETRACT, name, message_id) for name in names])
+        return [name for name, found in zip(names, replies, strict=True) if found]
+
+    def hold(self, names: Sequence[str]) -> None:
+        """Let the named logs live on as if they had just been used."""
+        keys = [(key, self._kept_seconds(name)) for name in names for key in self.keys.of_log(name)[:-1]]
+        self._run([("EXPIRE", key, seconds) for key, seconds in keys])
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
-        keys = self.keys
-        self._run([("DEL", keys.log(name), keys.meta(name), keys.replaced(name)) for name in names])
+        self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
@@ -96,7 +138,7 @@ class LogStore:
     def _append_command(self, name: str, message: Message) -> Command:
         keys, settings = self.keys, self._settings
         return APPEND.call(
-            (*self._log_keys(name), keys.message_id(name, message.id), keys.live(name)),
+            (*self.keys.of_log(name), keys.message_id(name, message.id)),
             new_epoch(),
             self._kept_seconds(name),
             settings.history_length,
@@ -106,18 +148,25 @@ class LogStore:
             message.expires_ms,
             message.key,
             "1" if message.transient else "0",
+            message.id,
         )
 
-    def _call(self, script: Script, name: str, limits: tuple[int, ...], vector: Vector) -> Command:
-        positions = [f"{epoch}.{offset}" for epoch, offset in vector]
-        return script.call(self._log_keys(name), new_epoch(), self._kept_seconds(name), *limits, *positions)
+    def _call(self, script: Script, name: str, *arguments: Any) -> Command:
+        return script.call(self.keys.of_log(name), new_epoch(), self._kept_seconds(name), *arguments)
 
     def _kept_seconds(self, name: str) -> int:
         """A run's log must not outlive the state of its run, which says how it ended."""
         return self._settings.run_seconds if name.startswith("run:") else self._settings.history_seconds
 
-    def _log_keys(self, name: str) -> tuple[str, str, str]:
-        return self.keys.log(name), self.keys.meta(name), self.keys.replaced(name)
+    def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
+        if not user:
+            return [_page(reply) for reply in self._run(calls)]
+        # Last, so that what was marked before this read is never missing in it.
+        *replies, marks = self._run([*calls, self._marks_command(user, names)])
+        return [_page(reply, Marks.load(stored)) for reply, stored in zip(replies, marks, strict=True)]
+
+    def _marks_command(self, user: str, names: Sequence[str]) -> Command:
+        return ("HMGET", self.keys.marks(user), *names)
 
 
 def new_epoch() -> str:
@@ -130,8 +179,20 @@ def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
         yield commands[start : start + ROUND_TRIP_COMMANDS]
 
 
-def _page(reply: Any) -> Page:
-    epoch, top, oldest, kept, start, entries = reply
+def _texts(vector: Vector) -> list[str]:
+    return [f"{epoch}.{offset}" for epoch, offset in vector]
+
+
+def _tail(reply: Reply) -> Tail | None:
+    epoch, *numbers = reply
+    if not epoch:
+        return None
+    top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]
+    return Tail(Position(epoch.decode(), top), revision, oldest, expires_ms)
+
+
+def _page(reply: Any, marks: Marks = NO_MARKS) -> Page:
+    epoch, top, oldest, kept, revision, gone_base, gone, start, entries = reply
     return Page(
         epoch=epoch.decode(),
         top=top,
@@ -139,6 +200,9 @@ def _page(reply: Any) -> Page:
         kept=kept,
         after=None if start < 0 else start,
         entries=tuple([_entry(entry_id, fields) for entry_id, fields in entries]),
+        revision=revision,
+        gone=Offsets.load(gone_base, gone),
+        marks=marks,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.core.message import Message
 from app.store.log import Appended, LogStore, Status
+from app.store.recipients import Recipients
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ class Published:
 class Publisher:
     """Appends messages."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, recipients: Recipients) -> None:
         self._store = store
+        self._recipients = recipients
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
         """Append every message to each of its logs; durable when this returns.
@@ -39,5 +41,6 @@ class Publisher:
         Raises `BelfryError` `store_unavailable`: then any of them may have been appended, and publishing them again
         under the same ids completes what is missing and repeats nothing.
         """
-        outcomes = iter(self._store.append([(name, message) for message in messages for name in message.logs]))
+        appends = [(name, message) for message in messages for name in message.logs]
+        outcomes = iter(self._store.append(appends, list(self._recipients.remember(messages))))
         return [Published(message, tuple([next(outcomes) for _ in message.logs])) for message in messages]

@@ -21,7 +21,7 @@ from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
 from app.web.publish import body
 from app.web.reading import cursor_of, whole_number
-from app.web.stream import HEADERS, StreamResponse
+from app.web.stream import HEADERS, StreamResponse, client_of
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -79,7 +79,7 @@ def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, s
         if run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
         ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
-        return StreamResponse(streams, opening, ready, claims.expires_at, settings)
+        return StreamResponse(streams, opening, ready, claims.expires_at, client_of(request), settings)
 
     def named(run_id: str) -> RunName:
         """The run of who asks. Somebody else's is not found, for it goes by another name."""

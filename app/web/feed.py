@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 
 from app.core import cursor
 from app.core.cursor import Vector
 from app.core.errors import BelfryError
+from app.core.message import LEVELS
 from app.core.settings import Settings
 from app.realtime.streams import Streams
-from app.store.feed import Feed, FeedPage, oldest
+from app.store.feed import Feed, FeedPage, Filter, oldest
 from app.web.auth import Authenticator
-from app.web.reading import cursor_of, logs_of, number, whole_number
+from app.web.reading import cursor_of, flag, logs_of, number, whole_number
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
+REVISION_MAX = 2**53  # what a client in JavaScript can count to
+UNKNOWN = -1  # the revision that a client knows when it knows none
 
 
 def blueprint(
@@ -33,12 +36,16 @@ def blueprint(
         after = cursor_of(request.args.get("after"))
         if after is None:
             before = cursor_of(request.args.get("before"))
-            return answer(feed.newest(names, before, limit, now_ms()))
+            return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))
         wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
-        return answer(poll(claims.user, names, after, limit, wait_seconds))
+        known = whole_number(request, "revision", UNKNOWN, UNKNOWN, REVISION_MAX)
+        return answer(poll(claims.user, names, after, known, limit, wait_seconds))
 
-    def poll(user: str, names: list[str], after: Vector, limit: int, wait_seconds: float) -> FeedPage:
-        """What came after the cursor; waits until something does. Raises `BelfryError` `history_lost`."""
+    def poll(user: str, names: list[str], after: Vector, known: int, limit: int, wait_seconds: float) -> FeedPage:
+        """What came after the cursor; waits until something does, or the feed's revision is not the one `known`.
+
+        Raises `BelfryError` `history_lost`.
+        """
         deadline = time.monotonic() + wait_seconds
         opening = streams.open(user, names, after)
         vector, lost, pages = opening.vector, opening.lost, opening.pages
@@ -46,7 +53,9 @@ def blueprint(
             page, gone = oldest(vector, pages, limit, now_ms())
             if lost or gone:
                 raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
-            if page.messages or not streams.wait_appended(opening, page.cursor, deadline - time.monotonic()):
+            if page.messages or page.counts.revision != (opening.counts.revision if known < 0 else known):
+                return page
+            if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
                 return page
             vector = page.cursor
             pages = streams.read_again(opening, vector)
@@ -61,7 +70,20 @@ def answer(page: FeedPage) -> Response:
     """The page as JSON. The messages are JSON already."""
     following = f'"{cursor.encode(page.next)}"' if page.next else "null"
     text = (
-        f'{{"messages":[{",".join(page.messages)}],"next":{following},'
-        f'"unread":{page.kept},"cursor":"{cursor.encode(page.cursor)}"}}\n'
+        f'{{"messages":[{",".join(page.messages)}],"next":{following},"unread":{page.counts.unread},'
+        f'"revision":{page.counts.revision},"cursor":"{cursor.encode(page.cursor)}"}}\n'
     )
     return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def wanted(asked: Request) -> Filter:
+    """The filters of the query. Raises `BelfryError` `bad_parameter`."""
+    level = asked.args.get("level", "")
+    if level and level not in LEVELS:
+        raise BelfryError("bad_parameter", f"level: expected one of {', '.join(LEVELS)}, got {level[:40]!r}.")
+    return Filter(
+        unread=flag(asked, "unread"),
+        archived=bool(flag(asked, "archived")),
+        level=level,
+        tag=asked.args.get("tag", ""),
+    )

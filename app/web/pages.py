@@ -1,4 +1,4 @@
-"""The pages: `/` shows the signed-in user's feed, `/admin/` sends messages.
+"""The pages: `/` shows the signed-in user's feed and how to embed it, `/admin/` and `/admin/people/` are for operators.
 
 They hold no data: their scripts fetch it.
 """
@@ -23,7 +23,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
         if not claims:
             return _sign_in_first(auth)
         require_scope(claims, "feed")
-        return render_template("pages/feed.html", user=claims.user)
+        return render_template("pages/feed.html", user=claims.user, bell=True, may_publish="publish" in claims.scopes)
 
     @views.get("/admin/")
     def admin() -> ResponseReturnValue:
@@ -32,7 +32,15 @@ def blueprint(auth: Authenticator) -> Blueprint:
             return _sign_in_first(auth)
         require_scope(claims, "publish")
         require_scope(claims, "admin")
-        return render_template("pages/admin.html", user=claims.user)
+        return render_template("pages/admin.html", user=claims.user, bell="feed" in claims.scopes)
+
+    @views.get("/admin/people/")
+    def people() -> ResponseReturnValue:
+        claims = auth.visitor(request)
+        if not claims:
+            return _sign_in_first(auth)
+        require_scope(claims, "admin")
+        return render_template("pages/people.html", user=claims.user, bell="feed" in claims.scopes)
 
     return views
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 
 from app.core.errors import BelfryError
 from app.core.frames import compact
@@ -18,6 +18,7 @@ from app.core.tokens import Claims
 from app.store.log import ROUND_TRIP_COMMANDS, Status
 from app.store.publisher import Published, Publisher
 from app.web.auth import Authenticator
+from app.web.reading import body, json_body
 
 NDJSON = "application/x-ndjson"
 
@@ -25,23 +26,28 @@ NDJSON = "application/x-ndjson"
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 
 Result = dict[str, Any]
+Publish = Callable[[Sequence[Message]], list[Published]]
+Note = Callable[[tuple[str, Published]], None]
 
 
-def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Blueprint:
+def blueprint(
+    auth: Authenticator,
+    publisher: Publisher,
+    note: Note,
+    settings: Settings,
+    clock: Callable[[], float],
+) -> Blueprint:
+    """The view of `/publish`; `note` hears of each message that was published, and by whom."""
     views = Blueprint("publish", __name__)
 
     @views.post("/publish")
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publisher, lambda line: read(line, claims))
+            batch = Batch(noted(publisher, note, claims.user), lambda line: read(line, claims))
             return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
-        if request.mimetype != "application/json":
-            raise BelfryError(
-                "unsupported_media_type", f"Send application/json or {NDJSON}, got {request.mimetype or 'none'!r}."
-            )
-        message = read(body(request, settings.max_body_bytes), claims)
-        result = publish_one(publisher, message)
+        message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
+        result = publish_one(noted(publisher, note, claims.user), message)
         status = result.pop("status")
         return Response(compact(result) + "\n", status, mimetype="application/json")
 
@@ -57,11 +63,24 @@ def blueprint(auth: Authenticator, publisher: Publisher, settings: Settings, clo
     return views
 
 
+def noted(publisher: Publisher, note: Note, by: str) -> Publish:
+    """Publishing that tells `note` of what was sent now."""
+
+    def publish(messages: Sequence[Message]) -> list[Published]:
+        published = publisher.publish(messages)
+        for each in published:
+            if not each.duplicate:
+                note((by, each))
+        return published
+
+    return publish
+
+
 class Batch:
     """Publishes lines in groups of about one round trip; each line gets its result, in order."""
 
-    def __init__(self, publisher: Publisher, read: Callable[[bytes], Message]) -> None:
-        self._publisher = publisher
+    def __init__(self, publish: Publish, read: Callable[[bytes], Message]) -> None:
+        self._publish_all = publish
         self._read = read
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -85,7 +104,7 @@ class Batch:
     def _publish(self, group: list[Message | BelfryError]) -> bytes:
         messages = [item for item in group if isinstance(item, Message)]
         try:
-            published = iter(self._publisher.publish(messages))
+            published = iter(self._publish_all(messages))
             results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
         except BelfryError as failure:
             # The store failed for all of the group; what each line needs for its retry is its id.
@@ -96,10 +115,10 @@ class Batch:
         return "".join([compact(result) + "\n" for result in results]).encode()
 
 
-def publish_one(publisher: Publisher, message: Message) -> Result:
+def publish_one(publish: Publish, message: Message) -> Result:
     """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
     try:
-        (published,) = publisher.publish([message])
+        (published,) = publish([message])
     except BelfryError as error:
         error.extra["id"] = message.id
         raise
@@ -107,15 +126,6 @@ def publish_one(publisher: Publisher, message: Message) -> Result:
     if published.reused:
         raise _reused(published)
     return result
-
-
-def body(sent: Request, limit_bytes: int) -> bytes:
-    """The request's body. Raises `BelfryError` `body_too_large` before reading more than the limit."""
-    if (sent.content_length or 0) <= limit_bytes:
-        text: bytes = sent.stream.read(limit_bytes + 1)
-        if len(text) <= limit_bytes:
-            return text
-    raise BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")
 
 
 def lines(text: bytes) -> Iterator[bytes]:

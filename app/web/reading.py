@@ -1,4 +1,4 @@
-"""What a request for a stream or a feed asks to read: whose logs, from which cursor."""
+"""What a request asks: whose logs, from which cursor, with which parameters, and its body."""
 
 from __future__ import annotations
 
@@ -57,3 +57,27 @@ def whole_number(asked: Request, name: str, default: int, least: int, most: int)
     if not value.is_integer():
         raise BelfryError("bad_parameter", f"{name}: expected a whole number, got {value}.")
     return int(value)
+
+
+def flag(asked: Request, name: str) -> bool | None:
+    """`true` or `false` out of the query, None if absent. Raises `BelfryError` `bad_parameter` for anything else."""
+    text = asked.args.get(name, "")
+    if text not in ("", "true", "false", "1", "0"):
+        raise BelfryError("bad_parameter", f"{name}: expected true or false, got {text[:40]!r}.")
+    return text in ("true", "1") if text else None
+
+
+def json_body(sent: Request, limit_bytes: int, expected: str = "application/json") -> bytes:
+    """The body of a request that must be JSON. Raises `BelfryError` `unsupported_media_type` or `body_too_large`."""
+    if sent.mimetype != "application/json":
+        raise BelfryError("unsupported_media_type", f"Send {expected}, got {sent.mimetype or 'none'!r}.")
+    return body(sent, limit_bytes)
+
+
+def body(sent: Request, limit_bytes: int) -> bytes:
+    """The request's body. Raises `BelfryError` `body_too_large` before reading more than the limit."""
+    if (sent.content_length or 0) <= limit_bytes:
+        text: bytes = sent.stream.read(limit_bytes + 1)
+        if len(text) <= limit_bytes:
+            return text
+    raise BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 
 from app.core import frames
 from app.core.settings import Settings
 from app.realtime.parking import PARKED, parkable
+from app.realtime.presence import Client
 from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import Opening, Streams
 from app.web.auth import Authenticator
@@ -17,6 +19,8 @@ from app.web.reading import cursor_of, logs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+AGENT_MAX = 160  # characters of a User-Agent that are kept
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -37,21 +41,35 @@ def blueprint(auth: Authenticator, streams: Streams, settings: Settings) -> Blue
         if request.method == "HEAD":
             return Response(headers=HEADERS)
         opening = streams.open(claims.user, names, cursor)
-        ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.kept, 0)
-        return StreamResponse(streams, opening, ready, claims.expires_at, settings)
+        ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.counts, opening.behind)
+        return StreamResponse(streams, opening, ready, claims.expires_at, client_of(request), settings)
 
     return views
+
+
+def client_of(asked: Request) -> Client:
+    """Where a connection comes from. Thousands of clients share a few names, each of which is kept once."""
+    return Client(asked.remote_addr or "", sys.intern(asked.headers.get("User-Agent", "")[:AGENT_MAX]))
 
 
 class StreamResponse(Response):
     """An answer that never ends by itself. Its subscriber writes to the parked socket, or to this very iterator."""
 
-    def __init__(self, streams: Streams, opening: Opening, first: bytes, expires_at: float, settings: Settings) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        opening: Opening,
+        first: bytes,
+        expires_at: float,
+        client: Client,
+        settings: Settings,
+    ) -> None:
         super().__init__(headers=HEADERS)
         self._streams = streams
         self._opening = opening
         self._first = first
         self._expires_at = expires_at
+        self._client = client
         self._settings = settings
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -60,12 +78,12 @@ class StreamResponse(Response):
         if client is None or self._streams.poller is None:
             return self._iterate(environ, start_response)
         sink = ParkedSocket(client, self._streams.poller, self._settings.write_timeout_seconds)
-        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._expires_at)
+        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._expires_at, self._client)
         return PARKED
 
     def _iterate(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         sink = GeneratorSink(self._settings.outbox_bytes)
-        self._streams.attach(self._opening, sink, self._first, self._expires_at)
+        self._streams.attach(self._opening, sink, self._first, self._expires_at, self._client)
         self.response = sink
         self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
         return super().__call__(environ, start_response)

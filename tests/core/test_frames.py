@@ -6,7 +6,7 @@ import json
 
 from app.core import frames
 from app.core.cursor import Position
-from app.core.frames import Goodbye
+from app.core.frames import Counts, Goodbye
 from app.core.sse import Decoder, Event
 
 VECTOR = (Position("k3f9q2", 42), Position("b71x0a", 7))
@@ -39,9 +39,16 @@ def test_a_live_only_message_leaves_the_clients_cursor_alone() -> None:
 
 
 def test_ready_tells_delay_place_and_state() -> None:
-    event = decoded(frames.ready(VECTOR, 2_500, "álice", 3, 9))
+    event = decoded(frames.ready(VECTOR, 2_500, "álice", Counts(3, 9), 2))
     assert (event.event, event.id, event.retry) == ("ready", "k3f9q2.42-b71x0a.7", 2_500)
-    assert json.loads(event.data) == {"user": "álice", "unread": 3, "revision": 9}
+    assert json.loads(event.data) == {"user": "álice", "unread": 3, "revision": 9, "behind": 2}
+
+
+def test_a_change_is_told_with_the_readers_counts() -> None:
+    event = decoded(frames.changed(b'read {"ids":["a"],"read":true}', Counts(3, 9)))
+    assert (event.event, event.id) == ("read", "")
+    assert json.loads(event.data) == {"ids": ["a"], "read": True, "unread": 3, "revision": 9}
+    assert json.loads(decoded(frames.changed(frames.UPDATED, Counts(0, 1))).data) == {"unread": 0, "revision": 1}
 
 
 def test_a_heartbeat_has_data_so_that_pages_see_it_and_no_id() -> None:
@@ -60,7 +67,7 @@ def test_a_goodbye_gives_its_reason_and_a_delay() -> None:
 
 
 def test_every_type_of_belfry_is_reserved() -> None:
-    written = [frames.ready(VECTOR, 1, "u", 0, 0), frames.HEARTBEAT, frames.reset(VECTOR)]
+    written = [frames.ready(VECTOR, 1, "u", Counts(0, 0), 0), frames.HEARTBEAT, frames.reset(VECTOR)]
     written += [frames.goodbye(reason, 1) for reason in Goodbye]
     assert {decoded(frame).event for frame in written} <= frames.RESERVED_EVENTS
     assert {"open", "error"} <= frames.RESERVED_EVENTS

@@ -15,10 +15,12 @@ from gevent.event import Event
 from app.core.catch_up import Entry, Page
 from app.core.cursor import Position, Vector, parse
 from app.core.errors import BelfryError
+from app.core.marks import NO_MARKS, Marks
 from app.core.sse import Decoder
 from app.realtime.subscriber import Subscriber
+from app.store.connection import Command, Reply
 from app.store.keys import Keys
-from app.store.log import LogStore
+from app.store.log import LogStore, Tail
 
 PAGE_ENTRIES = 3  # small, so that a few messages are several pages
 
@@ -75,7 +77,7 @@ class ModelStore(LogStore):
         self.gated = True
         self.failing = False
 
-    def read(self, requests: Sequence[tuple[str, Vector]]) -> list[Page]:
+    def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:  # noqa: ARG002 - no marks here
         if not requests:
             return []
         self._travel()
@@ -83,11 +85,19 @@ class ModelStore(LogStore):
         self._travel()
         return pages
 
-    def tails(self, names: Sequence[str]) -> list[Position | None]:
+    def tails(self, names: Sequence[str]) -> list[Tail | None]:
         self._travel()
-        tails: list[Position | None] = [self.logs[name].tail for name in names]
+        tails: list[Tail | None] = [Tail(log.tail, 0, log.oldest, 0) for log in map(self.logs.__getitem__, names)]
         self._travel()
         return tails
+
+    def survey(
+        self, names: Sequence[str], readers: Sequence[tuple[str, Sequence[str]]]
+    ) -> tuple[list[Page], list[list[Marks]]]:
+        self._travel()
+        pages = [self._page(name, ()) for name in names]
+        self._travel()
+        return pages, [[NO_MARKS for _ in logs] for _, logs in readers]
 
     def _page(self, name: str, vector: Vector) -> Page:
         log = self.logs[name]
@@ -100,6 +110,13 @@ class ModelStore(LogStore):
             gate.wait()
         if self.failing:
             raise BelfryError("store_unavailable")
+
+
+class NoCommands:
+    """Redis for what is not looked at."""
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        return [0 for _ in commands]
 
 
 class Client:

@@ -22,10 +22,15 @@ from app.core.catch_up import start
 from app.core.cursor import Position, parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.realtime.hub import Hub
+from app.realtime.flights import Flights
+from app.realtime.hub import Hub, total_announced
+from app.realtime.presence import Client, Presence
 from app.realtime.streams import Opening, Streams
+from app.store.flights import FlightStore
+from app.store.presence import PresenceStore
 from app.store.subscription import Subscription
-from tests.realtime.model import Client, ModelLog, ModelSink, ModelStore, numbered
+from tests.realtime.model import Client as ModelClient
+from tests.realtime.model import ModelLog, ModelSink, ModelStore, NoCommands, numbered
 
 NAMES = ("user:alice", "everyone")
 PLENTY = 1_000_000
@@ -44,10 +49,12 @@ class Promise(RuleBasedStateMachine):
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)
         self.hub = Hub(self.store, no_redis, settings, time.time)
-        self.streams = Streams(self.hub, settings, time.time)
+        presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
+        flights = Flights(FlightStore(NoCommands(), settings), time.time)
+        self.streams = Streams(self.hub, presence, flights, settings, time.time)
         self.pipe: deque[tuple[str, bytes]] = deque()  # published, not yet received
         self.records = numbered()
-        self.clients = [Client(self.logs) for _ in range(3)]
+        self.clients = [ModelClient(self.logs) for _ in range(3)]
         self.sinks: dict[int, ModelSink] = {}
         self.history_was_lost = False
         self.greenlets: list[gevent.Greenlet[..., None]] = []
@@ -120,11 +127,11 @@ class Promise(RuleBasedStateMachine):
         if who in self.sinks:  # another attempt was faster
             self.hub.leave(logs)
             return
-        opening = Opening(self.hub, "alice", logs, pages, *start(pages, cursor))
+        opening = Opening(self.hub, "alice", logs, pages, *start(pages, cursor), total_announced(logs))
         client.connect(cursor)
         sink = self.sinks[who] = ModelSink(client, room)
-        ready = frames.ready(opening.vector, 1_000, "alice", 0, 0)
-        self.streams.attach(opening, sink, ready, math.inf)
+        ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind)
+        self.streams.attach(opening, sink, ready, math.inf, Client("127.0.0.1", "test"))
 
     @precondition(lambda self: self.sinks)
     @rule(data=st.data())

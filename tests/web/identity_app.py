@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Keyring
-from app.web import headers, health, pages, problems, session, sign_in
+from app.web import assets, headers, health, pages, problems, session, sign_in
 from app.web.auth import Authenticator
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,7 @@ def open_site(**settings: Any) -> Site:
     auth = Authenticator(keyring, chosen, clock=lambda: site.now)
     problems.install(app)
     headers.install(app)
+    assets.install(app)
     for blueprint in (
         session.blueprint(auth),
         sign_in.blueprint(auth),

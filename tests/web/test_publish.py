@@ -12,6 +12,7 @@ from app.realtime.auto_pipeline import AutoPipeline
 from app.store.connection import Connection
 from app.store.log import ROUND_TRIP_COMMANDS, SCRIPTS, LogStore
 from app.store.publisher import Publisher
+from app.store.recipients import Recipients
 from app.web.publish import Batch, lines
 
 
@@ -31,13 +32,15 @@ def test_only_a_line_feed_ends_a_line_and_blank_ones_do_not_count(text: bytes, f
 
 def test_a_batch_of_bad_lines_gives_everybody_else_a_turn() -> None:
     settings = Settings(redis_url="redis://unused.invalid")
-    store = LogStore(AutoPipeline(Connection.open(settings, SCRIPTS), 1.0, 1), settings)
+    commands = AutoPipeline(Connection.open(settings, SCRIPTS), 1.0, 1)
+    store = LogStore(commands, settings)
+    publisher = Publisher(store, Recipients(store, commands, settings))
 
     def refuse(_line: bytes) -> Message:
         raise BelfryError("malformed_json")
 
     others = gevent.spawn(lambda: None)
-    groups = Batch(Publisher(store), refuse).results(iter([b"x"] * ROUND_TRIP_COMMANDS * 2))
+    groups = Batch(publisher.publish, refuse).results(iter([b"x"] * ROUND_TRIP_COMMANDS * 2))
     next(groups)
     assert not others.dead
     next(groups)

@@ -5,7 +5,7 @@
 -- ARGV[4] most bytes of records to answer; at least one entry comes in any case
 -- ARGV[5] ... positions `epoch.offset`; the one of this log's epoch is read from, none = nothing is read
 --
--- Reply: {epoch, top, oldest, kept, after, {{id, fields}, ...}}; after = -1 when no position was of this epoch.
+-- Reply: a `page` of {{id, fields}, ...} from `after`, which is -1 when no position was of this epoch.
 
 local after = -1
 for i = 5, #ARGV do
@@ -13,13 +13,13 @@ for i = 5, #ARGV do
   if known_epoch == epoch then after = tonumber(offset) end
 end
 
-local page = {}
+local found = {}
 if after >= oldest - 1 and after < top then
   local budget = tonumber(ARGV[4])
   for i, entry in ipairs(redis.call('XRANGE', KEYS[1], '(' .. text(after) .. '-0', '+', 'COUNT', ARGV[3])) do
     budget = budget - #entry[2][2]
     if i > 1 and budget < 0 then break end
-    page[i] = entry
+    found[i] = entry
   end
 end
-return {epoch, top, oldest, redis.call('XLEN', KEYS[1]), after, page}
+return page(after, found)

@@ -5,7 +5,7 @@
 -- ARGV[4] ... positions `epoch.offset`; entries with a smaller offset are read where one is of this log's epoch.
 --             None at all = from the newest; some, but none of this epoch = nothing is read.
 --
--- Reply: {epoch, top, oldest, kept, before, {{id, fields}, ...}}; before = -1 when no position was of this epoch.
+-- Reply: a `page` of {{id, fields}, ...} from `before`, which is -1 when no position was of this epoch.
 
 local before = #ARGV > 3 and -1 or top + 1
 for i = 4, #ARGV do
@@ -13,8 +13,8 @@ for i = 4, #ARGV do
   if known_epoch == epoch then before = tonumber(offset) end
 end
 
-local page = {}
+local found = {}
 if before > 0 then
-  page = redis.call('XREVRANGE', KEYS[1], '(' .. text(before) .. '-0', '-', 'COUNT', ARGV[3])
+  found = redis.call('XREVRANGE', KEYS[1], '(' .. text(before) .. '-0', '-', 'COUNT', ARGV[3])
 end
-return {epoch, top, oldest, redis.call('XLEN', KEYS[1]), before, page}
+return page(before, found)

@@ -1,0 +1,81 @@
+"""What a user has marked in a log: which messages are read, archived or removed.
+
+A log's offsets are contiguous, so a set of them is a bit string: 125 bytes for a feed of a thousand messages, however
+many of them are in it. The unread count is one population count over two of them, and never drifts: marking twice,
+or marking what is gone already, changes nothing.
+
+Bit strings as the store holds them: bit `n % 8` of byte `n // 8` is the offset `base + n`, with a base divisible by 8.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Mark(Enum):
+    """What a user can do with a message. The value is its place in the stored marks, see `mark.lua`."""
+
+    READ = 1
+    ARCHIVED = 2
+    REMOVED = 3
+
+
+class Offsets(NamedTuple):
+    """A set of offsets; bit n of `bits` is the offset `base + n`."""
+
+    base: int
+    bits: int
+
+    @classmethod
+    def load(cls, base: int, stored: bytes) -> Offsets:
+        """The set that the store holds as a bit string."""
+        return cls(base, int.from_bytes(stored, "little"))
+
+    def has(self, offset: int) -> bool:
+        """Whether `offset` is in the set."""
+        return offset >= self.base and bool(self.bits >> (offset - self.base) & 1)
+
+    def union(self, other: Offsets) -> Offsets:
+        """What is in either set."""
+        base = min(self.base, other.base)
+        return Offsets(base, self.bits << (self.base - base) | other.bits << (other.base - base))
+
+    def count_between(self, first: int, last: int) -> int:
+        """How many offsets from `first` to `last` are in the set."""
+        bits = self.bits & ((1 << max(0, last - self.base + 1)) - 1)
+        return (bits >> max(0, first - self.base)).bit_count()
+
+
+NO_OFFSETS = Offsets(0, 0)
+
+
+class Marks(NamedTuple):
+    """One user's marks in one log; they count only for the log's history that is named `epoch`."""
+
+    epoch: str
+    read: Offsets
+    archived: Offsets
+    removed: Offsets
+
+    @classmethod
+    def load(cls, stored: bytes | None) -> Marks:
+        """The marks that `mark.lua` stored: `<epoch> <base> <size> `, then three bit strings of `size` bytes."""
+        if stored is None:
+            return NO_MARKS
+        epoch, base, size_text, bits = stored.split(b" ", 3)
+        size = int(size_text)
+        read, archived, removed = [Offsets.load(int(base), bits[at * size : (at + 1) * size]) for at in range(3)]
+        return cls(epoch.decode(), read, archived, removed)
+
+    def within(self, epoch: str) -> Marks:
+        """The marks in the history `epoch`: none, if they were made in another one."""
+        return self if self.epoch == epoch else NO_MARKS
+
+    @property
+    def handled(self) -> Offsets:
+        """What is not unread any more, for whichever reason."""
+        return self.read.union(self.archived).union(self.removed)
+
+
+NO_MARKS = Marks("", NO_OFFSETS, NO_OFFSETS, NO_OFFSETS)

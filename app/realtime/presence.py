@@ -1,0 +1,115 @@
+"""Tells the store who is connected to this worker: what changed, once a second, and a lease for all of it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+
+from app.core.errors import BelfryError
+from app.core.times import rfc3339
+from app.realtime.subscriber import Subscriber
+from app.store.presence import Connection, PresenceStore
+
+TELL_SECONDS = 1.0
+RENEWALS_PER_LEASE = 3
+
+log = logging.getLogger("belfry.presence")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a connection comes from: the address it shows us, and what the program calls itself."""
+
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    id: str
+    since: float
+    client: Client
+
+
+class Presence:
+    """The connections of this worker."""
+
+    def __init__(self, store: PresenceStore, lease_seconds: int, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._ticks_per_renewal = max(1, int(lease_seconds / RENEWALS_PER_LEASE / TELL_SECONDS))
+        self._users: dict[str, dict[Subscriber, _Present]] = {}
+        self._changed: set[str] = set()
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self.worker = secrets.token_hex(6)
+
+    def start(self) -> None:
+        """Begin to tell; again has no effect."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._work)
+
+    def stop(self) -> None:
+        """Say that this worker has no connections any more."""
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+            try:
+                self._store.end(self.worker)
+            except BelfryError as error:
+                log.info("the lease stays until it ends: %s", error.detail)
+
+    def connected(self, subscriber: Subscriber, client: Client) -> str:
+        """Count a new connection; answers what names it to an administrator."""
+        present = _Present(secrets.token_hex(4), self._clock(), client)
+        self._users.setdefault(subscriber.user, {})[subscriber] = present
+        self._changed.add(subscriber.user)
+        return present.id
+
+    def disconnected(self, subscriber: Subscriber) -> str:
+        """Forget a connection; answers its name."""
+        others = self._users[subscriber.user]
+        connection = others.pop(subscriber).id
+        if not others:
+            del self._users[subscriber.user]
+        self._changed.add(subscriber.user)
+        return connection
+
+    def id_of(self, subscriber: Subscriber) -> str:
+        """The name of a connection."""
+        return self._users[subscriber.user][subscriber].id
+
+    def _work(self) -> None:
+        tick = 0
+        while True:
+            if self._changed or not tick % self._ticks_per_renewal:
+                try:
+                    self._tell()
+                except Exception:
+                    log.exception("presence could not be told")
+            gevent.sleep(TELL_SECONDS)
+            tick += 1
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, set()
+        told = {user: self._connections(user) for user in changed}
+        try:
+            if not self._store.renew(self.worker, told, self._clock()):
+                self._changed |= self._users.keys() - changed
+        except BelfryError as error:
+            log.info("presence waits: %s", error.detail)
+            self._changed |= changed
+
+    def _connections(self, user: str) -> list[Connection]:
+        return [
+            {
+                "id": present.id,
+                "since": rfc3339(present.since),
+                "address": present.client.address,
+                "agent": present.client.agent,
+                "topics": [each.name.removeprefix("topic:") for each in subscriber.logs[2:]],
+            }
+            for subscriber, present in self._users.get(user, {}).items()
+        ]

@@ -1,0 +1,58 @@
+"""The flight recorder: what happened to each user's connections, to answer why a message was not seen.
+
+A capped stream beside the user's log. Workers write in batches, after the fact; nothing on the way of a message waits
+for it, and nothing is written per message: a connection's first and last offset say which messages it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from app.core.frames import compact
+from app.core.settings import Settings
+from app.store.connection import Command
+from app.store.keys import Keys
+from app.store.log import ROUND_TRIP_COMMANDS, Commands
+
+EVENTS_KEPT = 200  # per user, or a few more
+KEEP_SECONDS = 604_800
+
+# An event as JSON: time (RFC 3339), what, connection, offset, and reason or lost.
+Flight = dict[str, Any]
+
+
+class FlightStore:
+    """The flight recorders of all users."""
+
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
+        self._keys = Keys(settings.redis_prefix)
+
+    def write(self, events: Iterable[tuple[str, Flight]]) -> None:
+        """Add events, each of the user named beside it."""
+        batch: list[Command] = []
+        for user, event in events:
+            key = self._keys.flights(user)
+            batch.append(("XADD", key, "MAXLEN", "~", EVENTS_KEPT, "*", "e", compact(event)))
+            batch.append(("EXPIRE", key, KEEP_SECONDS))
+            if len(batch) >= ROUND_TRIP_COMMANDS:
+                self._commands.run(batch)
+                batch = []
+        if batch:
+            self._commands.run(batch)
+
+    def of(self, user: str) -> list[Flight]:
+        """A user's events, newest first."""
+        (entries,) = self._commands.run([("XREVRANGE", self._keys.flights(user), "+", "-", "COUNT", EVENTS_KEPT)])
+        return [json.loads(record_of(fields)) for _, fields in entries]
+
+    def forget(self, user: str) -> None:
+        """Forget a user's events."""
+        self._commands.run([("DEL", self._keys.flights(user))])
+
+
+def record_of(fields: Any) -> Any:
+    """The JSON of an entry, whose only field is `e`; redis-py makes a dict of the fields."""
+    return fields[b"e"]

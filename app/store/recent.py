@@ -1,0 +1,67 @@
+"""The messages published last, by whom and to how many: what an administrator looks through.
+
+One capped stream for the whole deployment. It is written in batches after the fact, so it is no part of what an answer
+to a publisher promises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from app.core.frames import compact
+from app.core.settings import Settings
+from app.store.flights import record_of
+from app.store.keys import Keys
+from app.store.log import Commands
+from app.store.publisher import Published
+
+MESSAGES_KEPT = 1_000
+TEXT_MAX = 200  # characters of title and body
+RECIPIENTS_SHOWN = 10
+
+# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them), reached.
+Summary = dict[str, Any]
+
+
+class RecentStore:
+    """The list."""
+
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
+        self._key = Keys(settings.redis_prefix).recent
+
+    def write(self, published: Sequence[tuple[str, Published]]) -> None:
+        """Add messages, each with the name of its publisher beside it."""
+        latest = published[-MESSAGES_KEPT:]
+        if latest:
+            self._commands.run(
+                [
+                    ("XADD", self._key, "MAXLEN", "~", MESSAGES_KEPT, "*", "e", compact(_summary(by, each)))
+                    for by, each in latest
+                ]
+            )
+
+    def newest(self, limit: int) -> list[Summary]:
+        """Up to `limit` messages, newest first."""
+        (entries,) = self._commands.run([("XREVRANGE", self._key, "+", "-", "COUNT", limit)])
+        return [json.loads(record_of(fields)) for _, fields in entries]
+
+
+def _summary(by: str, published: Published) -> Summary:
+    event, _, text = published.message.record.partition(b" ")
+    content = json.loads(text)
+    logs = published.message.logs
+    return {
+        "id": published.message.id,
+        "time": content["time"],
+        "event": event.decode(),
+        "level": content.get("level"),
+        "title": (content.get("title") or "")[:TEXT_MAX],
+        "body": (content.get("body") or "")[:TEXT_MAX],
+        "by": by,
+        "recipients": len(logs),
+        "to": [name.removeprefix("user:") for name in logs[:RECIPIENTS_SHOWN]],
+        "reached": sum(outcome.online for outcome in published.outcomes),
+    }

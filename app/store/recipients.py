@@ -1,0 +1,44 @@
+"""Where each message went, for as long as it can be retracted, and its retraction.
+
+A message's logs lie in many slots, so what remembers them is a key of its own. Publishing writes it in the same round
+trip, before the message: a message that is kept can always be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from app.core.message import Message
+from app.core.settings import Settings
+from app.store.connection import Command
+from app.store.keys import Keys
+from app.store.log import Commands, LogStore
+
+
+class Recipients:
+    """Remembers the logs of messages."""
+
+    def __init__(self, store: LogStore, commands: Commands, settings: Settings) -> None:
+        self._store = store
+        self._commands = commands
+        self._seconds = settings.retract_seconds
+        self._keys = Keys(settings.redis_prefix)
+
+    def remember(self, messages: Iterable[Message]) -> Iterator[Command]:
+        """The commands that do, for messages that are kept; one id may be published to further logs later."""
+        for message in messages:
+            if not message.transient:
+                key = self._keys.recipients(message.id)
+                yield ("SADD", key, *message.logs)
+                yield ("EXPIRE", key, self._seconds)
+
+    def of(self, message_id: str) -> list[str]:
+        """The logs that a message went to; none where it is not known, or not any more."""
+        (names,) = self._commands.run([("SMEMBERS", self._keys.recipients(message_id))])
+        return sorted(name.decode() for name in names)
+
+    def retract(self, message_id: str, names: list[str]) -> list[str]:
+        """Take a message out of the logs `names`; answers those that still had it."""
+        found = self._store.retract(names, message_id)
+        self._commands.run([("DEL", self._keys.recipients(message_id))])
+        return found

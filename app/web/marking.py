@@ -1,0 +1,52 @@
+"""What a user does with the own feed: mark messages as read, archive them, remove them, and undo it.
+
+Each answer has the counts after the change; the user's connections hear of it by an event of their streams.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from app.core.change import Change, parse_archive, parse_read
+from app.core.errors import BelfryError
+from app.core.frames import compact
+from app.core.marks import Mark
+from app.core.settings import Settings
+from app.core.tokens import Claims
+from app.store.read_state import Outcome, ReadState
+from app.web.auth import Authenticator
+from app.web.reading import json_body, logs_of
+
+
+def blueprint(auth: Authenticator, read_state: ReadState, settings: Settings) -> Blueprint:
+    views = Blueprint("marking", __name__)
+
+    @views.post("/feed/read")
+    def read() -> Response:
+        claims = auth.require(request, "feed")
+        return answer(change(claims, parse_read(json_body(request, settings.max_body_bytes))))
+
+    @views.post("/feed/archive")
+    def archive() -> Response:
+        claims = auth.require(request, "feed")
+        return answer(change(claims, parse_archive(json_body(request, settings.max_body_bytes))))
+
+    @views.delete("/feed/<message_id>")
+    def remove(message_id: str) -> Response:
+        claims = auth.require(request, "feed")
+        outcome = change(claims, Change(Mark.REMOVED, True, (message_id,)))
+        if not outcome.found:
+            raise BelfryError("not_found", f"The feed holds no message {message_id[:128]!a}.")
+        return answer(outcome)
+
+    def change(claims: Claims, wish: Change) -> Outcome:
+        # Whose feed it is comes from the credential alone, as do the logs: there is no way to another user's.
+        return read_state.change(claims.user, logs_of(claims, request), wish)
+
+    return views
+
+
+def answer(outcome: Outcome) -> Response:
+    """The counts after a change."""
+    text = compact(outcome.counts._asdict()) + "\n"
+    return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})

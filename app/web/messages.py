@@ -1,0 +1,80 @@
+"""`/messages`: the latest, what has become of one, and taking it back from everywhere it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app.core.errors import BelfryError
+from app.core.frames import compact
+from app.core.tokens import Claims
+from app.store.delivery import Delivery, deliveries
+from app.store.log import LogStore
+from app.store.recent import MESSAGES_KEPT, RecentStore
+from app.store.recipients import Recipients
+from app.web.auth import Authenticator
+from app.web.reading import whole_number
+
+LIMIT_DEFAULT = 50
+
+
+def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore, recent: RecentStore) -> Blueprint:
+    views = Blueprint("messages", __name__)
+
+    @views.get("/messages")
+    def newest() -> Response:
+        auth.require(request, "admin")
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, MESSAGES_KEPT)
+        return answer({"messages": recent.newest(limit)})
+
+    @views.get("/messages/<message_id>")
+    def show(message_id: str) -> Response:
+        names = logs_of(auth.require(request, "publish"), message_id)
+        return answer({"id": message_id, **status(deliveries(store, message_id, names))})
+
+    @views.delete("/messages/<message_id>")
+    def retract(message_id: str) -> Response:
+        names = logs_of(auth.require(request, "publish"), message_id)
+        found = recipients.retract(message_id, names)
+        return answer({"id": message_id, "retracted": [shown(name) for name in found]})
+
+    def logs_of(claims: Claims, message_id: str) -> list[str]:
+        """Where the message went. Raises `BelfryError` `not_found`, or `target_forbidden` if some is off limits."""
+        names = recipients.of(message_id)
+        if not names:
+            raise BelfryError("not_found", f"No message {message_id[:128]!a} is known, or not any more.")
+        for name in names:
+            if not claims.may_address(name):
+                raise BelfryError("target_forbidden", f"The token may not address {name!r}, to whom it also went.")
+        return names
+
+    return views
+
+
+def status(found: list[Delivery]) -> dict[str, Any]:
+    """How many recipients keep and have read the message, and each one."""
+    return {
+        "recipients": len(found),
+        "kept": sum(each.offset is not None for each in found),
+        "read": sum(each.read for each in found),
+        "deliveries": [
+            {
+                "to": shown(each.log),
+                "offset": each.offset,
+                "read": each.read,
+                "archived": each.archived,
+                "removed": each.removed,
+            }
+            for each in found
+        ],
+    }
+
+
+def shown(log_name: str) -> str:
+    """A log as the answer of a publish names it: a user by the id alone."""
+    return log_name.removeprefix("user:")
+
+
+def answer(body: dict[str, Any]) -> Response:
+    return Response(compact(body) + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"})

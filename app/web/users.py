@@ -1,0 +1,44 @@
+"""`/users/<id>`, for administrators: what is known of a user, and forgetting it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from app.core.frames import compact
+from app.core.names import check_user_id
+from app.store.flights import FlightStore
+from app.store.keys import user_log
+from app.store.log import LogStore
+from app.store.presence import PresenceStore
+from app.store.read_state import ReadState
+from app.web.auth import Authenticator
+
+
+def blueprint(
+    auth: Authenticator, store: LogStore, read_state: ReadState, presence: PresenceStore, flights: FlightStore
+) -> Blueprint:
+    views = Blueprint("users", __name__)
+
+    @views.get("/users/<user>")
+    def show(user: str) -> Response:
+        auth.require(request, "admin")
+        (page,) = store.read([(user_log(check_user_id(user)), ())], user)
+        told = {
+            "user": user,
+            "online": presence.online([user])[0],
+            "connections": presence.connections([user])[0],
+            "log": {"newest": page.top, "oldest": page.oldest, "kept": page.kept, "unread": page.unread(page.top)},
+            "events": flights.of(user),
+        }
+        return Response(compact(told) + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+    @views.delete("/users/<user>")
+    def forget(user: str) -> Response:
+        auth.require(request, "admin")
+        presence.disconnect(check_user_id(user))
+        store.forget([user_log(user)])
+        read_state.forget(user)
+        flights.forget(user)
+        return Response(status=204)
+
+    return views

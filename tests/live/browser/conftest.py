@@ -1,0 +1,55 @@
+"""A real Chromium in front of a real server with the demo's sign-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browsing import FeedTab, Visitor, chromium_path, launch
+from tests.conftest import absent
+from tests.servers import Belfry
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if chromium_path() is None:
+        absent("Chromium")
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"BELFRY_DEMO": "1", "BELFRY_RETRY_MS": "100"}
+
+
+@pytest.fixture
+def visit(browser: Browser, belfry: Belfry) -> Iterator[Visit]:
+    """Opens a browser for a user: `visit("alice")`. A page whose script failed fails the test."""
+    with ExitStack() as opened:
+
+        def start(user: str, url: str = belfry.url, **options: Any) -> Visitor:
+            visitor = Visitor(browser, url, user, **options)
+            opened.callback(visitor.close)
+            return visitor
+
+        yield start
+
+
+@pytest.fixture
+def visitor(visit: Visit, alice: str) -> Visitor:
+    return visit(alice)
+
+
+@pytest.fixture
+def tab(visitor: Visitor) -> FeedTab:
+    """Alice's page `/`, connected."""
+    return visitor.tab()

@@ -1,0 +1,89 @@
+"""axe-core finds nothing to complain of, on any page, in both themes, with everything open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browsing import FeedTab
+from tests.conftest import absent
+from tests.live.browser.conftest import Visit
+from tests.servers import Belfry
+
+AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
+LEVELS = ("info", "success", "warning", "error")
+
+
+def violations(page: Page) -> list[str]:
+    if not AXE.exists():
+        absent("axe-core (npm)")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {node['html']} {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, visit: Visit, belfry: Belfry, alice: str) -> FeedTab:
+    """A feed that shows all that it can."""
+    for level in LEVELS:
+        belfry.publish({"to": alice, "title": f"A {level}", "body": "And more of it.", "level": level, "url": "/"})
+    full = {
+        "title": "Much",
+        "tags": ["one", "two"],
+        "actions": [{"label": "Yes", "id": "y"}, {"label": "No", "id": "n"}],
+    }
+    belfry.publish({"to": alice, **full})
+    belfry.reader(alice).post("/feed/read", json={"ids": [belfry.publish({"to": alice, "title": "read"})["id"]]})
+    tab = visit(alice, color_scheme=request.param, reduced_motion="reduce").tab()
+    tab.expect_unread(5)
+    return tab
+
+
+def test_the_feed_page(tab: FeedTab) -> None:
+    tab.feed.get_by_role("button", name="Settings").click()
+    tab.articles.first.hover()
+    assert not violations(tab.page)
+
+
+def test_the_empty_feed(tab: FeedTab) -> None:
+    tab.choose("Archived")
+    assert not violations(tab.page)
+
+
+def test_the_panel_over_the_admin_page(tab: FeedTab) -> None:
+    tab.page.goto("/admin/")
+    bell = FeedTab(tab.page, "#bell")
+    bell.wait_connected()
+    bell.bell.click()
+    assert not violations(tab.page)
+
+
+def test_the_admin_page_with_results_and_a_toast(tab: FeedTab, alice: str) -> None:
+    page = tab.page
+    page.goto("/admin/")
+    FeedTab(page, "#bell").wait_connected()
+    page.get_by_text("More", exact=True).click()
+    page.fill("#target", alice)
+    page.fill("#title", "Hello")
+    page.click("#send")
+    page.locator(".toast").wait_for()
+    assert not violations(page)
+
+
+def test_the_question_before_a_message_to_everyone(tab: FeedTab) -> None:
+    tab.page.goto("/admin/")
+    tab.page.get_by_label("Everyone", exact=True).check()
+    tab.page.click("#send")
+    tab.page.get_by_role("dialog", name="Send this to").wait_for()
+    assert not violations(tab.page)
+
+
+def test_the_sign_in(tab: FeedTab) -> None:
+    tab.page.goto("/login")
+    assert not violations(tab.page)

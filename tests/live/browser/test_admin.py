@@ -1,0 +1,123 @@
+"""The admin page: what is sent, what becomes of it, and what can be undone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browsing import FeedTab, Visitor
+from tests.live.browser.conftest import Visit
+from tests.servers import Belfry
+
+
+@pytest.fixture
+def admin(visitor: Visitor) -> Page:
+    page = visitor.context.new_page()
+    page.goto("/admin/")
+    return page
+
+
+def send(admin: Page, target: str = "", kind: str = "A user", **fields: str) -> None:
+    admin.get_by_label(kind, exact=True).check()
+    if target:
+        admin.fill("#target", target)
+    for name, value in fields.items():
+        admin.fill(f"#{name}", value)
+    admin.click("#send")
+
+
+def test_a_message_to_one_user_is_told_as_delivered_or_kept(admin: Page, visit: Visit, alice: str, bob: str) -> None:
+    feed = visit(bob).tab()
+    send(admin, bob, title="Hello")
+    expect(admin.locator("#results")).to_contain_text(f"{bob}: online now")
+    feed.expect_titles("Hello")
+    send(admin, f"{alice}-who-is-away", title="Later")
+    expect(admin.locator("#results")).to_contain_text(f"{alice}-who-is-away: offline, finds it later")
+
+
+def test_a_list_gets_a_result_each(admin: Page, alice: str, bob: str) -> None:
+    send(admin, f"{alice}, {bob}", "Several users", title="Hello")
+    expect(admin.locator("#results li li")).to_have_text([f"{alice}: online now", f"{bob}: offline, finds it later"])
+
+
+def test_everyone_is_asked_about_first(admin: Page, visitor: Visitor) -> None:
+    feed = visitor.tab()
+    send(admin, kind="Everyone", title="Maintenance")
+    admin.get_by_role("button", name="Cancel").click()
+    expect(admin.locator("#send")).to_be_enabled()
+    assert feed.titles.count() == 0
+    admin.click("#send")
+    expect(admin.get_by_role("dialog", name=re.compile(r"every user \(\d+ connected now\)"))).to_be_visible()
+    admin.get_by_role("dialog").get_by_role("button", name="Send").click()
+    expect(feed.titles.first).to_have_text("Maintenance")
+
+
+def test_a_sent_message_can_be_retracted(admin: Page, visitor: Visitor, alice: str) -> None:
+    feed = visitor.tab()
+    send(admin, alice, title="by mistake")
+    expect(feed.titles.first).to_have_text("by mistake")
+    admin.get_by_role("button", name="Retract").click()
+    expect(admin.locator("#results")).to_contain_text("Retracted")
+    expect(feed.titles.get_by_text("by mistake")).to_have_count(0)
+
+
+def test_a_sent_message_can_be_sent_again(admin: Page, belfry: Belfry, bob: str) -> None:
+    send(admin, bob, title="Hello")
+    admin.get_by_role("button", name="Send again").click()
+    expect(admin.locator("#results > li")).to_have_count(2)
+    assert hellos(belfry, bob) == 2
+
+
+def test_a_second_click_after_a_lost_answer_sends_nothing_twice(admin: Page, belfry: Belfry, bob: str) -> None:
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    admin.route("**/publish", lose_the_answer)
+    send(admin, bob, title="Hello")
+    expect(admin.locator("#results")).to_contain_text("No answer from the server")
+    admin.unroute("**/publish")
+    admin.click("#send")
+    expect(admin.locator("#results")).to_contain_text(f"{bob}: had it already")
+    assert hellos(belfry, bob) == 1
+
+
+def test_a_refused_message_is_explained(admin: Page, alice: str) -> None:
+    send(admin, alice, url="javascript:alert(1)")
+    expect(admin.locator("#results")).to_contain_text("The url is not valid")
+
+
+def test_the_preview_is_what_the_feed_will_show(admin: Page, visitor: Visitor, alice: str) -> None:
+    feed = visitor.tab()
+    admin.select_option("#level", "warning")
+    admin.get_by_text("More", exact=True).click()
+    fields = {"title": "Disk", "body": "nearly full", "tags": "db-3, disk", "action-label": "View", "action-url": "/x"}
+    for name, value in fields.items():
+        admin.fill(f"#{name}", value)
+    parts = ".sign path, h3, .body, .tags, .action"
+    look = f"root => [...root.querySelectorAll({parts!r})].map(part => part.getAttribute('d') ?? part.textContent)"
+    preview = admin.locator("#preview article").evaluate(look)
+    send(admin, alice)
+    expect(feed.titles.first).to_have_text("Disk")
+    assert feed.articles.first.evaluate(look) == preview
+
+
+def test_names_that_were_sent_to_are_offered(admin: Page, bob: str) -> None:
+    send(admin, bob, title="Hello")
+    expect(admin.locator(f"#known option[value={bob}]")).to_have_count(1)
+
+
+def test_a_bell_rings_on_the_admin_page_too(admin: Page, belfry: Belfry, alice: str) -> None:
+    bell = FeedTab(admin, "#bell")
+    bell.wait_connected()
+    belfry.publish({"to": alice, "title": "Look"})
+    unread = belfry.reader(alice).feed()["unread"]  # everyone's messages are among them
+    expect(bell.bell).to_have_accessible_name(f"Notifications, {unread} unread")
+    expect(bell.toasts).to_have_count(1)
+
+
+def hellos(belfry: Belfry, user: str) -> int:
+    """How many messages of that title the user has; everyone's are in the feed as well."""
+    return sum(message["title"] == "Hello" for message in belfry.reader(user).feed()["messages"])

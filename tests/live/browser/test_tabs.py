@@ -1,0 +1,138 @@
+"""Many tabs, one connection: they all hear the same, and all count the same, whoever leads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from tests.browsing import FeedTab, Visitor
+from tests.live.browser.conftest import Visit
+from tests.live.conftest import StartBelfry
+from tests.servers import Api, Belfry
+from tests.waiting import wait_until
+
+TABS = 10
+STEPS = 40
+FROZEN_MS = 16_000  # longer than a leader may be silent
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"BELFRY_DEMO": "1", "BELFRY_RETRY_MS": "100"}
+
+
+def leaders(tabs: list[FeedTab]) -> list[FeedTab]:
+    """The tabs with an open stream of their own."""
+    return [tab for tab in tabs if tab.page.evaluate("window.streams.some((stream) => stream.readyState < 2)")]
+
+
+def watched_tabs(visitor: Visitor, count: int) -> list[FeedTab]:
+    """Tabs that keep a list of the streams they opened. The bell is left out: one feed a tab."""
+    visitor.context.add_init_script(
+        """window.streams = [];
+        window.EventSource = class extends EventSource {
+            constructor(...given) { super(...given); window.streams.push(this); }
+        };"""
+    )
+    return [visitor.tab() for _ in range(count)]
+
+
+def test_ten_tabs_share_one_connection(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
+    """The server allows one: a second one would evict the first, whose tabs would stop."""
+    belfry = start_belfry(BELFRY_DEMO="1", BELFRY_MAX_CONNECTIONS_PER_USER="1")
+    tabs = watched_tabs(visit(alice, belfry.url), TABS)
+    assert len(leaders(tabs)) == 1
+    belfry.publish({"to": alice, "title": "for all"})
+    for tab in tabs:
+        tab.expect_titles("for all")
+        assert tab.state == "live"
+
+
+def test_a_tab_that_comes_later_has_what_the_others_have(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    visitor.tab()
+    for number in range(5):
+        belfry.publish({"to": alice, "title": str(number)})
+        tab = visitor.tab()
+        tab.expect_titles(*[str(title) for title in range(number, -1, -1)])
+        tab.expect_unread(number + 1)
+
+
+def test_another_tab_takes_over_when_the_leader_is_closed(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    tabs = watched_tabs(visitor, 3)
+    for title in "12":
+        (leader,) = leaders(tabs)
+        tabs.remove(leader)
+        leader.page.close()
+        belfry.publish({"to": alice, "title": title})
+        for tab in tabs:
+            tab.expect_titles(*reversed("12"[: int(title)]))
+        wait_until(lambda: len(leaders(tabs)) == 1)
+
+
+def test_a_frozen_leader_is_replaced(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    """It keeps its lock, and learns when it thaws that it leads no more."""
+    tabs = watched_tabs(visitor, 2)
+    (leader,) = leaders(tabs)
+    (other,) = [tab for tab in tabs if tab is not leader]
+    freeze(leader)
+    belfry.publish({"to": alice, "title": "1"})
+    wait_until(lambda: other.titles.all_inner_texts() == ["1"], FROZEN_MS / 1_000, what="the other tab to take over")
+    wait_until(lambda: leaders(tabs) == [other], FROZEN_MS / 1_000, what="the leader to step down")
+    belfry.publish({"to": alice, "title": "2"})
+    for tab in tabs:
+        tab.expect_titles("2", "1")
+        tab.expect_unread(2)
+
+
+def freeze(tab: FeedTab) -> None:
+    """Let nothing run on the page for a while: a headless browser doesn't freeze pages, since it hides none."""
+    tab.page.evaluate(
+        "ms => void setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })", FROZEN_MS
+    )
+
+
+def test_the_badge_is_the_same_in_every_tab_and_browser_whatever_happens(
+    visit: Visit, belfry: Belfry, alice: str
+) -> None:
+    tabs = [visitor.tab() for visitor in (visit(alice), visit(alice)) for _ in range(3)]
+    reader = belfry.reader(alice)
+    dice = random.Random(4)
+    for step in range(STEPS):
+        _do_something(dice, step, belfry, alice)
+        if step % 5 == 0:
+            count = _recount(reader)
+            for tab in tabs:
+                tab.expect_unread(count)
+    count = _recount(reader)
+    titles = [message["title"] for message in reader.feed(limit=100)["messages"]]
+    for tab in tabs:
+        tab.expect_unread(count)
+        tab.expect_titles(*titles[:30])
+
+
+def _do_something(dice: random.Random, step: int, belfry: Belfry, alice: str) -> None:
+    reader = belfry.reader(alice)
+    ids = [message["id"] for message in reader.feed(limit=30)["messages"]]
+    what = dice.choice(["publish", "publish", "everyone", "key", "read", "unread", "archive", "back", "remove", "all"])
+    if what == "publish" or not ids:
+        belfry.publish({"to": alice, "title": f"{step}"})
+    elif what == "everyone":
+        belfry.publish({"everyone": True, "title": f"{step}"})
+    elif what == "key":
+        belfry.publish({"to": alice, "title": f"{step}", "key": "progress"})
+    elif what == "remove":
+        reader.delete(f"/feed/{dice.choice(ids)}").raise_for_status()
+    elif what == "all":
+        reader.post("/feed/read", json={"all": True}).raise_for_status()
+    else:
+        path = "read" if what in ("read", "unread") else "archive"
+        on = what in ("read", "archive")
+        change = {"ids": dice.sample(ids, min(3, len(ids))), "read" if path == "read" else "archived": on}
+        reader.post(f"/feed/{path}", json=change).raise_for_status()
+
+
+def _recount(reader: Api) -> int:
+    """The naive way: look at every message."""
+    return sum(not message["read"] for message in reader.feed(limit=100)["messages"])

@@ -1,0 +1,103 @@
+"""Who is connected now: at once after connecting, after leaving, and after the death of a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.live.conftest import StartBelfry
+from tests.servers import Belfry
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"BELFRY_LEASE_SECONDS": "3"}
+
+
+def present(belfry: Belfry, *users: str) -> dict[str, Any]:
+    answer = belfry.publisher.get("/presence", params={"users": ",".join(users)})
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()["users"]
+    return told
+
+
+def listed(belfry: Belfry) -> dict[str, Any]:
+    told: dict[str, Any] = belfry.api(belfry.token("root", "admin")).get("/presence").json()["users"]
+    return told
+
+
+def test_a_user_is_online_while_a_connection_is_open(belfry: Belfry, alice: str, bob: str) -> None:
+    assert present(belfry, alice)[alice] == {"online": False, "connections": 0, "since": None}
+    with belfry.stream(alice) as one, belfry.stream(alice) as two:
+        one.wait_for("ready"), two.wait_for("ready")
+        told = present(belfry, alice, bob)
+        assert (told[alice]["online"], told[bob]["online"]) == (True, False)
+        wait_until(lambda: present(belfry, alice)[alice]["connections"] == 2)
+        assert present(belfry, alice)[alice]["since"]
+    wait_until(lambda: present(belfry, alice)[alice] == {"online": False, "connections": 0, "since": None})
+
+
+def test_an_administrator_sees_each_connection_and_can_end_one(belfry: Belfry, alice: str, topic: str) -> None:
+    with (
+        belfry.stream(alice, topics=[topic], headers={"User-Agent": "probe/1"}) as one,
+        belfry.stream(alice) as two,
+    ):
+        one.wait_for("ready"), two.wait_for("ready")
+        wait_until(lambda: listed(belfry).get(alice, {}).get("connections") == 2)
+        (found,) = [each for each in listed(belfry)[alice]["list"] if each["topics"] == [topic]]
+        assert (found["address"], found["agent"]) == ("127.0.0.1", "probe/1")
+        root = belfry.api(belfry.token("root", "admin"))
+        assert root.delete(f"/presence/{alice}", params={"connection": found["id"]}).status_code == 204
+        assert "revoked" in one.wait_for("goodbye").data
+        belfry.publish({"to": alice, "title": "still here"})
+        two.wait_for_messages(1)
+        assert "goodbye" not in [event.event for event in two.events]
+
+
+def test_a_killed_workers_users_are_offline_at_once_and_unlisted_when_its_lease_ends(
+    start_belfry: StartBelfry, alice: str
+) -> None:
+    belfry = start_belfry(BELFRY_LEASE_SECONDS="2")
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        wait_until(lambda: alice in listed(belfry))
+        os.kill(belfry.worker(), signal.SIGKILL)
+        wait_until(belfry.is_ready, 10)
+        assert present(belfry, alice)[alice] == {"online": False, "connections": 0, "since": None}
+        wait_until(lambda: alice not in listed(belfry), 5)
+
+
+def test_a_publisher_sees_only_whom_it_may_address(belfry: Belfry, alice: str, bob: str) -> None:
+    limited = belfry.api(belfry.token("limited", "publish", to=[alice]))
+    assert limited.get("/presence", params={"users": alice}).status_code == 200
+    assert limited.get("/presence", params={"users": f"{alice},{bob}"}).json()["code"] == "target_forbidden"
+    assert limited.get("/presence").json()["code"] == "scope_missing"
+
+
+@pytest.mark.parametrize(("users", "code"), [("", "bad_parameter"), ("a b", "bad_user_id")])
+def test_bad_users_are_refused(belfry: Belfry, users: str, code: str) -> None:
+    assert belfry.publisher.get("/presence", params={"users": users}).json()["code"] == code
+
+
+def test_the_flight_recorder_tells_which_connection_was_sent_a_message(belfry: Belfry, alice: str) -> None:
+    root = belfry.api(belfry.token("root", "admin"))
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        (delivery,) = belfry.publish({"to": alice, "title": "one"})["deliveries"]
+        stream.wait_for_messages(1)
+    wait_until(lambda: len(root.get(f"/users/{alice}").json()["events"]) == 2)
+    told = root.get(f"/users/{alice}").json()
+    closed, connected = told["events"]
+    assert (connected["what"], closed["what"], closed["reason"]) == ("connected", "closed", "gone")
+    assert connected["connection"] == closed["connection"]
+    assert connected["offset"] < delivery["offset"] <= closed["offset"]
+    assert told["log"] == {"newest": 1, "oldest": 1, "kept": 1, "unread": 1}
+
+
+def test_only_an_administrator_reads_the_flight_recorder(belfry: Belfry, alice: str) -> None:
+    assert belfry.reader(alice).get(f"/users/{alice}").json()["code"] == "scope_missing"

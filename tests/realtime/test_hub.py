@@ -1,0 +1,36 @@
+"""The hub and the store, without a link: what it does for open logs by itself."""
+
+from __future__ import annotations
+
+import time
+
+import fakeredis
+
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.realtime.hub import HOLDS_PER_LIFE, Hub
+from app.store.connection import Connection
+from app.store.log import SCRIPTS, LogStore
+from app.store.subscription import Subscription
+
+LIFE = 3_600
+
+
+def no_redis() -> Subscription:
+    raise BelfryError("store_unavailable")
+
+
+def test_a_quiet_log_with_readers_does_not_expire() -> None:
+    settings = Settings(redis_url="redis://unused.invalid", history_seconds=LIFE)
+    with fakeredis.FakeRedis() as client:
+        store = LogStore(Connection(client, SCRIPTS), settings)
+        store.read([("user:alice", ())])
+        hub = Hub(store, no_redis, settings, time.time)
+        hub.join(["user:alice"])
+        client.expire(store.keys.meta("user:alice"), 10)
+        hub._hold()
+        assert client.ttl(store.keys.meta("user:alice")) == 10, "it is not its time yet"
+        hub._held_at -= LIFE / HOLDS_PER_LIFE
+        hub._hold()
+        assert client.ttl(store.keys.meta("user:alice")) == LIFE
+        hub.stop()

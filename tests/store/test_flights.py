@@ -1,0 +1,35 @@
+"""The flight recorder keeps the last events of each user, newest first."""
+
+from __future__ import annotations
+
+import redis
+
+from app.core.settings import Settings
+from app.store.connection import Connection
+from app.store.flights import EVENTS_KEPT, KEEP_SECONDS, FlightStore
+from app.store.keys import Keys
+
+
+def test_each_user_has_events_of_its_own_newest_first(connection: Connection, settings: Settings) -> None:
+    flights = FlightStore(connection, settings)
+    flights.write([("alice", {"n": 1}), ("bob", {"n": 2}), ("alice", {"n": 3})])
+    assert flights.of("alice") == [{"n": 3}, {"n": 1}]
+    assert flights.of("bob") == [{"n": 2}]
+    assert flights.of("carol") == []
+
+
+def test_the_recorder_is_bounded_in_length_and_time(
+    client: redis.Redis, connection: Connection, settings: Settings
+) -> None:
+    flights, key = FlightStore(connection, settings), Keys(settings.redis_prefix).flights("alice")
+    flights.write([("alice", {"n": number}) for number in range(5 * EVENTS_KEPT)])
+    assert len(flights.of("alice")) == EVENTS_KEPT
+    assert client.xlen(key) < 2 * EVENTS_KEPT
+    assert 0 < client.ttl(key) <= KEEP_SECONDS
+
+
+def test_a_forgotten_user_has_none(connection: Connection, settings: Settings) -> None:
+    flights = FlightStore(connection, settings)
+    flights.write([("alice", {"n": 1})])
+    flights.forget("alice")
+    assert flights.of("alice") == []
