@@ -125,8 +125,8 @@ class LogStore:
 
     def hold(self, names: Sequence[str]) -> None:
         """Let the named logs live on as if they had just been used."""
-        keys = [key for name in names for key in self.keys.of_log(name)[:-1]]
-        self._run([("EXPIRE", key, self._settings.history_seconds) for key in keys])
+        keys = [(key, self._kept_seconds(name)) for name in names for key in self.keys.of_log(name)[:-1]]
+        self._run([("EXPIRE", key, seconds) for key, seconds in keys])
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
