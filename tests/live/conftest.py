@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.browsing import chromium_path, launch
 from tests.conftest import absent
 from tests.servers import Belfry, Nginx, RedisServer
 
@@ -80,3 +82,14 @@ def bob() -> str:
 def topic() -> str:
     """A topic that no other test uses."""
     return f"news-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The machine's own Chromium, one for all: Playwright can be started only once in a process."""
+    if chromium_path() is None:
+        absent("Chromium")
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()

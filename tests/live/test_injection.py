@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.live.chromium import chromium
 from tests.servers import Belfry
 
 WAIT_MS = 10_000
@@ -68,12 +67,6 @@ COLLECT = """([cursor, types]) => {
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
     return {"BELFRY_DEMO": "1"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -171,8 +164,8 @@ def test_markup_is_shown_as_text_and_runs_nowhere(belfry: Belfry, window: Browse
 
 def expect_texts(page: Page) -> None:
     for text in MARKUP:
-        page.get_by_text(text, exact=True).first.wait_for()
-    assert page.locator("a[href^='javascript' i], iframe, #messages script, #messages img[src=x]").count() == 0
+        page.locator("#feed").get_by_text(text, exact=True).first.wait_for()
+    assert page.locator("a[href^='javascript' i], iframe, belfry-feed script, belfry-feed img[src=x]").count() == 0
     assert page.locator("a[target=_blank]:not([rel~=noopener])").count() == 0
 
 

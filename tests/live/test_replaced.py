@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.live.chromium import chromium
 from tests.servers import Belfry
 from tests.waiting import wait_until
 
@@ -23,12 +22,6 @@ def environment() -> Mapping[str, str]:
         "BELFRY_RETRY_MS": "100",
         "BELFRY_HEARTBEAT_SECONDS": "0.2",
     }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 def replaced(belfry: Belfry) -> int:
