@@ -7,6 +7,7 @@ send them in as few round trips as is sensible; all raise `BelfryError` `store_u
 
 from __future__ import annotations
 
+import random
 import secrets
 import string
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,9 @@ VERBS = ("append", "read", "read_back", "find", "retract", "mark")
 APPEND, READ, READ_BACK, FIND, RETRACT, MARK = SCRIPTS = tuple([Script("bits", "open", verb) for verb in VERBS])
 
 _EPOCH_ALPHABET = string.digits + string.ascii_letters
+# One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
+# seeds them once per worker instead of making each.
+_epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
 
 
 class Commands(Protocol):
@@ -171,7 +175,7 @@ class LogStore:
 
 def new_epoch() -> str:
     """A name for a log's history, used if the log has none: 62⁶ of them."""
-    return "".join([secrets.choice(_EPOCH_ALPHABET) for _ in range(EPOCH_LENGTH)])
+    return "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH))
 
 
 def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
