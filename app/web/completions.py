@@ -19,8 +19,8 @@ from app.realtime.relay import Relay
 from app.realtime.streams import Streams
 from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
-from app.web.publish import body
-from app.web.reading import cursor_of, whole_number
+
+from app.web.reading import body, cursor_of, whole_number
 from app.web.stream import HEADERS, StreamResponse, client_of
 
 LIMIT_DEFAULT = 20

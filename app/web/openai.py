@@ -22,7 +22,7 @@ from app.realtime.upstream import Exchange
 from app.store.runs import RunName
 from app.web.auth import Authenticator
 from app.web.completions import SCOPE
-from app.web.publish import body
+from app.web.reading import body
 from app.web.stream import HEADERS
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
