@@ -19,7 +19,6 @@ from app.realtime.relay import Relay
 from app.realtime.streams import Streams
 from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
-
 from app.web.reading import body, cursor_of, whole_number
 from app.web.stream import HEADERS, StreamResponse, client_of
 
