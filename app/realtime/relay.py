@@ -123,7 +123,10 @@ class Relay:
     def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
         """A run was ended here. Tells the user, unless somebody watched, or somebody else ended it otherwise."""
         if written.status == ending.status and not watched:
-            self._announce(name, ending)
+            try:
+                self._announce(name, ending)
+            except BelfryError as error:
+                log.warning("%r was not told that run %s ended: %s", name.user, name.id, error.detail)
 
     def forget(self, name: RunName) -> None:
         """A producer is done."""

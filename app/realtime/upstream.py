@@ -110,8 +110,9 @@ class Exchange:
 
     def close(self) -> None:
         """Close the connection to the upstream at once, unless its answer was read to the end."""
-        self._greenlet.kill(block=False)
-        self._end()
+        if not self.ended:
+            self._greenlet.kill(block=False)
+            self._end()
 
     def _run(self) -> None:
         try:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 import requests
 
+from tests.conftest import absent
 from tests.servers import Belfry
 from tests.upstream import Conversation, Upstream, chunk, content, refusing, running_upstream, saying, sending
 
+NODE_SCRIPT = Path(__file__).parent / "openai.mjs"
+NODE_CLIENT = NODE_SCRIPT.parent / "browser" / "node_modules" / "openai"
 KEY = "sk-upstream-key-that-nobody-may-see"
 HI: Any = [{"role": "user", "content": "hi"}]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -186,6 +192,26 @@ class TestTheOfficialClients:
                 pytest.raises(error or openai.PermissionDeniedError),
             ):
                 client.chat.completions.create(model="m", messages=HI)
+
+
+def test_the_official_client_for_node_works_as_well(belfry: Belfry, upstream: Upstream, alice: str) -> None:
+    if shutil.which("node") is None or not NODE_CLIENT.exists():
+        absent("Node with OpenAI's client")
+
+    def play(conversation: Conversation) -> None:
+        if conversation.body["model"] == "refused":
+            conversation.refuse(404, {"error": {"message": "No such model.", "code": "model_not_found"}})
+        elif conversation.body["stream"]:
+            saying("Hello", " wörld", usage=USAGE)(conversation)
+        else:
+            conversation.refuse(200, ANSWER)
+
+    upstream.play = play
+    command = ["node", str(NODE_SCRIPT), f"{belfry.url}/v1", belfry.token(alice, "complete"), "m"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(done.stdout) == {
+        "streamed": "Hello wörld", "tokens": 5, "whole": "Hello", "status": 404, "code": "model_not_found",
+    }  # fmt: skip
 
 
 ROLE = chunk({"role": "assistant", "content": ""})
