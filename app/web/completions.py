@@ -29,6 +29,7 @@ SCOPE = "complete"
 
 def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, settings: Settings) -> Blueprint:
     views = Blueprint("completions", __name__, url_prefix="/completions")
+    proxies = settings.proxies
 
     @views.post("")
     def start() -> tuple[Response, int]:
@@ -78,7 +79,7 @@ def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, s
         if run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
         ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
-        return StreamResponse(streams, opening, ready, claims, client_of(request), settings)
+        return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
 
     def named(run_id: str) -> RunName:
         """The run of who asks. Somebody else's is not found, for it goes by another name."""
