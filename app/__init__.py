@@ -105,7 +105,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
         stream.blueprint(auth, streams, limits, settings),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
-        completions.blueprint(auth, run_store, relay, streams, settings),
+        completions.blueprint(auth, run_store, relay, streams, limits, settings),
         openai.blueprint(auth, relay, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),

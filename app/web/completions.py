@@ -19,6 +19,7 @@ from app.realtime.relay import Relay
 from app.realtime.streams import Streams
 from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
 from app.web.stream import HEADERS, StreamResponse, client_of
 
@@ -27,7 +28,9 @@ LIMIT_MAX = 100
 SCOPE = "complete"
 
 
-def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, settings: Settings) -> Blueprint:
+def blueprint(
+    auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, limits: Limits, settings: Settings
+) -> Blueprint:
     views = Blueprint("completions", __name__, url_prefix="/completions")
     proxies = settings.proxies
 
@@ -73,6 +76,7 @@ def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, s
         run = runs.get(name)
         if request.method == "HEAD":
             return Response(headers=HEADERS)
+        limits.connect(claims.user)
         opening = streams.open(claims.user, [name.log], cursor or (run.start,))
         if opening.lost:
             raise BelfryError("bad_cursor", "The cursor is not of this run.")

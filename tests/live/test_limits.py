@@ -49,12 +49,15 @@ def test_a_line_over_the_limit_costs_only_itself(belfry: Belfry, alice: str) -> 
     assert {result.get("code") for result in results[21:]} == {"rate_limited"}
 
 
-def test_refusals_are_counted_by_reason_over_all_workers(belfry: Belfry) -> None:
-    before = count(belfry, 'belfry_refusals_total{code="not_found"}')
+@pytest.mark.parametrize(
+    ("method", "path", "code"), [("GET", "/nowhere", "not_found"), ("POST", "/v1/chat/completions", "token_missing")]
+)
+def test_refusals_are_counted_by_reason_over_all_workers(belfry: Belfry, method: str, path: str, code: str) -> None:
+    before = count(belfry, f'belfry_refusals_total{{code="{code}"}}')
     for _ in range(10):
         with belfry.api() as api:  # a new connection, so maybe another worker
-            api.get("/nowhere")
-    assert count(belfry, 'belfry_refusals_total{code="not_found"}') == before + 10
+            api.request(method, path)
+    assert count(belfry, f'belfry_refusals_total{{code="{code}"}}') == before + 10
 
 
 def test_the_oldest_of_too_many_connections_is_told_not_to_come_back(belfry: Belfry, alice: str) -> None:
