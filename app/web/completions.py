@@ -15,6 +15,7 @@ from app.core.completion import check_run_id, parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.times import rfc3339
+from app.core.tokens import Claims
 from app.realtime.relay import Relay
 from app.realtime.streams import Streams
 from app.store.runs import Run, RunName, Runs
@@ -55,7 +56,7 @@ def blueprint(
 
     @views.get("/<run_id>")
     def state(run_id: str) -> Response:
-        name = named(run_id)
+        name = named(auth.require(request, SCOPE), run_id)
         run = runs.get(name)
         transcript = runs.transcript(name, run)
         answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
@@ -64,14 +65,14 @@ def blueprint(
 
     @views.delete("/<run_id>")
     def stop(run_id: str) -> Response:
-        name = named(run_id)
+        name = named(auth.require(request, SCOPE), run_id)
         runs.get(name)
         return jsonify(id=run_id, status=relay.stop_run(name).status)
 
     @views.get("/<run_id>/stream")
     def stream(run_id: str) -> Response:
         claims = auth.require(request, SCOPE)
-        name = named(run_id)
+        name = named(claims, run_id)
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         run = runs.get(name)
         if request.method == "HEAD":
@@ -85,11 +86,12 @@ def blueprint(
         ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
         return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
 
-    def named(run_id: str) -> RunName:
-        """The run of who asks. Somebody else's is not found, for it goes by another name."""
-        return RunName(auth.require(request, SCOPE).user, check_run_id(run_id))
-
     return views
+
+
+def named(claims: Claims, run_id: str) -> RunName:
+    """The run of who asks. Somebody else's is not found, for it goes by another name."""
+    return RunName(claims.user, check_run_id(run_id))
 
 
 def shown(run: Run) -> dict[str, Any]:

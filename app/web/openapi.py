@@ -120,9 +120,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     for status, codes in refusals(operation).items():
         problem = responses.setdefault(str(status), {"description": "", "content": {}})
         problem["description"] = ", ".join(codes)
-        problem.setdefault("content", {})[operation.refused_in] = {
-            "schema": {"$ref": f"#/components/schemas/{name}"}
-        }
+        problem.setdefault("content", {})[operation.refused_in] = {"schema": {"$ref": f"#/components/schemas/{name}"}}
     return responses
 
 

@@ -64,7 +64,7 @@ _TOPICS = _query("topics", "Topics to read beside one's own messages, separated 
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
 _MESSAGE_ID = _path("message_id", "The message's id.")
 _RUN_ID = _path("run_id", "The run's id.")
-_COMPLETION = {
+_COMPLETION: Mapping[str, Any] = {
     "type": "object",
     "description": "As OpenAI's API takes it; other members are passed on.",
     "required": ["model", "messages"],
@@ -74,7 +74,7 @@ _COMPLETION = {
         "stream": {"type": "boolean"},
     },
 }
-_RUN_START = {
+_RUN_START: Mapping[str, Any] = {
     **_COMPLETION,
     "properties": {
         **_COMPLETION["properties"],
