@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         openai.blueprint(auth, relay, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
-        users.blueprint(auth, store, read_state, presences, flights, revocations),
+        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit),
         presence.blueprint(auth, presences),
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),

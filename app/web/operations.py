@@ -169,8 +169,9 @@ OPERATIONS = (
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
-        "DELETE", "/users/{user}", "Forget a user: feed, read state, sessions; credentials are withdrawn", Access.SCOPE,
-        ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
+        "DELETE", "/users/{user}",
+        "Forget a user: feed, read state, runs, sessions; tokens issued so far are withdrawn, open streams end",
+        Access.SCOPE, ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
         "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),

@@ -243,4 +243,5 @@ class TestRuns:
 def cursor_of_run(api: Api, run_id: str) -> str:
     """Where a run that has ended ends."""
     with api.get(f"/completions/{run_id}/stream", stream=True) as answer:
-        return re.findall(r"^id: ?(.+)$", answer.text, re.MULTILINE)[-1]
+        found: list[str] = re.findall(r"^id: ?(.+)$", answer.text, re.MULTILINE)
+        return found[-1]

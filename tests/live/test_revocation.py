@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -85,6 +86,26 @@ def test_a_withdrawn_user_s_sessions_are_listed_no_more(belfry: Belfry, alice: s
     assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
     with belfry.stream(alice, headers=cookies(browser)) as refused:
         assert refused.status == 401
+
+
+def test_a_forgotten_user_is_signed_out_everywhere_until_a_new_token_is_issued(belfry: Belfry, alice: str) -> None:
+    browser, token = signed_in(belfry, alice), belfry.token(alice, "feed")
+    ticket = belfry.reader(alice).post("/tickets").json()["ticket"]
+    root = admin(belfry)
+    with belfry.stream(alice, token=token) as by_token, belfry.stream(alice, headers=cookies(browser)) as by_cookie:
+        by_token.wait_for("ready")
+        by_cookie.wait_for("ready")
+        assert root.delete(f"/users/{alice}").status_code == 204
+        assert [goodbye(stream) for stream in (by_token, by_cookie)] == ["revoked", "revoked"]
+    wait_revoked(lambda: belfry.api(token).get("/feed").json())
+    assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
+    with belfry.stream(alice, headers=cookies(browser)) as refused:
+        assert (refused.status, refused.body()["code"]) == (401, "token_invalid")
+    assert belfry.api().get("/feed", params={"ticket": ticket}).json()["code"] in {"token_revoked", "ticket_invalid"}
+    later = belfry.token(alice, "feed", now=time.time() + 1)  # one of the same second would count as earlier
+    assert belfry.api(later).get("/feed").status_code == 200
+    entry = root.get("/admin/audit", params={"limit": 1}).json()["entries"][0]
+    assert (entry["user"], entry["action"], entry["target"]) == ("root", "forget", f"user:{alice}")
 
 
 def test_a_token_that_ends_in_mid_stream_ends_the_stream(belfry: Belfry, alice: str) -> None:
