@@ -13,10 +13,9 @@ function byId(id) {
 const rows = byId("audit-entries");
 const problem = byId("audit-problem");
 
-/** A table's row or cell. @param {string} name @param {string} text @param {...Node} children */
-function element(name, text, ...children) {
+/** A table's row or cell. @param {string} name @param {...(Node | string)} children */
+function element(name, ...children) {
   const made = document.createElement(name);
-  made.textContent = text;
   made.append(...children);
   return made;
 }
@@ -28,7 +27,7 @@ async function show() {
   /** @type {{entries: Record<string, string>[]}} */
   const { entries } = await answer.json();
   rows.replaceChildren(
-    ...entries.map((entry) => element("tr", "", ...COLUMNS.map((column) => element("td", "", entry[column] ?? "")))),
+    ...entries.map((entry) => element("tr", ...COLUMNS.map((column) => element("td", entry[column] ?? "")))),
   );
 }
 
