@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from app import create_app
-from app.core.settings import Settings
+from app.core.settings import PREFIX, Settings
 from app.web.operations import OPERATIONS, Access, Operation
 
 SECURITY = Path(__file__).resolve().parent.parent / ".github" / "SECURITY.md"
@@ -54,6 +54,11 @@ def test_every_route_has_its_row_and_every_row_its_route() -> None:
 
 def test_the_security_page_shows_the_table_as_it_is() -> None:
     assert route_table() in SECURITY.read_text(encoding="utf-8")
+
+
+def test_the_security_page_names_settings_that_there_are() -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(rf"{PREFIX}[A-Z_]+", SECURITY.read_text(encoding="utf-8"))) <= known
 
 
 if __name__ == "__main__":

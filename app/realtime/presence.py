@@ -22,7 +22,7 @@ log = logging.getLogger("belfry.presence")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a connection comes from: the address it shows us, and what the program calls itself."""
+    """Where a connection comes from: the client's address, and what the program calls itself."""
 
     address: str
     agent: str

@@ -3,13 +3,19 @@
 const COLUMNS = ["time", "user", "action", "target", "message_id", "address"];
 const SHOWN = 50;
 
-const rows = document.getElementById("audit-entries");
-const problem = document.getElementById("audit-problem");
+/** @param {string} id @returns {HTMLElement} */
+function byId(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`The page has no ${id}`);
+  return found;
+}
 
-/** A table's row or cell. */
-function element(name, text, ...children) {
+const rows = byId("audit-entries");
+const problem = byId("audit-problem");
+
+/** A table's row or cell. @param {string} name @param {...(Node | string)} children */
+function element(name, ...children) {
   const made = document.createElement(name);
-  made.textContent = text;
   made.append(...children);
   return made;
 }
@@ -18,11 +24,12 @@ async function show() {
   const answer = await fetch(`/admin/audit?limit=${SHOWN}`).catch(() => null);
   problem.hidden = answer?.ok === true;
   if (!answer?.ok) return;
+  /** @type {{entries: Record<string, string>[]}} */
   const { entries } = await answer.json();
   rows.replaceChildren(
-    ...entries.map((entry) => element("tr", "", ...COLUMNS.map((column) => element("td", "", entry[column])))),
+    ...entries.map((entry) => element("tr", ...COLUMNS.map((column) => element("td", entry[column] ?? "")))),
   );
 }
 
-document.getElementById("audit-refresh").addEventListener("click", show);
+byId("audit-refresh").addEventListener("click", show);
 show();

@@ -180,6 +180,17 @@ class Runs:
             key = self._keys.active(user)
             self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS)])
 
+    def forget(self, user: str) -> None:
+        """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
+        keys = self._keys
+        active, known = self._commands.run([("ZRANGE", keys.active(user), 0, -1), ("ZRANGE", keys.runs(user), 0, -1)])
+        for run_id in active:
+            self.end(RunName(user, run_id.decode()), STOPPED)
+        names = [RunName(user, run_id.decode()) for run_id in known]
+        self._store.forget([name.log for name in names])
+        states = [keys.run_state(user, name.id) for name in names]
+        self._commands.run([("DEL", keys.runs(user), keys.active(user), keys.starts(user), *states)])
+
     # Reading
 
     def get(self, name: RunName) -> Run:

@@ -15,10 +15,12 @@ from app.core.completion import check_run_id, parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.times import rfc3339
+from app.core.tokens import Claims
 from app.realtime.relay import Relay
 from app.realtime.streams import Streams
 from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
+from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
 from app.web.stream import HEADERS, StreamResponse, client_of
 
@@ -27,8 +29,11 @@ LIMIT_MAX = 100
 SCOPE = "complete"
 
 
-def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, settings: Settings) -> Blueprint:
+def blueprint(
+    auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, limits: Limits, settings: Settings
+) -> Blueprint:
     views = Blueprint("completions", __name__, url_prefix="/completions")
+    proxies = settings.proxies
 
     @views.post("")
     def start() -> tuple[Response, int]:
@@ -51,7 +56,7 @@ def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, s
 
     @views.get("/<run_id>")
     def state(run_id: str) -> Response:
-        name = named(run_id)
+        name = named(auth.require(request, SCOPE), run_id)
         run = runs.get(name)
         transcript = runs.transcript(name, run)
         answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
@@ -60,31 +65,33 @@ def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, s
 
     @views.delete("/<run_id>")
     def stop(run_id: str) -> Response:
-        name = named(run_id)
+        name = named(auth.require(request, SCOPE), run_id)
         runs.get(name)
         return jsonify(id=run_id, status=relay.stop_run(name).status)
 
     @views.get("/<run_id>/stream")
     def stream(run_id: str) -> Response:
         claims = auth.require(request, SCOPE)
-        name = named(run_id)
+        name = named(claims, run_id)
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         run = runs.get(name)
         if request.method == "HEAD":
             return Response(headers=HEADERS)
+        limits.connect(claims.user)
         opening = streams.open(claims.user, [name.log], cursor or (run.start,))
         if opening.lost:
             raise BelfryError("bad_cursor", "The cursor is not of this run.")
         if run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
         ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
-        return StreamResponse(streams, opening, ready, claims, client_of(request), settings)
-
-    def named(run_id: str) -> RunName:
-        """The run of who asks. Somebody else's is not found, for it goes by another name."""
-        return RunName(auth.require(request, SCOPE).user, check_run_id(run_id))
+        return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
 
     return views
+
+
+def named(claims: Claims, run_id: str) -> RunName:
+    """The run of who asks. Somebody else's is not found, for it goes by another name."""
+    return RunName(claims.user, check_run_id(run_id))
 
 
 def shown(run: Run) -> dict[str, Any]:

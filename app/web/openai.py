@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from app import metrics
 from app.core.completion import DONE, openai_error, parse
 from app.core.errors import BelfryError
 from app.core.frames import compact
@@ -51,6 +52,7 @@ def blueprint(auth: Authenticator, relay: Relay, settings: Settings) -> Blueprin
 
     @views.errorhandler(BelfryError)
     def refuse(error: BelfryError) -> Response:
+        metrics.refused(error.code)
         return Response(compact(openai_error(error)), error.status, error.headers, mimetype="application/json")
 
     return views

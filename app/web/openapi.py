@@ -11,9 +11,8 @@ from app import __version__
 from app.core.errors import CATALOGUE
 from app.core.message import Publish
 from app.web.admin import Order
-from app.web.operations import OPERATIONS, Access, Operation
+from app.web.operations import OPERATIONS, PROBLEM, Access, Operation
 
-PROBLEM = "application/problem+json"
 # The refusals that come with asking for a credential at all.
 _IDENTITY = (
     "token_missing", "token_invalid", "token_expired", "token_revoked", "ticket_invalid", "cross_site", "rate_limited",
@@ -35,6 +34,17 @@ _PROBLEM_SCHEMA = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "code": {"type": "string", "enum": sorted(CATALOGUE)},
+    },
+}
+_OPENAI_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {name: {"type": ["string", "null"]} for name in ("message", "type", "param", "code")},
+        },
     },
 }
 
@@ -72,6 +82,7 @@ def document() -> dict[str, Any]:
             },
             "schemas": {
                 "Problem": _PROBLEM_SCHEMA,
+                "OpenAIError": _OPENAI_ERROR_SCHEMA,
                 **{name: _inlined(model.model_json_schema()) for name, model in schemas.items()},
             },
         },
@@ -105,11 +116,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
         str(status): {"description": "Done", **({"content": {media: {}}} if media else {})}
         for status, media in operation.answers.items()
     }
-    schema = {"$ref": "#/components/schemas/Problem"}
+    name = "Problem" if operation.refused_in == PROBLEM else "OpenAIError"
     for status, codes in refusals(operation).items():
         problem = responses.setdefault(str(status), {"description": "", "content": {}})
         problem["description"] = ", ".join(codes)
-        problem.setdefault("content", {})[PROBLEM] = {"schema": schema}
+        problem.setdefault("content", {})[operation.refused_in] = {"schema": {"$ref": f"#/components/schemas/{name}"}}
     return responses
 
 

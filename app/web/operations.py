@@ -13,6 +13,7 @@ from typing import Any
 
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
 EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""
+PROBLEM = "application/problem+json"
 
 
 class Access(Enum):
@@ -30,7 +31,8 @@ class Operation:
     """One method of one path. `path` is written as in the document: `/feed/{id}`.
 
     `scopes`: one of them is enough, but for a page, which asks for all. `answers` maps a status to a media type;
-    `refusals` are the codes of its own problems, beside those that every operation of its access has.
+    `refusals` are the codes of its own problems, beside those that every operation of its access has; `refused_in` is
+    the media type of them all, which is JSON where they have OpenAI's shape.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Operation:
     refusals: tuple[str, ...] = ()
     parameters: tuple[Mapping[str, Any], ...] = ()
     body: Mapping[str, Mapping[str, Any]] | None = None  # media type → schema
+    refused_in: str = PROBLEM
 
     @property
     def needs(self) -> str:
@@ -61,7 +64,23 @@ _TOPICS = _query("topics", "Topics to read beside one's own messages, separated 
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
 _MESSAGE_ID = _path("message_id", "The message's id.")
 _RUN_ID = _path("run_id", "The run's id.")
-_COMPLETION = {"type": "object", "description": "As OpenAI's API takes it; a run also takes an `id`."}
+_COMPLETION: Mapping[str, Any] = {
+    "type": "object",
+    "description": "As OpenAI's API takes it; other members are passed on.",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string", "minLength": 1},
+        "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+        "stream": {"type": "boolean"},
+    },
+}
+_RUN_START: Mapping[str, Any] = {
+    **_COMPLETION,
+    "properties": {
+        **_COMPLETION["properties"],
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The run's id, if it has one."},
+    },
+}
 _USER = _path("user", "The user's id.")
 _LIMIT = _query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000)
 _CHANGE = {"type": "object", "description": "Either `ids`, a list of message ids, or `all`: true."}
@@ -72,10 +91,16 @@ _MARKING = (
     "malformed_json", "invalid_change", "unknown_field", "body_too_large", "unsupported_media_type", *_READING,
 )  # fmt: skip
 _COMPLETING = (
-    "malformed_json", "body_too_large", "rate_limited", "too_many_runs", "tokens_used_up", "store_unavailable",
+    "malformed_json", "invalid_completion", "body_too_large", "model_unknown", "rate_limited", "too_many_runs",
+    "tokens_used_up", "store_unavailable", "overloaded",
 )  # fmt: skip
-_RUN = ("not_found", "run_gone", "store_unavailable")
-_CONNECTING = (*_READING, "rate_limited", "too_many_connections", "shutting_down")
+_RELAYING = (
+    "upstream_refused", "upstream_rate_limited", "upstream_failed", "upstream_unreachable", "upstream_malformed",
+    "upstream_truncated", "upstream_timeout", "answer_too_large",
+)  # fmt: skip
+_RUN = ("bad_run_id", "not_found", "run_gone", "store_unavailable")
+_ADMITTED = ("rate_limited", "too_many_connections", "shutting_down", "overloaded")
+_CONNECTING = (*_READING, *_ADMITTED)
 _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
     "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
@@ -144,20 +169,22 @@ OPERATIONS = (
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
-        "DELETE", "/users/{user}", "Forget a user: feed, read state, sessions; credentials are withdrawn", Access.SCOPE,
-        ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
+        "DELETE", "/users/{user}",
+        "Forget a user: feed, read state, runs, sessions; tokens issued so far are withdrawn, open streams end",
+        Access.SCOPE, ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
         "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
-        {200: JSON}, _COMPLETING, body={JSON: _COMPLETION},
+        {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
     ),
     Operation(
         "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
-        {200: JSON, 201: JSON}, (*_COMPLETING, "id_reused", "run_gone"), body={JSON: _COMPLETION},
+        {200: JSON, 201: JSON}, (*_COMPLETING, "bad_run_id", "id_reused", "run_gone"), body={JSON: _RUN_START},
     ),
     Operation(
         "GET", "/completions", "One's own runs, newest first", Access.SCOPE, ("complete",), {200: JSON},
-        ("bad_parameter", "store_unavailable"), (_LIMIT,),
+        ("bad_parameter", "store_unavailable"),
+        (_query("limit", "Runs at most.", type="integer", minimum=1, maximum=100, default=20),),
     ),
     Operation(
         "GET", "/completions/{run_id}", "The state of a run and its text so far", Access.SCOPE, ("complete",),
@@ -168,7 +195,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
-        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, *_CONNECTING),
+        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", *_ADMITTED),
         (_RUN_ID, _TICKET, _query("last_event_id", "The cursor to go on from; the header comes first.")),
     ),
     Operation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Request, Response, request
@@ -16,6 +16,7 @@ from app.realtime.presence import Client
 from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import Opening, Streams
 from app.web.auth import Authenticator
+from app.web.client_address import Network, client_address
 from app.web.limits import Limits
 from app.web.reading import cursor_of, logs_of
 
@@ -34,6 +35,7 @@ HEADERS = {
 
 def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: Settings) -> Blueprint:
     views = Blueprint("stream", __name__)
+    proxies = settings.proxies
 
     @views.get("/stream")
     def stream() -> Response:
@@ -45,14 +47,15 @@ def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: S
         limits.connect(claims.user)
         opening = streams.open(claims.user, names, cursor)
         ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.counts, opening.behind)
-        return StreamResponse(streams, opening, ready, claims, client_of(request), settings)
+        return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
 
     return views
 
 
-def client_of(asked: Request) -> Client:
+def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
     """Where a connection comes from. Thousands of clients share a few names, each of which is kept once."""
-    return Client(asked.remote_addr or "", sys.intern(asked.headers.get("User-Agent", "")[:AGENT_MAX]))
+    agent = sys.intern(asked.headers.get("User-Agent", "")[:AGENT_MAX])
+    return Client(client_address(asked, proxies), agent)
 
 
 class StreamResponse(Response):

@@ -7,13 +7,16 @@ from flask import Blueprint, Response, request
 from app.core.frames import compact
 from app.core.names import check_user_id
 from app.core.revocation import Kind
+from app.store.audit import Audit
 from app.store.flights import FlightStore
 from app.store.keys import user_log
 from app.store.log import LogStore
 from app.store.presence import PresenceStore
 from app.store.read_state import ReadState
 from app.store.revocations import Revocations
+from app.store.runs import Runs
 from app.web.auth import Authenticator
+from app.web.by_hand import note
 
 
 def blueprint(
@@ -23,6 +26,8 @@ def blueprint(
     presence: PresenceStore,
     flights: FlightStore,
     revocations: Revocations,
+    runs: Runs,
+    audit: Audit,
 ) -> Blueprint:
     views = Blueprint("users", __name__)
 
@@ -41,10 +46,13 @@ def blueprint(
 
     @views.delete("/users/<user>")
     def forget(user: str) -> Response:
-        auth.require(request, "admin")
-        auth.sessions.end_all(check_user_id(user), auth.clock())
+        claims = auth.require(request, "admin")
+        check_user_id(user)
+        audit.append([note(auth, claims, "forget", user_log(user))])
+        auth.sessions.end_all(user, auth.clock())
         revocations.revoke(Kind.USER, user, auth.clock())
         presence.disconnect(user)
+        runs.forget(user)
         store.forget([user_log(user)])
         read_state.forget(user)
         flights.forget(user)

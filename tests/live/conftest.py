@@ -84,9 +84,9 @@ def topic() -> str:
     return f"news-{secrets.token_hex(4)}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium, one for all: Playwright can be started only once in a process."""
+    """The machine's own Chromium. Playwright keeps an asyncio loop running, so it ends with the module that needs it."""
     if chromium_path() is None:
         absent("Chromium")
     with sync_playwright() as playwright:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from app.core.tokens import SCOPES
-from app.web.operations import OPERATIONS, Access, Operation
+from app.web.operations import OPERATIONS, PROBLEM, Access, Operation
 from tests.servers import Belfry
 from tests.waiting import wait_until
 
@@ -62,16 +62,18 @@ def send(belfry: Belfry, operation: Operation, token: str = "", **headers: str) 
         return api.request(operation.method, path, headers=sent, allow_redirects=False, stream=True)
 
 
-def code(answer: requests.Response) -> str:
-    assert answer.headers["Content-Type"] == "application/problem+json", answer.status_code
-    found: str = answer.json()["code"]
+def code(operation: Operation, answer: requests.Response) -> str:
+    """The refusal's code, out of the shape that this operation refuses in."""
+    assert answer.headers["Content-Type"] == operation.refused_in, answer.status_code
+    body = answer.json()
+    found: str = body["code"] if operation.refused_in == PROBLEM else body["error"]["code"]
     return found
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=name)
 def test_without_a_credential_nothing_is_served(belfry: Belfry, operation: Operation) -> None:
     answer = send(belfry, operation)
-    assert (answer.status_code, code(answer)) == (401, "token_missing")
+    assert (answer.status_code, code(operation, answer)) == (401, "token_missing")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
@@ -81,7 +83,7 @@ def test_with_a_bad_credential_nothing_is_served(
     belfry: Belfry, operation: Operation, kind: str, credentials: Mapping[str, str]
 ) -> None:
     answer = send(belfry, operation, credentials[kind])
-    assert (answer.status_code, code(answer)) == (401, BAD_CREDENTIALS[kind])
+    assert (answer.status_code, code(operation, answer)) == (401, BAD_CREDENTIALS[kind])
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
 
 
@@ -89,7 +91,7 @@ def test_with_a_bad_credential_nothing_is_served(
 def test_every_other_scope_together_is_not_enough(belfry: Belfry, operation: Operation) -> None:
     others = set(SCOPES) - set(operation.scopes)
     answer = send(belfry, operation, belfry.token("alice", *others))
-    assert (answer.status_code, code(answer)) == (403, "scope_missing")
+    assert (answer.status_code, code(operation, answer)) == (403, "scope_missing")
 
 
 @pytest.mark.parametrize("operation", GUARDED, ids=name)
@@ -105,7 +107,7 @@ def test_a_session_is_no_use_to_the_pages_of_others(belfry: Belfry, operation: O
         cookie = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         answer = send(belfry, operation, Cookie=cookie, **headers)
-        assert (answer.status_code, code(answer)) == (403, "cross_site")
+        assert (answer.status_code, code(operation, answer)) == (403, "cross_site")
 
 
 @pytest.mark.parametrize("operation", PAGES, ids=name)
@@ -121,7 +123,7 @@ def test_a_page_leads_a_stranger_to_the_sign_in(
 def test_a_page_asks_for_every_one_of_its_scopes(belfry: Belfry, operation: Operation) -> None:
     for missing in operation.scopes:
         answer = send(belfry, operation, belfry.token("alice", *(set(SCOPES) - {missing})))
-        assert (answer.status_code, code(answer)) == (403, "scope_missing")
+        assert (answer.status_code, code(operation, answer)) == (403, "scope_missing")
     assert send(belfry, operation, belfry.token("alice", *operation.scopes)).status_code == 200
 
 

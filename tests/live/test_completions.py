@@ -302,6 +302,28 @@ class TestStopping:
         assert runner.wait_ended(run_id)["status"] == "done"
 
 
+class TestForgettingAUser:
+    def test_lets_the_upstream_go_and_leaves_no_run(self, runner: Runner, upstream: Upstream, bob: str) -> None:
+        upstream.play = saying("done")
+        runner.wait_ended(runner.start(id="done"))
+        upstream.play = upstream.hand_over
+        runner.start(id="under-way")
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        root = runner.belfry.api(runner.belfry.token("root", "admin"))
+        with runner.watch("under-way") as stream:
+            stream.wait_for("ready")
+            assert root.delete(f"/users/{bob}").status_code == 204  # nobody else's business
+            conversation.say("still here")
+            stream.wait_for("message")
+            assert root.delete(f"/users/{runner.user}").status_code == 204
+            assert conversation.has_left(STOP_SECONDS)
+            stream.read_to_end()
+        later = runner.belfry.api(runner.belfry.token(runner.user, "complete", now=time.time() + 1))
+        assert later.get("/completions").json() == {"completions": []}
+        assert [later.get(f"/completions/{run_id}").status_code for run_id in ("done", "under-way")] == [404, 404]
+
+
 class TestAnUpstreamThatFails:
     @pytest.mark.parametrize(
         ("play", "code", "text"),

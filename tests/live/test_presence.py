@@ -59,6 +59,20 @@ def test_an_administrator_sees_each_connection_and_can_end_one(belfry: Belfry, a
         assert "goodbye" not in [event.event for event in two.events]
 
 
+@pytest.mark.parametrize(
+    ("proxies", "address"), [("127.0.0.0/8", "203.0.113.7"), ("192.0.2.1", "127.0.0.1"), ("", "127.0.0.1")]
+)
+def test_a_connection_is_shown_with_the_address_that_a_trusted_proxy_saw(
+    start_belfry: StartBelfry, alice: str, proxies: str, address: str
+) -> None:
+    belfry = start_belfry(BELFRY_TRUSTED_PROXIES=proxies)
+    with belfry.stream(alice, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}) as stream:
+        stream.wait_for("ready")
+        wait_until(lambda: alice in listed(belfry))
+        (connection,) = listed(belfry)[alice]["list"]
+        assert connection["address"] == address
+
+
 def test_a_killed_workers_users_are_offline_at_once_and_unlisted_when_its_lease_ends(
     start_belfry: StartBelfry, alice: str
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Barrier
+from typing import Any
 
 import pytest
 import requests
@@ -14,6 +16,7 @@ import requests
 from tests.live.test_two_workers import open_on_both_workers
 from tests.servers import Api, Belfry
 from tests.stream_client import StreamClient
+from tests.waiting import wait_until
 
 ENDS_WITHIN_SECONDS = 2.0
 
@@ -34,6 +37,11 @@ def goodbye(stream: StreamClient, seconds: float = ENDS_WITHIN_SECONDS) -> str:
     return str(reason)
 
 
+def wait_revoked(refusal: Callable[[], dict[str, Any]]) -> None:
+    """Whichever worker ends a stream first, the other one may hear of the revocation later."""
+    wait_until(lambda: refusal().get("code") == "token_revoked", ENDS_WITHIN_SECONDS)
+
+
 def signed_in(belfry: Belfry, user: str) -> requests.Session:
     browser = belfry.api()
     assert browser.post("/login", data={"name": user}, allow_redirects=False).status_code == 303
@@ -51,8 +59,7 @@ def test_a_withdrawn_token_ends_its_streams_and_opens_no_other(belfry: Belfry, a
         second.wait_for("ready")
         assert admin(belfry).post("/admin/revocations", json={"token": token}).status_code == 200
         assert goodbye(stream) == "revoked"
-        with belfry.stream(alice, token=token) as refused:
-            assert (refused.status, refused.body()["code"]) == (401, "token_revoked")
+        wait_revoked(lambda: belfry.api(token).get("/feed").json())
         belfry.publish({"to": alice, "data": 1})
         second.wait_for_messages(1)
 
@@ -79,6 +86,26 @@ def test_a_withdrawn_user_s_sessions_are_listed_no_more(belfry: Belfry, alice: s
     assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
     with belfry.stream(alice, headers=cookies(browser)) as refused:
         assert refused.status == 401
+
+
+def test_a_forgotten_user_is_signed_out_everywhere_until_a_new_token_is_issued(belfry: Belfry, alice: str) -> None:
+    browser, token = signed_in(belfry, alice), belfry.token(alice, "feed")
+    ticket = belfry.reader(alice).post("/tickets").json()["ticket"]
+    root = admin(belfry)
+    with belfry.stream(alice, token=token) as by_token, belfry.stream(alice, headers=cookies(browser)) as by_cookie:
+        by_token.wait_for("ready")
+        by_cookie.wait_for("ready")
+        assert root.delete(f"/users/{alice}").status_code == 204
+        assert [goodbye(stream) for stream in (by_token, by_cookie)] == ["revoked", "revoked"]
+    wait_revoked(lambda: belfry.api(token).get("/feed").json())
+    assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
+    with belfry.stream(alice, headers=cookies(browser)) as refused:
+        assert (refused.status, refused.body()["code"]) == (401, "token_invalid")
+    assert belfry.api().get("/feed", params={"ticket": ticket}).json()["code"] in {"token_revoked", "ticket_invalid"}
+    later = belfry.token(alice, "feed", now=time.time() + 1)  # one of the same second would count as earlier
+    assert belfry.api(later).get("/feed").status_code == 200
+    entry = root.get("/admin/audit", params={"limit": 1}).json()["entries"][0]
+    assert (entry["user"], entry["action"], entry["target"]) == ("root", "forget", f"user:{alice}")
 
 
 def test_a_token_that_ends_in_mid_stream_ends_the_stream(belfry: Belfry, alice: str) -> None:

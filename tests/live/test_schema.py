@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -15,15 +15,36 @@ from app.core.tokens import SCOPES
 from app.web.openapi import document
 from app.web.operations import OPERATIONS
 from tests.servers import Belfry
+from tests.upstream import Conversation, Upstream, running_upstream, saying
 
 EXAMPLES = 15  # per operation
 NEVER_ENDING = {"/stream"}  # see test_injection.py and test_stream.py
 PATHS = sorted({operation.path for operation in OPERATIONS} - NEVER_ENDING)
 
 
+def answer_shortly(conversation: Conversation) -> None:
+    """What the request asks for: a stream or one object."""
+    if conversation.body.get("stream"):
+        saying("Hello")(conversation)
+    else:
+        conversation.refuse(200, {"object": "chat.completion", "choices": []})
+
+
 @pytest.fixture(scope="module")
-def environment() -> Mapping[str, str]:
-    return {"BELFRY_DEMO": "1", "BELFRY_MAX_WAIT_SECONDS": "0", "BELFRY_SIGN_INS_PER_MINUTE": "10000"}
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as upstream:
+        upstream.play = answer_shortly
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def environment(upstream: Upstream) -> Mapping[str, str]:
+    return {
+        "BELFRY_DEMO": "1",
+        "BELFRY_MAX_WAIT_SECONDS": "0",
+        "BELFRY_SIGN_INS_PER_MINUTE": "10000",
+        "BELFRY_UPSTREAM_URL": upstream.url,
+    }
 
 
 @pytest.mark.timeout(120)

@@ -120,6 +120,33 @@ class TestWriting:
         assert error["code"] == "producer_lost"
 
 
+class TestForgetting:
+    def test_leaves_nothing_of_the_user_and_all_of_others(self, runs: Runs, client: redis.Redis) -> None:
+        runs.start(RunName("bob", "r1"), REQUEST)
+        others = set(client.keys())
+        for run_id in ("r1", "r2"):
+            runs.start(RunName("alice", run_id), REQUEST)
+            runs.append(RunName("alice", run_id), 1, [chunk("Hello")])
+        runs.end(NAME, DONE)
+        runs.forget("alice")
+        left = set(client.keys()) - others
+        assert [key for key in left if b":tokens:" not in key] == []
+        assert client.zrange("belfry:{runs}:leases", 0, -1) == [b"bob/r1"]
+        assert [run.id for run in runs.newest("bob", 10)] == ["r1"]
+
+    def test_stops_who_writes_on(self, runs: Runs) -> None:
+        runs.start(NAME, REQUEST)
+        runs.forget("alice")
+        assert not runs.append(NAME, 1, [chunk("Hello")]).taken
+        with pytest.raises(BelfryError) as refused:
+            runs.get(NAME)
+        assert refused.value.code == "not_found"
+
+    def test_a_user_without_runs_is_no_trouble(self, runs: Runs) -> None:
+        runs.forget("nobody")
+        assert runs.newest("nobody", 10) == []
+
+
 class TestLeases:
     def test_of_a_run_under_way_is_renewed_and_not_found_expired(self, runs: Runs) -> None:
         runs.start(NAME, REQUEST)
