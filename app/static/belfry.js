@@ -988,11 +988,9 @@ export class BelfryRun {
     return this.#listeners.add(type, listener);
   }
 
-  /** What the server knows of it; an answer that is whole is taken from there. Raises a `Refusal`. */
-  async load() {
-    const known = await this.#server.run(this.id);
-    if (known.ended) this.#settle(known);
-    return known;
+  /** What the server knows of it now. Raises a `Refusal`. */
+  load() {
+    return this.#server.run(this.id);
   }
 
   /** Follow it to its end. */

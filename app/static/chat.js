@@ -115,6 +115,11 @@ class Conversation {
     this.#run?.stop().catch(complain);
   }
 
+  /** Whether this run is the one in sight. @param {string} id */
+  shows(id) {
+    return id === this.#run?.id;
+  }
+
   /** @param {Message[]} messages */
   async #ask(messages) {
     const run = await BelfryRun.start({ model: model.value, messages });
@@ -181,6 +186,12 @@ async function list() {
   byId("runs").replaceChildren(...runs.map(item));
 }
 
+/** What is known elsewhere of what a run was asked. @param {BelfryRun} run */
+async function beginning(run) {
+  const known = await run.load().catch(() => null); // why there is nothing to show, `open` finds out
+  return known ? [message("user", known.title)] : [];
+}
+
 const conversation = new Conversation();
 
 /** Show the run that the address names, if it names one. */
@@ -188,10 +199,7 @@ async function open() {
   const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
   if (!id) return;
   const run = new BelfryRun(id);
-  const asked = history.state?.asked;
-  if (asked) conversation.show(run, asked);
-  const known = await run.load().catch(() => null); // why it can't be shown, `open` finds out again
-  if (!asked) conversation.show(run, known ? [message("user", known.title)] : []);
+  conversation.show(run, history.state?.asked ?? (await beginning(run)));
   run.open();
 }
 
@@ -214,6 +222,14 @@ prompt.addEventListener("keydown", (event) => {
   if (!isSent) return;
   event.preventDefault();
   if (!send.hidden && !send.disabled) form.requestSubmit();
+});
+
+/** That an answer is ready needs no telling where it is in sight. */
+addEventListener("belfry-message", (event) => {
+  const { target, detail } = /** @type {CustomEvent<{message: import("./belfry.js").Message & {data?: {run?: string}}}>} */ (event);
+  if (document.hidden || !conversation.shows(detail.message.data?.run ?? "")) return;
+  event.preventDefault();
+  /** @type {import("./belfry.js").BelfryFeed} */ (target).client?.markRead([detail.message.id]).catch(() => {}); // it stays unread
 });
 
 stop.addEventListener("click", () => conversation.stop());

@@ -1,5 +1,4 @@
-"""The pages: `/` shows the signed-in user's feed and how to embed it, `/chat` asks a model and shows its answers, `/admin/`
-and `/admin/people/` are for operators.
+"""The pages: `/` shows one's feed, `/chat` asks a model; `/admin/` and `/admin/people/` are for operators.
 
 They hold no data: their scripts fetch it.
 """
