@@ -150,11 +150,18 @@ function setBusy(busy) {
   if (busy) byId("said").textContent = "An answer is being made.";
 }
 
-/** How the connection is, where that needs words. @param {BelfryRun} run */
+/** How the connection is, where that needs words, and what can be done about it. @param {BelfryRun} run */
 function notify(run) {
   const said = NOTICES[run.state];
-  const way = run.state === "denied" ? signIn() : run.state === "polling" ? "" : button(run.state === "stopped" ? "Continue here" : "Try again", () => run.resume());
-  byId("notice").replaceChildren(...(said ? [said, " ", way] : []));
+  byId("notice").replaceChildren(...(said ? [said, " ", ...remedies(run)] : []));
+}
+
+/** @param {BelfryRun} run @returns {Node[]} */
+function remedies(run) {
+  if (run.state === "denied") return [signIn()];
+  if (run.state === "waiting") return [button("Try again", () => run.resume())];
+  if (run.state === "stopped") return [button("Continue here", () => run.resume())];
+  return [];
 }
 
 function signIn() {
@@ -233,7 +240,7 @@ addEventListener("belfry-message", (event) => {
 });
 
 stop.addEventListener("click", () => conversation.stop());
-addEventListener("popstate", () => location.reload());
+addEventListener("popstate", () => location.reload()); // back, or forward, to another answer
 model.value = localStorage.getItem(MODEL_KEY) ?? model.value;
 earlier.open = matchMedia("(min-width: 56rem)").matches;
 list();

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,9 @@ class Chat:
     def text(self) -> str:
         return self.answer.inner_text()
 
+    def has_more_than(self, length: int) -> bool:
+        return len(self.text) > length
+
 
 @pytest.fixture
 def chat(visitor: Visitor) -> Chat:
@@ -214,11 +218,10 @@ class TestAnAnswer:
         assert chat.text == "One two three four"
         expect(chat.questions).to_have_text(["What is a belfry?"])
 
-    def test_of_the_stand_in_is_the_same_after_reloads_in_the_middle(self, chat: Chat, belfry: Belfry) -> None:
+    def test_of_the_stand_in_is_the_same_after_reloads_in_the_middle(self, chat: Chat) -> None:
         chat.ask("Reload me", "standin")
         for _ in range(3):
-            seen = len(chat.text)
-            wait_until(lambda seen=seen: len(chat.text) > seen)
+            wait_until(partial(chat.has_more_than, len(chat.text)))
             chat.page.reload()
             expect(chat.answer).not_to_be_empty()
         chat.wait_ended()
@@ -425,6 +428,72 @@ class TestAConnection:
         expect(chat.answer).to_have_text("One two")
         conversation.finish()
         chat.wait_ended()
+
+    def test_that_has_fallen_silent_is_replaced(self, visitor: Visitor, upstream: Upstream) -> None:
+        visitor.context.add_init_script(RECORD_STREAMS)
+        page = visitor.context.new_page()
+        page.clock.install()
+        page.goto("/chat")
+        chat = Chat(page)
+        conversation = begun(chat, upstream, "One ")
+        before = page.evaluate("streams.length")
+        page.clock.fast_forward(45_000)
+        wait_until(lambda: page.evaluate("streams.length") > before)
+        conversation.say("two")
+        expect(chat.answer).to_have_text("One two")
+        conversation.finish()
+        chat.wait_ended()
+
+
+class TestARunByToken:
+    """`BelfryRun` on somebody's own page: no cookie, a ticket for each stream."""
+
+    def test_is_started_followed_and_listed(
+        self, visitor: Visitor, belfry: Belfry, upstream: Upstream, bob: str
+    ) -> None:
+        upstream.play = saying("One ", "two")
+        page = visitor.context.new_page()
+        page.goto("/login")
+        page.context.clear_cookies()
+        text, status, listed = page.evaluate(
+            """async (token) => {
+                const { BelfryRun } = await import("/static/belfry.js");
+                const options = { token: () => token };
+                const messages = [{ role: "user", content: "Hello" }];
+                const run = await BelfryRun.start({ model: "any", messages }, options);
+                await new Promise((resolve) => { run.on("end", resolve); run.open(); });
+                const [listed] = await BelfryRun.list(1, options);
+                return [run.text, run.status, listed.id === run.id];
+            }""",
+            belfry.token(bob, "complete"),
+        )
+        assert (text, status, listed) == ("One two", "done", True)
+
+    def test_goes_on_where_it_was_after_a_cut(
+        self, visitor: Visitor, belfry: Belfry, upstream: Upstream, bob: str
+    ) -> None:
+        visitor.context.add_init_script(RECORD_STREAMS)
+        page = visitor.context.new_page()
+        page.goto("/login")
+        page.context.clear_cookies()
+        page.evaluate(
+            """async (token) => {
+                const { BelfryRun } = await import("/static/belfry.js");
+                const messages = [{ role: "user", content: "Hello" }];
+                window.run = await BelfryRun.start({ model: "any", messages }, { token: () => token });
+                window.run.open();
+            }""",
+            belfry.token(bob, "complete"),
+        )
+        conversation = upstream.next()
+        conversation.begin()
+        conversation.say("One ")
+        wait_until(lambda: page.evaluate("run.text") == "One ")
+        page.evaluate("streams.at(-1).dispatchEvent(new Event('error'))")
+        conversation.say("two")
+        wait_until(lambda: page.evaluate("run.text") == "One two", BACK_SECONDS)
+        conversation.finish()
+        wait_until(lambda: page.evaluate("run.status") == "done")
 
 
 class TestAQuestion:
