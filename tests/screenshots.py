@@ -10,6 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browsing import FeedTab, Visitor, launch
 from tests.servers import REPOSITORY, Belfry, RedisServer
+from tests.upstream import running_upstream, saying
 
 FOLDER = REPOSITORY / "screenshots"
 SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 860}}
@@ -35,6 +36,21 @@ MESSAGES: list[dict[str, Any]] = [
     },
 ]
 READ = 3  # of the oldest
+QUESTION = "What is a belfry?"
+ANSWER = """A **belfry** is the part of a tower in which bells hang. The word first meant a *siege tower*.
+
+| Bell | Note | Weight |
+|---|---|---:|
+| Treble | E | 312 kg |
+| Tenor | C | 620 kg |
+
+Twelve strokes, for those who program:
+
+```python
+for stroke in range(12):
+    bell.ring()
+```
+"""
 
 
 def main() -> None:
@@ -52,16 +68,22 @@ def main() -> None:
 
 @contextmanager
 def _server() -> Iterator[Belfry]:
-    redis = RedisServer().start()
-    belfry = Belfry(redis.url, {"BELFRY_DEMO": "1"})
-    try:
-        belfry.start()
-        sent = [belfry.publish({**({} if "everyone" in message else {"to": USER}), **message}) for message in MESSAGES]
-        belfry.reader(USER).post("/feed/read", json={"ids": [receipt["id"] for receipt in sent[:READ]]})
-        yield belfry
-    finally:
-        belfry.destroy()
-        redis.destroy()
+    with running_upstream() as upstream:
+        upstream.play = saying(ANSWER)
+        redis = RedisServer().start()
+        belfry = Belfry(redis.url, {"BELFRY_DEMO": "1", "BELFRY_UPSTREAM_URL": upstream.url})
+        try:
+            belfry.start()
+            _fill(belfry)
+            yield belfry
+        finally:
+            belfry.destroy()
+            redis.destroy()
+
+
+def _fill(belfry: Belfry) -> None:
+    sent = [belfry.publish({**({} if "everyone" in message else {"to": USER}), **message}) for message in MESSAGES]
+    belfry.reader(USER).post("/feed/read", json={"ids": [receipt["id"] for receipt in sent[:READ]]})
 
 
 def _take(visitor: Visitor, suffix: str) -> None:
@@ -86,6 +108,11 @@ def _take(visitor: Visitor, suffix: str) -> None:
     page.goto("/admin/people/")
     page.get_by_role("button", name="What happened").first.click()
     shoot(page, "people")
+    page.goto("/chat")
+    page.fill("#prompt", QUESTION)
+    page.click("#send")
+    page.locator(".answer[aria-busy=false]").wait_for()
+    shoot(page, "chat")
     page.goto("/login")
     shoot(page, "sign-in")
 

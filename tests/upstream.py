@@ -94,6 +94,15 @@ class Upstream:
                 return conversation
             conversation.over.set()
 
+    def next(self, seconds: float = SECONDS) -> Conversation:
+        """The next request."""
+        return self._waiting.get(timeout=seconds)
+
+    def let_go(self) -> None:
+        """Let those wait no longer that nobody took."""
+        while not self._waiting.empty():
+            self._waiting.get().over.set()
+
     def hand_over(self, conversation: Conversation) -> None:
         self._waiting.put(conversation)
         conversation.over.wait(60)

@@ -4,8 +4,9 @@
 //   <belfry-feed token-url="/belfry-token"></belfry-feed>
 //
 // `BelfryClient` is a connection that mends itself and that all tabs of a browser share. `<belfry-feed>` is a bell with
-// its feed, made of nothing but that client. What a message says was written by someone else: it only ever becomes text,
-// or a checked link. Nothing here needs inline scripts or styles, or a Trusted Types policy.
+// its feed, made of nothing but that client. `BelfryRun` is one answer of a model, followed in the same way. What a message
+// says was written by someone else: it only ever becomes text, or a checked link. Nothing here needs inline scripts or
+// styles, or a Trusted Types policy.
 
 /** @typedef {{label: string, url?: string, id?: string}} Action */
 /**
@@ -28,6 +29,17 @@
  * @property {boolean} [archived]
  */
 /** @typedef {{messages: Message[], next: string | null, unread: number, cursor: string, revision?: number}} Page */
+/**
+ * @typedef {object} RunAnswer What the server knows of a run.
+ * @property {string} id
+ * @property {"running" | "done" | "stopped" | "failed"} status
+ * @property {string} model
+ * @property {string} title the beginning of the question
+ * @property {string} started RFC 3339
+ * @property {string | null} ended RFC 3339
+ * @property {{code: string, detail: string}} [error]
+ * @property {string} [text] the answer so far; a list doesn't tell it
+ */
 /**
  * @typedef {object} Block What the stream said: one event.
  * @property {string} type
@@ -53,9 +65,14 @@ const STREAM_AGAIN_MOST_MS = 600_000;
 const PULSE_MS = 3_000;
 const FROZEN_MS = 10_000;
 const REMEMBERED_IDS = 4_096;
+const SNAPSHOT_MS = 1_000; // between two looks at an answer whose stream is held back
+const STARTS_MOST = 4;
 
 /** Belfry's own event types. A publisher can't use them, so whatever else arrives is a message. */
 const OWN_TYPES = new Set(["ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"]);
+/** What the stream of a run tells. */
+const RUN_TYPES = ["ready", "heartbeat", "message", "stopped", "failed", "goodbye"];
+const RUN_END = "[DONE]";
 /** Reasons of a goodbye after which coming back unasked is wrong: two tabs would evict each other for ever. */
 const FINAL_REASONS = new Set(["replaced", "revoked"]);
 
@@ -86,6 +103,29 @@ class Recent {
     this.#seen.add(id);
     if (this.#seen.size > REMEMBERED_IDS) this.#seen.delete(this.#seen.values().next().value);
     return true;
+  }
+}
+
+/** Who wants to hear what. A listener's failure is its own: the others still hear. */
+class Listeners {
+  /** @type {Map<string, Set<(...told: any[]) => void>>} */ #byType = new Map();
+
+  /** @param {string} type @param {(...told: any[]) => void} listener @returns {() => void} takes the listener away */
+  add(type, listener) {
+    const listeners = this.#byType.get(type) ?? new Set();
+    this.#byType.set(type, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** @param {string} type @param {...unknown} told */
+  emit(type, ...told) {
+    for (const listener of this.#byType.get(type) ?? []) {
+      try {
+        listener(...told);
+      } catch (error) {
+        reportError(error);
+      }
+    }
   }
 }
 
@@ -156,12 +196,35 @@ class Server {
     return answer.status === 204 ? {} : answer.json();
   }
 
-  /** The address of a stream that goes on after `cursor`. @param {string} cursor @returns {Promise<string>} */
+  /** The address of the user's stream from `cursor` on. @param {string} cursor @returns {Promise<string>} */
   async streamUrl(cursor) {
-    /** @type {Record<string, string>} */
-    const query = cursor ? { last_event_id: cursor } : {};
-    if (this.usesTickets) query.ticket = (await (await this.#fetch("/tickets", { method: "POST" })).json()).ticket;
-    return `${this.origin}/stream?${this.#query(query)}`;
+    return `${this.origin}/stream?${this.#query(await this.#streamQuery(cursor))}`;
+  }
+
+  /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
+  async runStreamUrl(id, cursor) {
+    return `${this.origin}${runPath(id)}/stream?${new URLSearchParams(await this.#streamQuery(cursor))}`;
+  }
+
+  /** @param {object} request */
+  async startRun(request) {
+    const headers = { "Content-Type": "application/json" };
+    await this.#fetch("/completions", { method: "POST", headers, body: JSON.stringify(request) });
+  }
+
+  /** @param {string} id @returns {Promise<RunAnswer>} */
+  async run(id) {
+    return (await this.#fetch(runPath(id), {})).json();
+  }
+
+  /** @param {string} id */
+  async stopRun(id) {
+    await this.#fetch(runPath(id), { method: "DELETE" });
+  }
+
+  /** @param {number} limit @returns {Promise<RunAnswer[]>} */
+  async runs(limit) {
+    return (await (await this.#fetch(`/completions?limit=${limit}`, {})).json()).completions;
   }
 
   /**
@@ -176,6 +239,14 @@ class Server {
   /** Ask for a new token next time. */
   forgetToken() {
     this.#token = null;
+  }
+
+  /** @param {string} cursor */
+  async #streamQuery(cursor) {
+    /** @type {Record<string, string>} */
+    const query = cursor ? { last_event_id: cursor } : {};
+    if (this.usesTickets) query.ticket = (await (await this.#fetch("/tickets", { method: "POST" })).json()).ticket;
+    return query;
   }
 
   /** @param {Record<string, string | number>} given */
@@ -212,6 +283,9 @@ class Server {
     return fetch(this.origin + path, { ...init, headers, signal, credentials: "same-origin", cache: "no-store" });
   }
 }
+
+/** @param {string} id */
+const runPath = (id) => `/completions/${encodeURIComponent(id)}`;
 
 /**
  * One EventSource, as blocks. It delivers only the event types that someone listens to: a message with an `event` of its
@@ -584,7 +658,7 @@ export class BelfryClient {
   /** The user's unread messages. */ unread = 0;
   #behind = 0; // messages still to come that the server has counted
   #server;
-  /** @type {Map<string, Set<(data: any, block?: Block) => void>>} */ #listeners = new Map();
+  #listeners = new Listeners();
   #types = new Set(["message"]);
   #recent = new Recent();
   /** @type {TabGroup | null} */ #group = null;
@@ -606,10 +680,8 @@ export class BelfryClient {
    * @returns {() => void} takes the listener away
    */
   on(type, listener) {
-    const listeners = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, listeners.add(listener));
     if (!OWN_TYPES.has(type) && !["*", "state", "unread"].includes(type)) this.listen([type]);
-    return () => listeners.delete(listener);
+    return this.#listeners.add(type, listener);
   }
 
   /** Have messages of these event types delivered, to whoever listens to "*". @param {Iterable<string>} types */
@@ -801,7 +873,7 @@ export class BelfryClient {
     this.#leader = ""; // the next pulse tries again
     if (!(error instanceof Refusal) || error.denied || error.status >= 500) return;
     this.cursor = "";
-    this.#emit("reset", {});
+    this.#listeners.emit("reset", {});
   }
 
   // Towards the listeners
@@ -824,44 +896,299 @@ export class BelfryClient {
     this.cursor = block.cursor || this.cursor;
     this.#setUnread(unread);
     if (block.type === "ready") return this.#onReady(block);
-    if (OWN_TYPES.has(block.type)) return this.#emit(block.type, block.data, block);
+    if (OWN_TYPES.has(block.type)) return this.#listeners.emit(block.type, block.data, block);
     if (!this.#recent.add(block.data.id)) return;
-    this.#emit(block.type, block.data, block);
-    this.#emit("*", block.data, block);
+    this.#listeners.emit(block.type, block.data, block);
+    this.#listeners.emit("*", block.data, block);
   }
 
   /** @param {Block} block */
   #onReady({ data }) {
-    if (this.#user && data.user && data.user !== this.#user) this.#emit("reset", {}); // someone else signed in meanwhile
+    if (this.#user && data.user && data.user !== this.#user) this.#listeners.emit("reset", {}); // someone else signed in meanwhile
     this.#user = data.user ?? this.#user;
-    this.#emit("ready", data);
+    this.#listeners.emit("ready", data);
   }
 
   /** @param {State} state */
   #setState(state) {
     if (state === this.state) return;
     this.state = state;
-    this.#emit("state", state);
+    this.#listeners.emit("state", state);
   }
 
   /** @param {number} unread */
   #setUnread(unread) {
     if (unread === this.unread) return;
     this.unread = unread;
-    this.#emit("unread", unread);
-  }
-
-  /** A listener's failure is its own: the others still hear. @param {string} type @param {unknown} data @param {Block} [block] */
-  #emit(type, data, block) {
-    for (const listener of this.#listeners.get(type) ?? []) {
-      try {
-        listener(data, block);
-      } catch (error) {
-        reportError(error);
-      }
-    }
+    this.#listeners.emit("unread", unread);
   }
 }
+
+/**
+ * An answer of a model while it is made, and afterwards. It is kept by the server: it goes on when nobody looks, and any
+ * page of its user can show it from the beginning.
+ *
+ *   const run = await BelfryRun.start({ model: "m", messages: [{ role: "user", content: "What is a belfry?" }] });
+ *   run.on("text", (text) => show(text));
+ *   run.on("end", () => console.log(run.status, run.error?.detail));
+ *   run.open();
+ */
+export class BelfryRun {
+  /** The answer so far. */ text = "";
+  /** What became of it; `gone` when the server has forgotten it. @type {RunAnswer["status"] | "gone"} */ status = "running";
+  /** Why it failed. @type {{code: string, detail: string} | null} */ error = null;
+  /** @type {State} */ state = "idle";
+  #server;
+  #listeners = new Listeners();
+  #cursor = ""; // without one, a stream tells the answer from its beginning
+  /** @type {EventSource | null} */ #source = null;
+  #backoff = new Backoff();
+  #attempt = 0; // what an older attempt still has to say doesn't count
+  #ownRetries = 0;
+  #heardAt = 0;
+  #timer = 0; // at most one thing is waited for: `ready`, the next try, or the next look
+  #watchdog = 0;
+  #isOpen = false;
+
+  /** A run that was started before. @param {string} id @param {ClientOptions} [options] */
+  constructor(id, options = {}) {
+    this.id = id;
+    this.#server = new Server(options);
+  }
+
+  /**
+   * Start one. Its `id` makes it safe to ask again where no answer came: nothing starts twice.
+   * @param {{model: string, messages: object[], id?: string}} request as OpenAI's API takes it @param {ClientOptions} [options]
+   */
+  static async start(request, options) {
+    const run = new BelfryRun(request.id ?? randomId(), options);
+    const backoff = new Backoff();
+    for (let tries = 1; ; tries++) {
+      try {
+        await run.#server.startRun({ ...request, id: run.id });
+        return run;
+      } catch (error) {
+        if (error instanceof Refusal || tries === STARTS_MOST) throw error;
+      }
+      await sleep(backoff.next());
+    }
+  }
+
+  /** The user's runs, newest first. @param {number} limit @param {ClientOptions} [options] */
+  static list(limit, options = {}) {
+    return new Server(options).runs(limit);
+  }
+
+  /**
+   * Hear of `text` (all of it, and the piece that is new), `chunk` (each as the upstream sent it), `state` or `end`.
+   * @param {"text" | "chunk" | "state" | "end"} type @param {(...told: any[]) => void} listener
+   * @returns {() => void} takes the listener away
+   */
+  on(type, listener) {
+    return this.#listeners.add(type, listener);
+  }
+
+  /** What the server knows of it now. Raises a `Refusal`. */
+  load() {
+    return this.#server.run(this.id);
+  }
+
+  /** Follow it to its end. */
+  open() {
+    if (this.#isOpen || this.status !== "running") return;
+    this.#isOpen = true;
+    addEventListener("pagehide", this.#leave);
+    addEventListener("pageshow", this.#onPageShow);
+    addEventListener("online", this.#wake);
+    document.addEventListener("visibilitychange", this.#wake);
+    this.#connect();
+  }
+
+  /** Stop following. The run goes on. */
+  close() {
+    this.#isOpen = false;
+    removeEventListener("pagehide", this.#leave);
+    removeEventListener("pageshow", this.#onPageShow);
+    removeEventListener("online", this.#wake);
+    document.removeEventListener("visibilitychange", this.#wake);
+    this.#leave();
+  }
+
+  /** Stop the run itself, for everyone. Its end is told by the stream. Raises a `Refusal`. */
+  stop() {
+    return this.#server.stopRun(this.id);
+  }
+
+  /** Go on after the server said stop: the user asked for it. */
+  resume() {
+    this.#server.forgetToken();
+    this.#backoff.reset();
+    if (this.#isOpen && this.state !== "live") this.#connect();
+  }
+
+  async #connect() {
+    this.#drop();
+    const attempt = this.#attempt;
+    this.#say("connecting");
+    this.#watchdog = setInterval(() => this.#checkSilence(), PULSE_MS);
+    const url = await this.#server.runStreamUrl(this.id, this.#cursor).catch(() => null);
+    if (attempt !== this.#attempt) return;
+    if (url === null) return this.#fail();
+    this.#ownRetries = this.#server.usesTickets ? 0 : 1;
+    this.#heardAt = Date.now();
+    this.#source = new EventSource(url);
+    for (const type of RUN_TYPES) this.#source.addEventListener(type, this.#onEvent);
+    this.#source.onerror = this.#onError;
+    this.#timer = setTimeout(() => this.#look(), READY_MS);
+  }
+
+  #onEvent = (/** @type {MessageEvent<string>} */ { type, data, lastEventId, target }) => {
+    if (target !== this.#source) return;
+    this.#heardAt = Date.now();
+    if (type === "ready") this.#onReady();
+    this.#cursor = lastEventId || this.#cursor;
+    if (data === RUN_END) return this.#end(this.status === "running" ? "done" : this.status);
+    if (type === "message") return this.#take(JSON.parse(data));
+    if (type === "goodbye") return this.#onGoodbye(JSON.parse(data).reason);
+    if (type === "stopped") this.status = type;
+    if (type === "failed") [this.status, this.error] = [type, JSON.parse(data)];
+  };
+
+  #onReady() {
+    clearTimeout(this.#timer);
+    if (this.#cursor === "") this.#setText("", ""); // all of it comes: what a look at the server showed doesn't count
+    this.#backoff.reset();
+    this.#ownRetries = this.#server.usesTickets ? 0 : 1;
+    this.#say("live");
+  }
+
+  /** @param {{choices?: {index?: number, delta?: {content?: string | null}}[]}} chunk */
+  #take(chunk) {
+    const piece = chunk.choices?.find(({ index }) => !index)?.delta?.content;
+    if (piece) this.#setText(this.text + piece, piece);
+    this.#listeners.emit("chunk", chunk);
+  }
+
+  /** @param {string} reason */
+  #onGoodbye(reason) {
+    if (reason === "expired") this.#server.forgetToken();
+    if (!FINAL_REASONS.has(reason)) return; // the stream ends now, and the browser comes back after the delay it was told
+    this.#drop();
+    this.#say("stopped");
+  }
+
+  #onError = () => {
+    if (this.#source?.readyState === EventSource.CLOSED || this.#ownRetries-- <= 0) return this.#fail();
+    this.#say("connecting");
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#look(), READY_MS + BACKOFF_MOST_MS); // a goodbye may have named a long delay
+  };
+
+  /** Nothing gets through: find out why, which an EventSource doesn't tell, and come back later where that makes sense. */
+  async #fail() {
+    this.#drop();
+    this.#say("waiting");
+    const attempt = this.#attempt;
+    const delay = this.#backoff.next();
+    const { known, refusal } = await this.#ask();
+    if (attempt !== this.#attempt) return;
+    if (known?.ended) return this.#settle(known);
+    if (refusal?.denied) return this.#say("denied");
+    if (refusal?.status === 404 || refusal?.status === 410) return this.#lose(refusal);
+    this.#timer = setTimeout(() => this.#connect(), Math.max(delay, refusal?.retryAfterMs ?? 0));
+  }
+
+  /** No `ready` in time: a proxy holds the stream back. Look at the answer now and then. */
+  async #look() {
+    this.#drop();
+    const attempt = this.#attempt;
+    const { known } = await this.#ask();
+    if (attempt !== this.#attempt) return;
+    if (known === null) return this.#fail();
+    if (known.ended) return this.#settle(known);
+    this.#show(known);
+    this.#say("polling");
+    this.#timer = setTimeout(() => this.#look(), SNAPSHOT_MS);
+  }
+
+  /** @returns {Promise<{known: RunAnswer | null, refusal: Refusal | null}>} both null: no server */
+  #ask() {
+    return this.#server.run(this.id).then(
+      (known) => ({ known, refusal: null }),
+      (error) => ({ known: null, refusal: error instanceof Refusal ? error : null }),
+    );
+  }
+
+  /** Take the answer from the server's state, in the place of what the stream told. @param {RunAnswer} known */
+  #show({ text = "" }) {
+    this.#cursor = "";
+    if (text !== this.text) this.#setText(text, "");
+  }
+
+  /** @param {RunAnswer} known */
+  #settle(known) {
+    this.#show(known);
+    this.error = known.error ?? null;
+    this.#end(known.status);
+  }
+
+  /** @param {Refusal} refusal */
+  #lose({ code, message }) {
+    this.error = { code, detail: message };
+    this.#end("gone");
+  }
+
+  /** @param {BelfryRun["status"]} status */
+  #end(status) {
+    this.status = status;
+    this.close();
+    this.#listeners.emit("end");
+  }
+
+  /** @param {string} text @param {string} piece */
+  #setText(text, piece) {
+    this.text = text;
+    this.#listeners.emit("text", text, piece);
+  }
+
+  /** An open connection would keep the page out of the back/forward cache. */
+  #leave = () => {
+    this.#drop();
+    this.#say("idle");
+  };
+
+  #onPageShow = (/** @type {PageTransitionEvent} */ event) => {
+    if (event.persisted) this.#connect();
+  };
+
+  #wake = () => {
+    if (this.state === "waiting") this.#connect();
+    else this.#checkSilence();
+  };
+
+  /** A connection can die without a word. A hidden page's timers hardly run, so its silence means nothing. */
+  #checkSilence() {
+    if (this.#source && !document.hidden && Date.now() - this.#heardAt > SILENCE_MS) this.#connect();
+  }
+
+  /** @param {State} state */
+  #say(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.#listeners.emit("state", state);
+  }
+
+  #drop() {
+    this.#attempt++;
+    clearTimeout(this.#timer);
+    clearInterval(this.#watchdog);
+    this.#source?.close();
+    this.#source = null;
+  }
+}
+
+/** 128 random bits in hexadecimal; `crypto.randomUUID` wants https. */
+const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 // The element
 

@@ -26,7 +26,7 @@ class Bell:
             "id": f"run:{name.id}",
             "title": "Your answer could not be finished" if failed else "Your answer is ready",
             "level": "error" if failed else "success",
-            "url": f"/chat?run={quote(name.id, safe='')}",
+            "url": f"/chat/{quote(name.id, safe='')}",
             "data": {"run": name.id},
         }
         parsed = message.parse(json.dumps(body).encode(), now=self._clock(), new_id="", max_recipients=1)

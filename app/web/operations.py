@@ -212,6 +212,14 @@ OPERATIONS = (
     ),
     Operation("GET", "/", "The user's feed as a page", Access.PAGE, ("feed",), {200: HTML, 302: NOTHING, 401: HTML}),
     Operation(
+        "GET", "/chat", "Asking a model, as a page", Access.PAGE, ("complete",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
+        "GET", "/chat/{run_id}", "One answer as a page, made or being made", Access.PAGE, ("complete",),
+        {200: HTML, 302: NOTHING, 401: HTML}, ("bad_run_id",), (_RUN_ID,),
+    ),
+    Operation(
         "GET", "/admin/", "The administrator's page", Access.PAGE, ("publish", "admin"),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),

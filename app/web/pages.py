@@ -1,4 +1,4 @@
-"""The pages: `/` shows the signed-in user's feed and how to embed it, `/admin/` and `/admin/people/` are for operators.
+"""The pages: `/` shows one's feed, `/chat` asks a model; `/admin/` and `/admin/people/` are for operators.
 
 They hold no data: their scripts fetch it.
 """
@@ -10,11 +10,12 @@ from urllib.parse import quote
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
+from app.core.completion import check_run_id
 from app.web.auth import REALM, Authenticator, require_scope
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
-    """The views of the pages `/` and `/admin/`."""
+    """The views of the pages."""
     views = Blueprint("pages", __name__)
 
     @views.get("/")
@@ -24,6 +25,16 @@ def blueprint(auth: Authenticator) -> Blueprint:
             return _sign_in_first(has_sign_in=auth.settings.demo)
         require_scope(claims, "feed")
         return render_template("pages/feed.html", user=claims.user, bell=True, may_publish="publish" in claims.scopes)
+
+    @views.get("/chat")
+    @views.get("/chat/<run_id>")
+    def chat(run_id: str = "") -> ResponseReturnValue:
+        claims = auth.visitor(request)
+        if not claims:
+            return _sign_in_first(has_sign_in=auth.settings.demo)
+        require_scope(claims, "complete")
+        check_run_id(run_id)
+        return render_template("pages/chat.html", user=claims.user, bell="feed" in claims.scopes)
 
     @views.get("/admin/")
     def admin() -> ResponseReturnValue:

@@ -86,7 +86,7 @@ def topic() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium. Playwright keeps an asyncio loop running, so it ends with the module that needs it."""
+    """The machine's own Chromium. Playwright keeps an asyncio loop running, so it ends with the module."""
     if chromium_path() is None:
         absent("Chromium")
     with sync_playwright() as playwright:

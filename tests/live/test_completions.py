@@ -426,7 +426,7 @@ class TestTheBell:
         upstream.play = saying("x")
         run_id = runner.start()
         (message,) = wait_until(lambda: runner.api.get("/feed").json()["messages"])
-        assert (message["title"], message["url"]) == ("Your answer is ready", f"/chat?run={run_id}")
+        assert (message["title"], message["url"]) == ("Your answer is ready", f"/chat/{run_id}")
 
     def test_is_silent_when_somebody_did(self, runner: Runner, upstream: Upstream) -> None:
         run_id = runner.start()

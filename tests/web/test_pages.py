@@ -8,7 +8,7 @@ import pytest
 
 from tests.web.identity_app import ROOT, open_site
 
-PAGES = ["/", "/admin/", "/admin/people/"]
+PAGES = ["/", "/chat", "/chat/run-1", "/admin/", "/admin/people/"]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -45,6 +45,22 @@ def test_a_link_on_another_site_may_lead_to_a_page() -> None:
     assert site.client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
 
 
+def test_the_chat_is_for_those_who_may_complete() -> None:
+    site = open_site()
+    site.start_session("feed publish admin")
+    assert site.client.get("/chat").get_json(force=True)["code"] == "scope_missing"
+    site.start_session("complete")
+    answer = site.client.get("/chat/run-1")
+    assert answer.status_code == 200
+    assert "belfry-feed" not in answer.text, "who has no feed has no bell"
+
+
+def test_what_can_name_no_run_has_no_page() -> None:
+    site = open_site()
+    site.start_session("complete")
+    assert site.client.get("/chat/no%20run").get_json(force=True)["code"] == "bad_run_id"
+
+
 @pytest.mark.parametrize("scopes", ["feed", "admin", "publish"])
 def test_the_admin_page_is_for_those_who_publish_and_administrate(scopes: str) -> None:
     site = open_site()
@@ -69,7 +85,7 @@ def test_an_expired_session_is_a_stranger_again() -> None:
 @pytest.mark.parametrize("path", [*PAGES, "/login"])
 def test_a_page_loads_only_files_that_exist_and_runs_nothing_inline(path: str) -> None:
     site = open_site(demo=True)
-    site.start_session("feed publish admin")
+    site.start_session("feed publish complete admin")
     page = re.sub(r"<pre.*?</pre>", "", site.client.get(path).text, flags=re.DOTALL)  # code to be copied
     loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
     assert len(loaded) >= 3

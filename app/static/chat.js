@@ -1,0 +1,247 @@
+// The page `/chat`, and `/chat/<run>`: asks a model, shows the answer as it comes, and lists earlier ones.
+//
+// The server keeps answers, not conversations: what was said before goes up with each question, and lies in the entry of
+// the browser's history, which survives a reload. Another device knows the beginning of the question, and the answer.
+
+import { BelfryRun, Refusal } from "./belfry.js";
+import { MarkdownView } from "./markdown.js";
+
+/** @typedef {{role: "user" | "assistant", content: string}} Message */
+
+const LISTED = 30;
+const NEAR_END_PX = 80; // who reads further up is left there
+const MODEL_KEY = "belfry-model";
+/** @type {Partial<Record<import("./belfry.js").State, string>>} */
+const NOTICES = {
+  waiting: "No connection. Trying again…",
+  polling: "A proxy holds the answer back; it comes in larger pieces.",
+  stopped: "Open in too many places. This one is paused.",
+  denied: "You are signed out.",
+};
+
+/** @param {string} id */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const turns = byId("turns");
+const form = /** @type {HTMLFormElement} */ (byId("ask"));
+const prompt = /** @type {HTMLTextAreaElement} */ (byId("prompt"));
+const model = /** @type {HTMLInputElement} */ (byId("model"));
+const send = /** @type {HTMLButtonElement} */ (byId("send"));
+const stop = /** @type {HTMLButtonElement} */ (byId("stop"));
+const earlier = /** @type {HTMLDetailsElement} */ (byId("earlier"));
+
+/** @param {string} name @param {string} className @param {...(Node | string)} children */
+function element(name, className, ...children) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+/** @param {string} text @param {() => void} click */
+function button(text, click) {
+  const made = /** @type {HTMLButtonElement} */ (element("button", "quiet", text));
+  made.type = "button";
+  made.addEventListener("click", click);
+  return made;
+}
+
+/** What a person said. @param {string} text */
+const question = (text) => element("article", "question", element("h2", "unseen", "You"), element("p", "", text));
+
+/** What a model said, or is saying. */
+class AnswerView {
+  #body = element("div", "markdown");
+  #markdown = new MarkdownView(this.#body);
+  #outcome = element("p", "outcome");
+  #frame = 0;
+
+  /** @param {string} [text] */
+  constructor(text = "") {
+    this.root = element("article", "answer", element("h2", "unseen", "Answer"), this.#body, this.#outcome);
+    this.#markdown.render(text, true);
+  }
+
+  /** Show what there is of a run, now and whenever it grows; `again` asks the same once more. @param {BelfryRun} run @param {() => void} again */
+  follow(run, again) {
+    this.root.ariaBusy = "true";
+    run.on("text", () => (this.#frame ||= requestAnimationFrame(() => this.#render(run.text))));
+    run.on("end", () => this.#end(run, again));
+  }
+
+  /** @param {string} text @param {boolean} [isWhole] */
+  #render(text, isWhole) {
+    this.#frame = 0;
+    const isAtEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
+    this.#markdown.render(text, isWhole);
+    if (isAtEnd) scrollToEnd();
+  }
+
+  /** @param {BelfryRun} run @param {() => void} again */
+  #end({ text, status, error }, again) {
+    cancelAnimationFrame(this.#frame);
+    this.root.ariaBusy = "false";
+    if (status !== "done") this.#outcome.append(status === "stopped" ? "Stopped." : (error?.detail ?? ""), " ", button("Ask again", again));
+    this.#outcome.classList.toggle("problem", status === "failed" || status === "gone");
+    this.#render(text, true);
+  }
+}
+
+/** The conversation that is shown: what its last run was asked, and that run. */
+class Conversation {
+  /** @type {Message[]} */ #asked = [];
+  /** @type {BelfryRun | null} */ #run = null;
+
+  /** Ask something more. @param {string} content */
+  async say(content) {
+    const answer = this.#run?.text;
+    await this.#ask([...this.#asked, ...(answer ? [message("assistant", answer)] : []), message("user", content)]);
+  }
+
+  /** Show an answer from its beginning. @param {BelfryRun} run @param {Message[]} asked */
+  show(run, asked) {
+    this.#run?.close();
+    this.#run = run;
+    this.#asked = asked;
+    const answer = new AnswerView();
+    turns.replaceChildren(...asked.map(({ role, content }) => (role === "user" ? question(content) : new AnswerView(content).root)), answer.root);
+    answer.follow(run, () => this.#ask(asked).catch(complain));
+    run.on("state", () => notify(run));
+    run.on("end", () => this.#onEnd(run));
+    setBusy(true);
+    scrollToEnd();
+  }
+
+  stop() {
+    this.#run?.stop().catch(complain);
+  }
+
+  /** Whether this run is the one in sight. @param {string} id */
+  shows(id) {
+    return id === this.#run?.id;
+  }
+
+  /** @param {Message[]} messages */
+  async #ask(messages) {
+    const run = await BelfryRun.start({ model: model.value, messages });
+    history.pushState({ asked: messages }, "", `/chat/${run.id}`);
+    this.show(run, messages);
+    run.open();
+    await list();
+  }
+
+  /** @param {BelfryRun} run */
+  #onEnd(run) {
+    if (run !== this.#run) return;
+    setBusy(false);
+    byId("said").textContent = run.status === "done" ? "The answer is complete." : "The answer has ended.";
+    list();
+  }
+}
+
+/** @param {Message["role"]} role @param {string} content @returns {Message} */
+const message = (role, content) => ({ role, content });
+
+const scrollToEnd = () => scrollTo(0, document.documentElement.scrollHeight);
+
+/** Whether an answer is being made. @param {boolean} busy */
+function setBusy(busy) {
+  stop.hidden = !busy;
+  send.hidden = busy;
+  if (busy) byId("said").textContent = "An answer is being made.";
+}
+
+/** How the connection is, where that needs words, and what can be done about it. @param {BelfryRun} run */
+function notify(run) {
+  const said = NOTICES[run.state];
+  byId("notice").replaceChildren(...(said ? [said, " ", ...remedies(run)] : []));
+}
+
+/** @param {BelfryRun} run @returns {Node[]} */
+function remedies(run) {
+  if (run.state === "denied") return [signIn()];
+  if (run.state === "waiting") return [button("Try again", () => run.resume())];
+  if (run.state === "stopped") return [button("Continue here", () => run.resume())];
+  return [];
+}
+
+function signIn() {
+  const link = /** @type {HTMLAnchorElement} */ (element("a", "", "Sign in"));
+  link.href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  return link;
+}
+
+/** Something that the user wanted did not happen. @param {unknown} error */
+function complain(error) {
+  const denied = error instanceof Refusal && error.status === 401;
+  byId("notice").replaceChildren(error instanceof Refusal ? error.message : "No answer from the server. Try again.", ...(denied ? [" ", signIn()] : []));
+}
+
+/** @param {import("./belfry.js").RunAnswer} run */
+function item({ id, title, status, started }) {
+  const link = /** @type {HTMLAnchorElement} */ (element("a", status, element("span", "title", title || "(no text)")));
+  link.href = `/chat/${encodeURIComponent(id)}`;
+  if (link.pathname === location.pathname) link.ariaCurrent = "page";
+  const time = new Date(started).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" });
+  link.append(element("span", "hint", status === "done" ? time : `${time} · ${status}`));
+  return element("li", "", link);
+}
+
+async function list() {
+  const runs = await BelfryRun.list(LISTED).catch(() => null);
+  if (!runs) return; // what is listed stays
+  byId("none-earlier").hidden = runs.length > 0;
+  byId("runs").replaceChildren(...runs.map(item));
+}
+
+/** What is known elsewhere of what a run was asked. @param {BelfryRun} run */
+async function beginning(run) {
+  const known = await run.load().catch(() => null); // why there is nothing to show, `open` finds out
+  return known ? [message("user", known.title)] : [];
+}
+
+const conversation = new Conversation();
+
+/** Show the run that the address names, if it names one. */
+async function open() {
+  const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+  if (!id) return;
+  const run = new BelfryRun(id);
+  conversation.show(run, history.state?.asked ?? (await beginning(run)));
+  run.open();
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  send.disabled = true;
+  byId("notice").textContent = "";
+  localStorage.setItem(MODEL_KEY, model.value);
+  try {
+    await conversation.say(prompt.value);
+    prompt.value = "";
+  } catch (error) {
+    complain(error);
+  }
+  send.disabled = false;
+});
+
+prompt.addEventListener("keydown", (event) => {
+  const isSent = event.key === "Enter" && !event.shiftKey && !event.isComposing && matchMedia("(pointer: fine)").matches;
+  if (!isSent) return;
+  event.preventDefault();
+  if (!send.hidden && !send.disabled) form.requestSubmit();
+});
+
+/** That an answer is ready needs no telling where it is in sight. */
+addEventListener("belfry-message", (event) => {
+  const { target, detail } = /** @type {CustomEvent<{message: import("./belfry.js").Message & {data?: {run?: string}}}>} */ (event);
+  if (document.hidden || !conversation.shows(detail.message.data?.run ?? "")) return;
+  event.preventDefault();
+  /** @type {import("./belfry.js").BelfryFeed} */ (target).client?.markRead([detail.message.id]).catch(() => {}); // it stays unread
+});
+
+stop.addEventListener("click", () => conversation.stop());
+addEventListener("popstate", () => location.reload()); // back, or forward, to another answer
+model.value = localStorage.getItem(MODEL_KEY) ?? model.value;
+earlier.open = matchMedia("(min-width: 56rem)").matches;
+list();
+open();
