@@ -136,8 +136,9 @@ class Streams:
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
-        connection = self._presence.connected(subscriber, client)
-        self._flights.connected(subscriber, connection, lost=opening.lost)
+        if not opening.logs[0].finite:  # who watches a run is not connected to the feed, and stands at other offsets
+            connection = self._presence.connected(subscriber, client)
+            self._flights.connected(subscriber, connection, lost=opening.lost)
         metrics.STREAMS.inc()
         for open_log in opening.logs:
             open_log.members[subscriber] = None
@@ -221,7 +222,8 @@ class Streams:
         metrics.STREAMS.dec()
         metrics.STREAMS_ENDED.labels(reason).inc()
         del self._subscribers[subscriber]
-        self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
+        if not subscriber.logs[0].finite:
+            self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         for open_log in subscriber.logs:

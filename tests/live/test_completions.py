@@ -302,6 +302,21 @@ class TestStopping:
         assert runner.wait_ended(run_id)["status"] == "done"
 
 
+def test_who_watches_a_run_is_not_recorded_as_connected_to_the_feed(runner: Runner, upstream: Upstream) -> None:
+    run_id = runner.start()
+    conversation = upstream.next_request(runner.user)
+    conversation.begin()
+    root = runner.belfry.api(runner.belfry.token("root", "admin"))
+    with runner.watch(run_id) as stream:
+        stream.wait_for("ready")
+        with runner.belfry.stream(runner.user) as feed:
+            feed.wait_for("ready")
+            wait_until(lambda: runner.user in root.get("/presence").json()["users"])
+            assert root.get("/presence").json()["users"][runner.user]["connections"] == 1
+    wait_until(lambda: len(root.get(f"/users/{runner.user}").json()["events"]) == 2)
+    conversation.finish()
+
+
 class TestForgettingAUser:
     def test_lets_the_upstream_go_and_leaves_no_run(self, runner: Runner, upstream: Upstream, bob: str) -> None:
         upstream.play = saying("done")
