@@ -66,8 +66,8 @@ def blueprint(auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, s
 
     @views.get("/<run_id>/stream")
     def stream(run_id: str) -> Response:
-        claims = auth.require(request, SCOPE)
-        name = named(run_id)
+        claims = auth.require(request, SCOPE)  # once: a ticket can't be used again
+        name = RunName(claims.user, check_run_id(run_id))
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         run = runs.get(name)
         if request.method == "HEAD":
