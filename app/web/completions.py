@@ -71,7 +71,7 @@ def blueprint(
 
     @views.get("/<run_id>/stream")
     def stream(run_id: str) -> Response:
-        claims = auth.require(request, SCOPE)
+        claims = auth.require(request, SCOPE)  # once: a ticket can't be used again
         name = named(claims, run_id)
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         run = runs.get(name)

@@ -128,6 +128,13 @@ class TestAnAnswer:
             assert to_the_end(stream) == TEXT
             assert all(event.id for event in stream.events)
 
+    def test_is_read_with_a_ticket(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying(*WORDS)
+        run_id = runner.start()
+        ticket = runner.api.post("/tickets").json()["ticket"]
+        with StreamClient(runner.belfry.port, f"/completions/{run_id}/stream?ticket={ticket}", {}) as stream:
+            assert to_the_end(stream) == TEXT
+
     def test_begins_with_ready_and_heartbeats_before_the_first_token(self, runner: Runner, upstream: Upstream) -> None:
         with runner.watch(runner.start()) as stream:
             conversation = upstream.next_request(runner.user)

@@ -455,19 +455,22 @@ class TestARunByToken:
         page = visitor.context.new_page()
         page.goto("/login")
         page.context.clear_cookies()
-        text, status, listed = page.evaluate(
+        text, status, listed, states = page.evaluate(
             """async (token) => {
                 const { BelfryRun } = await import("/static/belfry.js");
                 const options = { token: () => token };
                 const messages = [{ role: "user", content: "Hello" }];
                 const run = await BelfryRun.start({ model: "any", messages }, options);
+                const states = [];
+                run.on("state", (state) => states.push(state));
                 await new Promise((resolve) => { run.on("end", resolve); run.open(); });
                 const [listed] = await BelfryRun.list(1, options);
-                return [run.text, run.status, listed.id === run.id];
+                return [run.text, run.status, listed.id === run.id, states];
             }""",
             belfry.token(bob, "complete"),
         )
         assert (text, status, listed) == ("One two", "done", True)
+        assert states == ["connecting", "live", "idle"]
 
     def test_goes_on_where_it_was_after_a_cut(
         self, visitor: Visitor, belfry: Belfry, upstream: Upstream, bob: str
