@@ -61,7 +61,10 @@ class AnswerView {
     this.#markdown.render(text, true);
   }
 
-  /** Show what there is of a run, now and whenever it grows; `again` asks the same once more. @param {BelfryRun} run @param {() => void} again */
+  /**
+   * Show a run from its beginning, whenever it grows; `again` asks the same once more, where all of it is known.
+   * @param {BelfryRun} run @param {(() => void) | null} again
+   */
   follow(run, again) {
     this.root.ariaBusy = "true";
     run.on("text", () => (this.#frame ||= requestAnimationFrame(() => this.#render(run.text))));
@@ -76,12 +79,14 @@ class AnswerView {
     if (isAtEnd) scrollToEnd();
   }
 
-  /** @param {BelfryRun} run @param {() => void} again */
+  /** @param {BelfryRun} run @param {(() => void) | null} again */
   #end({ text, status, error }, again) {
     cancelAnimationFrame(this.#frame);
     this.root.ariaBusy = "false";
-    if (status !== "done") this.#outcome.append(status === "stopped" ? "Stopped." : (error?.detail ?? ""), " ", button("Ask again", again));
-    this.#outcome.classList.toggle("problem", status === "failed" || status === "gone");
+    if (status !== "done") {
+      this.#outcome.classList.toggle("problem", status !== "stopped");
+      this.#outcome.append(error?.detail ?? "Stopped.", ...(again ? [button("Ask again", again)] : []));
+    }
     this.#render(text, true);
   }
 }
@@ -104,7 +109,7 @@ class Conversation {
     this.#asked = asked;
     const answer = new AnswerView();
     turns.replaceChildren(...asked.map(({ role, content }) => (role === "user" ? question(content) : new AnswerView(content).root)), answer.root);
-    answer.follow(run, () => this.#ask(asked).catch(complain));
+    answer.follow(run, history.state?.asked ? () => attempt(() => this.#ask(asked)) : null);
     run.on("state", () => notify(run));
     run.on("end", () => this.#onEnd(run));
     setBusy(true);
@@ -126,7 +131,7 @@ class Conversation {
     history.pushState({ asked: messages }, "", `/chat/${run.id}`);
     this.show(run, messages);
     run.open();
-    await list();
+    list();
   }
 
   /** @param {BelfryRun} run */
@@ -143,11 +148,23 @@ const message = (role, content) => ({ role, content });
 
 const scrollToEnd = () => scrollTo(0, document.documentElement.scrollHeight);
 
-/** Whether an answer is being made. @param {boolean} busy */
-function setBusy(busy) {
-  stop.hidden = !busy;
-  send.hidden = busy;
-  if (busy) byId("said").textContent = "An answer is being made.";
+/** Whether an answer is being made. @param {boolean} isBusy */
+function setBusy(isBusy) {
+  const [wanted, other] = isBusy ? [stop, send] : [send, stop];
+  const hadFocus = document.activeElement === other;
+  wanted.hidden = false;
+  other.hidden = true;
+  if (hadFocus) wanted.focus();
+  if (isBusy) byId("said").textContent = "An answer is being made.";
+}
+
+/** Ask one question at a time. @param {() => Promise<void>} ask */
+async function attempt(ask) {
+  if (form.ariaBusy === "true") return;
+  form.ariaBusy = "true";
+  byId("notice").textContent = "";
+  await ask().catch(complain);
+  form.ariaBusy = "false";
 }
 
 /** How the connection is, where that needs words, and what can be done about it. @param {BelfryRun} run */
@@ -210,25 +227,20 @@ async function open() {
   run.open();
 }
 
-form.addEventListener("submit", async (event) => {
+form.addEventListener("submit", (event) => {
   event.preventDefault();
-  send.disabled = true;
-  byId("notice").textContent = "";
   localStorage.setItem(MODEL_KEY, model.value);
-  try {
+  attempt(async () => {
     await conversation.say(prompt.value);
     prompt.value = "";
-  } catch (error) {
-    complain(error);
-  }
-  send.disabled = false;
+  });
 });
 
 prompt.addEventListener("keydown", (event) => {
   const isSent = event.key === "Enter" && !event.shiftKey && !event.isComposing && matchMedia("(pointer: fine)").matches;
   if (!isSent) return;
   event.preventDefault();
-  if (!send.hidden && !send.disabled) form.requestSubmit();
+  if (!send.hidden) form.requestSubmit();
 });
 
 /** That an answer is ready needs no telling where it is in sight. */

@@ -55,11 +55,14 @@ def name(operation: Operation) -> str:
     return f"{operation.method} {operation.path}"
 
 
+def address(operation: Operation) -> str:
+    return re.sub(r"\{\w+\}", "x", operation.path)
+
+
 def send(belfry: Belfry, operation: Operation, token: str = "", **headers: str) -> requests.Response:
-    path = re.sub(r"\{\w+\}", "x", operation.path)
     sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
     with belfry.api() as api:
-        return api.request(operation.method, path, headers=sent, allow_redirects=False, stream=True)
+        return api.request(operation.method, address(operation), headers=sent, allow_redirects=False, stream=True)
 
 
 def code(operation: Operation, answer: requests.Response) -> str:
@@ -116,7 +119,7 @@ def test_a_page_leads_a_stranger_to_the_sign_in(
     belfry: Belfry, operation: Operation, kind: str, credentials: Mapping[str, str]
 ) -> None:
     answer = send(belfry, operation, credentials.get(kind, ""))
-    assert (answer.status_code, answer.headers["Location"]) == (302, f"/login?next={operation.path}")
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"/login?next={address(operation)}")
 
 
 @pytest.mark.parametrize("operation", PAGES, ids=name)
