@@ -186,13 +186,13 @@ class Server {
   /** @param {"read" | "archive"} verb @param {object} change @returns {Promise<{unread: number, revision?: number}>} */
   async mark(verb, change) {
     const headers = { "Content-Type": "application/json" };
-    const answer = await this.#fetch(`/feed/${verb}?${this.#query({})}`, { method: "POST", headers, body: JSON.stringify(change) });
+    const answer = await this.#fetch(`/feed/${verb}?${this.#query({})}`, { method: "POST", headers, body: JSON.stringify(change), keepalive: true });
     return answer.json();
   }
 
   /** @param {string} id @returns {Promise<{unread?: number, revision?: number}>} */
   async remove(id) {
-    const answer = await this.#fetch(`/feed/${encodeURIComponent(id)}?${this.#query({})}`, { method: "DELETE" });
+    const answer = await this.#fetch(`/feed/${encodeURIComponent(id)}?${this.#query({})}`, { method: "DELETE", keepalive: true });
     return answer.status === 204 ? {} : answer.json();
   }
 
