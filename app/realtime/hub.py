@@ -217,12 +217,15 @@ class Hub:
         """
         plans: dict[Vector, Plan] = {}
         last = record == frames.END
+        before: Vector | None = None
         for turn, subscriber in enumerate(list(open_log.members), 1):
             if subscriber.live:
-                plan = plans.get(subscriber.vector)
-                if plan is None:
-                    plan = plans[subscriber.vector] = _plan(subscriber.vector, live, record)
-                verdict, vector, frame = plan
+                if subscriber.vector is not before:  # after one shared delivery they hold the very same vector
+                    before = subscriber.vector
+                    plan = plans.get(before)
+                    if plan is None:
+                        plan = plans[before] = _plan(before, live, record)
+                    verdict, vector, frame = plan
                 if verdict is Verdict.DELIVER:
                     subscriber.vector = vector
                     subscriber.write(frame)

@@ -52,7 +52,10 @@ class ParkedSocket:
         if self._outbox:
             self._outbox += data
             return False
-        sent = self._send(data)
+        try:  # as `_send`, without its call: this line is most of what a fan-out does
+            sent = os.write(self._descriptor, data)
+        except OSError:
+            sent = self._send(data)
         if sent == len(data):
             return True
         if sent >= 0:

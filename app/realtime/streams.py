@@ -80,6 +80,7 @@ class Streams:
         self._clock = clock
         self._wheel = Wheel(settings.heartbeat_seconds)
         self._subscribers: dict[Subscriber, None] = {}
+        self.tick = 0  # the wheel's, read with every write
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
         self._timer: gevent.Greenlet[[], None] | None = None
         self.poller: Poller | None = None
@@ -88,10 +89,6 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._subscribers)
-
-    @property
-    def tick(self) -> int:
-        return self._wheel.tick
 
     def start(self) -> None:
         """Start the timer; again has no effect."""
@@ -246,7 +243,9 @@ class Streams:
 
     def _turn(self) -> None:
         now = self._clock()
-        for subscriber in self._wheel.turn():
+        due = self._wheel.turn()
+        self.tick = self._wheel.tick
+        for subscriber in due:
             self._look_at(subscriber, now)
         limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds
         for subscriber in [late for late, since in self._full.items() if self.tick - since >= limit]:
