@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from app.realtime.hub import Hub
     from app.realtime.relay import Relay
     from app.realtime.streams import Streams
-    from app.store.log import Commands
+    from app.store.connection import Commands
     from app.store.publisher import Publisher
     from app.store.revocations import Revocations
     from app.store.runs import Runs
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.realtime.presence import Presence
     from app.realtime.recorder import Recorder
     from app.realtime.streams import Streams
-    from app.store import log, runs
+    from app.store import lineage, log, runs
     from app.store.audit import Audit
     from app.store.connection import Connection
     from app.store.feed import Feed
@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS))
+    connection = Connection.open(settings, (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
     read_state = ReadState(store, commands, settings)

@@ -101,13 +101,18 @@ class Server:
 
 
 class RedisServer(Server):
-    """Redis or Valkey on a unix socket. With `appendonly` it comes back with its data after a kill."""
+    """Redis or Valkey on a unix socket, or with `tcp` on a port. With `appendonly` it has its data after a kill.
 
-    def __init__(self, *, appendonly: bool = False) -> None:
+    `DEBUG` is allowed, so that a test can change its replication id as a restart does.
+    """
+
+    def __init__(self, *, appendonly: bool = False, tcp: bool = False, replica_of: RedisServer | None = None) -> None:
         super().__init__("redis")
         self._appendonly = appendonly
+        self._replica_of = replica_of
+        self.address = (HOST, free_port() if tcp else 0)
         self.socket_path = self.directory / "redis.sock"
-        self.url = f"unix://{self.socket_path}"
+        self.url = f"redis://{HOST}:{self.address[1]}" if tcp else f"unix://{self.socket_path}"
 
     @staticmethod
     def binary() -> str | None:
@@ -119,7 +124,9 @@ class RedisServer(Server):
         keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
-        return [binary, "--port", "0", "--unixsocket", self.socket_path, "--dir", self.directory, *keep]
+        replicate = ["--replicaof", f"{HOST} {self._replica_of.address[1]}"] if self._replica_of else []
+        at = ["--port", str(self.address[1]), "--bind", HOST, "--unixsocket", self.socket_path, "--dir", self.directory]
+        return [binary, *at, "--enable-debug-command", "local", "--repl-diskless-sync-delay", "0", *keep, *replicate]
 
     def is_ready(self) -> bool:
         try:
@@ -130,6 +137,12 @@ class RedisServer(Server):
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
+
+    def wait_replicated(self, primary: RedisServer) -> None:
+        """Wait until this replica has everything that its primary has now."""
+        with self.client() as here, primary.client() as there:
+            offset = there.info("replication")["master_repl_offset"]
+            wait_until(lambda: _replicated(here.info("replication"), offset), START_SECONDS, what="the replica")
 
     def open_channels(self) -> list[str]:
         """Every channel that somebody subscribes to now."""
@@ -304,6 +317,10 @@ class Nginx(Server):
     def is_ready(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
+
+
+def _replicated(info: Mapping[str, Any], offset: int) -> bool:
+    return info.get("master_link_status") == "up" and int(info["slave_repl_offset"]) >= offset
 
 
 def free_port() -> int:

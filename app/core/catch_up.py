@@ -36,6 +36,8 @@ class Page(NamedTuple):
     Offsets missing from `entries` between two others were deleted one by one, not lost: `gone` are those.
     `revision` counts the changes of the log that are not appends, and of its user's marks if it is a user's own log.
     `marks` are the marks of the user for whom it was read.
+    `history` is the log's first epoch ('' where it still has that), `former` are the last valid positions of earlier
+    ones: an epoch ends when the log's server is started again or replaced.
     """
 
     epoch: str
@@ -47,17 +49,31 @@ class Page(NamedTuple):
     revision: int = 0
     gone: Offsets = NO_OFFSETS
     marks: Marks = NO_MARKS
+    history: str = ""
+    former: Vector = ()
 
     @property
     def tail(self) -> Position:
         return Position(self.epoch, self.top)
+
+    @property
+    def own_marks(self) -> Marks:
+        """The marks that were made in this history."""
+        return self.marks.within(self.history or self.epoch)
+
+    def place(self, position: Position) -> int | None:
+        """The offset of `position` in this log, None where it is of another history, or of a part that was lost."""
+        if position.epoch == self.epoch:
+            return position.offset
+        last = next((last.offset for last in self.former if last.epoch == position.epoch), -1)
+        return position.offset if position.offset <= last else None
 
     def unread(self, upto: int) -> int:
         """How many messages up to the offset `upto` are kept and unread.
 
         What lies beyond `top` was appended after this page was read: nobody has marked it yet.
         """
-        settled = self.gone.union(self.marks.within(self.epoch).handled)
+        settled = self.gone.union(self.own_marks.handled)
         return max(0, upto - self.oldest + 1) - settled.count_between(self.oldest, upto)
 
     def between(self, after: int) -> int:
@@ -99,12 +115,14 @@ def on_live(vector: Vector, live: Position) -> tuple[Verdict, Vector]:
 def on_page(position: Position, page: Page) -> Reading:
     """Take from a page what comes after `position`.
 
-    History is lost when the log has another epoch, when the position lies beyond the newest offset (the store was set
-    back), or when the entry after it was trimmed. The reader then goes to the tail: what is kept, it fetches anew.
+    History is lost when the log has another history, when the position lies beyond the newest offset or in a part that
+    was lost (the store was set back), or when the entry after it was trimmed. The reader then goes to the tail: what is
+    kept, it fetches anew.
     """
-    if position.epoch != page.epoch or not page.oldest - 1 <= position.offset <= page.top:
+    place = page.place(position)
+    if place is None or not page.oldest - 1 <= place <= page.top:
         return Reading(page.tail, (), lost=True)
-    fresh = tuple([entry for entry in page.entries if entry.offset > position.offset])
+    fresh = tuple([entry for entry in page.entries if entry.offset > place])
     return Reading(Position(page.epoch, fresh[-1].offset) if fresh else page.tail, fresh, lost=False)
 
 
@@ -115,8 +133,7 @@ def start(pages: Sequence[Page], cursor: Vector | None) -> tuple[Vector, bool]:
     position of the cursor was used (the log is new to this reader, a topic say), as a loss when one was left over
     (its epoch is gone, and this log may be the one that had it).
     """
-    epochs = {page.epoch for page in pages}
-    orphaned = any(position.epoch not in epochs for position in cursor or ())
+    orphaned = any(all(page.place(position) is None for page in pages) for position in cursor or ())
     lost = orphaned and any(page.after is None for page in pages)
     return tuple([page.tail if page.after is None else Position(page.epoch, page.after) for page in pages]), lost
 

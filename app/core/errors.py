@@ -55,6 +55,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "upstream_truncated": (502, "The upstream's answer ended too soon"),
     "upstream_timeout": (504, "The upstream did not answer in time"),
     "answer_too_large": (502, "The upstream's answer is too large to be kept"),
+    "answer_lost": (502, "Part of the answer was lost with the store's server"),
     "producer_lost": (502, "The worker that produced the answer is gone"),
     # identity
     "token_missing": (401, "No credential was sent"),

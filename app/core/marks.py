@@ -51,26 +51,26 @@ NO_OFFSETS = Offsets(0, 0)
 
 
 class Marks(NamedTuple):
-    """One user's marks in one log; they count only for the log's history that is named `epoch`."""
+    """One user's marks in one log; they count only for that history of the log."""
 
-    epoch: str
+    history: str
     read: Offsets
     archived: Offsets
     removed: Offsets
 
     @classmethod
     def load(cls, stored: bytes | None) -> Marks:
-        """The marks that `mark.lua` stored: `<epoch> <base> <size> `, then three bit strings of `size` bytes."""
+        """The marks that `mark.lua` stored: `<history> <base> <size> `, then three bit strings of `size` bytes."""
         if stored is None:
             return NO_MARKS
-        epoch, base, size_text, bits = stored.split(b" ", 3)
+        history, base, size_text, bits = stored.split(b" ", 3)
         size = int(size_text)
         read, archived, removed = [Offsets.load(int(base), bits[at * size : (at + 1) * size]) for at in range(3)]
-        return cls(epoch.decode(), read, archived, removed)
+        return cls(history.decode(), read, archived, removed)
 
-    def within(self, epoch: str) -> Marks:
-        """The marks in the history `epoch`: none, if they were made in another one."""
-        return self if self.epoch == epoch else NO_MARKS
+    def within(self, history: str) -> Marks:
+        """The marks in `history`: none, if they were made in another one."""
+        return self if self.history == history else NO_MARKS
 
     @property
     def handled(self) -> Offsets:

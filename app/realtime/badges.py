@@ -101,6 +101,7 @@ def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Mark
     unread = revision = 0
     for open_log, position, mark in zip(subscriber.logs, subscriber.vector, marks, strict=True):
         page = pages[open_log.name]._replace(marks=mark)
-        unread += page.unread(position.offset if position.epoch == page.epoch else page.top)
+        place = page.place(position)
+        unread += page.unread(page.top if place is None else place)
         revision += page.revision
     return Counts(unread, revision)

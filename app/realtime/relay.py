@@ -236,12 +236,17 @@ class Producer:
     def _append(self, records: list[bytes]) -> None:
         written = self._persist(lambda: self._runs.append(self._name, self._top + 1, records))
         self._top = written.top
+        if written.lost:
+            raise BelfryError("answer_lost")
         if not written.taken:
             self.interrupt()
 
     def _finish(self, ending: Ending, records: list[bytes]) -> None:
         watched_here = bool(self._log.members)  # before: the last record sends them away
         written = self._persist(lambda: self._runs.end(self._name, ending, self._top + 1, records))
+        if written.lost:
+            ending = self._ending(BelfryError("answer_lost"))
+            written = self._persist(lambda: self._runs.end(self._name, ending))
         # The producer's own worker always hears its log.
         self._relay.ended(self._name, ending, written, watched=watched_here or written.receivers > 1)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from app.core.settings import Settings
+from app.store.connection import Commands
 from app.store.keys import Keys
-from app.store.log import Commands
 
 
 @dataclass(frozen=True, slots=True)

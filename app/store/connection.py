@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from redis.backoff import NoBackoff
@@ -23,6 +23,12 @@ POOL_CONNECTIONS = 4  # callers share round trips (`realtime.auto_pipeline`), so
 
 Command = tuple[Any, ...]
 Reply = Any
+
+
+class Commands(Protocol):
+    """What runs commands: a `Connection`, or something that shares one between many callers."""
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
 class Script:

@@ -38,5 +38,5 @@ def deliveries(store: LogStore, message_id: str, names: Sequence[str]) -> list[D
 def _delivery(name: str, page: Page, offsets: list[int], marks: Marks | None) -> Delivery:
     if not offsets or marks is None:
         return Delivery(name, offsets[0] if offsets else None, read=False, archived=False, removed=False)
-    (offset,), marks = offsets, marks.within(page.epoch)
+    (offset,), marks = offsets, page._replace(marks=marks).own_marks
     return Delivery(name, offset, marks.read.has(offset), marks.archived.has(offset), marks.removed.has(offset))

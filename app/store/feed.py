@@ -134,7 +134,7 @@ def _counts(pages: Sequence[Page]) -> Counts:
 
 def _items(at: int, page: Page, entries: Sequence[Entry], wanted: Filter | None, now_ms: int) -> Iterator[_Item]:
     """The entries of log number `at`, each with the reader's marks; without a filter, archived ones as well."""
-    marks = page.marks.within(page.epoch)
+    marks = page.own_marks
     for offset, record, expires_ms in entries:
         text = record.partition(b" ")[2].decode()
         message = json.loads(text)

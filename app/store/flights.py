@@ -12,9 +12,9 @@ from typing import Any
 
 from app.core.frames import compact
 from app.core.settings import Settings
-from app.store.connection import Command
+from app.store.connection import Command, Commands
 from app.store.keys import Keys
-from app.store.log import ROUND_TRIP_COMMANDS, Commands
+from app.store.log import ROUND_TRIP_COMMANDS
 
 EVENTS_KEPT = 200  # per user, or a few more
 KEEP_SECONDS = 604_800

@@ -7,16 +7,23 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
-                                           whose entries left one by one, a bit string as `core.marks` describes it)
+                                           whose entries left one by one, a bit string as `core.marks` describes it),
+                                           lineage (the server's replication id when it was last used), losses
+                                           (failovers known then); after a change of epoch history (the first epoch)
+                                           and former (`<epoch>.<offset> …`, the last valid position of each)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
-    belfry:{user:alice}:id:<id>    string  `<epoch>.<offset> <digest>` of a message id, while it is remembered
+    belfry:{user:alice}:id:<id>    string  `<history>.<offset> <digest>` of a message id, while it is remembered
     belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append
 
 What a user has marked, in any log, lies with that user's own log, so that one script changes all of it:
 
-    belfry:{user:alice}:marks      hash    log name → epoch, base and the bit strings read, archived and removed
+    belfry:{user:alice}:marks      hash    log name → history, base and the bit strings read, archived and removed
+
+Which server the store is on, and how many failovers there were:
+
+    belfry:{control}:lineage       hash    see `lineage_look.lua`
 
 What happened to a user's connections lies there too:
 
@@ -163,6 +170,10 @@ class Keys:
     @property
     def ended(self) -> str:
         return f"{self._prefix}:{{control}}:ended"
+
+    @property
+    def lineage(self) -> str:
+        return f"{self._prefix}:{{control}}:lineage"
 
     @property
     def audit(self) -> str:

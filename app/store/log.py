@@ -13,34 +13,30 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from app.core.catch_up import Entry, Page
 from app.core.cursor import EPOCH_LENGTH, Position, Vector
 from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import Command, Reply, Script
+from app.store.connection import Command, Commands, Reply, Script
 from app.store.keys import Keys
+from app.store.lineage import Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
 PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
 
+PRELUDE = ("lineage", "bits", "open")
 VERBS = ("append", "read", "read_back", "find", "retract", "mark")
-APPEND, READ, READ_BACK, FIND, RETRACT, MARK = SCRIPTS = tuple([Script("bits", "open", verb) for verb in VERBS])
+APPEND, READ, READ_BACK, FIND, RETRACT, MARK = SCRIPTS = tuple([Script(*PRELUDE, verb) for verb in VERBS])
 
 _EPOCH_ALPHABET = string.digits + string.ascii_letters
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
 # seeds them once per worker instead of making each.
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
-
-
-class Commands(Protocol):
-    """What runs commands: a `Connection`, or something that shares one between many callers."""
-
-    def run(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
 class Status(Enum):
@@ -76,6 +72,7 @@ class LogStore:
         self._commands = commands
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
+        self.lineage = Lineage(commands, self.keys)
 
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
         """Append each message to the log named beside it. On failure some may have been appended: repeat them all.
@@ -118,9 +115,17 @@ class LogStore:
         return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
 
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
-        """What has become of each named log, None where it is gone."""
-        fields = ("epoch", "top", "revision", "oldest", "expires")
-        return [_tail(reply) for reply in self._run([("HMGET", self.keys.meta(name), *fields) for name in names])]
+        """What has become of each named log, None where it is gone.
+
+        A log that was last used before its server was started again or replaced is opened first: it ends its epoch.
+        """
+        replies = self._tails(names)
+        outdated = [at for at, (epoch, *_, lineage) in enumerate(replies) if epoch and self._is_outdated(lineage)]
+        if outdated:
+            self._run([self._call(FIND, names[at]) for at in outdated])
+            for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
+                replies[at] = reply
+        return [_tail(reply) for reply in replies]
 
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
         """Take a message out of the named logs; answers those that had it."""
@@ -136,6 +141,13 @@ class LogStore:
         """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
+    def _tails(self, names: Sequence[str]) -> list[Reply]:
+        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage")
+        return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
+
+    def _is_outdated(self, lineage: bytes | None) -> bool:
+        return self.lineage.id not in (b"", lineage or b"")
+
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
 
@@ -145,6 +157,7 @@ class LogStore:
             (*self.keys.of_log(name), keys.message_id(name, message.id)),
             new_epoch(),
             self._kept_seconds(name),
+            self._losses(name),
             settings.history_length,
             message.record,
             message.digest,
@@ -156,11 +169,17 @@ class LogStore:
         )
 
     def _call(self, script: Script, name: str, *arguments: Any) -> Command:
-        return script.call(self.keys.of_log(name), new_epoch(), self._kept_seconds(name), *arguments)
+        return script.call(
+            self.keys.of_log(name), new_epoch(), self._kept_seconds(name), self._losses(name), *arguments
+        )
 
     def _kept_seconds(self, name: str) -> int:
         """A run's log must not outlive the state of its run, which says how it ended."""
         return self._settings.run_seconds if name.startswith("run:") else self._settings.history_seconds
+
+    def _losses(self, name: str) -> int | str:
+        """How many failovers may have cost the log something; what one costs a run is told by how the run ends."""
+        return "" if name.startswith("run:") else self.lineage.losses
 
     def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
         if not user:
@@ -188,7 +207,7 @@ def _texts(vector: Vector) -> list[str]:
 
 
 def _tail(reply: Reply) -> Tail | None:
-    epoch, *numbers = reply
+    epoch, *numbers, _ = reply
     if not epoch:
         return None
     top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]
@@ -196,7 +215,7 @@ def _tail(reply: Reply) -> Tail | None:
 
 
 def _page(reply: Any, marks: Marks = NO_MARKS) -> Page:
-    epoch, top, oldest, kept, revision, gone_base, gone, start, entries = reply
+    epoch, top, oldest, kept, revision, gone_base, gone, history, former, start, entries = reply
     return Page(
         epoch=epoch.decode(),
         top=top,
@@ -207,7 +226,14 @@ def _page(reply: Any, marks: Marks = NO_MARKS) -> Page:
         revision=revision,
         gone=Offsets.load(gone_base, gone),
         marks=marks,
+        history=history.decode(),
+        former=_positions(former) if former else (),
     )
+
+
+def _positions(former: bytes) -> Vector:
+    pairs = (position.split(".") for position in former.decode().split(" "))
+    return tuple([Position(epoch, int(offset)) for epoch, offset in pairs])
 
 
 def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:

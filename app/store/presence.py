@@ -14,9 +14,8 @@ from typing import Any
 
 from app.core.frames import compact
 from app.core.settings import Settings
-from app.store.connection import Command
+from app.store.connection import Command, Commands
 from app.store.keys import Keys, user_log
-from app.store.log import Commands
 
 USERS_PER_COMMAND = 500
 

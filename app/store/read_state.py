@@ -16,9 +16,9 @@ from app.core.change import Change
 from app.core.frames import Counts
 from app.core.marks import Marks
 from app.core.settings import Settings
-from app.store.connection import Command
+from app.store.connection import Command, Commands
 from app.store.keys import Keys, user_log
-from app.store.log import MARK, Commands, LogStore, new_epoch
+from app.store.log import MARK, LogStore, new_epoch
 
 ALL = -1  # in place of a number of offsets
 
@@ -69,6 +69,7 @@ class ReadState:
             (*self._store.keys.of_log(user_log(user)), self._keys.marks(user)),
             new_epoch(),
             self._seconds,
+            self._store.lineage.losses,
             change.mark.value,
             "1" if change.on else "0",
             change.record(),
@@ -79,5 +80,5 @@ class ReadState:
 def _places(names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]]) -> Iterator[Any]:
     """The arguments of `mark.lua` that say where."""
     for name, (page, offsets) in zip(names, found, strict=True):
-        yield from (name, page.epoch, page.oldest, page.top)
+        yield from (name, page.history or page.epoch, page.oldest, page.top)
         yield from (ALL,) if change.ids is None else (len(offsets), *offsets)

@@ -12,9 +12,9 @@ from typing import Any
 
 from app.core.frames import compact
 from app.core.settings import Settings
+from app.store.connection import Commands
 from app.store.flights import record_of
 from app.store.keys import Keys
-from app.store.log import Commands
 from app.store.publisher import Published
 
 MESSAGES_KEPT = 1_000

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import Command
+from app.store.connection import Command, Commands
 from app.store.keys import Keys
-from app.store.log import Commands, LogStore
+from app.store.log import LogStore
 
 
 class Recipients:

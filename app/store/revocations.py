@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from app.core.revocation import Kind, Revocation
 from app.core.settings import Settings
-from app.store.connection import Command, Reply
+from app.store.connection import Command, Commands, Reply
 from app.store.keys import Keys
-from app.store.log import Commands
 
 ENDED_KEPT_SECONDS = 3_600
 KEPT_ENTRIES = 100_000  # of each stream; a worker's copy is as long at most

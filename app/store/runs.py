@@ -21,13 +21,13 @@ from app.core.cursor import Position
 from app.core.errors import BelfryError
 from app.core.frames import END, compact
 from app.core.settings import Settings
-from app.store.connection import Command, Reply, Script
+from app.store.connection import Command, Commands, Reply, Script
 from app.store.keys import run_log
-from app.store.log import Commands, LogStore, new_epoch
+from app.store.log import LogStore, new_epoch
 
 ADMIT = Script("run_admit")
-START = Script("run_known", "run_admit", "run_start")
-APPEND = Script("run_append")
+START = Script("lineage", "run_known", "run_admit", "run_start")
+APPEND = Script("lineage", "run_append")
 LEASE = Script("run_lease")
 RENEW = Script("run_renew")
 SCRIPTS = (ADMIT, START, APPEND, LEASE, RENEW)
@@ -111,6 +111,11 @@ class Written:
     top: int
     receivers: int
     taken: bool
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing was taken since a failover lost what was appended before."""
+        return not self.taken and self.status == "running"
 
 
 class Runs:
@@ -257,6 +262,7 @@ class Runs:
             ),
             *(name.id, first, self._settings.run_seconds),
             *_ending_arguments(ending),
+            new_epoch(),
             *records,
         )
         # The lease goes after the run has ended: in the other order, a crash between them would leave it running.

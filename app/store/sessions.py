@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.store import revocations
+from app.store.connection import Commands
 from app.store.keys import Keys
-from app.store.log import Commands
 
 ID_BYTES = 32
 NAME_LENGTH = 32  # hex digits of the digest: 128 bits

@@ -10,8 +10,8 @@ import secrets
 
 from app.core.settings import Settings
 from app.core.tokens import Claims
+from app.store.connection import Commands
 from app.store.keys import Keys
-from app.store.log import Commands
 
 LIFE_SECONDS = 60
 ID_BYTES = 32

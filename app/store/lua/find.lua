@@ -1,10 +1,10 @@
 -- Find messages of a log by their ids. Without ids it tells what is kept, which is all that a count needs.
 -- Runs after open.lua, whose keys, arguments and results it shares.
 --
--- ARGV[3] ... message ids
+-- ARGV[4] ... message ids
 --
 -- Reply: a `page` of offsets, one per id, false where no such message is kept.
 
 local found = {}
-if #ARGV > 2 then found = redis.call('ZMSCORE', KEYS[4], unpack(ARGV, 3)) end
+if #ARGV > 3 then found = redis.call('ZMSCORE', KEYS[4], unpack(ARGV, 4)) end
 return page(-1, found)

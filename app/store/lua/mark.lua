@@ -1,20 +1,20 @@
 -- Mark messages for one user, in any number of logs: read, archived or removed, or not any more.
 -- Runs after open.lua on the user's own log, whose keys, arguments and results it shares.
 --
--- KEYS[7] marks    hash: log name -> `<epoch> <base> <size> ` and the bit strings read, archived, removed
--- ARGV[3] which of the three bit strings: 1, 2 or 3
--- ARGV[4] '1' = put in, '0' = take out
--- ARGV[5] record that announces the change
--- ARGV[6] ... per log: name, epoch, oldest and newest offset, the number of offsets, the offsets; -1 = all of them
+-- KEYS[7] marks    hash: log name -> `<history> <base> <size> ` and the bit strings read, archived, removed
+-- ARGV[4] which of the three bit strings: 1, 2 or 3
+-- ARGV[5] '1' = put in, '0' = take out
+-- ARGV[6] record that announces the change
+-- ARGV[7] ... per log: name, history, oldest and newest offset, the number of offsets, the offsets; -1 = all of them
 --
 -- Reply: {changed, revision, {marks, ...}}, the marks of each log as they are stored now. Announces only a change.
 -- The marks are kept as long as the newest entry that they may speak of.
 
-local kind, on = tonumber(ARGV[3]), ARGV[4] == '1'
+local kind, on = tonumber(ARGV[4]), ARGV[5] == '1'
 
-local function load(name, log_epoch, base)
-  local stored_epoch, stored_base, size, bits = string.match(redis.call('HGET', KEYS[7], name) or '', '^(%w+) (%d+) (%d+) (.*)$')
-  if stored_epoch ~= log_epoch then return base, {'', '', ''} end
+local function load(name, log_history, base)
+  local stored_history, stored_base, size, bits = string.match(redis.call('HGET', KEYS[7], name) or '', '^(%w+) (%d+) (%d+) (.*)$')
+  if stored_history ~= log_history then return base, {'', '', ''} end
   local sets, from = {}, tonumber(stored_base)
   for i = 1, 3 do
     sets[i] = rebased(string.sub(bits, (i - 1) * size + 1, i * size), from, base)
@@ -22,10 +22,10 @@ local function load(name, log_epoch, base)
   return math.max(from, base), sets
 end
 
-local function dump(log_epoch, base, sets)
+local function dump(log_history, base, sets)
   local size = math.max(#sets[1], #sets[2], #sets[3])
   for i = 1, 3 do sets[i] = sets[i] .. string.rep('\0', size - #sets[i]) end
-  return log_epoch .. ' ' .. text(base) .. ' ' .. size .. ' ' .. table.concat(sets)
+  return log_history .. ' ' .. text(base) .. ' ' .. size .. ' ' .. table.concat(sets)
 end
 
 -- Every offset from base to newest. No bit beyond: what comes next is unread.
@@ -42,10 +42,10 @@ local function same(a, b)
   return true
 end
 
-local changed, all, at = false, {}, 6
+local changed, all, at = false, {}, 7
 while ARGV[at] do
-  local name, log_epoch, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 4])
-  local base, sets = load(name, log_epoch, base_of(tonumber(ARGV[at + 2])))
+  local name, log_history, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 4])
+  local base, sets = load(name, log_history, base_of(tonumber(ARGV[at + 2])))
   local bits = sets[kind]
   if count < 0 then
     bits = on and whole(base, tonumber(ARGV[at + 3])) or ''
@@ -56,11 +56,11 @@ while ARGV[at] do
   end
   if not same(bits, sets[kind]) then
     changed, sets[kind] = true, bits
-    redis.call('HSET', KEYS[7], name, dump(log_epoch, base, sets))
+    redis.call('HSET', KEYS[7], name, dump(log_history, base, sets))
     redis.call('EXPIRE', KEYS[7], ARGV[2])
   end
   all[#all + 1] = redis.call('HGET', KEYS[7], name)
   at = at + 5 + math.max(count, 0)
 end
-if changed then announce(ARGV[5]) end
+if changed then announce(ARGV[6]) end
 return {changed and 1 or 0, revision, all}

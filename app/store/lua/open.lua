@@ -1,25 +1,29 @@
--- The prelude of every script on a log: opens it, and lets go of what is too old. Runs after bits.lua.
+-- The prelude of every script on a log: opens it, and lets go of what is too old. Runs after lineage.lua and bits.lua.
 --
 -- KEYS[1] log      stream
--- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone
+-- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, history, former, lineage, losses
 -- KEYS[3] keys     zset: message key -> offset
 -- KEYS[4] ids      zset: message id -> offset
 -- KEYS[5] expiry   zset: offset -> expiry, Unix ms
 -- KEYS[6] live     channel
--- ARGV[1] epoch to give the log if it has none
+-- ARGV[1] epoch to give the log if it has none, or if its server is another one than before
 -- ARGV[2] seconds to keep an entry, and the log after its last use
+-- ARGV[3] failovers that the worker knows of, see lineage_look.lua; '' = what a failover loses is told otherwise
 --
--- Leaves to the script: epoch, top (newest offset ever given), oldest (oldest offset not trimmed), now (Unix seconds),
--- and the functions `text`, `trim`, `drop`, `id_at`, `announce` and `page`.
+-- Leaves to the script: epoch, history (the log's first epoch: what message ids and marks belong to, for they survive
+-- a change of epoch), top (newest offset ever given), oldest (oldest offset not trimmed), now (Unix seconds), and the
+-- functions `trim`, `drop`, `id_at`, `announce`, `place_of` and `page`.
 
 local EXPIRED_PER_CALL = 1000
 
-local function text(offset) return string.format('%.0f', offset) end
-
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone')
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone',
+  'history', 'former', 'lineage', 'losses')
 local epoch, top, oldest = meta[1], tonumber(meta[2] or 0), tonumber(meta[3] or 1)
 local revision, expires = tonumber(meta[4] or 0), tonumber(meta[5] or 'inf')
 local gone_base, gone = tonumber(meta[6] or 0), meta[7] or ''
+local history, former = meta[8] or epoch, meta[9] or ''
+local lineage, info = replication()
+local losses, losses_known = tonumber(meta[11] or 0), tonumber(ARGV[3]) or 0
 local time = redis.call('TIME')
 local now = tonumber(time[1])
 
@@ -54,16 +58,34 @@ local function announce(record)
   redis.call('PUBLISH', KEYS[6], epoch .. '.0 ' .. record)
 end
 
+-- The offset of `epoch.offset` in this log, if it is a position in its history.
+local function place_of(position)
+  local known_epoch, offset = string.match(position, '^(%w+)%.(%d+)$')
+  if known_epoch == epoch then return tonumber(offset) end
+  local last = string.match(' ' .. former, ' ' .. known_epoch .. '%.(%d+)')
+  if last and tonumber(offset) <= tonumber(last) then return tonumber(offset) end
+end
+
 -- What every read answers, see `Page`; `start` is the offset that `found` was read from, -1 = none.
 local function page(start, found)
-  return {epoch, top, oldest, redis.call('XLEN', KEYS[1]), revision, gone_base, gone, start, found}
+  local kept = redis.call('XLEN', KEYS[1])
+  return {epoch, top, oldest, kept, revision, gone_base, gone, history, former, start, found}
 end
 
 if not epoch then
   epoch = ARGV[1]
   -- What the stream still holds belongs to a history that nobody can name any more; its ids would refuse ours.
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-  redis.call('HSET', KEYS[2], 'epoch', epoch, 'top', 0, 'oldest', 1)
+  redis.call('HSET', KEYS[2], 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known)
+  history = epoch
+elseif (meta[10] or '') ~= lineage then
+  local told = ARGV[3] ~= '' and (took_over(info) or losses_known > losses)
+  former = told and '' or formers(epoch, top, former)
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[2], 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage,
+    'losses', losses_known)
+elseif losses_known > losses then
+  redis.call('HSET', KEYS[2], 'losses', losses_known)
 end
 
 -- Trim by age. A step per entry, a bound per call: an append adds one entry, so a hundred keep up with any backlog.

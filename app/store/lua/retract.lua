@@ -1,12 +1,12 @@
 -- Take one message out of a log, by its id: it is gone from the feed of every reader.
 -- Runs after open.lua, whose keys, arguments and results it shares.
 --
--- ARGV[3] message id
+-- ARGV[4] message id
 --
 -- Reply: 1, or 0 where no such message is kept. Announces `removed`. The id stays remembered: whoever publishes it
 -- again, by a late retry say, doesn't bring the message back.
 
-local offset = redis.call('ZSCORE', KEYS[4], ARGV[3])
+local offset = redis.call('ZSCORE', KEYS[4], ARGV[4])
 if not offset or not drop(tonumber(offset)) then return 0 end
-announce('removed {"ids":["' .. ARGV[3] .. '"]}')
+announce('removed {"ids":["' .. ARGV[4] .. '"]}')
 return 1

@@ -1,5 +1,6 @@
 -- Appends records to the log of a run that is under way, and ends the run if told so, in one atomic step. Whoever ends
--- it first decides how it ended: nothing is appended afterwards, so a producer that was given up can't write on.
+-- it first decides how it ended: nothing is appended afterwards, so a producer that was given up can't write on. Where
+-- a failover lost records, nothing is appended either: the producer ends the run then. Runs after lineage.lua.
 --
 -- KEYS[1] state    hash of the run
 -- KEYS[2] meta     hash of the run's log, see open.lua
@@ -14,27 +15,32 @@
 -- ARGV[5] why it failed, JSON, '' = it did not
 -- ARGV[6] usage, JSON, '' = unknown
 -- ARGV[7] tokens used
--- ARGV[8] ... records
+-- ARGV[8] epoch to give the log if its server is another one than before
+-- ARGV[9] ... records
 --
--- Reply: {status, newest offset, receivers of the last record, taken}; taken = 0: it had ended before, or is gone
--- (status '').
-
-local function text(number) return string.format('%.0f', number) end
+-- Reply: {status, newest offset, receivers of the last record, taken}; taken = 0: it had ended before, is gone (status
+-- ''), or has lost what came before the first record (status 'running').
 
 local state = redis.call('HMGET', KEYS[1], 'status', 'watched')
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top')
-local top = tonumber(meta[2] or 0)
-if state[1] ~= 'running' or not meta[1] then
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'lineage', 'history', 'former')
+local epoch, top, lineage = meta[1], tonumber(meta[2] or 0), replication()
+if state[1] ~= 'running' or not epoch then
   return {state[1] or '', top, tonumber(state[2] or 0), 0}
 end
 
 local time = redis.call('TIME')
 local next, receivers = tonumber(ARGV[2]), 0
+if next > top + 1 then return {'running', top, 0, 0} end
+if (meta[3] or '') ~= lineage then
+  redis.call('HSET', KEYS[2], 'epoch', ARGV[8], 'history', meta[4] or epoch, 'former', formers(epoch, top, meta[5] or ''),
+    'lineage', lineage)
+  epoch = ARGV[8]
+end
 if next == 0 then next = top + 1 end
-for i = 8, #ARGV do
+for i = 9, #ARGV do
   if next > top then
     redis.call('XADD', KEYS[3], text(next) .. '-0', 'r', ARGV[i], 't', time[1])
-    receivers = redis.call('PUBLISH', KEYS[4], meta[1] .. '.' .. text(next) .. ' ' .. ARGV[i])
+    receivers = redis.call('PUBLISH', KEYS[4], epoch .. '.' .. text(next) .. ' ' .. ARGV[i])
     if next == 1 then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
     top = next
   end

@@ -1,4 +1,4 @@
--- Starts an admitted run: its state, an empty log, its place among the user's runs. Runs after run_admit.lua.
+-- Starts an admitted run: its state, an empty log, its place among the user's runs. Runs after lineage.lua and run_admit.lua.
 --
 -- KEYS[6] meta     hash of the run's log, see open.lua
 -- KEYS[7] log      stream
@@ -10,7 +10,7 @@
 -- Reply: {'started', Unix ms}
 
 redis.call('DEL', KEYS[7])
-redis.call('HSET', KEYS[6], 'epoch', ARGV[7], 'top', 0, 'oldest', 1)
+redis.call('HSET', KEYS[6], 'epoch', ARGV[7], 'top', 0, 'oldest', 1, 'lineage', (replication()))
 redis.call('HSET', KEYS[4], 'status', 'running', 'digest', ARGV[6], 'epoch', ARGV[7], 'started', text(now),
   unpack(ARGV, 10))
 redis.call('EXPIRE', KEYS[6], ARGV[8])

@@ -1,0 +1,35 @@
+-- Whose history a log continues. Runs first in every script that appends to a log or reads one.
+--
+-- A server that was started again, or a replica that took its primary's place, may lack the end of what was
+-- acknowledged, and gives those offsets to other messages: 95 to 100 were read by somebody, and 95 comes again. A cursor
+-- must never take the one for the other. Redis changes its replication id whenever that can have happened, so a log
+-- that was last used under another id gets another epoch, in the same step as whatever is done with it first. The
+-- script asks for the id itself: no worker's belief of where it is connected can be out of date.
+--
+-- Positions of a former epoch stay valid up to the offset that the log had when the epoch changed: after a restart
+-- that lost nothing, everybody reads on. After a failover nobody knows what was lost, and all are told.
+
+local FORMER_EPOCHS = 8 -- whoever was away for more restarts than that is told of a loss
+
+local function text(offset) return string.format('%.0f', offset) end
+
+-- The replication id, and all that Redis says of its replication. '' where INFO is forbidden: then nothing is noticed.
+local function replication()
+  local info = redis.pcall('INFO', 'replication')
+  if type(info) ~= 'string' then return '', '' end
+  return string.sub(string.match(info, 'master_replid:(%x+)'), 1, 16), info
+end
+
+-- A server that took over from another remembers that one's id; one that only started again does not.
+local function took_over(info)
+  return info ~= '' and not string.find(info, 'master_replid2:0000000000', 1, true)
+end
+
+-- The valid positions after a change of epoch: the newest of the epoch that ends, then those that were valid before.
+local function formers(epoch, top, former)
+  local kept = {epoch .. '.' .. text(top)}
+  for position in string.gmatch(former, '%S+') do
+    if #kept < FORMER_EPOCHS then kept[#kept + 1] = position end
+  end
+  return table.concat(kept, ' ')
+end

@@ -1,0 +1,388 @@
+"""A server that was set back gives offsets once more: nobody may take the new message for the old.
+
+On real servers, which are killed, started again from older files, and replaced by their replicas.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from app.core.catch_up import Page, Reading, on_page, start
+from app.core.change import Change
+from app.core.cursor import Position, Vector
+from app.core.marks import Mark
+from app.core.message import Message, parse
+from app.core.settings import Settings
+from app.store import lineage, log, runs
+from app.store.connection import Connection
+from app.store.log import Appended, LogStore, Status
+from app.store.read_state import ReadState
+from tests.conftest import absent
+from tests.servers import RedisServer
+
+ALICE, BOB = "user:alice", "user:bob"
+
+
+class Store:
+    """A worker's view of a server; one that is opened anew knows nothing of what was before."""
+
+    def __init__(self, url: str) -> None:
+        settings = Settings(redis_url=url)
+        self.connection = Connection.open(settings, (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS))
+        self.logs = LogStore(self.connection, settings)
+        self.read_state = ReadState(self.logs, self.connection, settings)
+
+    def append(self, *titles: str, name: str = ALICE) -> list[Appended]:
+        return self.logs.append([(name, message(title)) for title in titles])
+
+    def page(self, position: Position | None = None, name: str = ALICE) -> Page:
+        return self.logs.read([(name, (position,) if position else ())], name.partition(":")[2])[0]
+
+    def resume(self, position: Position, name: str = ALICE) -> tuple[list[str], bool]:
+        """What a client with this cursor is sent: the titles, and whether it is told of a loss."""
+        page = self.page(position, name)
+        (begin,), lost = start([page], (position,))
+        reading = on_page(begin, page)
+        return titles(reading), lost or reading.lost
+
+
+def message(title: str) -> Message:
+    body = json.dumps({"to": "alice", "id": title, "title": title}).encode()
+    return parse(body, now=time.time(), new_id=title, max_recipients=1)
+
+
+def titles(reading: Reading) -> list[str]:
+    return [json.loads(entry.record.partition(b" ")[2])["title"] for entry in reading.entries]
+
+
+@pytest.fixture
+def servers() -> Iterator[ExitStack]:
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    with ExitStack() as stack:
+        yield stack
+
+
+def started(servers: ExitStack, server: RedisServer) -> RedisServer:
+    servers.callback(server.destroy)
+    return server.start()
+
+
+class TestAServerThatWasStartedAgainAndLostNothing:
+    @pytest.fixture
+    def server(self, servers: ExitStack) -> RedisServer:
+        return started(servers, RedisServer(appendonly=True))
+
+    def restart(self, server: RedisServer) -> Store:
+        server.kill()
+        server.start()
+        return Store(server.url)
+
+    def test_everybody_reads_on_and_offsets_go_on_under_another_epoch(self, server: RedisServer) -> None:
+        first = [each.position for each in Store(server.url).append("1", "2", "3")]
+        store = self.restart(server)
+        assert store.resume(first[0]) == (["2", "3"], False)
+        (after,) = store.append("4")
+        assert (after.position.offset, after.position.epoch == first[0].epoch) == (4, False)
+        assert [store.resume(position)[0][-1] for position in first] == ["4"] * 3
+
+    def test_a_position_that_was_never_given_before_is_lost_also_once_the_log_has_come_that_far(
+        self, server: RedisServer
+    ) -> None:
+        epoch = Store(server.url).append("1", "2")[0].position.epoch
+        store = self.restart(server)
+        assert store.resume(Position(epoch, 3)) == ([], True)
+        store.append("3", "4")
+        assert store.resume(Position(epoch, 3)) == ([], True)
+        assert store.resume(Position(epoch, 2)) == (["3", "4"], False)
+
+    def test_many_restarts_are_read_over_and_very_many_are_told(self, server: RedisServer) -> None:
+        store = Store(server.url)
+        cursors = [store.append("first")[0].position]
+        with server.client() as client:
+            for number in range(10):
+                change_replication_id(client)
+                cursors.append(store.append(str(number))[0].position)
+        outcomes = [store.resume(cursor) for cursor in cursors]
+        assert [lost for _, lost in outcomes] == [True] * 2 + [False] * 9
+        assert outcomes[2][0] == [str(number) for number in range(2, 10)]
+
+    def test_ids_and_marks_survive(self, server: RedisServer) -> None:
+        store = Store(server.url)
+        store.append("1", "2")
+        read(store, "1")
+        store = self.restart(server)
+        store.append("3")
+        (again,) = store.append("1")
+        assert (again.status, again.position.offset) == (Status.DUPLICATE, 1)
+        page = store.page()
+        assert page.unread(page.top) == 2
+        assert read(store, "2") == 1
+        assert store.page().unread(page.top) == 1
+
+    def test_a_page_of_the_feed_leads_on_to_the_next(self, server: RedisServer) -> None:
+        store = Store(server.url)
+        positions = [each.position for each in store.append("1", "2", "3")]
+        store = self.restart(server)
+        (page,) = store.logs.read_back([(ALICE, (positions[2],))], 10)
+        assert [entry.offset for entry in page.entries] == [2, 1]
+
+    def test_a_quiet_log_ends_its_epoch_when_its_tail_is_compared(self, server: RedisServer) -> None:
+        store = Store(server.url)
+        store.logs.lineage.look()
+        before = store.append("1")[0].position
+        store.append("1", name=BOB)
+        server.kill()
+        server.start()
+        assert store.logs.lineage.look()
+        alice, bob, gone = store.logs.tails([ALICE, BOB, "user:carol"])
+        assert alice is not None
+        assert bob is not None
+        assert gone is None
+        assert (alice.position.offset, bob.position.offset) == (1, 1)
+        assert before.epoch not in (alice.position.epoch, bob.position.epoch)
+        assert not store.logs.lineage.look()
+        assert store.logs.tails([ALICE]) == [alice]
+
+
+def test_a_server_started_again_from_an_older_state_gives_no_position_twice(servers: ExitStack) -> None:
+    server = started(servers, RedisServer())
+    store = Store(server.url)
+    kept = store.append("1", "2")
+    with server.client() as client:
+        client.save()
+    lost = store.append("3", "4")
+    server.kill()
+    server.start()
+    again = Store(server.url).append("other-3", "other-4", "other-5")
+    assert [each.position.offset for each in again] == [3, 4, 5]
+    assert not {each.position for each in lost} & {each.position for each in again}
+    store = Store(server.url)
+    assert store.resume(kept[1].position) == (["other-3", "other-4", "other-5"], False)
+    assert [store.resume(each.position) for each in lost] == [([], True)] * 2
+
+
+class TestAReplicaThatTookOver:
+    @pytest.fixture
+    def primary(self, servers: ExitStack) -> RedisServer:
+        return started(servers, RedisServer(tcp=True))
+
+    @pytest.fixture
+    def replica(self, servers: ExitStack, primary: RedisServer) -> RedisServer:
+        replica = started(servers, RedisServer(tcp=True, replica_of=primary))
+        replica.wait_replicated(primary)
+        return replica
+
+    def test_all_are_told_and_no_position_is_given_twice(self, primary: RedisServer, replica: RedisServer) -> None:
+        store = Store(primary.url)
+        kept = store.append("1", "2", "3")
+        replica.wait_replicated(primary)
+        promote(replica)  # the primary does not know yet
+        lost = store.append("4", "5")
+        primary.kill()
+        store = Store(replica.url)
+        again = store.append("other-4", "other-5", "6")
+        assert [each.position.offset for each in again] == [4, 5, 6]
+        assert not {each.position for each in lost} & {each.position for each in again}
+        assert [store.resume(each.position) for each in (*kept, *lost)] == [([], True)] * 5
+        assert store.resume(again[0].position) == (["other-5", "6"], False)
+
+    def test_what_was_replicated_is_known_by_its_id_and_what_was_lost_is_appended_anew(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        Store(primary.url).append("1")
+        replica.wait_replicated(primary)
+        promote(replica)
+        Store(primary.url).append("2")
+        again = Store(replica.url).append("1", "2")
+        assert [(each.status, each.position.offset) for each in again] == [(Status.DUPLICATE, 1), (Status.APPENDED, 2)]
+
+    def test_a_log_that_nobody_touched_before_the_next_restart_tells_it_nevertheless(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        store = Store(primary.url)
+        store.logs.lineage.look()
+        alice, bob = store.append("1")[0].position, store.append("1", name=BOB)[0].position
+        replica.wait_replicated(primary)
+        promote(replica)
+        store = Store(replica.url)
+        assert store.logs.lineage.look()
+        assert store.logs.lineage.losses == 1
+        assert store.resume(bob, BOB) == ([], True)
+        bob = store.page(name=BOB).tail
+        with replica.client() as client:
+            change_replication_id(client)  # as a restart does
+        assert store.logs.lineage.look()
+        assert store.resume(alice) == ([], True)
+        assert store.resume(bob, BOB) == ([], False)  # was told before
+
+    def test_a_primary_that_comes_back_after_it_was_a_replica_is_another_one(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        """Its process is the same, its connections live on; its data were replaced."""
+        store = Store(primary.url)
+        store.append("1")
+        replica.wait_replicated(primary)
+        promote(replica)
+        lost = store.append("2")[0].position
+        with primary.client() as client:
+            client.replicaof(*replica.address)
+            primary.wait_replicated(replica)
+            promote(primary)
+        (other,) = store.append("other-2")
+        assert (other.position.offset, lost.offset) == (2, 2)
+        assert store.resume(lost) == ([], True)
+
+
+def read(store: Store, message_id: str) -> int:
+    """Mark a message as read; answers the user's unread count."""
+    return store.read_state.change("alice", [ALICE], Change(Mark.READ, True, (message_id,))).counts.unread
+
+
+def promote(replica: RedisServer) -> None:
+    with replica.client() as client:
+        client.replicaof("NO", "ONE")
+
+
+def change_replication_id(client: redis.Redis) -> None:
+    """What a restart does to it, without one."""
+    client.execute_command("DEBUG", "CHANGE-REPL-ID")
+
+
+@dataclass
+class Reader:
+    """A client: its cursor, and every message of the log's history up to there, as far as it was told."""
+
+    cursor: Vector
+    seen: list[str] = field(default_factory=list)
+
+
+class SetBack(RuleBasedStateMachine):
+    """Any order of appends, reads, restarts and failovers, each from a state as old as Hypothesis likes.
+
+    A reader that was not told of a loss has seen just what the log holds up to its cursor. After a failover every
+    reader is told, for nobody knows what was lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server = shared_server()
+        self.client = redis.Redis.from_url(self.server.url)
+        self.client.flushall()
+        self.store = Store(self.server.url)
+        self.number = 0
+        self.kept: list[str] = []  # what the log holds now
+        self.replicated: tuple[dict[bytes, bytes], list[str]] = ({}, [])
+        self.readers = [Reader(()) for _ in range(3)]
+        self.untold: set[int] = set()
+
+    @initialize()
+    def begin(self) -> None:
+        self.append(2)
+        for who in range(len(self.readers)):
+            self.come_anew(who)
+        self.replicate()
+
+    @rule(count=st.integers(1, 3))
+    def append(self, count: int) -> None:
+        for _ in range(count):
+            self.number += 1
+            self.kept.append(f"m{self.number}")
+            assert self.store.append(self.kept[-1])[0].position.offset == len(self.kept)
+
+    @rule(data=st.data())
+    def append_again(self, data: st.DataObject) -> None:
+        if self.kept:
+            at = data.draw(st.integers(0, len(self.kept) - 1))
+            (again,) = self.store.append(self.kept[at])
+            assert (again.status, again.position.offset) == (Status.DUPLICATE, at + 1)
+
+    @rule(who=st.integers(0, 2))
+    def come_back(self, who: int) -> None:
+        reader = self.readers[who]
+        page = self.store.page(reader.cursor[0])
+        vector, lost = start([page], reader.cursor)
+        reading = on_page(vector[0], page)
+        if lost or reading.lost:
+            self.untold.discard(who)
+            self.stand_at(reader, page.tail)
+            return
+        assert who not in self.untold, "a failover was not told"
+        reader.seen += titles(reading)
+        reader.cursor = (reading.position,)
+        assert reader.seen == self.kept
+
+    @rule(who=st.integers(0, 2))
+    def come_anew(self, who: int) -> None:
+        self.untold.discard(who)
+        self.stand_at(self.readers[who], self.store.page().tail)
+
+    def stand_at(self, reader: Reader, tail: Position) -> None:
+        assert tail.offset == len(self.kept)
+        reader.cursor, reader.seen = (tail,), list(self.kept)
+
+    @rule()
+    def replicate(self) -> None:
+        self.replicated = {key: self.client.dump(key) for key in self.client.keys()}, list(self.kept)
+
+    @rule()
+    def look(self) -> None:
+        self.store.logs.lineage.look()
+
+    @rule(set_back=st.booleans())
+    def server_starts_again(self, set_back: bool) -> None:
+        if set_back:
+            self.restore()
+        change_replication_id(self.client)
+
+    @rule()
+    def replica_takes_over(self) -> None:
+        self.restore()
+        self.client.replicaof("127.0.0.1", 1)
+        self.client.replicaof("NO", "ONE")
+        self.untold = set(range(len(self.readers)))
+        self.look()  # a worker that lives through it looks at once
+
+    def restore(self) -> None:
+        entries, self.kept = self.replicated[0], list(self.replicated[1])
+        self.client.flushall()
+        for key, value in entries.items():
+            self.client.restore(key, 0, value)
+
+    def teardown(self) -> None:
+        for who in range(len(self.readers)):
+            self.come_back(who)
+            self.append(1)
+            self.come_back(who)
+        self.client.close()
+
+
+_server: list[RedisServer] = []
+
+
+def shared_server() -> RedisServer:
+    return _server[0]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _machine_server() -> Iterator[None]:
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    _server.append(RedisServer().start())
+    yield
+    _server.pop().destroy()
+
+
+TestSetBack = SetBack.TestCase
+TestSetBack.settings = hypothesis_settings(max_examples=100, stateful_step_count=30, deadline=None)
