@@ -101,11 +101,16 @@ class Server:
 
 
 class RedisServer(Server):
-    """Redis or Valkey on a unix socket. With `appendonly` it comes back with its data after a kill."""
+    """Redis or Valkey on a unix socket, and on a TCP port besides if one is given.
 
-    def __init__(self, *, appendonly: bool = False) -> None:
+    With `appendonly` it comes back with its data after a kill. Further `options` are the server's own.
+    """
+
+    def __init__(self, *, appendonly: bool = False, port: int = 0, options: Sequence[str] = ()) -> None:
         super().__init__("redis")
         self._appendonly = appendonly
+        self._port = port
+        self._options = options
         self.socket_path = self.directory / "redis.sock"
         self.url = f"unix://{self.socket_path}"
 
@@ -119,7 +124,8 @@ class RedisServer(Server):
         keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
-        return [binary, "--port", "0", "--unixsocket", self.socket_path, "--dir", self.directory, *keep]
+        listen = ["--port", str(self._port), "--bind", HOST, "--unixsocket", str(self.socket_path)]
+        return [binary, *listen, "--dir", self.directory, *keep, *self._options]
 
     def is_ready(self) -> bool:
         try:
@@ -265,15 +271,16 @@ class Api(requests.Session):
 class Nginx(Server):
     """nginx in front of one server with the least there is to configure: what a user gets who knows only proxy_pass."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, *, reloadable: bool = False) -> None:
         super().__init__("nginx")
         self.port = free_port()
         self._config_path = self.directory / "nginx.conf"
-        # One process, since a worker under another user could not enter the directory.
+        # One process, unless a master is needed: a worker under another user could not enter the directory.
         self._config_path.write_text(
             f"""
             daemon off;
-            master_process off;
+            master_process {"on" if reloadable else "off"};
+            {"user root;" if reloadable and os.geteuid() == 0 else ""}
             pid {self.directory}/pid;
             error_log {self.log_path};
             events {{}}

@@ -75,10 +75,8 @@ class Verdict:
 
     def __str__(self) -> str:
         head = f"BROKEN {len(self.breaches)} times" if self.breaches else "KEPT"
-        head += (
-            f": {self.acknowledged} messages acknowledged, {self.refused} refused, {self.unknown} unknown; {self.subscribers} subscribers, "
-            f"{self.deliveries} deliveries, {self.resets} resets"
-        )
+        head += f": {self.acknowledged} messages acknowledged, {self.refused} refused, {self.unknown} unknown; "
+        head += f"{self.subscribers} subscribers, {self.deliveries} deliveries, {self.resets} resets"
         return "\n  ".join([head, *map(str, self.breaches[:SHOWN])])
 
 

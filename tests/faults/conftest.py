@@ -4,22 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from tests.conftest import absent
-from tests.servers import Belfry, RedisServer
+from tests.faults.checker import Verdict
+from tests.faults.site import QUICK, Fault, Site, site
+from tests.faults.traffic import Traffic
+from tests.servers import Belfry, RedisServer, Server
 
 StartBelfry = Callable[..., Belfry]
+StartSite = Callable[..., Site]
+Strike = Callable[..., Verdict]
 
-# Short times, so that a fault is noticed soon; and history for all that a test sends.
-QUICK = {
-    "BELFRY_HEARTBEAT_SECONDS": "0.5",
-    "BELFRY_RETRY_MS": "1000",
-    "BELFRY_HISTORY_LENGTH": "50000",
-    # The regular check would put everything right in the end: without it, each fault must be noticed for itself.
-    "BELFRY_TAIL_CHECK_SECONDS": "300",
-}
+
+class Sites:
+    """Starts deployments, and shows what their servers logged when the test failed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.servers: dict[str, Server] = {}
+        self._stack = stack
+
+    def __call__(self, **options: Any) -> Site:
+        started = self._stack.enter_context(site(**options))
+        self.servers.update(started.servers)
+        return started
+
+
+@pytest.fixture
+def start_site() -> Iterator[StartSite]:
+    """`start_site(workers=2, proxied=True, BELFRY_RETRY_MS="500")`, see `site`."""
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    with ExitStack() as stack:
+        yield Sites(stack)
+
+
+@pytest.fixture
+def strike(start_site: StartSite) -> Strike:
+    """Lets one fault happen to a deployment of its own with traffic on it, and answers what the records show."""
+
+    def run(fault: Fault, **options: Any) -> Verdict:
+        deployment = start_site(**options)
+        with Traffic(deployment.belfry) as traffic:
+            fault(deployment, traffic)
+            verdict = traffic.finish()
+        print(verdict, dict(traffic.book.answers))
+        assert verdict.acknowledged > 30
+        assert verdict.refused > 0
+        return verdict
+
+    return run
 
 
 @pytest.fixture
