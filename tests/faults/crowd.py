@@ -310,7 +310,9 @@ class Crowd:
         self._bell.send(b"!")
         self.wait(done.is_set, 30, what="the crowd to do as it was told")
 
-    def wait(self, condition: Callable[[], object], seconds: float = 10.0, *, what: str = "") -> None:
+    def wait(
+        self, condition: Callable[[], object], seconds: float = 10.0, *, what: str | Callable[[], str] = ""
+    ) -> None:
         """Wait for what the readers bring about. A bug in this thread is raised here."""
 
         def holds() -> bool:

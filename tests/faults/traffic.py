@@ -225,9 +225,13 @@ class Traffic:
 
     def join(self, readers: Sequence[Reader]) -> None:
         """Add subscribers, and wait until each of them has its `ready`."""
+        self.invite(readers)
+        self.wait_live(readers)
+
+    def invite(self, readers: Sequence[Reader]) -> None:
+        """Add subscribers, who come when they can."""
         self.readers += [reader for reader in readers if reader not in self.readers]
         self.crowd.add(readers)
-        self.wait_live(readers)
 
     def wait_live(self, readers: Sequence[Reader] = (), seconds: float = READY_SECONDS) -> None:
         """Wait until these subscribers, or all that were not stopped, are connected."""
@@ -272,7 +276,7 @@ class Traffic:
             self._raise_failures()
             return bool(condition())
 
-        self.crowd.wait(holds, seconds, what=f"{what}; answers: {dict(self.book.answers)}")
+        self.crowd.wait(holds, seconds, what=lambda: f"{what}; answers: {dict(self.book.answers)}")
 
     def checkpoint(self, seconds: float = SETTLE_SECONDS) -> None:
         """Publish a last message to every log, and wait until every subscriber heard it, or of a loss after it."""
@@ -286,7 +290,7 @@ class Traffic:
         self.crowd.wait(
             lambda: all(_has(reader, marks, began) for reader in self.readers),
             seconds,
-            what=f"all to have everything; {self.laggards(marks, began)}",
+            what=lambda: f"all to have everything; {self.laggards(marks, began)}",
         )
 
     def laggards(self, marks: Mapping[str, str], began: float) -> str:
