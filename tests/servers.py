@@ -101,18 +101,18 @@ class Server:
 
 
 class RedisServer(Server):
-    """Redis or Valkey on a unix socket, or with `tcp` on a port. With `appendonly` it has its data after a kill.
+    """Redis or Valkey on a unix socket, and on a TCP port besides if one is given.
 
-    `DEBUG` is allowed, so that a test can change its replication id as a restart does.
+    With `appendonly` it comes back with its data after a kill. Further `options` are the server's own.
     """
 
-    def __init__(self, *, appendonly: bool = False, tcp: bool = False, replica_of: RedisServer | None = None) -> None:
+    def __init__(self, *, appendonly: bool = False, port: int = 0, options: Sequence[str] = ()) -> None:
         super().__init__("redis")
         self._appendonly = appendonly
-        self._replica_of = replica_of
-        self.address = (HOST, free_port() if tcp else 0)
+        self.port = port
+        self._options = options
         self.socket_path = self.directory / "redis.sock"
-        self.url = f"redis://{HOST}:{self.address[1]}" if tcp else f"unix://{self.socket_path}"
+        self.url = f"unix://{self.socket_path}"
 
     @staticmethod
     def binary() -> str | None:
@@ -124,9 +124,8 @@ class RedisServer(Server):
         keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
-        replicate = ["--replicaof", f"{HOST} {self._replica_of.address[1]}"] if self._replica_of else []
-        at = ["--port", str(self.address[1]), "--bind", HOST, "--unixsocket", self.socket_path, "--dir", self.directory]
-        return [binary, *at, "--enable-debug-command", "local", "--repl-diskless-sync-delay", "0", *keep, *replicate]
+        listen = ["--port", str(self.port), "--bind", HOST, "--unixsocket", str(self.socket_path)]
+        return [binary, *listen, "--dir", self.directory, *keep, *self._options]
 
     def is_ready(self) -> bool:
         try:
@@ -137,12 +136,6 @@ class RedisServer(Server):
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
-
-    def wait_replicated(self, primary: RedisServer) -> None:
-        """Wait until this replica has everything that its primary has now."""
-        with self.client() as here, primary.client() as there:
-            offset = there.info("replication")["master_repl_offset"]
-            wait_until(lambda: _replicated(here.info("replication"), offset), START_SECONDS, what="the replica")
 
     def open_channels(self) -> list[str]:
         """Every channel that somebody subscribes to now."""
@@ -278,15 +271,16 @@ class Api(requests.Session):
 class Nginx(Server):
     """nginx in front of one server with the least there is to configure: what a user gets who knows only proxy_pass."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, *, reloadable: bool = False) -> None:
         super().__init__("nginx")
         self.port = free_port()
         self._config_path = self.directory / "nginx.conf"
-        # One process, since a worker under another user could not enter the directory.
+        # One process, unless a master is needed: a worker under another user could not enter the directory.
         self._config_path.write_text(
             f"""
             daemon off;
-            master_process off;
+            master_process {"on" if reloadable else "off"};
+            {"user root;" if reloadable and os.geteuid() == 0 else ""}
             pid {self.directory}/pid;
             error_log {self.log_path};
             events {{}}
@@ -317,10 +311,6 @@ class Nginx(Server):
     def is_ready(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
-
-
-def _replicated(info: Mapping[str, Any], offset: int) -> bool:
-    return info.get("master_link_status") == "up" and int(info["slave_repl_offset"]) >= offset
 
 
 def free_port() -> int:

@@ -30,8 +30,10 @@ PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
 
 PRELUDE = ("lineage", "bits", "open")
-VERBS = ("append", "read", "read_back", "find", "retract", "mark")
-APPEND, READ, READ_BACK, FIND, RETRACT, MARK = SCRIPTS = tuple([Script(*PRELUDE, verb) for verb in VERBS])
+VERBS = ("read", "read_back", "find", "retract", "mark")
+APPEND = Script("room", *PRELUDE, "append")
+READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script(*PRELUDE, verb) for verb in VERBS])
+SCRIPTS = (APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
 
 _EPOCH_ALPHABET = string.digits + string.ascii_letters
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness

@@ -29,7 +29,8 @@ from app.store.connection import Connection
 from app.store.log import Appended, LogStore, Status
 from app.store.read_state import ReadState
 from tests.conftest import absent
-from tests.servers import RedisServer
+from tests.replication import ALLOW_DEBUG, change_replication_id, promote, replica_of, wait_replicated
+from tests.servers import HOST, RedisServer, free_port
 
 ALICE, BOB = "user:alice", "user:bob"
 
@@ -82,7 +83,7 @@ def started(servers: ExitStack, server: RedisServer) -> RedisServer:
 class TestAServerThatWasStartedAgainAndLostNothing:
     @pytest.fixture
     def server(self, servers: ExitStack) -> RedisServer:
-        return started(servers, RedisServer(appendonly=True))
+        return started(servers, RedisServer(appendonly=True, options=ALLOW_DEBUG))
 
     def restart(self, server: RedisServer) -> Store:
         server.kill()
@@ -176,18 +177,18 @@ def test_a_server_started_again_from_an_older_state_gives_no_position_twice(serv
 class TestAReplicaThatTookOver:
     @pytest.fixture
     def primary(self, servers: ExitStack) -> RedisServer:
-        return started(servers, RedisServer(tcp=True))
+        return started(servers, RedisServer(port=free_port()))
 
     @pytest.fixture
     def replica(self, servers: ExitStack, primary: RedisServer) -> RedisServer:
-        replica = started(servers, RedisServer(tcp=True, replica_of=primary))
-        replica.wait_replicated(primary)
+        replica = started(servers, replica_of(primary))
+        wait_replicated(primary, replica)
         return replica
 
     def test_all_are_told_and_no_position_is_given_twice(self, primary: RedisServer, replica: RedisServer) -> None:
         store = Store(primary.url)
         kept = store.append("1", "2", "3")
-        replica.wait_replicated(primary)
+        wait_replicated(primary, replica)
         promote(replica)  # the primary does not know yet
         lost = store.append("4", "5")
         primary.kill()
@@ -202,7 +203,7 @@ class TestAReplicaThatTookOver:
         self, primary: RedisServer, replica: RedisServer
     ) -> None:
         Store(primary.url).append("1")
-        replica.wait_replicated(primary)
+        wait_replicated(primary, replica)
         promote(replica)
         Store(primary.url).append("2")
         again = Store(replica.url).append("1", "2")
@@ -214,7 +215,7 @@ class TestAReplicaThatTookOver:
         store = Store(primary.url)
         store.logs.lineage.look()
         alice, bob = store.append("1")[0].position, store.append("1", name=BOB)[0].position
-        replica.wait_replicated(primary)
+        wait_replicated(primary, replica)
         promote(replica)
         store = Store(replica.url)
         assert store.logs.lineage.look()
@@ -233,12 +234,12 @@ class TestAReplicaThatTookOver:
         """Its process is the same, its connections live on; its data were replaced."""
         store = Store(primary.url)
         store.append("1")
-        replica.wait_replicated(primary)
+        wait_replicated(primary, replica)
         promote(replica)
         lost = store.append("2")[0].position
         with primary.client() as client:
-            client.replicaof(*replica.address)
-            primary.wait_replicated(replica)
+            client.replicaof(HOST, replica.port)
+            wait_replicated(replica, primary)
             promote(primary)
         (other,) = store.append("other-2")
         assert (other.position.offset, lost.offset) == (2, 2)
@@ -248,16 +249,6 @@ class TestAReplicaThatTookOver:
 def read(store: Store, message_id: str) -> int:
     """Mark a message as read; answers the user's unread count."""
     return store.read_state.change("alice", [ALICE], Change(Mark.READ, True, (message_id,))).counts.unread
-
-
-def promote(replica: RedisServer) -> None:
-    with replica.client() as client:
-        client.replicaof("NO", "ONE")
-
-
-def change_replication_id(client: redis.Redis) -> None:
-    """What a restart does to it, without one."""
-    client.execute_command("DEBUG", "CHANGE-REPL-ID")
 
 
 @dataclass
@@ -283,7 +274,7 @@ class SetBack(RuleBasedStateMachine):
         self.store = Store(self.server.url)
         self.number = 0
         self.kept: list[str] = []  # what the log holds now
-        self.replicated: tuple[dict[bytes, bytes], list[str]] = ({}, [])
+        self.replicated: tuple[dict[bytes, Any], list[str]] = ({}, [])
         self.readers = [Reader(()) for _ in range(3)]
         self.untold: set[int] = set()
 
@@ -334,7 +325,8 @@ class SetBack(RuleBasedStateMachine):
 
     @rule()
     def replicate(self) -> None:
-        self.replicated = {key: self.client.dump(key) for key in self.client.keys()}, list(self.kept)
+        keys: Any = self.client.scan_iter()
+        self.replicated = {key: self.client.dump(key) for key in keys}, list(self.kept)
 
     @rule()
     def look(self) -> None:
@@ -379,7 +371,7 @@ def shared_server() -> RedisServer:
 def _machine_server() -> Iterator[None]:
     if RedisServer.binary() is None:
         absent("Redis or Valkey")
-    _server.append(RedisServer().start())
+    _server.append(RedisServer(options=ALLOW_DEBUG).start())
     yield
     _server.pop().destroy()
 
