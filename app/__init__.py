@@ -82,14 +82,15 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     connection = Connection.open(settings, (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
-    store = LogStore(commands, settings)
+    waits = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
+    store = LogStore(commands, settings, waits if settings.publish_wait_replicas else None)
     read_state = ReadState(store, commands, settings)
     recipients = Recipients(store, commands, settings)
     publisher = Publisher(store, recipients)
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
     recent = RecentStore(commands, settings)
-    hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
+    hub = Hub(store, lambda: Subscription.open(settings), settings, clock, connection.follow)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     run_store = Runs(store, commands, settings, clock)
     relay = _relay(run_store, hub, publisher, settings, clock)
@@ -116,7 +117,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         sign_in.blueprint(auth, audit, limits),
         pages.blueprint(auth),
         admin.blueprint(auth, audit, revocations),
-        health.blueprint(connection.ping),
+        health.blueprint(connection.ping, hub.canary.check),
         metrics.blueprint(),
         openapi.blueprint(),
     ):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
@@ -14,6 +16,8 @@ from tests.waiting import wait_until
 SERVICE = "belfry-test"
 DOWN_AFTER_MS = 1_000  # silence after which the Sentinel replaces a primary
 READY_SECONDS = 20.0
+
+S = TypeVar("S", bound=Server)
 
 ALLOW_DEBUG = ("--enable-debug-command", "local")
 
@@ -40,6 +44,50 @@ def promote(replica: RedisServer) -> None:
 def change_replication_id(client: redis.Redis) -> None:
     """What a restart does to it, without one."""
     client.execute_command("DEBUG", "CHANGE-REPL-ID")
+
+
+class Replicated:
+    """A primary, its replicas, and a Sentinel over them, all started."""
+
+    def __init__(self, stack: ExitStack, replicas: int = 1) -> None:
+        self._stack = stack
+        self.primary = self._start(RedisServer(port=free_port(), options=ALLOW_DEBUG))
+        self.replicas = [self._start(replica_of(self.primary)) for _ in range(replicas)]
+        self.sentinel = self._start(Sentinel(self.primary))
+        self.sentinel.hurry()
+        self.sentinel.wait_for_replicas(replicas)
+        for replica in self.replicas:
+            wait_replicated(self.primary, replica)
+
+    @property
+    def url(self) -> str:
+        """For `BELFRY_REDIS_URL`."""
+        return f"redis+sentinel://{HOST}:{self.sentinel.port}/{SERVICE}"
+
+    @property
+    def servers(self) -> Mapping[str, Server]:
+        """By name, for their logs."""
+        named = {f"replica {number}": replica for number, replica in enumerate(self.replicas)}
+        return {"primary": self.primary, "sentinel": self.sentinel, **named}
+
+    def cut_off(self, replica: RedisServer) -> None:
+        """Nothing more reaches the replica, which stands still until SIGCONT."""
+        replica.signal(signal.SIGSTOP)
+        with self.primary.client() as client:
+            client.client_kill_filter(_type="replica")
+
+    def clients(self, server: RedisServer) -> int:
+        """How many connections Belfry has to it."""
+        with server.client() as client:
+            return sum(each["name"].startswith("belfry") for each in client.client_list())
+
+    def wait_for_failover(self) -> None:
+        """Wait until the Sentinel has put another server in the primary's place."""
+        wait_until(lambda: self.sentinel.primary_port() != self.primary.port, READY_SECONDS, what="the failover")
+
+    def _start(self, server: S) -> S:
+        self._stack.callback(server.destroy)
+        return server.start()
 
 
 class Sentinel(Server):
@@ -71,10 +119,15 @@ class Sentinel(Server):
     def client(self) -> redis.Redis:
         return redis.Redis(host=HOST, port=self.port, socket_timeout=5, decode_responses=True)
 
-    def wait_for_replica(self) -> None:
-        """Wait until it knows a replica that could take over."""
+    def hurry(self) -> None:
+        """Look at the servers more often than every ten seconds."""
         with self.client() as client:
-            wait_until(lambda: _fit(client.sentinel_slaves(SERVICE)), READY_SECONDS, what="the Sentinel")
+            client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
+
+    def wait_for_replicas(self, count: int) -> None:
+        """Wait until it knows so many that could take over."""
+        with self.client() as client:
+            wait_until(lambda: _fit(client.sentinel_slaves(SERVICE)) == count, READY_SECONDS, what="the Sentinel")
 
     def primary_port(self) -> int:
         """Where it says the primary is."""
@@ -83,8 +136,8 @@ class Sentinel(Server):
             return int(port)
 
 
-def _fit(replicas: Sequence[Mapping[str, Any]]) -> bool:
-    return any(not each["is_disconnected"] and each["master-link-status"] == "ok" for each in replicas)
+def _fit(replicas: Sequence[Mapping[str, Any]]) -> int:
+    return sum(not each["is_disconnected"] and each["master-link-status"] == "ok" for each in replicas)
 
 
 def _replicated(info: Mapping[str, Any], offset: int) -> bool:

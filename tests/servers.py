@@ -138,9 +138,9 @@ class RedisServer(Server):
         return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
 
     def open_channels(self) -> list[str]:
-        """Every channel that somebody subscribes to now."""
+        """Every channel of a log that somebody subscribes to now."""
         with self.client() as client:
-            return sorted(client.pubsub_channels())
+            return sorted(channel for channel in client.pubsub_channels() if ":{canary:" not in channel)
 
 
 class Belfry(Server):

@@ -9,16 +9,17 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.passwords import PasswordHash
+from app.core.redis_url import check as check_redis_url
 
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
-_HIDDEN = ("SECRET", "SECRETS", "PASSWORD_HASH")
+_HIDDEN = ("REDIS_URL", "SECRET", "SECRETS", "PASSWORD_HASH")
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
@@ -35,7 +36,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bind: str = Field("127.0.0.1:8000", description="address and port to listen on")
-    redis_url: str = Field("", description="redis:// rediss:// or unix:// of the shared store; empty: embedded server")
+    redis_url: str = Field(
+        "", description="redis:// rediss:// unix:// or redis+sentinel:// of the shared store; empty: embedded server"
+    )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
     data_dir: str = Field("data", description="where the embedded server and the demo secret live")
     demo: bool = Field(False, description="offer the demo sign-in; on by itself when `./run` starts without a secret")
@@ -148,10 +151,33 @@ class Settings(BaseModel):
     tokens_per_day: int = Field(0, ge=0, description="tokens that one user may use per day (UTC); 0: any number")
 
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
+    canary_seconds: float = Field(
+        2.0, ge=0.1, le=3, description="how often it is tried whether Redis answers and what it publishes is heard"
+    )
+    publish_wait_replicas: int = Field(
+        0, ge=0, le=100, description="replicas that must have a message before it is acknowledged; too few: 503"
+    )
+    publish_wait_seconds: float = Field(
+        1.0, ge=0.01, le=30, description="longest wait for them; less than `BELFRY_REDIS_TIMEOUT_SECONDS`"
+    )
     redis_queue: int = Field(
         20_000, ge=100, le=1_000_000, description="Redis commands of a worker that may wait; one more gets 503"
     )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _understood(cls, text: str) -> str:
+        return check_redis_url(text)
+
+    @field_validator("publish_wait_seconds")
+    @classmethod
+    def _below_the_timeout(cls, seconds: float, others: ValidationInfo) -> float:
+        """Else the connection would be given up before Redis answers how many replicas there were."""
+        limit = others.data.get("redis_timeout_seconds", seconds)
+        if others.data.get("publish_wait_replicas") and seconds >= limit:
+            raise ValueError(f"expected less than BELFRY_REDIS_TIMEOUT_SECONDS, which is {limit}")
+        return seconds
 
     @field_validator("cors_origins")
     @classmethod

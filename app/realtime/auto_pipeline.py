@@ -22,6 +22,8 @@ CONNECTIONS = 2  # one is filled while the other waits for its replies
 COMMANDS_PER_WRITE = 400
 GRACE_SECONDS = 0.5  # for a caller whose commands had to wait for a round trip that failed
 
+_WAIT = "WAIT"
+
 log = logging.getLogger("belfry.auto_pipeline")
 
 
@@ -101,8 +103,9 @@ class AutoPipeline:
         return batch
 
     def _round_trip(self, batch: Sequence[_Waiting]) -> None:
+        commands = [command for waiting in batch for command in waiting.commands]
         try:
-            replies = iter(self._sender.send([command for waiting in batch for command in waiting.commands]))
+            replies = iter(self._answers(commands))
             for waiting in batch:
                 waiting.replies.set([next(replies) for _ in waiting.commands])
         except BelfryError as error:
@@ -111,6 +114,19 @@ class AutoPipeline:
             # Else this greenlet would end, and after the last of them every caller would wait in vain.
             log.exception("a round trip failed")
             _refuse(batch, unavailable(error))
+
+    def _answers(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
+
+        It counts the replicas that have all that this connection wrote before, hence also what each caller wrote.
+        """
+        waits = [at for at, command in enumerate(commands) if command[0] == _WAIT]
+        if len(waits) < 2:
+            return self._sender.send(commands)
+        *replies, reached = self._sender.send([*[each for each in commands if each[0] != _WAIT], commands[waits[-1]]])
+        for at in waits:
+            replies.insert(at, reached)
+        return replies
 
 
 def _refuse(batch: Sequence[_Waiting], error: BelfryError) -> None:

@@ -22,6 +22,7 @@ from app.core.errors import BelfryError
 from app.core.frames import UPDATED
 from app.core.settings import Settings
 from app.realtime.badges import Badges
+from app.realtime.canary import Canary
 from app.realtime.catch_up import CatchUp
 from app.realtime.link import Link, Subscription
 from app.realtime.subscriber import OpenLog
@@ -45,8 +46,14 @@ class Hub:
     """One per worker; starts with its first use, in the process that uses it."""
 
     def __init__(
-        self, store: LogStore, connect: Callable[[], Subscription], settings: Settings, clock: Callable[[], float]
+        self,
+        store: LogStore,
+        connect: Callable[[], Subscription],
+        settings: Settings,
+        clock: Callable[[], float],
+        follow: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`follow` answers whether the store is at another address than before, see `Connection.follow`."""
         self._store = store
         self._timeout_seconds = settings.redis_timeout_seconds
         self._check_seconds = settings.tail_check_seconds
@@ -59,6 +66,7 @@ class Hub:
         self._released = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
+        self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
         self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
         self.badges = Badges(store)
 
@@ -70,11 +78,13 @@ class Hub:
         if self._verifier is None:
             self._link.start()
             self._verifier = gevent.spawn(self._verify)
+            self.canary.start()
 
     def stop(self) -> None:
         """End all that was started."""
         if self._verifier is not None:
             gevent.kill(self._verifier)
+        self.canary.stop()
         self.catch_up.stop()
         self.badges.stop()
         self._link.stop()
@@ -177,7 +187,7 @@ class Hub:
     # What the link tells
 
     def wanted(self) -> Iterable[OpenLog]:
-        return list(self._logs.values())
+        return [self.canary.log, *self._logs.values()]
 
     def acknowledged(self, open_log: OpenLog) -> None:
         again, open_log.heard = open_log.heard, True
@@ -196,6 +206,8 @@ class Hub:
         """One append: `<epoch>.<offset> <record>`, see `append.lua`."""
         open_log = self._logs.get(channel)
         if open_log is None:
+            if channel == self.canary.channel:
+                self.canary.heard()
             return
         place, _, record = payload.partition(b" ")
         epoch, _, offset = place.decode().partition(".")
@@ -268,6 +280,11 @@ class Hub:
             self._verify_now.clear()
             while self._unverified and self._verified(list(self._unverified)[:TAILS_PER_CHECK]):
                 pass
+
+    def _verify_all(self) -> None:
+        """The store's server is another one: every log may have lost what was known of it, and has a new epoch."""
+        self._unverified.update(dict.fromkeys(self._logs.values()))
+        self._verify_now.set()
 
     def _hold(self) -> None:
         """Keep logs with readers from expiring: who listens to a quiet log would be told that its history was lost."""

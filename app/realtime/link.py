@@ -85,6 +85,11 @@ class Link:
         if self._subscription is not None:
             self._subscription.close()
 
+    def reconnect(self) -> None:
+        """Give the connection up for a new one: it is alive, and of no use."""
+        if self._subscription is not None:
+            self._subscription.close()  # the reader notices, and begins anew
+
     def subscribe(self, open_log: OpenLog) -> None:
         """Ask for a log; many asked for before the next switch share one command."""
         self._send(True, open_log)

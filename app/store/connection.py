@@ -16,11 +16,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.core.errors import BelfryError
+from app.core.redis_url import is_sentinel
 from app.core.settings import Settings
+from app.store.primary import Address, Primary, open_pool, primary_of
 
 RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
-POOL_CONNECTIONS = 4  # callers share round trips (`realtime.auto_pipeline`), so a few serve everyone
+POOL_CONNECTIONS = 6  # callers share round trips (`realtime.auto_pipeline`), so a few serve everyone
 
 Command = tuple[Any, ...]
 Reply = Any
@@ -53,15 +55,18 @@ class Connection:
     It loads `scripts` where the server doesn't know them: a new server, or one after `SCRIPT FLUSH`.
     """
 
-    def __init__(self, client: redis.Redis, scripts: Sequence[Script]) -> None:
+    def __init__(self, client: redis.Redis, scripts: Sequence[Script], primary: Primary | None = None) -> None:
         self._client = client
         self._scripts = scripts
+        self._primary = primary
+        self._address: Address | None = None
 
     @classmethod
     def open(cls, settings: Settings, scripts: Sequence[Script]) -> Connection:
         """A pool for `settings.redis_url`. Connects with the first command, not before."""
-        pool = redis.BlockingConnectionPool.from_url(
-            settings.redis_url,
+        pool = open_pool(
+            redis.BlockingConnectionPool,
+            settings,
             max_connections=POOL_CONNECTIONS,
             timeout=settings.redis_timeout_seconds,
             # One more try on a connection that Redis closed meanwhile, none after a timeout: a caller waits for one
@@ -69,9 +74,9 @@ class Connection:
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
             socket_timeout=settings.redis_timeout_seconds,
             client_name="belfry",
-            **link_options(settings),
         )
-        return cls(redis.Redis(connection_pool=pool), scripts)
+        primary = primary_of(settings.redis_url) if is_sentinel(settings.redis_url) else None
+        return cls(redis.Redis(connection_pool=pool), scripts, primary)
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of `commands`, sent in one write. Raises `BelfryError` `store_unavailable`."""
@@ -81,18 +86,39 @@ class Connection:
         """The replies of `commands`, sent in one write; a command that Redis refused has its error in its place.
 
         A script that Redis doesn't know did nothing, so those commands, and only those, are sent once more after
-        loading it. Raises `BelfryError` `store_unavailable` when Redis can't be reached.
+        loading it, with the `WAIT` that was for them. Raises `BelfryError` `store_unavailable` when Redis can't be
+        reached.
         """
         try:
             replies = self._send(commands)
             unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
             if unknown:
+                unknown += [at for at, command in enumerate(commands) if command[0] == "WAIT"]
                 self._send([("SCRIPT", "LOAD", script.text) for script in self._scripts])
                 for at, reply in zip(unknown, self._send([commands[at] for at in unknown]), strict=True):
                     replies[at] = reply
         except redis.exceptions.RedisError as error:
             raise unavailable(error) from error
+        if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
+            self._client.connection_pool.disconnect()  # a primary no more: the next connection finds the new one
         return replies
+
+    def follow(self) -> bool:
+        """Ask the Sentinels, if there are any, where the primary is; answers whether it is elsewhere than before.
+
+        The old one may not know yet, and go on taking messages that are lost as soon as it does. Raises `BelfryError`
+        `store_unavailable` when no Sentinel knows.
+        """
+        if self._primary is None:
+            return False
+        try:
+            before, self._address = self._address, self._primary.find()
+        except redis.exceptions.RedisError as error:
+            raise unavailable(error) from error
+        moved = before is not None and before != self._address
+        if moved:
+            self._client.connection_pool.disconnect()
+        return moved
 
     def ping(self) -> None:
         """Raises `BelfryError` `store_unavailable` when Redis doesn't answer."""
@@ -138,13 +164,3 @@ def unavailable(error: Exception) -> BelfryError:
         f"The message store did not answer ({type(error).__name__}); try again with the same message id.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
-
-
-def link_options(settings: Settings) -> dict[str, Any]:
-    """What all connections of Belfry have in common."""
-    options = {
-        "socket_connect_timeout": min(1.0, settings.redis_timeout_seconds),
-        "protocol": 2,
-        "health_check_interval": 0,
-    }
-    return options if settings.redis_url.startswith("unix:") else {**options, "socket_keepalive": True}

@@ -21,6 +21,10 @@ What a user has marked, in any log, lies with that user's own log, so that one s
 
     belfry:{user:alice}:marks      hash    log name → history, base and the bit strings read, archived and removed
 
+What a worker publishes to itself, to know that it hears what Redis publishes:
+
+    belfry:{canary:<worker>}:live       channel
+
 Which server the store is on, and how many failovers there were:
 
     belfry:{control}:lineage       hash    see `lineage_look.lua`

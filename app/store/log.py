@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from app.core.catch_up import Entry, Page
 from app.core.cursor import EPOCH_LENGTH, Position, Vector
+from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import Command, Commands, Reply, Script
+from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Reply, Script
 from app.store.keys import Keys
 from app.store.lineage import Lineage
 
@@ -70,8 +71,10 @@ class Tail(NamedTuple):
 class LogStore:
     """All logs of one deployment. What reads for a `user` answers pages with that user's marks."""
 
-    def __init__(self, commands: Commands, settings: Settings) -> None:
+    def __init__(self, commands: Commands, settings: Settings, appends: Commands | None = None) -> None:
+        """`appends` runs the appends, which may wait for replicas, so that nothing else waits with them."""
         self._commands = commands
+        self._appends = appends or commands
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
         self.lineage = Lineage(commands, self.keys)
@@ -79,13 +82,30 @@ class LogStore:
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
         """Append each message to the log named beside it. On failure some may have been appended: repeat them all.
 
-        The commands `before` share the round trips.
+        The commands `before` share the round trips. Raises `BelfryError` `not_replicated` as well.
         """
-        replies = self._run([*before, *[self._append_command(name, message) for name, message in appends]])
+        commands = [*before, *[self._append_command(name, message) for name, message in appends]]
+        replies = [reply for batch in _batches(commands) for reply in self._appended(batch)]
         return [
             Appended(Status(status.decode()), Position(epoch.decode(), offset), receivers > 0)
             for status, epoch, offset, receivers in replies[len(before) :]
         ]
+
+    def _appended(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of appends, once as many replicas have them as the setting says."""
+        wanted = self._settings.publish_wait_replicas
+        if not wanted:
+            return self._appends.run(commands)
+        # Redis counts from this connection's last write, and a duplicate writes too: it is waited for like the first.
+        wait = ("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))
+        *replies, reached = self._appends.run([*commands, wait])
+        if reached < wanted:
+            raise BelfryError(
+                "not_replicated",
+                f"{reached} of {wanted} replicas have it; try again with the same message id.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        return replies
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
         """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""

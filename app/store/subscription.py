@@ -16,7 +16,8 @@ import redis
 from redis.connection import ConnectionInterface
 
 from app.core.settings import Settings
-from app.store.connection import link_options, unavailable
+from app.store.connection import unavailable
+from app.store.primary import open_pool
 
 # Redis answers the PING sent every third of this time; hearing nothing for so long means that the link is dead, even
 # when the kernel believes in it (a frozen server, a cut without FIN).
@@ -52,12 +53,7 @@ class Subscription:
     @classmethod
     def open(cls, settings: Settings) -> Subscription:
         """Connect. The pool only lends its URL parsing."""
-        pool = redis.ConnectionPool.from_url(
-            settings.redis_url,
-            socket_timeout=SILENCE_SECONDS,
-            client_name="belfry-hub",
-            **link_options(settings),
-        )
+        pool = open_pool(redis.ConnectionPool, settings, socket_timeout=SILENCE_SECONDS, client_name="belfry-hub")
         try:
             return cls(pool.get_connection())
         except redis.exceptions.RedisError as error:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from flask import Blueprint, Response, jsonify
 
 
-def blueprint(ping: Callable[[], None]) -> Blueprint:
-    """`ping` returns when the store answers, and raises `BelfryError` `store_unavailable` when it doesn't."""
+def blueprint(*checks: Callable[[], None]) -> Blueprint:
+    """Each of `checks` raises `BelfryError` `store_unavailable` when the store can't be used."""
     views = Blueprint("health", __name__, url_prefix="/health")
 
     @views.get("/live")
@@ -17,7 +17,8 @@ def blueprint(ping: Callable[[], None]) -> Blueprint:
 
     @views.get("/ready")
     def ready() -> Response:
-        ping()
+        for check in checks:
+            check()
         return jsonify(status="ready")
 
     return views

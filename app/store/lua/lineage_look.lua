@@ -7,6 +7,7 @@
 -- Reply: {id, losses}
 
 local id, info = replication()
+redis.call('PERSIST', KEYS[1]) -- so that a store without room does not refuse what follows
 local known = redis.call('HMGET', KEYS[1], 'id', 'losses')
 local losses = math.max(tonumber(known[2] or 0), tonumber(ARGV[1]))
 if known[1] ~= id then

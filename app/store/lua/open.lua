@@ -82,6 +82,7 @@ elseif (meta[10] or '') ~= lineage then
   local told = ARGV[3] ~= '' and (took_over(info) or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
   epoch = ARGV[1]
+  redis.call('PERSIST', KEYS[2]) -- so that a store without room does not refuse what follows: reading goes on
   redis.call('HSET', KEYS[2], 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage,
     'losses', losses_known)
 elseif losses_known > losses then

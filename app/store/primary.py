@@ -1,0 +1,111 @@
+"""Connections to Redis: straight to a server, or to whichever one the Sentinels call the primary of a service.
+
+redis-py's own pool for Sentinels does not wait for a free connection, and takes the Sentinels' word for the address of
+the primary; a connection here also asks the server itself.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import Connection, ConnectionPool, SSLConnection
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from app.core.redis_url import SentinelUrl, is_sentinel, parse_sentinel
+from app.core.settings import Settings
+
+CONNECT_SECONDS = 1.0
+SENTINEL_SECONDS = 0.5  # for each that is asked; the next one may be alive
+
+Address = tuple[str, int]
+Pool = TypeVar("Pool", bound=ConnectionPool)
+
+
+class Primary:
+    """Knows where the primary of a service is, by asking its Sentinels. Raises redis-py's errors."""
+
+    def __init__(self, url: SentinelUrl) -> None:
+        options: dict[str, Any] = {"ssl": True, **dict(url.tls_options)} if url.tls else {}
+        if url.sentinel_password:
+            options |= {"username": url.sentinel_username or None, "password": url.sentinel_password}
+        self._service = url.service
+        self._sentinel = Sentinel(
+            url.sentinels,
+            sentinel_kwargs={
+                "socket_timeout": SENTINEL_SECONDS,
+                "socket_connect_timeout": SENTINEL_SECONDS,
+                "retry": Retry(NoBackoff(), 0),
+                "protocol": 2,
+                **options,
+            },
+        )
+
+    def find(self) -> Address:
+        """Its address now."""
+        host, port = self._sentinel.discover_master(self._service)
+        return host, port
+
+
+class PrimaryConnection(Connection):
+    """Asks where to connect each time that it does; a server that is no primary (any more) counts as not reached."""
+
+    def __init__(self, primary: Primary, **options: Any) -> None:
+        super().__init__(redis_connect_func=_greet_primary, **options)  # type: ignore[no-untyped-call]
+        self._primary = primary
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._primary.find()
+        return super()._connect()  # type: ignore[no-untyped-call]
+
+
+class PrimarySSLConnection(SSLConnection):
+    """The same by TLS."""
+
+    def __init__(self, primary: Primary, **options: Any) -> None:
+        super().__init__(redis_connect_func=_greet_primary, **options)
+        self._primary = primary
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._primary.find()
+        return super()._connect()  # type: ignore[no-untyped-call]
+
+
+def open_pool(kind: type[Pool], settings: Settings, **options: Any) -> Pool:
+    """A pool of the class `kind` of connections for `settings.redis_url`. Connects with the first command."""
+    options |= {
+        "socket_connect_timeout": min(CONNECT_SECONDS, settings.redis_timeout_seconds),
+        "protocol": 2,
+        "health_check_interval": 0,
+    }
+    if not settings.redis_url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    if not is_sentinel(settings.redis_url):
+        return kind.from_url(settings.redis_url, **options)
+    url = parse_sentinel(settings.redis_url)
+    if url.tls:
+        options |= dict(url.tls_options)
+    return kind(
+        connection_class=PrimarySSLConnection if url.tls else PrimaryConnection,
+        primary=primary_of(settings.redis_url),
+        db=url.db,
+        username=url.username or None,
+        password=url.password or None,
+        **options,
+    )
+
+
+@cache
+def primary_of(url: str) -> Primary:
+    """One for all connections of a process."""
+    return Primary(parse_sentinel(url))
+
+
+def _greet_primary(connection: Any) -> None:
+    connection.on_connect()
+    connection.send_command("ROLE", check_health=False)
+    if connection.read_response()[0] != b"master":
+        raise redis.exceptions.ConnectionError("the server is no primary")

@@ -1,0 +1,161 @@
+"""The primary dies and a Sentinel puts its replica in its place: what was lost is told, and nothing else is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import absent
+from tests.faults.records import Outcome
+from tests.faults.site import QUICK
+from tests.faults.traffic import Traffic
+from tests.replication import SERVICE, Replicated
+from tests.servers import Belfry, RedisServer, Server
+from tests.waiting import wait_until
+
+MESSAGES = 30
+FAILOVER_SECONDS = 30.0
+ANSWER_SECONDS = 3.0
+WAIT_SECONDS = 0.5
+WAIT_FOR_ONE = {"BELFRY_PUBLISH_WAIT_REPLICAS": "1", "BELFRY_PUBLISH_WAIT_SECONDS": str(WAIT_SECONDS)}
+PUBLISHERS = 20
+
+Deploy = Callable[..., tuple[Replicated, Belfry]]
+
+
+class Deployments:
+    """Starts servers, and shows what they logged when the test failed."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.servers: dict[str, Server] = {}
+
+    def __call__(self, replicas: int = 1, **environment: str) -> tuple[Replicated, Belfry]:
+        store = Replicated(self._stack, replicas)
+        belfry = Belfry(store.url, {**QUICK, "WEB_CONCURRENCY": "2", **environment})
+        self._stack.callback(belfry.destroy)
+        self.servers = {**store.servers, "belfry": belfry}
+        return store, belfry.start()
+
+
+@pytest.fixture
+def deploy() -> Iterator[Deploy]:
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    with ExitStack() as stack:
+        yield Deployments(stack)
+
+
+def test_what_the_replica_never_got_is_told_by_a_reset_and_all_the_rest_arrives(deploy: Deploy) -> None:
+    store, belfry = deploy()
+    with Traffic(belfry) as traffic:
+        traffic.run(MESSAGES)
+        with traffic.erasing():
+            store.cut_off(store.replicas[0])
+            traffic.run(MESSAGES)
+            store.primary.kill()
+        store.replicas[0].signal(signal.SIGCONT)
+        traffic.run(MESSAGES, FAILOVER_SECONDS)
+        assert store.sentinel.primary_port() == store.replicas[0].port
+        verdict = traffic.finish()
+        records = traffic.records()
+    print(verdict, dict(traffic.book.answers))
+    assert verdict.kept, verdict
+    assert verdict.resets >= verdict.subscribers
+    kept = set().union(*[hearing.feed for hearing in records.hearings])
+    assert {each.mark for each in records.publications if each.outcome is Outcome.ACKNOWLEDGED} - kept, (
+        "nothing was lost"
+    )
+
+
+def test_with_a_replica_waited_for_nothing_acknowledged_is_lost(deploy: Deploy) -> None:
+    store, belfry = deploy(replicas=2, **WAIT_FOR_ONE)
+    with Traffic(belfry) as traffic:
+        traffic.run(MESSAGES)
+        store.cut_off(store.replicas[0])
+        traffic.run(MESSAGES)
+        store.primary.kill()
+        store.replicas[0].signal(signal.SIGCONT)
+        traffic.run(MESSAGES, FAILOVER_SECONDS)
+        verdict = traffic.finish()
+    print(verdict, dict(traffic.book.answers))
+    assert verdict.kept, verdict  # without an excuse: every acknowledged message is in the feed
+    assert verdict.resets >= verdict.subscribers
+
+
+def test_a_primary_that_was_replaced_and_lives_on_is_left(deploy: Deploy) -> None:
+    """A planned switch: the Sentinel moves the primary, nobody dies, and the old one is told last."""
+    store, belfry = deploy()
+    with Traffic(belfry) as traffic:
+        traffic.run(MESSAGES)
+        with traffic.erasing(), store.sentinel.client() as client:
+            client.sentinel_failover(SERVICE)
+            store.wait_for_failover()
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            wait_until(lambda: store.clients(store.primary) == 0, FAILOVER_SECONDS, what="Belfry to leave")
+        traffic.run(MESSAGES)
+        verdict = traffic.finish()
+    print(verdict, dict(traffic.book.answers))
+    assert verdict.kept, verdict
+    assert store.clients(store.replicas[0]) >= len(belfry.workers())
+
+
+class TestWaitingForReplicas:
+    def test_a_message_that_is_on_too_few_is_refused_and_a_duplicate_once_it_is_on_enough(self, deploy: Deploy) -> None:
+        store, belfry = deploy(**WAIT_FOR_ONE)
+        message = {"to": "alice", "id": "order-1", "data": 1}
+        with belfry.stream("alice") as stream:
+            stream.wait_for("ready")
+            store.replicas[0].signal(signal.SIGSTOP)
+            refused = belfry.publisher.publish(message)
+            again = belfry.publisher.publish(message)
+            store.replicas[0].signal(signal.SIGCONT)
+            for answer in (refused, again):
+                assert (answer.status_code, answer.json()["code"]) == (503, "not_replicated")
+                assert (answer.json()["id"], answer.headers["Retry-After"]) == ("order-1", "2")
+                assert answer.elapsed.total_seconds() < ANSWER_SECONDS
+            wait_until(lambda: belfry.publisher.publish(message).ok, what="the replica to have it")
+            accepted = belfry.publisher.publish(message)
+            assert (accepted.status_code, accepted.json()["deliveries"][0]["duplicate"]) == (200, True)
+            belfry.publish({"to": "alice", "data": 2})
+            stream.wait_for_messages(2)
+            assert [each["data"] for each in stream.messages] == [1, 2]
+
+    def test_many_who_wait_wait_together(self, deploy: Deploy) -> None:
+        store, belfry = deploy(WEB_CONCURRENCY="1", **WAIT_FOR_ONE)
+        token = belfry.token("publisher", "publish")
+
+        def publish(number: int) -> int:
+            with belfry.api(token) as api:
+                return api.publish({"to": "alice", "data": number}).status_code
+
+        store.replicas[0].signal(signal.SIGSTOP)
+        began = time.monotonic()
+        with ThreadPoolExecutor(PUBLISHERS) as pool:
+            answers = set(pool.map(publish, range(PUBLISHERS)))
+        assert answers == {503}
+        assert time.monotonic() - began < PUBLISHERS * WAIT_SECONDS / 2
+
+    def test_readers_do_not_wait_with_them(self, deploy: Deploy) -> None:
+        store, belfry = deploy(WEB_CONCURRENCY="1", **WAIT_FOR_ONE)
+        token = belfry.token("publisher", "publish")
+        store.replicas[0].signal(signal.SIGSTOP)
+        stop = threading.Event()
+
+        def publish(number: int) -> None:
+            with belfry.api(token) as api:
+                while not stop.is_set():
+                    api.publish({"to": "alice", "data": number})
+
+        with ThreadPoolExecutor(PUBLISHERS) as pool, belfry.reader("alice") as api:
+            for number in range(PUBLISHERS):
+                pool.submit(publish, number)
+            took = [api.get("/feed").elapsed.total_seconds() for _ in range(20)]
+            stop.set()
+        assert sorted(took)[10] < WAIT_SECONDS / 2
