@@ -17,8 +17,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 REFUSALS = Counter("belfry_refusals", "Requests and lines of batches that were refused, by reason", ["code"])
 STREAMS = Gauge("belfry_streams", "Open streams", multiprocess_mode="livesum")
 STREAMS_ENDED = Counter("belfry_streams_ended", "Streams that ended, by reason", ["reason"])
-STORE_UP = Gauge(
-    "belfry_store_up", "1 while every worker reaches the store and hears what it publishes", multiprocess_mode="livemin"
+STORE_AWAY = Gauge(
+    "belfry_store_away",
+    "Workers to which the store is silent, or that don't hear it",
+    multiprocess_mode="livesum",
 )
 STORE_OUTAGES = Counter("belfry_store_outages", "Times that a worker noticed the store to be away")
 SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])

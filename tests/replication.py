@@ -20,12 +20,12 @@ READY_SECONDS = 20.0
 S = TypeVar("S", bound=Server)
 
 ALLOW_DEBUG = ("--enable-debug-command", "local")
+PRIMARY_OPTIONS = (*ALLOW_DEBUG, "--repl-diskless-sync-delay", "0")  # a replica need not wait for others
 
 
 def replica_of(primary: RedisServer) -> RedisServer:
     """Not started yet."""
-    copy = ("--replicaof", f"{HOST} {primary.port}", "--repl-diskless-sync-delay", "0")
-    return RedisServer(port=free_port(), options=(*ALLOW_DEBUG, *copy))
+    return RedisServer(port=free_port(), options=(*PRIMARY_OPTIONS, "--replicaof", f"{HOST} {primary.port}"))
 
 
 def wait_replicated(primary: RedisServer, replica: RedisServer) -> None:
@@ -51,7 +51,7 @@ class Replicated:
 
     def __init__(self, stack: ExitStack, replicas: int = 1) -> None:
         self._stack = stack
-        self.primary = self._start(RedisServer(port=free_port(), options=ALLOW_DEBUG))
+        self.primary = self._start(RedisServer(port=free_port(), options=PRIMARY_OPTIONS))
         self.replicas = [self._start(replica_of(self.primary)) for _ in range(replicas)]
         self.sentinel = self._start(Sentinel(self.primary))
         self.sentinel.hurry()

@@ -82,6 +82,10 @@ def _options(parts: SplitResult) -> Mapping[str, str]:
 
 def _address(text: str) -> tuple[str, int]:
     found = urlsplit(f"//{text}")
-    if not found.hostname:
+    try:
+        port = found.port or SENTINEL_PORT
+    except ValueError:  # its text may hold what was meant to be a password
+        port = 0
+    if not found.hostname or not port:
         raise ValueError("expected a Sentinel as host:port")
-    return found.hostname, found.port or SENTINEL_PORT
+    return found.hostname, port

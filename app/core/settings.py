@@ -121,6 +121,9 @@ class Settings(BaseModel):
         10_000, ge=1, description="open streams of one user per worker; the oldest goes"
     )
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")
+    catch_up_rounds: int = Field(
+        4, ge=1, le=64, description="such round trips of a worker at a time: the pace after an outage of Redis"
+    )
     max_wait_seconds: float = Field(30.0, ge=0, le=120, description="longest `wait` of a long poll")
 
     lease_seconds: int = Field(

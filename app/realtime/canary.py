@@ -49,7 +49,6 @@ class Canary:
 
     def start(self) -> None:
         """Begin."""
-        metrics.STORE_UP.set(1)
         self._greenlet = gevent.spawn(self._beat)
 
     def stop(self) -> None:
@@ -104,5 +103,5 @@ class Canary:
             metrics.STORE_OUTAGES.inc()
         elif self._trouble and not trouble:
             log.warning("the store is back")
-        metrics.STORE_UP.set(0 if trouble else 1)
+        metrics.STORE_AWAY.set(1 if trouble else 0)
         self._trouble = trouble

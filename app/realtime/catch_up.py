@@ -19,7 +19,6 @@ from app.core.errors import BelfryError
 from app.realtime.subscriber import OpenLog, Subscriber
 from app.store.log import LogStore
 
-CONCURRENT_ROUNDS = 4
 RETRY_SECONDS = 0.5
 
 log = logging.getLogger("belfry.catch_up")
@@ -28,9 +27,11 @@ log = logging.getLogger("belfry.catch_up")
 class CatchUp:
     """The queue of subscribers that need history."""
 
-    def __init__(self, store: LogStore, batch: int, clock: Callable[[], float]) -> None:
+    def __init__(self, store: LogStore, batch: int, rounds: int, clock: Callable[[], float]) -> None:
+        """At most `rounds` are under way at a time, of `batch` subscribers each."""
         self._store = store
         self._batch = batch
+        self._most_rounds = rounds
         self._clock = clock
         self._waiting: deque[Subscriber] = deque()
         self._rounds: set[Greenlet[[], None]] = set()
@@ -47,7 +48,7 @@ class CatchUp:
             return
         subscriber.queued = True
         self._waiting.append(subscriber)
-        if len(self._rounds) < CONCURRENT_ROUNDS:
+        if len(self._rounds) < self._most_rounds:
             greenlet = gevent.spawn(self._work)
             self._rounds.add(greenlet)
             greenlet.rawlink(self._rounds.discard)

@@ -67,7 +67,7 @@ class Hub:
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
-        self.catch_up = CatchUp(store, settings.catch_up_batch, clock)
+        self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
         self.badges = Badges(store)
 
     def __len__(self) -> int:

@@ -34,13 +34,42 @@ class ModelLog:
         self.history: dict[Position, bytes] = {}  # every record ever appended
         self.deleted: set[Position] = set()
         self.generation = 0
+        self.former: tuple[Position, ...] = ()
+        self.ends: dict[str, Position] = {}  # of an epoch that continues another one: where that one ended
         self.begin()
 
     def begin(self) -> None:
         """A new epoch, with nothing in it."""
+        self._next_epoch()
+        self.former = ()
+        self.top, self.oldest = 0, 1
+
+    def set_back(self, top: int, *, told: bool) -> None:
+        """The server is another one, and lacks what came after `top`: what `lua/lineage.lua` does about it."""
+        kept = {offset: self.history[Position(self.epoch, offset)] for offset in range(1, self.top + 1)}
+        gone = {offset for offset in kept if self._gone(offset)}
+        end = Position(self.epoch, top)
+        former = (end, *[last for last in self.former if last.offset <= top])
+        self._next_epoch()
+        self.former = () if told else former
+        self.ends |= {} if told else {self.epoch: end}
+        self.top, self.oldest = top, min(self.oldest, top + 1)
+        self.history |= {Position(self.epoch, offset): record for offset, record in kept.items() if offset <= top}
+        self.deleted |= {Position(self.epoch, offset) for offset in gone if offset <= top}
+
+    def leads(self, old: Position, new: Position) -> bool:
+        """Whether who stood at `old` may come to `new` without hearing of a loss."""
+        epoch = new.epoch
+        while epoch != old.epoch:
+            end = self.ends.get(epoch)
+            if end is None or old.offset > end.offset:
+                return False
+            epoch = end.epoch
+        return True
+
+    def _next_epoch(self) -> None:
         self.generation += 1
         self.epoch = f"{self.name[0]}{self.generation}"
-        self.top, self.oldest = 0, 1
 
     @property
     def tail(self) -> Position:
@@ -62,6 +91,7 @@ class ModelLog:
             len(kept),
             after,
             tuple(Entry(offset, self.history[Position(self.epoch, offset)], 0) for offset in entries),
+            former=self.former,
         )
 
     def _gone(self, offset: int) -> bool:
@@ -103,7 +133,7 @@ class ModelStore(LogStore):
 
     def _page(self, name: str, vector: Vector) -> Page:
         log = self.logs[name]
-        return log.page(next((position.offset for position in vector if position.epoch == log.epoch), None))
+        return log.page(next((position.offset for position in vector if log.leads(position, log.tail)), None))
 
     def _travel(self) -> None:
         if self.gated:
@@ -158,7 +188,7 @@ class Client:
         """Whatever comes after its place was deleted."""
         for name, position in self.place.items():
             log = self._logs[name]
-            assert position.epoch == log.epoch
+            assert log.leads(position, log.tail), f"{name} was not told after {position}"
             missing = [Position(log.epoch, offset) for offset in range(position.offset + 1, log.top + 1)]
             assert set(missing) <= log.deleted, f"{name} never came past {position}"
 
@@ -167,7 +197,7 @@ class Client:
         for new in vector:
             name = self._name(new)
             old, log = self.place[name], self._logs[name]
-            assert new.epoch == old.epoch, f"{name} went from {old} to {new} without a reset"
+            assert log.leads(old, new), f"{name} went from {old} to {new} without a reset"
             assert new.offset >= old.offset, f"{name} went back from {old} to {new}"
             passed = {Position(new.epoch, offset) for offset in range(old.offset + 1, new.offset + 1)}
             if passed and json.loads(log.history[new].partition(b" ")[2]) == message:

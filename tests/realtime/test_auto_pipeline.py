@@ -144,3 +144,15 @@ def test_a_bug_in_a_round_trip_is_told_and_the_next_ones_work(echo: Echo) -> Non
             pipeline.run([()])  # has no argument to echo
         assert refusal.value.code == "store_unavailable"
     assert ask(pipeline, 3) == [(3, 0)]
+
+
+def test_what_waits_for_replicas_is_sent_once_a_write_after_all_others_and_answered_to_each(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    busy = occupy(pipeline, echo)
+    callers = [gevent.spawn(pipeline.run, [("ECHO", number), ("WAIT", 1, 500)]) for number in range(3)]
+    callers.append(gevent.spawn(pipeline.run, [("ECHO", "reader")]))
+    gevent.sleep(0)  # all go into the next write
+    echo.go.set()
+    gevent.joinall([*busy, *callers], timeout=5)
+    assert [caller.value for caller in callers] == [[0, 1], [1, 1], [2, 1], ["reader"]]
+    assert echo.writes[-1] == [("ECHO", 0), ("ECHO", 1), ("ECHO", 2), ("ECHO", "reader"), ("WAIT", 1, 500)]

@@ -2,7 +2,7 @@
 
 Hypothesis chooses what happens between any two steps of the real hub, streams and catch-up loop: appends, live entries
 that arrive, get lost or come twice, reads that are under way for as long as it likes, sockets that fill and drain,
-clients that are cut and come back with their cursor, histories that are trimmed or lost.
+clients that are cut and come back with their cursor, histories that are trimmed, lost or set back.
 """
 
 from __future__ import annotations
@@ -163,6 +163,14 @@ class Promise(RuleBasedStateMachine):
     def history_is_lost(self, log: int) -> None:
         self.logs[log].begin()
         self.history_was_lost = True
+
+    @rule(lost=st.integers(0, 3), told=st.booleans())
+    def redis_is_another_one(self, lost: int, told: bool) -> None:
+        """Started again from an older state, or replaced by a replica, of which all are told."""
+        for log in self.logs:
+            top = max(0, log.top - lost)
+            self.history_was_lost = self.history_was_lost or told or top < log.top
+            log.set_back(top, told=told)
 
     @invariant()
     def no_reset_without_a_loss(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
+from typing import Any
+
 import pytest
 import redis
 
@@ -33,6 +36,29 @@ def test_only_scripts_that_the_server_did_not_know_are_sent_again(client: redis.
     connection = Connection(client, [counting])
     assert connection.run([("INCR", "n"), counting.call(["n"]), ("INCR", "n")])[0] == 1
     assert client.get("n") == b"3"
+
+
+def test_what_waits_for_replicas_waits_for_a_script_that_had_to_be_loaded_first(redis_server: RedisServer) -> None:
+    """Else it would have counted the replicas before there was anything to replicate."""
+    with redis_server.client() as client:
+        client.script_flush()
+        sent = Connection.open(Settings(redis_url=redis_server.url), [counting()])
+        before = client.info("commandstats")
+        assert sent.run([counting().call(["waited"]), ("WAIT", 0, 10)])[1] == 0
+        after = client.info("commandstats")
+    assert calls(after, "wait") - calls(before, "wait") == 2
+    assert calls(after, "incr") - calls(before, "incr") == 1
+
+
+def counting() -> Script:
+    script = Script("open")
+    script.text = "return redis.call('INCR', KEYS[1])"
+    script.sha = sha1(script.text.encode(), usedforsecurity=False).hexdigest()
+    return script
+
+
+def calls(stats: dict[str, Any], command: str) -> int:
+    return int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
 @pytest.mark.parametrize("url", ["unix:///nonexistent/socket", "redis://127.0.0.1:1/0"])

@@ -29,7 +29,7 @@ from app.store.connection import Connection
 from app.store.log import Appended, LogStore, Status
 from app.store.read_state import ReadState
 from tests.conftest import absent
-from tests.replication import ALLOW_DEBUG, change_replication_id, promote, replica_of, wait_replicated
+from tests.replication import ALLOW_DEBUG, PRIMARY_OPTIONS, change_replication_id, promote, replica_of, wait_replicated
 from tests.servers import HOST, RedisServer, free_port
 
 ALICE, BOB = "user:alice", "user:bob"
@@ -177,7 +177,7 @@ def test_a_server_started_again_from_an_older_state_gives_no_position_twice(serv
 class TestAReplicaThatTookOver:
     @pytest.fixture
     def primary(self, servers: ExitStack) -> RedisServer:
-        return started(servers, RedisServer(port=free_port()))
+        return started(servers, RedisServer(port=free_port(), options=PRIMARY_OPTIONS))
 
     @pytest.fixture
     def replica(self, servers: ExitStack, primary: RedisServer) -> RedisServer:

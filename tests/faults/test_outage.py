@@ -1,0 +1,115 @@
+"""Redis is away for a while: refusals soon, open streams, one who notices, and a return that topples nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import pytest
+import requests
+
+from tests.faults import return_of_redis
+from tests.faults.conftest import StartBelfry, StartSite
+from tests.faults.redis_faults import freeze
+from tests.faults.traffic import Traffic
+from tests.servers import Belfry, RedisServer
+from tests.waiting import wait_until
+
+ANSWER_SECONDS = 3.0
+NOTICE_SECONDS = 10.0
+BACK_SECONDS = 15.0
+STREAMS = 1_000
+CURRENT_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def frozen(server: RedisServer) -> Iterator[None]:
+    server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def test_publishing_is_refused_within_three_seconds_and_repeated_without_a_double(
+    start_belfry: StartBelfry, own_redis: RedisServer
+) -> None:
+    belfry = start_belfry()
+    with belfry.stream("alice") as stream:
+        stream.wait_for("ready")
+        with frozen(own_redis):
+            for _ in range(3):
+                refuse(belfry.publisher.publish({"to": "alice", "id": "order-1", "data": 1}))
+        own_redis.kill()
+        refuse(belfry.publisher.publish({"to": "alice", "id": "order-2", "data": 2}))
+        own_redis.start()
+        for number in (1, 2):
+            message = {"to": "alice", "id": f"order-{number}", "data": number}
+            wait_until(partial(accepted, belfry, message), BACK_SECONDS)
+            assert belfry.publish(message)["deliveries"][0]["duplicate"]
+        stream.wait_for_messages(2, BACK_SECONDS)
+        belfry.publish({"to": "alice", "data": 3})
+        stream.wait_for_messages(3)
+        assert [message["data"] for message in stream.messages] == [1, 2, 3]
+
+
+def accepted(belfry: Belfry, message: Mapping[str, object]) -> bool:
+    return belfry.publisher.publish(message).ok
+
+
+def refuse(answer: requests.Response) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.elapsed.total_seconds() < ANSWER_SECONDS
+
+
+def test_a_frozen_store_is_noticed_by_itself_and_told_in_log_metric_and_readiness(
+    start_belfry: StartBelfry, own_redis: RedisServer
+) -> None:
+    """Nobody publishes, nobody asks: only the streams are there."""
+    belfry = start_belfry(WEB_CONCURRENCY="2")
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(belfry.stream(f"u{number}")) for number in range(20)]  # on both workers
+        for stream in streams:
+            stream.wait_for("ready")
+        with frozen(own_redis):
+            began = time.monotonic()
+            wait_until(lambda: belfry.log().count("the store is away") == 2, NOTICE_SECONDS, what="both workers")
+            assert metric(belfry, "belfry_store_away") == 2
+            assert metric(belfry, "belfry_store_outages_total") == 2
+            assert belfry.api().get("/health/ready").status_code == 503
+            assert belfry.api().get("/health/live").status_code == 200
+            wait_until(lambda: belfry.log().count("no connection to the store") >= 2, NOTICE_SECONDS, what="the links")
+            assert time.monotonic() - began < NOTICE_SECONDS
+        wait_until(lambda: belfry.api().get("/health/ready").status_code == 200, BACK_SECONDS)
+        wait_until(lambda: metric(belfry, "belfry_store_away") == 0, BACK_SECONDS, what="both workers")
+        belfry.publish({"everyone": True, "data": 1})
+        for stream in streams:
+            stream.wait_for_messages(1, BACK_SECONDS)
+
+
+def metric(belfry: Belfry, name: str) -> float | None:
+    found = re.search(rf"^{name} (\S+)$", belfry.api().get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def test_ten_seconds_of_silence_cost_time_only(start_site: StartSite) -> None:
+    """Longer than the link believes in a silent server: it is given up, and made anew."""
+    site = start_site(workers=2)
+    with Traffic(site.belfry) as traffic:
+        freeze(site, traffic, 10)
+        verdict = traffic.finish()
+    assert verdict.kept, verdict
+    assert verdict.resets == 0
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_when_redis_comes_back_all_streams_are_soon_current_each_on_its_own_log(restart: bool) -> None:
+    figures = return_of_redis.measure(STREAMS, restart=restart)
+    print(figures)
+    assert figures.ended == 0
+    assert figures.all < CURRENT_SECONDS * STREAMS / 5_000 + 1
