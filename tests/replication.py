@@ -81,9 +81,10 @@ class Replicated:
         with server.client() as client:
             return sum(each["name"].startswith("belfry") for each in client.client_list())
 
-    def wait_for_failover(self) -> None:
-        """Wait until the Sentinel has put another server in the primary's place."""
-        wait_until(lambda: self.sentinel.primary_port() != self.primary.port, READY_SECONDS, what="the failover")
+    def replace_behind_its_back(self) -> None:
+        """The Sentinel names the first replica, and the old primary goes on as if nothing had been."""
+        promote(self.replicas[0])
+        self.sentinel.name(self.replicas[0])
 
     def _start(self, server: S) -> S:
         self._stack.callback(server.destroy)
@@ -91,9 +92,9 @@ class Replicated:
 
 
 class Sentinel(Server):
-    """Watches over one primary, and decides alone."""
+    """Watches over one primary, and decides alone. Further `lines` go into its configuration."""
 
-    def __init__(self, primary: RedisServer) -> None:
+    def __init__(self, primary: RedisServer, *lines: str) -> None:
         super().__init__("sentinel")
         self.port = free_port()
         self._config_path = self.directory / "sentinel.conf"
@@ -101,7 +102,7 @@ class Sentinel(Server):
             f"port {self.port}\nbind {HOST}\ndir {self.directory}\n"
             f"sentinel monitor {SERVICE} {HOST} {primary.port} 1\n"
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 10000\n"
+            f"sentinel failover-timeout {SERVICE} 10000\n" + "\n".join(lines)
         )
 
     def command(self) -> Sequence[str | Path]:
@@ -113,6 +114,8 @@ class Sentinel(Server):
         try:
             with self.client() as client:
                 return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
         except redis.RedisError:
             return False
 
@@ -128,6 +131,12 @@ class Sentinel(Server):
         """Wait until it knows so many that could take over."""
         with self.client() as client:
             wait_until(lambda: _fit(client.sentinel_slaves(SERVICE)) == count, READY_SECONDS, what="the Sentinel")
+
+    def name(self, server: RedisServer) -> None:
+        """Let it say that this is the primary, and know nothing of any other."""
+        with self.client() as client:
+            client.execute_command("SENTINEL", "REMOVE", SERVICE)
+            client.execute_command("SENTINEL", "MONITOR", SERVICE, HOST, server.port, 1)
 
     def primary_port(self) -> int:
         """Where it says the primary is."""

@@ -106,11 +106,14 @@ class RedisServer(Server):
     With `appendonly` it comes back with its data after a kill. Further `options` are the server's own.
     """
 
-    def __init__(self, *, appendonly: bool = False, port: int = 0, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, appendonly: bool = False, port: int = 0, options: Sequence[str] = (), password: str | None = None
+    ) -> None:
         super().__init__("redis")
         self._appendonly = appendonly
         self.port = port
         self._options = options
+        self._password = password
         self.socket_path = self.directory / "redis.sock"
         self.url = f"unix://{self.socket_path}"
 
@@ -135,7 +138,7 @@ class RedisServer(Server):
             return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
+        return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True, password=self._password)
 
     def open_channels(self) -> list[str]:
         """Every channel of a log that somebody subscribes to now."""

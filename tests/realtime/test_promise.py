@@ -164,13 +164,14 @@ class Promise(RuleBasedStateMachine):
         self.logs[log].begin()
         self.history_was_lost = True
 
-    @rule(lost=st.integers(0, 3), told=st.booleans())
-    def redis_is_another_one(self, lost: int, told: bool) -> None:
-        """Started again from an older state, or replaced by a replica, of which all are told."""
-        for log in self.logs:
+    @rule(lost=st.integers(0, 3), told=st.booleans(), appended=st.integers(0, 4))
+    def redis_is_another_one(self, lost: int, told: bool, appended: int) -> None:
+        """Started again from an older state, or replaced by a replica, of which all are told; and used at once."""
+        for at, log in enumerate(self.logs):
             top = max(0, log.top - lost)
             self.history_was_lost = self.history_was_lost or told or top < log.top
             log.set_back(top, told=told)
+            self.append(at, appended)
 
     @invariant()
     def no_reset_without_a_loss(self) -> None:
@@ -184,6 +185,7 @@ class Promise(RuleBasedStateMachine):
         """In the end everything arrives: whoever is connected has all that there is."""
         try:
             self.arrive()
+            self.no_reset_without_a_loss()
             for who, sink in self.sinks.items():
                 assert sink.subscriber.live, f"client {who} stands still"
                 self.clients[who].has_everything()
@@ -220,3 +222,32 @@ def settle() -> None:
 
 TestPromise = Promise.TestCase
 TestPromise.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_who_had_read_what_the_store_lost_is_told_although_the_log_has_come_that_far_again() -> None:
+    promise = after_a_set_back(lost=2, told=False)
+    promise.teardown()
+    assert [client.resets for client in promise.clients] == [1, 1, 0]
+
+
+def test_after_a_failover_everyone_is_told() -> None:
+    promise = after_a_set_back(lost=0, told=True)
+    promise.teardown()
+    assert [client.resets > 0 for client in promise.clients] == [True, True, False]
+
+
+def test_a_store_that_was_started_again_and_lost_nothing_is_not_noticed() -> None:
+    promise = after_a_set_back(lost=0, told=False)
+    promise.teardown()
+    assert [client.resets for client in promise.clients] == [0, 0, 0]
+
+
+def after_a_set_back(lost: int, *, told: bool) -> Promise:
+    """Two clients have read three messages; then the store's server is another one, and takes three more."""
+    promise = Promise()
+    promise.two_clients_are_live()
+    promise.append(0, 3)
+    for _ in range(3):
+        promise.live_entry_arrives(1)
+    promise.redis_is_another_one(lost, told, 3)
+    return promise
