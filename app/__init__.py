@@ -74,7 +74,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         tickets,
         users,
     )
+    from app.web.express import Express
     from app.web.limits import Limits
+    from app.web.turns import Turns
 
     settings = settings or load(os.environ)
     check_identity(settings)
@@ -98,14 +100,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = Limits(settings)
     auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
+    note = Recorder(recent.write, MESSAGES_KEPT).note
+    desk = publish.Desk(auth, publisher, note, audit, limits, settings, clock)
+    entrance = stream.Entrance(streams, limits, settings)
+
     app = _shell(settings)
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
     for views in (
-        publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
-        stream.blueprint(auth, streams, limits, settings),
+        publish.blueprint(auth, desk),
+        stream.blueprint(auth, entrance),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
-        completions.blueprint(auth, run_store, relay, streams, limits, settings),
+        completions.blueprint(auth, run_store, relay, streams, entrance, limits, settings),
         openai.blueprint(auth, relay, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
@@ -121,6 +127,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         openapi.blueprint(),
     ):
         app.register_blueprint(views)
+    turns = Turns(Express(app, auth, desk, entrance), lambda environ: environ["PATH_INFO"] == "/stream")
+    app.wsgi_app = turns  # type: ignore[method-assign]
+    app.extensions["belfry.turns"] = turns
     return app
 
 
@@ -140,11 +149,8 @@ def _shell(settings: Settings) -> Flask:
     from flask import Flask
 
     from app.web import assets, cors, headers, problems
-    from app.web.turns import Turns
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
-    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
-    app.extensions["belfry.turns"] = turns
     headers.install(app)
     assets.install(app)
     cors.install(app, settings)

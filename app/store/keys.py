@@ -33,7 +33,8 @@ The messages published last, for administrators:
 
 Where a message went, for as long as it can be retracted:
 
-    belfry:{message:<id>}:logs     set     log names
+    belfry:{message:<id>}:to       string  log names, a line each, of a message whose id was made here
+    belfry:{message:<id>}:logs     set     log names, of any other, and of the former when its id was used once more
 
 Who may do what is kept under one more tag; digests stand for what a client holds:
 
@@ -85,7 +86,8 @@ class Keys:
 
     def of_log(self, name: str) -> tuple[str, ...]:
         """The keys that every script on a log takes, in the order of `open.lua`."""
-        return tuple([key(name) for key in (self.log, self.meta, self.replaced, self.ids, self.expiry, self.live)])
+        base = self._of_log(name, "")
+        return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", f"{base}live"
 
     def log(self, name: str) -> str:
         return self._of_log(name, "log")
@@ -110,6 +112,9 @@ class Keys:
 
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
+
+    def first_recipients(self, message_id: str) -> str:
+        return f"{self._prefix}:{{message:{message_id}}}:to"
 
     @property
     def recent(self) -> str:

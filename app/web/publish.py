@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 
 from app import metrics
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.message import Message, parse
+from app.core.rate import Taken
 from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.store.audit import Audit
@@ -34,46 +35,80 @@ Publish = Callable[[Sequence[Message]], list[Published]]
 Note = Callable[[tuple[str, Published]], None]
 
 
-def blueprint(
-    auth: Authenticator,
-    publisher: Publisher,
-    note: Note,
-    audit: Audit,
-    limits: Limits,
-    settings: Settings,
-    clock: Callable[[], float],
-) -> Blueprint:
-    """The view of `/publish`; `note` hears of each message that was published, and by whom."""
+class Answer(NamedTuple):
+    """What a publisher of one message hears, and how far it may go on."""
+
+    status: int
+    text: str
+    taken: Taken
+
+
+class Desk:
+    """What `/publish` does with a request, whoever reads it and writes the answer.
+
+    `note` hears of each message that was published, and by whom.
+    """
+
+    def __init__(
+        self,
+        auth: Authenticator,
+        publisher: Publisher,
+        note: Note,
+        audit: Audit,
+        limits: Limits,
+        settings: Settings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._auth = auth
+        self._publisher = publisher
+        self._note = note
+        self._audit = audit
+        self._limits = limits
+        self._settings = settings
+        self._clock = clock
+
+    def one(self, asked: Request, claims: Claims) -> Answer:
+        """Publish the one message that `asked` brings. Raises `BelfryError`."""
+        text = json_body(asked, self._settings.max_body_bytes, f"application/json or {NDJSON}")
+        message, taken = self._accepted(text, claims)
+        result = publish_one(self._publish_for(claims), message)
+        return Answer(result.pop("status"), compact(result) + "\n", taken)
+
+    def batch(self, asked: Request, claims: Claims) -> Iterator[bytes]:
+        """Publish the messages that `asked` brings, a line each; answers a line for each of them."""
+        group = Batch(self._publish_for(claims), lambda line: self._accepted(line, claims)[0])
+        return group.results(lines(body(asked, self._settings.max_batch_bytes)))
+
+    def _publish_for(self, claims: Claims) -> Publish:
+        by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
+        return noted(by_hand or self._publisher, self._note, claims.user)
+
+    def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
+        message = self._read(text, claims)
+        return message, self._limits.publish(claims.user, len(message.logs))
+
+    def _read(self, text: bytes, claims: Claims) -> Message:
+        settings = self._settings
+        if len(text) > settings.max_body_bytes:
+            raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
+        message = parse(text, now=self._clock(), new_id=secrets.token_hex(12), max_recipients=settings.max_recipients)
+        for name in message.logs:
+            if not claims.may_address(name):
+                raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
+        return message
+
+
+def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
+    """The view of `/publish`."""
     views = Blueprint("publish", __name__)
 
     @views.post("/publish")
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publish_for(claims), lambda line: counted(line, claims))
-            return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
-        message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
-        taken = limits.publish(claims.user, len(message.logs))
-        result = publish_one(publish_for(claims), message)
-        status = result.pop("status")
-        return Response(compact(result) + "\n", status, headers(taken), mimetype="application/json")
-
-    def publish_for(claims: Claims) -> Publish:
-        return noted(ByHand(publisher, audit, auth, claims) if claims.session else publisher, note, claims.user)
-
-    def counted(line: bytes, claims: Claims) -> Message:
-        message = read(line, claims)
-        limits.publish(claims.user, len(message.logs))
-        return message
-
-    def read(text: bytes, claims: Claims) -> Message:
-        if len(text) > settings.max_body_bytes:
-            raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
-        message = parse(text, now=clock(), new_id=secrets.token_hex(12), max_recipients=settings.max_recipients)
-        for name in message.logs:
-            if not claims.may_address(name):
-                raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
-        return message
+            return Response(desk.batch(request, claims), mimetype=NDJSON)
+        status, text, taken = desk.one(request, claims)
+        return Response(text, status, headers(taken), mimetype="application/json")
 
     return views
 
