@@ -11,12 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import gevent
 from gevent import Greenlet
 
-from app.core.completion import CompletionRequest, tokens_of
+from app.core.completion import CompletionRequest
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
@@ -86,13 +85,13 @@ class Relay:
         self._runs.admit(name.user, name.id)
         self._direct.add(name)
 
-    def release(self, name: RunName, usage: dict[str, Any] | None) -> None:
+    def release(self, name: RunName, tokens: int) -> None:
         """It is over."""
         self._direct.discard(name)
         try:
-            self._runs.release(name.user, name.id, tokens_of(usage))
+            self._runs.release(name.user, name.id, tokens)
         except BelfryError as error:
-            log.warning("%d tokens of %r are not counted: %s", tokens_of(usage), name.user, error.detail)
+            log.warning("%d tokens of %r are not counted: %s", tokens, name.user, error.detail)
 
     def choose(self, model: str) -> Upstream:
         """Raises `BelfryError` `model_unknown`."""
@@ -229,9 +228,9 @@ class Producer:
         return records
 
     def _ending(self, error: BelfryError | None = None) -> Ending:
-        usage = self._exchange.answer.usage
+        answer = self._exchange.answer
         ending = Ending.failed(error) if error else Ending("done")
-        return replace(ending, usage=usage, tokens=tokens_of(usage))
+        return replace(ending, usage=answer.usage, tokens=answer.tokens)
 
     def _append(self, records: list[bytes]) -> None:
         written = self._persist(lambda: self._runs.append(self._name, self._top + 1, records))

@@ -78,16 +78,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends; what its readers are told before the last record."""
+    """How a run ends; what its readers are told before the last record. `tokens` None: as many as it has chunks."""
 
     status: str
     error: dict[str, str] | None = None
     usage: dict[str, Any] | None = None
-    tokens: int = 0
+    tokens: int | None = None
 
     @classmethod
-    def failed(cls, error: BelfryError, usage: dict[str, Any] | None = None, tokens: int = 0) -> Ending:
-        return cls("failed", {"code": error.code, "detail": error.detail}, usage, tokens)
+    def failed(cls, error: BelfryError) -> Ending:
+        return cls("failed", {"code": error.code, "detail": error.detail})
 
     @property
     def records(self) -> tuple[bytes, ...]:
@@ -272,7 +272,7 @@ def _ending_arguments(ending: Ending | None) -> tuple[str | int, ...]:
     if ending is None:
         return "", "", "", 0
     error, usage = (compact(value) if value else "" for value in (ending.error, ending.usage))
-    return ending.status, error, usage, ending.tokens
+    return ending.status, error, usage, -1 if ending.tokens is None else ending.tokens
 
 
 def _names(members: Iterable[bytes]) -> list[RunName]:

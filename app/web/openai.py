@@ -13,7 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from app import metrics
-from app.core.completion import DONE, openai_error, parse
+from app.core.completion import DONE, openai_error, parse, tokens_of
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.settings import Settings
@@ -47,7 +47,7 @@ def blueprint(auth: Authenticator, relay: Relay, settings: Settings) -> Blueprin
         try:
             text, usage = upstream.complete(relay.session, chosen, asked, settings)
         finally:
-            relay.release(name, usage)
+            relay.release(name, tokens_of(usage))
         return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
     @views.errorhandler(BelfryError)
@@ -82,7 +82,7 @@ class Passage:
     def close(self) -> None:
         """The answer is over, or its client gone."""
         self._exchange.close()
-        self._relay.release(self._name, self._exchange.answer.usage)
+        self._relay.release(self._name, self._exchange.answer.tokens)
 
     def _blocks(self, chunks: list[str]) -> Iterator[bytes]:
         try:
