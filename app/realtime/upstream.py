@@ -29,7 +29,7 @@ from app.core.upstreams import Upstream
 
 READ_BYTES = 65_536
 BUFFER_BYTES = 262_144
-IDLE_CONNECTIONS = 100
+IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
 BACKOFF_SECONDS = 0.25  # before the first repetition; doubles with each
 LONGEST_BACKOFF_SECONDS = 10.0  # a `Retry-After` beyond it is the client's to wait for
 ERROR_BODY_BYTES = 65_536
@@ -50,7 +50,7 @@ def open_session() -> requests.Session:
     session.trust_env = False  # ~/.netrc would take the key's place
     # An upstream's cookies would go from one user's request to another's.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_connections=IDLE_CONNECTIONS, pool_maxsize=IDLE_CONNECTIONS)
+    adapter = HTTPAdapter(pool_maxsize=IDLE_CONNECTIONS)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
