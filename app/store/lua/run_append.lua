@@ -5,8 +5,8 @@
 -- KEYS[2] meta     hash of the run's log, see open.lua
 -- KEYS[3] log      stream
 -- KEYS[4] live     channel
--- KEYS[5] active   zset of the user's completions under way
--- KEYS[6] tokens   string: used today
+-- KEYS[5] active   zset of the user's completions under way; only where the run ends
+-- KEYS[6] tokens   string: used today; only where the run ends
 -- ARGV[1] id
 -- ARGV[2] offset of the first record, so that what a repeated call appended already is left out; 0 = at the end
 -- ARGV[3] seconds to keep the run
