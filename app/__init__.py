@@ -13,13 +13,9 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.core.settings import Settings
-    from app.realtime.hub import Hub
-    from app.realtime.relay import Relay
     from app.realtime.streams import Streams
     from app.store.log import Commands
-    from app.store.publisher import Publisher
     from app.store.revocations import Revocations
-    from app.store.runs import Runs
     from app.web.auth import Authenticator
     from app.web.limits import Limits
 
@@ -35,14 +31,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     import time
 
     from app.core.settings import check_identity, load
+    from app.core.upstreams import Upstreams
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.flights import Flights
     from app.realtime.hub import Hub
+    from app.realtime.models import Models
     from app.realtime.presence import Presence
     from app.realtime.recorder import Recorder
+    from app.realtime.relay import Relay
     from app.realtime.streams import Streams
     from app.store import log, runs
     from app.store.audit import Audit
+    from app.store.bell import Bell
     from app.store.connection import Connection
     from app.store.feed import Feed
     from app.store.flights import FlightStore
@@ -94,7 +94,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     run_store = Runs(store, commands, settings, clock)
-    relay = _relay(run_store, hub, publisher, settings, clock)
+    upstreams = Upstreams(settings)
+    relay = Relay(run_store, hub, upstreams, Bell(publisher, clock).ring, settings)
+    models = Models(relay.session, upstreams, settings)
     audit = Audit(commands, settings)
     revocations = Revocations(commands, settings)
     limits = Limits(settings)
@@ -112,7 +114,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         stream.blueprint(auth, entrance),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         completions.blueprint(auth, run_store, relay, streams, entrance, limits, settings),
-        openai.blueprint(auth, relay, settings),
+        openai.blueprint(auth, relay, models, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
         users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit),
@@ -131,15 +133,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = turns  # type: ignore[method-assign]
     app.extensions["belfry.turns"] = turns
     return app
-
-
-def _relay(runs: Runs, hub: Hub, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Relay:
-    """What produces answers, and rings the bell of whoever was away when one was done."""
-    from app.core.upstreams import Upstreams
-    from app.realtime.relay import Relay
-    from app.store.bell import Bell
-
-    return Relay(runs, hub, Upstreams(settings), Bell(publisher, clock).ring, settings)
 
 
 def _shell(settings: Settings) -> Flask:
