@@ -1515,7 +1515,7 @@ class FeedModel {
   async #fetch(query, take) {
     const load = ++this.#load;
     const filter = this.tab === "all" ? {} : { [this.tab]: "true" };
-    const page = await this.#client.feed({ limit: PAGE_SIZE, ...filter, ...query }).catch(() => null);
+    const page = await this.#client.feed({ limit: PAGE_SIZE, ...filter, ...query }).catch((error) => this.#onRefused(error));
     if (load !== this.#load) return page;
     this.state = page ? "loaded" : "failed";
     if (page) {
@@ -1524,6 +1524,12 @@ class FeedModel {
     }
     this.#changed();
     return page;
+  }
+
+  /** @param {unknown} error @returns {null} no page */
+  #onRefused(error) {
+    if (error instanceof Refusal && error.code === "history_lost") this.#reloadSoon(); // what is older can't be reached from here
+    return null;
   }
 
   #reloadSoon() {
