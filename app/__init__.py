@@ -40,11 +40,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.realtime.hub import Hub
     from app.realtime.presence import Presence
     from app.realtime.recorder import Recorder
+    from app.realtime.reporter import Reporter
     from app.realtime.streams import Streams
-    from app.store import log, runs
+    from app.store import figures, log, runs
     from app.store.audit import Audit
     from app.store.connection import Connection
     from app.store.feed import Feed
+    from app.store.figures import FigureStore
     from app.store.flights import FlightStore
     from app.store.log import LogStore
     from app.store.presence import PresenceStore
@@ -80,7 +82,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS))
+    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
     read_state = ReadState(store, commands, settings)
@@ -101,6 +103,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = _shell(settings)
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
+    figure_store = FigureStore(commands, settings)
+    app.extensions["belfry.reporter"] = Reporter(figure_store, streams, settings.figures_seconds, clock)
     for views in (
         publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
         stream.blueprint(auth, streams, limits, settings),
@@ -115,7 +119,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tickets.blueprint(auth, limits),
         sign_in.blueprint(auth, audit, limits),
         pages.blueprint(auth),
-        admin.blueprint(auth, audit, revocations),
+        admin.blueprint(auth, audit, revocations, figure_store),
         health.blueprint(connection.ping),
         metrics.blueprint(),
         openapi.blueprint(),

@@ -40,6 +40,7 @@ class BelfryWorker(GeventWorker):
         application = self.wsgi
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
+        self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -67,11 +68,13 @@ class BelfryWorker(GeventWorker):
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
         self._answering = 0
         self._relay.start()
+        self._reporter.start()
         servers = [self._serve(listener) for listener in self.sockets]
         self._turns.crowded = partial(_pause, servers)
         self._wait(lambda: not self.alive, None)
         for server in servers:
             server.close()
+        self._reporter.stop()
         self._streams.drain()
         runs = gevent.spawn(self._relay.drain)
         self._wait(lambda: not self._answering and runs.ready(), self.cfg.graceful_timeout)

@@ -224,6 +224,10 @@ OPERATIONS = (
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation(
+        "GET", "/admin/dashboard/", "The last hour in plots, as a page", Access.PAGE, ("admin",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
         "GET", "/admin/people/", "Who is connected, as a page", Access.PAGE, ("admin",),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
@@ -240,6 +244,10 @@ OPERATIONS = (
         "GET", "/admin/audit", "Who signed in, and what was done by hand, newest first", Access.SCOPE, ("admin",),
         {200: JSON}, ("bad_parameter", "store_unavailable"),
         (_query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000, default=100),),
+    ),
+    Operation(
+        "GET", "/admin/figures", "What all workers did in the last hour, in numbers", Access.SCOPE, ("admin",),
+        {200: JSON}, ("store_unavailable",),
     ),
     Operation(
         "GET", "/admin/sessions", "The sessions of a user", Access.SCOPE, ("admin",), {200: JSON},
