@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.core.settings import Settings
+    from app.realtime.acquaintance import Acquaintance
     from app.realtime.hub import Hub
+    from app.realtime.recorder import Recorder
     from app.realtime.relay import Relay
     from app.realtime.streams import Streams
     from app.store.log import Commands
-    from app.store.publisher import Publisher
+    from app.store.publisher import Published, Publisher
     from app.store.revocations import Revocations
     from app.store.runs import Runs
     from app.web.auth import Authenticator
@@ -35,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     import time
 
     from app.core.settings import check_identity, load
+    from app.realtime.acquaintance import Acquaintance
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.flights import Flights
     from app.realtime.hub import Hub
@@ -42,9 +45,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.realtime.recorder import Recorder
     from app.realtime.reporter import Reporter
     from app.realtime.streams import Streams
-    from app.store import figures, log, runs
+    from app.store import directory, figures, log, runs
     from app.store.audit import Audit
     from app.store.connection import Connection
+    from app.store.directory import Directory
     from app.store.feed import Feed
     from app.store.figures import FigureStore
     from app.store.flights import FlightStore
@@ -82,7 +86,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS))
+    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS, *directory.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
     read_state = ReadState(store, commands, settings)
@@ -91,6 +95,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
     recent = RecentStore(commands, settings)
+    users_known = Directory(commands, settings)
+    noted = _noted(Recorder(recent.write, MESSAGES_KEPT), Acquaintance(users_known, clock))
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     run_store = Runs(store, commands, settings, clock)
@@ -106,14 +112,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     figure_store = FigureStore(commands, settings)
     app.extensions["belfry.reporter"] = Reporter(figure_store, streams, settings.figures_seconds, clock)
     for views in (
-        publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
+        publish.blueprint(auth, publisher, noted, audit, limits, settings, clock),
         stream.blueprint(auth, streams, limits, settings),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         completions.blueprint(auth, run_store, relay, streams, limits, settings),
         openai.blueprint(auth, relay, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
-        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit),
+        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit, users_known),
         presence.blueprint(auth, presences),
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),
@@ -126,6 +132,18 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         app.register_blueprint(views)
     return app
+
+
+def _noted(
+    recorder: Recorder[tuple[str, Published]], acquaintance: Acquaintance
+) -> Callable[[tuple[str, Published]], None]:
+    """What becomes of a message after it was published, and by whom: administrators find it, and its recipients."""
+
+    def note(published: tuple[str, Published]) -> None:
+        recorder.note(published)
+        acquaintance.note(published[1].message.logs)
+
+    return note
 
 
 def _relay(runs: Runs, hub: Hub, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Relay:

@@ -32,6 +32,11 @@ What the deployment does, in numbers, with the channel of the topic that announc
     belfry:{topic:belfry.figures}:now   hash    slot, and what all workers counted in it so far
     belfry:{topic:belfry.figures}:hour  stream  e = a point of the last hour as JSON, see `figures`
 
+Who was connected or was sent something, for administrators:
+
+    belfry:{users}:names           zset    users in the order of their ids, see `directory`
+    belfry:{users}:seen            zset    user → Unix seconds when that was last so
+
 The messages published last, for administrators:
 
     belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
@@ -129,6 +134,14 @@ class Keys:
     @property
     def figures(self) -> str:
         return self._of_log(topic_log(FIGURES_TOPIC), "hour")
+
+    @property
+    def user_names(self) -> str:
+        return f"{self._prefix}:{{users}}:names"
+
+    @property
+    def users_seen(self) -> str:
+        return f"{self._prefix}:{{users}}:seen"
 
     @property
     def workers(self) -> str:

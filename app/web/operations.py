@@ -165,6 +165,14 @@ OPERATIONS = (
         (_USER, _query("connection", "The id of one connection.")),
     ),
     Operation(
+        "GET", "/users", "The known users whose ids begin like this", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "bad_parameter", "store_unavailable"),
+        (
+            _query("prefix", "The beginning of the id; without it, of all users."),
+            _query("limit", "Users at most.", type="integer", minimum=1, maximum=100, default=20),
+        ),
+    ),
+    Operation(
         "GET", "/users/{user}", "What is known of a user, and what happened to the connections", Access.SCOPE,
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
