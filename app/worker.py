@@ -48,6 +48,7 @@ class BelfryWorker(GeventWorker):
         application = self.wsgi
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
+        self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -100,11 +101,13 @@ class BelfryWorker(GeventWorker):
         self._answering = 0
         quieten_collector()
         self._relay.start()
+        self._reporter.start()
         servers = [self._serve(listener) for listener in self.sockets]
         self._turns.crowded = partial(_pause, servers)
         self._wait(lambda: not self.alive, None)
         for server in servers:
             server.close()
+        self._reporter.stop()
         self._streams.drain()
         runs = gevent.spawn(self._relay.drain)
         self._wait(lambda: not self._answering and runs.ready(), self.cfg.graceful_timeout)
