@@ -84,6 +84,7 @@ def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
         claims = auth.require(request, "feed")
         names, cursor = place_of(request, claims)
         if request.method == "HEAD":
+            streams.admit()
             return Response(headers=HEADERS)
         return StreamResponse(entrance, entrance.open(request, claims, names, cursor))
 
