@@ -7,7 +7,8 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
-                                           whose entries left one by one, a bit string as `core.marks` describes it)
+                                           whose entries left one by one, a bit string as `core.marks` describes it),
+                                           aged (the time of an entry that was the oldest once)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire

@@ -50,7 +50,7 @@ class Express:
         way = self._way(environ)
         if way is not None:
             try:
-                send = way(Request(environ))
+                send = way(Request(environ, populate_request=False))  # which would tie both together in a cycle
             except Exception as failure:  # noqa: BLE001 - not lost: Flask raises it again
                 environ[FAILURE] = failure
             else:

@@ -30,7 +30,10 @@ NDJSON = "application/x-ndjson"
 # From what is not white space to JSON (RFC 8259, 2) to the end of the line; a CR before the LF is such white space.
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 
+LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
+
 Result = dict[str, Any]
+Group = list[Message | BelfryError]
 Publish = Callable[[Sequence[Message]], list[Published]]
 Note = Callable[[tuple[str, Published]], None]
 
@@ -127,7 +130,11 @@ def noted(publisher: Publishes, note: Note, by: str) -> Publish:
 
 
 class Batch:
-    """Publishes lines in groups of about one round trip; each line gets its result, in order."""
+    """Publishes lines in groups of about one round trip; each line gets its result, in order.
+
+    The next group is read while Redis works on the one before. It is sent after that one's answer: the messages of a
+    batch go out in their order.
+    """
 
     def __init__(self, publish: Publish, read: Callable[[bytes], Message]) -> None:
         self._publish_all = publish
@@ -135,9 +142,18 @@ class Batch:
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """One line of JSON per line of input."""
-        group: list[Message | BelfryError] = []
+        under_way: gevent.Greenlet[[Group], bytes] | None = None
+        for group in self._groups(texts):
+            if under_way is not None:
+                yield under_way.get()
+            under_way = gevent.spawn(self._publish, group)
+        if under_way is not None:
+            yield under_way.get()
+
+    def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
+        group: Group = []
         size = 0
-        for text in texts:
+        for number, text in enumerate(texts, 1):
             try:
                 message = self._read(text)
                 group.append(message)
@@ -145,14 +161,15 @@ class Batch:
             except BelfryError as error:
                 metrics.refused(error.code)
                 group.append(error)
+            if not number % LINES_PER_TURN:
+                gevent.sleep(0)  # to send the group before, and for everybody else
             if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
-                yield self._publish(group)
+                yield group
                 group, size = [], 0
-                gevent.sleep(0)  # bad lines need no round trip: a batch of them would keep everyone else waiting
         if group:
-            yield self._publish(group)
+            yield group
 
-    def _publish(self, group: list[Message | BelfryError]) -> bytes:
+    def _publish(self, group: Group) -> bytes:
         messages = [item for item in group if isinstance(item, Message)]
         try:
             published = iter(self._publish_all(messages))
