@@ -69,6 +69,11 @@ class Conversation:
         self._socket.shutdown(socket.SHUT_RDWR)
         self.over.set()
 
+    @property
+    def client_port(self) -> int:
+        port: int = self._socket.getpeername()[1]
+        return port
+
     def has_left(self, seconds: float = SECONDS) -> bool:
         """Whether the client closes the connection within `seconds`."""
         readable, _, _ = select.select([self._socket], [], [], seconds)
