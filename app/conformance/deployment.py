@@ -29,7 +29,16 @@ class Deployment:
         `seconds` is how long it may take beside the usual.
         """
         options.setdefault("timeout", (CONNECT_SECONDS, self.patience + seconds))
-        return self._session.request(method, self.url + path, auth=_authorize(token), allow_redirects=False, **options)
+        streamed = options.pop("stream", False)
+        answer = self._session.request(
+            method, self.url + path, auth=_authorize(token), allow_redirects=False, stream=True, **options
+        )
+        if answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+            if not streamed:  # it was to be refused, and has no end that could be read to
+                answer.close()
+        else:
+            _ = answer.content  # read to its end, the connection serves the next request
+        return answer
 
 
 def _authorize(token: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

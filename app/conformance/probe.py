@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import requests
 
@@ -18,14 +19,17 @@ from app.conformance.verdict import (
     FailedError,
     SkippedError,
     expect_header,
-    expect_sequence,
+    expect_problem,
     expect_status,
     json_object,
 )
 
 # Every message would leave by itself if the run were cut off before it takes it back.
 TTL_SECONDS: Final = 900
+LOOK_SECONDS: Final = 0.05
 NDJSON: Final = "application/x-ndjson"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +148,7 @@ class Probe:
     def resume(self, cursor: str, numbers: Sequence[int], **options: Any) -> None:
         """Come back at `cursor`: the last of `numbers` has to follow, with those before it, and nothing else."""
         with self.stream(cursor, **options) as stream:
-            stream.wait_for_number(numbers[-1])
-            if any(block.type == "reset" for block in stream.blocks):
-                raise FailedError("the messages after the cursor", "a reset, though nothing was lost")
-            expect_sequence(numbers, stream.numbers)
+            stream.expect_numbers(numbers)
 
     def feed(self, **params: object) -> dict[str, Any]:
         """A page of the feed."""
@@ -158,6 +159,21 @@ class Probe:
     def numbers_in(self, page: Mapping[str, Any]) -> list[int]:
         """The `data` of this check's messages on a page of the feed."""
         return [message["data"] for message in page["messages"] if message["id"].startswith(self.prefix)]
+
+    def look_until(self, look: Callable[[], T], fits: Callable[[T], bool]) -> T:
+        """What `look` finds, again and again until it fits or patience ends: workers tell each other a moment later."""
+        deadline = time.monotonic() + self.options.patience
+        while not fits(found := look()) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return found
+
+    def expect_withdrawn(self, token: str = "", **options: Any) -> None:
+        """Raises `FailedError` unless the credential opens nothing any more, or not after a moment."""
+        answer = self.look_until(
+            lambda: self.deployment.ask("GET", "/feed", token, **options), lambda answer: not answer.ok
+        )
+        code = json_object(answer).get("code")
+        expect_problem(answer, 401, "token_invalid" if code == "token_invalid" else "token_revoked")
 
     def model(self) -> str:
         """Raises `SkippedError` unless one may be asked."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import requests
 import urllib3
 
 from app.conformance.blocks import Block, Splitter
-from app.conformance.verdict import FailedError
+from app.conformance.verdict import FailedError, expect_sequence
 
 CHUNK_BYTES: Final = 65_536
+MOST: Final = 10  # times its patience that a stream gets while messages come
 OWN_EVENTS: Final = frozenset(
     {"ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed"}
 )
@@ -66,17 +67,30 @@ class Stream:
         """The check's message with this `data`, which is the last one of interest: all before it have come by then."""
         return self.wait_until(lambda block: _is_number(block, self._prefix, number), f"message {number}")
 
+    def expect_numbers(self, numbers: Sequence[int]) -> None:
+        """Wait for the last of `numbers`. Raises `FailedError` unless all came, once, in order and without a reset."""
+        self.wait_for_number(numbers[-1])
+        self.expect_no_reset()
+        expect_sequence(numbers, self.numbers)
+
+    def expect_no_reset(self) -> None:
+        """Raises `FailedError` if the client was told that history is lost."""
+        if any(block.type == "reset" for block in self.blocks):
+            raise FailedError("the messages without a reset, for nothing was lost", "a reset")
+
     def wait_until(self, fits: Callable[[Block], bool], what: str, seconds: float | None = None) -> Block:
         """The first block that fits. Raises `FailedError` when none comes in time."""
         patience = self._patience if seconds is None else seconds
-        deadline = time.monotonic() + patience
+        started = last = time.monotonic()
         looked_at = 0
         while True:
             for block in self.blocks[looked_at:]:
                 if fits(block):
                     return block
+                # A slow deployment may take its time for each of many messages, but not for ever.
+                last = time.monotonic() if _message_id(block).startswith(self._prefix) else last
             looked_at = len(self.blocks)
-            if time.monotonic() > deadline or not self._read():
+            if time.monotonic() > min(last + patience, started + MOST * patience) or not self._read():
                 raise FailedError(f"{what} within {patience:g} s", f"{looked_at} blocks: {self._last_types()}")
 
     def read_to_end(self, seconds: float | None = None) -> list[Block]:

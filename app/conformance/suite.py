@@ -33,6 +33,7 @@ class Suite:
     credentials: Credentials
     options: Options
     checks: Sequence[Check]
+    at_a_time: int = AT_A_TIME
 
     def run(self, show: Callable[[Result], None]) -> Report:
         """Every check, each result shown as soon as those before it are known. Raises `UnreachableError`."""
@@ -48,20 +49,25 @@ class Suite:
         """Raises `UnreachableError` where every check would fail for one and the same reason."""
         deployment = Deployment(self.url, self.options.patience)
         try:
-            token = self.credentials.token(self.credentials.user(), "feed")
-        except SkippedError:
-            token = ""
-        try:
+            token = self._token()
             answer = deployment.ask("GET", "/feed", token, params={"limit": 1})
-        except (requests.RequestException, ValueError) as error:
+        except requests.RequestException as error:
             raise UnreachableError(f"no answer from {self.url}: {_reason(error)}") from None
+        except ValueError as error:
+            raise UnreachableError(str(error)) from None
         finally:
             deployment.close()
         if token and answer.status_code in {401, 403}:
             raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}")
 
+    def _token(self) -> str:
+        try:
+            return self.credentials.token(self.credentials.user(), "feed")
+        except SkippedError:
+            return ""
+
     def _results(self) -> Iterator[Result]:
-        with ThreadPoolExecutor(AT_A_TIME if self.credentials.separate else 1) as pool:
+        with ThreadPoolExecutor(self.at_a_time if self.credentials.separate else 1) as pool:
             yield from pool.map(self._result, self.checks)
 
     def _result(self, check: Check) -> Result:

@@ -11,7 +11,6 @@ from app.conformance.verdict import (
     expect,
     expect_equal,
     expect_problem,
-    expect_sequence,
     expect_status,
     json_object,
 )
@@ -31,8 +30,7 @@ def same_again(probe: Probe) -> None:
         expect(again.get("duplicate") is True, "duplicate: true", again)
         expect_equal(first["offset"], again["offset"], "the first offset")
         probe.send(1)
-        stream.wait_for_number(1)
-        expect_sequence([0, 1], stream.numbers)
+        stream.expect_numbers([0, 1])
 
 
 @GROUP.check("feed", "publish")
@@ -43,8 +41,7 @@ def other_content(probe: Probe) -> None:
         probe.send(0)
         expect_problem(probe.publish({**probe.message(0), "title": "Something else"}), 409, "id_reused")
         probe.send(1)
-        stream.wait_for_number(1)
-        expect_sequence([0, 1], stream.numbers)
+        stream.expect_numbers([0, 1])
 
 
 @GROUP.check("feed", "publish")
@@ -56,5 +53,4 @@ def batch_again(probe: Probe) -> None:
         statuses = [result["status"] for result in probe.batch(lines) + probe.batch(lines)]
         expect_equal([201, 201, 200, 200, 200, 200], statuses, "the statuses")
         probe.send(2)
-        stream.wait_for_number(2)
-        expect_sequence([0, 1, 2], stream.numbers)
+        stream.expect_numbers([0, 1, 2])

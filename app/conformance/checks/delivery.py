@@ -22,8 +22,7 @@ def order(probe: Probe) -> None:
         stream.ready()
         for number in range(MESSAGES):
             probe.send(number)
-        stream.wait_for_number(MESSAGES - 1)
-        expect_sequence(range(MESSAGES), stream.numbers)
+        stream.expect_numbers(range(MESSAGES))
 
 
 @GROUP.check("feed", "publish")
@@ -32,8 +31,7 @@ def batch_order(probe: Probe) -> None:
     with probe.stream() as stream:
         stream.ready()
         probe.send_all(range(MESSAGES))
-        stream.wait_for_number(MESSAGES - 1)
-        expect_sequence(range(MESSAGES), stream.numbers)
+        stream.expect_numbers(range(MESSAGES))
 
 
 @GROUP.check("feed", "publish")
@@ -51,8 +49,7 @@ def all_connections(probe: Probe) -> None:
         second.ready()
         probe.send_all(range(3))
         for stream in (first, second):
-            stream.wait_for_number(2)
-            expect_sequence(range(3), stream.numbers)
+            stream.expect_numbers(range(3))
 
 
 @GROUP.check("feed", "publish")
@@ -67,6 +64,7 @@ def reconnecting(probe: Probe) -> None:
         while len(numbers) < TRAFFIC:
             with probe.stream(cursor) as stream:
                 stream.wait_for_number(min(len(numbers) + PER_CONNECTION, TRAFFIC) - 1)
+                stream.expect_no_reset()
                 numbers += stream.numbers
                 cursor = stream.cursor
     finally:
@@ -95,8 +93,7 @@ def isolation(probe: Probe) -> None:
         stream.ready()
         probe.send(0, to=other)
         probe.send(1)
-        stream.wait_for_number(1)
-        expect_sequence([1], stream.numbers)
+        stream.expect_numbers([1])
     expect_equal([1], probe.numbers_in(probe.feed()), "in the feed")
 
 

@@ -13,7 +13,7 @@ from app.conformance.verdict import expect, expect_equal, expect_header, expect_
 GROUP: Final = Group("feed")
 PAGE: Final = 3
 PUBLISH_AFTER_SECONDS: Final = 0.2
-SHORT_WAIT_SECONDS: Final = 0.5
+SHORT_WAIT_SECONDS: Final = 1
 LONG_WAIT_SECONDS: Final = 20
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Final
 
 from app.conformance.check import Group
 from app.conformance.probe import Probe
 from app.conformance.stream import Stream
-from app.conformance.verdict import SkippedError, expect, expect_equal, expect_problem, expect_status
+from app.conformance.verdict import SkippedError, expect, expect_equal, expect_status
 
 GROUP: Final = Group("presence")
-LOOK_SECONDS: Final = 0.05
 LIFE_SECONDS: Final = 2
 
 
@@ -24,10 +22,8 @@ def shown(probe: Probe) -> None:
     with probe.stream() as stream:
         stream.ready()
         expect(_is_online(probe), "online while connected", "offline")
-    deadline = time.monotonic() + probe.options.patience
-    while _is_online(probe):
-        expect(time.monotonic() < deadline, f"offline within {probe.options.patience:g} s of hanging up", "online")
-        time.sleep(LOOK_SECONDS)
+    still = probe.look_until(lambda: _is_online(probe), lambda online: not online)
+    expect(not still, f"offline within {probe.options.patience:g} s of hanging up", "online")
 
 
 @GROUP.check("feed", "admin")
@@ -50,7 +46,7 @@ def revoked(probe: Probe) -> None:
         answer = probe.ask("POST", "/admin/revocations", "admin", json={"token_id": f"{probe.prefix}token"})
         expect_status(answer, 200)
         _expect_goodbye(stream, "revoked", probe.options.patience)
-    _expect_withdrawn(probe, token)
+    probe.expect_withdrawn(token)
 
 
 @GROUP.check()
@@ -68,17 +64,7 @@ def forgotten(probe: Probe) -> None:
     token = probe.credentials.sign(probe.user, "feed")
     probe.send(0)
     expect_status(probe.ask("DELETE", f"/users/{probe.user}", "admin"), 204)
-    _expect_withdrawn(probe, token)
-
-
-def _expect_withdrawn(probe: Probe, token: str) -> None:
-    """Other workers hear of it a moment later than the one that was asked."""
-    deadline = time.monotonic() + probe.options.patience
-    answer = probe.deployment.ask("GET", "/feed", token)
-    while answer.ok and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-        answer = probe.deployment.ask("GET", "/feed", token)
-    expect_problem(answer, 401, "token_revoked")
+    probe.expect_withdrawn(token)
 
 
 def _is_online(probe: Probe) -> bool:

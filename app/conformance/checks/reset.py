@@ -41,9 +41,7 @@ def poll(probe: Probe) -> None:
 def malformed(probe: Probe) -> None:
     """What can't be a cursor is refused, for it is no lost history but a fault of the client."""
     for cursor in MALFORMED:
-        refused = probe.ask("GET", "/stream", "feed", headers={"Last-Event-ID": cursor}, stream=True)
-        with refused:
-            expect_problem(refused, 400, "bad_cursor")
+        expect_problem(probe.ask("GET", "/stream", "feed", headers={"Last-Event-ID": cursor}), 400, "bad_cursor")
 
 
 def _cursor(probe: Probe) -> str:
