@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from app.core.settings import Settings
-from app.store import lineage, log, runs
+from app.store import directory, figures, lineage, log, runs
 from app.store.connection import Connection
 from tests.servers import RedisServer
 
@@ -29,7 +29,8 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    return Connection(client, (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS))
+    scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS, *directory.SCRIPTS)
+    return Connection(client, scripts)
 
 
 @pytest.fixture

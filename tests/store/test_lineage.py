@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from app.core.catch_up import Page, Reading, on_page, start
 from app.core.change import Change
+from app.core.completion import parse as parse_completion
 from app.core.cursor import Position, Vector
 from app.core.marks import Mark
 from app.core.message import Message, parse
@@ -28,11 +29,13 @@ from app.store import lineage, log, runs
 from app.store.connection import Connection
 from app.store.log import Appended, LogStore, Status
 from app.store.read_state import ReadState
+from app.store.runs import STOPPED, Append, RunName, Runs
 from tests.conftest import absent
 from tests.replication import ALLOW_DEBUG, PRIMARY_OPTIONS, change_replication_id, promote, replica_of, wait_replicated
 from tests.servers import HOST, RedisServer, free_port
 
 ALICE, BOB = "user:alice", "user:bob"
+RUN = parse_completion(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
 
 
 class Store:
@@ -43,6 +46,7 @@ class Store:
         self.connection = Connection.open(settings, (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS))
         self.logs = LogStore(self.connection, settings)
         self.read_state = ReadState(self.logs, self.connection, settings)
+        self.runs = Runs(self.logs, self.connection, settings, time.time)
 
     def append(self, *titles: str, name: str = ALICE) -> list[Appended]:
         return self.logs.append([(name, message(title)) for title in titles])
@@ -244,6 +248,28 @@ class TestAReplicaThatTookOver:
         (other,) = store.append("other-2")
         assert (other.position.offset, lost.offset) == (2, 2)
         assert store.resume(lost) == ([], True)
+
+    def test_a_run_that_lost_records_takes_no_more_and_can_be_ended(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        """What follows would stand at once after the hole. A run's readers are told by its end, so they read on."""
+        name = RunName("alice", "r1")
+        here = Store(primary.url)
+        here.runs.start(name, RUN)
+        here.runs.append_all([Append(name, 1, [b"message 1", b"message 2"])])
+        begin = here.runs.get(name).start
+        wait_replicated(primary, replica)
+        promote(replica)
+        here.runs.append_all([Append(name, 3, [b"message 3"])])
+        there = Store(replica.url)
+        (written,) = there.runs.append_all([Append(name, 4, [b"message 4"])])
+        assert (written.lost, written.taken, written.top) == (True, False, 2)
+        assert there.runs.end(name, STOPPED).taken
+        page = there.page(begin, name.log)
+        assert [entry.record for entry in page.entries] == [b"message 1", b"message 2", *STOPPED.records]
+        assert page.epoch != begin.epoch
+        assert page.place(Position(begin.epoch, 2)) == 2
+        assert page.place(Position(begin.epoch, 3)) is None
 
 
 def read(store: Store, message_id: str) -> int:

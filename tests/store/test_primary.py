@@ -52,7 +52,7 @@ def test_commands_and_the_link_follow_where_the_sentinel_points(store: Replicate
     link = Subscription.open(Settings(redis_url=store.url))
     link.subscribe(["one"])
     assert link.receive().kind is Kind.SUBSCRIBED
-    assert store.replicas[0].open_channels() == ["one"]
+    assert "one" in store.replicas[0].open_channels()  # beside the Sentinel's own
     link.close()
 
 

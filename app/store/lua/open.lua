@@ -1,7 +1,7 @@
 -- The prelude of every script on a log: opens it, and lets go of what is too old. Runs after lineage.lua and bits.lua.
 --
 -- KEYS[1] log      stream
--- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, history, former, lineage, losses
+-- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, aged, history, former, lineage, losses
 -- KEYS[3] keys     zset: message key -> offset
 -- KEYS[4] ids      zset: message id -> offset
 -- KEYS[5] expiry   zset: offset -> expiry, Unix ms
@@ -16,14 +16,14 @@
 
 local EXPIRED_PER_CALL = 1000
 
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone',
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone', 'aged',
   'history', 'former', 'lineage', 'losses')
 local epoch, top, oldest = meta[1], tonumber(meta[2] or 0), tonumber(meta[3] or 1)
 local revision, expires = tonumber(meta[4] or 0), tonumber(meta[5] or 'inf')
 local gone_base, gone = tonumber(meta[6] or 0), meta[7] or ''
-local history, former = meta[8] or epoch, meta[9] or ''
+local history, former = meta[9] or epoch, meta[10] or ''
 local lineage, info = replication()
-local losses, losses_known = tonumber(meta[11] or 0), tonumber(ARGV[3]) or 0
+local losses, losses_known = tonumber(meta[12] or 0), tonumber(ARGV[3]) or 0
 local time = redis.call('TIME')
 local now = tonumber(time[1])
 
@@ -78,7 +78,7 @@ if not epoch then
   redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   redis.call('HSET', KEYS[2], 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known)
   history = epoch
-elseif (meta[10] or '') ~= lineage then
+elseif (meta[11] or '') ~= lineage then
   local told = ARGV[3] ~= '' and (took_over(info) or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
   epoch = ARGV[1]
@@ -90,10 +90,15 @@ elseif losses_known > losses then
 end
 
 -- Trim by age. A step per entry, a bound per call: an append adds one entry, so a hundred keep up with any backlog.
-for _ = 1, 100 do
-  local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  if not head or tonumber(head[2][4]) + tonumber(ARGV[2]) > now then break end
-  trim(tonumber(string.match(head[1], '^%d+')) + 1)
+-- `aged` is the time of the oldest entry when it was last looked at; what stands there now is as young or younger.
+if tonumber(meta[8] or 0) + tonumber(ARGV[2]) <= now then
+  for _ = 1, 100 do
+    local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+    local at = head and tonumber(head[2][4]) or now
+    redis.call('HSET', KEYS[2], 'aged', text(at))
+    if at + tonumber(ARGV[2]) > now then break end
+    trim(tonumber(string.match(head[1], '^%d+')) + 1)
+  end
 end
 
 -- Let expired entries go. `expires` says when to look, so a log without them pays nothing.
