@@ -81,6 +81,10 @@ class Replicated:
         with server.client() as client:
             return sum(each["name"].startswith("belfry") for each in client.client_list())
 
+    def wait_for_failover(self) -> None:
+        """Wait until the Sentinel has put another server in the primary's place."""
+        wait_until(lambda: self.sentinel.primary_port() != self.primary.port, READY_SECONDS, what="the failover")
+
     def replace_behind_its_back(self) -> None:
         """The Sentinel names the first replica, and the old primary goes on as if nothing had been."""
         promote(self.replicas[0])

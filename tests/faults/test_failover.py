@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,10 @@ from tests.conftest import absent
 from tests.faults.records import Outcome
 from tests.faults.site import QUICK
 from tests.faults.traffic import Traffic
-from tests.replication import Replicated
-from tests.servers import Belfry, RedisServer, Server
+from tests.replication import Replicated, wait_replicated
+from tests.servers import Api, Belfry, RedisServer, Server
+from tests.stream_client import StreamClient
+from tests.upstream import running_upstream
 from tests.waiting import wait_until
 
 MESSAGES = 30
@@ -102,6 +105,39 @@ def test_a_primary_that_was_replaced_without_knowing_it_is_left(deploy: Deploy) 
     print(verdict, dict(traffic.book.answers))
     assert verdict.kept, verdict
     assert verdict.resets >= verdict.subscribers
+
+
+def test_a_run_whose_tokens_were_lost_fails_and_says_so(deploy: Deploy) -> None:
+    with running_upstream() as upstream:
+        store, belfry = deploy(BELFRY_UPSTREAM_URL=upstream.url, WEB_CONCURRENCY="1")
+        token = belfry.token("alice", "complete")
+        with belfry.api(token) as api:
+            body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+            run_id = api.post("/completions", json=body).json()["id"]
+            conversation = upstream.next()
+            conversation.begin()
+            conversation.say("kept ")
+            with StreamClient(
+                belfry.port, f"/completions/{run_id}/stream", {"Authorization": f"Bearer {token}"}
+            ) as watching:
+                watching.wait_for_messages(1)
+                wait_replicated(store.primary, store.replicas[0])
+                store.cut_off(store.replicas[0])
+                conversation.say("lost ")
+                watching.wait_for_messages(2)
+                store.primary.kill()
+                store.replicas[0].signal(signal.SIGCONT)
+                store.wait_for_failover()
+                conversation.say("too late ")
+                watching.wait_for("reset", FAILOVER_SECONDS)
+            state = wait_until(lambda: ended(api, run_id), FAILOVER_SECONDS, what="the run to end")
+    assert (state["status"], state["text"], state["error"]["code"]) == ("failed", "kept ", "answer_lost")
+
+
+def ended(api: Api, run_id: str) -> dict[str, Any] | None:
+    answer = api.get(f"/completions/{run_id}")
+    state: dict[str, Any] = answer.json()
+    return state if answer.ok and state["status"] != "running" else None
 
 
 class TestWaitingForReplicas:
