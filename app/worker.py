@@ -5,6 +5,9 @@ Imported in gunicorn's master, before anything is patched: it imports nothing of
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,6 +19,8 @@ from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.core.errors import BelfryError
+from app.realtime import descriptors
 from app.realtime.parking import PARKED, PARKS
 
 if TYPE_CHECKING:
@@ -23,6 +28,12 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
+REQUEST_BYTES = 16_384
+_NO_ROOM = json.dumps(BelfryError("too_many_connections", "This worker has no descriptor left.").problem()).encode()
+NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_NO_ROOM), _NO_ROOM)
+)
 
 
 class BelfryWorker(GeventWorker):
@@ -78,7 +89,7 @@ class BelfryWorker(GeventWorker):
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
-        server = StreamServer(
+        server = Listener(
             listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections), **self._tls()
         )
         if self.cfg.workers > 1:
@@ -97,6 +108,28 @@ class BelfryWorker(GeventWorker):
                 self.notify()
                 notified = time.monotonic()
             gevent.sleep(POLL_SECONDS)
+
+
+class Listener(StreamServer):
+    """Accepts connections, and refuses those that took a descriptor which the worker needs for itself."""
+
+    def do_handle(self, *accepted: Any) -> None:
+        """At once, and not in the connection's greenlet: a hundred may be accepted before the first of those runs."""
+        if descriptors.spent(accepted[0].fileno()):
+            refuse(accepted[0])
+        else:
+            super().do_handle(*accepted)
+
+
+def refuse(client: socket.socket) -> None:
+    """Say that there is no room, without waiting for anything: not for the request, and not for the answer to leave."""
+    with contextlib.suppress(OSError):
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.recv(REQUEST_BYTES)  # left unread it would turn the close into a reset, which overtakes the answer
+        client.send(NO_ROOM)
+        client.shutdown(socket.SHUT_WR)
+    client.close()
 
 
 def _pause(servers: Iterable[StreamServer], crowded: bool) -> None:

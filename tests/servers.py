@@ -79,6 +79,10 @@ class Server:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
+    def workers(self) -> list[int]:
+        """The process ids of its children."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -147,13 +151,18 @@ class Belfry(Server):
     """gunicorn with the repository's own gunicorn.conf.py, as in production, and with keys of its own in Redis."""
 
     def __init__(
-        self, redis_url: str, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+        self,
+        redis_url: str,
+        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        *,
+        listen_on: str = HOST,
     ) -> None:
         self._options = options
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.settings_environment = {
-            "BELFRY_BIND": f"{HOST}:{self.port}",
+            "BELFRY_BIND": f"{listen_on}:{self.port}",
             "BELFRY_REDIS_URL": redis_url,
             "BELFRY_REDIS_PREFIX": f"test-{secrets.token_hex(4)}",  # nobody else's messages for everyone
             "BELFRY_SECRET": secrets.token_hex(32),
@@ -172,9 +181,6 @@ class Belfry(Server):
             return requests.get(f"{self.url}/health/live", timeout=1).ok
         except requests.RequestException:
             return False
-
-    def workers(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def worker(self) -> int:
         """The process id of the only worker."""

@@ -84,7 +84,7 @@ class Connection:
                 self._send([("SCRIPT", "LOAD", script.text) for script in self._scripts])
                 for at, reply in zip(unknown, self._send([commands[at] for at in unknown]), strict=True):
                     replies[at] = reply
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.RedisError, OSError) as error:  # an OSError: no descriptor for a connection
             raise unavailable(error) from error
         return replies
 

@@ -47,7 +47,7 @@ def strike(start_site: StartSite) -> Strike:
 
     def run(fault: Fault, **options: Any) -> Verdict:
         deployment = start_site(**options)
-        with Traffic(deployment.belfry) as traffic:
+        with Traffic(deployment.belfry, port=deployment.port) as traffic:
             fault(deployment, traffic)
             verdict = traffic.finish()
         print(verdict, dict(traffic.book.answers))

@@ -38,6 +38,11 @@ class Site:
     nginx: Nginx | None = None
 
     @property
+    def port(self) -> int:
+        """Where clients go."""
+        return self.nginx.port if self.nginx else self.belfry.port
+
+    @property
     def servers(self) -> Mapping[str, Server]:
         """By name, for their logs."""
         found = {"redis": self.redis, "belfry": self.belfry, "nginx": self.nginx}
@@ -58,7 +63,8 @@ def site(*, workers: int = 1, proxied: bool = False, behind_nginx: bool = False,
         store.start()
         proxy = started.enter_context(contextlib.closing(LinkProxy(store.socket_path))) if proxied else None
         redis_url = proxy.url if proxy else f"redis://{HOST}:{port}"
-        belfry = Belfry(redis_url, {**QUICK, "WEB_CONCURRENCY": str(workers), **environment})
+        settings = {**QUICK, "WEB_CONCURRENCY": str(workers), **environment}
+        belfry = Belfry(redis_url, settings, listen_on="0.0.0.0")  # for clients on a network of their own
         started.callback(belfry.destroy)
         belfry.start()
         nginx = Nginx(belfry.port, reloadable=True) if behind_nginx else None

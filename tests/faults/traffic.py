@@ -221,6 +221,8 @@ class Traffic:
         token = self.belfry.token(user, "feed", seconds=TOKEN_SECONDS, topics=topics)
         logs = (f"user:{user}", "everyone", *(f"topic:{topic}" for topic in topics))
         headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
+        if self.port != self.belfry.port:
+            options["version"] = "1.0"
         return Reader(f"{user} {name}", port or self.port, "/stream", headers, logs=logs, **options)
 
     def join(self, readers: Sequence[Reader]) -> None:
@@ -292,6 +294,14 @@ class Traffic:
             seconds,
             what=lambda: f"all to have everything; {self.laggards(marks, began)}",
         )
+
+    def dismiss(self, readers: Sequence[Reader]) -> None:
+        """Let them hear everything up to now, and leave."""
+        now = time.monotonic()
+        self.checkpoint()
+        for reader in readers:
+            reader.until = now
+        self.crowd.call(*[reader.stop for reader in readers])
 
     def laggards(self, marks: Mapping[str, str], began: float) -> str:
         """Who has not heard the last message yet, and how it fares."""
@@ -371,6 +381,12 @@ _TO_EVERYONE = Target({"everyone": True}, ("everyone",))
 
 
 def _has(reader: Reader, marks: Mapping[str, str], began: float) -> bool:
+    """Or need not have it: it was never let in, or told to stay away."""
     last = reader.events[-1:]
     lost = any(isinstance(event, Reset) and event.at >= began for event in last)
-    return reader.stopped or lost or all(mark in reader.marks for log, mark in marks.items() if log in reader.logs)
+    return (
+        reader.stopped
+        or not reader.since
+        or lost
+        or all(mark in reader.marks for log, mark in marks.items() if log in reader.logs)
+    )
