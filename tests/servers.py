@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,8 +111,15 @@ class RedisServer(Server):
     With `appendonly` it comes back with its data after a kill. Further `options` are the server's own.
     """
 
-    def __init__(self, *, appendonly: bool = False, port: int = 0, options: Sequence[str] = ()) -> None:
-        super().__init__("redis")
+    def __init__(
+        self,
+        *,
+        appendonly: bool = False,
+        port: int = 0,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__("redis", environment)
         self._appendonly = appendonly
         self._port = port
         self._options = options
@@ -140,6 +148,12 @@ class RedisServer(Server):
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
+
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is ahead of this one."""
+        with self.client() as client:
+            seconds, microseconds = client.time()
+        return float(seconds + microseconds / 1e6 - time.time())
 
     def open_channels(self) -> list[str]:
         """Every channel that somebody subscribes to now."""
@@ -186,6 +200,11 @@ class Belfry(Server):
         """The process id of the only worker."""
         (pid,) = self.workers()
         return pid
+
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is ahead of this one, to a second or so: by the `Date` of an answer."""
+        date = requests.get(f"{self.url}/health/live", timeout=5).headers["Date"]
+        return parsedate_to_datetime(date).timestamp() - time.time()
 
     def token(
         self,

@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 
 MESSAGES = 15
 SPARE_DESCRIPTORS = 4
+STEP_SECONDS = 3_600
 CROWD = 60  # more than two workers have room for
 
 
@@ -96,6 +97,18 @@ def exhaust_descriptors_for_good(site: Site, traffic: Traffic) -> None:
         _cut_off_and_go_on(site, traffic)
 
 
+def step_the_clock(site: Site, traffic: Traffic) -> None:
+    """The time of day jumps an hour back, for Belfry and for Redis, and later forward again."""
+    assert site.clock is not None
+    for seconds in (-STEP_SECONDS, 0):
+        traffic.run(MESSAGES)
+        site.clock.step(seconds, site.belfry, site.redis)
+        traffic.run(MESSAGES)
+        traffic.crowd.call(*[reader.hang_up for reader in traffic.readers])
+        traffic.wait_live()
+    traffic.checkpoint()
+
+
 FAULTS: dict[str, Fault] = {
     "a worker is killed": partial(end_a_worker, number=signal.SIGKILL),
     "a worker is told to stop": partial(end_a_worker, number=signal.SIGTERM),
@@ -105,6 +118,7 @@ FAULTS: dict[str, Fault] = {
     "the server is restarted": restart,
     "descriptors run out": exhaust_descriptors,
     "descriptors run out for good": exhaust_descriptors_for_good,
+    "the clock steps back": step_the_clock,
 }
 
 
