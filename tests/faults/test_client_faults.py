@@ -13,6 +13,8 @@ from tests.servers import Nginx
 VANISH = "clients vanish"
 NGINX = "nginx is reloaded"
 
+pytestmark = pytest.mark.timeout(180)  # limits within tell more than this one
+
 
 @pytest.mark.parametrize("name", [name for name in client_faults.FAULTS if name not in (VANISH, NGINX)])
 def test_nothing_is_lost_while(strike: Strike, name: str) -> None:

@@ -20,6 +20,8 @@ DISK = "8m"
 MESSAGES = 20
 LARGE_BYTES = 30_000
 
+pytestmark = pytest.mark.timeout(180)  # limits within tell more than this one
+
 
 class Launched(Belfry):
     """As `./run` starts it: with the embedded server, whose data are in `data`."""

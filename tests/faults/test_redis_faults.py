@@ -11,6 +11,8 @@ ERASES = "Redis is flushed"
 ON_THE_LINK = [name for name in redis_faults.FAULTS if name.startswith("the link")]
 IN_REDIS = [name for name in redis_faults.FAULTS if name not in (*ON_THE_LINK, ERASES)]
 
+pytestmark = pytest.mark.timeout(180)  # limits within tell more than this one
+
 
 @pytest.mark.parametrize("name", IN_REDIS)
 def test_nothing_is_lost_while(strike: Strike, name: str) -> None:

@@ -11,6 +11,8 @@ from tests.faults.conftest import Strike
 
 CLOCK = "the clock steps back"
 
+pytestmark = pytest.mark.timeout(180)  # limits within tell more than this one
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("name", [name for name in worker_faults.FAULTS if name != CLOCK])

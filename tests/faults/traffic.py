@@ -222,14 +222,14 @@ class Traffic:
         token = self.belfry.token(user, "feed", seconds=TOKEN_SECONDS, topics=topics, now=_issued())
         logs = (f"user:{user}", "everyone", *(f"topic:{topic}" for topic in topics))
         headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
-        if self.port != self.belfry.port:
-            options["version"] = "1.0"
-        return Reader(f"{user} {name}", port or self.port, "/stream", headers, logs=logs, **options)
+        port = port or self.port
+        version = "1.1" if port == self.belfry.port else "1.0"  # for nginx, see `Reader`
+        return Reader(f"{user} {name}", port, "/stream", headers, logs=logs, version=version, **options)
 
-    def join(self, readers: Sequence[Reader]) -> None:
+    def join(self, readers: Sequence[Reader], seconds: float = READY_SECONDS) -> None:
         """Add subscribers, and wait until each of them has its `ready`."""
         self.invite(readers)
-        self.wait_live(readers)
+        self.wait_live(readers, seconds)
 
     def invite(self, readers: Sequence[Reader]) -> None:
         """Add subscribers, who come when they can."""
