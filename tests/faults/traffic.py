@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Self
 
@@ -239,9 +240,8 @@ class Traffic:
     def wait_live(self, readers: Sequence[Reader] = (), seconds: float = READY_SECONDS) -> None:
         """Wait until these subscribers, or all that were not stopped, are connected."""
         wanted = readers or self.readers
-        self.crowd.wait(
-            lambda: all(reader.is_live or reader.stopped for reader in wanted), seconds, what="all to be connected"
-        )
+        away = partial(_away, wanted)
+        self.crowd.wait(lambda: not away(), seconds, what=lambda: f"all to be connected; {_told(away())}")
 
     def __enter__(self) -> Self:
         try:
@@ -306,8 +306,7 @@ class Traffic:
 
     def laggards(self, marks: Mapping[str, str], began: float) -> str:
         """Who has not heard the last message yet, and how it fares."""
-        late = [reader for reader in self.readers if not _has(reader, marks, began)]
-        return ", ".join(f"{reader.name} {dict(reader.ends)} {dict(reader.answers)}" for reader in late[:5])
+        return _told([reader for reader in self.readers if not _has(reader, marks, began)])
 
     def publish(self, **fields: Any) -> None:
         """One message to everyone, with further fields, beside what the publishers send."""
@@ -387,6 +386,16 @@ class Traffic:
         for publisher in self.publishers:
             if publisher.failure is not None:
                 raise AssertionError(f"{publisher.name} failed") from publisher.failure
+
+
+def _away(readers: Sequence[Reader]) -> list[Reader]:
+    return [reader for reader in readers if not (reader.is_live or reader.stopped)]
+
+
+def _told(readers: Sequence[Reader]) -> str:
+    """How some of them fare."""
+    some = ", ".join(f"{reader.name} {dict(reader.ends)} {dict(reader.answers)}" for reader in readers[:5])
+    return f"{len(readers)} are not: {some}"
 
 
 def _issued() -> float:
