@@ -121,10 +121,11 @@ class Sender:
         outcome, offsets = _fate(answer, target)
         self._book.add(Publication(mark, target.logs, first_sent, time.monotonic(), outcome, offsets))
         if answer is not None and outcome is not Outcome.UNKNOWN:
-            accepted = outcome is Outcome.ACKNOWLEDGED or answer.status_code in MAY_REFUSE
+            refused = outcome is Outcome.REFUSED
             # A store that forgot its ids takes the other content under one of them for a new message, and rightly so.
-            forgot = must_be_refused and bool(id) and bool(self._book.erasures)
-            assert forgot or accepted is not must_be_refused, (message, answer.status_code, answer.text)
+            forgot = bool(id) and bool(self._book.erasures)
+            as_expected = refused or forgot if must_be_refused else not refused or answer.status_code in MAY_REFUSE
+            assert as_expected, (message, answer.status_code, answer.text)
         return outcome is Outcome.ACKNOWLEDGED
 
     def give_up(self) -> None:
