@@ -74,6 +74,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tickets,
         users,
     )
+    from app.web.admission import Admission
     from app.web.limits import Limits
 
     settings = settings or load(os.environ)
@@ -98,11 +99,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = Limits(settings)
     auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
+    admission = Admission(publisher, settings.publish_wait_seconds)
     app = _shell(settings)
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
+    app.extensions["belfry.admission"] = admission
     for views in (
-        publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
+        publish.blueprint(auth, admission, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
         stream.blueprint(auth, streams, limits, settings),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         completions.blueprint(auth, run_store, relay, streams, limits, settings),

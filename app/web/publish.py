@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gevent
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 
 from app import metrics
 from app.core.errors import BelfryError
@@ -18,7 +18,8 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.store.audit import Audit
 from app.store.log import ROUND_TRIP_COMMANDS, Status
-from app.store.publisher import Published, Publisher, Publishes
+from app.store.publisher import Published, Publishes
+from app.web.admission import Room
 from app.web.auth import Authenticator
 from app.web.by_hand import ByHand
 from app.web.limits import Limits, headers
@@ -36,7 +37,7 @@ Note = Callable[[tuple[str, Published]], None]
 
 def blueprint(
     auth: Authenticator,
-    publisher: Publisher,
+    publisher: Publishes,
     note: Note,
     audit: Audit,
     limits: Limits,
@@ -45,18 +46,25 @@ def blueprint(
 ) -> Blueprint:
     """The view of `/publish`; `note` hears of each message that was published, and by whom."""
     views = Blueprint("publish", __name__)
+    room = Room(settings.max_batches_bytes)
 
     @views.post("/publish")
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publish_for(claims), lambda line: counted(line, claims))
-            return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
+            return publish_lines(claims)
         message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
         taken = limits.publish(claims.user, len(message.logs))
         result = publish_one(publish_for(claims), message)
         status = result.pop("status")
         return Response(compact(result) + "\n", status, headers(taken), mimetype="application/json")
+
+    def publish_lines(claims: Claims) -> Response:
+        batch = Batch(publish_for(claims), lambda line: counted(line, claims))
+        text, give_back = held_body(room, request, settings.max_batch_bytes)
+        response = Response(batch.results(lines(text)), mimetype=NDJSON)
+        response.call_on_close(give_back)
+        return response
 
     def publish_for(claims: Claims) -> Publish:
         return noted(ByHand(publisher, audit, auth, claims) if claims.session else publisher, note, claims.user)
@@ -76,6 +84,16 @@ def blueprint(
         return message
 
     return views
+
+
+def held_body(room: Room, sent: Request, limit_bytes: int) -> tuple[bytes, Callable[[], None]]:
+    """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
+    give_back = room.take(min(sent.content_length or limit_bytes, limit_bytes))
+    try:
+        return body(sent, limit_bytes), give_back
+    except BaseException:
+        give_back()
+        raise
 
 
 def noted(publisher: Publishes, note: Note, by: str) -> Publish:
