@@ -47,6 +47,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Server) and value.log_path.exists():
-                report.sections.append((f"log of {name}", value.log()[-LOG_TAIL:]))
+            servers = {name: value} if isinstance(value, Server) else getattr(value, "servers", {})
+            for each, server in servers.items():
+                if server.log_path.exists():
+                    report.sections.append((f"log of {each}", server.log()[-LOG_TAIL:]))
     return report

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,6 +80,10 @@ class Server:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
+    def workers(self) -> list[int]:
+        """The process ids of its children."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -101,11 +106,23 @@ class Server:
 
 
 class RedisServer(Server):
-    """Redis or Valkey on a unix socket. With `appendonly` it comes back with its data after a kill."""
+    """Redis or Valkey on a unix socket, and on a TCP port besides if one is given.
 
-    def __init__(self, *, appendonly: bool = False) -> None:
-        super().__init__("redis")
+    With `appendonly` it comes back with its data after a kill. Further `options` are the server's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        appendonly: bool = False,
+        port: int = 0,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__("redis", environment)
         self._appendonly = appendonly
+        self._port = port
+        self._options = options
         self.socket_path = self.directory / "redis.sock"
         self.url = f"unix://{self.socket_path}"
 
@@ -119,7 +136,8 @@ class RedisServer(Server):
         keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
-        return [binary, "--port", "0", "--unixsocket", self.socket_path, "--dir", self.directory, *keep]
+        listen = ["--port", str(self._port), "--bind", HOST, "--unixsocket", str(self.socket_path)]
+        return [binary, *listen, "--dir", self.directory, *keep, *self._options]
 
     def is_ready(self) -> bool:
         try:
@@ -131,6 +149,12 @@ class RedisServer(Server):
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True)
 
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is ahead of this one."""
+        with self.client() as client:
+            seconds, microseconds = client.time()
+        return float(seconds + microseconds / 1e6 - time.time())
+
     def open_channels(self) -> list[str]:
         """Every channel that somebody subscribes to now."""
         with self.client() as client:
@@ -141,13 +165,18 @@ class Belfry(Server):
     """gunicorn with the repository's own gunicorn.conf.py, as in production, and with keys of its own in Redis."""
 
     def __init__(
-        self, redis_url: str, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+        self,
+        redis_url: str,
+        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        *,
+        listen_on: str = HOST,
     ) -> None:
         self._options = options
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.settings_environment = {
-            "BELFRY_BIND": f"{HOST}:{self.port}",
+            "BELFRY_BIND": f"{listen_on}:{self.port}",
             "BELFRY_REDIS_URL": redis_url,
             "BELFRY_REDIS_PREFIX": f"test-{secrets.token_hex(4)}",  # nobody else's messages for everyone
             "BELFRY_SECRET": secrets.token_hex(32),
@@ -167,13 +196,15 @@ class Belfry(Server):
         except requests.RequestException:
             return False
 
-    def workers(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-
     def worker(self) -> int:
         """The process id of the only worker."""
         (pid,) = self.workers()
         return pid
+
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is ahead of this one, to a second or so: by the `Date` of an answer."""
+        date = requests.get(f"{self.url}/health/live", timeout=5).headers["Date"]
+        return parsedate_to_datetime(date).timestamp() - time.time()
 
     def token(
         self,
@@ -265,15 +296,16 @@ class Api(requests.Session):
 class Nginx(Server):
     """nginx in front of one server with the least there is to configure: what a user gets who knows only proxy_pass."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, *, reloadable: bool = False) -> None:
         super().__init__("nginx")
         self.port = free_port()
         self._config_path = self.directory / "nginx.conf"
-        # One process, since a worker under another user could not enter the directory.
+        # One process, unless a master is needed: a worker under another user could not enter the directory.
         self._config_path.write_text(
             f"""
             daemon off;
-            master_process off;
+            master_process {"on" if reloadable else "off"};
+            {"user root;" if reloadable and os.geteuid() == 0 else ""}
             pid {self.directory}/pid;
             error_log {self.log_path};
             events {{}}

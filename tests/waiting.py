@@ -11,7 +11,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.005
 
 
-def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what: str = "") -> T:
+def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what: str | Callable[[], str] = "") -> T:
     """The first truthy answer of `condition`, asked again and again for `seconds` at most."""
     deadline = time.monotonic() + seconds
     while True:
@@ -19,5 +19,6 @@ def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what:
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for {what or 'the condition'}, got {answer!r}")
+            told = what() if callable(what) else what
+            raise AssertionError(f"waited {seconds} s for {told or 'the condition'}, got {answer!r}")
         time.sleep(POLL_SECONDS)

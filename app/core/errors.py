@@ -70,6 +70,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     # the server's state
     "rate_limited": (429, "Too many requests"),
     "store_unavailable": (503, "The message store is not reachable"),
+    "store_full": (507, "The message store has no room"),
     "keys_unavailable": (503, "The issuer's keys are not reachable"),
     "overloaded": (503, "More work waits for the message store than it can do"),
     "too_many_connections": (503, "This server holds as many connections as it may"),

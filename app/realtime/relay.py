@@ -28,7 +28,7 @@ WAIT_SECONDS = 60.0  # for a chunk; the exchange has its own limits
 STORE_RETRY_SECONDS = 0.2
 LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
 ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
-RETRIED = {"store_unavailable", "overloaded"}
+RETRIED = {"store_unavailable", "store_full", "overloaded"}
 FINAL_SECONDS = 1.0  # for the endings of what a stopping worker can't finish
 
 log = logging.getLogger("belfry.relay")

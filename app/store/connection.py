@@ -19,6 +19,7 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 
 RETRY_AFTER_SECONDS = 2
+FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
 POOL_CONNECTIONS = 4  # callers share round trips (`realtime.auto_pipeline`), so a few serve everyone
 
 Command = tuple[Any, ...]
@@ -83,7 +84,7 @@ class Connection:
                 self._send([("SCRIPT", "LOAD", script.text) for script in self._scripts])
                 for at, reply in zip(unknown, self._send([commands[at] for at in unknown]), strict=True):
                     replies[at] = reply
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.RedisError, OSError) as error:  # an OSError: no descriptor for a connection
             raise unavailable(error) from error
         return replies
 
@@ -99,11 +100,29 @@ class Connection:
 
 
 def checked(replies: list[Reply]) -> list[Reply]:
-    """The same replies, if none is an error. Raises `BelfryError` `store_unavailable`."""
-    failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
-    if failed is not None:
-        raise unavailable(failed) from failed
+    """The same replies, if none is an error. Raises `BelfryError` `store_unavailable` or `store_full`."""
+    failed = [reply for reply in replies if isinstance(reply, Exception)]
+    if failed:
+        raise (full() if _nothing_kept(replies) else unavailable(failed[0])) from failed[0]
     return replies
+
+
+def _nothing_kept(replies: list[Reply]) -> bool:
+    """Whether the store was full for all: no other error, and no script, whose answer is a list, was let through."""
+    return all(
+        isinstance(reply, redis.exceptions.OutOfMemoryError)
+        for reply in replies
+        if isinstance(reply, (Exception, list))
+    )
+
+
+def full() -> BelfryError:
+    """What the caller gets to hear when Redis has no memory left: nothing of this was kept."""
+    return BelfryError(
+        "store_full",
+        "The message store has no memory left, and nothing was kept; try again later.",
+        headers={"Retry-After": str(FULL_RETRY_AFTER_SECONDS)},
+    )
 
 
 def unavailable(error: Exception) -> BelfryError:

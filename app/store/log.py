@@ -28,8 +28,10 @@ PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
 
-VERBS = ("append", "read", "read_back", "find", "retract", "mark")
-APPEND, READ, READ_BACK, FIND, RETRACT, MARK = SCRIPTS = tuple([Script("bits", "open", verb) for verb in VERBS])
+VERBS = ("read", "read_back", "find", "retract", "mark")
+APPEND = Script("room", "bits", "open", "append")
+READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script("bits", "open", verb) for verb in VERBS])
+SCRIPTS = (APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
 
 _EPOCH_ALPHABET = string.digits + string.ascii_letters
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness

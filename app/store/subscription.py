@@ -60,7 +60,7 @@ class Subscription:
         )
         try:
             return cls(pool.get_connection())
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.RedisError, OSError) as error:
             raise unavailable(error) from error
 
     def subscribe(self, channels: Iterable[str]) -> None:

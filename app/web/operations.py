@@ -92,7 +92,7 @@ _MARKING = (
 )  # fmt: skip
 _COMPLETING = (
     "malformed_json", "invalid_completion", "body_too_large", "model_unknown", "rate_limited", "too_many_runs",
-    "tokens_used_up", "store_unavailable", "overloaded",
+    "tokens_used_up", "store_unavailable", "store_full", "overloaded",
 )  # fmt: skip
 _RELAYING = (
     "upstream_refused", "upstream_rate_limited", "upstream_failed", "upstream_unreachable", "upstream_malformed",
@@ -105,7 +105,7 @@ _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
     "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
     "bad_url", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type", "rate_limited",
-    "store_unavailable", "overloaded",
+    "store_unavailable", "store_full", "overloaded",
 )  # fmt: skip
 
 OPERATIONS = (
@@ -200,7 +200,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},
-        refusals=("store_unavailable",),
+        refusals=("store_unavailable", "store_full"),
     ),
     Operation(
         "DELETE", "/session", "End the session", Access.OWN_COOKIE, answers={204: NOTHING},
@@ -208,7 +208,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/tickets", "A credential for one use within 60 seconds", Access.SCOPE, ("feed", "complete"),
-        {201: JSON}, ("store_unavailable",),
+        {201: JSON}, ("store_unavailable", "store_full"),
     ),
     Operation("GET", "/", "The user's feed as a page", Access.PAGE, ("feed",), {200: HTML, 302: NOTHING, 401: HTML}),
     Operation(

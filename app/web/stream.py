@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Request, Response, request
 
 from app.core import frames
+from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Claims
+from app.realtime import descriptors
 from app.realtime.parking import PARKED, parkable
 from app.realtime.presence import Client
 from app.realtime.sinks import GeneratorSink, ParkedSocket
-from app.realtime.streams import Opening, Streams
+from app.realtime.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.web.auth import Authenticator
 from app.web.client_address import Network, client_address
 from app.web.limits import Limits
@@ -45,12 +47,27 @@ def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: S
         if request.method == "HEAD":
             streams.admit()
             return Response(headers=HEADERS)
+        require_room(request)
         limits.connect(claims.user)
         opening = streams.open(claims.user, names, cursor)
         ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.counts, opening.behind)
         return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
 
     return views
+
+
+def require_room(asked: Request) -> None:
+    """Refuse what holds its connection where the last descriptors are left, which are for requests.
+
+    Raises `BelfryError` `too_many_connections`.
+    """
+    client = asked.environ.get("gunicorn.socket")
+    if client is not None and descriptors.spent_for_streams(client.fileno()):
+        raise BelfryError(
+            "too_many_connections",
+            "This worker has no descriptor left for a stream.",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> Client:

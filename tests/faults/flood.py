@@ -91,7 +91,10 @@ class _Publisher:
 
 
 class Flood:
-    """`publishers` connections, and one stream for each of `users`, to whom messages go in turn, each also to `others` who are away."""
+    """`publishers` connections, and one stream for each of `users`, to whom messages go in turn.
+
+    Each goes to `others` as well, who are away: that makes publishing cost more than refusing.
+    """
 
     def __init__(self, belfry: Belfry, publishers: int, users: Sequence[str], others: int = 0) -> None:
         self._epoll = select.epoll()

@@ -7,7 +7,7 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.store.connection import Connection, Script
+from app.store.connection import Connection, Reply, Script, checked
 from app.store.log import SCRIPTS
 from tests.servers import RedisServer
 
@@ -49,3 +49,26 @@ def test_a_connection_that_the_server_closed_is_replaced_without_a_word(redis_se
     with redis_server.client() as other:
         other.execute_command("CLIENT", "KILL", "TYPE", "normal")
     connection.ping()
+
+
+class TestAStoreWithoutMemory:
+    """As Redis answers a pipeline in which some commands take room and some don't; `-OOM` is its own error code."""
+
+    OOM = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+
+    @pytest.mark.parametrize("replies", [[OOM], [OOM, 0, OOM], [1, 1, OOM]])
+    def test_that_kept_nothing_says_so(self, replies: list[Reply]) -> None:
+        with pytest.raises(BelfryError) as refusal:
+            checked(replies)
+        assert (refusal.value.code, refusal.value.headers["Retry-After"]) == ("store_full", "30")
+
+    @pytest.mark.parametrize("replies", [[OOM, 0, [b"appended", b"e", 1, 0]], [[b"appended", b"e", 1, 0], OOM]])
+    def test_that_kept_some_asks_for_a_repetition(self, replies: list[Reply]) -> None:
+        with pytest.raises(BelfryError) as refusal:
+            checked(replies)
+        assert refusal.value.code == "store_unavailable"
+
+    def test_is_not_told_where_something_else_failed_too(self) -> None:
+        with pytest.raises(BelfryError) as refusal:
+            checked([self.OOM, redis.exceptions.ResponseError("LOADING")])
+        assert refusal.value.code == "store_unavailable"

@@ -11,10 +11,12 @@ import pytest
 import redis
 
 from app.core.cursor import Position
+from app.core.errors import BelfryError
 from app.core.message import TTL_MAX_SECONDS, Message, parse
 from app.core.settings import Settings
 from app.store.connection import Connection
-from app.store.log import OWN_ID_SECONDS, PAGE_BYTES, PAGE_ENTRIES, Appended, LogStore, Status
+from app.store.log import OWN_ID_SECONDS, PAGE_BYTES, PAGE_ENTRIES, SCRIPTS, Appended, LogStore, Status
+from tests.servers import RedisServer
 
 LOG = "user:alice"
 
@@ -252,3 +254,26 @@ def test_scripts_are_loaded_again_where_the_server_forgot_them(store: LogStore, 
     client.script_flush()
     outcomes = append(store, message(title="b"), message(title="c"))
     assert [outcome.position.offset for outcome in outcomes] == [2, 3]
+
+
+@pytest.mark.parametrize("message_id", ["new", "known"])
+def test_a_store_without_memory_keeps_nothing_of_a_message_and_is_read_as_before(
+    redis_server: RedisServer, settings: Settings, message_id: str
+) -> None:
+    """Also in a log that is there: Redis lets a script go on that began with a write which takes no room."""
+    with redis.Redis.from_url(redis_server.url, protocol=2) as client:
+        client.flushall()
+        store = LogStore(Connection(client, SCRIPTS), settings)
+        append(store, message(id="known", title="1"))
+        before = positions(store, [LOG])
+        client.config_set("maxmemory", "1")
+        try:
+            with pytest.raises(BelfryError) as refusal:
+                append(store, message(id=message_id, title="2"))
+            assert refusal.value.code == "store_full"
+            assert positions(store, [LOG]) == before
+            assert offsets(store) == [1]
+            assert store.read([("user:new", ())])[0].top == 0
+        finally:
+            client.config_set("maxmemory", "0")
+        assert append(store, message(id="later", title="2"))[0].position.offset == 2

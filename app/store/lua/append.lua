@@ -1,5 +1,5 @@
 -- Append one message to a log: once per message id, with the next offset, kept and announced in one atomic step.
--- Runs after open.lua, whose keys, arguments and results it shares.
+-- Runs after room.lua and open.lua, whose keys, arguments and results it shares.
 --
 -- KEYS[7] id       string: `<epoch>.<offset> <digest>` of what was appended under this message id
 -- ARGV[3] offsets to keep

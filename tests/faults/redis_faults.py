@@ -1,0 +1,197 @@
+"""What can happen to Redis, and to the link to it, while messages flow."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tests.faults.site import BACK_SECONDS, Fault, Site
+from tests.faults.traffic import Traffic
+
+MESSAGES = 15  # between two blows
+BLOWS = 8
+SUBSCRIBER_BUFFER_BYTES = 8_192
+LARGE_BYTES = 30_000  # more than that buffer and the 16 KiB that every client has besides; less than a message may have
+FROZEN_SECONDS = 3.0  # longer than Belfry waits for an answer
+
+
+def kill_connections(site: Site, traffic: Traffic, kind: str) -> None:
+    """`CLIENT KILL TYPE`: `normal` cuts commands short, `pubsub` makes every log deaf for a moment."""
+    with site.redis.client() as client:
+        for _ in range(BLOWS):
+            traffic.run(MESSAGES)
+            assert client.client_kill_filter(_type=kind, skipme=True)
+
+
+def kill_connections_of_each_worker(site: Site, traffic: Traffic) -> None:
+    """`CLIENT KILL ADDR` for all that one worker has; the others notice nothing."""
+    killed = 0
+    for pid in site.belfry.workers() * 2:
+        traffic.run(MESSAGES)
+        with site.redis.client() as client:
+            ports = _local_ports(pid)
+            own = [each["addr"] for each in client.client_list() if int(each["addr"].rpartition(":")[2]) in ports]
+            killed += sum(int(client.client_kill_filter(addr=address)) for address in own)
+    assert killed >= len(site.belfry.workers()), "each has a connection for commands or for the hub"
+
+
+def freeze(site: Site, traffic: Traffic, seconds: float = FROZEN_SECONDS) -> None:
+    """SIGSTOP: Redis answers nothing, and its sockets stay open."""
+    traffic.run(MESSAGES)
+    refused = traffic.book.answers["503"]
+    until = time.monotonic() + seconds
+    site.redis.signal(signal.SIGSTOP)
+    try:
+        traffic.wait(lambda: time.monotonic() > until, seconds + BACK_SECONDS)
+        assert traffic.book.answers["503"] > refused
+    finally:
+        site.redis.signal(signal.SIGCONT)
+    traffic.run(MESSAGES)
+
+
+def kill_and_restart(site: Site, traffic: Traffic) -> None:
+    """SIGKILL; it comes back with its append-only file."""
+    traffic.run(MESSAGES)
+    with _refusals(traffic, "503"):
+        site.redis.kill()
+    site.redis.start()
+    traffic.run(MESSAGES)
+
+
+def flush(site: Site, traffic: Traffic) -> None:
+    """FLUSHALL: everybody's history is gone, and with it the ids that make a repetition harmless."""
+    traffic.run(MESSAGES)
+    with traffic.erasing(), site.redis.client() as client:
+        client.flushall()
+    traffic.run(MESSAGES)
+
+
+def fill_memory(site: Site, traffic: Traffic) -> None:
+    """`maxmemory` is reached and nothing may be evicted: publishing is refused, reading goes on."""
+    traffic.run(MESSAGES)
+    newcomer = traffic.reader(traffic.users[0], f"newcomer {time.monotonic()}")
+    with site.redis.client() as client:
+        client.config_set("maxmemory", "1")
+        try:
+            with _refusals(traffic, "507", 5):
+                pass
+            published = traffic.acknowledged
+            traffic.join([newcomer])
+            with site.belfry.reader(traffic.users[0]) as api:
+                assert api.feed()["messages"]
+            assert traffic.acknowledged == published
+        finally:
+            client.config_set("maxmemory", "0")
+    traffic.run(MESSAGES)
+
+
+def overflow_subscriber(site: Site, traffic: Traffic) -> None:
+    """Messages larger than `client-output-buffer-limit pubsub`: Redis drops the hub's connection for each."""
+    with site.redis.client() as client:
+        before = client.config_get("client-output-buffer-limit")["client-output-buffer-limit"]
+        client.config_set("client-output-buffer-limit", f"pubsub {SUBSCRIBER_BUFFER_BYTES} 0 0")
+        try:
+            for _ in range(BLOWS):
+                dropped = _dropped(site)
+                traffic.publish(body="x" * LARGE_BYTES)
+                traffic.wait(lambda at_least=dropped: _dropped(site) > at_least, what="Redis to drop the subscriber")
+                traffic.run(MESSAGES)
+        finally:
+            client.config_set("client-output-buffer-limit", before)
+
+
+def slow_link(site: Site, traffic: Traffic, seconds: float = 0.05) -> None:
+    """Every packet takes so long, each way."""
+    assert site.proxy is not None
+    site.proxy.latency_seconds = seconds
+    try:
+        traffic.run(4 * MESSAGES)
+    finally:
+        site.proxy.latency_seconds = 0.0
+
+
+def cut_link(site: Site, traffic: Traffic) -> None:
+    """Every connection to Redis is reset, again and again."""
+    assert site.proxy is not None
+    for _ in range(BLOWS):
+        traffic.run(MESSAGES)
+        assert site.proxy.connections
+        site.proxy.cut()
+
+
+def silence_link(site: Site, traffic: Traffic, seconds: float = FROZEN_SECONDS) -> None:
+    """Packets are held up for so long and arrive then: Redis carries out what Belfry has long given up."""
+    assert site.proxy is not None
+    traffic.run(MESSAGES)
+    until = time.monotonic() + seconds
+    with site.proxy.silent(), _refusals(traffic, "503"):
+        traffic.wait(lambda: time.monotonic() > until, seconds + BACK_SECONDS)
+    traffic.run(MESSAGES)
+
+
+def part_from_redis(site: Site, traffic: Traffic) -> None:
+    """No connection to Redis can be made for a while."""
+    assert site.proxy is not None
+    traffic.run(MESSAGES)
+    with site.proxy.refusing(), _refusals(traffic, "503", 3):
+        pass
+    traffic.run(MESSAGES)
+
+
+def lose_replies(site: Site, traffic: Traffic) -> None:
+    """Redis did as it was told, and nobody hears of it: who repeats the message must not double it."""
+    assert site.proxy is not None
+    proxy = site.proxy
+    traffic.run(MESSAGES)
+    for _ in range(BLOWS):
+        proxy.lose_replies(4)
+        traffic.wait(lambda: not proxy.replies_to_lose, what="replies to be lost")
+        traffic.run(MESSAGES)
+
+
+FAULTS: dict[str, Fault] = {
+    "Redis kills normal connections": partial(kill_connections, kind="normal"),
+    "Redis kills subscriber connections": partial(kill_connections, kind="pubsub"),
+    "Redis kills one worker's connections": kill_connections_of_each_worker,
+    "Redis is frozen": freeze,
+    "Redis is killed and comes back": kill_and_restart,
+    "Redis is flushed": flush,
+    "Redis has no memory left": fill_memory,
+    "Redis drops a subscriber that is behind": overflow_subscriber,
+    "the link is slow": slow_link,
+    "the link is cut": cut_link,
+    "the link is silent": silence_link,
+    "the link can't be made": part_from_redis,
+    "the link loses replies": lose_replies,
+}
+
+
+@contextlib.contextmanager
+def _refusals(traffic: Traffic, status: str, number: int = 1) -> Iterator[None]:
+    """After what happens inside, wait until so many publishes were answered with this status."""
+    before = traffic.book.answers[status]
+    yield
+    traffic.wait(
+        lambda: traffic.book.answers[status] >= before + number, BACK_SECONDS, what=f"publishes answered {status}"
+    )
+
+
+def _dropped(site: Site) -> int:
+    """How many clients Redis closed for their output buffer."""
+    return site.redis.log().count("overcoming of output buffer limits")
+
+
+def _local_ports(pid: int) -> set[int]:
+    """The local ports of a process's TCP connections, from /proc/net/tcp and the inodes of its descriptors."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = str(descriptor.readlink())
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[9] in inodes}
