@@ -1,11 +1,14 @@
 """Publishers that send at a fixed pace, whatever becomes of it (an open loop), and streams that note what arrives when.
 
+    python -m tests.faults.flood --seconds 60 --workers 2
+
 One epoll loop for all of them, on precomposed bytes: next to a server under load, the load must cost little itself.
 Times are in seconds, and counted from when a request was due: one that had to wait for a free connection is late too.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -17,12 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from tests.servers import HOST, Belfry
+from tests.servers import HOST, Belfry, RedisServer, resident_bytes
 
 _NUMBER = re.compile(rb'"data":1([0-9]{7})')
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 _POLL_SECONDS = 0.001
 AT_ONCE = 64  # keeps a worker busy
+OVER = 2  # times the sustainable rate
+CROWD = 2_000  # more publishers than wait at any moment, so that each message can be sent when it is due
+USERS = tuple(f"flooded-{number}" for number in range(10))
 
 
 @dataclass(slots=True)
@@ -48,6 +54,11 @@ class Outcome:
 
     def count(self, *statuses: int) -> int:
         return len(self.seconds(*statuses))
+
+    @property
+    def statuses(self) -> set[int]:
+        """All that came."""
+        return {answer.status for answer in self.answers.values()}
 
     @property
     def accepted(self) -> list[int]:
@@ -179,3 +190,62 @@ def _head(belfry: Belfry, users: Sequence[str]) -> bytes:
         f"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {belfry.token('shop', 'publish')}\r\nContent-Length: {len(body) + 3}\r\n\r\n{body}"
     ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a flood did, and what it did to the worker that had most of it."""
+
+    sustainable: float  # messages a second
+    outcome: Outcome
+    grown_bytes: int
+
+    @property
+    def arrival_p99(self) -> float:
+        return percentile(sorted(seconds for (seconds, *_) in self.outcome.arrivals.values()), 0.99)
+
+    @property
+    def refusal_p99(self) -> float:
+        return percentile(self.outcome.seconds(503), 0.99)
+
+    def __str__(self) -> str:
+        accepted, refused = self.outcome.count(200, 201), self.outcome.count(503)
+        return (
+            f"sustainable {self.sustainable:.0f}/s, asked {self.outcome.asked}, accepted {accepted}, refused {refused};"
+            f" accepted arrive p99 {self.arrival_p99:.3f} s, refusals p99 {self.refusal_p99:.3f} s,"
+            f" memory +{self.grown_bytes / 2**20:.1f} MB"
+        )
+
+
+def flood(belfry: Belfry, seconds: float, others: int) -> Figures:
+    """Find out what the server can sustain, then publish `OVER` times as much for `seconds`."""
+    with Flood(belfry, CROWD, USERS, others) as publishing:
+        publishing.run(1.0)
+        sustainable = publishing.run(2.0, at_once=AT_ONCE // 4).count(200, 201) / 2
+        publishing.run(1.0, OVER * sustainable)
+        before = {pid: resident_bytes(pid) for pid in belfry.workers()}
+        outcome = publishing.run(seconds, OVER * sustainable)
+        grown = max(resident_bytes(pid) - size for pid, size in before.items())
+    return Figures(sustainable, outcome, grown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.flood", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--others", type=int, default=0, help="further recipients of each message")
+    given = parser.parse_args()
+    settings = {"WEB_CONCURRENCY": str(given.workers), "BELFRY_PUBLISH_PER_MINUTE": "100000000"}
+    store = RedisServer()
+    try:
+        belfry = Belfry(store.start().url, settings)
+        try:
+            print(flood(belfry.start(), given.seconds, given.others))
+        finally:
+            belfry.destroy()
+    finally:
+        store.destroy()
+
+
+if __name__ == "__main__":
+    main()
