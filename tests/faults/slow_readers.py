@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.faults.flood import percentile
 from tests.servers import Belfry, RedisServer, resident_bytes
@@ -91,7 +92,7 @@ class Course:
         self.sent: list[float] = []
         self.witnesses = [self.reader(f"witness-{number}") for number in range(WITNESSES)]
 
-    def reader(self, user: str, **options: int) -> Reader:
+    def reader(self, user: str, **options: Any) -> Reader:
         stream = self._stack.enter_context(self._belfry.stream(user, topics=[TOPIC], **options))
         stream.wait_for("ready")
         return Reader(stream)
