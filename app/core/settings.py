@@ -135,6 +135,12 @@ class Settings(BaseModel):
     lease_seconds: int = Field(
         15, ge=2, le=600, description="connections of a worker that died without a word are listed for this long"
     )
+    figures_seconds: int = Field(
+        5, ge=1, le=60, description="seconds of one point on the dashboard, which shows the last hour"
+    )
+    known_users: int = Field(
+        100_000, ge=100, le=10_000_000, description="users that administrators find by name, about 250 bytes each"
+    )
     upstream_url: str = Field(
         "", description="OpenAI-compatible API that completions go to, such as https://api.openai.com/v1"
     )

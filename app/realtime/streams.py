@@ -98,6 +98,11 @@ class Streams:
     def __len__(self) -> int:
         return len(self._subscribers)
 
+    @property
+    def slow(self) -> int:
+        """Streams whose client takes nothing now."""
+        return len(self._full)
+
     def start(self) -> None:
         """Start the timer; again has no effect."""
         if self._timer is None:

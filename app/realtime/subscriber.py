@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from app import metrics
 from app.core import catch_up, frames
 from app.core.catch_up import Page
 from app.core.cursor import Position, Vector, replace
@@ -128,6 +129,7 @@ class Subscriber:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
                 chunk.append(frames.message(self.vector, entry.record))
+                metrics.TALLY.deliveries += not self.logs[at].finite
                 finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:

@@ -83,6 +83,9 @@ class Admission:
         self._seconds_each = span / self._left if busy else FIRST_GUESS_SECONDS
 
 
+GiveBack = Callable[[], None]
+
+
 class Room:
     """Memory for what many may send at once. Somebody is always let in, however much it is."""
 
@@ -90,7 +93,7 @@ class Room:
         self._most_bytes = most_bytes
         self._taken_bytes = 0
 
-    def take(self, size: int) -> Callable[[], None]:
+    def take(self, size: int) -> GiveBack:
         """Take `size` bytes; to be given back by calling the answer. Raises `BelfryError` `overloaded`."""
         if self._taken_bytes and self._taken_bytes + size > self._most_bytes:
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -35,7 +35,7 @@ from tests.waiting import wait_until
 
 TIME_SCALE = 0.1  # of the delays that a server tells
 RETRY_SECONDS = 2.0  # before scaling, where none was told
-CONNECT_SECONDS = 5.0  # for a connection and the head of its answer
+CONNECT_SECONDS = 15.0  # for a connection and the head of its answer
 READ_BYTES = 65_536
 LOOK_SECONDS = 0.05  # how often readers without traffic are looked at
 COME_AGAIN = (429, 502, 503, 504)  # answers that mean: later

@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Self
 
@@ -120,10 +121,11 @@ class Sender:
         outcome, offsets = _fate(answer, target)
         self._book.add(Publication(mark, target.logs, first_sent, time.monotonic(), outcome, offsets))
         if answer is not None and outcome is not Outcome.UNKNOWN:
-            accepted = outcome is Outcome.ACKNOWLEDGED or answer.status_code in MAY_REFUSE
+            refused = outcome is Outcome.REFUSED
             # A store that forgot its ids takes the other content under one of them for a new message, and rightly so.
-            forgot = must_be_refused and bool(id) and bool(self._book.erasures)
-            assert forgot or accepted is not must_be_refused, (message, answer.status_code, answer.text)
+            forgot = bool(id) and bool(self._book.erasures)
+            as_expected = refused or forgot if must_be_refused else not refused or answer.status_code in MAY_REFUSE
+            assert as_expected, (message, answer.status_code, answer.text)
         return outcome is Outcome.ACKNOWLEDGED
 
     def give_up(self) -> None:
@@ -239,9 +241,8 @@ class Traffic:
     def wait_live(self, readers: Sequence[Reader] = (), seconds: float = READY_SECONDS) -> None:
         """Wait until these subscribers, or all that were not stopped, are connected."""
         wanted = readers or self.readers
-        self.crowd.wait(
-            lambda: all(reader.is_live or reader.stopped for reader in wanted), seconds, what="all to be connected"
-        )
+        away = partial(_away, wanted)
+        self.crowd.wait(lambda: not away(), seconds, what=lambda: f"all to be connected; {_told(away())}")
 
     def __enter__(self) -> Self:
         try:
@@ -306,8 +307,7 @@ class Traffic:
 
     def laggards(self, marks: Mapping[str, str], began: float) -> str:
         """Who has not heard the last message yet, and how it fares."""
-        late = [reader for reader in self.readers if not _has(reader, marks, began)]
-        return ", ".join(f"{reader.name} {dict(reader.ends)} {dict(reader.answers)}" for reader in late[:5])
+        return _told([reader for reader in self.readers if not _has(reader, marks, began)])
 
     def publish(self, **fields: Any) -> None:
         """One message to everyone, with further fields, beside what the publishers send."""
@@ -387,6 +387,16 @@ class Traffic:
         for publisher in self.publishers:
             if publisher.failure is not None:
                 raise AssertionError(f"{publisher.name} failed") from publisher.failure
+
+
+def _away(readers: Sequence[Reader]) -> list[Reader]:
+    return [reader for reader in readers if not (reader.is_live or reader.stopped)]
+
+
+def _told(readers: Sequence[Reader]) -> str:
+    """How some of them fare."""
+    some = ", ".join(f"{reader.name} {dict(reader.ends)} {dict(reader.answers)}" for reader in readers[:5])
+    return f"{len(readers)} are not: {some}"
 
 
 def _issued() -> float:
