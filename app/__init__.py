@@ -81,6 +81,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tickets,
         users,
     )
+    from app.web.admission import Admission
     from app.web.express import Express
     from app.web.limits import Limits
     from app.web.turns import Turns
@@ -113,12 +114,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = Limits(settings)
     auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
-    desk = publish.Desk(auth, publisher, noted, audit, limits, settings, clock)
+    admission = Admission(publisher, settings.publish_wait_seconds)
+    desk = publish.Desk(auth, admission, noted, audit, limits, settings, clock)
     entrance = stream.Entrance(streams, limits, settings)
 
     app = _shell(settings)
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
+    app.extensions["belfry.admission"] = admission
     figure_store = FigureStore(commands, settings)
     app.extensions["belfry.reporter"] = Reporter(figure_store, streams, settings.figures_seconds, clock)
     for views in (

@@ -69,6 +69,7 @@ class BelfryWorker(GeventWorker):
         self._relay = application.extensions["belfry.relay"]
         self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
+        self._admission = application.extensions["belfry.admission"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
@@ -96,11 +97,20 @@ class BelfryWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request, and know that its connection is no idle one meanwhile."""
+        if self._admission.refuses(req.path):
+            return self._refuse(req, sock)
         self._answering.add(sock)
         try:
             return super().handle_request(listener_name, req, sock, addr)
         finally:
             self._answering.discard(sock)
+
+    def _refuse(self, req: Any, sock: Any) -> bool:
+        """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
+        sock.sendall(self._admission.refusal)
+        if not self.alive or any(name == "EXPECT" for name, _ in req.headers):
+            raise StopIteration
+        return True
 
     def _write(
         self, environ: WSGIEnvironment, start_response: StartResponse, status: str, fields: Fields, body: bytes

@@ -116,6 +116,10 @@ class StreamClient:
         decoded: dict[str, Any] = json.loads(self.raw)
         return decoded
 
+    def fileno(self) -> int:
+        """Its socket's descriptor."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Hang up politely (FIN)."""
         self._socket.close()

@@ -94,6 +94,9 @@ class Settings(BaseModel):
         le=315_360_000,
         description="a message is dropped at this age, and a feed that nobody used for so long",
     )
+    publish_wait_seconds: float = Field(
+        0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"
+    )
     dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
     retract_seconds: int = Field(
         604_800,
@@ -103,6 +106,9 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
     max_batch_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest NDJSON batch")
+    max_batches_bytes: int = Field(
+        67_108_864, ge=65_536, description="bytes of NDJSON batches that a worker holds at a time; one more gets 503"
+    )
     max_recipients: int = Field(1_000, ge=1, le=10_000, description="longest list of recipients in one message")
 
     heartbeat_seconds: float = Field(15.0, ge=0.2, le=120, description="silence after which a stream gets a heartbeat")

@@ -19,7 +19,8 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.store.audit import Audit
 from app.store.log import ROUND_TRIP_COMMANDS, Status
-from app.store.publisher import Published, Publisher, Publishes
+from app.store.publisher import Published, Publishes
+from app.web.admission import GiveBack, Room
 from app.web.auth import Authenticator
 from app.web.by_hand import ByHand
 from app.web.limits import Limits, headers
@@ -55,7 +56,7 @@ class Desk:
     def __init__(
         self,
         auth: Authenticator,
-        publisher: Publisher,
+        publisher: Publishes,
         note: Note,
         audit: Audit,
         limits: Limits,
@@ -69,6 +70,7 @@ class Desk:
         self._limits = limits
         self._settings = settings
         self._clock = clock
+        self._room = Room(settings.max_batches_bytes)
 
     def one(self, asked: Request, claims: Claims) -> Answer:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
@@ -77,10 +79,15 @@ class Desk:
         result = publish_one(self._publish_for(claims), message)
         return Answer(result.pop("status"), compact(result) + "\n", taken)
 
-    def batch(self, asked: Request, claims: Claims) -> Iterator[bytes]:
-        """Publish the messages that `asked` brings, a line each; answers a line for each of them."""
+    def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
+        """Publish the messages that `asked` brings, a line each.
+
+        Answers a line for each of them, and what is to be called when all were read or nobody reads on.
+        Raises `BelfryError`.
+        """
+        text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes)
         group = Batch(self._publish_for(claims), lambda line: self._accepted(line, claims)[0])
-        return group.results(lines(body(asked, self._settings.max_batch_bytes)))
+        return group.results(lines(text)), give_back
 
     def _publish_for(self, claims: Claims) -> Publish:
         by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
@@ -109,11 +116,24 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            return Response(desk.batch(request, claims), mimetype=NDJSON)
+            results, give_back = desk.batch(request, claims)
+            answer = Response(results, mimetype=NDJSON)
+            answer.call_on_close(give_back)
+            return answer
         status, text, taken = desk.one(request, claims)
         return Response(text, status, headers(taken), mimetype="application/json")
 
     return views
+
+
+def held_body(room: Room, sent: Request, limit_bytes: int) -> tuple[bytes, GiveBack]:
+    """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
+    give_back = room.take(min(sent.content_length or limit_bytes, limit_bytes))
+    try:
+        return body(sent, limit_bytes), give_back
+    except BaseException:
+        give_back()
+        raise
 
 
 def noted(publisher: Publishes, note: Note, by: str) -> Publish:

@@ -1,0 +1,105 @@
+"""Admission: a worker that can't keep up says so at the door, at once, to what it could only answer too late.
+
+A message that waits is one more that the next ones wait for; past some point every answer comes after its publisher has
+given up. So the queue has a length in seconds: what would wait longer costs a parsed head and a ready-made answer.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+
+from app import metrics
+from app.core.errors import BelfryError
+from app.core.message import Message
+from app.store.publisher import Published, Publishes
+
+PATH = "/publish"
+MANY = 16  # so many are let in whatever they cost: fewer tell nothing about the pace
+FEW = MANY / 4  # with fewer on average, the pace is not the worker's but its publishers'
+LEARN_SECONDS = 0.1  # longer than a turn of the loop, in which many enter before the first leaves
+FIRST_GUESS_SECONDS = 0.000_5
+RETRY_AFTER_SECONDS = 1
+
+_REFUSAL = BelfryError("overloaded", "More is being published than this server can do; try again with the same id.")
+_BODY = json.dumps(_REFUSAL.problem())
+# As bytes, since refusing must cost much less than publishing: else those who are refused keep the others waiting.
+_ANSWER = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
+    f"X-Content-Type-Options: nosniff\r\nRetry-After: {RETRY_AFTER_SECONDS}\r\nContent-Length: {len(_BODY)}\r\n\r\n"
+    f"{_BODY}"
+).encode()
+
+
+class Admission:
+    """Publishes, and knows how long one more would wait (Little's law: those inside, times seconds for each)."""
+
+    refusal = _ANSWER
+
+    def __init__(self, publisher: Publishes, wait_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._publisher = publisher
+        self._wait_seconds = wait_seconds
+        self._now = now
+        self._inside = 0
+        self._seconds_each = FIRST_GUESS_SECONDS
+        # Of the span that is being learned from: its begin, how many left, and how long they were inside in all.
+        self._since = now()
+        self._left = 0
+        self._stayed_seconds = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one more would be served in time."""
+        return self._inside < MANY or self._inside * self._seconds_each <= self._wait_seconds
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        """As `Publisher`. Counted from here, behind the reading of a body, which a publisher may draw out."""
+        entered = self._now()
+        self._inside += 1
+        try:
+            return self._publisher.publish(messages)
+        finally:
+            self._inside -= 1
+            self._note(entered, self._now())
+
+    def refuses(self, path: str) -> bool:
+        """Whether a request is to be answered with `refusal`, which is counted."""
+        if path != PATH or self.is_open:
+            return False
+        metrics.refused(_REFUSAL.code)
+        return True
+
+    def _note(self, entered: float, now: float) -> None:
+        self._left += 1
+        self._stayed_seconds += now - entered
+        if now - self._since >= LEARN_SECONDS:
+            self._learn(now - self._since)
+            self._since, self._left, self._stayed_seconds = now, 0, 0.0
+
+    def _learn(self, span: float) -> None:
+        """What was learned under load is forgotten when it is over: it may have been the store that was slow."""
+        busy = self._stayed_seconds / span >= FEW
+        self._seconds_each = span / self._left if busy else FIRST_GUESS_SECONDS
+
+
+GiveBack = Callable[[], None]
+
+
+class Room:
+    """Memory for what many may send at once. Somebody is always let in, however much it is."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._taken_bytes = 0
+
+    def take(self, size: int) -> GiveBack:
+        """Take `size` bytes; to be given back by calling the answer. Raises `BelfryError` `overloaded`."""
+        if self._taken_bytes and self._taken_bytes + size > self._most_bytes:
+            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            raise BelfryError("overloaded", "Too many batches are being published; try again soon.", headers=headers)
+        self._taken_bytes += size
+        return lambda: self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        self._taken_bytes -= size

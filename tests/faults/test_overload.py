@@ -1,0 +1,37 @@
+"""Twice as much is published as a worker can do: what it accepts arrives in time, the rest is refused at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.conftest import StartBelfry
+from tests.faults.flood import OVER, flood
+
+ARRIVAL_SECONDS = 1.0
+REFUSAL_SECONDS = 0.5
+MEMORY_BYTES = 32 * 1024 * 1024
+FLOOD_SECONDS = 6.0
+# A queue without an end is late in every round; a machine that has other things to do is not.
+ROUNDS = 3
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_at_twice_the_pace_what_is_accepted_arrives_in_time_and_the_rest_is_refused_at_once(
+    start_belfry: StartBelfry,
+) -> None:
+    belfry = start_belfry(BELFRY_PUBLISH_PER_MINUTE="100000000")
+    found = []
+    for _ in range(ROUNDS):
+        figures = flood(belfry, FLOOD_SECONDS, others=50)
+        outcome = figures.outcome
+        assert outcome.statuses <= {201, 503}
+        assert outcome.count(503) > outcome.asked * (OVER - 1) / OVER / 4
+        assert all(answer.retry_after for answer in outcome.answers.values() if answer.status == 503)
+        assert sorted(outcome.arrivals) == sorted(outcome.accepted), "what was accepted arrives, and nothing else"
+        assert all(len(arrivals) == 1 for arrivals in outcome.arrivals.values())
+        assert figures.grown_bytes < MEMORY_BYTES
+        found.append(figures)
+        if figures.arrival_p99 <= ARRIVAL_SECONDS and figures.refusal_p99 <= REFUSAL_SECONDS:
+            return
+    pytest.fail(f"late in each of {ROUNDS} rounds: {[str(figures) for figures in found]}")

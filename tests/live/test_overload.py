@@ -1,0 +1,91 @@
+"""A worker whose queue is full says so at once, and goes on with everything else."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
+
+import pytest
+
+from app.web.admission import FIRST_GUESS_SECONDS
+from tests.live.conftest import StartBelfry
+from tests.live.test_limits import count
+from tests.servers import HOST, Belfry, RedisServer
+from tests.waiting import wait_until
+
+HANGING = 40
+WAIT_SECONDS = 0.01
+TAKEN = int(WAIT_SECONDS / FIRST_GUESS_SECONDS) + 1
+AT_ONCE_SECONDS = 1.0  # much less than a worker waits for a frozen store
+
+
+@pytest.fixture
+def full(start_belfry: StartBelfry, own_redis: RedisServer) -> Iterator[Belfry]:
+    """A server that waits for a frozen store with as many publishes as it takes on."""
+    belfry = start_belfry(
+        own_redis.url, BELFRY_PUBLISH_WAIT_SECONDS=str(WAIT_SECONDS), BELFRY_REDIS_TIMEOUT_SECONDS="20"
+    )
+    belfry.publish({"to": "someone"})
+    with frozen(own_redis.pid), ExitStack() as stack:
+        hanging = [stack.enter_context(connected(belfry)) for _ in range(HANGING)]
+        for publisher in hanging:
+            post(belfry, publisher)
+        sockets = [publisher.sock for publisher in hanging]
+        wait_until(lambda: len(select.select(sockets, [], [], 0)[0]) == HANGING - TAKEN)
+        yield belfry
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def connected(belfry: Belfry) -> closing[HTTPConnection]:
+    return closing(HTTPConnection(HOST, belfry.port, timeout=AT_ONCE_SECONDS))
+
+
+def post(belfry: Belfry, publisher: HTTPConnection, **headers: str) -> None:
+    token = belfry.token("shop", "publish")
+    given = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **headers}
+    publisher.request("POST", "/publish", b'{"to":"someone"}', given)
+
+
+def test_one_more_is_refused_at_once_and_may_ask_again_on_the_same_connection(full: Belfry) -> None:
+    before = count(full, 'belfry_refusals_total{code="overloaded"}')
+    with connected(full) as publisher:
+        for _ in range(3):
+            started = time.monotonic()
+            post(full, publisher)
+            answer = publisher.getresponse()
+            assert (answer.status, answer.headers["Retry-After"], answer.will_close) == (503, "1", False)
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert b'"code": "overloaded"' in answer.read()
+            assert time.monotonic() - started < AT_ONCE_SECONDS
+    assert count(full, 'belfry_refusals_total{code="overloaded"}') == before + 3
+
+
+def test_everything_else_is_answered(full: Belfry) -> None:
+    with connected(full) as visitor:
+        visitor.request("GET", "/health/live")
+        assert visitor.getresponse().status == 200
+
+
+@pytest.mark.parametrize("header", ["Connection: close", "Expect: 100-continue"])
+def test_a_refusal_ends_a_connection_on_which_nothing_can_follow(full: Belfry, header: str) -> None:
+    with socket.create_connection((HOST, full.port), AT_ONCE_SECONDS) as publisher:
+        publisher.sendall(f"POST /publish HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Length: 0\r\n\r\n".encode())
+        received = b""
+        while more := publisher.recv(65_536):
+            received += more
+    assert received.startswith(b"HTTP/1.1 503 ")
+    assert received.count(b"HTTP/1.1") == 1

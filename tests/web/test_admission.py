@@ -1,0 +1,119 @@
+"""The queue has a length in seconds, learned from the pace under load; nobody is refused while there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from app.core.errors import BelfryError
+from app.core.message import Message
+from app.store.publisher import Published
+from app.web.admission import FIRST_GUESS_SECONDS, MANY, Admission, Room
+
+WAIT_SECONDS = 0.1
+
+
+class Worker:
+    """A publisher that works on messages one after the other, `seconds_each` on each; a clock that it alone moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.seconds_each = 0.0
+        self.admission = Admission(self, WAIT_SECONDS, lambda: self.now)
+        self.crowd = 0
+        self.most = 0
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        """Those of a crowd enter one by one, each while the ones before it wait, and leave in the reverse order."""
+        self.crowd -= 1
+        if self.crowd > 0 and self.admission.is_open:
+            self.most += 1
+            self.admission.publish(messages)
+        self.now += self.seconds_each
+        return []
+
+    def admitted(self, seconds_each: float, crowd: int = 10_000) -> int:
+        """How many of a crowd that comes at once are let in."""
+        self.seconds_each, self.crowd, self.most = seconds_each, crowd, 1
+        self.admission.publish([])
+        return self.most
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def test_a_crowd_that_nothing_is_known_of_is_let_in_up_to_a_guess(worker: Worker) -> None:
+    assert worker.admitted(0.0) == pytest.approx(WAIT_SECONDS / FIRST_GUESS_SECONDS, abs=1)
+
+
+@pytest.mark.parametrize("seconds_each", [0.001, 0.002, 0.004])
+def test_under_load_as_many_are_let_in_as_are_served_in_time(worker: Worker, seconds_each: float) -> None:
+    worker.admitted(seconds_each)
+    assert worker.admitted(seconds_each) == pytest.approx(WAIT_SECONDS / seconds_each, rel=0.1)
+    assert worker.admitted(seconds_each) * seconds_each <= 1.1 * WAIT_SECONDS
+
+
+def test_a_few_are_let_in_however_slow_the_store_is(worker: Worker) -> None:
+    worker.admitted(5.0, MANY)
+    assert worker.admitted(5.0) == MANY
+
+
+def test_a_slow_store_is_forgotten_when_the_load_is_over(worker: Worker) -> None:
+    worker.admitted(5.0, MANY)
+    worker.now += 60
+    worker.admitted(0.001, 1)
+    assert worker.admitted(0.0) == pytest.approx(WAIT_SECONDS / FIRST_GUESS_SECONDS, abs=1)
+
+
+def test_one_publisher_after_the_other_teaches_nothing(worker: Worker) -> None:
+    """However long each takes, a store that answers all at once would serve a crowd in that time."""
+    for _ in range(100):
+        worker.admitted(0.05, 1)
+    assert worker.admitted(0.0) == pytest.approx(WAIT_SECONDS / FIRST_GUESS_SECONDS, abs=1)
+
+
+def test_only_publishing_is_refused(worker: Worker) -> None:
+    asked: list[tuple[bool, bool]] = []
+
+    class Store:
+        def publish(self, messages: Sequence[Message]) -> list[Published]:  # noqa: ARG002 - it only stands in the way
+            if not asked or not asked[-1][0]:
+                asked.append((admission.refuses("/publish"), admission.refuses("/feed")))
+                admission.publish([])
+            return []
+
+    admission = Admission(Store(), WAIT_SECONDS, lambda: worker.now)
+    admission.publish([])
+    assert asked[0] == (False, False)
+    assert asked[-1] == (True, False)
+    assert not admission.refuses("/publish"), "all have left"
+
+
+def test_the_refusal_is_whole_and_says_when_to_come_back() -> None:
+    head, _, body = Admission.refusal.decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 503 ")
+    assert f"\r\nContent-Length: {len(body)}" in head
+    assert "\r\nRetry-After: 1\r\n" in head
+    assert '"code": "overloaded"' in body
+
+
+def test_batches_share_the_room_and_give_it_back() -> None:
+    room = Room(100)
+    first, _ = room.take(60), room.take(40)
+    with pytest.raises(BelfryError, match="overloaded") as refused:
+        room.take(1)
+    assert refused.value.headers["Retry-After"] == "1"
+    first()
+    room.take(60)
+
+
+def test_a_batch_larger_than_the_room_is_let_in_alone() -> None:
+    room = Room(100)
+    give_back = room.take(1_000)
+    with pytest.raises(BelfryError, match="overloaded"):
+        room.take(1)
+    give_back()
+    room.take(1_000)
