@@ -28,6 +28,16 @@ Who is connected now, each worker's part under a lease that ends with it:
     belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
     belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
 
+What the deployment does, in numbers, with the channel of the topic that announces it:
+
+    belfry:{topic:belfry.figures}:now   hash    slot, and what all workers counted in it so far
+    belfry:{topic:belfry.figures}:hour  stream  e = a point of the last hour as JSON, see `figures`
+
+Who was connected or was sent something, for administrators:
+
+    belfry:{users}:names           zset    users in the order of their ids, see `directory`
+    belfry:{users}:seen            zset    user → Unix seconds when that was last so
+
 The messages published last, for administrators:
 
     belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
@@ -58,6 +68,8 @@ user's limits. A run's log has the keys above after `run:<id>:`, and beside them
 """
 
 from __future__ import annotations
+
+from app.core.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
 
@@ -120,6 +132,22 @@ class Keys:
     @property
     def recent(self) -> str:
         return f"{self._prefix}:{{recent}}:messages"
+
+    @property
+    def figures_now(self) -> str:
+        return self._of_log(topic_log(FIGURES_TOPIC), "now")
+
+    @property
+    def figures(self) -> str:
+        return self._of_log(topic_log(FIGURES_TOPIC), "hour")
+
+    @property
+    def user_names(self) -> str:
+        return f"{self._prefix}:{{users}}:names"
+
+    @property
+    def users_seen(self) -> str:
+        return f"{self._prefix}:{{users}}:seen"
 
     @property
     def workers(self) -> str:

@@ -102,9 +102,13 @@ class LogStore:
         return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)
 
     def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
-        """A page of each named log, newest first, before the vector's position in it, from the newest without one."""
+        """A page of each named log, newest first, before the vector's position in it, from the newest without one.
+
+        It ends with the entry that brings it to `count` entries, or to `PAGE_BYTES`.
+        """
+        limits = (count, PAGE_BYTES)
         names = [name for name, _ in requests]
-        return self._pages(names, [self._call(READ_BACK, name, count, *_texts(at)) for name, at in requests], user)
+        return self._pages(names, [self._call(READ_BACK, name, *limits, *_texts(at)) for name, at in requests], user)
 
     def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
         """Of each named log a page without entries, and the offsets of those messages that are kept there."""

@@ -53,6 +53,10 @@ class Entrance:
         self._settings = settings
         self._proxies = settings.proxies
 
+    def admit(self) -> None:
+        """Raise `BelfryError` as `Streams.admit` does."""
+        self._streams.admit()
+
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
         """Open the logs `names` from `cursor` on. Raises `BelfryError` as `Streams.open` does, and `rate_limited`."""
         self._limits.connect(claims.user)
@@ -84,6 +88,7 @@ def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
         claims = auth.require(request, "feed")
         names, cursor = place_of(request, claims)
         if request.method == "HEAD":
+            entrance.admit()
             return Response(headers=HEADERS)
         return StreamResponse(entrance, entrance.open(request, claims, names, cursor))
 
