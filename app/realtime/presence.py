@@ -16,6 +16,7 @@ from app.store.presence import Connection, PresenceStore
 
 TELL_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
+USERS_PER_TURN = 100  # told in one go, before everybody else on the worker gets a turn
 
 log = logging.getLogger("belfry.presence")
 
@@ -81,13 +82,18 @@ class Presence:
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, set()
-        told = {user: self._connections(user) for user in changed}
+        left = list(changed)
         try:
-            if not self._store.renew(self.worker, told, self._clock()):
-                self._changed |= self._users.keys() - changed
+            while True:
+                told = {user: self._connections(user) for user in left[:USERS_PER_TURN]}
+                if not self._store.renew(self.worker, told, self._clock()):
+                    self._changed |= self._users.keys() - changed
+                left = left[USERS_PER_TURN:]
+                if not left:
+                    return
         except BelfryError as error:
             log.info("presence waits: %s", error.detail)
-            self._changed |= changed
+            self._changed.update(left)
 
     def _connections(self, user: str) -> list[Connection]:
         return [
