@@ -143,10 +143,10 @@ def newest(seen: Position | None, seen_before: Position | None, tail: Position) 
 
     `seen_before` is what was known when the read was sent. What became known since then came later than the answer
     may be, and wins; otherwise the answer is the authority, even when it is smaller (the store was set back) or of
-    another epoch (the log was lost).
+    another epoch (the log was lost). Where nothing changed it is the very same object, which readers share.
     """
     if seen is None or seen == seen_before:
-        return tail
+        return seen if seen == tail and seen is not None else tail
     return max(seen, tail) if seen.epoch == tail.epoch else seen
 
 

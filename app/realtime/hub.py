@@ -137,7 +137,7 @@ class Hub:
 
         changed = Event()
         for open_log in logs:
-            open_log.watchers.append(changed)
+            open_log.watch(changed)
         try:
             with gevent.Timeout(max(0.0, seconds), _QUIETLY):
                 # Woken for nothing as well: by a comparison of tails, an acknowledgement, a late duplicate.
@@ -147,7 +147,7 @@ class Hub:
             return not unchanged()
         finally:
             for open_log in logs:
-                open_log.watchers.remove(changed)
+                open_log.unwatch(changed)
 
     def release(self) -> None:
         """Let everybody go who waits for a change, now and from now on: this worker stops."""
@@ -170,7 +170,7 @@ class Hub:
         changed = Event()
         waiting = [open_log for open_log in logs if not open_log.acknowledged]
         for open_log in waiting:
-            open_log.watchers.append(changed)
+            open_log.watch(changed)
         try:
             with gevent.Timeout(self._timeout_seconds, _QUIETLY):
                 while not all(open_log.acknowledged for open_log in waiting):
@@ -184,7 +184,7 @@ class Hub:
             )
         finally:
             for open_log in waiting:
-                open_log.watchers.remove(changed)
+                open_log.unwatch(changed)
 
     # What the link tells
 

@@ -11,11 +11,12 @@ import gevent
 
 from app.core.errors import BelfryError
 from app.core.times import rfc3339
-from app.realtime.subscriber import Subscriber
+from app.realtime.subscriber import OpenLog, Present, Subscriber
 from app.store.presence import Connection, PresenceStore
 
 TELL_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
+USERS_PER_TURN = 100  # told in one go, before everybody else on the worker gets a turn
 
 log = logging.getLogger("belfry.presence")
 
@@ -28,13 +29,6 @@ class Client:
     agent: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Present:
-    id: str
-    since: float
-    client: Client
-
-
 class Presence:
     """The connections of this worker."""
 
@@ -42,7 +36,7 @@ class Presence:
         self._store = store
         self._clock = clock
         self._ticks_per_renewal = max(1, int(lease_seconds / RENEWALS_PER_LEASE / TELL_SECONDS))
-        self._users: dict[str, dict[Subscriber, _Present]] = {}
+        self._users: dict[str, OpenLog] = {}  # who is connected, and the log that has the connections
         self._changed: set[str] = set()
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self.worker = secrets.token_hex(6)
@@ -63,23 +57,17 @@ class Presence:
 
     def connected(self, subscriber: Subscriber, client: Client) -> str:
         """Count a new connection; answers what names it to an administrator."""
-        present = _Present(secrets.token_hex(4), self._clock(), client)
-        self._users.setdefault(subscriber.user, {})[subscriber] = present
+        subscriber.present = Present(secrets.token_hex(4), self._clock(), client.address, client.agent)
+        self._users[subscriber.user] = subscriber.logs[0]
         self._changed.add(subscriber.user)
-        return present.id
+        return subscriber.present.id
 
     def disconnected(self, subscriber: Subscriber) -> str:
-        """Forget a connection; answers its name."""
-        others = self._users[subscriber.user]
-        connection = others.pop(subscriber).id
-        if not others:
+        """Forget a connection that its log has let go; answers its name."""
+        if not subscriber.logs[0].members:
             del self._users[subscriber.user]
         self._changed.add(subscriber.user)
-        return connection
-
-    def id_of(self, subscriber: Subscriber) -> str:
-        """The name of a connection."""
-        return self._users[subscriber.user][subscriber].id
+        return id_of(subscriber)
 
     def _work(self) -> None:
         tick = 0
@@ -94,22 +82,33 @@ class Presence:
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, set()
-        told = {user: self._connections(user) for user in changed}
+        left = list(changed)
         try:
-            if not self._store.renew(self.worker, told, self._clock()):
-                self._changed |= self._users.keys() - changed
+            while True:
+                told = {user: self._connections(user) for user in left[:USERS_PER_TURN]}
+                if not self._store.renew(self.worker, told, self._clock()):
+                    self._changed |= self._users.keys() - changed
+                left = left[USERS_PER_TURN:]
+                if not left:
+                    return
         except BelfryError as error:
             log.info("presence waits: %s", error.detail)
-            self._changed |= changed
+            self._changed.update(left)
 
     def _connections(self, user: str) -> list[Connection]:
         return [
             {
-                "id": present.id,
-                "since": rfc3339(present.since),
-                "address": present.client.address,
-                "agent": present.client.agent,
+                "id": subscriber.present.id,
+                "since": rfc3339(subscriber.present.since),
+                "address": subscriber.present.address,
+                "agent": subscriber.present.agent,
                 "topics": [each.name.removeprefix("topic:") for each in subscriber.logs[2:]],
             }
-            for subscriber, present in self._users.get(user, {}).items()
+            for subscriber in (self._users[user].members if user in self._users else ())
+            if subscriber.present
         ]
+
+
+def id_of(subscriber: Subscriber) -> str:
+    """The name of a connection, "" of one that is not told of."""
+    return subscriber.present.id if subscriber.present else ""

@@ -189,7 +189,7 @@ class Producer:
         self._over = False
         self._turn = Event()
         (self._log,) = hub.join([name.log])
-        self._log.watchers.append(self)
+        self._log.watch(self)
         self.greenlet: Greenlet[[], None] = Greenlet(self._run)
         self.greenlet.rawlink(self._leave)
 
@@ -253,7 +253,7 @@ class Producer:
     def _leave(self, _greenlet: object) -> None:
         self._exchange.close()
         self._relay.forget(self._name)
-        self._log.watchers.remove(self)
+        self._log.unwatch(self)
         self._hub.leave([self._log])
 
     def _produce(self) -> Ending:

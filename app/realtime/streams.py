@@ -29,7 +29,7 @@ from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
 from app.realtime.poller import Poller
-from app.realtime.presence import Client, Presence
+from app.realtime.presence import Client, Presence, id_of
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
@@ -161,7 +161,7 @@ class Streams:
             self._flights.connected(subscriber, connection, lost=opening.lost)
         metrics.STREAMS.inc()
         for open_log in opening.logs:
-            open_log.members[subscriber] = None
+            open_log.add(subscriber)
         first = head + (frames.reset(vector) if opening.lost else b"")
         if subscriber.write(first) and subscriber.take(opening.pages, self._now_ms()) and not subscriber.go_live():
             self._hub.catch_up.add(subscriber)
@@ -227,7 +227,7 @@ class Streams:
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
         """An administrator ends the connections of the log's user, or the one with the id that is named."""
         connection = json.loads(wish)["connection"]
-        if log is subscriber.logs[0] and connection in ("", self._presence.id_of(subscriber)):
+        if log is subscriber.logs[0] and connection in ("", id_of(subscriber)):
             subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
 
     def closed(self, subscriber: Subscriber, reason: str) -> None:
@@ -235,12 +235,12 @@ class Streams:
         metrics.STREAMS.dec()
         metrics.STREAMS_ENDED.labels(reason).inc()
         del self._subscribers[subscriber]
+        for open_log in subscriber.logs:
+            open_log.remove(subscriber)
         if not subscriber.logs[0].finite:
             self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
-        for open_log in subscriber.logs:
-            del open_log.members[subscriber]
         self._hub.leave(subscriber.logs)
         log.debug("stream of %r closed: %s", subscriber.user, reason)
 

@@ -6,7 +6,8 @@ it can't be torn apart. A subscriber is `live` (the hub writes to it) or catchin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from app import metrics
@@ -43,6 +44,16 @@ class Watcher(Protocol):
     def set(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What is told of a connection: its name, when it began (Unix seconds), its client's address and program."""
+
+    id: str
+    since: float
+    address: str
+    agent: str
+
+
 class OpenLog:
     """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
@@ -51,14 +62,15 @@ class OpenLog:
     """
 
     __slots__ = (
-        "acknowledged", "announced", "checked", "ended", "finite", "heard", "members", "name", "references", "seen",
+        "_members", "acknowledged", "announced", "checked", "ended", "finite", "heard", "name", "references", "seen",
         "watchers",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.seen: Position | None = None
-        self.members: dict[Subscriber, None] = {}  # in the order of their connecting
+        # Nearly every feed has one reader, and a dict of one weighs more than the reader.
+        self._members: dict[Subscriber, None] | Subscriber | None = None
         self.references = 0
         self.acknowledged = False
         self.heard = False
@@ -67,15 +79,44 @@ class OpenLog:
         self.checked: tuple[int, int] | None = None
         self.finite = name.startswith("run:")
         self.ended = False
-        self.watchers: list[Watcher] = []  # to be told when something was appended, or when it was acknowledged
+        self.watchers: tuple[Watcher, ...] = ()  # to be told when something was appended, or when it was acknowledged
+
+    @property
+    def members(self) -> Collection[Subscriber]:
+        """Its readers in the order of their connecting. It changes as they come and go."""
+        if isinstance(self._members, dict):
+            return self._members
+        return () if self._members is None else (self._members,)
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Take a reader in."""
+        if isinstance(self._members, dict):
+            self._members[subscriber] = None
+        else:
+            self._members = subscriber if self._members is None else {self._members: None, subscriber: None}
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Let a reader go."""
+        if isinstance(self._members, dict):
+            del self._members[subscriber]
+        else:
+            self._members = None
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` of each change, until `unwatch`."""
+        self.watchers += (watcher,)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell it no longer."""
+        self.watchers = tuple([each for each in self.watchers if each is not watcher])
 
 
 class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "claims", "closed", "finished", "leaves_at", "live", "logs", "owner", "queued", "silent_since", "sink", "slot",
-        "stale", "vector",
+        "claims", "closed", "finished", "leaves_at", "live", "logs", "owner", "present", "queued", "silent_since",
+        "sink", "slot", "stale", "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -84,6 +125,7 @@ class Subscriber:
         self.logs = logs
         self.vector = vector
         self.sink = sink
+        self.present: Present | None = None
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told

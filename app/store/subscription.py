@@ -8,9 +8,8 @@ TLS, authentication, hiredis) and the four pub/sub commands. One greenlet may se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.connection import ConnectionInterface
@@ -34,8 +33,7 @@ class Kind(Enum):
     PONG = b"pong"
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(NamedTuple):
     """One thing received. `channel` is empty for a PONG, `payload` for all but a MESSAGE."""
 
     kind: Kind

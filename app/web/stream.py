@@ -122,9 +122,9 @@ def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
-    """Where a connection comes from. Thousands of clients share a few names, each of which is kept once."""
+    """Where a connection comes from. Thousands share an address or a name, which is kept once."""
     agent = sys.intern(asked.headers.get("User-Agent", "")[:AGENT_MAX])
-    return Client(client_address(asked, proxies), agent)
+    return Client(sys.intern(client_address(asked, proxies)), agent)
 
 
 class StreamResponse(Response):
