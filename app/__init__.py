@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.revocations import Revocations
     from app.store.runs import Runs
     from app.store.subscription import Subscription
+    from app.store.trace import Tracing
     from app.web import (
         admin,
         completions,
@@ -94,11 +95,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     publisher = Publisher(store, recipients)
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
+    flown = Flights(flights, clock)
     recent = RecentStore(commands, settings)
+    tracing = Tracing(store, recipients, recent, flights, presences)
     users_known = Directory(commands, settings)
     noted = _noted(Recorder(recent.write, MESSAGES_KEPT), Acquaintance(users_known, clock))
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
-    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
+    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), flown, settings, clock)
     run_store = Runs(store, commands, settings, clock)
     relay = _relay(run_store, hub, publisher, settings, clock)
     audit = Audit(commands, settings)
@@ -117,10 +120,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         completions.blueprint(auth, run_store, relay, streams, limits, settings),
         openai.blueprint(auth, relay, settings),
-        marking.blueprint(auth, read_state, settings),
-        messages.blueprint(auth, recipients, store, recent),
-        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit, users_known),
-        presence.blueprint(auth, presences),
+        marking.blueprint(auth, read_state, flown.changed, settings),
+        messages.blueprint(auth, recipients, store, recent, flown, audit),
+        users.blueprint(
+            auth, store, read_state, presences, flights, revocations, run_store, audit, users_known, tracing
+        ),
+        presence.blueprint(auth, presences, audit),
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),
         sign_in.blueprint(auth, audit, limits),

@@ -81,6 +81,10 @@ class Presence:
         """The name of a connection."""
         return self._users[subscriber.user][subscriber].id
 
+    def tell_again(self, user: str) -> None:
+        """Tell soon where the user's connections stand."""
+        self._changed.add(user)
+
     def _work(self) -> None:
         tick = 0
         while True:
@@ -103,12 +107,15 @@ class Presence:
             self._changed |= changed
 
     def _connections(self, user: str) -> list[Connection]:
+        now = rfc3339(self._clock())
         return [
             {
                 "id": present.id,
                 "since": rfc3339(present.since),
                 "address": present.client.address,
                 "agent": present.client.agent,
+                "told": now,
+                "places": subscriber.places(),
                 "topics": [each.name.removeprefix("topic:") for each in subscriber.logs[2:]],
             }
             for subscriber, present in self._users.get(user, {}).items()

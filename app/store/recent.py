@@ -43,6 +43,10 @@ class RecentStore:
                 ]
             )
 
+    def all(self) -> list[Summary]:
+        """All that are kept, newest first."""
+        return self.newest(2 * MESSAGES_KEPT)
+
     def newest(self, limit: int) -> list[Summary]:
         """Up to `limit` messages, newest first."""
         (entries,) = self._commands.run([("XREVRANGE", self._key, "+", "-", "COUNT", limit)])

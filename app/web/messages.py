@@ -9,17 +9,22 @@ from flask import Blueprint, Response, request
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.tokens import Claims
-from app.store.delivery import Delivery, deliveries
+from app.realtime.flights import Flights
+from app.store.audit import Audit
+from app.store.delivery import USER, Delivery, deliveries
 from app.store.log import LogStore
 from app.store.recent import MESSAGES_KEPT, RecentStore
 from app.store.recipients import Recipients
 from app.web.auth import Authenticator
+from app.web.by_hand import note
 from app.web.reading import whole_number
 
 LIMIT_DEFAULT = 50
 
 
-def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore, recent: RecentStore) -> Blueprint:
+def blueprint(
+    auth: Authenticator, recipients: Recipients, store: LogStore, recent: RecentStore, flights: Flights, audit: Audit
+) -> Blueprint:
     views = Blueprint("messages", __name__)
 
     @views.get("/messages")
@@ -35,8 +40,12 @@ def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore, rece
 
     @views.delete("/messages/<message_id>")
     def retract(message_id: str) -> Response:
-        names = logs_of(auth.require(request, "publish"), message_id)
+        claims = auth.require(request, "publish")
+        names = logs_of(claims, message_id)
+        if claims.session:
+            audit.append([note(auth, claims, "retract", "", message_id)])
         found = recipients.retract(message_id, names)
+        flights.retracted([name.removeprefix(USER) for name in found if name.startswith(USER)], message_id)
         return answer({"id": message_id, "retracted": [shown(name) for name in found]})
 
     def logs_of(claims: Claims, message_id: str) -> list[str]:

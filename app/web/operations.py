@@ -177,6 +177,10 @@ OPERATIONS = (
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
+        "GET", "/users/{user}/messages/{message_id}", "What happened to a message on its way to a user", Access.SCOPE,
+        ("admin",), {200: JSON}, ("bad_user_id", "not_found", "store_unavailable"), (_USER, _MESSAGE_ID),
+    ),
+    Operation(
         "DELETE", "/users/{user}",
         "Forget a user: feed, read state, runs, sessions; tokens issued so far are withdrawn, open streams end",
         Access.SCOPE, ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
