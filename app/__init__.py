@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
     from app.store.read_state import ReadState
+    from app.store.readers import Readers
     from app.store.recent import MESSAGES_KEPT, RecentStore
     from app.store.recipients import Recipients
     from app.store.revocations import Revocations
@@ -121,7 +122,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         completions.blueprint(auth, run_store, relay, streams, limits, settings),
         openai.blueprint(auth, relay, settings),
         marking.blueprint(auth, read_state, flown.changed, settings),
-        messages.blueprint(auth, recipients, store, recent, flown, audit),
+        messages.blueprint(auth, recipients, store, recent, Readers(store, users_known, settings), flown, audit),
         users.blueprint(
             auth, store, read_state, presences, flights, revocations, run_store, audit, users_known, tracing
         ),

@@ -137,9 +137,11 @@ const timed = (event, text) => element("li", "", element("time", "", clock(event
 
 /** @param {Trace} trace */
 function verdict({ steps, read }) {
-  const first = steps.find(({ what }) => what === "acknowledged" || what === "sent");
+  const has = steps.find(({ what }) => what === "acknowledged");
+  const sent = steps.find(({ what }) => what === "sent");
   if (read) return "It arrived: it was read.";
-  if (first) return `It arrived: ${clock(first.time)}.`;
+  if (has) return `It arrived, by ${clock(has.time)} at the latest.`;
+  if (sent) return `It was sent: ${clock(sent.time)}.`;
   return "Nothing says that it arrived.";
 }
 

@@ -14,14 +14,15 @@ from app.core.frames import compact
 from app.core.settings import Settings
 from app.store.flights import record_of
 from app.store.keys import Keys
-from app.store.log import Commands
+from app.store.log import Commands, Status
 from app.store.publisher import Published
 
 MESSAGES_KEPT = 1_000
 TEXT_MAX = 200  # characters of title and body
 RECIPIENTS_SHOWN = 10
 
-# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them), reached.
+# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them); and of how
+# many recipients somebody was connected (reached), the message is kept (stored), or was there already (duplicates).
 Summary = dict[str, Any]
 
 
@@ -68,4 +69,6 @@ def _summary(by: str, published: Published) -> Summary:
         "recipients": len(logs),
         "to": [name.removeprefix("user:") for name in logs[:RECIPIENTS_SHOWN]],
         "reached": sum(outcome.online for outcome in published.outcomes),
+        "stored": sum(outcome.position.offset > 0 for outcome in published.outcomes),
+        "duplicates": sum(outcome.status is Status.DUPLICATE for outcome in published.outcomes),
     }

@@ -11,6 +11,7 @@ from app.core.cursor import Position
 from app.core.message import published_at
 from app.core.times import rfc3339
 from app.core.trace import Sent, steps
+from app.store.delivery import content_of
 from app.store.flights import FlightStore
 from app.store.keys import EVERYONE, user_log
 from app.store.log import LogStore
@@ -53,7 +54,7 @@ class Tracing:
             return None
         ((page, offsets),) = self._store.find([log], [message_id])
         position = Position(page.epoch, offsets[0]) if offsets else self._store.place(log, message_id)
-        sent = Sent(message_id, log, position, self._published(message_id, log, page, offsets))
+        sent = Sent(message_id, log, position, self._published(message_id, log))
         ((marks,),) = self._store.survey((), [(user, (log,))])[1]
         return {
             "user": user,
@@ -73,12 +74,11 @@ class Tracing:
             own = [name for name in (user_log(user), EVERYONE) if self._store.place(name, message_id)]
         return next(iter([*own, *[name for name in names if name in reads]]), None)
 
-    def _published(self, message_id: str, log: str, page: Page, offsets: Sequence[int]) -> str:
-        if offsets:
-            (found,) = self._store.read_back([(log, (Position(page.epoch, offsets[0] + 1),))], 1)
-            time = published_at(found.entries[0].record) if found.entries else None
-            if time is not None:
-                return rfc3339(time)
+    def _published(self, message_id: str, log: str) -> str:
+        record = content_of(self._store, message_id, [log])
+        time = published_at(record) if record is not None else None
+        if time is not None:
+            return rfc3339(time)
         return next((str(each["time"]) for each in self._recent.all() if each["id"] == message_id), "")
 
 

@@ -75,7 +75,7 @@ def test_an_administrator_sees_whether_and_when_a_message_arrived(
     people.get_by_role("button", name="Did “Invoice” arrive?").click()
     traced = people.locator("#trace")
     expect(traced).to_contain_text(f"Did {bob} get ")
-    expect(traced).to_contain_text("It arrived:", timeout=15_000)
+    expect(traced).to_contain_text("It was sent:", timeout=15_000)
     expect(traced.get_by_role("listitem").nth(0)).to_contain_text("Published.")
     expect(traced.get_by_role("listitem").nth(1)).to_contain_text("as it was published")
     expect(traced).to_contain_text("Now: unread, stored as message 1 of")
