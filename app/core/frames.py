@@ -51,9 +51,12 @@ class Goodbye(Enum):
     REPLACED = "replaced"  # the user opened more connections than allowed: don't come back by yourself
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)  # json.dumps would make one for each call
+
+
 def compact(value: object) -> str:
     """JSON on one line, without spaces, non-ASCII as it is."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int) -> bytes:

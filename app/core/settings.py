@@ -113,6 +113,12 @@ class Settings(BaseModel):
     tail_check_seconds: float = Field(
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
     )
+    stream_seconds: float = Field(
+        7_200.0,
+        ge=0,
+        le=2_592_000,
+        description="a stream is sent to connect again at this age, less up to a fifth; 0: never",
+    )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
     max_connections_per_user: int = Field(
         10_000, ge=1, description="open streams of one user per worker; the oldest goes"

@@ -7,7 +7,8 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
-                                           whose entries left one by one, a bit string as `core.marks` describes it)
+                                           whose entries left one by one, a bit string as `core.marks` describes it),
+                                           aged (the time of an entry that was the oldest once)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
@@ -43,7 +44,8 @@ The messages published last, for administrators:
 
 Where a message went, for as long as it can be retracted:
 
-    belfry:{message:<id>}:logs     set     log names
+    belfry:{message:<id>}:to       string  log names, a line each, of a message whose id was made here
+    belfry:{message:<id>}:logs     set     log names, of any other, and of the former when its id was used once more
 
 Who may do what is kept under one more tag; digests stand for what a client holds:
 
@@ -97,7 +99,8 @@ class Keys:
 
     def of_log(self, name: str) -> tuple[str, ...]:
         """The keys that every script on a log takes, in the order of `open.lua`."""
-        return tuple([key(name) for key in (self.log, self.meta, self.replaced, self.ids, self.expiry, self.live)])
+        base = self._of_log(name, "")
+        return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", f"{base}live"
 
     def log(self, name: str) -> str:
         return self._of_log(name, "log")
@@ -122,6 +125,9 @@ class Keys:
 
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
+
+    def first_recipients(self, message_id: str) -> str:
+        return f"{self._prefix}:{{message:{message_id}}}:to"
 
     @property
     def recent(self) -> str:

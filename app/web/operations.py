@@ -198,6 +198,14 @@ OPERATIONS = (
         {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
     ),
     Operation(
+        "GET", "/v1/models", "The models of all upstreams, as OpenAI lists them", Access.SCOPE, ("complete",),
+        {200: JSON}, ("upstream_unreachable",), refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/models/{model}", "One of these models", Access.SCOPE, ("complete",), {200: JSON},
+        ("model_unknown", "upstream_unreachable"), (_path("model", "The model's id."),), refused_in=JSON,
+    ),
+    Operation(
         "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
         {200: JSON, 201: JSON}, (*_COMPLETING, "bad_run_id", "id_reused", "run_gone"), body={JSON: _RUN_START},
     ),
