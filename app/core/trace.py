@@ -40,8 +40,9 @@ def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> 
     if sent.position is not None:
         began = {event["connection"]: event for event in events if event["what"] in BEGINNINGS}
         ended = {event["connection"]: event for event in events if event["what"] == END}
-        is_open = {event["id"]: event for event in connections if event["id"] not in ended}
+        is_open = {event["id"]: event for event in connections}
         for connection in dict.fromkeys([*began, *ended, *is_open]):
+            # The list of open ones may be a second old: what is known to have ended has.
             last = ended.get(connection) or is_open.get(connection)
             found += _journey(sent, sent.position, connection, began.get(connection), last)
     found += _changes(sent, events)

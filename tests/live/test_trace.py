@@ -47,6 +47,8 @@ def wait_for(trace: Trace, message_id: str, *whats: str) -> dict[str, Any]:
 def test_live_then_acknowledged_then_read_then_removed(belfry: Belfry, alice: str, trace: Trace) -> None:
     with belfry.stream(alice) as stream:
         stream.wait_for("ready")
+        wait_until(lambda: belfry.api(belfry.token("root", "admin")).get(f"/users/{alice}").json()["connections"])
+        # Where it stands was told before the message: asking must make it tell anew.
         sent = belfry.publish({"to": alice, "title": "Hello"})["id"]
         stream.wait_for_messages(1)
         cursor = stream.cursor
