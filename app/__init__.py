@@ -57,11 +57,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
     from app.store.read_state import ReadState
+    from app.store.readers import Readers
     from app.store.recent import MESSAGES_KEPT, RecentStore
     from app.store.recipients import Recipients
     from app.store.revocations import Revocations
     from app.store.runs import Runs
     from app.store.subscription import Subscription
+    from app.store.trace import Tracing
     from app.web import (
         admin,
         completions,
@@ -100,11 +102,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     publisher = Publisher(store, recipients)
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
+    flown = Flights(flights, clock)
     recent = RecentStore(commands, settings)
+    tracing = Tracing(store, recipients, recent, flights, presences)
     users_known = Directory(commands, settings)
     noted = _noted(Recorder(recent.write, MESSAGES_KEPT), Acquaintance(users_known, clock))
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock, connection.follow)
-    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
+    streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), flown, settings, clock)
     run_store = Runs(store, commands, settings, clock)
     upstreams = Upstreams(settings)
     relay = Relay(run_store, hub, upstreams, Bell(publisher, clock).ring, settings)
@@ -130,10 +134,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
         completions.blueprint(auth, run_store, relay, streams, entrance, limits, settings),
         openai.blueprint(auth, relay, models, settings),
-        marking.blueprint(auth, read_state, settings),
-        messages.blueprint(auth, recipients, store, recent),
-        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit, users_known),
-        presence.blueprint(auth, presences),
+        marking.blueprint(auth, read_state, flown.changed, settings),
+        messages.blueprint(auth, recipients, store, recent, Readers(store, users_known, settings), flown, audit),
+        users.blueprint(
+            auth, store, read_state, presences, flights, revocations, run_store, audit, users_known, tracing
+        ),
+        presence.blueprint(auth, presences, audit),
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),
         sign_in.blueprint(auth, audit, limits),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from app.core.settings import Settings
+from app.store import figures
+from app.store.connection import Connection
+from app.store.figures import KEPT_SECONDS, FigureStore
 from tests.browsing import FeedTab, Visitor, launch
 from tests.servers import REPOSITORY, Belfry, RedisServer
 from tests.upstream import running_upstream, saying
@@ -20,7 +27,13 @@ USER = "alice"
 MESSAGES: list[dict[str, Any]] = [
     {"title": "Welcome to Belfry", "body": "What is sent to you shows up here at once.", "level": "info"},
     {"title": "Invoice 2041 was paid", "level": "success", "tags": ["billing"], "url": "/invoices/2041"},
-    {"title": "Database backup failed", "body": "No space left on db-3.", "level": "error", "tags": ["backup", "db-3"]},
+    {
+        "id": "backup",
+        "title": "Database backup failed",
+        "body": "No space left on db-3.",
+        "level": "error",
+        "tags": ["backup", "db-3"],
+    },
     {"title": "Maintenance tonight at 22:00", "body": "The site is read-only for about ten minutes.", "everyone": True},
     {
         "title": "Bob asks to join your team",
@@ -36,6 +49,7 @@ MESSAGES: list[dict[str, Any]] = [
     },
 ]
 READ = 3  # of the oldest
+FIGURES_SECONDS = 60
 QUESTION = "What is a belfry?"
 ANSWER = """A **belfry** is the part of a tower in which bells hang. The word first meant a *siege tower*.
 
@@ -71,10 +85,12 @@ def _server() -> Iterator[Belfry]:
     with running_upstream() as upstream:
         upstream.play = saying(ANSWER)
         redis = RedisServer().start()
-        belfry = Belfry(redis.url, {"BELFRY_DEMO": "1", "BELFRY_UPSTREAM_URL": upstream.url})
+        environment = {"BELFRY_DEMO": "1", "BELFRY_FIGURES_SECONDS": str(FIGURES_SECONDS)}
+        belfry = Belfry(redis.url, {**environment, "BELFRY_UPSTREAM_URL": upstream.url})
         try:
             belfry.start()
             _fill(belfry)
+            _fill_hour(redis.url, belfry.settings_environment["BELFRY_REDIS_PREFIX"])
             yield belfry
         finally:
             belfry.destroy()
@@ -86,10 +102,38 @@ def _fill(belfry: Belfry) -> None:
     belfry.reader(USER).post("/feed/read", json={"ids": [receipt["id"] for receipt in sent[:READ]]})
 
 
+def _fill_hour(redis_url: str, prefix: str) -> None:
+    """An hour for the dashboard to plot, with a wave of visitors and a short trouble."""
+    settings = Settings(redis_url=redis_url, redis_prefix=prefix, figures_seconds=FIGURES_SECONDS)
+    store = FigureStore(Connection.open(settings, figures.SCRIPTS), settings)
+    newest, chance = int(time.time()) // FIGURES_SECONDS - 1, random.Random(1)
+    for ago in reversed(range(KEPT_SECONDS // FIGURES_SECONDS)):
+        wave, trouble = math.sin(ago / 9), 24 < ago < 28
+        messages = int(FIGURES_SECONDS * (60 + 25 * wave + chance.random() * 12))
+        store._close(
+            {
+                "slot": newest - ago,
+                "workers": 4,
+                "connections": int(9_200 + 1_500 * wave + chance.random() * 90),
+                "slow": 14 if trouble else chance.choice((0, 0, 1, 2)),
+                "messages": messages,
+                "deliveries": int(messages * (38 + 6 * wave)),
+                "errors": 9 if trouble else 0,
+                "refusals": chance.randrange(4),
+                f"l{chance.choice((6, 7))}": messages,
+                f"l{19 if trouble else chance.choice((12, 13, 14))}": messages // 40,
+            }
+        )
+
+
 def _take(visitor: Visitor, suffix: str) -> None:
     def shoot(page: Page, name: str) -> None:
         page.wait_for_timeout(400)  # animations end
         page.screenshot(path=FOLDER / f"{name}-{suffix}.png")
+
+    def shoot_whole(page: Page, name: str) -> None:
+        page.wait_for_timeout(400)
+        page.screenshot(path=FOLDER / f"{name}-{suffix}.png", full_page=True)
 
     page = visitor.tab().page
     shoot(page, "feed")
@@ -102,12 +146,16 @@ def _take(visitor: Visitor, suffix: str) -> None:
     page.click("#send")
     page.locator(".toast").wait_for()
     shoot(page, "admin")
-    page.get_by_role("button", name="Retract").click()
+    page.locator("#results").get_by_role("button", name="Retract").click()
     bell.bell.click()
     shoot(page, "panel")
-    page.goto("/admin/people/")
-    page.get_by_role("button", name="What happened").first.click()
-    shoot(page, "people")
+    shoot_whole(page, "recent")
+    page.goto(f"/admin/people/?user={USER}&message=backup")
+    page.locator("#trace li").nth(1).wait_for()
+    shoot_whole(page, "people")
+    page.goto("/admin/dashboard/")
+    page.locator("#state", has_text="worker").wait_for()
+    shoot_whole(page, "dashboard")
     page.goto("/chat")
     page.fill("#prompt", QUESTION)
     page.click("#send")

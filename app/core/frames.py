@@ -16,7 +16,7 @@ from app.core.cursor import Vector
 RESERVED_EVENTS = frozenset(
     {
         "open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed",
-        "belfry.figures",
+        "belfry.figures", "belfry.whereabouts",
     }
 )  # fmt: skip
 
@@ -31,6 +31,7 @@ STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
 UPDATED = b"updated {}"
 
 FIGURES = b"belfry.figures"  # a point for the dashboards, live only
+WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log where the connections stand
 DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
 
 

@@ -147,6 +147,9 @@ class Settings(BaseModel):
     known_users: int = Field(
         100_000, ge=100, le=10_000_000, description="users that administrators find by name, about 250 bytes each"
     )
+    counted_users: int = Field(
+        10_000, ge=0, le=1_000_000, description="known users looked at to count who read a message to many"
+    )
     upstream_url: str = Field(
         "", description="OpenAI-compatible API that completions go to, such as https://api.openai.com/v1"
     )

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from app.core.change import Change
+from app.core.marks import Mark
 from app.core.times import rfc3339
 from app.realtime.recorder import Recorder
 from app.realtime.subscriber import Subscriber
 from app.store.flights import Flight, FlightStore
 
 WAITING_MAX = 20_000  # events of one second: a worker's connections all at once
+IDS_NOTED = 20  # of one change
+
+_NAMES = {
+    (Mark.READ, True): "read",
+    (Mark.READ, False): "unread",
+    (Mark.ARCHIVED, True): "archived",
+    (Mark.ARCHIVED, False): "unarchived",
+    (Mark.REMOVED, True): "removed",
+    (Mark.REMOVED, False): "unremoved",
+}
 
 
 class Flights:
@@ -23,13 +35,32 @@ class Flights:
         """Record what is left."""
         self._recorder.stop()
 
-    def connected(self, subscriber: Subscriber, connection: str, *, lost: bool) -> None:
-        """A connection begins after the offset where it stands; `lost`: it was told that history was lost."""
-        self._note(subscriber, "connected", connection, lost=lost)
+    def connected(self, subscriber: Subscriber, connection: str, *, resumed: bool, lost: bool) -> None:
+        """A connection begins after the offset where it stands; `lost`: it was told that history was lost.
+
+        `resumed`: its client came with a cursor, and so has everything up to there.
+        """
+        self._note(subscriber, "resumed" if resumed else "connected", connection, lost=lost)
+
+    def reset(self, subscriber: Subscriber, connection: str) -> None:
+        """A connection is told in its midst that history was lost."""
+        self._note(subscriber, "reset", connection)
 
     def closed(self, subscriber: Subscriber, connection: str, reason: str) -> None:
         """A connection ends; it was sent everything up to the offset where it stands."""
         self._note(subscriber, "closed", connection, reason=reason)
+
+    def changed(self, user: str, change: Change) -> None:
+        """A user marked messages, or took a mark off; of many, the first are named."""
+        what = _NAMES[change.mark, change.on]
+        ids = {"all": True} if change.ids is None else {"ids": change.ids[:IDS_NOTED], "count": len(change.ids)}
+        self._recorder.note((user, {"time": rfc3339(self._clock()), "what": what, **ids}))
+
+    def retracted(self, users: Iterable[str], message_id: str) -> None:
+        """A message was taken out of the feeds of `users`."""
+        event = {"time": rfc3339(self._clock()), "what": "retracted", "ids": (message_id,)}
+        for user in users:
+            self._recorder.note((user, event))
 
     def _note(self, subscriber: Subscriber, what: str, connection: str, **more: object) -> None:
         event = {
@@ -37,6 +68,7 @@ class Flights:
             "what": what,
             "connection": connection,
             "offset": subscriber.vector[0].offset,
+            "places": subscriber.places(),
             **more,
         }
         self._recorder.note((subscriber.user, event))

@@ -269,6 +269,9 @@ class Hub:
         if event == frames.DISMISSAL:
             for subscriber in list(open_log.members):
                 subscriber.owner.dismissed(subscriber, open_log, data)
+        elif event == frames.WHEREABOUTS:
+            for subscriber in open_log.members:
+                subscriber.owner.located(subscriber, open_log)
         elif event in frames.STATE_EVENTS:
             open_log.announced += 1
             _wake(open_log)

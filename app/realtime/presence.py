@@ -69,6 +69,10 @@ class Presence:
         self._changed.add(subscriber.user)
         return id_of(subscriber)
 
+    def tell_again(self, user: str) -> None:
+        """Tell soon where the user's connections stand."""
+        self._changed.add(user)
+
     def _work(self) -> None:
         tick = 0
         while True:
@@ -96,12 +100,15 @@ class Presence:
             self._changed.update(left)
 
     def _connections(self, user: str) -> list[Connection]:
+        now = rfc3339(self._clock())
         return [
             {
                 "id": subscriber.present.id,
                 "since": rfc3339(subscriber.present.since),
                 "address": subscriber.present.address,
                 "agent": subscriber.present.agent,
+                "told": now,
+                "places": subscriber.places(),
                 "topics": [each.name.removeprefix("topic:") for each in subscriber.logs[2:]],
             }
             for subscriber in (self._users[user].members if user in self._users else ())

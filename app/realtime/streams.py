@@ -57,6 +57,7 @@ class Opening:
     lost: bool
     announced: int
     attached: bool = False
+    resumed: bool = False  # its client came with a cursor
 
     def __del__(self) -> None:
         if not self.attached:
@@ -144,7 +145,7 @@ class Streams:
         except BaseException:
             self._hub.leave(logs)
             raise
-        return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced)
+        return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced, resumed=cursor is not None)
 
     def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims, client: Client) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
@@ -158,7 +159,7 @@ class Streams:
         self._subscribers[subscriber] = None
         if not opening.logs[0].finite:  # who watches a run is not connected to the feed, and stands at other offsets
             connection = self._presence.connected(subscriber, client)
-            self._flights.connected(subscriber, connection, lost=opening.lost)
+            self._flights.connected(subscriber, connection, resumed=opening.resumed, lost=opening.lost)
         metrics.STREAMS.inc()
         for open_log in opening.logs:
             open_log.add(subscriber)
@@ -223,6 +224,15 @@ class Streams:
 
     def outdated(self, subscriber: Subscriber) -> None:
         self._hub.badges.tell([subscriber], frames.UPDATED)
+
+    def lost(self, subscriber: Subscriber) -> None:
+        if not subscriber.logs[0].finite:
+            self._flights.reset(subscriber, id_of(subscriber))
+
+    def located(self, subscriber: Subscriber, log: OpenLog) -> None:
+        """An administrator asks where the connections of the log's user stand."""
+        if log is subscriber.logs[0]:
+            self._presence.tell_again(subscriber.user)
 
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
         """An administrator ends the connections of the log's user, or the one with the id that is named."""

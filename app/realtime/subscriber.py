@@ -147,6 +147,12 @@ class Subscriber:
         """Where it stands in one of its logs."""
         return self.vector[self.logs.index(open_log)]
 
+    def places(self) -> dict[str, str]:
+        """Where it stands in each of its logs, as `epoch.offset`."""
+        return {
+            open_log.name: f"{epoch}.{offset}" for open_log, (epoch, offset) in zip(self.logs, self.vector, strict=True)
+        }
+
     def write(self, data: bytes) -> bool:
         """Hand frames to the sink; on False the subscriber waits until the sink has drained, or is closed."""
         if self.sink.write(data):
@@ -182,6 +188,7 @@ class Subscriber:
             self.vector = replace(self.vector, reading.position, at)
             if reading.lost:
                 chunk.append(frames.reset(self.vector))
+                self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.
                 finished = finished or self.logs[at].finite
         return self._hand_over(chunk, finished)
@@ -243,6 +250,10 @@ class Owner(Protocol):
     def drained(self, subscriber: Subscriber) -> None: ...
 
     def outdated(self, subscriber: Subscriber) -> None: ...
+
+    def lost(self, subscriber: Subscriber) -> None: ...
+
+    def located(self, subscriber: Subscriber, log: OpenLog) -> None: ...
 
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None: ...
 

@@ -1,11 +1,14 @@
 // The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
+import { showRecent } from "./recent.js";
 import { offerUsers } from "./search.js";
 
 /** @typedef {{to: string, offset: number | null, duplicate: boolean, online: boolean}} Delivery */
 /** @typedef {Record<string, unknown> & {id: string}} Draft what goes out */
 
 const LABELS = { user: "User id", users: "User ids, separated by commas", topic: "Topic" };
+const RECORDED_MS = 1_500; // a message is among the recent ones by then
+const SHOWN = 20; // recipients one by one
 const CONFIRM_FROM = 10; // recipients of a list; fewer are seen at a glance
 
 /** @template {HTMLElement} Kind @param {string} id @param {new () => Kind} kind @returns {Kind} */
@@ -93,6 +96,14 @@ function deliveryItem({ to, duplicate, online, offset }) {
   return element("li", "", offset === null ? `${to}: offline, not kept` : `${to}: offline, finds it later`);
 }
 
+/** How a long list came off. @param {Delivery[]} deliveries */
+function tally(deliveries) {
+  if (deliveries.length <= SHOWN) return "";
+  const had = deliveries.filter(({ duplicate }) => duplicate).length;
+  const live = deliveries.filter(({ online, duplicate }) => online && !duplicate).length;
+  return `${deliveries.length} recipients: ${live} online now, ${deliveries.length - live - had} offline, ${had} had it already. The first ${SHOWN}:`;
+}
+
 /** @param {Draft} message */
 const headline = (message) => String(message.title ?? message.body ?? message.id);
 
@@ -122,10 +133,13 @@ function showSent(message, deliveries) {
       said.textContent = /** @type {Error} */ (error).message;
     }
   });
-  const again = button("Send again", () => publish({ ...message, id: newId() }));
+  const again = button("Send again", async () => {
+    if (await confirmed(message)) await publish({ ...message, id: newId() });
+  });
   showResult(
     element("div", "line", element("h3", "", headline(message)), time),
-    element("ul", "recipients", ...deliveries.map(deliveryItem)),
+    element("p", "hint", tally(deliveries)),
+    element("ul", "recipients", ...deliveries.slice(0, SHOWN).map(deliveryItem)),
     said,
     element("div", "buttons", ...(message.transient ? [] : [retract]), again),
   );
@@ -136,6 +150,7 @@ async function publish(message) {
   try {
     const { deliveries } = await ask("/publish", "POST", message);
     showSent(message, deliveries);
+    setTimeout(recent.refresh, RECORDED_MS);
     id = newId();
   } catch (error) {
     const { message: text, refused } = /** @type {Error & {refused?: boolean}} */ (error);
@@ -186,5 +201,9 @@ form.addEventListener("submit", async (event) => {
 });
 
 offerUsers(target, () => ({ user: false, users: true })[fieldsOf().kind ?? ""] ?? null);
+const recent = showRecent({ ask, sendAgain: async (message) => {
+  const copy = { ...message, id: newId() };
+  if (await confirmed(copy)) await publish(copy);
+} });
 await customElements.whenDefined("belfry-message");
 show();

@@ -1,15 +1,21 @@
-// The page `/admin/people/`: who is connected, ending connections, and the flight recorder of one user.
+// The page `/admin/people/`: who is connected, ending connections, and what happened to one user and one message.
 
 import { offerUsers } from "./search.js";
 
 /** @typedef {{id: string, since: string, address: string, agent: string, topics: string[]}} Connection */
-/** @typedef {{time: string, what: string, connection: string, offset: number, reason?: string, lost?: boolean}} Flight */
+/** @typedef {{time: string, what: string, connection: string, offset: number, reason?: string, lost?: boolean, ids?: string[], count?: number, all?: boolean}} Flight */
 /** @typedef {{newest: number, oldest: number, kept: number, unread: number}} Log */
+/** @typedef {{kept: boolean, read: boolean, archived: boolean, removed: boolean}} Marks */
+/** @typedef {Marks & {id: string, time: string, title?: string, body?: string, log: string, offset: number}} Message */
+/** @typedef {{time: string, what: string, connection?: string, until?: string, caught_up?: boolean}} Step */
+/** @typedef {Marks & {log: string, offset: number | null, steps: Step[]}} Trace */
 
 const REFRESH_MS = 5_000;
+const PLACES_MS = 1_500; // after a question, workers have told by then where the user's connections stand
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const nameField = /** @type {HTMLInputElement} */ (byId("name"));
 
 /** @param {string} name @param {string} className @param {...(Node | string)} children */
 function element(name, className, ...children) {
@@ -19,9 +25,11 @@ function element(name, className, ...children) {
   return made;
 }
 
-/** @param {string} text @param {() => void} click */
-function button(text, click) {
+/** @param {string} text @param {() => void} click @param {string} [label] where the text alone says too little */
+function button(text, click, label) {
   const made = element("button", "quiet", text);
+  made.setAttribute("type", "button");
+  if (label) made.setAttribute("aria-label", label);
   made.addEventListener("click", click);
   return made;
 }
@@ -43,18 +51,32 @@ function complain(error) {
   byId("problem").textContent = error instanceof TypeError ? "No answer from the server." : String(/** @type {Error} */ (error).message);
 }
 
+/** @param {string} user @param {Connection} connection */
+function connectionItem(user, { id, since, address, agent }) {
+  const text = `since ${clock(since)} from ${address}, ${agent || "unknown program"}`;
+  const end = button("Disconnect", () => disconnect(user, id), `Disconnect connection ${id} of ${user}`);
+  return element("li", "live", element("span", "", text), end);
+}
+
 /** @param {string} user @param {Connection[]} connections */
 function onlineItem(user, connections) {
-  const lines = connections.map(({ since, address, agent }) => element("li", "live", `since ${clock(since)} from ${address}, ${agent || "unknown program"}`));
-  const tools = element("div", "buttons", button("What happened", () => show(user)), button("Disconnect", () => disconnect(user)));
+  const tools = [button("What happened", () => show(user), `What happened to ${user}`)];
+  if (connections.length > 1) tools.push(button("Disconnect all", () => disconnect(user), `Disconnect ${user} everywhere`));
   const count = connections.length === 1 ? "1 connection" : `${connections.length} connections`;
-  return element("li", "", element("div", "line", element("h3", "", user), count), element("ul", "recipients", ...lines), tools);
+  const lines = connections.map((connection) => connectionItem(user, connection));
+  return element("li", "", element("div", "line", element("h3", "", user), count), element("ul", "connections", ...lines), element("div", "buttons", ...tools));
 }
+
+let shownOnline = "";
 
 async function refresh() {
   try {
     const { users } = await ask("/presence");
+    // Where the list is as it was, its buttons stay: whoever is about to press one does not lose it.
     const names = Object.keys(users);
+    const now = JSON.stringify(names.map((user) => [user, users[user].list.map((/** @type {Connection} */ { id }) => id)]));
+    if (now === shownOnline) return;
+    shownOnline = now;
     byId("online-count").textContent = String(names.length);
     byId("online").replaceChildren(...names.map((user) => onlineItem(user, users[user].list)));
   } catch (error) {
@@ -62,16 +84,47 @@ async function refresh() {
   }
 }
 
-/** @param {string} user */
-async function disconnect(user) {
-  await ask(`/presence/${encodeURIComponent(user)}`, "DELETE").catch(complain);
+/** @param {string} user @param {string} [connection] without it, all */
+async function disconnect(user, connection = "") {
+  const query = new URLSearchParams({ connection });
+  await ask(`/presence/${encodeURIComponent(user)}?${query}`, "DELETE").catch(complain);
   await refresh();
 }
 
+/** @param {Flight} flight */
+function whichMessages({ all, ids = [], count = ids.length }) {
+  if (all) return "all messages";
+  return count > ids.length ? `${count} messages, among them ${ids.join(", ")}` : `message ${ids.join(", ")}`;
+}
+
 /** What a recorded event means for messages. @param {Flight} flight */
-function sentence({ what, connection, offset, reason, lost }) {
-  if (what === "connected") return `Connection ${connection} began after message ${offset}${lost ? "; it was told that history was lost" : ""}.`;
-  return `Connection ${connection} ended (${reason}); it was sent everything up to message ${offset}.`;
+function sentence(flight) {
+  const { what, connection, offset, reason, lost } = flight;
+  const loss = lost ? "; it was told that history was lost" : "";
+  if (what === "connected") return `Connection ${connection} began after message ${offset}${loss}.`;
+  if (what === "resumed") return `Connection ${connection} resumed; its client has everything up to message ${offset}${loss}.`;
+  if (what === "reset") return `Connection ${connection} was told that history was lost, and goes on after message ${offset}.`;
+  if (what === "closed") return `Connection ${connection} ended (${reason}); it was sent everything up to message ${offset}.`;
+  return `${what[0]?.toUpperCase()}${what.slice(1)}: ${whichMessages(flight)}.`;
+}
+
+/** What a step means for the message that is asked about. @param {Step} step */
+function stepSentence({ what, connection, until, caught_up }) {
+  if (what === "published") return "Published.";
+  if (what === "sent" && caught_up) return `Sent to connection ${connection}, which came later and caught up.`;
+  if (what === "sent") return `Sent to connection ${connection} as it was published; it had it by ${clock(until ?? "")} at the latest.`;
+  if (what === "acknowledged") return `The client came back with a cursor after it (connection ${connection}): it has it.`;
+  if (what === "began_after") return `Connection ${connection} began after it: its client finds it in the feed.`;
+  if (what === "not_yet") return `Connection ${connection} is open, and was not sent it yet.`;
+  if (what === "ended_before") return `Connection ${connection} ended before it was sent.`;
+  if (what === "reset") return `Connection ${connection} was told that history was lost: its client fetches the feed again.`;
+  return `${what[0]?.toUpperCase()}${what.slice(1)}.`;
+}
+
+/** @param {Marks} marks */
+function state({ kept, read, archived, removed }) {
+  if (!kept) return "not kept any more";
+  return removed ? "removed by the user" : archived ? "archived" : read ? "read" : "unread";
 }
 
 /** @param {Log} log */
@@ -79,14 +132,67 @@ function summary({ kept, unread, oldest, newest }) {
   return kept === 0 ? "The feed holds nothing." : `The feed holds ${kept} messages, ${oldest} to ${newest}; ${unread} are unread.`;
 }
 
-/** @param {string} user */
-async function show(user) {
-  /** @type {HTMLInputElement} */ (byId("name")).value = user;
+/** @param {{time: string}} event @param {string} text */
+const timed = (event, text) => element("li", "", element("time", "", clock(event.time)), " ", text);
+
+/** @param {Trace} trace */
+function verdict({ steps, read }) {
+  const has = steps.find(({ what }) => what === "acknowledged");
+  const sent = steps.find(({ what }) => what === "sent");
+  if (read) return "It arrived: it was read.";
+  if (has) return `It arrived, by ${clock(has.time)} at the latest.`;
+  if (sent) return `It was sent: ${clock(sent.time)}.`;
+  return "Nothing says that it arrived.";
+}
+
+/** @param {string} user @param {string} id */
+async function trace(user, id) {
+  const box = byId("trace");
+  const path = `/users/${encodeURIComponent(user)}/messages/${encodeURIComponent(id)}`;
+  const tell = async () => {
+    /** @type {Trace} */
+    const told = await ask(path);
+    const where = told.offset === null ? "" : `, stored as message ${told.offset} of ${told.log.replace(/^user:/, "")}`;
+    box.replaceChildren(
+      element("h3", "", `Did ${user} get ${id}?`),
+      element("p", "", element("strong", "", verdict(told)), ` Now: ${state(told)}${where}.`),
+      element("ol", "sent", ...told.steps.map((step) => timed(step, stepSentence(step)))),
+    );
+  };
   try {
-    const { online, log, events } = await ask(`/users/${encodeURIComponent(user)}`);
-    const lines = events.map((/** @type {Flight} */ flight) => element("li", "", element("time", "", clock(flight.time)), " ", sentence(flight)));
+    await tell();
+    setTimeout(() => box.isConnected && tell().catch(complain), PLACES_MS);
+  } catch (error) {
+    box.replaceChildren();
+    complain(error);
+  }
+}
+
+/** @param {string} user @param {Message} message */
+function messageItem(user, message) {
+  const title = message.title ?? message.body ?? message.id;
+  const line = element("div", "line", element("h4", "", title), element("time", "", clock(message.time)));
+  const tag = element("span", "hint", `${message.log === "everyone" ? "to everyone, " : ""}${state(message)}`);
+  return element("li", "", line, element("div", "buttons", tag, button("Did it arrive?", () => trace(user, message.id), `Did “${title}” arrive?`)));
+}
+
+/** @param {string} user @param {string} [message] the id of one to trace */
+async function show(user, message = "") {
+  nameField.value = user;
+  try {
+    const { online, log, messages, events } = await ask(`/users/${encodeURIComponent(user)}`);
     const title = element("h3", "", `${user} is ${online ? "connected" : "not connected"}`);
-    byId("user").replaceChildren(title, element("p", "", summary(log)), element("ol", "sent", ...lines));
+    const box = element("div", "");
+    box.id = "trace";
+    const list = messages.length === 0 ? element("p", "blank", "None.") : element("ol", "sent", ...messages.map((/** @type {Message} */ each) => messageItem(user, each)));
+    byId("user").replaceChildren(
+      title, element("p", "", summary(log)), box,
+      element("h3", "", "Latest messages"), list,
+      element("h3", "", "Connections and changes"), element("ol", "sent", ...events.map((/** @type {Flight} */ flight) => timed(flight, sentence(flight)))),
+    );
+    const query = new URLSearchParams({ user, ...(message && { message }) });
+    history.replaceState(null, "", `?${query}`);
+    if (message) await trace(user, message);
   } catch (error) {
     complain(error);
   }
@@ -94,9 +200,13 @@ async function show(user) {
 
 byId("find").addEventListener("submit", (event) => {
   event.preventDefault();
-  show(/** @type {HTMLInputElement} */ (byId("name")).value.trim());
+  const asked = /** @type {HTMLInputElement} */ (byId("message")).value.trim();
+  show(nameField.value.trim(), asked);
 });
 
-offerUsers(/** @type {HTMLInputElement} */ (byId("name")));
+offerUsers(nameField);
 setInterval(() => document.hidden || refresh(), REFRESH_MS);
 refresh();
+const given = new URLSearchParams(location.search);
+const givenUser = given.get("user");
+if (givenUser) show(givenUser, given.get("message") ?? "");

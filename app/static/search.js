@@ -28,7 +28,8 @@ export function offerUsers(input, many = () => false) {
     const before = many() ? (/^.*,\s*/.exec(input.value)?.[0] ?? "") : "";
     const query = new URLSearchParams({ prefix: input.value.slice(before.length).trim(), limit: String(OFFERED) });
     const told = many() === null ? { users: [] } : await fetch(`/users?${query}`, { signal: asking.signal })
-      .then((answer) => (answer.ok ? answer.json() : { users: [] }), () => null); // null: a later keystroke asks
+      .then((answer) => (answer.ok ? answer.json() : { users: [] }))
+      .catch(() => null); // a later keystroke asks
     if (!told) return;
     input.list?.replaceChildren(...told.users.map((/** @type {{user: string, online: boolean}} */ { user, online }) => option(user, online, before)));
   }

@@ -15,8 +15,9 @@ from app.store.keys import Keys
 class Entry:
     """One thing that somebody did.
 
-    `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `publish` or `revoke`. `target` is the log that a
-    message went to, or what was withdrawn; `message_id` is empty where there is none.
+    `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `publish`, `retract`, `disconnect`, `revoke` or
+    `forget`. `target` is the log that a message went to, or whom or what it was done to; `message_id` is empty where
+    there is none.
     """
 
     time: str

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from urllib.parse import quote
 
+from app import metrics
 from app.core import message
 from app.store.publisher import Publisher
 from app.store.runs import Ending, RunName
@@ -31,3 +32,4 @@ class Bell:
         }
         parsed = message.parse(json.dumps(body).encode(), now=self._clock(), new_id="", max_recipients=1)
         self._publisher.publish([parsed])
+        metrics.TALLY.messages += 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.core.catch_up import Page
+from app.core.cursor import Position
 from app.core.marks import Marks
 from app.store.log import LogStore
 
@@ -33,6 +34,16 @@ def deliveries(store: LogStore, message_id: str, names: Sequence[str]) -> list[D
     marks_of = {name: mark for (_, (name,)), (mark,) in zip(users, marks, strict=True)}
     found = zip(names, store.find(names, [message_id]), strict=True)
     return [_delivery(name, page, offsets, marks_of.get(name)) for name, (page, offsets) in found]
+
+
+def content_of(store: LogStore, message_id: str, names: Sequence[str]) -> bytes | None:
+    """The message's record, out of the first of the logs `names` that keeps it; None where none does."""
+    for name, (page, offsets) in zip(names, store.find(names, [message_id]), strict=True):
+        if offsets:
+            (found,) = store.read_back([(name, (Position(page.epoch, offsets[0] + 1),))], 1)
+            if found.entries and found.entries[0].offset == offsets[0]:
+                return found.entries[0].record
+    return None
 
 
 def _delivery(name: str, page: Page, offsets: list[int], marks: Marks | None) -> Delivery:

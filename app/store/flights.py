@@ -19,7 +19,9 @@ from app.store.log import ROUND_TRIP_COMMANDS
 EVENTS_KEPT = 200  # per user, or a few more
 KEEP_SECONDS = 604_800
 
-# An event as JSON: time (RFC 3339), what, connection, offset, and reason or lost.
+# An event as JSON: time (RFC 3339) and what. Of a connection: connected, resumed, reset or closed, with connection,
+# offset (in the user's own log), places (log name → epoch.offset) and lost or reason. Of messages: read, unread,
+# archived, unarchived, removed or retracted, with ids and how many there were (count), or all.
 Flight = dict[str, Any]
 
 

@@ -134,6 +134,14 @@ class LogStore:
         replies = self._run([self._call(FIND, name, *message_ids) for name in names])
         return [(_page([*reply[:-1], ()]), [int(offset) for offset in reply[-1] if offset]) for reply in replies]
 
+    def place(self, name: str, message_id: str) -> Position | None:
+        """Where a message was put, though it may not be kept any more; None where its id is not remembered."""
+        ((stored,),) = self._run([("MGET", self.keys.message_id(name, message_id))])
+        if not stored:
+            return None
+        epoch, _, offset = stored.partition(b" ")[0].decode().partition(".")
+        return Position(epoch, int(offset))
+
     def survey(
         self, names: Sequence[str], readers: Sequence[tuple[str, Sequence[str]]]
     ) -> tuple[list[Page], list[list[Marks]]]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.frames import compact
+from app.core.frames import WHEREABOUTS, compact
 from app.core.settings import Settings
 from app.store.connection import Command, Commands
 from app.store.directory import Directory
@@ -20,7 +20,8 @@ from app.store.keys import Keys, user_log
 
 USERS_PER_COMMAND = 500
 
-# A connection as JSON: id, since (RFC 3339), address, agent, topics.
+# A connection as JSON: id, since (RFC 3339), address, agent, topics; and where it stood (places: log name →
+# epoch.offset) when that was told.
 Connection = dict[str, Any]
 
 
@@ -87,6 +88,10 @@ class PresenceStore:
                 if not cursor:
                     break
         return dict(found)
+
+    def inquire(self, user: str) -> None:
+        """Let every worker tell within a second where the user's connections stand."""
+        self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {WHEREABOUTS.decode()} {{}}")])
 
     def disconnect(self, user: str, connection: str = "") -> None:
         """Tell every worker to end the user's connections, or only the one with the id `connection`."""

@@ -15,6 +15,7 @@ from app.core.settings import Settings
 from app.store.connection import Commands
 from app.store.flights import record_of
 from app.store.keys import Keys
+from app.store.log import Status
 from app.store.publisher import Published
 
 MESSAGES_KEPT = 1_000
@@ -22,7 +23,8 @@ MESSAGES_PER_WRITE = 50  # after each, whoever waits gets a turn: a busy second'
 TEXT_MAX = 200  # characters of title and body
 RECIPIENTS_SHOWN = 10
 
-# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them), reached.
+# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them); and of how
+# many recipients somebody was connected (reached), the message is kept (stored), or was there already (duplicates).
 Summary = dict[str, Any]
 
 
@@ -43,6 +45,10 @@ class RecentStore:
                     for by, each in latest[at : at + MESSAGES_PER_WRITE]
                 ]
             )
+
+    def all(self) -> list[Summary]:
+        """All that are kept, newest first."""
+        return self.newest(2 * MESSAGES_KEPT)
 
     def newest(self, limit: int) -> list[Summary]:
         """Up to `limit` messages, newest first."""
@@ -65,4 +71,6 @@ def _summary(by: str, published: Published) -> Summary:
         "recipients": len(logs),
         "to": [name.removeprefix("user:") for name in logs[:RECIPIENTS_SHOWN]],
         "reached": sum(outcome.online for outcome in published.outcomes),
+        "stored": sum(outcome.position.offset > 0 for outcome in published.outcomes),
+        "duplicates": sum(outcome.status is Status.DUPLICATE for outcome in published.outcomes),
     }

@@ -5,6 +5,8 @@ Each answer has the counts after the change; the user's connections hear of it b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Blueprint, Response, request
 
 from app.core.change import Change, parse_archive, parse_read
@@ -18,7 +20,10 @@ from app.web.auth import Authenticator
 from app.web.reading import json_body, logs_of
 
 
-def blueprint(auth: Authenticator, read_state: ReadState, settings: Settings) -> Blueprint:
+def blueprint(
+    auth: Authenticator, read_state: ReadState, note: Callable[[str, Change], None], settings: Settings
+) -> Blueprint:
+    """The views; `note` hears of each change, and by whom."""
     views = Blueprint("marking", __name__)
 
     @views.post("/feed/read")
@@ -41,7 +46,10 @@ def blueprint(auth: Authenticator, read_state: ReadState, settings: Settings) ->
 
     def change(claims: Claims, wish: Change) -> Outcome:
         # Whose feed it is comes from the credential alone, as do the logs: there is no way to another user's.
-        return read_state.change(claims.user, logs_of(claims, request), wish)
+        outcome = read_state.change(claims.user, logs_of(claims, request), wish)
+        if outcome.changed:
+            note(claims.user, wish)
+        return outcome
 
     return views
 

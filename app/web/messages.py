@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -9,17 +11,29 @@ from flask import Blueprint, Response, request
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.tokens import Claims
-from app.store.delivery import Delivery, deliveries
+from app.realtime.flights import Flights
+from app.store.audit import Audit
+from app.store.delivery import USER, Delivery, content_of, deliveries
 from app.store.log import LogStore
+from app.store.readers import Read, Readers
 from app.store.recent import MESSAGES_KEPT, RecentStore
 from app.store.recipients import Recipients
-from app.web.auth import Authenticator
-from app.web.reading import whole_number
+from app.web.auth import Authenticator, require_scope
+from app.web.by_hand import note
+from app.web.reading import flag, whole_number
 
 LIMIT_DEFAULT = 50
 
 
-def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore, recent: RecentStore) -> Blueprint:
+def blueprint(
+    auth: Authenticator,
+    recipients: Recipients,
+    store: LogStore,
+    recent: RecentStore,
+    readers: Readers,
+    flights: Flights,
+    audit: Audit,
+) -> Blueprint:
     views = Blueprint("messages", __name__)
 
     @views.get("/messages")
@@ -30,30 +44,49 @@ def blueprint(auth: Authenticator, recipients: Recipients, store: LogStore, rece
 
     @views.get("/messages/<message_id>")
     def show(message_id: str) -> Response:
-        names = logs_of(auth.require(request, "publish"), message_id)
-        return answer({"id": message_id, **status(deliveries(store, message_id, names))})
+        claims = auth.require(request, "publish")
+        names = logs_of(recipients, claims, message_id)
+        counted = {}
+        if flag(request, "readers"):
+            require_scope(claims, "admin")
+            counted = {name: readers.count(name, message_id) for name in names if not name.startswith(USER)}
+        return answer({"id": message_id, **status(deliveries(store, message_id, names), counted)})
+
+    @views.get("/messages/<message_id>/content")
+    def content(message_id: str) -> Response:
+        claims = auth.require(request, "admin")
+        names = logs_of(recipients, claims, message_id)
+        record = content_of(store, message_id, names)
+        if record is None:
+            raise BelfryError("not_found", f"The message {message_id[:128]!a} is not kept any more.")
+        return answer({"message": json.loads(record.partition(b" ")[2]), "logs": names})
 
     @views.delete("/messages/<message_id>")
     def retract(message_id: str) -> Response:
-        names = logs_of(auth.require(request, "publish"), message_id)
+        claims = auth.require(request, "publish")
+        names = logs_of(recipients, claims, message_id)
+        if claims.session:
+            audit.append([note(auth, claims, "retract", "", message_id)])
         found = recipients.retract(message_id, names)
+        flights.retracted([name.removeprefix(USER) for name in found if name.startswith(USER)], message_id)
         return answer({"id": message_id, "retracted": [shown(name) for name in found]})
-
-    def logs_of(claims: Claims, message_id: str) -> list[str]:
-        """Where the message went. Raises `BelfryError` `not_found`, or `target_forbidden` if some is off limits."""
-        names = recipients.of(message_id)
-        if not names:
-            raise BelfryError("not_found", f"No message {message_id[:128]!a} is known, or not any more.")
-        for name in names:
-            if not claims.may_address(name):
-                raise BelfryError("target_forbidden", f"The token may not address {name!r}, to whom it also went.")
-        return names
 
     return views
 
 
-def status(found: list[Delivery]) -> dict[str, Any]:
-    """How many recipients keep and have read the message, and each one."""
+def logs_of(recipients: Recipients, claims: Claims, message_id: str) -> list[str]:
+    """Where the message went. Raises `BelfryError` `not_found`, or `target_forbidden` if some is off limits."""
+    names = recipients.of(message_id)
+    if not names:
+        raise BelfryError("not_found", f"No message {message_id[:128]!a} is known, or not any more.")
+    for name in names:
+        if not claims.may_address(name):
+            raise BelfryError("target_forbidden", f"The token may not address {name!r}, to whom it also went.")
+    return names
+
+
+def status(found: list[Delivery], counted: Mapping[str, Read]) -> dict[str, Any]:
+    """How many recipients keep and have read the message, and each one; `counted` are the readers of topics."""
     return {
         "recipients": len(found),
         "kept": sum(each.offset is not None for each in found),
@@ -65,6 +98,7 @@ def status(found: list[Delivery]) -> dict[str, Any]:
                 "read": each.read,
                 "archived": each.archived,
                 "removed": each.removed,
+                **({"readers": counted[each.log]._asdict()} if each.log in counted else {}),
             }
             for each in found
         ],

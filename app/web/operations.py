@@ -147,7 +147,15 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/messages/{message_id}", "What has become of a message, recipient by recipient", Access.SCOPE,
-        ("publish",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+        ("publish",), {200: JSON}, ("not_found", "target_forbidden", "bad_parameter", "store_unavailable"),
+        (
+            _MESSAGE_ID,
+            _query("readers", "For administrators: count who read it in topics and of everyone.", type="boolean"),
+        ),
+    ),
+    Operation(
+        "GET", "/messages/{message_id}/content", "A message, and to whom it went, to send it again", Access.SCOPE,
+        ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
     ),
     Operation(
         "DELETE", "/messages/{message_id}", "Retract a message everywhere it went", Access.SCOPE, ("publish",),
@@ -175,6 +183,10 @@ OPERATIONS = (
     Operation(
         "GET", "/users/{user}", "What is known of a user, and what happened to the connections", Access.SCOPE,
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
+    ),
+    Operation(
+        "GET", "/users/{user}/messages/{message_id}", "What happened to a message on its way to a user", Access.SCOPE,
+        ("admin",), {200: JSON}, ("bad_user_id", "not_found", "store_unavailable"), (_USER, _MESSAGE_ID),
     ),
     Operation(
         "DELETE", "/users/{user}",

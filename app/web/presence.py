@@ -10,15 +10,17 @@ from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.names import check_user_id
 from app.core.tokens import Claims
+from app.store.audit import Audit
 from app.store.keys import user_log
 from app.store.presence import Connection, PresenceStore
 from app.web.auth import Authenticator
+from app.web.by_hand import note
 from app.web.reading import whole_number
 
 USERS_MAX = 1_000
 
 
-def blueprint(auth: Authenticator, presence: PresenceStore) -> Blueprint:
+def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit) -> Blueprint:
     views = Blueprint("presence", __name__)
 
     @views.get("/presence")
@@ -32,8 +34,9 @@ def blueprint(auth: Authenticator, presence: PresenceStore) -> Blueprint:
 
     @views.delete("/presence/<user>")
     def disconnect(user: str) -> Response:
-        auth.require(request, "admin")
-        presence.disconnect(check_user_id(user), request.args.get("connection", ""))
+        claims = auth.require(request, "admin")
+        audit.append([note(auth, claims, "disconnect", user_log(check_user_id(user)))])
+        presence.disconnect(user, request.args.get("connection", ""))
         return Response(status=204)
 
     return views

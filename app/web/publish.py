@@ -143,6 +143,7 @@ def noted(publisher: Publishes, note: Note, by: str) -> Publish:
         published = publisher.publish(messages)
         for each in published:
             if not each.duplicate:
+                metrics.TALLY.messages += 1
                 note((by, each))
         return published
 

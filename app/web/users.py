@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.names import check_user_id
 from app.core.revocation import Kind
@@ -19,12 +20,14 @@ from app.store.presence import PresenceStore
 from app.store.read_state import ReadState
 from app.store.revocations import Revocations
 from app.store.runs import Runs
+from app.store.trace import Tracing
 from app.web.auth import Authenticator
 from app.web.by_hand import note
 from app.web.reading import whole_number
 
 FOUND_DEFAULT = 20
 FOUND_MAX = 100
+MESSAGES_TOLD = 20
 
 
 def blueprint(
@@ -37,6 +40,7 @@ def blueprint(
     runs: Runs,
     audit: Audit,
     directory: Directory,
+    tracing: Tracing,
 ) -> Blueprint:
     views = Blueprint("users", __name__)
 
@@ -55,14 +59,25 @@ def blueprint(
     @views.get("/users/<user>")
     def show(user: str) -> Response:
         auth.require(request, "admin")
+        presence.inquire(user)
         (page,) = store.read([(user_log(check_user_id(user)), ())], user)
         told = {
             "user": user,
             "online": presence.online([user])[0],
             "connections": presence.connections([user])[0],
             "log": {"newest": page.top, "oldest": page.oldest, "kept": page.kept, "unread": page.unread(page.top)},
+            "messages": tracing.latest(user, MESSAGES_TOLD),
             "events": flights.of(user),
         }
+        return answer(told)
+
+    @views.get("/users/<user>/messages/<message_id>")
+    def trace(user: str, message_id: str) -> Response:
+        auth.require(request, "admin")
+        presence.inquire(check_user_id(user))
+        told = tracing.of(user, message_id)
+        if told is None:
+            raise BelfryError("not_found", f"No message {message_id[:128]!a} is known to have gone to {user!r}.")
         return answer(told)
 
     @views.delete("/users/<user>")

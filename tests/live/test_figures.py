@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.conftest import StartBelfry
 from tests.servers import Belfry
 from tests.waiting import wait_until
 
@@ -59,6 +60,25 @@ def test_what_is_caught_up_with_counts_as_delivered(belfry: Belfry, alice: str) 
     with belfry.stream(alice, cursor=cursor) as stream:
         stream.wait_for_messages(3)
         wait_until(lambda: total(belfry, "deliveries") == before + 3)
+
+
+def test_a_reader_who_takes_nothing_is_counted(belfry: Belfry, alice: str) -> None:
+    with belfry.stream(alice, receive_buffer=2_048) as stream:
+        stream.wait_for("ready")
+        belfry.publish_all([{"to": alice, "body": "x" * 50_000} for _ in range(100)])
+        wait_until(lambda: points(belfry)[-1]["slow"] == 1)
+    wait_until(lambda: points(belfry)[-1]["slow"] == 0)
+
+
+def test_nodes_that_share_a_store_are_one_series(start_belfry: StartBelfry, alice: str) -> None:
+    shared = {"BELFRY_REDIS_PREFIX": f"shared-{alice}", "BELFRY_SECRET": alice * 4, "BELFRY_FIGURES_SECONDS": "1"}
+    one, two = start_belfry(**shared), start_belfry(**shared)
+    with one.stream(alice) as first, two.stream(alice) as second:
+        first.wait_for("ready"), second.wait_for("ready")
+        one.publish({"to": alice, "title": "Hello"})
+        wait_until(lambda: total(two, "deliveries") == 2)
+        wait_until(lambda: (points(one)[-1]["workers"], points(one)[-1]["connections"]) == (2, 2))
+        assert total(one, "messages") == 1
 
 
 def test_refusals_are_counted(belfry: Belfry) -> None:

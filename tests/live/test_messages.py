@@ -112,6 +112,54 @@ class TestStatus:
         assert limited.get(f"/messages/m-{alice}").json()["code"] == "target_forbidden"
 
 
+class TestReaders:
+    def test_those_of_a_topic_are_counted_over_the_users_that_are_known(
+        self, start_belfry: StartBelfry, alice: str, bob: str, topic: str
+    ) -> None:
+        belfry = start_belfry()
+        sent = belfry.publish({"topic": topic, "title": "News"})["id"]
+        belfry.publish({"to": [alice, bob, "carol"], "title": "makes them known"})
+        for user in (alice, bob):
+            belfry.reader(user, [topic]).post(f"/feed/read?topics={topic}", json={"ids": [sent]})
+        root = belfry.api(belfry.token("root", "admin", "publish"))
+
+        def counted() -> dict[str, int]:
+            (delivery,) = root.get(f"/messages/{sent}?readers=true").json()["deliveries"]
+            found: dict[str, int] = delivery["readers"]
+            return found
+
+        wait_until(lambda: counted() == {"read": 2, "of": 3})
+
+    def test_no_more_users_are_looked_at_than_allowed(self, start_belfry: StartBelfry, topic: str) -> None:
+        belfry = start_belfry(BELFRY_COUNTED_USERS="450")
+        sent = belfry.publish({"topic": topic, "title": "News"})["id"]
+        belfry.publish({"to": [f"user-{number}" for number in range(600)], "title": "makes them known"})
+        root = belfry.api(belfry.token("root", "admin", "publish"))
+        wait_until(lambda: root.get("/users").json()["known"] == 600)
+        (delivery,) = root.get(f"/messages/{sent}?readers=true").json()["deliveries"]
+        assert delivery["readers"] == {"read": 0, "of": 450}
+
+    def test_only_an_administrator_may_count(self, belfry: Belfry, topic: str) -> None:
+        sent = belfry.publish({"topic": topic, "title": "News"})["id"]
+        assert belfry.publisher.get(f"/messages/{sent}?readers=true").json()["code"] == "scope_missing"
+        assert "readers" not in belfry.publisher.get(f"/messages/{sent}").json()["deliveries"][0]
+
+
+class TestContent:
+    def test_an_administrator_gets_the_message_and_where_it_went(self, belfry: Belfry, alice: str, bob: str) -> None:
+        sent = belfry.publish({"to": [alice, bob], "title": "Hello", "data": [1]})["id"]
+        root = belfry.api(belfry.token("root", "admin"))
+        told = root.get(f"/messages/{sent}/content").json()
+        assert (told["message"]["id"], told["message"]["data"]) == (sent, [1])
+        assert told["logs"] == sorted([f"user:{alice}", f"user:{bob}"])
+        belfry.publisher.delete(f"/messages/{sent}")
+        assert root.get(f"/messages/{sent}/content").json()["code"] == "not_found"
+
+    def test_a_publisher_does_not(self, belfry: Belfry, alice: str) -> None:
+        sent = belfry.publish({"to": alice, "title": "Hello"})["id"]
+        assert belfry.publisher.get(f"/messages/{sent}/content").json()["code"] == "scope_missing"
+
+
 class TestRecent:
     def test_an_administrator_sees_what_was_published_last_and_how_many_it_reached(
         self, start_belfry: StartBelfry, alice: str, bob: str
@@ -127,7 +175,8 @@ class TestRecent:
         second, first = root.get("/messages").json()["messages"]
         assert (first["id"], first["by"], first["recipients"], first["reached"]) == ("one", "publisher", 2, 1)
         assert first["title"] == "t" * TEXT_MAX
-        assert (second["to"], second["reached"]) == (["everyone"], 1)
+        assert (first["stored"], first["duplicates"]) == (2, 0)
+        assert (second["to"], second["reached"], second["stored"]) == (["everyone"], 1, 1)
         assert [each["id"] for each in root.get("/messages", params={"limit": 1}).json()["messages"]] == ["two"]
 
     def test_a_publisher_does_not(self, belfry: Belfry) -> None:

@@ -35,8 +35,12 @@ def points(store: FigureStore) -> list[dict[str, Any]]:
 def begin_slot(store: FigureStore) -> int:
     """Wait for a new second, and stand at its beginning; answers it."""
     first = int(store.add({}))
-    wait_until(lambda: int(store.add({})) > first)
-    return first + 1
+
+    def later() -> int:
+        now = int(store.add({}))
+        return now if now > first else 0
+
+    return wait_until(later)
 
 
 def test_workers_of_one_slot_make_one_point(store: FigureStore) -> None:
@@ -59,6 +63,7 @@ def test_a_slot_is_closed_once_and_announced(store: FigureStore, client: redis.R
     told = [json.loads(data.split(b" ", 2)[2]) for data in heard if isinstance(data, bytes)]
     assert all(data.startswith(b"0.0 belfry.figures {") for data in heard if isinstance(data, bytes))
     assert [point["connections"] for point in told if point["time"] == slot] == [3]
+    assert [point["connections"] for point in told if point["time"] != slot] == [0] * (len(told) - 1), "nothing is left"
     assert told[-1] == points(store)[-1]
 
 

@@ -40,6 +40,8 @@ def test_a_message_is_summed_up(connection: Connection, settings: Settings) -> N
             "recipients": 20,
             "to": users[:RECIPIENTS_SHOWN],
             "reached": 0,
+            "stored": 20,
+            "duplicates": 0,
         }
     ]
 

@@ -28,6 +28,15 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("path", ["/admin/", "/admin/people/", "/admin/dashboard/", "/chat", "/docs"])
+def test_an_empty_page(visit: Visit, alice: str, path: str) -> None:
+    page = visit(alice, viewport={"width": 320, "height": 700}).context.new_page()
+    page.goto(path)
+    page.wait_for_load_state("networkidle") if path == "/docs" else FeedTab(page, "#bell").wait_connected()
+    assert not violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 @pytest.fixture(params=["light", "dark"])
 def tab(request: pytest.FixtureRequest, visit: Visit, belfry: Belfry, alice: str) -> FeedTab:
     """A feed that shows all that it can."""
@@ -73,6 +82,25 @@ def test_the_admin_page_with_results_and_a_toast(tab: FeedTab, alice: str) -> No
     page.fill("#title", "Hello")
     page.click("#send")
     page.locator(".toast").wait_for()
+    assert not violations(page)
+
+
+def test_the_admin_page_with_recent_messages(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    belfry.publish({"topic": "news", "title": f"News of {alice}", "level": "warning"})
+    belfry.publish({"to": [f"{alice}-{number}" for number in range(30)], "title": f"Many of {alice}"})
+    page = tab.page
+    page.goto("/admin/")
+    page.locator("#recent").get_by_role("button", name="Send again").last.wait_for()
+    page.fill("#target", alice[:3])
+    assert not violations(page)
+
+
+def test_the_page_about_people_with_a_message_traced(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    sent = belfry.publish({"to": alice, "title": "Invoice"})["id"]
+    page = tab.page
+    page.goto(f"/admin/people/?user={alice}&message={sent}")
+    page.locator("#trace li").first.wait_for()
+    page.locator("#online li li").first.wait_for()
     assert not violations(page)
 
 

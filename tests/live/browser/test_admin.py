@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browsing import FeedTab, Visitor
 from tests.live.browser.conftest import Visit
@@ -59,14 +59,14 @@ def test_a_sent_message_can_be_retracted(admin: Page, visitor: Visitor, alice: s
     feed = visitor.tab()
     send(admin, alice, title="by mistake")
     expect(feed.titles.first).to_have_text("by mistake")
-    admin.get_by_role("button", name="Retract").click()
+    admin.locator("#results").get_by_role("button", name="Retract").click()
     expect(admin.locator("#results")).to_contain_text("Retracted")
     expect(feed.titles.get_by_text("by mistake")).to_have_count(0)
 
 
 def test_a_sent_message_can_be_sent_again(admin: Page, belfry: Belfry, bob: str) -> None:
     send(admin, bob, title="Hello")
-    admin.get_by_role("button", name="Send again").click()
+    admin.locator("#results").get_by_role("button", name="Send again").click()
     expect(admin.locator("#results > li")).to_have_count(2)
     assert hellos(belfry, bob) == 2
 
@@ -135,6 +135,108 @@ def test_a_topic_is_no_user(admin: Page, belfry: Belfry, bob: str) -> None:
     admin.get_by_label("A topic", exact=True).check()
     admin.fill("#target", bob[:-1])
     expect(admin.locator("#known option")).to_have_count(0)
+
+
+def recent(admin: Page, title: str) -> Locator:
+    """The entry of a message among the recent ones, once it is there."""
+    entry = admin.locator("#recent > li").filter(has=admin.get_by_role("heading", name=title, exact=True)).first
+
+    def is_there() -> bool:
+        with admin.expect_response(lambda answer: "/messages?" in answer.url):
+            admin.click("#recent-refresh")
+        return bool(entry.count())
+
+    wait_until(is_there, 10)
+    return entry
+
+
+def test_recent_messages_tell_how_many_they_reached_and_who_read_them(
+    admin: Page, belfry: Belfry, visit: Visit, alice: str, bob: str
+) -> None:
+    visit(bob).tab()
+    title = f"To {alice}"
+    sent = belfry.publish({"to": [bob, f"{alice}-1", f"{alice}-2"], "title": title})["id"]
+    entry = recent(admin, title)
+    expect(entry).to_contain_text(f"by publisher, to {bob}, {alice}-1, {alice}-2")
+    expect(entry).to_contain_text("3 recipients: 1 connected then, 3 stored · kept by 3, read by 0")
+    belfry.reader(bob).post("/feed/read", json={"ids": [sent]})
+    expect(recent(admin, title)).to_contain_text("kept by 3, read by 1")
+
+
+def test_readers_of_a_message_to_everyone_are_counted_when_asked(admin: Page, belfry: Belfry, alice: str) -> None:
+    title = f"All and {alice}"
+    sent = belfry.publish({"everyone": True, "title": title})["id"]
+    entry = recent(admin, title)
+    belfry.publish({"to": [f"{alice}-1", f"{alice}-2"], "title": "makes them known"})
+    for user in (f"{alice}-1", f"{alice}-2"):
+        belfry.reader(user).post("/feed/read", json={"ids": [sent]})
+
+    def counted() -> bool:
+        with admin.expect_response(lambda answer: "readers=true" in answer.url):
+            entry.get_by_role("button", name="Count readers").click()
+        return "read by 2 of" in entry.inner_text()
+
+    wait_until(counted, 10)
+
+
+def test_a_recent_message_can_be_retracted(admin: Page, belfry: Belfry, visit: Visit, alice: str, bob: str) -> None:
+    feed = visit(bob).tab()
+    belfry.publish({"to": bob, "title": f"Oops {alice}"})
+    expect(feed.titles.first).to_have_text(f"Oops {alice}")
+    entry = recent(admin, f"Oops {alice}")
+    entry.get_by_role("button", name="Retract").click()
+    expect(entry).to_contain_text("· retracted")
+    expect(feed.titles.get_by_text(f"Oops {alice}")).to_have_count(0)
+    expect(recent(admin, f"Oops {alice}")).to_contain_text("retracted, or too old")
+    admin.click("#audit-refresh")
+    expect(admin.locator("#audit-entries tr").first).to_contain_text("retract")
+
+
+def test_a_recent_message_is_sent_again_as_it_was(admin: Page, belfry: Belfry, alice: str, bob: str) -> None:
+    title = f"Again {alice}"
+    message = {
+        "to": [bob, f"{bob}-2"],
+        "title": title,
+        "body": "b" * 300,
+        "url": "/x",
+        "level": "warning",
+        "tags": ["t"],
+        "actions": [{"label": "Go", "url": "/y"}],
+        "data": {"deep": [1, None]},
+        "ttl": 600,
+    }
+    belfry.publish(message)
+    recent(admin, title).get_by_role("button", name="Send again").click()
+    expect(admin.locator("#results")).to_contain_text(f"{bob}-2: offline, finds it later")
+    for user in (bob, f"{bob}-2"):
+        mine = [each for each in belfry.reader(user).feed()["messages"] if each["title"] == title]
+        contents = [{name: each[name] for name in message if name not in {"to", "ttl"}} for each in mine]
+        assert len(mine) == 2
+        assert contents[0] == contents[1]
+        assert mine[0]["id"] != mine[1]["id"]
+        assert all(each["expires_at"] for each in mine)
+
+
+def test_sending_to_everyone_again_is_asked_about(admin: Page, belfry: Belfry, alice: str) -> None:
+    belfry.publish({"everyone": True, "title": f"Once {alice}"})
+    recent(admin, f"Once {alice}").get_by_role("button", name="Send again").click()
+    admin.get_by_role("dialog", name=re.compile("every user")).get_by_role("button", name="Cancel").click()
+    told = [each["title"] for each in belfry.reader(alice).feed()["messages"]]
+    assert told.count(f"Once {alice}") == 1
+
+
+def test_a_recent_message_leads_to_what_happened_to_it(admin: Page, belfry: Belfry, bob: str) -> None:
+    belfry.publish({"to": bob, "title": f"Where {bob}"})
+    recent(admin, f"Where {bob}").get_by_role("link", name="Did it arrive?").click()
+    expect(admin.locator("#trace")).to_contain_text(f"Did {bob} get ")
+
+
+def test_of_many_recipients_the_first_are_listed_and_all_are_counted(admin: Page, alice: str) -> None:
+    names = ", ".join(f"{alice}-{number}" for number in range(40))
+    send(admin, names, "Several users", title="Hello")
+    admin.get_by_role("dialog", name="Send this to 40 users").get_by_role("button", name="Send").click()
+    expect(admin.locator("#results")).to_contain_text("40 recipients: 0 online now, 40 offline, 0 had it already.")
+    expect(admin.locator("#results li li")).to_have_count(20)
 
 
 def test_a_bell_rings_on_the_admin_page_too(admin: Page, belfry: Belfry, alice: str) -> None:

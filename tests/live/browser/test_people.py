@@ -52,3 +52,49 @@ def test_an_impossible_name_is_explained(people: Page) -> None:
     people.fill("#name", "two words")
     people.get_by_role("button", name="Show").click()
     expect(people.get_by_role("alert")).not_to_be_empty()
+
+
+def test_one_of_several_connections_can_be_ended(people: Page, visit: Visit, bob: str) -> None:
+    tabs = [visit(bob).tab(), visit(bob).tab()]
+    people.reload()
+    entry = people.locator("#online > li").filter(has_text=bob)
+    expect(entry).to_contain_text("2 connections", timeout=15_000)
+    entry.get_by_role("button", name="Disconnect connection").first.click()
+    expect(entry).to_contain_text("1 connection", timeout=15_000)
+    wait_until(lambda: sorted(tab.state for tab in tabs) == ["live", "stopped"])
+
+
+def test_an_administrator_sees_whether_and_when_a_message_arrived(
+    people: Page, visit: Visit, belfry: Belfry, bob: str
+) -> None:
+    tab = visit(bob).tab()
+    belfry.publish({"to": bob, "title": "Invoice"})
+    tab.expect_titles("Invoice")
+    people.fill("#name", bob)
+    people.get_by_role("button", name="Show").click()
+    people.get_by_role("button", name="Did “Invoice” arrive?").click()
+    traced = people.locator("#trace")
+    expect(traced).to_contain_text(f"Did {bob} get ")
+    expect(traced).to_contain_text("It was sent:", timeout=15_000)
+    expect(traced.get_by_role("listitem").nth(0)).to_contain_text("Published.")
+    expect(traced.get_by_role("listitem").nth(1)).to_contain_text("as it was published")
+    expect(traced).to_contain_text("Now: unread, stored as message 1 of")
+    tab.titles.first.click()  # reads it
+    tab.expect_unread(0)
+    wait_until(lambda: asked_again(people, "Read."), 10)
+    expect(traced).to_contain_text("It arrived: it was read. Now: read")
+
+
+def asked_again(people: Page, expected: str) -> bool:
+    people.get_by_role("button", name="Did “Invoice” arrive?").click()
+    people.wait_for_timeout(200)
+    return expected in people.locator("#trace").inner_text()
+
+
+def test_a_message_that_was_not_sent_is_told_at_its_own_address(people: Page, belfry: Belfry, bob: str) -> None:
+    sent = belfry.publish({"to": bob, "id": f"away-{bob}", "title": "Invoice"})["id"]
+    people.goto(f"/admin/people/?user={bob}&message={sent}")
+    expect(people.locator("#trace")).to_contain_text("Nothing says that it arrived. Now: unread")
+    people.fill("#message", "another")
+    people.get_by_role("button", name="Show").click()
+    expect(people.get_by_role("alert")).to_contain_text("No message 'another' is known")

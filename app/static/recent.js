@@ -1,0 +1,147 @@
+// The recent messages on the administrator's page: how many each one reached, how many read it; taking back, sending again.
+
+/** @typedef {{id: string, time: string, level: string | null, title: string, body: string, by: string, recipients: number, to: string[], reached: number, stored: number, duplicates: number}} Summary */
+/** @typedef {{to: string, offset: number | null, readers?: {read: number, of: number}}} Delivery */
+/** @typedef {{recipients: number, kept: number, read: number, deliveries: Delivery[]}} Status */
+/** @typedef {Record<string, unknown> & {id: string}} Draft */
+/** @typedef {{ask: (path: string, method: string) => Promise<any>, sendAgain: (message: Draft) => Promise<void>}} Means */
+
+const PAGE = 10;
+const ENVELOPE = new Set(["id", "time", "expires_at", "topic", "everyone"]);
+
+/** @param {string} id */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** @param {string} name @param {string} className @param {...(Node | string)} children */
+function element(name, className, ...children) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+/** @param {unknown} error */
+function complain(error) {
+  byId("recent-problem").textContent = error ? /** @type {Error} */ (error).message : "";
+}
+
+/** @param {string} text @param {string} about @param {() => Promise<void>} act */
+function button(text, about, act) {
+  const made = element("button", "quiet", text);
+  made.setAttribute("type", "button");
+  made.setAttribute("aria-label", `${text}: ${about}`);
+  made.addEventListener("click", () => act().then(() => complain(null), complain));
+  return made;
+}
+
+/** Whether it went to a topic or to everyone, whose readers nobody can list. @param {string} name */
+const isOpen = (name) => name === "everyone" || name.startsWith("topic:");
+
+/** @param {Summary} message */
+function reach({ recipients, to, reached, stored, duplicates }) {
+  if (to.some(isOpen)) return `${reached > 0 ? "somebody was connected" : "nobody was connected"}${stored > 0 ? ", stored" : ", not stored"}`;
+  const had = duplicates > 0 ? `, ${duplicates} had it already` : "";
+  return `${recipients === 1 ? "1 recipient" : `${recipients} recipients`}: ${reached} connected then, ${stored} stored${had}`;
+}
+
+/** @param {Summary} message */
+function audience({ recipients, to, by }) {
+  const rest = recipients > to.length ? ` and ${recipients - to.length} more` : "";
+  return `by ${by}, to ${to.join(", ")}${rest}`;
+}
+
+/** What to publish to send a message again: one for the users, one for each topic, one for everyone.
+ * @param {Record<string, unknown>} message @param {string[]} logs @returns {Draft[]} */
+function copies(message, logs) {
+  const content = Object.fromEntries(Object.entries(message).filter(([name]) => !ENVELOPE.has(name)));
+  const life = message.expires_at ? { ttl: Math.round((Date.parse(String(message.expires_at)) - Date.parse(String(message.time))) / 1_000) } : {};
+  const users = logs.filter((name) => name.startsWith("user:")).map((name) => name.slice("user:".length));
+  const targets = [
+    ...(users.length > 0 ? [{ to: users }] : []),
+    ...logs.filter((name) => name.startsWith("topic:")).map((name) => ({ topic: name.slice("topic:".length) })),
+    ...(logs.includes("everyone") ? [{ everyone: true }] : []),
+  ];
+  return targets.map((target) => ({ id: "", ...content, ...life, ...target }));
+}
+
+/** Show the messages, and keep their list. @param {Means} means */
+export function showRecent({ ask, sendAgain }) {
+  let shown = PAGE;
+  let turn = 0; // of refreshing: an older one stops when a newer one began
+
+  /** @param {Summary} message */
+  function item(message) {
+    const path = `/messages/${encodeURIComponent(message.id)}`;
+    const title = message.title || message.body || message.id;
+    const readers = element("span", "readers");
+    const tools = element("div", "buttons");
+
+    async function countReaders() {
+      /** @type {Status} */
+      const { deliveries } = await ask(`${path}?readers=true`, "GET");
+      const counted = deliveries.map((each) => each.readers).find((each) => each !== undefined);
+      if (counted) readers.textContent = ` · read by ${counted.read} of ${counted.of} known users`;
+    }
+
+    async function status() {
+      if (message.stored === 0) return;
+      /** @type {Status | null} */
+      const told = await ask(path, "GET").catch(() => null);
+      if (!told) {
+        readers.textContent = " · retracted, or too old to be looked up";
+        return;
+      }
+      if (!message.to.some(isOpen)) readers.textContent = ` · kept by ${told.kept}, read by ${told.read}`;
+      else if (told.kept === 0) readers.textContent = " · not kept any more";
+      else tools.prepend(button("Count readers", title, countReaders));
+      if (told.kept === 0) return;
+      tools.append(button("Retract", title, async () => {
+        await ask(path, "DELETE");
+        tools.replaceChildren();
+        readers.textContent = " · retracted";
+      }));
+      tools.append(button("Send again", title, async () => {
+        const { message: content, logs } = await ask(`${path}/content`, "GET");
+        for (const copy of copies(content, logs)) await sendAgain(copy);
+      }));
+    }
+
+    const line = element("div", "line", element("h3", message.level ?? "", title), element("time", "", new Date(message.time).toLocaleString()));
+    const [only] = message.to;
+    if (message.recipients === 1 && only !== undefined && !isOpen(only)) {
+      const query = new URLSearchParams({ user: only, message: message.id });
+      const link = element("a", "button", "Did it arrive?");
+      link.setAttribute("href", `/admin/people/?${query}`);
+      link.setAttribute("aria-label", `Did it arrive? ${title}`);
+      tools.append(link);
+    }
+    const told = element("p", "hint", reach(message), readers);
+    return { node: element("li", "", line, element("p", "hint", audience(message)), told, tools), status };
+  }
+
+  async function refresh() {
+    const mine = (turn += 1);
+    try {
+      /** @type {{messages: Summary[]}} */
+      const { messages } = await ask(`/messages?limit=${shown + 1}`, "GET");
+      const items = messages.slice(0, shown).map(item);
+      byId("none-recent").hidden = items.length > 0;
+      byId("recent-more").hidden = messages.length <= shown;
+      byId("recent").replaceChildren(...items.map(({ node }) => node));
+      complain(null);
+      for (const { status } of items) {
+        if (mine === turn) await status(); // one after the other: each may be a list of a thousand
+      }
+    } catch (error) {
+      complain(error);
+    }
+  }
+
+  byId("recent-refresh").addEventListener("click", refresh);
+  byId("recent-more").addEventListener("click", () => {
+    shown += PAGE;
+    refresh();
+  });
+  refresh();
+  return { refresh };
+}
