@@ -71,17 +71,22 @@ class Loads:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to the upstream, by its name. `worker`: the process that relays, 0 where there is none."""
+    """One way to the upstream, by its name. `worker`: the process that relays, 0 where there is none.
+
+    A slow one gets answers of a fraction of the length, `part`, so that a round comes to its end.
+    """
 
     name: str
     port: int
     token: str = "none"
     worker: int = 0
+    part: float = 1.0
 
     def load(self, asked: Asked) -> dict[str, Any]:
         """What the load generator, a process of its own, found."""
         way = "runs" if self.name == "runs" else "v1"
-        given = json.dumps({**asked, "port": self.port, "way": way, "token": self.token})
+        chunks = max(1, int(asked["chunks"] * self.part))
+        given = json.dumps({**asked, "chunks": chunks, "port": self.port, "way": way, "token": self.token})
         command = [sys.executable, "-m", "bench.completions_load", given]
         found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
         return found
@@ -198,7 +203,7 @@ def _litellm(command: str, upstream_url: str) -> Iterator[Way]:
     process = Process([command, *options], environment)
     (process.folder / "config.yaml").write_text(LITELLM_CONFIG.format(url=upstream_url), encoding="ascii")
     with _process(process, port):
-        yield Way("litellm", port, worker=process.pid)
+        yield Way("litellm", port, worker=process.pid, part=0.1)
 
 
 @contextlib.contextmanager
