@@ -5,9 +5,38 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Page, Playwright, expect
 
 WAIT_MS = 10_000
+
+# Go through the whole list as a person would, and note under each row's number what is written there.
+WALK = """async ([feed, ms]) => {
+    const deadline = Date.now() + ms;
+    const frame = () => new Promise(requestAnimationFrame);
+    const rows = () => [...feed.shadowRoot.querySelectorAll("article")];
+    const titles = [];
+    let most = 0;
+    scrollTo(0, 0);
+    feed.shadowRoot.querySelector(".list").scrollTop = 0;
+    for (let whole = -1; titles.filter(() => true).length !== whole;) {
+        if (Date.now() > deadline) throw new Error(`saw ${titles.filter(() => true).length} of ${whole} rows`);
+        await frame();
+        await frame();
+        for (const row of rows()) titles[row.ariaPosInSet - 1] = row.querySelector("h3").textContent;
+        most = Math.max(most, rows().length);
+        whole = rows().length ? Number(rows().at(-1).ariaSetSize) : 0;
+        rows().at(-1)?.scrollIntoView({ block: "start" });
+    }
+    return { titles, most };
+}"""
+# Down for the first half of the steps, up again for the other, a step a frame.
+SCROLL = """async ([steps, px]) => {
+    for (let step = 0; step < steps; step++) {
+        scrollBy(0, step < steps / 2 ? px : -px);
+        await new Promise(requestAnimationFrame);
+    }
+}"""
+BUSY = ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration", "TaskDuration")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -88,6 +117,11 @@ class FeedTab:
     def expect_titles(self, *titles: str) -> None:
         expect(self.titles).to_have_text(list(titles), timeout=WAIT_MS)
 
+    def walk(self) -> tuple[list[str], int]:
+        """The titles of the whole list, found by scrolling through it; and the most rows that the page had at once."""
+        found = self.page.evaluate(WALK, [self.feed.element_handle(), 3 * WAIT_MS])
+        return list(found["titles"]), int(found["most"])
+
     def expect_unread(self, count: int) -> None:
         self.page.wait_for_function(
             "([feed, count]) => feed.unread === count", arg=[self.feed.element_handle(), count], timeout=WAIT_MS
@@ -100,3 +134,31 @@ class FeedTab:
         """Press one of the small buttons of message number `at`."""
         self.articles.nth(at).hover()
         self.articles.nth(at).get_by_role("button", name=tool, exact=True).click()
+
+
+def count_bytes(page: Page) -> list[int]:
+    """The sizes of everything that `page` receives from here on, heads and bodies as they were sent."""
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    received: list[int] = []
+    network.on("Network.dataReceived", lambda data: received.append(data["encodedDataLength"]))
+    network.on("Network.responseReceived", lambda told: received.append(told["response"]["encodedDataLength"]))
+    return received
+
+
+def cpu_session(page: Page) -> CDPSession:
+    """A session whose `Performance.getMetrics` counts the CPU time of the page's main thread."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    return session
+
+
+def cpu_milliseconds(session: CDPSession) -> dict[str, float]:
+    """The durations so far, by Chromium's names for them."""
+    metrics: list[dict[str, Any]] = session.send("Performance.getMetrics")["metrics"]
+    return {each["name"]: 1_000 * float(each["value"]) for each in metrics if each["name"] in BUSY}
+
+
+def scroll(page: Page, steps: int, px: int) -> None:
+    """Scroll the page up and down in so many steps."""
+    page.evaluate(SCROLL, [steps, px])

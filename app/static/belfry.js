@@ -465,9 +465,11 @@ class Link {
   /** @param {string} reason */
   #onGoodbye(reason) {
     if (reason === "expired") this.#server.forgetToken();
-    if (!FINAL_REASONS.has(reason)) return; // the stream ends now, and the browser comes back after the delay it was told
+    const stays = FINAL_REASONS.has(reason);
+    if (!stays && !this.#server.usesTickets) return; // the stream ends now, and the browser comes back after the delay it was told
     this.#drop();
-    this.#say("stopped");
+    this.#say(stays ? "stopped" : "connecting");
+    if (!stays) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
   #onStreamError = (/** @type {boolean} */ closed) => {
@@ -1072,9 +1074,11 @@ export class BelfryRun {
   /** @param {string} reason */
   #onGoodbye(reason) {
     if (reason === "expired") this.#server.forgetToken();
-    if (!FINAL_REASONS.has(reason)) return; // the stream ends now, and the browser comes back after the delay it was told
+    const stays = FINAL_REASONS.has(reason);
+    if (!stays && !this.#server.usesTickets) return; // the stream ends now, and the browser comes back after the delay it was told
     this.#drop();
-    this.#say("stopped");
+    this.#say(stays ? "stopped" : "connecting");
+    if (!stays) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
   #onError = () => {
@@ -1201,6 +1205,8 @@ const UNFOCUSED_MS = 150; // a visible tab lets the focused one go first
 const UNSEEN_MS = 400; // a hidden tab lets the visible ones go first
 const SHOWN_LOCK_MS = 10_000;
 const BADGE_MOST = 99;
+const NEAR_PX = 800; // rows so far out of sight are in the page: a flick of the wheel finds them there
+const ROW_PX = 64; // a row's height until one was measured
 const TABS = /** @type {const} */ (["all", "unread", "archived"]);
 /** @typedef {typeof TABS[number]} Tab */
 
@@ -1455,14 +1461,27 @@ class FeedModel {
     });
   }
 
+  /** Whether there are no older messages than these. */
+  get isWhole() {
+    return this.#next === null && this.state === "loaded";
+  }
+
   /** Fetch the next page, unless one is on its way. */
   async more() {
     if (this.state !== "loaded" || this.#next === null) return;
     this.state = "loading";
+    this.#changed();
     await this.#fetch({ before: this.#next }, (page) => {
       const known = new Set(this.messages.map(({ id }) => id));
       return [...this.messages, ...page.messages.filter(({ id }) => !known.has(id))];
     });
+  }
+
+  /** What failed, once more. */
+  async retry() {
+    if (this.#next === null) return this.reload();
+    this.state = "loaded";
+    await this.more();
   }
 
   /** @param {Message} message @param {boolean} read */
@@ -1500,7 +1519,7 @@ class FeedModel {
   async #fetch(query, take) {
     const load = ++this.#load;
     const filter = this.tab === "all" ? {} : { [this.tab]: "true" };
-    const page = await this.#client.feed({ limit: PAGE_SIZE, ...filter, ...query }).catch(() => null);
+    const page = await this.#client.feed({ limit: PAGE_SIZE, ...filter, ...query }).catch((error) => this.#onRefused(error));
     if (load !== this.#load) return page;
     this.state = page ? "loaded" : "failed";
     if (page) {
@@ -1509,6 +1528,12 @@ class FeedModel {
     }
     this.#changed();
     return page;
+  }
+
+  /** @param {unknown} error @returns {null} no page */
+  #onRefused(error) {
+    if (error instanceof Refusal && error.code === "history_lost") this.#reloadSoon(); // what is older can't be reached from here
+    return null;
   }
 
   #reloadSoon() {
@@ -1617,7 +1642,8 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .list { position: relative; flex: 1; overflow-y: auto; overscroll-behavior: contain; }
 :host([inline]) .panel { overflow: clip; }
 :host([inline]) .list { min-height: 16rem; overflow: visible; }
-.message { position: relative; display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.8rem 1rem; border-block-end: 1px solid var(--_line); content-visibility: auto; contain-intrinsic-size: auto 5.5rem; }
+.message { position: relative; display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.8rem 1rem; border-block-end: 1px solid var(--_line); }
+.gap { overflow-anchor: none; }
 .message:hover { background: var(--_hover); }
 .message:focus-visible { outline-offset: -2px; }
 .message.unread { background: var(--_unread); }
@@ -1841,76 +1867,224 @@ class MessageView {
   }
 }
 
-/** The messages as a list of articles, kept in step with the model by moving as little as possible. */
+/** How tall rows are: as measured where one was shown, else the mean of those. */
+class Heights {
+  /** @type {Map<string, number>} */ #byId = new Map();
+  #sum = 0;
+
+  /** @param {string} id @param {number} px @returns {boolean} whether that is news */
+  set(id, px) {
+    const known = this.#byId.get(id);
+    if (known === px) return false;
+    this.#sum += px - (known ?? 0);
+    this.#byId.set(id, px);
+    return true;
+  }
+
+  /** @param {string} id */
+  get(id) {
+    return this.#byId.get(id) ?? this.#mean;
+  }
+
+  /** @param {string} id */
+  forget(id) {
+    this.#sum -= this.#byId.get(id) ?? 0;
+    this.#byId.delete(id);
+  }
+
+  get #mean() {
+    return this.#byId.size ? this.#sum / this.#byId.size : ROW_PX;
+  }
+}
+
+/**
+ * The messages as a list of articles. Of a long list only the rows near what is in sight are in the page, and the one that
+ * has the focus; gaps keep the room of the others. Each row tells its number in the whole list.
+ *
+ * A gap whose size was guessed wrong moves nothing that is read: it is neither an anchor nor around one, so the browser's
+ * scroll anchoring makes up for it.
+ */
 class ListView {
-  /** @type {Map<string, MessageView>} */ #views = new Map();
+  /** @type {Message[]} */ #messages = [];
+  /** Of the rows in the page. @type {Map<string, MessageView>} */ #views = new Map();
+  #heights = new Heights();
+  #isWhole = true;
+  #above = element("div", { class: "gap" });
+  #between = element("div", { class: "gap" }); // the focused row and the others
+  #below = element("div", { class: "gap" });
+  #measured = new ResizeObserver((sizes) => this.#onMeasured(sizes));
+  #isDue = false;
   #feed;
   #texts;
   #age;
   #leave;
+  #more;
 
-  /** @param {Wanted} feed @param {string} lang @param {Texts} texts @param {() => void} leave focuses what is before the list */
-  constructor(feed, lang, texts, leave) {
+  /**
+   * @param {Wanted} feed @param {string} lang @param {Texts} texts
+   * @param {() => void} leave focuses what is before the list @param {() => void} more is called near the end
+   */
+  constructor(feed, lang, texts, leave, more) {
     this.#feed = feed;
     this.#texts = texts;
     this.#leave = leave;
+    this.#more = more;
     this.#age = new Age(lang, texts);
-    this.root = element("div", { role: "feed", "aria-label": texts.title, keydown: (event) => this.#onKey(event) });
+    this.root = element("div", { role: "feed", "aria-label": texts.title, keydown: (event) => this.#onKey(event) }, this.#above, this.#below);
+    document.addEventListener("scroll", this.look, { capture: true, passive: true });
+    addEventListener("resize", this.look);
   }
 
-  /** @param {Message[]} messages @param {Set<string>} fresh ids of those that just came */
-  render(messages, fresh) {
-    const focused = this.#focusedIndex();
-    const ids = new Set(messages.map(({ id }) => id));
-    for (const [id, view] of this.#views) {
-      if (ids.has(id)) continue;
-      view.article.remove();
-      this.#views.delete(id);
-    }
-    messages.forEach((message, at) => this.#place(message, at, fresh));
-    if (focused >= 0 && this.#focusedIndex() < 0) this.#focus(Math.min(focused, messages.length - 1));
+  close() {
+    document.removeEventListener("scroll", this.look, { capture: true });
+    removeEventListener("resize", this.look);
+    this.#measured.disconnect();
   }
+
+  /** @param {Message[]} messages @param {boolean} isWhole whether no older ones are left @param {Set<string>} fresh ids of those that just came */
+  render(messages, isWhole, fresh) {
+    const focused = this.#focusedIndex();
+    const focusedId = this.#messages[focused]?.id;
+    const ids = new Set(messages.map(({ id }) => id));
+    for (const { id } of this.#messages) if (!ids.has(id)) this.#heights.forget(id);
+    this.#messages = messages;
+    this.#isWhole = isWhole;
+    this.#arrange(messages.findIndex(({ id }) => id === focusedId), fresh);
+    if (focused < 0 || this.#focusedIndex() >= 0) return;
+    const at = messages.findIndex(({ id }) => id === focusedId); // it was made anew, or it is gone
+    this.#focus(at >= 0 ? at : Math.min(focused, messages.length - 1));
+  }
+
+  /** Something was scrolled, or has another size. */
+  look = () => this.#arrange(this.#focusedIndex());
 
   /** Write the times anew. */
   age() {
     for (const { article } of this.#views.values()) this.#age.refresh(/** @type {HTMLTimeElement} */ (article.querySelector("time")));
   }
 
-  /** @param {Message} message @param {number} at @param {Set<string>} fresh */
-  #place(message, at, fresh) {
+  /** Have the rows in the page that belong there, and number `held`. @param {number} held @param {Set<string>} [fresh] */
+  #arrange(held, fresh = new Set()) {
+    const { first, last } = this.#near();
+    const rows = this.#messages.slice(first, last + 1).map((_, at) => first + at);
+    if (held >= 0 && held < first) rows.unshift(held);
+    if (held > last) rows.push(held);
+    const kept = new Set(rows.map((at) => this.#messages[at].id));
+    for (const [id, view] of this.#views) if (!kept.has(id)) this.#drop(id, view);
+    const articles = rows.map((at) => this.#row(at, fresh));
+    if (held >= 0 && held < first) articles.splice(1, 0, this.#between);
+    else if (held > last) articles.splice(-1, 0, this.#between);
+    else this.#between.remove();
+    this.#put([this.#above, ...articles, this.#below]);
+    this.#sizeGaps(rows);
+    if (last === this.#messages.length - 1) this.#more();
+  }
+
+  /** The rows near what is in sight: indexes, the last one included. */
+  #near() {
+    const list = this.root.parentElement?.getBoundingClientRect();
+    const from = this.root.getBoundingClientRect().top;
+    const top = Math.max(0, list?.top ?? 0) - from - NEAR_PX;
+    const bottom = Math.min(innerHeight, list?.bottom ?? 0) - from + NEAR_PX;
+    let first = 0;
+    let y = 0;
+    const height = (/** @type {number} */ at) => this.#heights.get(this.#messages[at].id);
+    for (; first < this.#messages.length - 1 && y + height(first) < top; first++) y += height(first);
+    let last = first - 1;
+    for (; last < this.#messages.length - 1 && y < bottom; y += height(last)) last++;
+    return { first, last };
+  }
+
+  /** The article of row `at`, as its message is now. @param {number} at @param {Set<string>} fresh */
+  #row(at, fresh) {
+    const message = this.#messages[at];
     let view = this.#views.get(message.id);
-    if (!view?.shows(message) || view.message !== message) {
-      const made = new MessageView(message, this.#texts, this.#age, this.#feed);
-      if (fresh.has(message.id)) made.article.classList.add("new");
-      view?.article.replaceWith(made.article);
-      this.#views.set(message.id, made);
-      view = made;
-    }
+    if (!view?.shows(message)) view = this.#make(message, view, fresh);
     view.article.setAttribute("aria-posinset", String(at + 1));
-    view.article.setAttribute("aria-setsize", "-1");
-    const there = this.root.children[at];
-    if (there !== view.article) this.root.insertBefore(view.article, there ?? null);
+    view.article.setAttribute("aria-setsize", String(this.#isWhole ? this.#messages.length : -1));
+    return view.article;
+  }
+
+  /** @param {Message} message @param {MessageView | undefined} former @param {Set<string>} fresh */
+  #make(message, former, fresh) {
+    const view = new MessageView(message, this.#texts, this.#age, this.#feed);
+    if (fresh.has(message.id)) view.article.classList.add("new");
+    if (former) {
+      this.#measured.unobserve(former.article);
+      former.article.replaceWith(view.article);
+    }
+    this.#views.set(message.id, view);
+    this.#measured.observe(view.article);
+    return view;
+  }
+
+  /** @param {string} id @param {MessageView} view */
+  #drop(id, view) {
+    this.#measured.unobserve(view.article);
+    view.article.remove();
+    this.#views.delete(id);
+  }
+
+  /** Put what is missing in its place, and move nothing that has one: that would take its focus. @param {HTMLElement[]} wanted */
+  #put(wanted) {
+    wanted.forEach((node, at) => {
+      const there = this.root.children[at];
+      if (there !== node) this.root.insertBefore(node, there ?? null);
+    });
+  }
+
+  /** @param {number[]} rows that are in the page */
+  #sizeGaps(rows) {
+    const sizes = new Map([this.#above, this.#between, this.#below].map((gap) => [gap, 0]));
+    const shown = new Set(rows);
+    let gap = this.#above;
+    this.#messages.forEach(({ id }, at) => {
+      if (shown.has(at)) gap = at === rows.at(-1) ? this.#below : this.#between;
+      else sizes.set(gap, (sizes.get(gap) ?? 0) + this.#heights.get(id));
+    });
+    for (const [gap, px] of sizes) gap.style.height = `${px}px`;
+  }
+
+  /** @param {ResizeObserverEntry[]} sizes */
+  #onMeasured(sizes) {
+    for (const { target, borderBoxSize } of sizes) {
+      const px = borderBoxSize[0].blockSize;
+      const { id = "" } = /** @type {HTMLElement} */ (target).dataset;
+      if (px > 0 && this.#heights.set(id, px)) this.#arrangeSoon(); // 0: the panel is closed
+    }
+  }
+
+  /** In the next frame: rows that are put in by an observer of rows would be a loop. */
+  #arrangeSoon() {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    requestAnimationFrame(() => {
+      this.#isDue = false;
+      this.look();
+    });
   }
 
   #focusedIndex() {
     const root = this.root.getRootNode();
     const focused = root instanceof ShadowRoot ? root.activeElement?.closest("article") : null;
-    return focused ? [...this.root.children].indexOf(focused) : -1;
+    return focused ? this.#messages.findIndex(({ id }) => id === focused.dataset.id) : -1;
   }
 
   /** @param {number} at */
   #focus(at) {
-    const target = /** @type {HTMLElement | undefined} */ (this.root.children[at]);
-    if (target) target.focus();
-    else this.#leave();
+    if (at < 0) return this.#leave();
+    this.#arrange(at);
+    const article = this.#views.get(this.#messages[at].id)?.article;
+    article?.focus();
+    article?.scrollIntoView({ block: "nearest" }); // again: a row above, whose text was shown in full, has become smaller
   }
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
     const at = this.#focusedIndex();
-    const last = this.root.children.length - 1;
+    const last = this.#messages.length - 1;
     const to = { ArrowDown: at + 1, PageDown: at + 1, ArrowUp: at - 1, PageUp: at - 1, Home: 0, End: last }[event.key];
-    if (to === undefined || at < 0) return;
+    if (to === undefined || at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     this.#focus(Math.max(0, Math.min(last, to)));
   }
@@ -2082,7 +2256,6 @@ class FeedPanel {
   #blank = element("div", { class: "blank", hidden: true });
   #end = element("div", { class: "end" });
   #alert = element("p", { class: "unseen", role: "alert" });
-  #scrolled = new IntersectionObserver((seen) => seen.some((at) => at.isIntersecting) && this.#model.more(), { rootMargin: "400px" });
 
   /**
    * @param {FeedModel} model @param {BelfryClient} client @param {Wanted} wanted @param {string} lang @param {Texts} texts
@@ -2094,7 +2267,7 @@ class FeedPanel {
     this.#client = client;
     this.#tabs = new TabsView(texts, (tab) => model.show(tab));
     this.#settings = new SettingsView(texts);
-    this.#list = new ListView(wanted, lang, texts, () => this.#tabs.focus());
+    this.#list = new ListView(wanted, lang, texts, () => this.#tabs.focus(), () => this.#isSeen && model.more());
     this.#readAll = iconButton("checks", texts.readAll, () => model.markAll().catch(() => this.failed()));
     this.root = element(
       "section",
@@ -2103,7 +2276,7 @@ class FeedPanel {
       this.#tabs.root,
       this.#settings.root,
       this.#notice,
-      element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1" }, this.#list.root, this.#blank, this.#end),
+      element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1", scroll: this.#list.look }, this.#list.root, this.#blank, this.#end),
       this.#alert,
     );
   }
@@ -2113,19 +2286,16 @@ class FeedPanel {
     const { messages, tab } = this.#model;
     const { unread } = this.#client;
     this.#tabs.render(tab, unread);
-    this.#list.render(messages, fresh);
     this.#list.root.hidden = messages.length === 0;
+    this.#list.render(messages, this.#model.isWhole, fresh);
     this.#readAll.hidden = unread === 0;
     this.#renderBlank();
     this.#renderNotice();
-    this.#end.textContent = this.#model.state === "loading" && messages.length > 0 ? this.#texts.loading : "";
-    if (this.#model.state === "loaded") this.#lookAtEnd();
+    this.#renderEnd();
   }
 
-  /** An observer tells of changes only, and the end may be in sight before and after a page came. */
-  #lookAtEnd() {
-    this.#scrolled.unobserve(this.#end);
-    this.#scrolled.observe(this.#end);
+  get #isSeen() {
+    return this.root.getClientRects().length > 0;
   }
 
   age() {
@@ -2142,7 +2312,7 @@ class FeedPanel {
   }
 
   close() {
-    this.#scrolled.disconnect();
+    this.#list.close();
   }
 
   /** @param {(() => void) | null} close */
@@ -2168,6 +2338,14 @@ class FeedPanel {
       archived: [texts.emptyArchived, texts.emptyArchivedHint],
     }[tab];
     this.#blank.replaceChildren(icon(tab === "unread" ? "success" : tab === "archived" ? "archive" : "bell"), element("strong", {}, title), hint);
+  }
+
+  /** Below what is there: more is on its way, or did not come. */
+  #renderEnd() {
+    const { messages, state } = this.#model;
+    if (messages.length === 0 || state === "loaded") return this.#end.replaceChildren();
+    if (state === "loading") return this.#end.replaceChildren(this.#texts.loading);
+    this.#end.replaceChildren(this.#texts.failed, this.#button(this.#texts.retry, () => this.#model.retry()));
   }
 
   #renderNotice() {

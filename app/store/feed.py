@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Any, NamedTuple
 
-from app.core.catch_up import Entry, Page, on_page
+from app.core.catch_up import Entry, Page, on_page, start
 from app.core.cursor import Position, Vector, replace
+from app.core.errors import BelfryError
 from app.core.frames import Counts
-from app.store.log import LogStore
+from app.store.log import PAGE_BYTES, LogStore
 
 ROUNDS_MAX = 10  # of reading for one page; a filter that finds little answers a short page, and where to go on
 FILTERED_ENTRIES = 100
@@ -69,6 +70,24 @@ class _Item(NamedTuple):
     shown: str
 
 
+class _Shown:
+    """The messages found for one page, until it is full."""
+
+    def __init__(self, limit: int) -> None:
+        self.texts: list[str] = []
+        self._room = limit
+        self._room_bytes = PAGE_BYTES
+
+    @property
+    def is_full(self) -> bool:
+        return self._room <= 0 or self._room_bytes <= 0
+
+    def add(self, text: str) -> None:
+        self.texts.append(text)
+        self._room -= 1
+        self._room_bytes -= len(text)
+
+
 class Feed:
     """Reads feeds."""
 
@@ -78,41 +97,47 @@ class Feed:
     def newest(
         self, user: str, names: Sequence[str], before: Vector | None, limit: int, wanted: Filter, now_ms: int
     ) -> FeedPage:
-        """Up to `limit` messages of the logs `names` as `user` sees them, newest first.
+        """Up to `limit` messages, or `PAGE_BYTES`, of the logs `names` as `user` sees them, newest first.
 
-        They come from before a `next` of an earlier page.
+        They come from before a `next` of an earlier page. Raises `BelfryError` `history_lost` where a log of that page
+        has another history now.
         """
         count = max(limit, FILTERED_ENTRIES if wanted.narrows else 0) + 1
-        shown: list[str] = []
+        shown = _Shown(limit)
         first: list[Page] = []
         following = before
         for _ in range(ROUNDS_MAX):
             pages = self._store.read_back([(name, following or ()) for name in names], count, user)
+            if not first and before and start(pages, before)[1]:
+                raise BelfryError("history_lost", "Fetch /feed again, from its beginning.")
             first = first or pages
-            following = _walk(pages, count, limit, wanted, now_ms, shown)
-            if following is None or len(shown) == limit:
+            following = _walk(pages, count, wanted, now_ms, shown)
+            if following is None or shown.is_full:
                 break
-        return FeedPage(tuple(shown), following, tuple([page.tail for page in first]), _counts(first))
+        return FeedPage(tuple(shown.texts), following, tuple([page.tail for page in first]), _counts(first))
 
 
-def _walk(
-    pages: Sequence[Page], count: int, limit: int, wanted: Filter, now_ms: int, shown: list[str]
-) -> Vector | None:
+def _walk(pages: Sequence[Page], count: int, wanted: Filter, now_ms: int, shown: _Shown) -> Vector | None:
     """Go back through `pages`, of `count` entries at most, and fill `shown`; answers where to go on, None at the end.
 
     Where a page is full, more of its log follows, so nothing older than its last entry can be placed yet.
     """
-    edges = {at: page.entries[-1].offset for at, page in enumerate(pages) if len(page.entries) == count}
+    edges = {at: page.entries[-1].offset for at, page in enumerate(pages) if _ends_early(page, count)}
     read_to: Vector = tuple([Position(page.epoch, page.after or 0) for page in pages])
     for item in merge(*[_items(at, page, page.entries, wanted, now_ms) for at, page in enumerate(pages)], reverse=True):
-        if item.shown and len(shown) == limit:
+        if item.shown and shown.is_full:
             return read_to
         if item.shown:
-            shown.append(item.shown)
+            shown.add(item.shown)
         read_to = replace(read_to, Position(pages[item.at].epoch, item.offset), item.at)
         if edges.get(item.at) == item.offset:
             return read_to
     return None
+
+
+def _ends_early(page: Page, count: int) -> bool:
+    """Whether a page read back was cut short by a limit, so that more may follow."""
+    return len(page.entries) == count or sum(len(entry.record) for entry in page.entries) >= PAGE_BYTES
 
 
 def oldest(vector: Vector, pages: Sequence[Page], limit: int, now_ms: int) -> tuple[FeedPage, bool]:

@@ -37,6 +37,10 @@ _EPOCH_ALPHABET = string.digits + string.ascii_letters
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
 
 
+_EPOCHS_AT_ONCE = 512
+_stock: list[str] = []
+
+
 class Commands(Protocol):
     """What runs commands: a `Connection`, or something that shares one between many callers."""
 
@@ -49,6 +53,9 @@ class Status(Enum):
     APPENDED = "appended"
     DUPLICATE = "duplicate"
     REUSED = "reused"
+
+
+_STATUS = {status.value.encode(): status for status in Status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class LogStore:
         """
         replies = self._run([*before, *[self._append_command(name, message) for name, message in appends]])
         return [
-            Appended(Status(status.decode()), Position(epoch.decode(), offset), receivers > 0)
+            Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
             for status, epoch, offset, receivers in replies[len(before) :]
         ]
 
@@ -95,9 +102,13 @@ class LogStore:
         return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)
 
     def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
-        """A page of each named log, newest first, before the vector's position in it, from the newest without one."""
+        """A page of each named log, newest first, before the vector's position in it, from the newest without one.
+
+        It ends with the entry that brings it to `count` entries, or to `PAGE_BYTES`.
+        """
+        limits = (count, PAGE_BYTES)
         names = [name for name, _ in requests]
-        return self._pages(names, [self._call(READ_BACK, name, count, *_texts(at)) for name, at in requests], user)
+        return self._pages(names, [self._call(READ_BACK, name, *limits, *_texts(at)) for name, at in requests], user)
 
     def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
         """Of each named log a page without entries, and the offsets of those messages that are kept there."""
@@ -175,7 +186,10 @@ class LogStore:
 
 def new_epoch() -> str:
     """A name for a log's history, used if the log has none: 62⁶ of them."""
-    return "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH))
+    if not _stock:
+        letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
+        _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
+    return _stock.pop()
 
 
 def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:

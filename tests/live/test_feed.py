@@ -77,6 +77,10 @@ class TestPages:
         answer = belfry.reader(alice).get("/feed", params={"before": "x"})
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
 
+    def test_a_place_in_a_history_that_is_gone_is_told(self, belfry: Belfry, alice: str) -> None:
+        answer = belfry.reader(alice).get("/feed", params={"before": "zzzzzz.3-yyyyyy.1"})
+        assert (answer.status_code, answer.json()["code"]) == (410, "history_lost")
+
     def test_it_may_not_be_cached(self, belfry: Belfry, alice: str) -> None:
         assert "no-store" in belfry.reader(alice).get("/feed").headers["Cache-Control"]
 

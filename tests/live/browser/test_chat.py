@@ -9,13 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
 from tests.browsing import FeedTab, Visitor
-from tests.conftest import absent
 from tests.live.browser.conftest import Visit
 from tests.live.browser.test_accessibility import violations
 from tests.live.conftest import StartBelfry
@@ -23,8 +21,6 @@ from tests.servers import REPOSITORY, Belfry, free_port, owner_of
 from tests.upstream import Conversation, Upstream, content, running_upstream, saying
 from tests.waiting import wait_until
 
-VENDOR = REPOSITORY / "app/static/vendor"
-NODE_MODULES = Path(__file__).parent / "node_modules"
 SECONDS = 10.0
 LOST = "The worker that produced the answer is gone"
 LOST_SECONDS = 10.0
@@ -655,17 +651,6 @@ class TestMarkdown:
         chat.ask("Deep?")
         chat.wait_ended()
         expect(chat.answer).to_contain_text("deep")
-
-    def test_is_parsed_by_the_published_parser_unchanged(self) -> None:
-        (vendored,) = VENDOR.iterdir()
-        name, version = vendored.name.rsplit("-", 1)
-        published = NODE_MODULES / name
-        if not published.exists():
-            absent(f"{name} (npm)")
-        assert f'"version": "{version}"' in (published / "package.json").read_text()
-        for file, source in {"marked.esm.js": "lib/marked.esm.js", "marked.esm.d.ts": "lib/marked.d.ts"}.items():
-            assert (vendored / file).read_bytes() == (published / source).read_bytes()
-        assert (vendored / "LICENSE").read_bytes() == (published / "LICENSE").read_bytes()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browsing import FeedTab, Visitor
+from tests.browsing import FeedTab, Visitor, count_bytes
 from tests.servers import Belfry
 
 FIRST_PAINT_BYTES = 60_000
@@ -14,11 +14,7 @@ FIRST_PAINT_BYTES = 60_000
 def test_the_first_view_of_the_feed_takes_few_bytes(visitor: Visitor, belfry: Belfry, alice: str) -> None:
     belfry.publish({"to": alice, "title": "Hello"})
     page = visitor.context.new_page()
-    network = visitor.context.new_cdp_session(page)
-    network.send("Network.enable")
-    received: list[int] = []
-    network.on("Network.dataReceived", lambda data: received.append(data["encodedDataLength"]))
-    network.on("Network.responseReceived", lambda told: received.append(told["response"]["encodedDataLength"]))
+    received = count_bytes(page)
     page.goto("/")
     FeedTab(page).expect_titles("Hello")
     assert 5_000 < sum(received) <= FIRST_PAINT_BYTES, sum(received)

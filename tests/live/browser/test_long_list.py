@@ -1,0 +1,230 @@
+"""A long feed: every message is reached, few are in the page, and nothing that is read or has the focus moves away."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import CDPSession, Page, expect
+
+from tests.browsing import FeedTab, Visitor, cpu_milliseconds, cpu_session, scroll
+from tests.servers import Belfry
+from tests.waiting import wait_until
+
+MANY = 990  # as many as a feed keeps, but for some that come while one looks
+ROWS_MOST = 70  # what fits on a large screen and one and a half on either side of it
+SCROLL_STEPS = 60
+STEP_PX = 300  # three turns of a wheel
+STEP_CPU_MS = 12.0
+ARRIVALS = 8
+ARRIVAL_CPU_MS = 9.0
+
+FRAME = "() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
+
+
+def fill(belfry: Belfry, user: str, count: int = MANY) -> list[str]:
+    """Messages of every height; answers their titles, newest first."""
+    bodies = ["", "A line.", "text " * 40, "text " * 200]
+    belfry.publish_all([{"to": user, "title": str(at), "body": bodies[at * 7 % 4]} for at in range(count)])
+    return [str(at) for at in reversed(range(count))]
+
+
+@pytest.fixture(params=["in the page", "in the panel"])
+def tab(request: pytest.FixtureRequest, visitor: Visitor, belfry: Belfry, alice: str) -> FeedTab:
+    """A feed of a thousand messages, as a part of `/` or in the panel under the bell."""
+    fill(belfry, alice)
+    tab = visitor.tab()
+    if request.param == "in the page":
+        return tab
+    tab.bell.click()
+    panel = FeedTab(tab.page, "#bell")
+    expect(panel.articles.first).to_be_visible()
+    return panel
+
+
+def title_of(at: int) -> str:
+    """What is written in row `at`."""
+    return str(MANY - at)
+
+
+def rows(tab: FeedTab) -> list[int]:
+    """The numbers of the rows in the page."""
+    return [int(at) for at in tab.articles.evaluate_all("rows => rows.map((row) => row.ariaPosInSet)")]
+
+
+def load_all(tab: FeedTab) -> None:
+    titles, _ = tab.walk()
+    assert len(titles) == MANY
+
+
+def to_top(tab: FeedTab) -> None:
+    tab.feed.evaluate("feed => { scrollTo(0, 0); feed.shadowRoot.querySelector('.list').scrollTop = 0; }")
+    expect(tab.articles.first).to_have_attribute("aria-posinset", "1")
+
+
+def scroll_to_row(tab: FeedTab, at: int) -> None:
+    """Scroll, by the room that the rows take together, until row `at` is in sight."""
+    tab.feed.evaluate(
+        """async (feed, at) => {
+            const list = feed.shadowRoot.querySelector(".list");
+            const scroller = list.scrollHeight > list.clientHeight ? list : document.scrollingElement;
+            for (let tries = 0; tries < 50; tries++) {
+                const rows = [...feed.shadowRoot.querySelectorAll("article")];
+                const row = rows.find((row) => Number(row.ariaPosInSet) === at);
+                if (row) return row.scrollIntoView({ block: "center" });
+                scroller.scrollTop += (at - rows.at(-1).ariaPosInSet) * 60;
+                await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+            }
+            throw new Error(`row ${at} was not found`);
+        }""",
+        at,
+    )
+    tab.page.evaluate(FRAME)
+
+
+def top_of(tab: FeedTab, title: str) -> float:
+    """Where the message stands in the window, in pixels."""
+    return float(
+        tab.articles.evaluate_all(
+            "(rows, title) => rows.find((row) => row.querySelector('h3').textContent === title)"
+            ".getBoundingClientRect().top",
+            title,
+        )
+    )
+
+
+def focused_title(page: Page) -> str:
+    title = "document.activeElement?.shadowRoot?.activeElement?.closest('article')?.querySelector('h3').textContent"
+    return str(page.evaluate(title))
+
+
+def test_all_are_reached_in_order_each_once_with_few_in_the_page(tab: FeedTab) -> None:
+    titles, most = tab.walk()
+    assert titles == [str(at) for at in reversed(range(MANY))]
+    assert most <= ROWS_MOST
+    assert rows(tab)[-1] == MANY
+
+
+def test_older_ones_are_fetched_only_as_one_scrolls(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    fill(belfry, alice, 100)
+    asked: list[str] = []
+    visitor.context.on("request", lambda request: asked.append(request.url) if "/feed?" in request.url else None)
+    tab = visitor.tab()
+    expect(tab.articles.first).to_be_visible()
+    assert not [url for url in asked if "before=" in url]
+    tab.walk()
+    assert len([url for url in asked if "before=" in url]) == 3
+
+
+def test_any_place_shows_what_belongs_there_without_a_hole(tab: FeedTab) -> None:
+    load_all(tab)
+    for at in (500, 20, 970, 499, 1):
+        scroll_to_row(tab, at)
+        near = rows(tab)
+        assert near == list(range(near[0], near[-1] + 1)), "a row is missing, or twice"
+        assert at in near
+        assert len(near) <= ROWS_MOST
+        box = tab.articles.nth(near.index(at)).bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 720
+
+
+def test_what_one_reads_stays_where_it_is_when_messages_come(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    load_all(tab)
+    scroll_to_row(tab, 500)
+    before = top_of(tab, title_of(500))
+    for number in range(5):
+        belfry.publish({"to": alice, "title": f"new {number}", "body": "text " * 50})
+    wait_until(lambda: rows(tab)[0] > 1 and title_of(500) in tab.titles.all_inner_texts())
+    wait_until(lambda: tab.feed.evaluate("feed => feed.unread") == MANY + 5)
+    tab.page.evaluate(FRAME)
+    assert abs(top_of(tab, title_of(500)) - before) <= 2
+
+
+def test_the_row_with_the_focus_stays_in_the_page_however_far_one_scrolls(tab: FeedTab) -> None:
+    load_all(tab)
+    to_top(tab)
+    tab.articles.nth(4).focus()  # a long text, of which more is shown while it has the focus
+    scroll_to_row(tab, 700)
+    assert focused_title(tab.page) == title_of(5)
+    assert len(rows(tab)) <= ROWS_MOST + 1
+    tab.page.keyboard.press("ArrowDown")
+    assert focused_title(tab.page) == title_of(6)
+    expect(tab.articles.locator(":scope:focus")).to_be_in_viewport()
+
+
+def test_keys_lead_through_the_whole_list(tab: FeedTab) -> None:
+    load_all(tab)
+    to_top(tab)
+    tab.articles.first.focus()
+    for _ in range(120):
+        tab.page.keyboard.press("ArrowDown")
+    assert focused_title(tab.page) == title_of(121)
+    tab.page.keyboard.press("End")
+    assert focused_title(tab.page) == title_of(MANY)
+    expect(tab.articles.locator(":scope:focus")).to_be_in_viewport()
+    tab.page.keyboard.press("Home")
+    assert focused_title(tab.page) == title_of(1)
+    expect(tab.articles.locator(":scope:focus")).to_be_in_viewport()
+
+
+def test_a_message_that_is_removed_far_down_leaves_the_focus_to_the_next(tab: FeedTab) -> None:
+    load_all(tab)
+    scroll_to_row(tab, 600)
+    tab.articles.nth(rows(tab).index(600)).focus()
+    assert focused_title(tab.page) == title_of(600)
+    tab.page.keyboard.press("Delete")
+    wait_until(lambda: focused_title(tab.page) == title_of(601))
+    expect(tab.articles.locator(":scope:focus")).to_have_attribute("aria-posinset", "600")
+    expect(tab.articles.locator(":scope:focus")).to_have_attribute("aria-setsize", str(MANY - 1))
+
+
+def test_a_step_costs_the_page_far_less_than_a_frame(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    """In CPU time of the page's main thread, which a busy machine hardly changes: about 2 ms, where a frame has 16."""
+    fill(belfry, alice)
+    tab = visitor.tab()
+    load_all(tab)
+    tab.page.evaluate("scrollTo(0, 20_000)")
+    session = cpu_session(tab.page)
+    before = work(session)
+    scroll(tab.page, SCROLL_STEPS, STEP_PX)
+    assert (work(session) - before) / SCROLL_STEPS <= STEP_CPU_MS
+
+
+def test_a_message_that_comes_costs_the_page_less_than_a_frame_however_long_the_list(
+    visitor: Visitor, belfry: Belfry, alice: str
+) -> None:
+    fill(belfry, alice)
+    tab = visitor.tab()
+    load_all(tab)
+    session = cpu_session(tab.page)
+    before = work(session)
+    for number in range(ARRIVALS):
+        belfry.publish({"to": alice, "title": f"new {number}"})
+        wait_until(lambda number=number: tab.unread == MANY + number + 1)  # type: ignore[misc]
+        tab.page.evaluate(FRAME)
+    assert (work(session) - before) / ARRIVALS <= ARRIVAL_CPU_MS
+
+
+def work(session: CDPSession) -> float:
+    """What scripts, styles and layout have cost so far, in milliseconds of CPU time."""
+    spent = cpu_milliseconds(session)
+    return spent["ScriptDuration"] + spent["LayoutDuration"] + spent["RecalcStyleDuration"]
+
+
+def test_rows_know_their_number_and_how_many_there_are_once_that_is_known(tab: FeedTab) -> None:
+    expect(tab.articles.first).to_have_attribute("aria-posinset", "1")
+    expect(tab.articles.first).to_have_attribute("aria-setsize", "-1")
+    load_all(tab)
+    expect(tab.articles.last).to_have_attribute("aria-posinset", str(MANY))
+    expect(tab.articles.last).to_have_attribute("aria-setsize", str(MANY))
+
+
+def test_a_page_that_does_not_come_can_be_asked_for_again(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    titles = fill(belfry, alice, 60)
+    tab = visitor.tab()
+    tab.page.route("**/feed?*before=*", lambda route: route.fulfill(status=503, body="{}"))
+    tab.articles.last.scroll_into_view_if_needed()
+    tab.page.mouse.wheel(0, 10_000)
+    expect(tab.feed.locator(".end")).to_contain_text("could not be loaded")
+    tab.page.unroute("**/feed?*before=*")
+    tab.feed.get_by_role("button", name="Try again").click()
+    assert tab.walk()[0] == titles
