@@ -71,12 +71,16 @@ class Loads:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to the upstream, by its name. `worker`: the process that relays, 0 where there is none."""
+    """One way to the upstream, by its name. `worker`: the process that relays, 0 where there is none.
+
+    A slow one falls far behind the pace: it is asked for `part` of the tokens there, so that a round comes to its end.
+    """
 
     name: str
     port: int
     token: str = "none"
     worker: int = 0
+    part: float = 1.0
 
     def load(self, asked: Asked) -> dict[str, Any]:
         """What the load generator, a process of its own, found."""
@@ -114,7 +118,7 @@ def _figures(way: Way, loads: Loads) -> Figures:
     first = way.load(loads.first)
     fast = way.load(loads.fast)
     used = _cpu_seconds(way)
-    paced = way.load(loads.paced)
+    paced = way.load({**loads.paced, "chunks": int(loads.paced["chunks"] * way.part)})
     used = _cpu_seconds(way) - used
     return {
         "first_token_ms": first["first_p50"],
@@ -198,7 +202,7 @@ def _litellm(command: str, upstream_url: str) -> Iterator[Way]:
     process = Process([command, *options], environment)
     (process.folder / "config.yaml").write_text(LITELLM_CONFIG.format(url=upstream_url), encoding="ascii")
     with _process(process, port):
-        yield Way("litellm", port, worker=process.pid)
+        yield Way("litellm", port, worker=process.pid, part=0.25)
 
 
 @contextlib.contextmanager

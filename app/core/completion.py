@@ -129,7 +129,7 @@ class Answer:
             self.usage = chunk["usage"]
             if not choices and not wants_usage:
                 return None
-        for choice in choices or ():
+        for choice in _objects(choices):
             self.finished = self.finished or bool(choice.get("finish_reason"))
         self._chunks += 1
         return data.translate(_LINE_ENDS) if "\n" in data else data
@@ -166,20 +166,37 @@ class Transcript:
 
     def add(self, data: str) -> None:
         """One chunk, which `Answer.take` let pass."""
-        for choice in json.loads(data).get("choices") or ():
+        for choice in _objects(json.loads(data).get("choices")):
             if choice.get("index", 0) == 0:
-                delta = choice.get("delta") or {}
-                self._text.append(delta.get("content") or "")
-                for call in delta.get("tool_calls") or ():
+                delta = _object(choice.get("delta"))
+                self._text.append(_text(delta.get("content")))
+                for call in _objects(delta.get("tool_calls")):
                     self._merge(call)
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason
 
     def _merge(self, part: dict[str, Any]) -> None:
         """A call comes in parts: first its id and name, then its arguments piece by piece."""
-        call = self._tool_calls.setdefault(part.get("index", 0), {"function": {"name": "", "arguments": ""}})
+        index = part.get("index", 0)
+        place = index if isinstance(index, int) else 0
+        call = self._tool_calls.setdefault(place, {"function": {"name": "", "arguments": ""}})
         call.update({name: part[name] for name in ("id", "type") if part.get(name)})
-        for name, piece in (part.get("function") or {}).items():
-            call["function"][name] = call["function"].get(name, "") + (piece or "")
+        for name, piece in _object(part.get("function")).items():
+            call["function"][name] = call["function"].get(name, "") + _text(piece)
+
+
+# An upstream may put anything anywhere; what is not as OpenAI has it passes through, and counts as absent here.
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def openai_error(error: BelfryError) -> dict[str, Any]:

@@ -251,9 +251,20 @@ addEventListener("belfry-message", (event) => {
   /** @type {import("./belfry.js").BelfryFeed} */ (target).client?.markRead([detail.message.id]).catch(() => {}); // it stays unread
 });
 
+/** The models that there are, to choose from; any other name may be typed. */
+async function offerModels() {
+  const answer = await fetch("/v1/models");
+  if (!answer.ok) return;
+  /** @type {string[]} */
+  const names = (await answer.json()).data.map((/** @type {{id: string}} */ { id }) => id);
+  byId("models").replaceChildren(...names.map((name) => new Option(name, name)));
+  if (names.length && model.value === model.defaultValue && !names.includes(model.value)) model.value = names[0];
+}
+
 stop.addEventListener("click", () => conversation.stop());
 addEventListener("popstate", () => location.reload()); // back, or forward, to another answer
 model.value = localStorage.getItem(MODEL_KEY) ?? model.value;
 earlier.open = matchMedia("(min-width: 56rem)").matches;
+offerModels().catch(() => {}); // without it, a name is typed
 list();
 open();

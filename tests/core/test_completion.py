@@ -126,6 +126,24 @@ class TestATranscript:
             transcript.add(data)
         assert (transcript.text, transcript.finish_reason, transcript.tool_calls) == ("Hey", "length", [])
 
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            '{"choices":7}', '{"choices":{"a":1}}', '{"choices":[7,null,"x"]}', '{"choices":[{"delta":"x"}]}',
+            '{"choices":[{"delta":{"content":["x"],"tool_calls":7}}]}', '{"choices":[{"delta":{"tool_calls":[7]}}]}',
+            '{"choices":[{"delta":{"tool_calls":[{"index":[],"function":7}]}}]}',
+            '{"choices":[{"delta":{"tool_calls":[{"index":null,"function":{"name":7}}]}}]}',
+        ],
+    )  # fmt: skip
+    def test_leaves_out_what_no_api_should_send_but_lets_it_pass(self, odd: str) -> None:
+        transcript = Transcript()
+        for data in (chunk(content="He"), odd, chunk(content="y")):
+            passed = Answer().take(data, wants_usage=False)
+            assert passed == data
+            transcript.add(passed)
+        assert (transcript.text, transcript.finish_reason) == ("Hey", None)
+        assert json.dumps(transcript.tool_calls)
+
     def test_merges_tool_calls_by_their_index(self) -> None:
         transcript = Transcript()
         for call in (

@@ -19,7 +19,7 @@ from app.core.sse import Event
 from tests.live.conftest import StartBelfry
 from tests.servers import Belfry, RedisServer, open_descriptors
 from tests.stream_client import StreamClient
-from tests.upstream import Conversation, Upstream, content, refusing, running_upstream, saying, sending, text_of
+from tests.upstream import Conversation, Upstream, chunk, content, refusing, running_upstream, saying, sending, text_of
 from tests.waiting import wait_until
 
 HI = [{"role": "user", "content": "What is a belfry?"}]
@@ -127,6 +127,18 @@ class TestAnAnswer:
             assert stream.next_event().event == "ready"
             assert to_the_end(stream) == TEXT
             assert all(event.id for event in stream.events)
+
+    @pytest.mark.parametrize("piece", [1, 10_000], ids=["byte by byte", "as one piece"])
+    def test_is_kept_to_the_byte(self, runner: Runner, upstream: Upstream, piece: int) -> None:
+        filtered = '{"choices":[],"prompt_filter_results":[{"prompt_index":0}]}'  # Azure's first chunk
+        reasoning = '{"choices":[{"index":0,"delta":{"reasoning_content":"h\u2028m"}}],"usage":null}'  # vLLM's
+        call = '{"choices": [{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\\"q\\":"}}]}}]}'
+        chunks = [filtered, chunk({"role": "assistant"}), reasoning, call, content("wörld 🌍\n"), chunk({}, "stop")]
+        raw = b": hello\r\n\r\n" + b"".join(f"data: {data}\r\n\r\n".encode() for data in [*chunks, "[DONE]"])
+        upstream.play = sending(*[raw[at : at + piece] for at in range(0, len(raw), piece)])
+        with runner.watch(runner.start()) as stream:
+            to_the_end(stream)
+        assert datas(stream) == [*chunks, "[DONE]"]
 
     def test_is_read_with_a_ticket(self, runner: Runner, upstream: Upstream) -> None:
         upstream.play = saying(*WORDS)
@@ -610,8 +622,22 @@ class TestFaults:
             assert Runner(belfry, alice).stop(run_id).json()["status"] == "stopped"
             assert conversation.has_left(1)
 
+    def test_one_id_raced_by_twenty_on_two_workers_starts_one_run(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, WEB_CONCURRENCY="2")
+        upstream.play = saying("once")
+        asked = len(upstream.conversations)
+        for race in range(2):
+            with ThreadPoolExecutor(20) as pool:
+                posts = list(pool.map(lambda _: Runner(belfry, alice).post(f"race{race}"), range(20)))  # noqa: B023 - called at once
+            assert sorted(answer.status_code for answer in posts) == [200] * 19 + [201]
+            Runner(belfry, alice).wait_ended(f"race{race}")
+        assert len(upstream.conversations) == asked + 2
+
+    @pytest.mark.parametrize("killed", [False, True], ids=["frozen", "killed"])
     def test_redis_away_for_three_seconds_costs_nothing(
-        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str, killed: bool
     ) -> None:
         runner = Runner(start_belfry(own_redis.url, BELFRY_UPSTREAM_URL=upstream.url), alice)
         run_id = runner.start()
@@ -620,11 +646,11 @@ class TestFaults:
         with runner.watch(run_id) as stream:
             conversation.say(*WORDS[:10])
             stream.wait_for(lambda event: "word9" in event.data)
-            own_redis.signal(signal.SIGSTOP)
+            own_redis.kill() if killed else own_redis.signal(signal.SIGSTOP)
             for word in WORDS[10:20]:
                 assert not conversation.has_left(0.3)
                 conversation.say(word)
-            own_redis.signal(signal.SIGCONT)
+            own_redis.start() if killed else own_redis.signal(signal.SIGCONT)
             conversation.say(*WORDS[20:])
             conversation.finish()
             assert to_the_end(stream, 20) == TEXT

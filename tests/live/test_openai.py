@@ -17,7 +17,7 @@ import requests
 
 from tests.conftest import absent
 from tests.servers import Belfry
-from tests.upstream import Conversation, Upstream, chunk, content, refusing, running_upstream, saying, sending
+from tests.upstream import Conversation, Play, Upstream, chunk, content, refusing, running_upstream, saying, sending
 
 NODE_SCRIPT = Path(__file__).parent / "openai.mjs"
 NODE_CLIENT = NODE_SCRIPT.parent / "browser" / "node_modules" / "openai"
@@ -63,6 +63,19 @@ def client(belfry: Belfry, alice: str) -> Iterator[openai.OpenAI]:
         yield client
 
 
+def slowly(*texts: str) -> Play:
+    """Answers with heartbeats before each text."""
+
+    def play(conversation: Conversation) -> None:
+        conversation.begin()
+        for text in texts:
+            assert not conversation.over.wait(0.5)  # two heartbeats long
+            conversation.say(text)
+        conversation.finish(USAGE)
+
+    return play
+
+
 def texts(stream: Any) -> str:
     return "".join(part.choices[0].delta.content or "" for part in stream if part.choices)
 
@@ -84,13 +97,16 @@ class TestTheOfficialClients:
     def test_stream_an_answer(self, client: openai.OpenAI) -> None:
         assert texts(client.chat.completions.create(model="m", messages=HI, stream=True)) == "Hello wörld"
 
-    def test_stream_an_answer_asynchronously(self, belfry: Belfry, alice: str) -> None:
+    def test_stream_an_answer_asynchronously_through_heartbeats(
+        self, belfry: Belfry, upstream: Upstream, alice: str
+    ) -> None:
         async def ask() -> str:
             key = belfry.token(alice, "complete")
             async with openai.AsyncOpenAI(base_url=f"{belfry.url}/v1", api_key=key, max_retries=0) as client:
                 stream = await client.chat.completions.create(model="m", messages=HI, stream=True)
                 return "".join([part.choices[0].delta.content or "" async for part in stream if part.choices])
 
+        upstream.play = slowly("Hello", " wörld")
         assert asyncio.run(ask()) == "Hello wörld"
 
     def test_get_a_whole_answer_with_fields_they_have_never_heard_of(
@@ -114,14 +130,7 @@ class TestTheOfficialClients:
     def test_wait_through_heartbeats_before_the_first_token_and_between_tokens(
         self, client: openai.OpenAI, upstream: Upstream
     ) -> None:
-        def slow(conversation: Conversation) -> None:
-            conversation.begin()
-            for text in ("at", " last"):
-                assert not conversation.over.wait(0.5)  # two heartbeats long
-                conversation.say(text)
-            conversation.finish()
-
-        upstream.play = slow
+        upstream.play = slowly("at", " last")
         assert texts(client.chat.completions.create(model="m", messages=HI, stream=True)) == "at last"
 
     def test_put_tool_calls_together(self, client: openai.OpenAI, upstream: Upstream) -> None:
@@ -210,7 +219,7 @@ def test_the_official_client_for_node_works_as_well(belfry: Belfry, upstream: Up
         if conversation.body["model"] == "refused":
             conversation.refuse(404, {"error": {"message": "No such model.", "code": "model_not_found"}})
         elif conversation.body["stream"]:
-            saying("Hello", " wörld", usage=USAGE)(conversation)
+            slowly("Hello", " wörld")(conversation)
         else:
             conversation.refuse(200, ANSWER)
 

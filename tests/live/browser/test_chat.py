@@ -586,6 +586,23 @@ class TestAQuestion:
         assert len(upstream.conversations) == before + 1
 
 
+class TestTheModels:
+    def test_that_there_are_are_offered_and_the_first_is_chosen(self, chat: Chat) -> None:
+        expect(chat.page.locator("#models option")).to_have_count(2)
+        names = chat.page.locator("#models option").evaluate_all("options => options.map(({ value }) => value)")
+        assert names == ["standin", "m"]
+        expect(chat.page.locator("#model")).to_have_value("standin")
+
+    def test_another_name_may_be_typed_and_is_remembered(self, chat: Chat, upstream: Upstream) -> None:
+        upstream.play = saying("Well.")
+        chat.ask("Hello?", "another")
+        chat.wait_ended()
+        assert upstream.conversations[-1].body["model"] == "another"
+        chat.page.goto("/chat")
+        expect(chat.page.locator("#models option")).to_have_count(2)
+        expect(chat.page.locator("#model")).to_have_value("another")
+
+
 class TestMarkdown:
     def test_becomes_elements(self, chat: Chat, upstream: Upstream) -> None:
         upstream.play = saying(*re.findall(r"\s*\S+", RICH), "\n")
