@@ -111,13 +111,13 @@ class Streams:
 
         Raises `BelfryError` `too_many_connections`, `shutting_down` or `store_unavailable`.
         """
-        self._admit()
+        self.admit()
         self.start()
         logs = self._hub.join(names)
         announced = total_announced(logs)
         try:
             pages = self._hub.read(logs, cursor, user)
-            self._admit()  # again: others came while this one waited, or the worker was told to stop
+            self.admit()  # again: others came while this one waited, or the worker was told to stop
         except BaseException:
             self._hub.leave(logs)
             raise
@@ -177,7 +177,8 @@ class Streams:
         """A reconnect delay between half of the setting and one and a half of it."""
         return int(self._settings.retry_ms * random.uniform(0.5, 1.5))  # noqa: S311 - spreads, hides nothing
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
+        """Raises `BelfryError` `too_many_connections` or `shutting_down` where no further stream can be opened."""
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         if self.draining:
             raise BelfryError("shutting_down", headers=headers)

@@ -550,8 +550,8 @@ class Link {
  * connections to a host over HTTP/1.1, for all tabs together.
  *
  * The leader holds a Web Lock, so the next one takes over when its tab closes. A frozen leader keeps the lock: those who
- * can be seen ask for its pulse, and steal the lock when no answer comes. It notices when it thaws. For a moment two may
- * lead; both tell the same, and everyone drops what was told before.
+ * can be seen steal it, when it says so beforehand, or when no answer comes as they ask for its pulse. It notices when it
+ * thaws. For a moment two may lead; both tell the same, and everyone drops what was told before.
  */
 class TabGroup {
   static get isPossible() {
@@ -579,7 +579,8 @@ class TabGroup {
   join() {
     if (!TabGroup.isPossible) return this.#lead();
     this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data: { byLeader, message } }) => {
+    this.#channel.onmessage = ({ data: { byLeader, isFreezing, message } }) => {
+      if (isFreezing) return this.#replaceLeader();
       if (byLeader) this.#heardAt = Date.now();
       this.#on.message(message);
     };
@@ -595,6 +596,15 @@ class TabGroup {
     this.leads = false;
     this.#channel?.close();
     this.#channel = null;
+  }
+
+  /**
+   * The page is about to be frozen. Chromium doesn't let go of a lock whose release is asked for now until the page thaws,
+   * so whoever is seen must take it.
+   */
+  freeze() {
+    if (this.leads) this.#channel?.postMessage({ isFreezing: true });
+    this.leave();
   }
 
   /** @param {any} message tells every other tab */
@@ -638,7 +648,11 @@ class TabGroup {
   #checkPulse() {
     if (this.leads || document.hidden) return;
     this.#on.ask();
-    if (Date.now() - this.#heardAt < FROZEN_MS) return;
+    if (Date.now() - this.#heardAt >= FROZEN_MS) this.#replaceLeader();
+  }
+
+  #replaceLeader() {
+    if (this.leads || document.hidden) return;
     this.#waiting.abort();
     this.#hold({ steal: true });
   }
@@ -704,7 +718,7 @@ export class BelfryClient {
     addEventListener("pageshow", this.#onPageShow);
     addEventListener("online", this.#wake);
     document.addEventListener("visibilitychange", this.#wake);
-    document.addEventListener("freeze", this.#leave);
+    document.addEventListener("freeze", this.#freeze);
     document.addEventListener("resume", this.#join);
     await this.#join();
   }
@@ -723,7 +737,7 @@ export class BelfryClient {
     removeEventListener("pageshow", this.#onPageShow);
     removeEventListener("online", this.#wake);
     document.removeEventListener("visibilitychange", this.#wake);
-    document.removeEventListener("freeze", this.#leave);
+    document.removeEventListener("freeze", this.#freeze);
     document.removeEventListener("resume", this.#join);
     this.#leave();
   }
@@ -785,7 +799,13 @@ export class BelfryClient {
     this.#group.join();
   };
 
-  /** An open connection would keep the page out of the back/forward cache, a frozen one would be useless. */
+  /** A frozen connection would be useless. */
+  #freeze = () => {
+    this.#group?.freeze();
+    this.#leave();
+  };
+
+  /** An open connection would keep the page out of the back/forward cache. */
   #leave = () => {
     this.#dropLink();
     this.#group?.leave();

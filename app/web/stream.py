@@ -43,6 +43,7 @@ def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: S
         names = logs_of(claims, request)
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
         if request.method == "HEAD":
+            streams.admit()  # an EventSource doesn't tell why it failed: a client asks so
             return Response(headers=HEADERS)
         limits.connect(claims.user)
         opening = streams.open(claims.user, names, cursor)
