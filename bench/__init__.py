@@ -1,0 +1,1 @@
+"""Measurements of Belfry beside its peers: real servers, real sockets, several rounds. `./run bench --help`."""

@@ -1,0 +1,129 @@
+"""The load generator (`load.c`): built once, run with a scenario's numbers, its report read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ADDRESS_SPACE = 20_000  # connections from one source address, well below the ephemeral ports
+
+
+class LoadError(RuntimeError):
+    """The load generator could not be built or ended badly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send and to hold. `rate` 0 is as fast as it goes; without messages it holds for `hold` seconds."""
+
+    connections: int
+    users: int
+    publishers: int = 0
+    messages: int = 0
+    rate: float = 0
+    broadcast: bool = False
+    hold: float = 0
+    connects_per_second: int = 2_000
+    prefix: str = "u"
+    timeout: float = 120
+
+    def arguments(self) -> list[str]:
+        numbers = {
+            "-c": self.connections,
+            "-u": self.users,
+            "-P": self.publishers,
+            "-n": self.messages,
+            "-r": self.rate,
+            "-w": self.hold,
+            "-R": self.connects_per_second,
+            "-x": self.prefix,
+            "-T": self.timeout,
+        }
+        flags = [str(part) for pair in numbers.items() for part in pair]
+        return [*flags, "-B"] if self.broadcast else flags
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """How this server is spoken to: two request templates, and a line a user of tokens and cursors."""
+
+    port: int
+    subscribe: str
+    publish: str | None = None
+    tokens: Sequence[str] = field(default=())
+    cursors: Sequence[str] = field(default=())
+
+
+@cache
+def compiled(source: str, *options: str) -> Path:
+    """The program made of a C file beside this one, by the machine's C compiler."""
+    program = Path(tempfile.mkdtemp(prefix="belfry-bench-")) / Path(source).stem
+    try:
+        subprocess.run(["cc", "-O2", *options, "-o", program, HERE / source], check=True, capture_output=True)
+    except FileNotFoundError:
+        raise LoadError("needs a C compiler, cc (Debian: apt-get install gcc libc6-dev)") from None
+    except subprocess.CalledProcessError as error:
+        raise LoadError(f"{source} does not compile: {error.stderr.decode()}") from None
+    return program
+
+
+@contextlib.contextmanager
+def running(load: Load, requests: Requests) -> Iterator[subprocess.Popen[str]]:
+    """The load generator at work; it says "ready" on its standard error once every connection is open or refused."""
+    with tempfile.TemporaryDirectory(prefix="belfry-bench-") as folder:
+        arguments = [*load.arguments(), "-p", str(requests.port), *_files(requests, Path(folder))]
+        process = subprocess.Popen(
+            [compiled("load.c"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _files(requests: Requests, folder: Path) -> Iterator[str]:
+    texts = {
+        "-s": requests.subscribe,
+        "-b": requests.publish,
+        "-t": "\n".join(requests.tokens),
+        "-k": "\n".join(requests.cursors),
+    }
+    for flag, text in texts.items():
+        if text:
+            path = folder / flag[1:]
+            path.write_text(text, encoding="utf-8", newline="")
+            yield flag
+            yield str(path)
+
+
+def wait_until_ready(process: subprocess.Popen[str]) -> None:
+    """Return once every connection is open or refused."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    if not line.startswith("ready"):
+        raise LoadError(f"the load generator said {line!r}")
+
+
+def report(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Its report, at its end."""
+    out, err = process.communicate()
+    if process.returncode or not out.startswith("{"):
+        raise LoadError(f"the load generator ended with {process.returncode}: {err[-500:]}")
+    result: dict[str, Any] = json.loads(out)
+    result["complaint"] = "".join(line for line in err.splitlines(keepends=True) if not line.startswith("ready"))
+    return result
+
+
+def run(load: Load, requests: Requests) -> dict[str, Any]:
+    """The whole load, and its report."""
+    with running(load, requests) as process:
+        return report(process)

@@ -1,0 +1,142 @@
+"""Results: medians with their spread as a table, a plot and a JSON file, and what got worse since an earlier run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import pygal
+
+from bench.figures import BY_NAME, FIGURES, Figure, Goal
+from bench.rounds import Results
+
+OWN = "belfry"
+TOLERANCE = 0.15  # medians of several rounds differ by this much on a machine where nothing changed
+PLOTTED = ("fanout_1000_per_s", "posts_8_per_s", "idle_10000_kb", "latency_1000_p50_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the benchmark: when, where, how often, and all that was measured."""
+
+    date: str
+    machine: str
+    rounds: int
+    results: Results
+
+    @classmethod
+    def now(cls, rounds: int, results: Results) -> Self:
+        return cls(dt.datetime.now(dt.UTC).date().isoformat(), _machine(), rounds, results)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def median(self, server: str, figure: str) -> float | None:
+        values = self.results.get(server, {}).get(figure)
+        return statistics.median(values) if values else None
+
+    def ratio(self, figure: str, peer: str) -> float | None:
+        """Belfry's figure as a multiple of a peer's: the median over the rounds of the ratio within each."""
+        pairs = zip(self.values(OWN, figure), self.values(peer, figure), strict=False)
+        ratios = [own / other for own, other in pairs if other]
+        return statistics.median(ratios) if ratios else None
+
+    def values(self, server: str, figure: str) -> list[float]:
+        return self.results.get(server, {}).get(figure, [])
+
+    def table(self, earlier: Run | None = None) -> str:
+        """Markdown: a row a figure, a column a server, the goals and whether they were met."""
+        servers = list(self.results)
+        head = ["", *servers, *(["before"] if earlier else []), "goal"]
+        rows = [self._row(figure, servers, earlier) for figure in FIGURES if self._has(figure)]
+        lines = [head, ["---"] + ["---:"] * (len(head) - 2) + ["---"], *rows]
+        caption = f"{self.date}, {self.machine}; medians of {self.rounds} rounds (lowest – highest)"
+        return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", caption])
+
+    def _has(self, figure: Figure) -> bool:
+        return any(figure.name in values for values in self.results.values())
+
+    def _row(self, figure: Figure, servers: list[str], earlier: Run | None) -> list[str]:
+        title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
+        cells = [_cell(self.values(server, figure.name)) for server in servers]
+        before = [_cell(earlier.values(OWN, figure.name))] if earlier else []
+        return [title, *cells, *before, "; ".join(self._judged(figure, goal) for goal in figure.goals)]
+
+    def _judged(self, figure: Figure, goal: Goal) -> str:
+        got = self.median(OWN, figure.name) if goal.peer is None else self.ratio(figure.name, goal.peer)
+        text = goal.text(more_is_better=figure.more_is_better)
+        if got is None:
+            return text
+        met = got >= goal.bound if figure.more_is_better else got <= goal.bound
+        ratio = "" if goal.peer is None else f" ({got:.2f})"
+        return f"{text}{ratio} {'✓' if met else '✗'}"
+
+    def regressions(self, earlier: Run) -> list[str]:
+        """The figures that are worse than the earlier run's by more than `TOLERANCE`."""
+        return [name for name in self.results.get(OWN, {}) if self._is_worse(name, earlier)]
+
+    def _is_worse(self, name: str, earlier: Run) -> bool:
+        figure, now, then = BY_NAME.get(name), self.median(OWN, name), earlier.median(OWN, name)
+        if figure is None or not now or not then:
+            return False
+        return (then / now if figure.more_is_better else now / then) > 1 + TOLERANCE
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "–"
+    median = _number(statistics.median(values))
+    return median if len(values) == 1 else f"{median} ({_number(min(values))} – {_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def _machine() -> str:
+    names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return f"{os.cpu_count()} × {next(names, platform.machine())}, {platform.system()} {platform.release()}"
+
+
+def _lines(path: str) -> Iterator[str]:
+    yield from Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+
+
+def write(run: Run, folder: Path, earlier: Run | None = None) -> None:
+    """`result.json`, `table.md` and `plot.svg` in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(asdict(run), indent=1) + "\n", encoding="utf-8")
+    (folder / "table.md").write_text(run.table(earlier) + "\n", encoding="utf-8")
+    (folder / "plot.svg").write_text(plot(run), encoding="utf-8")
+
+
+def plot(run: Run) -> str:
+    """Bars: each plotted figure of each server, as a multiple of the best, so that longer is better in all of them."""
+    chart = pygal.HorizontalBar(
+        style=pygal.style.CleanStyle, range=(0, 1), show_legend=True, legend_at_bottom=True, js=[], height=420
+    )
+    chart.title = f"Belfry and its peers, share of the best ({run.date})"
+    names = [name for name in PLOTTED if run.median(OWN, name)]
+    chart.x_labels = [BY_NAME[name].title for name in names]
+    for server in run.results:
+        chart.add(server, list(_shares(run, server, names)))
+    return str(chart.render(is_unicode=True))
+
+
+def _shares(run: Run, server: str, names: Iterable[str]) -> Iterator[float | None]:
+    for name in names:
+        everyone = [value for other in run.results if (value := run.median(other, name))]
+        own = run.median(server, name)
+        if own is None:
+            yield None
+        else:
+            yield own / max(everyone) if BY_NAME[name].more_is_better else min(everyone) / own
