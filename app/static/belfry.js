@@ -148,9 +148,9 @@ export class Refusal extends Error {
 
 /**
  * @typedef {object} ClientOptions
- * @property {string} [url] where Belfry is; by default where this module came from
- * @property {() => string | Promise<string>} [token] gets a token of the user; without it the session cookie counts
- * @property {string[]} [topics] by default those that the token names
+ * @property {string | undefined} [url] where Belfry is; by default where this module came from
+ * @property {(() => string | Promise<string>) | undefined} [token] gets a token of the user; without it the session cookie counts
+ * @property {string[] | undefined} [topics] by default those that the token names
  */
 
 /** The HTTP side of one Belfry, for one user. */
@@ -179,7 +179,7 @@ class Server {
 
   /** @param {Record<string, string | number>} query @param {AbortSignal} [signal] @returns {Promise<Page>} */
   async feed(query, signal) {
-    const answer = await this.#fetch(`/feed?${this.#query(query)}`, { signal });
+    const answer = await this.#fetch(`/feed?${this.#query(query)}`, { signal: signal ?? null });
     return answer.json();
   }
 
@@ -2550,7 +2550,7 @@ export class BelfryFeed extends HTMLElement {
   /** @param {Message} message */
   #notifyDesktop(message) {
     if (!Wishes.has("desktop") || Notification.permission !== "granted") return;
-    const notification = new Notification(headline(message, this.#words), { body: message.title && message.body, tag: message.id });
+    const notification = new Notification(headline(message, this.#words), { body: (message.title && message.body) ?? "", tag: message.id });
     notification.onclick = () => {
       focus();
       this.open();
