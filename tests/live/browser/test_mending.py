@@ -14,6 +14,8 @@ from tests.live.conftest import StartBelfry
 from tests.servers import Belfry, Nginx
 from tests.waiting import wait_until
 
+TRIES = 4
+NEXT_TRY_SECONDS = 6.0  # the one after these comes 8 s later
 BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
 
 
@@ -35,18 +37,35 @@ def way(nginx: Nginx, visit: Visit, alice: str) -> FeedTab:
     return visit(alice, nginx.url).tab()
 
 
-def test_it_comes_back_when_the_browser_is_online_again(way: FeedTab, nginx: Nginx, belfry: Belfry, alice: str) -> None:
-    context = way.page.context
+def test_what_was_missed_is_counted_once(way: FeedTab, nginx: Nginx, belfry: Belfry, alice: str) -> None:
+    """The count that comes with `ready` knows the missed ones already."""
     nginx.kill()
-    context.set_offline(True)
     wait_until(lambda: way.state == "waiting", BACK_SECONDS)
-    expect(way.feed).to_contain_text("No connection")
+    for title in "123":
+        belfry.publish({"to": alice, "title": title})
+    nginx.start()
+    wait_until(lambda: way.titles.all_inner_texts() == ["3", "2", "1"], BACK_SECONDS)
+    assert way.unread == 3
+
+
+def test_it_comes_back_at_once_when_the_browser_is_online_again(
+    nginx: Nginx, visit: Visit, belfry: Belfry, alice: str
+) -> None:
+    visitor = visit(alice, nginx.url)
+    visitor.context.add_init_script("Math.random = () => 0.999")  # the longest delays: 1, 2, 4, 8 s
+    tab = visitor.tab()
+    tries: list[str] = []
+    tab.page.on("requestfailed", lambda request: tries.append(request.url) if request.method == "HEAD" else None)
+    nginx.kill()
+    visitor.context.set_offline(True)
+    wait_until(lambda: tab.state == "waiting" and len(tries) >= TRIES, BACK_SECONDS, what="the delays to grow")
+    expect(tab.feed).to_contain_text("No connection")
     belfry.publish({"to": alice, "title": "missed"})
     nginx.start()
-    context.set_offline(False)
-    way.expect_titles("missed")
-    way.wait_connected()
-    expect(way.feed).not_to_contain_text("No connection")
+    visitor.context.set_offline(False)
+    wait_until(lambda: tab.state == "live", NEXT_TRY_SECONDS)
+    tab.expect_titles("missed")
+    expect(tab.feed).not_to_contain_text("No connection")
 
 
 def test_a_server_that_restarts_is_found_again(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
