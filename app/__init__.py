@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.core.settings import Settings
-    from app.realtime.hub import Hub
-    from app.realtime.relay import Relay
+    from app.realtime.acquaintance import Acquaintance
+    from app.realtime.recorder import Recorder
     from app.realtime.streams import Streams
     from app.store.log import Commands
-    from app.store.publisher import Publisher
+    from app.store.publisher import Published
     from app.store.revocations import Revocations
-    from app.store.runs import Runs
     from app.web.auth import Authenticator
     from app.web.limits import Limits
 
@@ -35,16 +34,24 @@ def create_app(settings: Settings | None = None) -> Flask:
     import time
 
     from app.core.settings import check_identity, load
+    from app.core.upstreams import Upstreams
+    from app.realtime.acquaintance import Acquaintance
     from app.realtime.auto_pipeline import AutoPipeline
     from app.realtime.flights import Flights
     from app.realtime.hub import Hub
+    from app.realtime.models import Models
     from app.realtime.presence import Presence
     from app.realtime.recorder import Recorder
+    from app.realtime.relay import Relay
+    from app.realtime.reporter import Reporter
     from app.realtime.streams import Streams
-    from app.store import log, runs
+    from app.store import directory, figures, log, runs
     from app.store.audit import Audit
+    from app.store.bell import Bell
     from app.store.connection import Connection
+    from app.store.directory import Directory
     from app.store.feed import Feed
+    from app.store.figures import FigureStore
     from app.store.flights import FlightStore
     from app.store.log import LogStore
     from app.store.presence import PresenceStore
@@ -74,13 +81,15 @@ def create_app(settings: Settings | None = None) -> Flask:
         tickets,
         users,
     )
+    from app.web.express import Express
     from app.web.limits import Limits
+    from app.web.turns import Turns
 
     settings = settings or load(os.environ)
     check_identity(settings)
     clock = time.time
 
-    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS))
+    connection = Connection.open(settings, (*log.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS, *directory.SCRIPTS))
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     store = LogStore(commands, settings)
     read_state = ReadState(store, commands, settings)
@@ -89,48 +98,63 @@ def create_app(settings: Settings | None = None) -> Flask:
     presences = PresenceStore(commands, settings)
     flights = FlightStore(commands, settings)
     recent = RecentStore(commands, settings)
+    users_known = Directory(commands, settings)
+    noted = _noted(Recorder(recent.write, MESSAGES_KEPT), Acquaintance(users_known, clock))
     hub = Hub(store, lambda: Subscription.open(settings), settings, clock)
     streams = Streams(hub, Presence(presences, settings.lease_seconds, clock), Flights(flights, clock), settings, clock)
     run_store = Runs(store, commands, settings, clock)
-    relay = _relay(run_store, hub, publisher, settings, clock)
+    upstreams = Upstreams(settings)
+    relay = Relay(run_store, hub, upstreams, Bell(publisher, clock).ring, settings)
+    models = Models(relay.session, upstreams, settings)
     audit = Audit(commands, settings)
     revocations = Revocations(commands, settings)
     limits = Limits(settings)
     auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
+    desk = publish.Desk(auth, publisher, noted, audit, limits, settings, clock)
+    entrance = stream.Entrance(streams, limits, settings)
+
     app = _shell(settings)
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
+    figure_store = FigureStore(commands, settings)
+    app.extensions["belfry.reporter"] = Reporter(figure_store, streams, settings.figures_seconds, clock)
     for views in (
-        publish.blueprint(auth, publisher, Recorder(recent.write, MESSAGES_KEPT).note, audit, limits, settings, clock),
-        stream.blueprint(auth, streams, limits, settings),
+        publish.blueprint(auth, desk),
+        stream.blueprint(auth, entrance),
         feed.blueprint(auth, Feed(store), streams, limits, settings, clock),
-        completions.blueprint(auth, run_store, relay, streams, limits, settings),
-        openai.blueprint(auth, relay, settings),
+        completions.blueprint(auth, run_store, relay, streams, entrance, limits, settings),
+        openai.blueprint(auth, relay, models, settings),
         marking.blueprint(auth, read_state, settings),
         messages.blueprint(auth, recipients, store, recent),
-        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit),
+        users.blueprint(auth, store, read_state, presences, flights, revocations, run_store, audit, users_known),
         presence.blueprint(auth, presences),
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),
         sign_in.blueprint(auth, audit, limits),
         pages.blueprint(auth),
-        admin.blueprint(auth, audit, revocations),
+        admin.blueprint(auth, audit, revocations, figure_store),
         health.blueprint(connection.ping),
         metrics.blueprint(),
         openapi.blueprint(),
     ):
         app.register_blueprint(views)
+    turns = Turns(Express(app, auth, desk, entrance), lambda environ: environ["PATH_INFO"] == "/stream")
+    app.wsgi_app = turns  # type: ignore[method-assign]
+    app.extensions["belfry.turns"] = turns
     return app
 
 
-def _relay(runs: Runs, hub: Hub, publisher: Publisher, settings: Settings, clock: Callable[[], float]) -> Relay:
-    """What produces answers, and rings the bell of whoever was away when one was done."""
-    from app.core.upstreams import Upstreams
-    from app.realtime.relay import Relay
-    from app.store.bell import Bell
+def _noted(
+    recorder: Recorder[tuple[str, Published]], acquaintance: Acquaintance
+) -> Callable[[tuple[str, Published]], None]:
+    """What becomes of a message after it was published, and by whom: administrators find it, and its recipients."""
 
-    return Relay(runs, hub, Upstreams(settings), Bell(publisher, clock).ring, settings)
+    def note(published: tuple[str, Published]) -> None:
+        recorder.note(published)
+        acquaintance.note(published[1].message.logs)
+
+    return note
 
 
 def _shell(settings: Settings) -> Flask:
@@ -140,11 +164,8 @@ def _shell(settings: Settings) -> Flask:
     from flask import Flask
 
     from app.web import assets, cors, headers, problems
-    from app.web.turns import Turns
 
     app = Flask(__name__, template_folder=Path(__file__).parent.parent / "templates")
-    app.wsgi_app = turns = Turns(app.wsgi_app, lambda environ: environ["PATH_INFO"] == "/stream")  # type: ignore[method-assign]
-    app.extensions["belfry.turns"] = turns
     headers.install(app)
     assets.install(app)
     cors.install(app, settings)

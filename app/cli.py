@@ -1,4 +1,4 @@
-"""The `belfry` command: serve, mint tokens, publish, follow a user's stream. Arguments in, one line out."""
+"""The `belfry` command: serve, mint tokens, publish, follow a stream, test a deployment. Arguments in, lines out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,6 +22,11 @@ from app.core.errors import BelfryError
 from app.core.settings import PREFIX, Settings, SettingsError, load
 from app.core.sse import Event
 from app.core.tokens import SCOPES, Keyring
+
+if TYPE_CHECKING:
+    from app.conformance.check import Check
+    from app.conformance.credentials import Credentials
+    from app.conformance.report import Result
 
 ROOT: Final = Path(__file__).resolve().parent.parent  # the launcher, too, takes a relative data directory from here
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that `publish` and `tail` make for themselves
@@ -151,9 +157,90 @@ def complete(prompt: str, user: str, model: str) -> None:
         click.echo()
 
 
+def _checking(command: Callable[..., None]) -> Callable[..., None]:
+    """The argument and options of the commands that look at a deployment."""
+    options = (
+        click.argument("url", required=False),
+        click.option(
+            "--token",
+            "tokens",
+            multiple=True,
+            envvar=f"{PREFIX}TOKEN",
+            help=f"Act as this token says instead of signing tokens with {PREFIX}SECRET. Repeatable.",
+        ),
+        click.option("--patience", default=5.0, show_default=True, help="Seconds for what has to come at once."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@commands.command()
+@_checking
+@click.option("--silence", default=20.0, show_default=True, help="Seconds within which a silent stream says something.")
+@click.option("--origin", default="", help="An origin whose pages the deployment allows, to try CORS.")
+@click.option("--model", default="", help="A model to ask for a few words, to try completions. It may cost money.")
+@click.option("--only", default="", metavar="NAMES", help="Only the checks whose names begin so, separated by commas.")
+def conformance(url: str | None, tokens: tuple[str, ...], as_json: bool, only: str, **options: Any) -> None:
+    r"""Put a running deployment to the test: what Belfry promises, check by check.
+
+    Signs tokens of users made for the run with BELFRY_SECRET, or takes the --token of a user made for it, whose scopes
+    say what can be tried: feed and publish for most checks, admin and complete for some. Takes back what it sends.
+
+    \b
+    Exit code: 0 all is well, 1 something failed, 2 it could not be tried.
+    """
+    from app.conformance.checks import CHECKS  # noqa: PLC0415 - the other commands start faster without it
+
+    wanted = tuple(_listed(only)) or ("",)
+    _check(url, tokens, [check for check in CHECKS if check.name.startswith(wanted)], as_json, options)
+
+
+@commands.command()
+@_checking
+def doctor(url: str | None, tokens: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Look at the way to a deployment: whether it answers, at once, unbuffered, with the right headers.
+
+    The short form of `conformance`, with the same exit codes.
+    """
+    from app.conformance.checks import DOCTOR  # noqa: PLC0415 - the other commands start faster without it
+
+    _check(url, tokens, DOCTOR, as_json, options)
+
+
+def _check(url: str | None, tokens: Sequence[str], checks: Sequence[Check], as_json: bool, options: Any) -> None:
+    from app.conformance.probe import Options  # noqa: PLC0415
+    from app.conformance.suite import Suite, UnreachableError  # noqa: PLC0415
+
+    settings = load(os.environ)
+    address = _address(url) if url else _server(settings)
+    show: Callable[[Result], None] = (lambda _result: None) if as_json else (lambda result: click.echo(result.line()))
+    try:
+        report = Suite(address, _credentials(settings, tokens), Options(**options), checks).run(show)
+    except UnreachableError as error:
+        click.echo(f"belfry: {_plain(str(error))}", err=True)
+        sys.exit(2)
+    click.echo(json.dumps(report.as_json(), ensure_ascii=False) if as_json else report.summary())
+    sys.exit(0 if report.ok else 1)
+
+
+def _credentials(settings: Settings, tokens: Sequence[str]) -> Credentials:
+    """The given tokens, else what can be signed here, else nothing: some checks need no credential."""
+    from app.conformance.credentials import GivenCredentials, SignedCredentials  # noqa: PLC0415
+
+    try:
+        if not tokens:
+            settings = settings.model_copy(update={"secret": _secret(settings)})
+            return SignedCredentials(partial(_mint, settings))
+    except SettingsError:
+        click.echo(f"belfry: neither {PREFIX}SECRET nor --token: most checks are skipped", err=True)
+    return GivenCredentials(tokens)
+
+
 def _mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
     keyring = Keyring(settings.model_copy(update={"secret": _secret(settings)}))
-    return keyring.sign(user, scopes, time.time(), seconds, token_id=secrets.token_hex(16), **grants)
+    return keyring.sign(user, scopes, time.time(), seconds, **{"token_id": secrets.token_hex(16), **grants})
 
 
 def _secret(settings: Settings) -> str:
@@ -168,11 +255,21 @@ def _secret(settings: Settings) -> str:
 def _client(user: str, scopes: list[str], **grants: Any) -> Client:
     """A client that signs its own tokens, for BELFRY_URL or else for where the server on this machine listens."""
     settings = load(os.environ)
-    url = os.environ.get(f"{PREFIX}URL") or Address.parse(settings.bind).url
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"{PREFIX}URL must be the server's http or https address, got {url!r}")
+    url = _server(settings)
     _mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants)  # without a secret, fail here and not in mid-stream
-    return Client(url.rstrip("/"), lambda: _mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants))
+    return Client(url, lambda: _mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants))
+
+
+def _server(settings: Settings) -> str:
+    """BELFRY_URL, or else where the server on this machine listens."""
+    return _address(os.environ.get(f"{PREFIX}URL") or Address.parse(settings.bind).url, f"{PREFIX}URL")
+
+
+def _address(url: str, name: str = "URL") -> str:
+    """Raises `SettingsError` unless `url` is one that can be asked."""
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"{name} must be the server's http or https address, got {url!r}")
+    return url.rstrip("/")
 
 
 def _listed(text: str) -> list[str]:

@@ -11,18 +11,40 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from app.core.errors import CATALOGUE
+from app.core.figures import Tally
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 REFUSALS = Counter("belfry_refusals", "Requests and lines of batches that were refused, by reason", ["code"])
 STREAMS = Gauge("belfry_streams", "Open streams", multiprocess_mode="livesum")
+MESSAGES = Counter("belfry_messages", "Messages published")
+DELIVERIES = Counter("belfry_deliveries", "Messages written to streams, one for each stream")
 STREAMS_ENDED = Counter("belfry_streams_ended", "Streams that ended, by reason", ["reason"])
 SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])
+
+
+# What is counted per message is counted here, and handed on every few seconds: a write to mapped memory takes longer
+# than all else about counting.
+TALLY = Tally()
 
 
 def refused(code: str) -> None:
     """Count one refusal; `code` is one of the catalogue of errors, so the label can't grow without bound."""
     REFUSALS.labels(code).inc()
+    if CATALOGUE[code][0] >= 500:
+        TALLY.errors += 1
+    else:
+        TALLY.refusals += 1
+
+
+def take() -> dict[str, int]:
+    """What was tallied since the last call, by name; Prometheus knows it from now on."""
+    counted = TALLY.take()
+    MESSAGES.inc(counted.get("messages", 0))
+    DELIVERIES.inc(counted.get("deliveries", 0))
+    return counted
 
 
 def exposition() -> bytes:

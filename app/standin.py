@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 HOST = "127.0.0.1"
+MODEL = "standin"  # it answers to any other name as well
 WORDS_PER_SECOND = 25.0
 SLOW_SECONDS = 3.0
 STALL_SECONDS = 3_600.0
@@ -44,6 +45,11 @@ class Reply:
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         body = {**self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(text)}
         await self._whole("200 OK", body, ())
+
+    async def models(self) -> None:
+        """The list of its one model."""
+        model = {"id": MODEL, "object": "model", "created": self._head["created"], "owned_by": "belfry"}
+        await self._whole("200 OK", {"object": "list", "data": [model]}, ())
 
     def begin(self) -> None:
         """The head of a stream, and the chunk that tells the role."""
@@ -165,7 +171,11 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            await _respond(writer, await reader.readexactly(_length(head)))
+            body = await reader.readexactly(_length(head))
+            if head.startswith(b"GET "):
+                await Reply(writer, MODEL).models()
+            else:
+                await _respond(writer, body)
     except (asyncio.IncompleteReadError, ConnectionError):
         pass  # the client is gone
     finally:
@@ -185,7 +195,7 @@ async def _respond(writer: asyncio.StreamWriter, body: bytes) -> None:
         asked = json.loads(body)
         prompt = str(asked["messages"][-1].get("content") or "")
     except (ValueError, LookupError, TypeError, AttributeError):
-        await Reply(writer, "standin").refuse(400, "Expected a model and messages.")
+        await Reply(writer, MODEL).refuse(400, "Expected a model and messages.")
         return
     reply = Reply(writer, str(asked.get("model")))
     text = TEXT.format(prompt=prompt[:400], faults=", ".join(FAULTS))

@@ -5,24 +5,42 @@ Imported in gunicorn's master, before anything is patched: it imports nothing of
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import os
+import select
+import socket
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from wsgiref.handlers import format_date_time
 
 import gevent
+from gevent import monkey
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.realtime.parking import PARKED, PARKS
+from app.realtime.parking import PARKED, PARKS, WRITES, WRITTEN, Fields
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
+# A publisher that keeps its connection open gets so long to send one more request, whose answer says
+# `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
+LINGER_SECONDS = 1.0
+ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
+
+# Left alone, the collector stops the worker for 30 ms every few seconds of a thousand messages: it goes through all
+# that was ever imported. What was loaded is taken out of its sight; what is young it sees in small portions, and all
+# the rest seldom: a stream that ends leaves no cycle behind.
+COLLECT_AFTER = (2_000, 10, 50)
 
 
 class BelfryWorker(GeventWorker):
@@ -40,10 +58,12 @@ class BelfryWorker(GeventWorker):
         application = self.wsgi
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
+        self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
+            environ[WRITES] = self._write
             answer: Iterable[bytes] = application(environ, start_response)
             return answer
 
@@ -51,35 +71,88 @@ class BelfryWorker(GeventWorker):
 
     def is_already_handled(self, respiter: Any) -> bool:
         """gunicorn's extension point: leave the keep-alive loop of a connection whose socket is gone."""
+        if respiter is WRITTEN:
+            return True
         if respiter is PARKED:
             raise StopIteration
         return bool(super().is_already_handled(respiter))
 
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection, and know it while it is open."""
+        self._clients.add(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._clients.discard(client)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        """Count the requests that are being answered."""
-        self._answering += 1
+        """Answer one request, and know that its connection is no idle one meanwhile."""
+        self._answering.add(sock)
         try:
             return super().handle_request(listener_name, req, sock, addr)
         finally:
-            self._answering -= 1
+            self._answering.discard(sock)
+
+    def _write(
+        self, environ: WSGIEnvironment, start_response: StartResponse, status: str, fields: Fields, body: bytes
+    ) -> Iterable[bytes]:
+        """Send an answer in one write, as gunicorn's response does in two.
+
+        Left to that one: what isn't HTTP/1.1, ends its connection, or belongs into an access log.
+        """
+        response: Any = getattr(start_response, "__self__", None)
+        plain = type(response) is Response and response.req.version == (1, 1)
+        if not plain or response.must_close or response.req.should_close() or self.log.access_log_enabled:
+            start_response(status, fields)
+            return [body]
+        own = f"HTTP/1.1 {status}\r\nServer: {response.version}\r\nDate: {_date(int(time.time()))}\r\n"
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+        data = f"{own}Connection: keep-alive\r\n{lines}\r\n".encode("latin-1") + body
+        client = environ["gunicorn.socket"]
+        sent = client.send(data)  # mostly all of it, without the loop and the questions of `sendall`
+        if sent < len(data):
+            client.sendall(data[sent:])
+        return WRITTEN
 
     def run(self) -> None:
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
-        self._answering = 0
+        self._clients: set[Any] = set()
+        self._answering: set[Any] = set()
+        quieten_collector()
         self._relay.start()
+        self._reporter.start()
         servers = [self._serve(listener) for listener in self.sockets]
         self._turns.crowded = partial(_pause, servers)
         self._wait(lambda: not self.alive, None)
+        self._leave(servers)
+
+    def _leave(self, servers: Sequence[StreamServer]) -> None:
+        """Answer all who are here, and all who wait at the door unless another worker will let them in."""
+        started = time.monotonic()
+        self._reporter.stop()
+        own = [server for server in servers if not _is_shared(server.socket)]
         for server in servers:
+            if server in own:
+                server.max_accept = ACCEPTS_PER_TURN
+            else:
+                server.close()
+        drains = [gevent.spawn(self._streams.drain), gevent.spawn(self._relay.drain)]
+        pools = [server.pool for server in servers]  # also of those who were let in a moment ago
+        self._wait(lambda: not any(pools) and not any(map(_has_callers, own)), LINGER_SECONDS)
+        for server in own:
             server.close()
-        self._streams.drain()
-        runs = gevent.spawn(self._relay.drain)
-        self._wait(lambda: not self._answering and runs.ready(), self.cfg.graceful_timeout)
+        for client in self._clients - self._answering:
+            _end_when_silent(client)
+        left = started + self.cfg.graceful_timeout - time.monotonic()
+        self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), left)
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
         server = StreamServer(
-            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections), **self._tls()
+            listener,
+            handle=partial(self.handle, _Address(listener)),
+            spawn=Pool(self.worker_connections),
+            **self._tls(),
         )
         if self.cfg.workers > 1:
             server.max_accept = 1  # what one worker takes at a time, the others can't
@@ -97,6 +170,63 @@ class BelfryWorker(GeventWorker):
                 self.notify()
                 notified = time.monotonic()
             gevent.sleep(POLL_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return format_date_time(second)
+
+
+def quieten_collector() -> None:
+    """Keep garbage collection from stopping the worker: what lives now lives on, and is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
+
+class _Address:
+    """What gunicorn asks a listener for with each connection; it outlives the listener."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        return self._name
+
+
+def _is_shared(listener: Any) -> bool:
+    """Whether the arbiter listens there too: then another worker serves who waits, after a reload for example.
+
+    Closing the last copy of a listener resets all who wait in its queue. An arbiter that stops has closed its own
+    before it tells the workers. Only Linux tells; elsewhere nobody is relied on.
+    """
+    with contextlib.suppress(OSError):
+        ours = Path(f"/proc/self/fd/{listener.fileno()}").readlink()
+        return any(map(partial(_leads_to, ours), Path(f"/proc/{os.getppid()}/fd").iterdir()))
+    return False
+
+
+def _leads_to(target: Path, link: Path) -> bool:
+    with contextlib.suppress(OSError):  # closed meanwhile
+        return link.readlink() == target
+    return False
+
+
+def _has_callers(server: StreamServer) -> bool:
+    """Whether somebody waits to be accepted."""
+    poll = monkey.get_original("select", "poll")()
+    poll.register(server.socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _end_when_silent(client: Any) -> None:
+    """Have the next read of a connection meet its end, after what has come already.
+
+    So a request that just came in is answered, and who sent none is hung up on. On a copy of the descriptor, since
+    gevent's sockets fail a read that is under way.
+    """
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(client.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RD)
 
 
 def _pause(servers: Iterable[StreamServer], crowded: bool) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -319,6 +319,14 @@ def resident_bytes(pid: int) -> int:
     """RSS of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def owner_of(port: int, pids: Iterable[int]) -> int:
+    """Which of these processes has a TCP connection from this local port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
+    (owner,) = [pid for pid in pids if sockets & {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}]
+    return owner
 
 
 def open_descriptors(pid: int) -> int:

@@ -295,3 +295,48 @@ def test_an_answer_that_is_not_whole_says_why(run: Run) -> None:
         code, out, err = run("complete", "hi", url=script.url)
     assert (code, out) == (1, "one\n two[31m\n")
     assert err == "belfry: the answer is not whole: Gone.\n"
+
+
+def test_a_deployment_that_isn_t_there_could_not_be_tried(run: Run) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    for command in ("conformance", "doctor"):
+        code, out, err = run(command, url)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"belfry: no answer from {url}")
+
+
+def test_a_check_that_fails_is_told_and_makes_the_exit_code(run: Run) -> None:
+    with scripted_server(Answer.of({}), Answer.of({}, 503)) as script:
+        code, out, _ = run("conformance", script.url, "--only", "health.ready")
+    assert code == 1
+    assert out.startswith("FAILED   health.ready")
+    assert "expected 200, got 503" in out
+    assert "0 ok, 1 failed, 0 skipped" in out
+
+
+def test_a_program_gets_the_report_as_json(run: Run) -> None:
+    with scripted_server(Answer.of({}), Answer.of({})) as script:
+        code, out, _ = run("conformance", "--json", "--only", "health.ready", url=script.url)
+    assert code == 0
+    assert json.loads(out)["counts"] == {"ok": 1, "failed": 0, "skipped": 0}
+
+
+def test_given_tokens_are_used_as_they_are(run: Run) -> None:
+    token = run("token", "alice", "--scope", "feed")[1].strip()
+    with scripted_server(Answer.of({}), Answer.of({})) as script:
+        code, out, _ = run("conformance", script.url, "--token", token, "--only", "delivery.order,health.ready")
+    assert script.asked[0].token == token
+    assert (code, out.splitlines()[0][:8].strip()) == (0, "ok")
+    assert "needs a token with the scope publish" in out
+
+
+def test_without_secret_and_token_the_rest_is_tried(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BELFRY_SECRET")
+    with scripted_server(Answer.of({}, 401), Answer.of({})) as script:
+        code, out, err = run("conformance", script.url, "--only", "health.ready,dedup.")
+    assert (code, out.count("skipped  dedup")) == (0, 3)
+    assert err == "belfry: neither BELFRY_SECRET nor --token: most checks are skipped\n"
+
+
+def test_what_is_no_token_is_told_in_one_line(run: Run) -> None:
+    assert run("doctor", "http://127.0.0.1:9", "--token", "x") == (2, "", "belfry: not a token: x\u2026\n")

@@ -52,6 +52,10 @@ def test_it_streams_what_it_would_say_at_once_word_by_word(client: openai.OpenAI
     assert len(words) > 20
 
 
+def test_it_lists_its_model(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["standin"]
+
+
 def test_it_says_that_it_is_a_stand_in_and_how_to_make_it_fail(client: openai.OpenAI) -> None:
     text = whole(client, "how are you?")
     assert "stand-in" in text

@@ -69,6 +69,11 @@ class Conversation:
         self._socket.shutdown(socket.SHUT_RDWR)
         self.over.set()
 
+    @property
+    def client_port(self) -> int:
+        port: int = self._socket.getpeername()[1]
+        return port
+
     def has_left(self, seconds: float = SECONDS) -> bool:
         """Whether the client closes the connection within `seconds`."""
         readable, _, _ = select.select([self._socket], [], [], seconds)
@@ -78,11 +83,16 @@ class Conversation:
 
 
 class Upstream:
-    """`play` answers each request; left alone, each waits for the test to take it by `next_request`."""
+    """`play` answers each request; left alone, each waits for the test to take it by `next_request`.
+
+    `models` are what it lists; None: it has no list.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.conversations: list[Conversation] = []
+        self.models: list[dict[str, Any]] | None = [{"id": "m", "object": "model", "made_up": True}]
+        self.asked: list[str] = []  # the paths of GET requests
         self._waiting: Queue[Conversation] = Queue()
         self.play: Play = self.hand_over
 
@@ -119,6 +129,16 @@ def running_upstream() -> Iterator[Upstream]:
             conversation = Conversation(self)
             upstream.conversations.append(conversation)
             upstream.play(conversation)
+
+        def do_GET(self) -> None:
+            """The list of models."""
+            upstream.asked.append(self.path)
+            status = 200 if upstream.models is not None else 404
+            text = json.dumps({"object": "list", "data": upstream.models}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
 
         def handle(self) -> None:
             with suppress(OSError):

@@ -104,6 +104,12 @@ class Answer:
     def __init__(self) -> None:
         self.finished = False
         self.usage: dict[str, Any] | None = None
+        self._chunks = 0
+
+    @property
+    def tokens(self) -> int:
+        """What counts against a limit: as the usage chunk told, or where none came, a token for each chunk."""
+        return self._chunks if self.usage is None else tokens_of(self.usage)
 
     def take(self, data: str, *, wants_usage: bool) -> str | None:
         """What to pass on for one chunk: itself, on one line; None for a usage chunk that the client did not ask for.
@@ -125,6 +131,7 @@ class Answer:
                 return None
         for choice in choices or ():
             self.finished = self.finished or bool(choice.get("finish_reason"))
+        self._chunks += 1
         return data.translate(_LINE_ENDS) if "\n" in data else data
 
 

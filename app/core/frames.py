@@ -14,8 +14,11 @@ from app.core.cursor import Vector
 
 # `open` and `error` are EventSource's own events (WHATWG HTML 9.2.2): a message of that name would be taken for them.
 RESERVED_EVENTS = frozenset(
-    {"open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed"}
-)
+    {
+        "open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed",
+        "belfry.figures",
+    }
+)  # fmt: skip
 
 HEARTBEAT = sse.encode("{}", event="heartbeat")
 
@@ -27,6 +30,7 @@ END = b"message [DONE]"
 STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
 UPDATED = b"updated {}"
 
+FIGURES = b"belfry.figures"  # a point for the dashboards, live only
 DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
 
 
@@ -46,9 +50,12 @@ class Goodbye(Enum):
     REPLACED = "replaced"  # the user opened more connections than allowed: don't come back by yourself
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)  # json.dumps would make one for each call
+
+
 def compact(value: object) -> str:
     """JSON on one line, without spaces, non-ASCII as it is."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int) -> bytes:

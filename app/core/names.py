@@ -5,6 +5,8 @@ from __future__ import annotations
 from app.core.errors import BelfryError
 
 NAME_MAX_BYTES = 128
+OWN_TOPICS = "belfry."  # begins the names of topics that only Belfry sends to and only administrators read
+FIGURES_TOPIC = f"{OWN_TOPICS}figures"
 
 
 def check_user_id(text: str) -> str:

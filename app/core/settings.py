@@ -113,6 +113,12 @@ class Settings(BaseModel):
     tail_check_seconds: float = Field(
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
     )
+    stream_seconds: float = Field(
+        7_200.0,
+        ge=0,
+        le=2_592_000,
+        description="a stream is sent to connect again at this age, less up to a fifth; 0: never",
+    )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
     max_connections_per_user: int = Field(
         10_000, ge=1, description="open streams of one user per worker; the oldest goes"
@@ -122,6 +128,12 @@ class Settings(BaseModel):
 
     lease_seconds: int = Field(
         15, ge=2, le=600, description="connections of a worker that died without a word are listed for this long"
+    )
+    figures_seconds: int = Field(
+        5, ge=1, le=60, description="seconds of one point on the dashboard, which shows the last hour"
+    )
+    known_users: int = Field(
+        100_000, ge=100, le=10_000_000, description="users that administrators find by name, about 250 bytes each"
     )
     upstream_url: str = Field(
         "", description="OpenAI-compatible API that completions go to, such as https://api.openai.com/v1"

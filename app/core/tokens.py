@@ -19,7 +19,7 @@ import jwt
 from app.core import jwk
 from app.core.errors import BelfryError
 from app.core.jwk import Key
-from app.core.names import check_user_id
+from app.core.names import OWN_TOPICS, check_user_id
 from app.core.settings import PREFIX, Settings, SettingsError
 
 SCOPES = ("feed", "publish", "complete", "admin")
@@ -72,10 +72,14 @@ class Claims:
 
     def may_read(self, topic: str) -> bool:
         """Whether the user may subscribe to `topic`."""
+        if topic.startswith(OWN_TOPICS):
+            return "admin" in self.scopes
         return any(_matches(pattern, topic) for pattern in self.topics)
 
     def may_address(self, log_name: str) -> bool:
         """Whether messages may go to the log `user:<id>`, `topic:<name>` or `everyone`."""
+        if log_name.startswith(f"topic:{OWN_TOPICS}"):
+            return False
         return self.to is None or any(_matches(_qualified(pattern), log_name) for pattern in self.to)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
@@ -26,9 +27,23 @@ class Upstream(BaseModel):
 
     @property
     def completions_url(self) -> str:
-        """Where completions are posted; a query, such as Azure's `api-version`, stays at the end."""
-        parts = urlsplit(self.url)
-        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/chat/completions"))
+        """Where completions are posted."""
+        return self._below("/chat/completions")
+
+    @property
+    def models_url(self) -> str:
+        """Where its models are listed."""
+        return self._below("/models")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that the settings name."""
+        return tuple(name for name in self.models if not _is_pattern(name))
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether only the upstream itself knows all of its models."""
+        return any(map(_is_pattern, self.models))
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -43,6 +58,15 @@ class Upstream(BaseModel):
 
     def serves(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def _below(self, path: str) -> str:
+        """An address below its own; a query, such as Azure's `api-version`, stays at the end."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
+
+
+def _is_pattern(model: str) -> bool:
+    return any(char in model for char in "*?[")
 
 
 class Upstreams:
@@ -60,6 +84,9 @@ class Upstreams:
         except ValidationError:
             raise SettingsError(f"{PREFIX}UPSTREAM_URL must be an http or https address") from None
         self._upstreams = (*named, *others)
+
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._upstreams)
 
     def choose(self, model: str) -> Upstream:
         """The first upstream that serves `model`. Raises `BelfryError` `model_unknown`."""

@@ -8,27 +8,34 @@ look per interval, whatever is written to it.
 from __future__ import annotations
 
 import random
+import sys
 
 from app.realtime.subscriber import Subscriber
 
 TICKS_PER_INTERVAL = 50
 LONGEST_TICK_SECONDS = 0.5  # a stream ends at most so long after its credential did
+YOUNGEST = 0.8  # part of its longest life after which a stream may be sent on: those who came together part
 EARLY = 0.2  # part of the interval over which heartbeats spread, when a message to everyone has lined them all up
 
 
 class Wheel:
-    """Subscribers by the tick at which they are due, at most one heartbeat interval ahead."""
+    """Subscribers by the tick at which they are due, at most one heartbeat interval ahead.
 
-    def __init__(self, heartbeat_seconds: float) -> None:
+    Ages are counted in ticks as well, so a clock that is set can't send everyone away at once; 0 seconds is no limit.
+    """
+
+    def __init__(self, heartbeat_seconds: float, life_seconds: float = 0) -> None:
         self.tick = 0
         self.tick_seconds = min(LONGEST_TICK_SECONDS, heartbeat_seconds / TICKS_PER_INTERVAL)
         self._interval = round(heartbeat_seconds / self.tick_seconds)
         self._earliest = round(self._interval * (1 - EARLY))
+        self._life = int(life_seconds / self.tick_seconds)
         self._slots: list[set[Subscriber]] = [set() for _ in range(self._interval + 1)]
 
     def add(self, subscriber: Subscriber, now: float) -> None:
         """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""
         subscriber.silent_since = self.tick - random.randrange(self._earliest)  # noqa: S311 - spreads, hides nothing
+        subscriber.leaves_at = self.tick + self._lifetime() if self._life else sys.maxsize
         self.again(subscriber, now)
 
     def remove(self, subscriber: Subscriber) -> None:
@@ -46,9 +53,17 @@ class Wheel:
         """Whether a heartbeat is due: nothing was written to it for nearly an interval."""
         return self.tick - subscriber.silent_since >= self._earliest
 
+    def aged(self, subscriber: Subscriber) -> bool:
+        """Whether it was here so long that it shall connect again, to wherever there is room now."""
+        return self.tick >= subscriber.leaves_at
+
     def again(self, subscriber: Subscriber, now: float) -> None:
         """Look at it before its silence will have lasted an interval, and when its time is over."""
         until_silent = subscriber.silent_since + random.randint(self._earliest, self._interval) - self.tick  # noqa: S311
         until_end = int(min((subscriber.expires_at - now) / self.tick_seconds, self._interval - 1)) + 1
-        subscriber.slot = (self.tick + max(1, min(until_silent, until_end))) % len(self._slots)
+        until_aged = subscriber.leaves_at - self.tick
+        subscriber.slot = (self.tick + max(1, min(until_silent, until_end, until_aged))) % len(self._slots)
         self._slots[subscriber.slot].add(subscriber)
+
+    def _lifetime(self) -> int:
+        return random.randint(int(self._life * YOUNGEST), self._life)  # noqa: S311 - spreads, hides nothing

@@ -15,11 +15,13 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from app import metrics
 from app.core import catch_up, frames
 from app.core.catch_up import LIVE_ONLY, Page, Verdict, newest
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
 from app.core.frames import UPDATED
+from app.core.message import published_at
 from app.core.settings import Settings
 from app.realtime.badges import Badges
 from app.realtime.catch_up import CatchUp
@@ -217,6 +219,7 @@ class Hub:
         """
         plans: dict[Vector, Plan] = {}
         last = record == frames.END
+        delivered = 0
         before: Vector | None = None
         for turn, subscriber in enumerate(list(open_log.members), 1):
             if subscriber.live:
@@ -229,12 +232,24 @@ class Hub:
                 if verdict is Verdict.DELIVER:
                     subscriber.vector = vector
                     subscriber.write(frame)
+                    delivered += 1
                     if last:
                         subscriber.finish()
                 elif verdict is Verdict.GAP:
                     self.catch_up.add(subscriber)
             if not turn % WRITES_PER_TURN:
                 gevent.sleep(0)
+        if delivered and not open_log.finite:
+            self._count(delivered, record)
+
+    def _count(self, delivered: int, record: bytes) -> None:
+        """Count a message once its last reader here was written to; the time from its publishing is until then.
+
+        It was published by the clock of the machine that took it, and to the millisecond.
+        """
+        published = published_at(record)
+        if published is not None:
+            metrics.TALLY.delivered(delivered, self._clock() - published)
 
     def _tell(self, open_log: OpenLog, record: bytes) -> None:
         """Hand on what is not kept: a transient message as it is, a change of the feed with each reader's counts."""
@@ -247,14 +262,20 @@ class Hub:
             _wake(open_log)
             self.badges.tell(open_log.members, record)
         else:
-            self._write(open_log, frames.live_only(record))
+            delivered = self._write(open_log, frames.live_only(record))
+            if delivered and event != frames.FIGURES:
+                self._count(delivered, record)
 
-    def _write(self, open_log: OpenLog, frame: bytes) -> None:
+    def _write(self, open_log: OpenLog, frame: bytes) -> int:
+        """Write a frame to whoever is live; answers how many those were."""
+        delivered = 0
         for turn, subscriber in enumerate(list(open_log.members), 1):
             if subscriber.live:
                 subscriber.write(frame)
+                delivered += 1
             if not turn % WRITES_PER_TURN:
                 gevent.sleep(0)
+        return delivered
 
     # Watching over the tails
 

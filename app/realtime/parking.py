@@ -1,29 +1,45 @@
-"""Parking a socket: the agreement between the stream's response and the gunicorn worker.
+"""What a response and the gunicorn worker agree on: parking a socket, and an answer written as a whole.
 
 Imported in gunicorn's master, before anything is patched: it opens nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import gevent.socket
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 PARKS: Final = "belfry.parks"  # key of the WSGI environment: this server knows what `PARKED` means
+WRITES: Final = "belfry.writes"  # key of a `Writes`: this server writes answers that are known as a whole
+
+Fields = list[tuple[str, str]]
+Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]
 
 
-class _Parked:
-    """An answer whose socket was taken: nothing is left to send."""
+class _Sent:
+    """An answer of which nothing is left to send."""
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
 
 
-PARKED: Final[Iterable[bytes]] = _Parked()
+PARKED: Final[Iterable[bytes]] = _Sent()  # its socket was taken
+WRITTEN: Final[Iterable[bytes]] = _Sent()  # its socket is ready for the next request
+
+
+def write(
+    environ: WSGIEnvironment, start_response: StartResponse, status: str, fields: Fields, body: bytes
+) -> Iterable[bytes]:
+    """Answer with `body`: head and body in one write where the server knows how."""
+    writes: Writes | None = environ.get(WRITES)
+    if writes is not None:
+        return writes(environ, start_response, status, fields, body)
+    start_response(status, fields)
+    return [body]
 
 
 def parkable(environ: WSGIEnvironment) -> gevent.socket.socket | None:

@@ -11,21 +11,22 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import gevent
 from gevent import Greenlet
+from gevent.event import Event
 
-from app.core.completion import CompletionRequest, tokens_of
+from app.core.completion import CompletionRequest
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
 from app.realtime.hub import Hub
+from app.realtime.run_writer import RunWriter
 from app.realtime.upstream import Exchange, open_session
-from app.store.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
+from app.store.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Append, Ending, RunName, Runs, Written
 
-WAIT_SECONDS = 60.0  # for a chunk; the exchange has its own limits
 STORE_RETRY_SECONDS = 0.2
+LEAST_WAIT_SECONDS = 0.05  # for an overdue token that came and was not taken yet
 LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
 ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
 RETRIED = {"store_unavailable", "overloaded"}
@@ -51,6 +52,7 @@ class Relay:
         self._announce = announce
         self._settings = settings
         self.session = open_session()
+        self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
         self._direct: set[RunName] = set()
         self._looks: Counter[RunName] = Counter()
@@ -70,8 +72,9 @@ class Relay:
         upstream = self._upstreams.choose(request.model)
         if not self._runs.start(name, request):
             return False
-        exchange = self.exchange(upstream, request)
-        self._producers[name] = Producer(self, self._runs, self._hub, name, exchange, self._settings)
+        producer = Producer(self, self._runs, self._hub, name, self._settings)
+        self._producers[name] = producer
+        producer.begin(self.exchange(upstream, request, producer.filled))
         return True
 
     def stop_run(self, name: RunName) -> Written:
@@ -86,21 +89,23 @@ class Relay:
         self._runs.admit(name.user, name.id)
         self._direct.add(name)
 
-    def release(self, name: RunName, usage: dict[str, Any] | None) -> None:
+    def release(self, name: RunName, tokens: int) -> None:
         """It is over."""
         self._direct.discard(name)
         try:
-            self._runs.release(name.user, name.id, tokens_of(usage))
+            self._runs.release(name.user, name.id, tokens)
         except BelfryError as error:
-            log.warning("%d tokens of %r are not counted: %s", tokens_of(usage), name.user, error.detail)
+            log.warning("%d tokens of %r are not counted: %s", tokens, name.user, error.detail)
 
     def choose(self, model: str) -> Upstream:
         """Raises `BelfryError` `model_unknown`."""
         return self._upstreams.choose(model)
 
-    def exchange(self, upstream: Upstream, request: CompletionRequest) -> Exchange:
-        """Ask an upstream for a streamed answer."""
-        return Exchange(self.session, upstream, request, self._settings)
+    def exchange(
+        self, upstream: Upstream, request: CompletionRequest, notify: Callable[[], None] | None = None
+    ) -> Exchange:
+        """Ask an upstream for a streamed answer; `notify` as the exchange has it."""
+        return Exchange(self.session, upstream, request, self._settings, notify)
 
     # Ending
 
@@ -119,6 +124,7 @@ class Relay:
         gevent.killall([producer.greenlet for producer in self._producers.values()])
         if self._greenlet is not None:
             gevent.kill(self._greenlet)
+        self.writer.stop()
 
     def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
         """A run was ended here. Tells the user, unless somebody watched, or somebody else ended it otherwise."""
@@ -162,23 +168,41 @@ class Relay:
 
 
 class Producer:
-    """Reads one upstream answer into one run's log."""
+    """Reads one upstream answer into one run's log.
 
-    def __init__(
-        self, relay: Relay, runs: Runs, hub: Hub, name: RunName, exchange: Exchange, settings: Settings
-    ) -> None:
+    The writer takes its chunks and appends them with those of others. Its greenlet sleeps until the answer ends, or
+    until an append failed, which it then repeats by itself: one run's trouble is no other's.
+    """
+
+    _exchange: Exchange
+
+    def __init__(self, relay: Relay, runs: Runs, hub: Hub, name: RunName, settings: Settings) -> None:
         self._relay = relay
         self._runs = runs
         self._hub = hub
         self._name = name
-        self._exchange = exchange
         self._left_bytes = settings.max_answer_bytes
         self._top = 0
+        self._records: list[bytes] = []  # taken, and not known to be in the store
+        self._troubled = False
         self._over = False
+        self._turn = Event()
         (self._log,) = hub.join([name.log])
         self._log.watchers.append(self)
-        self.greenlet: Greenlet[[], None] = gevent.spawn(self._run)
+        self.greenlet: Greenlet[[], None] = Greenlet(self._run)
         self.greenlet.rawlink(self._leave)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Read this one."""
+        self._exchange = exchange
+        self.greenlet.start()
+
+    def filled(self) -> None:
+        """The exchange has something to take, or has ended: then what is left goes with the ending."""
+        if self._exchange.ended:
+            self._turn.set()
+        else:
+            self._relay.writer.add(self)
 
     def set(self) -> None:
         """The hub tells that something was appended to the run's log."""
@@ -189,16 +213,36 @@ class Producer:
         """Somebody else ended the run: let go of the upstream at once."""
         self._over = True
         self._exchange.close()
+        self._turn.set()
 
     def abandon(self) -> None:
         """This worker stops."""
         self.greenlet.kill(BelfryError("producer_lost"), block=False)
 
+    # For the writer
+
+    def take(self) -> Append | None:
+        if self._records or self._exchange.ended:
+            return None
+        self._take()
+        return Append(self._name, self._top + 1, self._records) if self._records else None
+
+    def written(self, written: Written) -> None:
+        # Unless the ending, which has the same records, was faster.
+        self._records = []
+        self._top = written.top
+        if not written.taken:
+            self.interrupt()
+
+    def unwritten(self) -> None:
+        self._troubled = True
+        self._turn.set()
+
     def _run(self) -> None:
         try:
-            ending, records = self._produce()
+            ending = self._produce()
             if not self._over:
-                self._finish(ending, records)
+                self._finish(ending)
         except Exception:
             log.exception("run %s failed", self._name)  # its lease runs out, and it is ended then
 
@@ -208,40 +252,56 @@ class Producer:
         self._log.watchers.remove(self)
         self._hub.leave([self._log])
 
-    def _produce(self) -> tuple[Ending, list[bytes]]:
-        """Append until the answer ends; answers how it did, and what was not yet appended."""
+    def _produce(self) -> Ending:
+        """Wait until the answer ends; answers how it did."""
         try:
-            while not self._over:
-                records = self._taken()
-                if self._exchange.over:
-                    return self._ending(), records
-                if records:
-                    self._append(records)
+            while not (self._over or self._exchange.ended):
+                self._turn.wait(max(LEAST_WAIT_SECONDS, self._exchange.seconds_left))
+                self._turn.clear()
+                self._look()
+            self._take()
+            self._look()
+            self._exchange.take(0)  # raises what went wrong
         except BelfryError as error:
-            return self._ending(error), []
-        return STOPPED, []
+            return self._ending(error)
+        return self._ending()
 
-    def _taken(self) -> list[bytes]:
-        records = [f"message {chunk}".encode() for chunk in self._exchange.take(WAIT_SECONDS)]
-        self._left_bytes -= sum(map(len, records))
+    def _look(self) -> None:
+        """Raises `BelfryError` if this can't go on."""
         if self._left_bytes < 0:
             raise BelfryError("answer_too_large")
-        return records
+        self._exchange.check()
+        if self._troubled:
+            self._repeat()
+
+    def _take(self) -> None:
+        """Take what the exchange has, unless it is too much."""
+        records = [b"message " + chunk.encode() for chunk in self._exchange.take_now()]
+        self._left_bytes -= sum(map(len, records))
+        if self._left_bytes < 0:
+            self._turn.set()
+        else:
+            self._records = [*self._records, *records]
 
     def _ending(self, error: BelfryError | None = None) -> Ending:
-        usage = self._exchange.answer.usage
+        answer = self._exchange.answer
         ending = Ending.failed(error) if error else Ending("done")
-        return replace(ending, usage=usage, tokens=tokens_of(usage))
+        return replace(ending, usage=answer.usage, tokens=answer.tokens)
 
-    def _append(self, records: list[bytes]) -> None:
-        written = self._persist(lambda: self._runs.append(self._name, self._top + 1, records))
-        self._top = written.top
-        if not written.taken:
-            self.interrupt()
+    def _repeat(self) -> None:
+        """Append what the writer could not."""
+        append = Append(self._name, self._top + 1, self._records)
+        written = self._persist(lambda: self._runs.append_all([append])[0])
+        self._troubled = False
+        self.written(written)
+        self._relay.writer.add(self)
 
-    def _finish(self, ending: Ending, records: list[bytes]) -> None:
+    def _finish(self, ending: Ending) -> None:
         watched_here = bool(self._log.members)  # before: the last record sends them away
-        written = self._persist(lambda: self._runs.end(self._name, ending, self._top + 1, records))
+        # What the writer may be appending at this moment goes along: it is added once, whichever comes first.
+        # No switch lies between taking the last chunks and this line, so nothing of them was dropped as written.
+        first, records = self._top + 1, self._records
+        written = self._persist(lambda: self._runs.end(self._name, ending, first, records))
         # The producer's own worker always hears its log.
         self._relay.ended(self._name, ending, written, watched=watched_here or written.receivers > 1)
 

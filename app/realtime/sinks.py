@@ -93,6 +93,7 @@ class ParkedSocket:
         self._poller.remove(self._descriptor)
         os.close(self._descriptor)
         self._outbox = b""
+        del self.subscriber  # else both would live on until a garbage collection
 
     def _send(self, data: bytes) -> int:
         """Bytes sent, 0 when the socket is full, -1 when the client is gone."""

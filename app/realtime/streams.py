@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 
@@ -32,8 +33,14 @@ from app.realtime.presence import Client, Presence
 from app.realtime.subscriber import OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
+# Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).
+GOLDEN = 0.618_033_988_749_894_9
+SOONER = 10  # who is sent away to spread load comes back so much sooner than after a failure
 LOOKS_PER_TURN = 4_096  # for a withdrawn credential
 RETRY_AFTER_SECONDS = 5
+
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
 
 log = logging.getLogger("belfry.streams")
 
@@ -78,7 +85,8 @@ class Streams:
         self._presence = presence
         self._settings = settings
         self._clock = clock
-        self._wheel = Wheel(settings.heartbeat_seconds)
+        self._wheel = Wheel(settings.heartbeat_seconds, settings.stream_seconds)
+        self._spread = random.random()  # noqa: S311 - spreads, hides nothing
         self._subscribers: dict[Subscriber, None] = {}
         self.tick = 0  # the wheel's, read with every write
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
@@ -89,6 +97,11 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._subscribers)
+
+    @property
+    def slow(self) -> int:
+        """Streams whose client takes nothing now."""
+        return len(self._full)
 
     def start(self) -> None:
         """Start the timer; again has no effect."""
@@ -105,6 +118,16 @@ class Streams:
             gevent.kill(self._timer)
         if self.poller is not None:
             self.poller.close()
+
+    def admit(self) -> None:
+        """Raise `BelfryError` `too_many_connections` or `shutting_down` where no stream can be opened now."""
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        if self.draining:
+            raise BelfryError("shutting_down", headers=headers)
+        if len(self._subscribers) >= self._settings.max_connections:
+            raise BelfryError(
+                "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
+            )
 
     def open(self, user: str, names: Sequence[str], cursor: Vector | None) -> Opening:
         """Open the logs `names`, the user's own first, for a client that comes with `cursor`.
@@ -162,8 +185,9 @@ class Streams:
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
-        self._presence.stop()
-        self._flights.stop()
+        with gevent.Timeout(self._settings.drain_seconds, _QUIETLY):  # a store that is away holds no worker back
+            self._presence.stop()
+            self._flights.stop()
 
     def end(self, withdrawn: Callable[[Claims], bool]) -> None:
         """Say goodbye to every stream whose credential was withdrawn just now."""
@@ -174,18 +198,9 @@ class Streams:
                 gevent.sleep(0)
 
     def retry_ms(self) -> int:
-        """A reconnect delay between half of the setting and one and a half of it."""
-        return int(self._settings.retry_ms * random.uniform(0.5, 1.5))  # noqa: S311 - spreads, hides nothing
-
-    def admit(self) -> None:
-        """Raises `BelfryError` `too_many_connections` or `shutting_down` where no further stream can be opened."""
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        if self.draining:
-            raise BelfryError("shutting_down", headers=headers)
-        if len(self._subscribers) >= self._settings.max_connections:
-            raise BelfryError(
-                "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
-            )
+        """A reconnect delay from half of the setting to one and a half of it: a crowd's lie evenly between."""
+        self._spread = (self._spread + GOLDEN) % 1
+        return int(self._settings.retry_ms * (0.5 + self._spread))
 
     def _make_room(self, user_log: OpenLog) -> None:
         while len(user_log.members) >= self._settings.max_connections_per_user:
@@ -255,6 +270,8 @@ class Streams:
     def _look_at(self, subscriber: Subscriber, now: float) -> None:
         if subscriber.expires_at <= now:
             subscriber.say_goodbye(Goodbye.EXPIRED, self.retry_ms())
+        elif self._wheel.aged(subscriber):
+            subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms() // SOONER, "aged")
         elif self._wheel.silent(subscriber) and not subscriber.sink.pending:
             subscriber.write(frames.HEARTBEAT)
         if not subscriber.closed:

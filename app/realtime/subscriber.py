@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from app import metrics
 from app.core import catch_up, frames
 from app.core.catch_up import Page
 from app.core.cursor import Position, Vector, replace
@@ -73,8 +74,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "claims", "closed", "finished", "live", "logs", "owner", "queued", "silent_since", "sink", "slot", "stale",
-        "vector",
+        "claims", "closed", "finished", "leaves_at", "live", "logs", "owner", "queued", "silent_since", "sink", "slot",
+        "stale", "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -88,7 +89,8 @@ class Subscriber:
         self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
         self.finished = False  # nothing follows what its sink still holds
-        self.silent_since = 0  # in ticks of the heartbeat's wheel
+        self.silent_since = 0  # in ticks of the heartbeat's wheel, as is when it makes room for others
+        self.leaves_at = 0
         self.slot = -1
 
     @property
@@ -127,6 +129,7 @@ class Subscriber:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
                 chunk.append(frames.message(self.vector, entry.record))
+                metrics.TALLY.deliveries += not self.logs[at].finite
                 finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:
@@ -155,12 +158,12 @@ class Subscriber:
             self.owner.outdated(self)
         return self.live
 
-    def say_goodbye(self, reason: Goodbye, retry_ms: int) -> None:
-        """Tell the client why its stream ends, if it listens at all, and end it."""
+    def say_goodbye(self, reason: Goodbye, retry_ms: int, closed_as: str = "") -> None:
+        """Tell the client why its stream ends, if it listens at all, and end it; `closed_as` is what counts it."""
         if not self.closed:
             if not self.sink.pending:
                 self.sink.write(frames.goodbye(reason, retry_ms))
-            self.close(reason.value)
+            self.close(closed_as or reason.value)
 
     def finish(self) -> None:
         """Nothing follows: end the connection as soon as the client has everything."""

@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -29,10 +29,11 @@ from app.core.upstreams import Upstream
 
 READ_BYTES = 65_536
 BUFFER_BYTES = 262_144
-IDLE_CONNECTIONS = 100
+IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
 BACKOFF_SECONDS = 0.25  # before the first repetition; doubles with each
 LONGEST_BACKOFF_SECONDS = 10.0  # a `Retry-After` beyond it is the client's to wait for
 ERROR_BODY_BYTES = 65_536
+MARGIN_SECONDS = 1.0  # who waits for the tokens gives up first, and knows for which; this is for a whole answer
 CLOSE_SECONDS = 1.0  # that an upstream gets to end its answer after [DONE], so that the connection can be used again
 # Whose credentials are wrong, and what of theirs failed, is not the client's business.
 _OUR_FAULT = {401, 403, 407}
@@ -50,22 +51,31 @@ def open_session() -> requests.Session:
     session.trust_env = False  # ~/.netrc would take the key's place
     # An upstream's cookies would go from one user's request to another's.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_connections=IDLE_CONNECTIONS, pool_maxsize=IDLE_CONNECTIONS)
+    adapter = HTTPAdapter(pool_maxsize=IDLE_CONNECTIONS)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
 
 
 class Exchange:
-    """One request and its streamed answer. Raises in `take` what went wrong, as `BelfryError`."""
+    """One request and its streamed answer. Raises in `take` what went wrong, as `BelfryError`.
+
+    Who doesn't wait in `take` is called by `notify` whenever there is something to take, or the end has come.
+    """
 
     def __init__(
-        self, session: requests.Session, upstream: Upstream, request: CompletionRequest, settings: Settings
+        self,
+        session: requests.Session,
+        upstream: Upstream,
+        request: CompletionRequest,
+        settings: Settings,
+        notify: Callable[[], None] | None = None,
     ) -> None:
         self._session = session
         self._upstream = upstream
         self._request = request
         self._settings = settings
+        self._notify = notify
         self._chunks: list[str] = []
         self._size = 0
         self._opened = Event()
@@ -85,28 +95,38 @@ class Exchange:
     def take(self, seconds: float) -> list[str]:
         """The chunks that came, waiting at most `seconds` for the first; none at the end, or when nothing came."""
         if not self._chunks and not self.ended:
-            self._wait(seconds)
+            self._filled.wait(max(0.0, min(seconds, self.seconds_left)))
+            self.check()
+        chunks = self.take_now()
+        if not chunks and self._failure is not None:
+            raise self._failure
+        return chunks
+
+    def take_now(self) -> list[str]:
+        """The chunks that wait to be taken, if any."""
         self._filled.clear()
         chunks, self._chunks, self._size = self._chunks, [], 0
         self._room.set()
         if chunks:  # counted from here, since a slow taker is not the upstream's fault
             self._deadline = time.monotonic() + self._settings.upstream_idle_seconds
-        elif self._failure is not None:
-            raise self._failure
         return chunks
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the next token must have come."""
+        return self._deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Give up on an upstream that let the time pass. Raises `BelfryError` `upstream_timeout`."""
+        if self.seconds_left <= 0 and not self._chunks and not self.ended:
+            self.close()
+            what = "token" if self.started else "first token"
+            raise BelfryError("upstream_timeout", f"The upstream sent no {what} in time.")
 
     @property
     def over(self) -> bool:
         """Whether the answer came to its end, and all of it was taken."""
         return self.ended and not self._chunks and self._failure is None
-
-    def _wait(self, seconds: float) -> None:
-        if self._filled.wait(max(0.0, min(seconds, self._deadline - time.monotonic()))):
-            return
-        if time.monotonic() >= self._deadline:
-            self.close()
-            what = "token" if self.started else "first token"
-            raise BelfryError("upstream_timeout", f"The upstream sent no {what} in time.")
 
     def close(self) -> None:
         """Close the connection to the upstream at once, unless its answer was read to the end."""
@@ -165,12 +185,17 @@ class Exchange:
             self._room.wait()
         self._chunks.append(chunk)
         self._size += len(chunk)
-        self._filled.set()
+        self._fill()
 
     def _end(self) -> None:
         self.ended = True
         self._opened.set()
+        self._fill()
+
+    def _fill(self) -> None:
         self._filled.set()
+        if self._notify is not None:
+            self._notify()
 
 
 def post(
@@ -181,7 +206,7 @@ def post(
     Raises `BelfryError` `upstream_unreachable`, `upstream_timeout`, or what the upstream's refusal comes to.
     """
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **upstream.credentials}
-    wait = max(settings.upstream_first_token_seconds, settings.upstream_idle_seconds)
+    wait = max(settings.upstream_first_token_seconds, settings.upstream_idle_seconds) + MARGIN_SECONDS
     try:
         reply = session.post(
             upstream.completions_url,

@@ -1,11 +1,11 @@
 // The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
+import { offerUsers } from "./search.js";
+
 /** @typedef {{to: string, offset: number | null, duplicate: boolean, online: boolean}} Delivery */
 /** @typedef {Record<string, unknown> & {id: string}} Draft what goes out */
 
 const LABELS = { user: "User id", users: "User ids, separated by commas", topic: "Topic" };
-const KNOWN_MOST = 50;
-const KNOWN_KEY = "belfry.admin.known";
 const CONFIRM_FROM = 10; // recipients of a list; fewer are seen at a glance
 
 /** @template {HTMLElement} Kind @param {string} id @param {new () => Kind} kind @returns {Kind} */
@@ -135,7 +135,6 @@ function showSent(message, deliveries) {
 async function publish(message) {
   try {
     const { deliveries } = await ask("/publish", "POST", message);
-    remember(message);
     showSent(message, deliveries);
     id = newId();
   } catch (error) {
@@ -145,31 +144,11 @@ async function publish(message) {
   }
 }
 
-/** Names that were sent to, offered as one types. @returns {string[]} */
-function known() {
-  try {
-    return JSON.parse(localStorage.getItem(KNOWN_KEY) ?? "[]");
-  } catch {
-    return [];
-  }
-}
-
-/** @param {Draft} message */
-function remember({ to = [] }) {
-  const names = [...new Set([.../** @type {string[]} */ ([]).concat(/** @type {any} */ (to)), ...known()])].slice(0, KNOWN_MOST);
-  localStorage.setItem(KNOWN_KEY, JSON.stringify(names));
-  offerKnown();
-}
-
-function offerKnown() {
-  const options = known().map((name) => Object.assign(document.createElement("option"), { value: name }));
-  byId("known", HTMLElement).replaceChildren(...options);
-}
-
-/** Everyone has no number: users are whoever brings a token. How many are connected is known. */
+/** Everyone has no number: users are whoever brings a token. How many were seen, and are connected, is known. */
 async function everyUser() {
+  const { known } = await ask("/users?limit=1", "GET").catch(() => ({ known: "an unknown number" }));
   const users = await ask("/presence", "GET").then((told) => Object.keys(told.users), () => []);
-  return `every user (${users.length} connected now)`;
+  return `every user (${known} known, ${users.length} connected now)`;
 }
 
 /** @param {Draft} message @returns {Promise<boolean>} whether it shall go out */
@@ -206,6 +185,6 @@ form.addEventListener("submit", async (event) => {
   send.disabled = false;
 });
 
-offerKnown();
+offerUsers(target, () => ({ user: false, users: true })[fieldsOf().kind ?? ""] ?? null);
 await customElements.whenDefined("belfry-message");
 show();

@@ -465,9 +465,11 @@ class Link {
   /** @param {string} reason */
   #onGoodbye(reason) {
     if (reason === "expired") this.#server.forgetToken();
-    if (!FINAL_REASONS.has(reason)) return; // the stream ends now, and the browser comes back after the delay it was told
+    const stays = FINAL_REASONS.has(reason);
+    if (!stays && !this.#server.usesTickets) return; // the stream ends now, and the browser comes back after the delay it was told
     this.#drop();
-    this.#say("stopped");
+    this.#say(stays ? "stopped" : "connecting");
+    if (!stays) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
   #onStreamError = (/** @type {boolean} */ closed) => {
@@ -1092,9 +1094,11 @@ export class BelfryRun {
   /** @param {string} reason */
   #onGoodbye(reason) {
     if (reason === "expired") this.#server.forgetToken();
-    if (!FINAL_REASONS.has(reason)) return; // the stream ends now, and the browser comes back after the delay it was told
+    const stays = FINAL_REASONS.has(reason);
+    if (!stays && !this.#server.usesTickets) return; // the stream ends now, and the browser comes back after the delay it was told
     this.#drop();
-    this.#say("stopped");
+    this.#say(stays ? "stopped" : "connecting");
+    if (!stays) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
   #onError = () => {

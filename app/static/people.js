@@ -1,5 +1,7 @@
 // The page `/admin/people/`: who is connected, ending connections, and the flight recorder of one user.
 
+import { offerUsers } from "./search.js";
+
 /** @typedef {{id: string, since: string, address: string, agent: string, topics: string[]}} Connection */
 /** @typedef {{time: string, what: string, connection: string, offset: number, reason?: string, lost?: boolean}} Flight */
 /** @typedef {{newest: number, oldest: number, kept: number, unread: number}} Log */
@@ -95,5 +97,6 @@ byId("find").addEventListener("submit", (event) => {
   show(/** @type {HTMLInputElement} */ (byId("name")).value.trim());
 });
 
+offerUsers(/** @type {HTMLInputElement} */ (byId("name")));
 setInterval(() => document.hidden || refresh(), REFRESH_MS);
 refresh();

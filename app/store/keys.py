@@ -7,7 +7,8 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
-                                           whose entries left one by one, a bit string as `core.marks` describes it)
+                                           whose entries left one by one, a bit string as `core.marks` describes it),
+                                           aged (the time of an entry that was the oldest once)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
@@ -27,13 +28,24 @@ Who is connected now, each worker's part under a lease that ends with it:
     belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
     belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
 
+What the deployment does, in numbers, with the channel of the topic that announces it:
+
+    belfry:{topic:belfry.figures}:now   hash    slot, and what all workers counted in it so far
+    belfry:{topic:belfry.figures}:hour  stream  e = a point of the last hour as JSON, see `figures`
+
+Who was connected or was sent something, for administrators:
+
+    belfry:{users}:names           zset    users in the order of their ids, see `directory`
+    belfry:{users}:seen            zset    user → Unix seconds when that was last so
+
 The messages published last, for administrators:
 
     belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
 
 Where a message went, for as long as it can be retracted:
 
-    belfry:{message:<id>}:logs     set     log names
+    belfry:{message:<id>}:to       string  log names, a line each, of a message whose id was made here
+    belfry:{message:<id>}:logs     set     log names, of any other, and of the former when its id was used once more
 
 Who may do what is kept under one more tag; digests stand for what a client holds:
 
@@ -56,6 +68,8 @@ user's limits. A run's log has the keys above after `run:<id>:`, and beside them
 """
 
 from __future__ import annotations
+
+from app.core.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
 
@@ -85,7 +99,8 @@ class Keys:
 
     def of_log(self, name: str) -> tuple[str, ...]:
         """The keys that every script on a log takes, in the order of `open.lua`."""
-        return tuple([key(name) for key in (self.log, self.meta, self.replaced, self.ids, self.expiry, self.live)])
+        base = self._of_log(name, "")
+        return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", f"{base}live"
 
     def log(self, name: str) -> str:
         return self._of_log(name, "log")
@@ -111,9 +126,28 @@ class Keys:
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
 
+    def first_recipients(self, message_id: str) -> str:
+        return f"{self._prefix}:{{message:{message_id}}}:to"
+
     @property
     def recent(self) -> str:
         return f"{self._prefix}:{{recent}}:messages"
+
+    @property
+    def figures_now(self) -> str:
+        return self._of_log(topic_log(FIGURES_TOPIC), "now")
+
+    @property
+    def figures(self) -> str:
+        return self._of_log(topic_log(FIGURES_TOPIC), "hour")
+
+    @property
+    def user_names(self) -> str:
+        return f"{self._prefix}:{{users}}:names"
+
+    @property
+    def users_seen(self) -> str:
+        return f"{self._prefix}:{{users}}:seen"
 
     @property
     def workers(self) -> str:

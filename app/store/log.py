@@ -37,6 +37,10 @@ _EPOCH_ALPHABET = string.digits + string.ascii_letters
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
 
 
+_EPOCHS_AT_ONCE = 512
+_stock: list[str] = []
+
+
 class Commands(Protocol):
     """What runs commands: a `Connection`, or something that shares one between many callers."""
 
@@ -49,6 +53,9 @@ class Status(Enum):
     APPENDED = "appended"
     DUPLICATE = "duplicate"
     REUSED = "reused"
+
+
+_STATUS = {status.value.encode(): status for status in Status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class LogStore:
         """
         replies = self._run([*before, *[self._append_command(name, message) for name, message in appends]])
         return [
-            Appended(Status(status.decode()), Position(epoch.decode(), offset), receivers > 0)
+            Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
             for status, epoch, offset, receivers in replies[len(before) :]
         ]
 
@@ -179,7 +186,10 @@ class LogStore:
 
 def new_epoch() -> str:
     """A name for a log's history, used if the log has none: 62⁶ of them."""
-    return "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH))
+    if not _stock:
+        letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
+        _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
+    return _stock.pop()
 
 
 def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:

@@ -15,6 +15,7 @@ from typing import Any
 from app.core.frames import compact
 from app.core.settings import Settings
 from app.store.connection import Command
+from app.store.directory import Directory
 from app.store.keys import Keys, user_log
 from app.store.log import Commands
 
@@ -31,9 +32,10 @@ class PresenceStore:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix)
         self._lease_seconds = settings.lease_seconds
+        self._directory = Directory(commands, settings)
 
     def renew(self, worker: str, changed: Mapping[str, Sequence[Connection]], now: float) -> bool:
-        """Renew the worker's lease, and tell the connections of the users whose changed.
+        """Renew the worker's lease, and tell the connections of the users whose changed, who are known from then on.
 
         False where the store had nothing of this worker any more: it has to tell everything again.
         """
@@ -51,6 +53,7 @@ class PresenceStore:
             ("EXPIRE", key, self._lease_seconds),
             ("ZADD", self._keys.workers, now + self._lease_seconds, worker),
             ("ZREMRANGEBYSCORE", self._keys.workers, "-inf", now),
+            *self._directory.remember(list(changed), now),
         ]
         return bool(self._commands.run(commands)[0])
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app import metrics
 from app.core.message import Message
 from app.store.log import Appended, LogStore, Status
 from app.store.recipients import Recipients
@@ -50,4 +51,6 @@ class Publisher:
         """
         appends = [(name, message) for message in messages for name in message.logs]
         outcomes = iter(self._store.append(appends, list(self._recipients.remember(messages))))
-        return [Published(message, tuple([next(outcomes) for _ in message.logs])) for message in messages]
+        published = [Published(message, tuple([next(outcomes) for _ in message.logs])) for message in messages]
+        metrics.TALLY.messages += sum(not each.duplicate for each in published)
+        return published

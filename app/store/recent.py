@@ -18,6 +18,7 @@ from app.store.log import Commands
 from app.store.publisher import Published
 
 MESSAGES_KEPT = 1_000
+MESSAGES_PER_WRITE = 50  # after each, whoever waits gets a turn: a busy second's thousand would hold it up for 30 ms
 TEXT_MAX = 200  # characters of title and body
 RECIPIENTS_SHOWN = 10
 
@@ -35,11 +36,11 @@ class RecentStore:
     def write(self, published: Sequence[tuple[str, Published]]) -> None:
         """Add messages, each with the name of its publisher beside it."""
         latest = published[-MESSAGES_KEPT:]
-        if latest:
+        for at in range(0, len(latest), MESSAGES_PER_WRITE):
             self._commands.run(
                 [
                     ("XADD", self._key, "MAXLEN", "~", MESSAGES_KEPT, "*", "e", compact(_summary(by, each)))
-                    for by, each in latest
+                    for by, each in latest[at : at + MESSAGES_PER_WRITE]
                 ]
             )
 

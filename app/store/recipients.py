@@ -25,20 +25,32 @@ class Recipients:
         self._keys = Keys(settings.redis_prefix)
 
     def remember(self, messages: Iterable[Message]) -> Iterator[Command]:
-        """The commands that do, for messages that are kept; one id may be published to further logs later."""
+        """The commands that do, for messages that are kept.
+
+        An id of the publisher's may be published to further logs later; one that was made here is new, so that one
+        command says all of it.
+        """
         for message in messages:
-            if not message.transient:
+            if message.transient:
+                continue
+            if message.own_id:
+                yield ("SET", self._keys.first_recipients(message.id), "\n".join(message.logs), "EX", self._seconds)
+            else:
                 key = self._keys.recipients(message.id)
                 yield ("SADD", key, *message.logs)
                 yield ("EXPIRE", key, self._seconds)
 
     def of(self, message_id: str) -> list[str]:
         """The logs that a message went to; none where it is not known, or not any more."""
-        (names,) = self._commands.run([("SMEMBERS", self._keys.recipients(message_id))])
-        return sorted(name.decode() for name in names)
+        first, further = self._commands.run(
+            [("GET", self._keys.first_recipients(message_id)), ("SMEMBERS", self._keys.recipients(message_id))]
+        )
+        names = {*further, *(first.split(b"\n") if first else ())}
+        return sorted([name.decode() for name in names])
 
     def retract(self, message_id: str, names: list[str]) -> list[str]:
         """Take a message out of the logs `names`; answers those that still had it."""
         found = self._store.retract(names, message_id)
-        self._commands.run([("DEL", self._keys.recipients(message_id))])
+        keys = self._keys.first_recipients(message_id), self._keys.recipients(message_id)
+        self._commands.run([("DEL", key) for key in keys])
         return found

@@ -78,16 +78,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends; what its readers are told before the last record."""
+    """How a run ends; what its readers are told before the last record. `tokens` None: as many as it has chunks."""
 
     status: str
     error: dict[str, str] | None = None
     usage: dict[str, Any] | None = None
-    tokens: int = 0
+    tokens: int | None = None
 
     @classmethod
-    def failed(cls, error: BelfryError, usage: dict[str, Any] | None = None, tokens: int = 0) -> Ending:
-        return cls("failed", {"code": error.code, "detail": error.detail}, usage, tokens)
+    def failed(cls, error: BelfryError) -> Ending:
+        return cls("failed", {"code": error.code, "detail": error.detail})
 
     @property
     def records(self) -> tuple[bytes, ...]:
@@ -98,6 +98,15 @@ class Ending:
 
 STOPPED = Ending("stopped")
 LOST = Ending.failed(BelfryError("producer_lost"))
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Records of a run, the first of them at the offset `first`; 0: at the log's end."""
+
+    name: RunName
+    first: int
+    records: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +166,18 @@ class Runs:
 
     def append(self, name: RunName, first: int, records: Sequence[bytes]) -> Written:
         """Append records as offsets `first`, `first` + 1 …; those that the log has already are left out."""
-        return self._write(name, first, records, None)
+        return self.append_all([Append(name, first, records)])[0]
+
+    def append_all(self, appends: Sequence[Append]) -> list[Written]:
+        """The same for many runs in one round trip."""
+        replies = self._commands.run([self._write_command(append, None) for append in appends])
+        return [_written(reply) for reply in replies]
 
     def end(self, name: RunName, ending: Ending, first: int = 0, records: Sequence[bytes] = ()) -> Written:
         """Append the last records and end the run, unless it has ended. Can be repeated."""
-        return self._write(name, first, (*records, *ending.records), ending)
+        command = self._write_command(Append(name, first, (*records, *ending.records)), ending)
+        # The lease goes after the run has ended: in the other order, a crash between them would leave it running.
+        return _written(self._commands.run([command, ("ZREM", self._keys.leases, str(name))])[0])
 
     def renew(self, names: Iterable[RunName]) -> tuple[list[RunName], list[RunName]]:
         """Renew leases. Answers those of `names` that somebody ended, and the runs of anyone whose lease ran out."""
@@ -247,22 +263,18 @@ class Runs:
         limits = self._settings.max_runs_per_user, self._settings.runs_per_minute, self._settings.tokens_per_day
         return (completion_id, *limits, ACTIVE_SECONDS * 1_000)
 
-    def _write(self, name: RunName, first: int, records: Sequence[bytes], ending: Ending | None) -> Written:
-        keys = self._keys
-        command = APPEND.call(
+    def _write_command(self, append: Append, ending: Ending | None) -> Command:
+        keys, name, log = self._keys, append.name, append.name.log
+        return APPEND.call(
             (
                 keys.run_state(name.user, name.id),
-                *(keys.meta(name.log), keys.log(name.log), keys.live(name.log)),
-                *(keys.active(name.user), keys.tokens(name.user, self._day())),
+                *(keys.meta(log), keys.log(log), keys.live(log)),
+                *((keys.active(name.user), keys.tokens(name.user, self._day())) if ending else ()),
             ),
-            *(name.id, first, self._settings.run_seconds),
+            *(name.id, append.first, self._settings.run_seconds),
             *_ending_arguments(ending),
-            *records,
+            *append.records,
         )
-        # The lease goes after the run has ended: in the other order, a crash between them would leave it running.
-        release = [("ZREM", keys.leases, str(name))] if ending else []
-        status, top, receivers, taken = self._commands.run([command, *release])[0]
-        return Written(status.decode(), top, receivers, bool(taken))
 
     def _day(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d")
@@ -272,7 +284,12 @@ def _ending_arguments(ending: Ending | None) -> tuple[str | int, ...]:
     if ending is None:
         return "", "", "", 0
     error, usage = (compact(value) if value else "" for value in (ending.error, ending.usage))
-    return ending.status, error, usage, ending.tokens
+    return ending.status, error, usage, -1 if ending.tokens is None else ending.tokens
+
+
+def _written(reply: Reply) -> Written:
+    status, top, receivers, taken = reply
+    return Written(status.decode(), top, receivers, bool(taken))
 
 
 def _names(members: Iterable[bytes]) -> list[RunName]:

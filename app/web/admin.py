@@ -13,6 +13,7 @@ from app.core.names import check_user_id
 from app.core.revocation import Kind
 from app.core.times import rfc3339
 from app.store.audit import Audit
+from app.store.figures import FigureStore
 from app.store.revocations import Revocations
 from app.web.auth import Authenticator
 from app.web.by_hand import note
@@ -39,7 +40,7 @@ class Order(BaseModel):
         return self
 
 
-def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations) -> Blueprint:
+def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figures: FigureStore) -> Blueprint:
     views = Blueprint("admin", __name__, url_prefix="/admin")
 
     @views.get("/audit")
@@ -47,6 +48,13 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations) -> Bl
         auth.require(request, "admin")
         limit = whole_number(request, "limit", AUDIT_DEFAULT, 1, AUDIT_MAX)
         return jsonify(entries=[asdict(entry) for entry in audit.newest(limit)])
+
+    @views.get("/figures")
+    def last_hour() -> Response:
+        auth.require(request, "admin")
+        points = ",".join(figures.hour(auth.clock()))  # JSON already
+        text = f'{{"seconds":{auth.settings.figures_seconds},"points":[{points}]}}\n'
+        return Response(text, mimetype="application/json")
 
     @views.get("/sessions")
     def sessions() -> Response:

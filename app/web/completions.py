@@ -22,7 +22,7 @@ from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
 from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
-from app.web.stream import HEADERS, StreamResponse, client_of
+from app.web.stream import HEADERS, Entrance, Start, StreamResponse, client_of
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -30,7 +30,13 @@ SCOPE = "complete"
 
 
 def blueprint(
-    auth: Authenticator, runs: Runs, relay: Relay, streams: Streams, limits: Limits, settings: Settings
+    auth: Authenticator,
+    runs: Runs,
+    relay: Relay,
+    streams: Streams,
+    entrance: Entrance,
+    limits: Limits,
+    settings: Settings,
 ) -> Blueprint:
     views = Blueprint("completions", __name__, url_prefix="/completions")
     proxies = settings.proxies
@@ -84,7 +90,7 @@ def blueprint(
         if run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
         ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
-        return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
+        return StreamResponse(entrance, Start(opening, ready, claims, client_of(request, proxies)))
 
     return views
 

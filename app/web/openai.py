@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: OpenAI's chat API, relayed to an upstream while the client waits.
+"""`/v1`: OpenAI's chat API, relayed to an upstream while the client waits, and the list of models.
 
 The answer passes through and is kept nowhere, which makes it cheap: the request is its own only reader, and ends with
 it. Whoever wants an answer that survives a reload starts a run at `/completions`.
@@ -10,14 +10,15 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 
 from app import metrics
-from app.core.completion import DONE, openai_error, parse
+from app.core.completion import DONE, openai_error, parse, tokens_of
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.settings import Settings
 from app.realtime import upstream
+from app.realtime.models import Models
 from app.realtime.relay import Relay
 from app.realtime.upstream import Exchange
 from app.store.runs import RunName
@@ -31,7 +32,7 @@ PING = b": ping\n\n"
 STATUS_SECONDS = 10.0  # until the client gets 200 and heartbeats, for an upstream that opens with its first token
 
 
-def blueprint(auth: Authenticator, relay: Relay, settings: Settings) -> Blueprint:
+def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Settings) -> Blueprint:
     views = Blueprint("openai", __name__, url_prefix="/v1")
 
     @views.post("/chat/completions")
@@ -47,8 +48,18 @@ def blueprint(auth: Authenticator, relay: Relay, settings: Settings) -> Blueprin
         try:
             text, usage = upstream.complete(relay.session, chosen, asked, settings)
         finally:
-            relay.release(name, usage)
+            relay.release(name, tokens_of(usage))
         return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+    @views.get("/models")
+    def list_models() -> Response:
+        auth.require(request, SCOPE)
+        return jsonify(object="list", data=models.all())
+
+    @views.get("/models/<path:model>")
+    def one_model(model: str) -> Response:
+        auth.require(request, SCOPE)
+        return jsonify(models.named(model))
 
     @views.errorhandler(BelfryError)
     def refuse(error: BelfryError) -> Response:
@@ -82,7 +93,7 @@ class Passage:
     def close(self) -> None:
         """The answer is over, or its client gone."""
         self._exchange.close()
-        self._relay.release(self._name, self._exchange.answer.usage)
+        self._relay.release(self._name, self._exchange.answer.tokens)
 
     def _blocks(self, chunks: list[str]) -> Iterator[bytes]:
         try:

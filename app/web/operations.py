@@ -165,6 +165,14 @@ OPERATIONS = (
         (_USER, _query("connection", "The id of one connection.")),
     ),
     Operation(
+        "GET", "/users", "The known users whose ids begin like this", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "bad_parameter", "store_unavailable"),
+        (
+            _query("prefix", "The beginning of the id; without it, of all users."),
+            _query("limit", "Users at most.", type="integer", minimum=1, maximum=100, default=20),
+        ),
+    ),
+    Operation(
         "GET", "/users/{user}", "What is known of a user, and what happened to the connections", Access.SCOPE,
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
@@ -176,6 +184,14 @@ OPERATIONS = (
     Operation(
         "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/models", "The models of all upstreams, as OpenAI lists them", Access.SCOPE, ("complete",),
+        {200: JSON}, ("upstream_unreachable",), refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/models/{model}", "One of these models", Access.SCOPE, ("complete",), {200: JSON},
+        ("model_unknown", "upstream_unreachable"), (_path("model", "The model's id."),), refused_in=JSON,
     ),
     Operation(
         "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
@@ -224,6 +240,10 @@ OPERATIONS = (
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation(
+        "GET", "/admin/dashboard/", "The last hour in plots, as a page", Access.PAGE, ("admin",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
         "GET", "/admin/people/", "Who is connected, as a page", Access.PAGE, ("admin",),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
@@ -240,6 +260,10 @@ OPERATIONS = (
         "GET", "/admin/audit", "Who signed in, and what was done by hand, newest first", Access.SCOPE, ("admin",),
         {200: JSON}, ("bad_parameter", "store_unavailable"),
         (_query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000, default=100),),
+    ),
+    Operation(
+        "GET", "/admin/figures", "What all workers did in the last hour, in numbers", Access.SCOPE, ("admin",),
+        {200: JSON}, ("store_unavailable",),
     ),
     Operation(
         "GET", "/admin/sessions", "The sessions of a user", Access.SCOPE, ("admin",), {200: JSON},

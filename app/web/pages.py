@@ -1,4 +1,4 @@
-"""The pages: `/` shows one's feed, `/chat` asks a model; `/admin/` and `/admin/people/` are for operators.
+"""The pages: `/` shows one's feed, `/chat` asks a model; those below `/admin/` are for administrators.
 
 They hold no data: their scripts fetch it.
 """
@@ -36,24 +36,31 @@ def blueprint(auth: Authenticator) -> Blueprint:
         check_run_id(run_id)
         return render_template("pages/chat.html", user=claims.user, bell="feed" in claims.scopes)
 
+    _add_admin_pages(views, auth)
+    return views
+
+
+def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
     @views.get("/admin/")
     def admin() -> ResponseReturnValue:
-        claims = auth.visitor(request)
-        if not claims:
-            return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
-        require_scope(claims, "publish")
-        require_scope(claims, "admin")
-        return render_template("pages/admin.html", user=claims.user, bell="feed" in claims.scopes)
+        return page("admin", "publish", "admin")
 
     @views.get("/admin/people/")
     def people() -> ResponseReturnValue:
+        return page("people", "admin")
+
+    @views.get("/admin/dashboard/")
+    def dashboard() -> ResponseReturnValue:
+        return page("dashboard", "admin")
+
+    def page(name: str, *scopes: str) -> ResponseReturnValue:
+        """A page for administrators, who need all of `scopes`."""
         claims = auth.visitor(request)
         if not claims:
             return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
-        require_scope(claims, "admin")
-        return render_template("pages/people.html", user=claims.user, bell="feed" in claims.scopes)
-
-    return views
+        for scope in scopes:
+            require_scope(claims, scope)
+        return render_template(f"pages/{name}.html", user=claims.user, bell="feed" in claims.scopes)
 
 
 def _sign_in_first(*, has_sign_in: bool) -> ResponseReturnValue:

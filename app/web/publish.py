@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 
 from app import metrics
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.message import Message, parse
+from app.core.rate import Taken
 from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.store.audit import Audit
@@ -29,51 +30,88 @@ NDJSON = "application/x-ndjson"
 # From what is not white space to JSON (RFC 8259, 2) to the end of the line; a CR before the LF is such white space.
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 
+LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
+
 Result = dict[str, Any]
+Group = list[Message | BelfryError]
 Publish = Callable[[Sequence[Message]], list[Published]]
 Note = Callable[[tuple[str, Published]], None]
 
 
-def blueprint(
-    auth: Authenticator,
-    publisher: Publisher,
-    note: Note,
-    audit: Audit,
-    limits: Limits,
-    settings: Settings,
-    clock: Callable[[], float],
-) -> Blueprint:
-    """The view of `/publish`; `note` hears of each message that was published, and by whom."""
+class Answer(NamedTuple):
+    """What a publisher of one message hears, and how far it may go on."""
+
+    status: int
+    text: str
+    taken: Taken
+
+
+class Desk:
+    """What `/publish` does with a request, whoever reads it and writes the answer.
+
+    `note` hears of each message that was published, and by whom.
+    """
+
+    def __init__(
+        self,
+        auth: Authenticator,
+        publisher: Publisher,
+        note: Note,
+        audit: Audit,
+        limits: Limits,
+        settings: Settings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._auth = auth
+        self._publisher = publisher
+        self._note = note
+        self._audit = audit
+        self._limits = limits
+        self._settings = settings
+        self._clock = clock
+
+    def one(self, asked: Request, claims: Claims) -> Answer:
+        """Publish the one message that `asked` brings. Raises `BelfryError`."""
+        text = json_body(asked, self._settings.max_body_bytes, f"application/json or {NDJSON}")
+        message, taken = self._accepted(text, claims)
+        result = publish_one(self._publish_for(claims), message)
+        return Answer(result.pop("status"), compact(result) + "\n", taken)
+
+    def batch(self, asked: Request, claims: Claims) -> Iterator[bytes]:
+        """Publish the messages that `asked` brings, a line each; answers a line for each of them."""
+        group = Batch(self._publish_for(claims), lambda line: self._accepted(line, claims)[0])
+        return group.results(lines(body(asked, self._settings.max_batch_bytes)))
+
+    def _publish_for(self, claims: Claims) -> Publish:
+        by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
+        return noted(by_hand or self._publisher, self._note, claims.user)
+
+    def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
+        message = self._read(text, claims)
+        return message, self._limits.publish(claims.user, len(message.logs))
+
+    def _read(self, text: bytes, claims: Claims) -> Message:
+        settings = self._settings
+        if len(text) > settings.max_body_bytes:
+            raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
+        message = parse(text, now=self._clock(), new_id=secrets.token_hex(12), max_recipients=settings.max_recipients)
+        for name in message.logs:
+            if not claims.may_address(name):
+                raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
+        return message
+
+
+def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
+    """The view of `/publish`."""
     views = Blueprint("publish", __name__)
 
     @views.post("/publish")
     def publish() -> Response:
         claims = auth.require(request, "publish")
         if request.mimetype == NDJSON:
-            batch = Batch(publish_for(claims), lambda line: counted(line, claims))
-            return Response(batch.results(lines(body(request, settings.max_batch_bytes))), mimetype=NDJSON)
-        message = read(json_body(request, settings.max_body_bytes, f"application/json or {NDJSON}"), claims)
-        taken = limits.publish(claims.user, len(message.logs))
-        result = publish_one(publish_for(claims), message)
-        status = result.pop("status")
-        return Response(compact(result) + "\n", status, headers(taken), mimetype="application/json")
-
-    def publish_for(claims: Claims) -> Publish:
-        return noted(ByHand(publisher, audit, auth, claims) if claims.session else publisher, note, claims.user)
-
-    def counted(line: bytes, claims: Claims) -> Message:
-        message = read(line, claims)
-        limits.publish(claims.user, len(message.logs))
-        return message
-
-    def read(text: bytes, claims: Claims) -> Message:
-        if len(text) > settings.max_body_bytes:
-            raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
-        message = parse(text, now=clock(), new_id=secrets.token_hex(12), max_recipients=settings.max_recipients)
-        for name in message.logs:
-            if not claims.may_address(name):
-                raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
-        return message
+            return Response(desk.batch(request, claims), mimetype=NDJSON)
+        status, text, taken = desk.one(request, claims)
+        return Response(text, status, headers(taken), mimetype="application/json")
 
     return views
 
@@ -92,7 +130,11 @@ def noted(publisher: Publishes, note: Note, by: str) -> Publish:
 
 
 class Batch:
-    """Publishes lines in groups of about one round trip; each line gets its result, in order."""
+    """Publishes lines in groups of about one round trip; each line gets its result, in order.
+
+    The next group is read while Redis works on the one before. It is sent after that one's answer: the messages of a
+    batch go out in their order.
+    """
 
     def __init__(self, publish: Publish, read: Callable[[bytes], Message]) -> None:
         self._publish_all = publish
@@ -100,9 +142,18 @@ class Batch:
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """One line of JSON per line of input."""
-        group: list[Message | BelfryError] = []
+        under_way: gevent.Greenlet[[Group], bytes] | None = None
+        for group in self._groups(texts):
+            if under_way is not None:
+                yield under_way.get()
+            under_way = gevent.spawn(self._publish, group)
+        if under_way is not None:
+            yield under_way.get()
+
+    def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
+        group: Group = []
         size = 0
-        for text in texts:
+        for number, text in enumerate(texts, 1):
             try:
                 message = self._read(text)
                 group.append(message)
@@ -110,14 +161,15 @@ class Batch:
             except BelfryError as error:
                 metrics.refused(error.code)
                 group.append(error)
+            if not number % LINES_PER_TURN:
+                gevent.sleep(0)  # to send the group before, and for everybody else
             if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
-                yield self._publish(group)
+                yield group
                 group, size = [], 0
-                gevent.sleep(0)  # bad lines need no round trip: a batch of them would keep everyone else waiting
         if group:
-            yield self._publish(group)
+            yield group
 
-    def _publish(self, group: list[Message | BelfryError]) -> bytes:
+    def _publish(self, group: Group) -> bytes:
         messages = [item for item in group if isinstance(item, Message)]
         try:
             published = iter(self._publish_all(messages))

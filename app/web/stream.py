@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Blueprint, Request, Response, request
 
 from app.core import frames
+from app.core.cursor import Vector
 from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.parking import PARKED, parkable
@@ -22,6 +23,7 @@ from app.web.reading import cursor_of, logs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from werkzeug.datastructures import Headers
 
 AGENT_MAX = 160  # characters of a User-Agent that are kept
 
@@ -33,24 +35,70 @@ HEADERS = {
 }
 
 
-def blueprint(auth: Authenticator, streams: Streams, limits: Limits, settings: Settings) -> Blueprint:
+class Start(NamedTuple):
+    """A stream that can begin: its logs are read, `first` is the first thing that its client gets."""
+
+    opening: Opening
+    first: bytes
+    claims: Claims
+    client: Client
+
+
+class Entrance:
+    """What `/stream` does with a request, whoever reads it and writes the answer."""
+
+    def __init__(self, streams: Streams, limits: Limits, settings: Settings) -> None:
+        self._streams = streams
+        self._limits = limits
+        self._settings = settings
+        self._proxies = settings.proxies
+
+    def admit(self) -> None:
+        """Raise `BelfryError` as `Streams.admit` does."""
+        self._streams.admit()
+
+    def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
+        """Open the logs `names` from `cursor` on. Raises `BelfryError` as `Streams.open` does, and `rate_limited`."""
+        self._limits.connect(claims.user)
+        opening = self._streams.open(claims.user, names, cursor)
+        ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind)
+        return Start(opening, ready, claims, client_of(asked, self._proxies))
+
+    def park(self, start: Start, head: bytes, environ: WSGIEnvironment) -> bool:
+        """Take the request's socket and send `head` and the first frames in one write; False where it can't be."""
+        client, poller = parkable(environ), self._streams.poller
+        if client is None or poller is None:
+            return False
+        sink = ParkedSocket(client, poller, self._settings.write_timeout_seconds)
+        self._streams.attach(start.opening, sink, head + start.first, start.claims, start.client)
+        return True
+
+    def queue(self, start: Start) -> GeneratorSink:
+        """The same for a server that has to iterate."""
+        sink = GeneratorSink(self._settings.outbox_bytes)
+        self._streams.attach(start.opening, sink, start.first, start.claims, start.client)
+        return sink
+
+
+def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
     views = Blueprint("stream", __name__)
-    proxies = settings.proxies
 
     @views.get("/stream")
     def stream() -> Response:
         claims = auth.require(request, "feed")
-        names = logs_of(claims, request)
-        cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
+        names, cursor = place_of(request, claims)
         if request.method == "HEAD":
-            streams.admit()  # an EventSource doesn't tell why it failed: a client asks so
+            entrance.admit()
             return Response(headers=HEADERS)
-        limits.connect(claims.user)
-        opening = streams.open(claims.user, names, cursor)
-        ready = frames.ready(opening.vector, streams.retry_ms(), claims.user, opening.counts, opening.behind)
-        return StreamResponse(streams, opening, ready, claims, client_of(request, proxies), settings)
+        return StreamResponse(entrance, entrance.open(request, claims, names, cursor))
 
     return views
+
+
+def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
+    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `cursor_of` do."""
+    names = logs_of(claims, asked)
+    return names, cursor_of(asked.headers.get("Last-Event-ID") or asked.args.get("last_event_id"))
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
@@ -62,41 +110,23 @@ def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
 class StreamResponse(Response):
     """An answer that never ends by itself. Its subscriber writes to the parked socket, or to this very iterator."""
 
-    def __init__(
-        self,
-        streams: Streams,
-        opening: Opening,
-        first: bytes,
-        claims: Claims,
-        client: Client,
-        settings: Settings,
-    ) -> None:
+    def __init__(self, entrance: Entrance, start: Start) -> None:
         super().__init__(headers=HEADERS)
-        self._streams = streams
-        self._opening = opening
-        self._first = first
-        self._claims = claims
-        self._client = client
-        self._settings = settings
+        self._entrance = entrance
+        self._start = start
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send the head and the first frames in one write, and let go of the socket; else iterate."""
-        client = parkable(environ)
-        if client is None or self._streams.poller is None:
-            return self._iterate(environ, start_response)
-        sink = ParkedSocket(client, self._streams.poller, self._settings.write_timeout_seconds)
-        self._streams.attach(self._opening, sink, self._head(environ) + self._first, self._claims, self._client)
-        return PARKED
-
-    def _iterate(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        sink = GeneratorSink(self._settings.outbox_bytes)
-        self._streams.attach(self._opening, sink, self._first, self._claims, self._client)
+        head = head_of(self.status, self.get_wsgi_headers(environ))
+        if self._entrance.park(self._start, head, environ):
+            return PARKED
+        sink = self._entrance.queue(self._start)
         self.response = sink
         self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
         return super().__call__(environ, start_response)
 
-    def _head(self, environ: WSGIEnvironment) -> bytes:
-        # No length and no chunks: the body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0.
-        headers: Any = self.get_wsgi_headers(environ)
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Content-Length"])
-        return f"HTTP/1.1 {self.status}\r\n{fields}Connection: close\r\n\r\n".encode("latin-1")
+
+def head_of(status: str, headers: Headers) -> bytes:
+    """The head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Content-Length"])
+    return f"HTTP/1.1 {status}\r\n{fields}Connection: close\r\n\r\n".encode("latin-1")

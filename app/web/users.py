@@ -1,13 +1,17 @@
-"""`/users/<id>`, for administrators: what is known of a user, and forgetting it."""
+"""`/users`, for administrators: who is known, what is known of a user, and forgetting it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from flask import Blueprint, Response, request
 
 from app.core.frames import compact
 from app.core.names import check_user_id
 from app.core.revocation import Kind
+from app.core.times import rfc3339
 from app.store.audit import Audit
+from app.store.directory import Directory
 from app.store.flights import FlightStore
 from app.store.keys import user_log
 from app.store.log import LogStore
@@ -17,6 +21,10 @@ from app.store.revocations import Revocations
 from app.store.runs import Runs
 from app.web.auth import Authenticator
 from app.web.by_hand import note
+from app.web.reading import whole_number
+
+FOUND_DEFAULT = 20
+FOUND_MAX = 100
 
 
 def blueprint(
@@ -28,8 +36,21 @@ def blueprint(
     revocations: Revocations,
     runs: Runs,
     audit: Audit,
+    directory: Directory,
 ) -> Blueprint:
     views = Blueprint("users", __name__)
+
+    @views.get("/users")
+    def search() -> Response:
+        auth.require(request, "admin")
+        prefix = request.args.get("prefix", "")
+        found = directory.search(check_user_id(prefix) if prefix else "", limit())
+        online = presence.online([user for user, _ in found]) if found else []
+        users = [
+            {"user": user, "online": connected, "seen": rfc3339(seen)}
+            for (user, seen), connected in zip(found, online, strict=True)
+        ]
+        return answer({"users": users, "known": directory.count()})
 
     @views.get("/users/<user>")
     def show(user: str) -> Response:
@@ -42,7 +63,7 @@ def blueprint(
             "log": {"newest": page.top, "oldest": page.oldest, "kept": page.kept, "unread": page.unread(page.top)},
             "events": flights.of(user),
         }
-        return Response(compact(told) + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"})
+        return answer(told)
 
     @views.delete("/users/<user>")
     def forget(user: str) -> Response:
@@ -56,6 +77,14 @@ def blueprint(
         store.forget([user_log(user)])
         read_state.forget(user)
         flights.forget(user)
+        directory.forget(user)
         return Response(status=204)
 
+    def limit() -> int:
+        return whole_number(request, "limit", FOUND_DEFAULT, 1, FOUND_MAX)
+
     return views
+
+
+def answer(body: dict[str, Any]) -> Response:
+    return Response(compact(body) + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"})

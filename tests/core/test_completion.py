@@ -102,6 +102,14 @@ class TestAnAnswerThatPassesBy:
             Answer().take(json.dumps({"error": error}), wants_usage=False)
         assert detail in openai_error(caught.value)["error"]["message"]
 
+    def test_counts_as_a_token_until_the_usage_is_told(self) -> None:
+        answer = Answer()
+        for text in ("a", "b"):
+            answer.take(chunk(content=text), wants_usage=False)
+        assert answer.tokens == 2
+        answer.take('{"choices":[],"usage":{"total_tokens":5}}', wants_usage=False)
+        assert answer.tokens == 5
+
 
 class TestATranscript:
     def test_puts_the_text_of_the_first_choice_together(self) -> None:

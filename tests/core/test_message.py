@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
 from app.core.frames import RESERVED_EVENTS
-from app.core.message import ACTIONS_MAX, TAGS_MAX, TTL_MAX_SECONDS, Message, parse
+from app.core.message import ACTIONS_MAX, TAGS_MAX, TTL_MAX_SECONDS, Message, parse, published_at
 
 NOW = 1_700_000_000.25
 
@@ -69,6 +69,13 @@ def test_a_target_becomes_logs_each_once_and_is_told_unless_it_is_the_reader(
 def test_a_message_without_an_id_gets_one_and_says_so() -> None:
     message = read({"to": "a"}, new_id="fresh")
     assert (message.id, message.own_id) == ("fresh", True)
+
+
+def test_a_record_tells_when_it_was_published() -> None:
+    forged = '"time":"2001-01-01T00:00:00.000Z"'
+    for message in (read({"to": "alice", "title": forged}), read({"to": "alice", "event": "time", "body": forged})):
+        assert published_at(message.record) == NOW
+    assert published_at(b"message [DONE]") is None
 
 
 def test_a_ttl_becomes_the_time_of_expiry() -> None:

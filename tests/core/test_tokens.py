@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,14 @@ def test_a_topic_may_be_read_by_name_or_by_prefix(pattern: str, topic: str, gran
 )
 def test_a_publisher_may_address_what_its_patterns_match(pattern: str, log_name: str, granted: bool) -> None:
     assert claims(to=(pattern,)).may_address(log_name) is granted
+
+
+def test_belfrys_own_topics_are_read_by_administrators_and_sent_to_by_nobody() -> None:
+    assert replace(claims(), scopes=frozenset({"admin"})).may_read("belfry.figures")
+    assert not claims(topics=("*", "belfry.figures")).may_read("belfry.figures")
+    for to in (None, ("*",), ("topic:belfry.figures",)):
+        assert not claims(to=to).may_address("topic:belfry.figures")
+        assert claims(to=("*",)).may_address("topic:belfry")
 
 
 def test_a_publisher_without_patterns_may_address_anyone() -> None:

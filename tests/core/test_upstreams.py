@@ -42,6 +42,7 @@ def test_a_model_that_nobody_serves_is_unknown() -> None:
 )
 def test_completions_are_posted_below_the_address(url: str, completions: str) -> None:
     assert Upstream(url=url).completions_url == completions
+    assert Upstream(url=url).models_url == completions.replace("/chat/completions", "/models")
 
 
 def test_the_key_travels_in_the_header_that_the_upstream_wants() -> None:

@@ -13,7 +13,9 @@ for await (const part of await client.chat.completions.create({ model, messages,
   usage = part.usage ?? usage;
 }
 const whole = await client.chat.completions.create({ model, messages });
+const models = [];
+for await (const { id } of client.models.list()) models.push(id);
 const refused = await client.chat.completions.create({ model: "refused", messages }).catch((error) => error);
 console.log(JSON.stringify({
-  streamed, tokens: usage?.total_tokens, whole: whole.choices[0].message.content, status: refused.status, code: refused.code,
+  models, streamed, tokens: usage?.total_tokens, whole: whole.choices[0].message.content, status: refused.status, code: refused.code,
 }));

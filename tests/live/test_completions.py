@@ -502,6 +502,50 @@ class TestLimits:
         runner.api.post("/v1/chat/completions", json={"model": "m", "messages": HI, "stream": True})
         assert wait_until(lambda: runner.post().json().get("code")) == "tokens_used_up"
 
+    def test_of_tokens_a_day_count_what_came_before_a_stop_or_a_cut_once(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_TOKENS_PER_DAY=str(2 * len(WORDS)))
+        runner = Runner(belfry, alice)
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        watching = [runner.watch(run_id) for _ in range(5)]
+        conversation.say(*WORDS)
+        for stream in watching:
+            stream.wait_for(lambda event: WORDS[-1] in event.data)
+        for _ in range(2):
+            runner.stop(run_id)
+        for stream in watching:
+            to_the_end(stream)
+        upstream.play = sending(*[f"data: {content(word)}\n\n".encode() for word in WORDS[1:]], end=False)
+        runner.wait_ended(runner.start())
+        upstream.play = saying("x", usage={"total_tokens": 1})
+        runner.wait_ended(runner.start())  # 1 was left
+        assert runner.post().json()["code"] == "tokens_used_up"
+
+    def test_of_tokens_a_day_count_what_a_client_got_that_left(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(
+            BELFRY_UPSTREAM_URL=upstream.url, BELFRY_TOKENS_PER_DAY="3", BELFRY_HEARTBEAT_SECONDS="0.2"
+        )
+        runner = Runner(belfry, alice)
+        asked = {"model": "m", "messages": HI, "stream": True, "user": alice}
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(runner.api.post, "/v1/chat/completions", json=asked, stream=True)
+            conversation = upstream.next_request(alice)
+            conversation.begin()
+            conversation.say(*WORDS[:3])
+            answer = sent.result()
+        blocks = filter(None, answer.iter_lines())
+        got = [next(blocks).decode().removeprefix("data: ") for _ in range(3)]
+        assert text_of(got) == "".join(WORDS[:3])
+        answer.close()
+        assert conversation.has_left()
+        upstream.play = saying()
+        assert wait_until(lambda: runner.post().json().get("code")) == "tokens_used_up"
+
 
 def come_back(runner: Runner, run_id: str, stream: StreamClient, seconds: float = 10.0) -> list[Event]:
     """All events of a client that connects again after each cut, until the end."""

@@ -185,6 +185,14 @@ class TestTheOfficialClients:
         with pytest.raises(openai.APIError, match="in time"):
             texts(client.chat.completions.create(model="m", messages=HI, stream=True))
 
+    def test_list_the_models(self, client: openai.OpenAI, upstream: Upstream) -> None:
+        (model,) = client.models.list()
+        assert (model.id, model.model_extra) == ("m", {"made_up": True})
+        assert client.models.retrieve("m").id == "m"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("another/one")
+        assert set(upstream.asked) == {"/v1/models"}
+
     def test_are_told_when_they_have_no_credential(self, belfry: Belfry, alice: str) -> None:
         for key, error in (("nonsense", openai.AuthenticationError), (belfry.token(alice, "feed"), None)):
             with (
@@ -210,7 +218,8 @@ def test_the_official_client_for_node_works_as_well(belfry: Belfry, upstream: Up
     command = ["node", str(NODE_SCRIPT), f"{belfry.url}/v1", belfry.token(alice, "complete"), "m"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert json.loads(done.stdout) == {
-        "streamed": "Hello wörld", "tokens": 5, "whole": "Hello", "status": 404, "code": "model_not_found",
+        "models": ["m"], "streamed": "Hello wörld", "tokens": 5, "whole": "Hello",
+        "status": 404, "code": "model_not_found",
     }  # fmt: skip
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 
 from tests.live.conftest import StartBelfry
-from tests.servers import HOST, Belfry
+from tests.servers import HOST, REPOSITORY, Belfry
 
 CROWD = 600  # many times the turns, and more than wait before newcomers stay in the kernel's queue
 
@@ -35,6 +38,15 @@ def test_a_request_that_was_accepted_is_answered_before_the_worker_leaves(start_
         publisher.sendall(body[10:])
         assert b" 201 " in publisher.recv(4_096)
     stopping.join()
+
+
+def test_the_collector_never_goes_through_what_was_loaded() -> None:
+    """In a process of its own, for it is told to the whole interpreter."""
+    look = "from app import worker; import gc; worker.quieten_collector(); print(gc.get_freeze_count(), gc.get_count())"
+    told = subprocess.check_output([sys.executable, "-c", look], cwd=REPOSITORY, text=True)
+    frozen, *young = re.findall(r"\d+", told)
+    assert int(frozen) > 10_000
+    assert max(map(int, young)) < 1_000
 
 
 def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> None:

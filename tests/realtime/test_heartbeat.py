@@ -97,3 +97,31 @@ def test_who_was_removed_is_not_looked_at() -> None:
     wheel.add(one, NOW)
     wheel.remove(one)
     assert not [due for _ in range(100) for due in wheel.turn()]
+
+
+def ages(life_seconds: float) -> list[float]:
+    """At what age each of a crowd that came at once is sent on, within twice the longest life."""
+    wheel, crowd = Wheel(15.0, life_seconds), [subscriber() for _ in range(500)]
+    for one in crowd:
+        wheel.add(one, NOW)
+    found = []
+    for _ in range(round(2 * max(life_seconds, 60.0) / wheel.tick_seconds)):
+        for due in wheel.turn():
+            if wheel.aged(due):
+                found.append(wheel.tick * wheel.tick_seconds)
+            else:
+                wheel.again(due, NOW)
+    return found
+
+
+@pytest.mark.parametrize("life", [10.0, 3_600.0])
+def test_a_crowd_is_sent_on_bit_by_bit_in_the_last_fifth_of_its_life(life: float) -> None:
+    found = ages(life)
+    assert len(found) == 500
+    assert 0.8 * life - LONGEST_TICK_SECONDS <= min(found) <= 0.84 * life
+    assert 0.96 * life <= max(found) <= life
+    assert max(Counter(int(20 * age / life) for age in found).values()) < 500 / 2
+
+
+def test_without_a_limit_nobody_is_ever_sent_on() -> None:
+    assert not ages(0)

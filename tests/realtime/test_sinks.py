@@ -2,22 +2,79 @@
 
 from __future__ import annotations
 
+import gc
+import time
+
 import gevent.socket
 import pytest
 
+from app.core.cursor import Position
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.tokens import Claims
+from app.realtime.flights import Flights
+from app.realtime.hub import Hub
 from app.realtime.poller import AVAILABLE, Poller
+from app.realtime.presence import Client, Presence
 from app.realtime.sinks import ParkedSocket
+from app.realtime.streams import Opening, Streams
+from app.realtime.subscriber import Subscriber
+from app.store.flights import FlightStore
+from app.store.log import LogStore
+from app.store.presence import PresenceStore
+from app.store.subscription import Subscription
+from tests.realtime.model import NoCommands
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
+
+ALICE = Claims("alice", frozenset({"feed"}), (), None, time.time() + 600, "token")
 
 
-@pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
-def test_a_unix_socket_can_be_parked() -> None:
-    """A proxy on the same machine may come by one (`BELFRY_BIND=unix:…`); it has none of TCP's options."""
+def no_redis() -> Subscription:
+    raise BelfryError("store_unavailable")
+
+
+@pytest.fixture
+def streams() -> Streams:
+    settings = Settings(redis_url="redis://unused.invalid")
+    hub = Hub(LogStore(NoCommands(), settings), no_redis, settings, time.time)
+    presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
+    return Streams(hub, presence, Flights(FlightStore(NoCommands(), settings), time.time), settings, time.time)
+
+
+def park(streams: Streams, poller: Poller) -> gevent.socket.socket:
+    """The other end of a stream of Alice's, who stands at the tail of her log."""
     ours, theirs = gevent.socket.socketpair()
-    poller = Poller()
+    logs = streams._hub.join(["user:alice"])
+    logs[0].seen = Position("epoch", 0)
+    opening = Opening(streams._hub, "alice", logs, (), (logs[0].seen,), lost=False, announced=0)
     sink = ParkedSocket(ours, poller, write_timeout_seconds=1)
-    assert sink.write(b"data: hello\n\n")
+    streams.attach(opening, sink, b"data: hello\n\n", ALICE, Client("", ""))
+    return theirs
+
+
+def test_a_unix_socket_can_be_parked(streams: Streams) -> None:
+    """A proxy on the same machine may come by one (`BELFRY_BIND=unix:…`); it has none of TCP's options."""
+    poller = Poller()
+    theirs = park(streams, poller)
     assert theirs.recv(64) == b"data: hello\n\n"
-    sink.close()
+    streams.stop()
     assert theirs.recv(64) == b""
+    theirs.close()
+    poller.close()
+
+
+def test_a_stream_that_ended_leaves_nothing_to_collect(streams: Streams) -> None:
+    """The worker's collector looks at everything only seldom: what ends must go by itself."""
+    poller = Poller()
+    gc.collect()
+    gc.disable()
+    try:
+        theirs = park(streams, poller)
+        streams.stop()
+        left = [each for each in gc.get_objects() if isinstance(each, Subscriber | ParkedSocket | Opening)]
+        assert not left
+    finally:
+        gc.enable()
     theirs.close()
     poller.close()

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from app.core.settings import Settings
-from app.store import log, runs
+from app.store import directory, figures, log, runs
 from app.store.connection import Connection
 from tests.servers import RedisServer
 
@@ -29,7 +29,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    return Connection(client, (*log.SCRIPTS, *runs.SCRIPTS))
+    return Connection(client, (*log.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS, *directory.SCRIPTS))
 
 
 @pytest.fixture

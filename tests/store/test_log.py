@@ -117,8 +117,12 @@ def test_entries_older_than_the_setting_are_trimmed_and_the_oldest_moves_on(
     client.delete(store.keys.log(LOG))
     for (entry_id, fields), age in zip(records, (100, 90, 5), strict=True):
         client.xadd(store.keys.log(LOG), {b"r": fields[b"r"], b"t": int(fields[b"t"]) - age}, id=entry_id)
+    client.hincrby(store.keys.meta(LOG), "aged", -100)  # when the first of them was looked at
     page = store.read([(LOG, ())])[0]
     assert (page.top, page.oldest, page.kept) == (3, 3, 1)
+    appended = int(records[0][1][b"t"])
+    next_look_from = int(client.hget(store.keys.meta(LOG), "aged") or 0)
+    assert appended - 5 <= next_look_from <= appended
 
 
 def test_log_and_meta_expire_together(store: LogStore, client: redis.Redis, settings: Settings) -> None:

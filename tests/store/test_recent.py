@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import redis
 
 from app.core.message import parse
 from app.core.settings import Settings
-from app.store.connection import Connection
+from app.store.connection import Command, Connection, Reply
 from app.store.keys import Keys
 from app.store.log import LogStore
 from app.store.publisher import Published, Publisher
-from app.store.recent import MESSAGES_KEPT, RECIPIENTS_SHOWN, TEXT_MAX, RecentStore
+from app.store.recent import MESSAGES_KEPT, MESSAGES_PER_WRITE, RECIPIENTS_SHOWN, TEXT_MAX, RecentStore
 from app.store.recipients import Recipients
 
 
@@ -51,6 +52,20 @@ def test_the_list_is_bounded(client: redis.Redis, connection: Connection, settin
     recent.write([("shop", last)])
     assert [each["id"] for each in recent.newest(2)] == ["last", "first"]
     assert client.xlen(Keys(settings.redis_prefix).recent) <= 2 * MESSAGES_KEPT
+
+
+def test_a_busy_second_is_written_in_portions(connection: Connection, settings: Settings) -> None:
+    """Each portion is a turn for everybody else on the worker."""
+    sizes: list[int] = []
+
+    class Counting:
+        def run(self, commands: Sequence[Command]) -> list[Reply]:
+            sizes.append(len(commands))
+            return connection.run(commands)
+
+    one = published(connection, settings, id="m", to="a")
+    RecentStore(Counting(), settings).write([("shop", one)] * (2 * MESSAGES_PER_WRITE + 1))
+    assert sizes == [MESSAGES_PER_WRITE, MESSAGES_PER_WRITE, 1]
 
 
 def test_nothing_to_write_is_nothing(connection: Connection, settings: Settings) -> None:

@@ -39,6 +39,8 @@ def test_every_log_of_a_message_is_remembered_for_a_while(
     assert len(published.outcomes) == 300
     assert recipients.of("m") == sorted(f"user:{user}" for user in users)
     assert 0 < client.ttl(store.keys.recipients("m")) <= settings.retract_seconds
+    Publisher(store, recipients).publish([parse(b'{"to":"a"}', now=1.0, new_id="own", max_recipients=500)])
+    assert 0 < client.ttl(store.keys.first_recipients("own")) <= settings.retract_seconds
 
 
 def test_one_id_in_several_publishes_adds_up(store: LogStore, recipients: Recipients) -> None:
@@ -46,6 +48,17 @@ def test_one_id_in_several_publishes_adds_up(store: LogStore, recipients: Recipi
     publisher.publish([message(to="a"), message(everyone=True)])
     publisher.publish([message(topic="news")])
     assert recipients.of("m") == ["everyone", "topic:news", "user:a"]
+
+
+def test_an_id_that_was_made_here_can_be_used_once_more(store: LogStore, recipients: Recipients) -> None:
+    publisher = Publisher(store, recipients)
+    own = parse(b'{"to":["b","a"]}', now=1.0, new_id="m", max_recipients=500)
+    publisher.publish([own])
+    assert recipients.of("m") == ["user:a", "user:b"]
+    publisher.publish([message(to=["a", "c"])])
+    assert recipients.of("m") == ["user:a", "user:b", "user:c"]
+    assert recipients.retract("m", recipients.of("m")) == ["user:a", "user:b", "user:c"]
+    assert recipients.of("m") == []
 
 
 def test_what_is_not_kept_is_not_remembered(store: LogStore, recipients: Recipients) -> None:

@@ -203,6 +203,23 @@ class TestLimits:
         with pytest.raises(BelfryError, match="tokens_used_up"):
             runs.admit("alice", "another")
 
+    @pytest.mark.parametrize("ending", [STOPPED, LOST, Ending("done")], ids=lambda ending: ending.status)
+    def test_a_token_for_each_chunk_is_counted_once_where_the_usage_never_came(
+        self, runs: Runs, client: redis.Redis, ending: Ending
+    ) -> None:
+        runs.start(NAME, REQUEST)
+        runs.append(NAME, 1, [chunk("a"), chunk("b")])
+        runs.end(NAME, ending, 3, [chunk("c")])
+        for again in (STOPPED, LOST, DONE):
+            runs.end(NAME, again)
+        (day,) = client.keys("*:tokens:*")
+        assert client.get(day) == b"3"
+
+    def test_an_answer_that_never_began_counts_nothing(self, runs: Runs, client: redis.Redis) -> None:
+        runs.start(NAME, REQUEST)
+        runs.end(NAME, LOST)
+        assert client.keys("*:tokens:*") == []
+
     def test_what_a_dead_worker_left_counts_until_its_lease_ends(self, runs: Runs, client: redis.Redis) -> None:
         runs.admit("alice", "direct")
         client.zadd("belfry:{user:alice}:active", {"direct": 1})

@@ -16,6 +16,7 @@ from app.core.tokens import Keyring
 from app.realtime.revocation_watch import RevocationWatch
 from app.store.audit import Audit
 from app.store.connection import Connection
+from app.store.figures import FigureStore
 from app.store.revocations import Revocations
 from app.store.sessions import Sessions
 from app.store.tickets import Tickets
@@ -83,7 +84,7 @@ def open_site(**settings: Any) -> Site:
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),
         sign_in.blueprint(auth, audit, limits),
-        admin.blueprint(auth, audit, revocations),
+        admin.blueprint(auth, audit, revocations, FigureStore(commands, chosen)),
         pages.blueprint(auth),
         health.blueprint(site.ping),
     ):

@@ -1,7 +1,7 @@
 -- The prelude of every script on a log: opens it, and lets go of what is too old. Runs after bits.lua.
 --
 -- KEYS[1] log      stream
--- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone
+-- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, aged
 -- KEYS[3] keys     zset: message key -> offset
 -- KEYS[4] ids      zset: message id -> offset
 -- KEYS[5] expiry   zset: offset -> expiry, Unix ms
@@ -16,7 +16,7 @@ local EXPIRED_PER_CALL = 1000
 
 local function text(offset) return string.format('%.0f', offset) end
 
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone')
+local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone', 'aged')
 local epoch, top, oldest = meta[1], tonumber(meta[2] or 0), tonumber(meta[3] or 1)
 local revision, expires = tonumber(meta[4] or 0), tonumber(meta[5] or 'inf')
 local gone_base, gone = tonumber(meta[6] or 0), meta[7] or ''
@@ -67,10 +67,15 @@ if not epoch then
 end
 
 -- Trim by age. A step per entry, a bound per call: an append adds one entry, so a hundred keep up with any backlog.
-for _ = 1, 100 do
-  local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  if not head or tonumber(head[2][4]) + tonumber(ARGV[2]) > now then break end
-  trim(tonumber(string.match(head[1], '^%d+')) + 1)
+-- `aged` is the time of the oldest entry when it was last looked at; what stands there now is as young or younger.
+if tonumber(meta[8] or 0) + tonumber(ARGV[2]) <= now then
+  for _ = 1, 100 do
+    local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+    local at = head and tonumber(head[2][4]) or now
+    redis.call('HSET', KEYS[2], 'aged', text(at))
+    if at + tonumber(ARGV[2]) > now then break end
+    trim(tonumber(string.match(head[1], '^%d+')) + 1)
+  end
 end
 
 -- Let expired entries go. `expires` says when to look, so a log without them pays nothing.

@@ -5,15 +5,15 @@
 -- KEYS[2] meta     hash of the run's log, see open.lua
 -- KEYS[3] log      stream
 -- KEYS[4] live     channel
--- KEYS[5] active   zset of the user's completions under way
--- KEYS[6] tokens   string: used today
+-- KEYS[5] active   zset of the user's completions under way; only where the run ends
+-- KEYS[6] tokens   string: used today; only where the run ends
 -- ARGV[1] id
 -- ARGV[2] offset of the first record, so that what a repeated call appended already is left out; 0 = at the end
 -- ARGV[3] seconds to keep the run
 -- ARGV[4] how it ends: done, stopped or failed; '' = it goes on
 -- ARGV[5] why it failed, JSON, '' = it did not
 -- ARGV[6] usage, JSON, '' = unknown
--- ARGV[7] tokens used
+-- ARGV[7] tokens used, -1 = unknown: then each record before those that tell the end counts as one
 -- ARGV[8] ... records
 --
 -- Reply: {status, newest offset, receivers of the last record, taken}; taken = 0: it had ended before, or is gone
@@ -44,11 +44,13 @@ redis.call('HSET', KEYS[2], 'top', text(top))
 if ARGV[4] == '' then return {'running', top, receivers, 1} end
 
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local tokens = tonumber(ARGV[7])
+if tokens < 0 then tokens = top - (ARGV[4] == 'done' and 1 or 2) end
 redis.call('HSET', KEYS[1], 'status', ARGV[4], 'ended', text(now), 'watched', receivers)
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'usage', ARGV[6]) end
-if ARGV[7] ~= '0' then
-  redis.call('INCRBY', KEYS[6], ARGV[7])
+if tokens > 0 then
+  redis.call('INCRBY', KEYS[6], text(tokens))
   redis.call('EXPIRE', KEYS[6], 172800)
 end
 redis.call('ZREM', KEYS[5], ARGV[1])

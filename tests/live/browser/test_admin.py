@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browsing import FeedTab, Visitor
 from tests.live.browser.conftest import Visit
 from tests.servers import Belfry
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_everyone_is_asked_about_first(admin: Page, visitor: Visitor) -> None:
     expect(admin.locator("#send")).to_be_enabled()
     assert feed.titles.count() == 0
     admin.click("#send")
-    expect(admin.get_by_role("dialog", name=re.compile(r"every user \(\d+ connected now\)"))).to_be_visible()
+    expect(admin.get_by_role("dialog", name=re.compile(r"every user \(\d+ known, \d+ connected now\)"))).to_be_visible()
     admin.get_by_role("dialog").get_by_role("button", name="Send").click()
     expect(feed.titles.first).to_have_text("Maintenance")
 
@@ -104,9 +105,36 @@ def test_the_preview_is_what_the_feed_will_show(admin: Page, visitor: Visitor, a
     assert feed.articles.first.evaluate(look) == preview
 
 
-def test_names_that_were_sent_to_are_offered(admin: Page, bob: str) -> None:
-    send(admin, bob, title="Hello")
-    expect(admin.locator(f"#known option[value={bob}]")).to_have_count(1)
+def offered(admin: Page, typed: str) -> list[str]:
+    """What the field offers once the server has answered."""
+    with admin.expect_response(lambda answer: "/users?" in answer.url):
+        admin.fill("#target", typed)
+    return [str(value) for value in admin.locator("#known option").evaluate_all("all => all.map(({ value }) => value)")]
+
+
+def test_users_are_found_as_one_types(admin: Page, belfry: Belfry, visit: Visit, alice: str, bob: str) -> None:
+    visit(bob).tab()
+    belfry.publish({"to": f"{alice}-away", "title": "Hello"})
+    wait_until(lambda: offered(admin, bob[:-2]) == [bob], 10)
+    wait_until(lambda: offered(admin, f"{alice}-") == [f"{alice}-away"], 10)
+    expect(admin.locator("#known option")).not_to_have_attribute("label", re.compile("online"))
+    assert offered(admin, f"{alice}-away-too") == []
+    offered(admin, bob[:4])
+    expect(admin.locator(f"#known option[value={bob}]")).to_have_attribute("label", f"{bob} (online)")
+
+
+def test_the_last_of_several_users_is_looked_for(admin: Page, belfry: Belfry, bob: str) -> None:
+    belfry.publish({"to": bob, "title": "Hello"})
+    admin.get_by_label("Several users", exact=True).check()
+    wait_until(lambda: offered(admin, f"someone, {bob[:-1]}") == [f"someone, {bob}"], 10)
+
+
+def test_a_topic_is_no_user(admin: Page, belfry: Belfry, bob: str) -> None:
+    belfry.publish({"to": bob, "title": "Hello"})
+    wait_until(lambda: offered(admin, bob) == [bob], 10)
+    admin.get_by_label("A topic", exact=True).check()
+    admin.fill("#target", bob[:-1])
+    expect(admin.locator("#known option")).to_have_count(0)
 
 
 def test_a_bell_rings_on_the_admin_page_too(admin: Page, belfry: Belfry, alice: str) -> None:

@@ -9,22 +9,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
 from tests.browsing import FeedTab, Visitor
-from tests.conftest import absent
 from tests.live.browser.conftest import Visit
 from tests.live.browser.test_accessibility import violations
 from tests.live.conftest import StartBelfry
-from tests.servers import REPOSITORY, Belfry, free_port
+from tests.servers import REPOSITORY, Belfry, free_port, owner_of
 from tests.upstream import Conversation, Upstream, content, running_upstream, saying
 from tests.waiting import wait_until
 
-VENDOR = REPOSITORY / "app/static/vendor"
-NODE_MODULES = Path(__file__).parent / "node_modules"
 SECONDS = 10.0
 LOST = "The worker that produced the answer is gone"
 LOST_SECONDS = 10.0
@@ -350,6 +346,65 @@ class TestAnEnd:
         expect(Chat(page).outcome).to_contain_text("It has expired.")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+class TestAWorkerThatIsKilled:
+    """The page is loaded again meanwhile, and shows what there is: the text so far and what became of the rest."""
+
+    @pytest.fixture
+    def belfry(self, start_belfry: StartBelfry, environment: Mapping[str, str], workers: int) -> Belfry:
+        return start_belfry(**environment, WEB_CONCURRENCY=str(workers))
+
+    @pytest.mark.parametrize("texts", [[], ["One ", "two "]], ids=["before the first token", "in mid-answer"])
+    def test_while_it_answers_leaves_the_text_so_far(
+        self, belfry: Belfry, upstream: Upstream, visit: Visit, alice: str, texts: list[str]
+    ) -> None:
+        chat = opened(visit(alice, belfry.url))
+        chat.ask("What is a belfry?")
+        conversation = upstream.next()
+        if texts:
+            conversation.begin()
+            conversation.say(*texts)
+            expect(chat.answer).to_have_text("One two")
+        os.kill(owner_of(conversation.client_port, belfry.workers()), signal.SIGKILL)
+        for _ in range(2):
+            chat.page.reload()
+            chat.wait_ended(BACK_SECONDS)
+            expect(chat.questions).to_have_text(["What is a belfry?"])
+            expect(chat.outcome).to_contain_text(LOST)
+            assert chat.text == "".join(texts).strip()
+
+    def test_after_the_end_costs_nothing(self, belfry: Belfry, upstream: Upstream, visit: Visit, alice: str) -> None:
+        chat = opened(visit(alice, belfry.url))
+        conversation = begun(chat, upstream, "One ", "two ")
+        port = conversation.client_port
+        producing = owner_of(port, belfry.workers())
+        conversation.say("three")
+        conversation.finish()
+        chat.wait_ended()
+        os.kill(producing, signal.SIGKILL)
+        chat.page.reload()
+        chat.wait_ended(BACK_SECONDS)
+        assert chat.text == "One two three"
+        expect(chat.outcome).to_be_empty()
+
+    def test_that_only_watches_costs_nothing(
+        self, belfry: Belfry, upstream: Upstream, visit: Visit, alice: str, workers: int
+    ) -> None:
+        chat = opened(visit(alice, belfry.url))
+        conversation = begun(chat, upstream, "One ")
+        producing = owner_of(conversation.client_port, belfry.workers())
+        others = set(belfry.workers()) - {producing}
+        assert len(others) == workers - 1
+        for pid in others:
+            os.kill(pid, signal.SIGKILL)
+        chat.page.reload()
+        conversation.say("two")
+        expect(chat.answer).to_have_text("One two", timeout=BACK_SECONDS * 1_000)
+        conversation.finish()
+        chat.wait_ended(BACK_SECONDS)
+        expect(chat.outcome).to_be_empty()
+
+
 class TestAConnection:
     def test_that_breaks_goes_on_where_it_was(self, chat: Chat, upstream: Upstream) -> None:
         conversation = begun(chat, upstream, "One ")
@@ -579,17 +634,6 @@ class TestMarkdown:
         chat.ask("Deep?")
         chat.wait_ended()
         expect(chat.answer).to_contain_text("deep")
-
-    def test_is_parsed_by_the_published_parser_unchanged(self) -> None:
-        (vendored,) = VENDOR.iterdir()
-        name, version = vendored.name.rsplit("-", 1)
-        published = NODE_MODULES / name
-        if not published.exists():
-            absent(f"{name} (npm)")
-        assert f'"version": "{version}"' in (published / "package.json").read_text()
-        for file, source in {"marked.esm.js": "lib/marked.esm.js", "marked.esm.d.ts": "lib/marked.d.ts"}.items():
-            assert (vendored / file).read_bytes() == (published / source).read_bytes()
-        assert (vendored / "LICENSE").read_bytes() == (published / "LICENSE").read_bytes()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

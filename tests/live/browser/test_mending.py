@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -113,6 +114,39 @@ def test_an_evicted_tab_stops_until_its_user_wants_to_go_on(
     first.feed.get_by_role("button", name="Continue here").click()
     first.expect_titles("missed")
     wait_until(lambda: second.state == "stopped")
+
+
+@pytest.mark.parametrize("with_token", [False, True], ids=["cookie", "token"])
+def test_a_stream_that_is_sent_on_goes_on_elsewhere_at_once_and_asks_for_nothing_else(
+    start_belfry: StartBelfry, visit: Visit, alice: str, with_token: bool
+) -> None:
+    belfry = start_belfry(BELFRY_DEMO="1", BELFRY_STREAM_SECONDS="1", BELFRY_HEARTBEAT_SECONDS="0.5")
+    page = visit(alice, belfry.url).context.new_page()
+    page.goto("/health/live")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {urlsplit(request.url).path}"))
+    page.evaluate(FOLLOW, belfry.token(alice, "feed") if with_token else "")
+    page.wait_for_function("heard.readies > 0")
+    sent = 0
+    while page.evaluate("heard.readies") < 4:
+        belfry.publish({"to": alice, "data": sent})
+        sent += 1
+        page.wait_for_timeout(20)
+    page.wait_for_function("(sent) => heard.numbers.length >= sent", arg=sent)
+    assert page.evaluate("heard.numbers") == list(range(sent))
+    assert set(page.evaluate("heard.states")) == {"connecting", "live"}
+    assert set(asked) == {"GET /static/belfry.js", "GET /stream", *(["POST /tickets"] if with_token else [])}
+
+
+FOLLOW = """async (token) => {
+    const { BelfryClient } = await import("/static/belfry.js");
+    const client = new BelfryClient(token ? { token: () => token } : {});
+    window.heard = { readies: 0, numbers: [], states: [] };
+    client.on("ready", () => heard.readies++);
+    client.on("message", ({ data }) => heard.numbers.push(data));
+    client.on("state", (state) => heard.states.push(state));
+    await client.open();
+}"""
 
 
 def test_a_session_that_is_gone_is_said(way: FeedTab, nginx: Nginx) -> None:

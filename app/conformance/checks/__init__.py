@@ -1,0 +1,39 @@
+"""The checks by subject, in the order of the report."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.conformance.checks import (
+    access,
+    completions,
+    dedup,
+    delivery,
+    feed,
+    health,
+    presence,
+    publish,
+    refusals,
+    reset,
+    resume,
+    state,
+    stream,
+)
+
+GROUPS: Final = (
+    health.GROUP,
+    stream.GROUP,
+    delivery.GROUP,
+    dedup.GROUP,
+    resume.GROUP,
+    reset.GROUP,
+    feed.GROUP,
+    state.GROUP,
+    publish.GROUP,
+    refusals.GROUP,
+    access.GROUP,
+    presence.GROUP,
+    completions.GROUP,
+)
+CHECKS: Final = tuple(check for group in GROUPS for check in group.checks)
+DOCTOR: Final = tuple(check for check in CHECKS if check.doctor)

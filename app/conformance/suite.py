@@ -1,0 +1,98 @@
+"""Runs checks against a deployment and reports: several at a time where each has users of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import requests
+
+from app.conformance.check import Check
+from app.conformance.credentials import Credentials
+from app.conformance.deployment import Deployment
+from app.conformance.probe import Options, Probe
+from app.conformance.report import FAILED, OK, SKIPPED, Report, Result
+from app.conformance.verdict import FailedError, SkippedError, told
+
+AT_A_TIME: Final = 4  # a dozen connections at most: nothing that a deployment in use would feel
+
+
+class UnreachableError(Exception):
+    """Nothing could be checked: no server there, or one that refuses the credentials as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Checks, and everything they need to know."""
+
+    url: str
+    credentials: Credentials
+    options: Options
+    checks: Sequence[Check]
+    at_a_time: int = AT_A_TIME
+
+    def run(self, show: Callable[[Result], None]) -> Report:
+        """Every check, each result shown as soon as those before it are known. Raises `UnreachableError`."""
+        self.reach()
+        started = time.monotonic()
+        results = []
+        for result in self._results():
+            show(result)
+            results.append(result)
+        return Report(self.url, results, time.monotonic() - started)
+
+    def reach(self) -> None:
+        """Raises `UnreachableError` where every check would fail for one and the same reason."""
+        deployment = Deployment(self.url, self.options.patience)
+        try:
+            token = self._token()
+            answer = deployment.ask("GET", "/feed", token, params={"limit": 1})
+        except requests.RequestException as error:
+            raise UnreachableError(f"no answer from {self.url}: {_reason(error)}") from None
+        except ValueError as error:
+            raise UnreachableError(str(error)) from None
+        finally:
+            deployment.close()
+        if token and answer.status_code in {401, 403}:
+            raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}")
+
+    def _token(self) -> str:
+        try:
+            return self.credentials.token(self.credentials.user(), "feed")
+        except SkippedError:
+            return ""
+
+    def _results(self) -> Iterator[Result]:
+        with ThreadPoolExecutor(self.at_a_time if self.credentials.separate else 1) as pool:
+            yield from pool.map(self._result, self.checks)
+
+    def _result(self, check: Check) -> Result:
+        probe = Probe(self.url, self.credentials, self.options)
+        started = time.monotonic()
+        outcome, fields = self._outcome(check, probe)
+        seconds = round(time.monotonic() - started, 3)
+        return Result(check.name, check.promise, outcome, seconds, left=probe.close(), **fields)
+
+    @staticmethod
+    def _outcome(check: Check, probe: Probe) -> tuple[str, dict[str, str]]:
+        try:
+            for scope in check.scopes:
+                probe.token(scope)
+            return OK, {"note": check.trial(probe) or ""}
+        except SkippedError as reason:
+            return SKIPPED, {"note": str(reason)}
+        except FailedError as failure:
+            return FAILED, {"expected": failure.expected, "got": failure.got}
+        except requests.RequestException as error:
+            return FAILED, {"expected": f"an answer within {probe.options.patience:g} s", "got": _reason(error)}
+        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+            # A check takes what it needs out of an answer; what isn't there is the deployment's fault.
+            return FAILED, {"expected": "an answer of the documented form", "got": f"{type(error).__name__}: {error}"}
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"

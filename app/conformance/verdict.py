@@ -1,0 +1,96 @@
+"""How a check ends when it doesn't pass, and the comparisons that end it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+
+SHOWN = 160  # characters of what came that a report shows
+NUMBERS_SHOWN = 5
+
+
+class FailedError(Exception):
+    """The deployment breaks a promise."""
+
+    def __init__(self, expected: str, got: object) -> None:
+        self.expected = expected
+        self.got = got if isinstance(got, str) else repr(got)
+        super().__init__(f"expected {self.expected}, got {self.got}")
+
+
+class SkippedError(Exception):
+    """The check can't be made here; the text says what it would take."""
+
+
+def expect(holds: object, expected: str, got: object) -> None:
+    """Raises `FailedError` unless `holds`."""
+    if not holds:
+        raise FailedError(expected, got)
+
+
+def expect_equal(expected: object, got: object, what: str) -> None:
+    """Raises `FailedError` unless both are equal."""
+    expect(expected == got, f"{what} {expected!r}", got)
+
+
+def expect_status(answer: requests.Response, *statuses: int) -> None:
+    """Raises `FailedError` unless the answer has one of `statuses`."""
+    if answer.status_code not in statuses:  # else its body, which may be a stream, is not ours to read
+        raise FailedError(" or ".join(map(str, statuses)), told(answer))
+
+
+def expect_problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
+    """The members of a refusal as RFC 9457 has it. Raises `FailedError` unless it is this one, in full."""
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+    expected = f"{status} {code} as application/problem+json"
+    if (answer.status_code, media_type) != (status, "application/problem+json"):
+        raise FailedError(expected, told(answer))
+    problem = json_object(answer)
+    expect(problem.get("code") == code, expected, told(answer))
+    missing = {"type", "title", "status", "detail"} - problem.keys()
+    expect(not missing, "the members type, title, status, detail and code", f"none of {sorted(missing)}")
+    expect_equal(status, problem["status"], "a member status of")
+    return problem
+
+
+def json_object(answer: requests.Response) -> dict[str, Any]:
+    """The body as a JSON object. Raises `FailedError`."""
+    try:
+        found = answer.json()
+    except ValueError:
+        raise FailedError("JSON", told(answer)) from None
+    expect(isinstance(found, dict), "a JSON object", told(answer))
+    members: dict[str, Any] = found
+    return members
+
+
+def expect_header(headers: Mapping[str, str], name: str, *words: str) -> None:
+    """Raises `FailedError` unless the header holds each of `words`, in whatever order and case."""
+    got = headers.get(name, "")
+    parts = {part.strip().lower() for part in got.replace(";", ",").split(",")}
+    expect(parts >= set(words), f"{name}: {', '.join(words)}", got or "none")
+
+
+def expect_sequence(expected: Sequence[int], got: Sequence[int]) -> None:
+    """Raises `FailedError`, which says what was lost, doubled or swapped, unless both are the same."""
+    if list(expected) != list(got):
+        lost = [number for number in expected if number not in got]
+        doubled = sorted({number for number in got if got.count(number) > 1})
+        foreign = [number for number in got if number not in expected]
+        told = {"lost": lost, "twice": doubled, "out of place": foreign}
+        faults = [f"{_few(numbers)} {fault}" for fault, numbers in told.items() if numbers]
+        raise FailedError(f"{len(expected)} messages once and in order", "; ".join(faults) or f"order {_few(got)}")
+
+
+def told(answer: requests.Response) -> str:
+    """An answer in a few words."""
+    media_type = answer.headers.get("Content-Type", "no content type")
+    text = "" if media_type.startswith("text/event-stream") else f": {answer.text[:SHOWN]}"
+    return f"{answer.status_code} {media_type}{text}"
+
+
+def _few(numbers: Sequence[int]) -> str:
+    more = " …" if len(numbers) > NUMBERS_SHOWN else ""
+    return f"{', '.join(map(str, numbers[:NUMBERS_SHOWN]))}{more}"

@@ -1,0 +1,28 @@
+-- Remember users: who was connected, or was sent something. Whoever was seen longest ago is forgotten first.
+--
+-- KEYS[1] names    zset: user -> 0, so that it is in the order of the names
+-- KEYS[2] seen     zset: user -> Unix seconds
+-- ARGV[1] most users to remember
+-- ARGV[2] now, Unix seconds
+-- ARGV[3] seconds after which a user is forgotten
+-- ARGV[4] ... users
+--
+-- A call adds some and forgets as many and a few more, so a hundred keep up with any backlog.
+
+local FORGOTTEN_MORE = 100
+
+for i = 4, #ARGV do
+  redis.call('ZADD', KEYS[1], 0, ARGV[i])
+  redis.call('ZADD', KEYS[2], ARGV[2], ARGV[i])
+end
+local most = #ARGV + FORGOTTEN_MORE
+local excess = math.min(most, redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1]))
+local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. (ARGV[2] - ARGV[3]), 'LIMIT', 0, most)
+if excess > #gone then gone = redis.call('ZRANGE', KEYS[2], 0, excess - 1) end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[1], unpack(gone))
+  redis.call('ZREM', KEYS[2], unpack(gone))
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return #gone

@@ -1,0 +1,112 @@
+"""The short way for the two busiest requests: a message published, and a stream opened, with a bearer token.
+
+They are answered by the same code as in Flask's views, only without Flask around it: routing, contexts and a response
+object cost more than all that Belfry does for a message. Whatever is unusual goes on to Flask untouched, and so does
+every failure, which Flask then tells as if its own view had met it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask, Request, Response, request
+
+from app.realtime.parking import PARKED, Fields, parkable, write
+from app.web.auth import Authenticator
+from app.web.limits import headers
+from app.web.publish import Answer, Desk
+from app.web.stream import HEADERS, Entrance, Start, head_of, place_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+FAILURE: Final = "belfry.failure"  # key of the WSGI environment: the exception that Flask has to tell of
+JSON: Final = "application/json"
+BEARER: Final = "bearer "
+
+_STATUS = {status: Response(status=status).status for status in (200, 201)}
+
+
+Send = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+
+
+class Express:
+    """WSGI middleware around `app`."""
+
+    def __init__(self, app: Flask, auth: Authenticator, desk: Desk, entrance: Entrance) -> None:
+        self._app = app
+        self._application = app.wsgi_app
+        self._auth = auth
+        self._desk = desk
+        self._entrance = entrance
+        self._fields: dict[str, Fields] = {}  # by scheme, as the heads
+        self._heads: dict[str, bytes] = {}
+        app.before_request(_raise_failure)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer the request, in the short way if it is one of those."""
+        way = self._way(environ)
+        if way is not None:
+            try:
+                send = way(Request(environ, populate_request=False))  # which would tie both together in a cycle
+            except Exception as failure:  # noqa: BLE001 - not lost: Flask raises it again
+                environ[FAILURE] = failure
+            else:
+                return send(environ, start_response)
+        return self._application(environ, start_response)
+
+    def _way(self, environ: WSGIEnvironment) -> Callable[[Request], Send] | None:
+        """The short way for a request, None where it has none: a cookie, a page of another origin, another route."""
+        if environ.get("HTTP_AUTHORIZATION", "")[: len(BEARER)].lower() != BEARER or "HTTP_ORIGIN" in environ:
+            return None
+        asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if asked == ("POST", "/publish") and environ.get("CONTENT_TYPE", "").startswith(JSON):
+            return self._publish
+        if asked == ("GET", "/stream") and parkable(environ) is not None:
+            return self._connect
+        return None
+
+    def _publish(self, asked: Request) -> Send:
+        return partial(self._answer, self._desk.one(asked, self._auth.require(asked, "publish")))
+
+    def _answer(self, answer: Answer, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        body = answer.text.encode()
+        fields = [*headers(answer.taken).items(), ("Content-Type", JSON), ("Content-Length", str(len(body)))]
+        scheme = environ["wsgi.url_scheme"]
+        further = self._fields.get(scheme)
+        if further is None:
+            further = self._fields[scheme] = self._fields_of_flask(scheme)
+        return write(environ, start_response, _STATUS[answer.status], fields + further, body)
+
+    def _connect(self, asked: Request) -> Send:
+        claims = self._auth.require(asked, "feed")
+        return partial(self._park, self._entrance.open(asked, claims, *place_of(asked, claims)))
+
+    def _park(self, start: Start, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        scheme = environ["wsgi.url_scheme"]
+        head = self._heads.get(scheme)
+        if head is None:
+            head = self._heads[scheme] = self._head_of_flask(scheme)
+        return PARKED if self._entrance.park(start, head, environ) else self._application(environ, start_response)
+
+    def _fields_of_flask(self, scheme: str) -> Fields:
+        """What Flask's answers to `/publish` carry beside the fields that their view sets."""
+        with self._app.test_request_context("/publish", f"{scheme}://localhost", method="POST"):
+            answer = self._app.process_response(Response(mimetype=JSON))
+        return [
+            (name, value) for name, value in answer.headers.items() if name not in ("Content-Type", "Content-Length")
+        ]
+
+    def _head_of_flask(self, scheme: str) -> bytes:
+        with self._app.test_request_context("/stream", f"{scheme}://localhost"):
+            answer = self._app.process_response(Response(headers=HEADERS))
+            return head_of(answer.status, answer.get_wsgi_headers(request.environ))
+
+
+def _raise_failure() -> None:
+    """Flask's own handling of errors begins here with what the short way met."""
+    failure = request.environ.pop(FAILURE, None)
+    if failure is not None:
+        raise failure

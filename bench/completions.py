@@ -1,0 +1,227 @@
+"""Completions through Belfry, beside a direct connection to the same upstream and, if it is given, LiteLLM's proxy.
+
+    python -m bench.completions [--rounds 3] [--litellm PATH]
+
+One worker each. Every round measures every way in turn, so what the machine does meanwhile hits all alike; the
+figures are medians over the rounds. The worker's processor time per token says more on a busy machine than the clock.
+LiteLLM is no requirement of the project: PATH is its `litellm` command, in a virtual environment of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.process import ROOT, Process, cpu_seconds, free_port, listens, memory_kb
+from bench.servers import Belfry, belfry, started
+
+RATE = 50
+TEN_THOUSAND = {"streams": 1, "chunks": 10_000, "rate": 0}
+RESUMES = 5
+
+LITELLM_CONFIG = """
+model_list:
+  - model_name: bench
+    litellm_params: {{model: openai/bench, api_base: "{url}", api_key: none}}
+litellm_settings: {{telemetry: false}}
+"""
+
+Figures = dict[str, float]
+Asked = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """What the load generator is told: so many streams at a time, for about so long."""
+
+    streams: int
+    seconds: float
+
+    @property
+    def first(self) -> Asked:
+        """One after the other."""
+        return {"streams": int(5 * self.seconds), "chunks": 1, "rate": 0, "ramp": self.seconds / 2}
+
+    @property
+    def warm_up(self) -> Asked:
+        return {"streams": min(20, self.streams), "chunks": 50, "rate": 0}
+
+    @property
+    def paced(self) -> Asked:
+        return {"streams": self.streams, "chunks": int(self.seconds * RATE), "rate": RATE, "ramp": self.seconds / 4}
+
+    @property
+    def fast(self) -> Asked:
+        return {"streams": max(1, self.streams // 4), "chunks": 400, "rate": 0}
+
+    @property
+    def thousand(self) -> Asked:
+        return {"streams": self.streams, "chunks": 1_000, "rate": 800 / self.seconds, "ramp": self.seconds / 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to the upstream, by its name. `worker`: the process that relays, 0 where there is none."""
+
+    name: str
+    port: int
+    token: str = "none"
+    worker: int = 0
+
+    def load(self, asked: Asked) -> dict[str, Any]:
+        """What the load generator, a process of its own, found."""
+        way = "runs" if self.name == "runs" else "v1"
+        given = json.dumps({**asked, "port": self.port, "way": way, "token": self.token})
+        command = [sys.executable, "-m", "bench.completions_load", given]
+        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+        return found
+
+
+def measure(
+    rounds: int = 3,
+    litellm: str = "",
+    say: Callable[[str], None] = print,
+    streams: int = 200,
+    seconds: float = 8.0,
+) -> dict[str, Any]:
+    """The medians of each way, `{way: {figure: number}}`, and all rounds under `rounds`."""
+    loads = Loads(streams, seconds)
+    results: dict[str, list[Figures]] = {}
+    with _ways(litellm) as ways:
+        for way in ways:
+            way.load(loads.warm_up)
+        for number in range(1, rounds + 1):
+            for way in ways:
+                figures = _figures(way, loads)
+                results.setdefault(way.name, []).append(figures)
+                say(f"round {number} of {rounds}: {way.name}: {figures}")
+        runs = next(way for way in ways if way.name == "runs")
+        results[runs.name].append(_memory(runs, loads) | _resume(runs))
+    return {**{name: _medians(found) for name, found in results.items()}, "rounds": results}
+
+
+def _figures(way: Way, loads: Loads) -> Figures:
+    first = way.load(loads.first)
+    fast = way.load(loads.fast)
+    used = _cpu_seconds(way)
+    paced = way.load(loads.paced)
+    used = _cpu_seconds(way) - used
+    return {
+        "first_token_ms": first["first_p50"],
+        "tokens_per_s": fast["per_s"],
+        "paced_tokens_per_s": paced["per_s"],
+        "token_p50_ms": paced["p50"],
+        "token_p99_ms": paced["p99"],
+        "cpu_us_per_token": round(used / paced["chunks"] * 1e6, 1),
+        "unfinished": sum(found["unfinished"] for found in (first, fast, paced)),
+    }
+
+
+def _cpu_seconds(way: Way) -> float:
+    return cpu_seconds([way.worker]) if way.worker else 0.0
+
+
+def _memory(runs: Way, loads: Loads) -> Figures:
+    """What the worker grows by at most while so many runs reach 1,000 tokens, per run."""
+    runs.load({**loads.thousand, "chunks": 10})
+    before = memory_kb([runs.worker])
+    Path(f"/proc/{runs.worker}/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew, see proc(5)
+    runs.load(loads.thousand)
+    return {"memory_kb_per_run": round((_peak_kb(runs.worker) - before) / loads.streams, 1)}
+
+
+def _peak_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def _resume(runs: Way) -> Figures:
+    """How long it takes to read a run of 10,000 chunks from its beginning."""
+    (run_id,) = runs.load(TEN_THOUSAND)["ids"]
+    found = [runs.load({**TEN_THOUSAND, "id": run_id}) for _ in range(RESUMES)]
+    return {"resume_10000_ms": round(statistics.median(result["seconds"] * 1_000 for result in found), 1)}
+
+
+def _medians(rounds: Sequence[Figures]) -> Figures:
+    names = dict.fromkeys(name for figures in rounds for name in figures)
+    return {name: round(statistics.median(f[name] for f in rounds if name in f), 2) for name in names}
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """One line a figure, one column a way."""
+    ways = [name for name in results if name != "rounds"]
+    names = dict.fromkeys(name for way in ways for name in results[way])
+    lines = [f"{'':24}" + "".join(f"{way:>12}" for way in ways)]
+    lines += [f"{name:24}" + "".join(f"{results[way].get(name, ''):>12}" for way in ways) for name in names]
+    return "\n".join(lines)
+
+
+# Servers
+
+
+@contextlib.contextmanager
+def _ways(litellm: str) -> Iterator[list[Way]]:
+    """Everything that is measured, running; LiteLLM only with its command."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, "-m", "bench.completions_upstream", str(port)]
+        stack.enter_context(_process(Process(command), port))
+        server = stack.enter_context(started(belfry(BELFRY_UPSTREAM_URL=url)))
+        assert isinstance(server, Belfry)
+        (worker,) = server.workers()
+        token = server.token("bench", "complete")
+        ways = [Way("direct", port), *(Way(name, server.port, token, worker) for name in ("v1", "runs"))]
+        yield [*ways, stack.enter_context(_litellm(litellm, url))] if litellm else ways
+
+
+@contextlib.contextmanager
+def _litellm(command: str, upstream_url: str) -> Iterator[Way]:
+    """LiteLLM's proxy with one worker, and nothing that it would look up elsewhere."""
+    port = free_port()
+    options = ["--config", "{folder}/config.yaml", "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+    environment = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        "LITELLM_LOG": "ERROR",
+    }
+    process = Process([command, *options], environment)
+    (process.folder / "config.yaml").write_text(LITELLM_CONFIG.format(url=upstream_url), encoding="ascii")
+    with _process(process, port):
+        yield Way("litellm", port, worker=process.pid)
+
+
+@contextlib.contextmanager
+def _process(process: Process, port: int) -> Iterator[None]:
+    try:
+        process.start(lambda: listens(port))
+        yield
+    finally:
+        process.stop()
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--litellm", default="", metavar="PATH", help="The `litellm` command, to measure its proxy as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print every round as JSON.")
+def main(rounds: int, litellm: str, as_json: bool) -> None:
+    """Measure completions; prints the medians of all rounds."""
+    command = shutil.which(litellm) if litellm else ""
+    if command is None:
+        raise click.UsageError(f"there is no command {litellm}")
+    results = measure(rounds, command, lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(results, indent=1) if as_json else table(results))
+
+
+if __name__ == "__main__":
+    main()

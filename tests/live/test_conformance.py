@@ -1,0 +1,163 @@
+"""The suite finds each planted fault by the checks that are meant to, and nothing in a sound deployment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from app.conformance.checks import CHECKS, DOCTOR
+from app.conformance.credentials import Credentials, GivenCredentials, SignedCredentials
+from app.conformance.probe import Options
+from app.conformance.report import FAILED, OK, SKIPPED, Report
+from app.conformance.suite import Suite, UnreachableError
+from app.core.settings import load
+from app.core.tokens import Keyring
+from tests.conftest import absent
+from tests.faulty_proxy import Fault, faulty_proxy
+from tests.live.conftest import StartBelfry
+from tests.planted_faults import PLANTED, Planted
+from tests.servers import HOST, Belfry, Nginx, free_port
+from tests.upstream import Upstream, running_upstream, saying
+
+ORIGIN = "https://app.example"
+WORDS = ("one ", "two ", "three ", "four ", "five")
+PATIENCE = 5.0
+FAULTS_AT_A_TIME = 3
+CHECKS_AT_A_TIME = 6
+OPTIONS = Options(patience=PATIENCE, silence=PATIENCE, origin=ORIGIN, model="any")
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as upstream:
+        upstream.play = saying(*WORDS)
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def environment(upstream: Upstream) -> Mapping[str, str]:
+    return {
+        "WEB_CONCURRENCY": "2",
+        "BELFRY_HEARTBEAT_SECONDS": "0.5",
+        "BELFRY_CORS_ORIGINS": ORIGIN,
+        "BELFRY_UPSTREAM_URL": upstream.url,
+    }
+
+
+def signing(belfry: Belfry) -> SignedCredentials:
+    keyring = Keyring(load(belfry.settings_environment))
+
+    def sign(user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
+        return keyring.sign(user, scopes, time.time(), seconds, **{"token_id": user, **grants})
+
+    return SignedCredentials(sign)
+
+
+def run(url: str, credentials: Credentials, options: Options = OPTIONS) -> Report:
+    return Suite(url, credentials, options, CHECKS, at_a_time=CHECKS_AT_A_TIME).run(lambda _result: None)
+
+
+def diagnosed(belfry: Belfry, planted: Planted) -> Report:
+    with faulty_proxy(belfry.port, planted.make()) as url:
+        return run(url, signing(belfry))
+
+
+@pytest.fixture(scope="module")
+def reports(request: pytest.FixtureRequest, belfry: Belfry) -> Iterator[Mapping[str, Future[Report]]]:
+    """Of each fault that some test asks for. Several at a time, for finding one is mostly waiting in vain."""
+    asked = [item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(FAULTS_AT_A_TIME) as pool:
+        yield {name: pool.submit(diagnosed, belfry, PLANTED[name]) for name in PLANTED if name in asked}
+
+
+def outcomes(report: Report, outcome: str) -> dict[str, str]:
+    return {result.name: result.line() for result in report.results if result.outcome == outcome}
+
+
+def test_a_sound_deployment_passes_every_check(belfry: Belfry) -> None:
+    report = run(belfry.url, signing(belfry))
+    assert outcomes(report, OK).keys() == {check.name for check in CHECKS}, report.summary()
+
+
+def test_a_sound_deployment_passes_behind_nginx_too(belfry: Belfry) -> None:
+    if Nginx.binary() is None:
+        absent("nginx")
+    nginx = Nginx(belfry.port)
+    try:
+        report = run(f"http://{HOST}:{nginx.start().port}", signing(belfry))
+    finally:
+        nginx.destroy()
+    assert not outcomes(report, FAILED)
+    assert outcomes(report, SKIPPED).keys() == {"stream.accel-buffering"}, "nginx keeps this header to itself"
+
+
+def test_a_token_of_one_user_is_enough_for_most_checks(belfry: Belfry, alice: str) -> None:
+    given = GivenCredentials([belfry.token(alice, "feed", "publish", "complete", topics=["news"])])
+    report = run(belfry.url, given)
+    assert not outcomes(report, FAILED)
+    skipped = outcomes(report, SKIPPED)
+    assert skipped.keys() == {
+        "delivery.isolation", "delivery.topics", "delivery.online", "refusals.expired-token", "refusals.scope",
+        "refusals.recipient", "presence.shown", "presence.dismissed", "presence.revoked", "presence.expired",
+        "presence.forgotten", "completions.others",
+    }  # fmt: skip
+    assert "needs the secret" in skipped["delivery.isolation"]
+    assert "needs a token with the scope admin" in skipped["presence.revoked"]
+
+
+def test_what_was_sent_is_taken_back(belfry: Belfry, alice: str) -> None:
+    belfry.publish({"to": alice, "id": "kept"})
+    report = run(belfry.url, GivenCredentials([belfry.token(alice, "feed", "publish")]))
+    assert not report.left
+    feed = belfry.reader(alice)
+    pages = [feed.feed(), feed.feed(archived="true")]
+    assert [message["id"] for page in pages for message in page["messages"]] == ["kept"]
+
+
+def test_publishing_alone_tries_what_it_can(belfry: Belfry) -> None:
+    report = run(belfry.url, GivenCredentials([belfry.token("shop", "publish")]))
+    assert not outcomes(report, FAILED)
+    assert {"publish.refused", "refusals.not-found"} <= outcomes(report, OK).keys()
+    assert "needs a token with the scope feed of shop" in outcomes(report, SKIPPED)["resume.header"]
+
+
+def test_refused_credentials_are_told_before_any_check(belfry: Belfry, start_belfry: StartBelfry) -> None:
+    other = SignedCredentials(signing(start_belfry()).signer)
+    with pytest.raises(UnreachableError, match="refuses the credentials: 401"):
+        run(belfry.url, other)
+
+
+def test_nobody_there_is_told_before_any_check(belfry: Belfry) -> None:
+    with pytest.raises(UnreachableError, match="no answer"):
+        run(f"http://{HOST}:{free_port()}", signing(belfry))
+
+
+def test_the_short_form_looks_at_the_way_alone() -> None:
+    names = {check.name for check in DOCTOR}
+    assert {"stream.first-bytes", "stream.at-once", "stream.headers", "health.ready"} <= names
+    assert len(DOCTOR) < len(CHECKS) / 4
+
+
+def test_a_proxy_that_plants_nothing_passes_every_check(belfry: Belfry) -> None:
+    with faulty_proxy(belfry.port, Fault()) as url:
+        report = run(url, signing(belfry))
+    assert outcomes(report, OK).keys() == {check.name for check in CHECKS}, outcomes(report, FAILED)
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found_by_its_checks_and_no_others(
+    reports: Mapping[str, Future[Report]], fault: str
+) -> None:
+    report = reports[fault].result()
+    failed = outcomes(report, FAILED)
+    assert failed.keys() == PLANTED[fault].found_by, "\n".join(failed.values())
+    assert not outcomes(report, SKIPPED)
+
+
+def test_every_check_finds_a_fault() -> None:
+    found = {name for planted in PLANTED.values() for name in planted.found_by}
+    assert {check.name for check in CHECKS} - found == set()

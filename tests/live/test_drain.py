@@ -1,0 +1,202 @@
+"""A worker that stops or is replaced: everyone is told, comes back spread out, and nobody who was let in is cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from app.core.sse import Event
+from tests.live.conftest import StartBelfry
+from tests.servers import HOST, Belfry, RedisServer
+from tests.stream_client import StreamClient
+from tests.waiting import wait_until
+
+STREAMS = 1_000
+STOP_SECONDS = 3.0
+RETRY_MS = 2_000  # the default
+BINS = 10
+QUEUED = 200  # of each kind: more than a worker takes before it knows that it shall stop
+
+
+def goodbye(stream: StreamClient) -> Event:
+    """Its last word, after which it ended."""
+    (told,) = [event for event in stream.read_to_end(STOP_SECONDS) if event.event == "goodbye"]
+    assert told is stream.events[-1]
+    assert told.data == '{"reason":"shutdown"}'
+    return told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+def test_a_thousand_streams_are_told_and_spread_their_return_evenly(
+    start_belfry: StartBelfry, number: signal.Signals, alice: str
+) -> None:
+    belfry = start_belfry(BELFRY_RETRY_MS=str(RETRY_MS))
+    old = belfry.worker()
+    with ExitStack() as stack:
+        streams = [stack.enter_context(belfry.stream(f"{alice}-{at}")) for at in range(STREAMS)]
+        for stream in streams:
+            stream.wait_for("ready")
+        started = time.monotonic()
+        belfry.signal(number)
+        wait_until(lambda: old not in belfry.workers(), STOP_SECONDS, what="the worker to leave")
+        told = [goodbye(stream).retry or 0 for stream in streams]
+    assert time.monotonic() - started < STOP_SECONDS + 1
+    # So many come back in each tenth of the window, which is as wide as the setting.
+    bins = Counter((retry - RETRY_MS // 2) * BINS // RETRY_MS for retry in told)
+    assert sorted(bins) == list(range(BINS))
+    assert max(bins.values()) < 1.1 * STREAMS / BINS, bins
+
+
+def publish_head(belfry: Belfry, user: str) -> bytes:
+    body = json.dumps({"to": user})
+    return (
+        f"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"Authorization: Bearer {belfry.token('shop', 'publish')}\r\nConnection: close\r\n\r\n{body}"
+    ).encode()
+
+
+def stream_head(belfry: Belfry, user: str) -> bytes:
+    return f"GET /stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {belfry.token(user, 'feed')}\r\n\r\n".encode()
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def was_told_to_stop(pid: int) -> bool:
+    """Whether SIGTERM waits for a frozen process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = next(line.split()[1] for line in lines if line.startswith("ShdPnd"))
+    return bool(int(pending, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@contextmanager
+def callers_in_the_queue(belfry: Belfry, user: str) -> Iterator[list[socket.socket]]:
+    """Connections that the kernel has accepted and the worker has not: first publishers, then streams."""
+    heads = [publish_head(belfry, user)] * QUEUED + [stream_head(belfry, user)] * QUEUED
+    with ExitStack() as stack:
+        callers = [stack.enter_context(socket.create_connection((HOST, belfry.port), 10)) for _ in heads]
+        for caller, head in zip(callers, heads, strict=True):
+            caller.sendall(head)
+        yield callers
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+def test_who_waits_at_the_door_is_answered(start_belfry: StartBelfry, number: signal.Signals, alice: str) -> None:
+    """The end of the last listener resets those in its queue, so it must not end before the queue is empty."""
+    belfry = start_belfry()
+    worker = belfry.worker()
+    with ExitStack() as stack:
+        with frozen(worker):
+            callers = stack.enter_context(callers_in_the_queue(belfry, alice))
+            belfry.signal(number)
+            wait_until(lambda: was_told_to_stop(worker))
+        for caller in callers[:QUEUED]:
+            assert caller.recv(12) == b"HTTP/1.1 201"
+        for caller in callers[QUEUED:]:  # the old worker lets some in before it knows
+            head = caller.recv(65_536)
+            assert b"\r\nRetry-After: " in head if head.startswith(b"HTTP/1.1 503") else b"event: ready" in head
+
+
+def test_who_comes_during_a_reload_is_served_by_the_new_worker(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry()
+    with belfry.api() as idle, belfry.stream(alice) as stream:
+        idle.get("/health/live")  # for a second, the old worker waits for what this connection may still ask
+        stream.wait_for("ready")
+        belfry.signal(signal.SIGHUP)
+        goodbye(stream)
+        with belfry.stream(alice) as again:
+            again.wait_for("ready")
+            assert "goodbye" not in {event.event for event in again.events}
+
+
+def test_new_streams_are_refused_on_the_way_down(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry()
+    with belfry.api() as idle, belfry.stream(alice) as stream:
+        idle.get("/health/live")  # the worker waits a second for what this connection may still ask
+        stream.wait_for("ready")
+        belfry.signal(signal.SIGTERM)
+        goodbye(stream)
+        with belfry.stream(alice) as late:
+            assert (late.status, late.body()["code"]) == (503, "shutting_down")
+            assert int(late.headers["retry-after"]) >= 1
+        with belfry.stream(alice, method="HEAD") as late:
+            assert (late.status, late.headers["retry-after"]) == (503, "5")
+        assert belfry.publish({"to": alice})["deliveries"][0]["duplicate"] is False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+def test_a_connection_that_is_kept_open_gets_one_more_answer_and_then_its_end(
+    start_belfry: StartBelfry, number: signal.Signals, alice: str
+) -> None:
+    belfry = start_belfry()
+    with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=10)) as kept:
+        stream.wait_for("ready")
+        for more in (True, False):
+            kept.request("GET", "/health/live")
+            answer = kept.getresponse()
+            answer.read()
+            assert (answer.status, answer.will_close) == (200, not more)
+            if more:
+                belfry.signal(number)
+                goodbye(stream)
+
+
+def test_a_connection_that_says_nothing_more_is_hung_up_on_soon_and_without_a_reset(
+    start_belfry: StartBelfry, alice: str
+) -> None:
+    belfry = start_belfry()
+    with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=10)) as silent:
+        stream.wait_for("ready")
+        silent.request("GET", "/health/live")
+        silent.getresponse().read()
+        started = time.monotonic()
+        belfry.signal(signal.SIGTERM)
+        assert silent.sock.recv(1) == b""
+        assert time.monotonic() - started < STOP_SECONDS
+
+
+def test_a_store_that_is_away_holds_no_worker_back(
+    start_belfry: StartBelfry, own_redis: RedisServer, alice: str
+) -> None:
+    belfry = start_belfry(own_redis.url, BELFRY_REDIS_TIMEOUT_SECONDS="10")
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        with frozen(own_redis.pid):
+            started = time.monotonic()
+            assert belfry.terminate() == 0
+            assert time.monotonic() - started < STOP_SECONDS
+            goodbye(stream)
+
+
+def test_a_stream_is_sent_on_when_it_is_old_enough_and_comes_back_soon(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry(BELFRY_STREAM_SECONDS="1", BELFRY_HEARTBEAT_SECONDS="0.5")
+    cursor, ages = None, []
+    for number in range(3):
+        with belfry.stream(alice, cursor=cursor) as stream:
+            stream.wait_for("ready")
+            began = time.monotonic()
+            belfry.publish({"to": alice, "data": number})
+            told = goodbye(stream)
+            ages.append(time.monotonic() - began)
+            assert [message["data"] for message in stream.messages] == [number]
+            assert told.retry is not None
+            assert RETRY_MS / 20 <= told.retry <= RETRY_MS * 3 / 20
+            cursor = stream.cursor
+    assert min(ages) > 0.75
+    assert 'belfry_streams_ended_total{reason="aged"} 3.0' in belfry.api().get("/metrics").text
