@@ -301,6 +301,7 @@ class Nginx(Server):
     def __init__(self, upstream_port: int, *, reloadable: bool = False) -> None:
         super().__init__("nginx")
         self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
         self._config_path = self.directory / "nginx.conf"
         # One process, unless a master is needed: a worker under another user could not enter the directory.
         self._config_path.write_text(

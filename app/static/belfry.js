@@ -148,9 +148,9 @@ export class Refusal extends Error {
 
 /**
  * @typedef {object} ClientOptions
- * @property {string} [url] where Belfry is; by default where this module came from
- * @property {() => string | Promise<string>} [token] gets a token of the user; without it the session cookie counts
- * @property {string[]} [topics] by default those that the token names
+ * @property {string | undefined} [url] where Belfry is; by default where this module came from
+ * @property {(() => string | Promise<string>) | undefined} [token] gets a token of the user; without it the session cookie counts
+ * @property {string[] | undefined} [topics] by default those that the token names
  */
 
 /** The HTTP side of one Belfry, for one user. */
@@ -179,7 +179,7 @@ class Server {
 
   /** @param {Record<string, string | number>} query @param {AbortSignal} [signal] @returns {Promise<Page>} */
   async feed(query, signal) {
-    const answer = await this.#fetch(`/feed?${this.#query(query)}`, { signal });
+    const answer = await this.#fetch(`/feed?${this.#query(query)}`, { signal: signal ?? null });
     return answer.json();
   }
 
@@ -552,8 +552,8 @@ class Link {
  * connections to a host over HTTP/1.1, for all tabs together.
  *
  * The leader holds a Web Lock, so the next one takes over when its tab closes. A frozen leader keeps the lock: those who
- * can be seen ask for its pulse, and steal the lock when no answer comes. It notices when it thaws. For a moment two may
- * lead; both tell the same, and everyone drops what was told before.
+ * can be seen steal it, when it says so beforehand, or when no answer comes as they ask for its pulse. It notices when it
+ * thaws. For a moment two may lead; both tell the same, and everyone drops what was told before.
  */
 class TabGroup {
   static get isPossible() {
@@ -581,7 +581,8 @@ class TabGroup {
   join() {
     if (!TabGroup.isPossible) return this.#lead();
     this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data: { byLeader, message } }) => {
+    this.#channel.onmessage = ({ data: { byLeader, isFreezing, message } }) => {
+      if (isFreezing) return this.#replaceLeader();
       if (byLeader) this.#heardAt = Date.now();
       this.#on.message(message);
     };
@@ -597,6 +598,15 @@ class TabGroup {
     this.leads = false;
     this.#channel?.close();
     this.#channel = null;
+  }
+
+  /**
+   * The page is about to be frozen. Chromium doesn't let go of a lock whose release is asked for now until the page thaws,
+   * so whoever is seen must take it.
+   */
+  freeze() {
+    if (this.leads) this.#channel?.postMessage({ isFreezing: true });
+    this.leave();
   }
 
   /** @param {any} message tells every other tab */
@@ -640,7 +650,11 @@ class TabGroup {
   #checkPulse() {
     if (this.leads || document.hidden) return;
     this.#on.ask();
-    if (Date.now() - this.#heardAt < FROZEN_MS) return;
+    if (Date.now() - this.#heardAt >= FROZEN_MS) this.#replaceLeader();
+  }
+
+  #replaceLeader() {
+    if (this.leads || document.hidden) return;
     this.#waiting.abort();
     this.#hold({ steal: true });
   }
@@ -706,7 +720,7 @@ export class BelfryClient {
     addEventListener("pageshow", this.#onPageShow);
     addEventListener("online", this.#wake);
     document.addEventListener("visibilitychange", this.#wake);
-    document.addEventListener("freeze", this.#leave);
+    document.addEventListener("freeze", this.#freeze);
     document.addEventListener("resume", this.#join);
     await this.#join();
   }
@@ -725,7 +739,7 @@ export class BelfryClient {
     removeEventListener("pageshow", this.#onPageShow);
     removeEventListener("online", this.#wake);
     document.removeEventListener("visibilitychange", this.#wake);
-    document.removeEventListener("freeze", this.#leave);
+    document.removeEventListener("freeze", this.#freeze);
     document.removeEventListener("resume", this.#join);
     this.#leave();
   }
@@ -787,7 +801,13 @@ export class BelfryClient {
     this.#group.join();
   };
 
-  /** An open connection would keep the page out of the back/forward cache, a frozen one would be useless. */
+  /** A frozen connection would be useless. */
+  #freeze = () => {
+    this.#group?.freeze();
+    this.#leave();
+  };
+
+  /** An open connection would keep the page out of the back/forward cache. */
   #leave = () => {
     this.#dropLink();
     this.#group?.leave();
@@ -2534,7 +2554,7 @@ export class BelfryFeed extends HTMLElement {
   /** @param {Message} message */
   #notifyDesktop(message) {
     if (!Wishes.has("desktop") || Notification.permission !== "granted") return;
-    const notification = new Notification(headline(message, this.#words), { body: message.title && message.body, tag: message.id });
+    const notification = new Notification(headline(message, this.#words), { body: (message.title && message.body) ?? "", tag: message.id });
     notification.onclick = () => {
       focus();
       this.open();

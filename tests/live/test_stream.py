@@ -91,6 +91,13 @@ class TestOtherMethods:
             assert stream.read_to_end() == []
         assert belfry.publish({"to": alice, "title": "nobody there"})["deliveries"][0]["online"] is False
 
+    def test_head_says_what_a_stream_would_be_refused_for(self, start_belfry: StartBelfry, alice: str) -> None:
+        belfry = start_belfry(BELFRY_MAX_CONNECTIONS="1")
+        with belfry.stream(alice) as stream:
+            stream.wait_for("ready")
+            answer = belfry.reader(alice).head("/stream")
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+
     def test_options_names_the_methods(self, belfry: Belfry) -> None:
         answer = belfry.api().options("/stream")
         assert answer.status_code in (200, 204)

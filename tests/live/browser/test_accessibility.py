@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browsing import FeedTab
 from tests.conftest import absent
@@ -62,6 +62,43 @@ def test_the_feed_page(tab: FeedTab) -> None:
 
 def test_the_empty_feed(tab: FeedTab) -> None:
     tab.choose("Archived")
+    assert not violations(tab.page)
+
+
+@pytest.mark.parametrize("broken", ["nothing", "the feed", "the stream"])
+def test_the_panel(tab: FeedTab, broken: str) -> None:
+    """With messages; with an error and nothing else; with messages and the word that there is no connection."""
+    page = tab.page
+    paths = {"nothing": "**/nothing", "the feed": "**/feed?*", "the stream": "**/stream?*"}
+    page.route(paths[broken], lambda route: route.fulfill(status=503, body="{}"))
+    page.goto("/")
+    panel = FeedTab(page, "#bell")
+    panel.bell.click()
+    said = {"nothing": "A warning", "the feed": "could not be loaded", "the stream": "No connection"}
+    expect(panel.feed).to_contain_text(said[broken])
+    assert not violations(page)
+
+
+def test_the_empty_panel(visit: Visit, bob: str) -> None:
+    for theme in ("light", "dark"):
+        panel = FeedTab(visit(bob, color_scheme=theme, reduced_motion="reduce").tab().page, "#bell")
+        panel.bell.click()
+        for name, said in {
+            "All": "Nothing here yet",
+            "Unread": "All caught up",
+            "Archived": "Nothing archived",
+        }.items():
+            panel.choose(name)
+            expect(panel.feed).to_contain_text(said)
+            assert not violations(panel.page)
+
+
+def test_a_long_feed_with_the_focus_out_of_sight(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    belfry.publish_all([{"to": alice, "title": str(number)} for number in range(100)])
+    tab.walk()
+    tab.articles.first.focus()
+    tab.page.evaluate("scrollTo(0, 0)")
+    expect(tab.articles.first).to_have_attribute("aria-posinset", "1")
     assert not violations(tab.page)
 
 

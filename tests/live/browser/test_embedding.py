@@ -18,8 +18,13 @@ from tests.servers import HOST, REPOSITORY, Belfry, Server, free_port
 from tests.waiting import wait_until
 
 BACK_SECONDS = 40.0
+AT_ONCE_SECONDS = 6.0  # less than a leader may be silent
 README_BELFRY = "http://127.0.0.1:8000"
 README_HOST = "http://127.0.0.1:8080"
+# Only Chromium tells a page that it will be frozen, as it is in the cache; the others tell that it is left.
+NO_FREEZING = """for (const type of ["freeze", "resume"])
+    addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });
+"""
 
 
 @pytest.fixture
@@ -98,6 +103,43 @@ def test_the_bell_works_on_another_origin_under_a_strict_policy(
     for each in (tab, other):
         expect_badge(each, "")
     assert not context.cookies(), "Belfry set a cookie on a stranger's page"
+
+
+@pytest.mark.parametrize("script", ["", NO_FREEZING], ids=["as Chromium", "as others"])
+def test_a_page_that_was_left_lets_go_and_goes_on_when_one_comes_back(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str, script: str
+) -> None:
+    """The browser's real back/forward cache, which takes no page with an open connection, lock or channel."""
+    context.add_init_script(script)
+    context.add_init_script("addEventListener('pageshow', (event) => { window.cameBack = event.persisted; })")
+    tab = bell_on(context, site)
+    belfry.publish({"to": alice, "title": "1"})
+    expect_badge(tab, "1")
+    tab.page.goto(f"{site.url}/other")
+    wait_until(lambda: not belfry.is_online(alice), what="the left page's connection to end")
+    belfry.publish({"to": alice, "title": "2"})
+    tab.page.go_back(wait_until="commit")
+    wait_until(lambda: tab.page.evaluate("window.cameBack"), what="the page out of the cache")
+    tab.wait_connected()
+    expect_badge(tab, "2")
+    belfry.publish({"to": alice, "title": "3"})
+    expect_badge(tab, "3")
+    tab.feed.locator(".bell").click()
+    tab.expect_titles("3", "2", "1")
+
+
+def test_another_tab_takes_over_when_the_leader_s_page_is_left(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
+) -> None:
+    leader, other = bell_on(context, site), bell_on(context, site)
+    leader.page.goto(f"{site.url}/other")
+    belfry.publish({"to": alice, "title": "1"})
+    expect_badge(other, "1", AT_ONCE_SECONDS)
+    leader.page.go_back(wait_until="commit")
+    leader.wait_connected()
+    belfry.publish({"to": alice, "title": "2"})
+    for tab in (leader, other):
+        expect_badge(tab, "2")
 
 
 @pytest.mark.usefixtures("belfry")

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
-from tests.browsing import FeedTab, Visitor
+from tests.browsing import FeedTab
 from tests.conftest import absent
 from tests.live.browser.conftest import Visit
 from tests.live.conftest import StartBelfry
 from tests.servers import Belfry, Nginx
 from tests.waiting import wait_until
 
+TRIES = 4
+NEXT_TRY_SECONDS = 6.0  # the one after these comes 8 s later
 BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
 
 
@@ -30,34 +32,41 @@ def test_a_reload_shows_everything_once(tab: FeedTab, belfry: Belfry, alice: str
     tab.expect_titles("3", "2", "1")
 
 
-def test_it_comes_back_when_the_browser_is_online_again(tab: FeedTab, belfry: Belfry, alice: str) -> None:
-    context = tab.page.context
-    context.set_offline(True)
-    cut(tab)
-    wait_until(lambda: tab.state == "waiting", BACK_SECONDS)
+@pytest.fixture
+def way(nginx: Nginx, visit: Visit, alice: str) -> FeedTab:
+    """Alice's page `/` behind an nginx, whose end cuts every connection."""
+    return visit(alice, nginx.url).tab()
+
+
+def test_what_was_missed_is_counted_once(way: FeedTab, nginx: Nginx, belfry: Belfry, alice: str) -> None:
+    """The count that comes with `ready` knows the missed ones already."""
+    nginx.kill()
+    wait_until(lambda: way.state == "waiting", BACK_SECONDS)
+    for title in "123":
+        belfry.publish({"to": alice, "title": title})
+    nginx.start()
+    wait_until(lambda: way.titles.all_inner_texts() == ["3", "2", "1"], BACK_SECONDS)
+    assert way.unread == 3
+
+
+def test_it_comes_back_at_once_when_the_browser_is_online_again(
+    nginx: Nginx, visit: Visit, belfry: Belfry, alice: str
+) -> None:
+    visitor = visit(alice, nginx.url)
+    visitor.context.add_init_script("Math.random = () => 0.999")  # the longest delays: 1, 2, 4, 8 s
+    tab = visitor.tab()
+    tries: list[str] = []
+    tab.page.on("requestfailed", lambda request: tries.append(request.url) if request.method == "HEAD" else None)
+    nginx.kill()
+    visitor.context.set_offline(True)
+    wait_until(lambda: tab.state == "waiting" and len(tries) >= TRIES, BACK_SECONDS, what="the delays to grow")
     expect(tab.feed).to_contain_text("No connection")
     belfry.publish({"to": alice, "title": "missed"})
-    context.set_offline(False)
+    nginx.start()
+    visitor.context.set_offline(False)
+    wait_until(lambda: tab.state == "live", NEXT_TRY_SECONDS)
     tab.expect_titles("missed")
-    tab.wait_connected()
     expect(tab.feed).not_to_contain_text("No connection")
-
-
-def cut(tab: FeedTab) -> None:
-    """End the page's stream as a network does that doesn't come back: the browser's own retry fails as well."""
-    for _ in range(2):
-        tab.page.evaluate("for (const stream of streams) stream.dispatchEvent(new Event('error'))")
-
-
-@pytest.fixture
-def tab(visitor: Visitor) -> FeedTab:
-    visitor.context.add_init_script(
-        """window.streams = [];
-        window.EventSource = class extends EventSource {
-            constructor(...given) { super(...given); window.streams.push(this); }
-        };"""
-    )
-    return visitor.tab()
 
 
 def test_a_server_that_restarts_is_found_again(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
@@ -71,37 +80,25 @@ def test_a_server_that_restarts_is_found_again(start_belfry: StartBelfry, visit:
     wait_until(lambda: tab.state == "live", BACK_SECONDS)
 
 
-def test_an_overloaded_server_is_tried_again_until_it_answers(visitor: Visitor, belfry: Belfry, alice: str) -> None:
-    refused: list[str] = []
-
-    def refuse(route: Route) -> None:
-        refused.append(route.request.url)
-        route.fulfill(status=503, headers={"Retry-After": "1"}, body="")
-
-    page = visitor.context.new_page()
-    page.route("**/stream*", refuse)
-    page.goto("/")
-    tab = FeedTab(page)
-    wait_until(lambda: tab.state == "waiting" and len(refused) > 4, BACK_SECONDS)
-    expect(tab.feed).to_contain_text("No connection")
-    page.unroute("**/stream*")
+def test_a_server_with_no_room_is_tried_again_until_it_has_some(
+    start_belfry: StartBelfry, visit: Visit, alice: str, bob: str
+) -> None:
+    belfry = start_belfry(BELFRY_DEMO="1", BELFRY_MAX_CONNECTIONS="1")
+    with belfry.stream(bob):
+        page = visit(alice, belfry.url).context.new_page()
+        refusals: list[int] = []
+        page.on("response", lambda answer: refusals.append(answer.status) if "/stream" in answer.url else None)
+        page.goto("/")
+        tab = FeedTab(page)
+        wait_until(lambda: tab.state == "waiting" and len(refusals) > 2, BACK_SECONDS)
+        assert set(refusals) == {503}
+        expect(tab.feed).to_contain_text("No connection")
+        belfry.publish({"to": alice, "title": "meanwhile"})
     wait_until(lambda: tab.state == "live", BACK_SECONDS)
+    tab.expect_titles("meanwhile")
     belfry.publish({"to": alice, "title": "at last"})
-    tab.expect_titles("at last")
-
-
-def test_a_page_out_of_the_back_forward_cache_goes_on(tab: FeedTab, belfry: Belfry, alice: str) -> None:
-    belfry.publish({"to": alice, "title": "1"})
-    tab.expect_titles("1")
-    tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
-    assert tab.page.evaluate("streams.every((stream) => stream.readyState === 2)"), (
-        "an open stream keeps a page out of it"
-    )
-    belfry.publish({"to": alice, "title": "2"})
-    tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
-    tab.expect_titles("2", "1")
-    belfry.publish({"to": alice, "title": "3"})
-    tab.expect_titles("3", "2", "1")
+    tab.expect_titles("at last", "meanwhile")
+    expect(tab.feed).not_to_contain_text("No connection")
 
 
 def test_an_evicted_tab_stops_until_its_user_wants_to_go_on(
@@ -152,19 +149,34 @@ FOLLOW = """async (token) => {
 }"""
 
 
-def test_a_session_that_ends_is_said(tab: FeedTab) -> None:
-    tab.page.context.clear_cookies()
-    cut(tab)
-    expect(tab.feed).to_contain_text("You are signed out", timeout=BACK_SECONDS * 1_000)
-    assert tab.state == "denied"
+def test_a_session_that_is_gone_is_said(way: FeedTab, nginx: Nginx) -> None:
+    nginx.kill()
+    wait_until(lambda: way.state == "waiting", BACK_SECONDS)
+    way.page.context.clear_cookies()
+    nginx.start()
+    wait_until(lambda: way.state == "denied", BACK_SECONDS)
+    expect(way.feed).to_contain_text("You are signed out")
 
 
-def test_history_that_was_lost_is_fetched_again(tab: FeedTab, belfry: Belfry, alice: str) -> None:
-    belfry.publish({"to": alice, "title": "1"})
-    tab.expect_titles("1")
-    with tab.page.expect_request("**/feed?*"):
-        tab.page.evaluate("streams.at(-1).dispatchEvent(new MessageEvent('reset', {data: '{}'}))")
-    tab.expect_titles("1")
+def test_history_that_was_lost_is_fetched_again(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
+    """More came while it was away than the server keeps: it can't catch up, and shows what there is."""
+    belfry = start_belfry(BELFRY_DEMO="1", BELFRY_RETRY_MS="100", BELFRY_HISTORY_LENGTH="3")
+    nginx = Nginx(belfry.port)
+    try:
+        nginx.start()
+        tab = visit(alice, nginx.url).tab()
+        tab.feed.evaluate("feed => feed.client.on('reset', () => { window.wasReset = true; })")
+        belfry.publish({"to": alice, "title": "seen"})
+        tab.expect_titles("seen")
+        nginx.kill()
+        wait_until(lambda: tab.state == "waiting", BACK_SECONDS)
+        belfry.publish_all([{"to": alice, "title": str(number)} for number in range(6)])
+        nginx.start()
+        wait_until(lambda: tab.titles.all_inner_texts() == ["5", "4", "3"], BACK_SECONDS)
+        assert tab.page.evaluate("window.wasReset")
+        tab.expect_unread(3)
+    finally:
+        nginx.destroy()
 
 
 class BufferingProxy(Nginx):
@@ -184,7 +196,7 @@ def test_behind_a_proxy_that_buffers_it_polls(belfry: Belfry, visit: Visit, alic
     proxy = BufferingProxy(belfry.port)
     try:
         proxy.start()
-        visitor = visit(alice, f"http://127.0.0.1:{proxy.port}")
+        visitor = visit(alice, proxy.url)
         page = visitor.context.new_page()
         page.goto("/")
         tab = FeedTab(page)

@@ -16,7 +16,12 @@ from tests.waiting import wait_until
 
 TABS = 10
 STEPS = 40
-FROZEN_MS = 16_000  # longer than a leader may be silent
+HANGING_MS = 16_000  # longer than a leader may be silent
+# A list of the streams that a page opened.
+WATCH_STREAMS = """window.streams = [];
+window.EventSource = class extends EventSource {
+    constructor(...given) { super(...given); window.streams.push(this); }
+};"""
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +36,7 @@ def leaders(tabs: list[FeedTab]) -> list[FeedTab]:
 
 def watched_tabs(visitor: Visitor, count: int) -> list[FeedTab]:
     """Tabs that keep a list of the streams they opened. The bell is left out: one feed a tab."""
-    visitor.context.add_init_script(
-        """window.streams = [];
-        window.EventSource = class extends EventSource {
-            constructor(...given) { super(...given); window.streams.push(this); }
-        };"""
-    )
+    visitor.context.add_init_script(WATCH_STREAMS)
     return [visitor.tab() for _ in range(count)]
 
 
@@ -72,25 +72,25 @@ def test_another_tab_takes_over_when_the_leader_is_closed(visitor: Visitor, belf
         wait_until(lambda: len(leaders(tabs)) == 1)
 
 
-def test_a_frozen_leader_is_replaced(visitor: Visitor, belfry: Belfry, alice: str) -> None:
-    """It keeps its lock, and learns when it thaws that it leads no more."""
+def test_a_leader_that_hangs_is_replaced(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    """It keeps its lock, and learns when it goes on that it leads no more."""
     tabs = watched_tabs(visitor, 2)
     (leader,) = leaders(tabs)
     (other,) = [tab for tab in tabs if tab is not leader]
-    freeze(leader)
+    hang(leader)
     belfry.publish({"to": alice, "title": "1"})
-    wait_until(lambda: other.titles.all_inner_texts() == ["1"], FROZEN_MS / 1_000, what="the other tab to take over")
-    wait_until(lambda: leaders(tabs) == [other], FROZEN_MS / 1_000, what="the leader to step down")
+    wait_until(lambda: other.titles.all_inner_texts() == ["1"], HANGING_MS / 1_000, what="the other tab to take over")
+    wait_until(lambda: leaders(tabs) == [other], HANGING_MS / 1_000, what="the leader to step down")
     belfry.publish({"to": alice, "title": "2"})
     for tab in tabs:
         tab.expect_titles("2", "1")
         tab.expect_unread(2)
 
 
-def freeze(tab: FeedTab) -> None:
-    """Let nothing run on the page for a while: a headless browser doesn't freeze pages, since it hides none."""
+def hang(tab: FeedTab) -> None:
+    """Let nothing run on the page for a while."""
     tab.page.evaluate(
-        "ms => void setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })", FROZEN_MS
+        "ms => void setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })", HANGING_MS
     )
 
 
