@@ -297,6 +297,9 @@ def test_an_answer_that_is_not_whole_says_why(run: Run) -> None:
     assert err == "belfry: the answer is not whole: Gone.\n"
 
 
+WELCOME = Answer.of({}), Answer.of({}, 201)  # a feed that may be read, a message that may be sent
+
+
 def test_a_deployment_that_isn_t_there_could_not_be_tried(run: Run) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     for command in ("conformance", "doctor"):
@@ -306,7 +309,7 @@ def test_a_deployment_that_isn_t_there_could_not_be_tried(run: Run) -> None:
 
 
 def test_a_check_that_fails_is_told_and_makes_the_exit_code(run: Run) -> None:
-    with scripted_server(Answer.of({}), Answer.of({}, 503)) as script:
+    with scripted_server(*WELCOME, Answer.of({}, 503)) as script:
         code, out, _ = run("conformance", script.url, "--only", "health.ready")
     assert code == 1
     assert out.startswith("FAILED   health.ready")
@@ -315,7 +318,7 @@ def test_a_check_that_fails_is_told_and_makes_the_exit_code(run: Run) -> None:
 
 
 def test_a_program_gets_the_report_as_json(run: Run) -> None:
-    with scripted_server(Answer.of({}), Answer.of({})) as script:
+    with scripted_server(*WELCOME, Answer.of({})) as script:
         code, out, _ = run("conformance", "--json", "--only", "health.ready", url=script.url)
     assert code == 0
     assert json.loads(out)["counts"] == {"ok": 1, "failed": 0, "skipped": 0}

@@ -181,6 +181,10 @@ class Probe:
             raise SkippedError("needs --model, a model that may be asked for a few words")
         return self.options.model
 
+    def forget_sent(self) -> None:
+        """What was sent is gone already, with the user."""
+        self._sent.clear()
+
     def _note(self, line: str) -> None:
         try:
             self._sent.add(json.loads(line)["id"])

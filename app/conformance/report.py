@@ -58,7 +58,7 @@ class Report:
     def summary(self) -> str:
         """The last line."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
-        left = f"; {self.left} messages could not be retracted and expire in 15 minutes" if self.left else ""
+        left = f"; not retracted, but expiring in 15 minutes: {self.left}" if self.left else ""
         return f"{self.url}: {counts} in {self.seconds:.1f} s{left}"
 
     def as_json(self) -> dict[str, Any]:

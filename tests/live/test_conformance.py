@@ -26,7 +26,7 @@ from tests.upstream import Upstream, running_upstream, saying
 ORIGIN = "https://app.example"
 WORDS = ("one ", "two ", "three ", "four ", "five")
 PATIENCE = 5.0
-FAULTS_AT_A_TIME = 3
+FAULTS_AT_A_TIME = 4
 CHECKS_AT_A_TIME = 6
 OPTIONS = Options(patience=PATIENCE, silence=PATIENCE, origin=ORIGIN, model="any")
 
@@ -80,7 +80,8 @@ def outcomes(report: Report, outcome: str) -> dict[str, str]:
 
 def test_a_sound_deployment_passes_every_check(belfry: Belfry) -> None:
     report = run(belfry.url, signing(belfry))
-    assert outcomes(report, OK).keys() == {check.name for check in CHECKS}, report.summary()
+    assert outcomes(report, OK).keys() == {check.name for check in CHECKS}, outcomes(report, FAILED)
+    assert not report.left
 
 
 def test_a_sound_deployment_passes_behind_nginx_too(belfry: Belfry) -> None:
@@ -129,6 +130,12 @@ def test_refused_credentials_are_told_before_any_check(belfry: Belfry, start_bel
     other = SignedCredentials(signing(start_belfry()).signer)
     with pytest.raises(UnreachableError, match="refuses the credentials: 401"):
         run(belfry.url, other)
+
+
+def test_a_publisher_that_may_not_address_the_reader_is_told_before_any_check(belfry: Belfry, alice: str) -> None:
+    tokens = [belfry.token(alice, "feed"), belfry.token("shop", "publish", to=["user:somebody-else"])]
+    with pytest.raises(UnreachableError, match="target_forbidden"):
+        run(belfry.url, GivenCredentials(tokens))
 
 
 def test_nobody_there_is_told_before_any_check(belfry: Belfry) -> None:

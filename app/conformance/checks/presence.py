@@ -65,6 +65,7 @@ def forgotten(probe: Probe) -> None:
     probe.send(0)
     expect_status(probe.ask("DELETE", f"/users/{probe.user}", "admin"), 204)
     probe.expect_withdrawn(token)
+    probe.forget_sent()
 
 
 def _is_online(probe: Probe) -> bool:
