@@ -118,7 +118,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = Limits(settings)
     auth = _authenticator(commands, revocations, streams, limits, settings, clock)
 
-    admission = Admission(publisher, settings.publish_wait_seconds)
+    admission = Admission(publisher, settings.publish_queue_seconds)
     desk = publish.Desk(auth, admission, noted, audit, limits, settings, clock)
     entrance = stream.Entrance(streams, limits, settings)
 

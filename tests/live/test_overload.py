@@ -29,7 +29,7 @@ AT_ONCE_SECONDS = 1.0  # much less than a worker waits for a frozen store
 def full(start_belfry: StartBelfry, own_redis: RedisServer) -> Iterator[Belfry]:
     """A server that waits for a frozen store with as many publishes as it takes on."""
     belfry = start_belfry(
-        own_redis.url, BELFRY_PUBLISH_WAIT_SECONDS=str(WAIT_SECONDS), BELFRY_REDIS_TIMEOUT_SECONDS="20"
+        own_redis.url, BELFRY_PUBLISH_QUEUE_SECONDS=str(WAIT_SECONDS), BELFRY_REDIS_TIMEOUT_SECONDS="20"
     )
     belfry.publish({"to": "someone"})
     with frozen(own_redis.pid), ExitStack() as stack:
