@@ -145,7 +145,7 @@ class Settings(BaseModel):
         5, ge=1, le=60, description="seconds of one point on the dashboard, which shows the last hour"
     )
     known_users: int = Field(
-        100_000, ge=100, le=10_000_000, description="users that administrators find by name, about 250 bytes each"
+        100_000, ge=100, le=10_000_000, description="users that administrators find by name, about 150 bytes each"
     )
     counted_users: int = Field(
         10_000, ge=0, le=1_000_000, description="known users looked at to count who read a message to many"

@@ -46,7 +46,7 @@ def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> 
             last = ended.get(connection) or is_open.get(connection)
             found += _journey(sent, sent.position, connection, began.get(connection), last)
     found += _changes(sent, events)
-    return _first_of_each_kind(sorted(found, key=lambda step: str(step["time"])))
+    return _without_repetition(sorted(found, key=lambda step: str(step["time"])))
 
 
 def _journey(
@@ -87,14 +87,14 @@ def _changes(sent: Sent, events: Sequence[Event]) -> Iterator[Step]:
             yield {"time": event["time"], "what": event["what"]}
 
 
-def _first_of_each_kind(found: list[Step]) -> list[Step]:
-    """Of what every later connection says again, the first."""
-    once: set[str] = set()
+def _without_repetition(found: list[Step]) -> list[Step]:
+    """Of what every later connection says again, the first; and that one began after it only where nobody had it."""
+    had: set[str] = set()
     kept: list[Step] = []
     for step in found:
-        if step["what"] in {"acknowledged", "began_after"}:
-            if step["what"] in once:
-                continue
-            once.add(step["what"])
-        kept.append(step)
+        what = str(step["what"])
+        repeated = what == "acknowledged" and what in had
+        if not repeated and not (what == "began_after" and had & {"sent", "acknowledged", what}):
+            kept.append(step)
+        had.add(what)
     return kept

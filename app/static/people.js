@@ -11,6 +11,7 @@ import { offerUsers } from "./search.js";
 /** @typedef {Marks & {log: string, offset: number | null, steps: Step[]}} Trace */
 
 const REFRESH_MS = 5_000;
+const LISTED = 1_000; // users that are told at most
 const PLACES_MS = 1_500; // after a question, workers have told by then where the user's connections stand
 
 /** @param {string} id */
@@ -68,12 +69,19 @@ function onlineItem(user, connections) {
 }
 
 let shownOnline = "";
+let shownUser = "";
+
+/** @param {string} user @param {boolean} online */
+const heading = (user, online) => `${user} is ${online ? "connected" : "not connected"}`;
 
 async function refresh() {
   try {
     const { users } = await ask("/presence");
     // Where the list is as it was, its buttons stay: whoever is about to press one does not lose it.
     const names = Object.keys(users);
+    const title = byId("user").querySelector("h3");
+    // The list ends somewhere: who is not in a long one may be connected all the same.
+    if (title && (shownUser in users || names.length < LISTED)) title.textContent = heading(shownUser, shownUser in users);
     const now = JSON.stringify(names.map((user) => [user, users[user].list.map((/** @type {Connection} */ { id }) => id)]));
     if (now === shownOnline) return;
     shownOnline = now;
@@ -181,7 +189,8 @@ async function show(user, message = "") {
   nameField.value = user;
   try {
     const { online, log, messages, events } = await ask(`/users/${encodeURIComponent(user)}`);
-    const title = element("h3", "", `${user} is ${online ? "connected" : "not connected"}`);
+    shownUser = user;
+    const title = element("h3", "", heading(user, online));
     const box = element("div", "");
     box.id = "trace";
     const list = messages.length === 0 ? element("p", "blank", "None.") : element("ol", "sent", ...messages.map((/** @type {Message} */ each) => messageItem(user, each)));

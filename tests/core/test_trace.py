@@ -71,6 +71,18 @@ def test_a_client_without_a_cursor_begins_after_it() -> None:
     assert told(event("10:30", "connected", 5)) == ["10:00 published", "10:30 began_after"]
 
 
+def test_who_has_it_already_does_not_begin_after_it() -> None:
+    events = event("10:30", "resumed", 5), event("10:40", "connected", 9, "c2")
+    assert told(*events) == ["10:00 published", "10:30 acknowledged"]
+    assert told(
+        event("10:30", "connected", 5), event("10:40", "connected", 9, "c2"), event("10:50", "resumed", 9, "c3")
+    ) == [
+        "10:00 published",
+        "10:30 began_after",
+        "10:50 acknowledged",
+    ]
+
+
 def test_a_history_that_was_lost_is_told() -> None:
     events = event("09:00", "connected", 3, lost=True), event("10:30", "resumed", 5, "c2", lost=True)
     assert told(*events, event("10:50", "reset", 9)) == [

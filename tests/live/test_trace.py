@@ -40,7 +40,7 @@ def wait_for(trace: Trace, message_id: str, *whats: str) -> dict[str, Any]:
         found.update(trace(message_id))
         return [step["what"] for step in found["steps"]] == list(whats)
 
-    wait_until(has_come, 8, what=f"the steps {whats}")
+    wait_until(has_come, 20, what=f"the steps {whats}")
     return found
 
 

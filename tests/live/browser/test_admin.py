@@ -115,8 +115,8 @@ def offered(admin: Page, typed: str) -> list[str]:
 def test_users_are_found_as_one_types(admin: Page, belfry: Belfry, visit: Visit, alice: str, bob: str) -> None:
     visit(bob).tab()
     belfry.publish({"to": f"{alice}-away", "title": "Hello"})
-    wait_until(lambda: offered(admin, bob[:-2]) == [bob], 10)
-    wait_until(lambda: offered(admin, f"{alice}-") == [f"{alice}-away"], 10)
+    wait_until(lambda: offered(admin, bob[:-2]) == [bob], 20)
+    wait_until(lambda: offered(admin, f"{alice}-") == [f"{alice}-away"], 20)
     expect(admin.locator("#known option")).not_to_have_attribute("label", re.compile("online"))
     assert offered(admin, f"{alice}-away-too") == []
     offered(admin, bob[:4])
@@ -126,12 +126,12 @@ def test_users_are_found_as_one_types(admin: Page, belfry: Belfry, visit: Visit,
 def test_the_last_of_several_users_is_looked_for(admin: Page, belfry: Belfry, bob: str) -> None:
     belfry.publish({"to": bob, "title": "Hello"})
     admin.get_by_label("Several users", exact=True).check()
-    wait_until(lambda: offered(admin, f"someone, {bob[:-1]}") == [f"someone, {bob}"], 10)
+    wait_until(lambda: offered(admin, f"someone, {bob[:-1]}") == [f"someone, {bob}"], 20)
 
 
 def test_a_topic_is_no_user(admin: Page, belfry: Belfry, bob: str) -> None:
     belfry.publish({"to": bob, "title": "Hello"})
-    wait_until(lambda: offered(admin, bob) == [bob], 10)
+    wait_until(lambda: offered(admin, bob) == [bob], 20)
     admin.get_by_label("A topic", exact=True).check()
     admin.fill("#target", bob[:-1])
     expect(admin.locator("#known option")).to_have_count(0)
@@ -146,7 +146,7 @@ def recent(admin: Page, title: str) -> Locator:
             admin.click("#recent-refresh")
         return bool(entry.count())
 
-    wait_until(is_there, 10)
+    wait_until(is_there, 20)
     return entry
 
 
@@ -176,7 +176,7 @@ def test_readers_of_a_message_to_everyone_are_counted_when_asked(admin: Page, be
             entry.get_by_role("button", name="Count readers").click()
         return "read by 2 of" in entry.inner_text()
 
-    wait_until(counted, 10)
+    wait_until(counted, 20)
 
 
 def test_a_recent_message_can_be_retracted(admin: Page, belfry: Belfry, visit: Visit, alice: str, bob: str) -> None:

@@ -34,7 +34,7 @@ def environment() -> Mapping[str, str]:
 @pytest.fixture
 def dashboard(visitor: Visitor, belfry: Belfry) -> Page:
     with belfry.api(belfry.token("root", "admin")) as admin:
-        wait_until(lambda: admin.get("/admin/figures").json()["points"])
+        wait_until(lambda: admin.get("/admin/figures").json()["points"], 20)
     return opened(visitor)
 
 
@@ -60,8 +60,8 @@ def test_points_come_over_the_stream(dashboard: Page, belfry: Belfry, alice: str
     asked: list[str] = []
     dashboard.on("request", lambda request: asked.append(request.url))
     belfry.publish_all([{"to": alice, "data": number, "event": "quiet"} for number in range(40)])
-    wait_until(lambda: highest(dashboard, "Messages") >= 20, 10)  # 40 within two points at the worst
-    wait_until(lambda: highest(dashboard, "Deliveries") >= 20, 10)
+    wait_until(lambda: highest(dashboard, "Messages") >= 20, 20)  # 40 within two points at the worst
+    wait_until(lambda: highest(dashboard, "Deliveries") >= 20, 20)
     assert highest(dashboard, "Latency, 99 %") > 0
     fetched = [url for url in asked if url.endswith("/admin/figures")]
     assert len(fetched) <= 1, "more often than when the stream began"
@@ -71,23 +71,24 @@ def test_every_connection_is_counted(dashboard: Page, visit: Visit, bob: str) ->
     before = highest(dashboard, "Connections")
     tabs = [visit(f"{bob}-{number}").tab() for number in range(3)]
     assert len(tabs) == 3
-    wait_until(lambda: float(cell(dashboard, "Connections")) >= 3, 10)
-    wait_until(lambda: highest(dashboard, "Connections") >= max(before, 3), 10)
+    wait_until(lambda: float(cell(dashboard, "Connections")) >= 3, 20)
+    wait_until(lambda: highest(dashboard, "Connections") >= max(before, 3), 20)
 
 
 def test_the_plots_are_drawn(dashboard: Page) -> None:
     figure = dashboard.locator("figure").filter(has=dashboard.get_by_role("heading", name="Connections"))
-    wait_until(lambda: figure.locator("canvas").evaluate(DRAWN) > 20, 10)
+    wait_until(lambda: figure.locator("canvas").evaluate(DRAWN) > 20, 20)
     label = figure.get_by_role("img").get_attribute("aria-label") or ""
     assert re.match(r"Plot: Connections \d+; the table has the numbers", label)
 
 
-def test_the_hour_stands_there_before_the_first_point_comes(dashboard: Page, visitor: Visitor) -> None:
+def test_the_hour_stands_there_although_no_point_comes(dashboard: Page, visitor: Visitor) -> None:
+    dashboard.close()
     page = visitor.context.new_page()
     page.route("**/stream?*", lambda route: route.abort())
     page.goto("/admin/dashboard/")
     expect(page.locator("#state")).to_contain_text("2 workers", timeout=WAIT_MS)
-    assert dashboard.locator("#state").inner_text() == page.locator("#state").inner_text()
+    assert highest(page, "Workers") >= 2
 
 
 def test_without_a_stream_it_asks(visitor: Visitor) -> None:

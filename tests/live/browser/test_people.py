@@ -81,7 +81,7 @@ def test_an_administrator_sees_whether_and_when_a_message_arrived(
     expect(traced).to_contain_text("Now: unread, stored as message 1 of")
     tab.titles.first.click()  # reads it
     tab.expect_unread(0)
-    wait_until(lambda: asked_again(people, "Read."), 10)
+    wait_until(lambda: asked_again(people, "Read."), 20)
     expect(traced).to_contain_text("It arrived: it was read. Now: read")
 
 
