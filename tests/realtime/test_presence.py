@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import fakeredis
 import pytest
 
+from app.core.cursor import Position
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Claims
@@ -20,6 +21,7 @@ from tests.realtime.model import Client as ModelClient
 from tests.realtime.model import ModelSink
 from tests.realtime.test_heartbeat import Nobody
 
+START = (Position("e", 0),)
 CROWD = 2 * USERS_PER_TURN + 1
 
 
@@ -60,7 +62,7 @@ def presence(told: PresenceStore) -> Presence:
 def connect(presence: Presence, user: str) -> Subscriber:
     claims = Claims(user, frozenset(), (), None, time.time() + 600, "token")
     log = OpenLog(f"user:{user}")
-    subscriber = Subscriber(Nobody(), claims, (log,), (), ModelSink(ModelClient([]), 0))
+    subscriber = Subscriber(Nobody(), claims, (log,), START, ModelSink(ModelClient([]), 0))
     log.add(subscriber)
     presence.connected(subscriber, Client("127.0.0.1", "test"))
     return subscriber
@@ -84,7 +86,7 @@ def test_what_could_not_be_told_is_told_again(presence: Presence, store: Store, 
 def test_who_comes_twice_stays_until_both_have_gone(presence: Presence, told: PresenceStore) -> None:
     first = connect(presence, "alice")
     (log,) = first.logs
-    second = Subscriber(Nobody(), first.claims, (log,), (), ModelSink(ModelClient([]), 0))
+    second = Subscriber(Nobody(), first.claims, (log,), START, ModelSink(ModelClient([]), 0))
     log.add(second)
     presence.connected(second, Client("127.0.0.1", "test"))
     for leaving, left in ((first, 1), (second, 0)):
