@@ -200,3 +200,27 @@ def test_a_stream_is_sent_on_when_it_is_old_enough_and_comes_back_soon(start_bel
             cursor = stream.cursor
     assert min(ages) > 0.75
     assert 'belfry_streams_ended_total{reason="aged"} 3.0' in belfry.api().get("/metrics").text
+
+
+def keeps_connections(belfry: Belfry) -> bool:
+    """Whether the worker that answers wants another request on the same connection: one that leaves does not."""
+    with closing(HTTPConnection(HOST, belfry.port, timeout=10)) as visitor:
+        visitor.request("GET", "/health/live")
+        return not visitor.getresponse().will_close
+
+
+def test_a_worker_serves_until_its_successor_does(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry()
+    old = belfry.worker()
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        belfry.signal(signal.SIGHUP)
+        (successor,) = wait_until(lambda: [pid for pid in belfry.workers() if pid != old])
+        with frozen(successor):
+            wait_until(lambda: not keeps_connections(belfry), what="the old worker to be told")
+            for number in range(10):
+                with belfry.api(belfry.token("shop", "publish")) as api:  # on a connection of its own
+                    assert api.publish({"to": alice, "data": number}).status_code == 201
+            assert [message["data"] for message in stream.wait_for_messages(10)] == list(range(10))
+        goodbye(stream)
+        wait_until(lambda: belfry.workers() == [successor])
