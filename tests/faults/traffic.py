@@ -106,27 +106,29 @@ class Sender:
         """
         message = {**target.fields, "id": id or mark, "data": mark, **fields}
         first_sent = time.monotonic()
-        unclear = False  # an earlier attempt may have been appended, so that a refusal says nothing of it
-        while True:
-            answer = self._attempt(message)
-            if (
-                answer is not None
-                and answer.status_code not in LATER
-                and not (unclear and answer.status_code in MAY_REFUSE)
-            ):
-                break
-            unclear = True
-            if self._give_up.wait(REPEAT_SECONDS) or time.monotonic() - first_sent > GIVE_UP_SECONDS:
-                break
+        answer = self._decisive(message)
         outcome, offsets = _fate(answer, target)
         self._book.add(Publication(mark, target.logs, first_sent, time.monotonic(), outcome, offsets))
-        if answer is not None and outcome is not Outcome.UNKNOWN:
+        if answer is not None:
             refused = outcome is Outcome.REFUSED
             # A store that forgot its ids takes the other content under one of them for a new message, and rightly so.
             forgot = bool(id) and bool(self._book.erasures)
             as_expected = refused or forgot if must_be_refused else not refused or answer.status_code in MAY_REFUSE
             assert as_expected, (message, answer.status_code, answer.text)
         return outcome is Outcome.ACKNOWLEDGED
+
+    def _decisive(self, message: Mapping[str, Any]) -> requests.Response | None:
+        """The answer that settles the message's fate, over as many attempts as it takes; None if there is none."""
+        began = time.monotonic()
+        leaves_open = LATER
+        while True:
+            answer = self._attempt(message)
+            if answer is not None and answer.status_code not in leaves_open:
+                return answer
+            # This attempt may have been appended: from now on, that there is no room for it says nothing.
+            leaves_open = LATER | MAY_REFUSE
+            if self._give_up.wait(REPEAT_SECONDS) or time.monotonic() - began > GIVE_UP_SECONDS:
+                return None
 
     def give_up(self) -> None:
         """Repeat nothing any more; what is not known then stays unknown."""
@@ -148,7 +150,7 @@ class Sender:
 
 
 def _fate(answer: requests.Response | None, target: Target) -> tuple[Outcome, Mapping[str, int]]:
-    if answer is None or answer.status_code in LATER:
+    if answer is None:
         return Outcome.UNKNOWN, {}
     if answer.status_code not in (200, 201):
         return Outcome.REFUSED, {}
