@@ -71,8 +71,15 @@ def on_starting(_arbiter: object) -> None:
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="belfry-metrics-", dir=worker_tmp_dir)
 
 
+def pre_fork(_arbiter: object, worker: Any) -> None:
+    """A file says that this worker is on its way, until it serves: those it replaces serve so long."""
+    worker.booting = Path(os.environ[_METRICS], f"booting-{worker.age}")
+    worker.booting.touch()
+
+
 def child_exit(_arbiter: object, worker: Any) -> None:
     """What a dead worker counted stays counted; what it held open is gone."""
+    worker.booting.unlink(missing_ok=True)
     for path in Path(os.environ[_METRICS]).glob(f"gauge_live*_{worker.pid}.db"):
         path.unlink(missing_ok=True)
 

@@ -44,6 +44,7 @@ NO_ROOM = (
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
+BOOT_SECONDS = 30.0  # a successor that takes longer may never come
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
 # Left alone, the collector stops the worker for 30 ms every few seconds of a thousand messages: it goes through all
@@ -60,6 +61,7 @@ class BelfryWorker(GeventWorker):
     """
 
     wsgi: Any
+    booting: Path | None = None  # stands in its folder until this worker serves, see gunicorn.conf.py
 
     def load_wsgi(self) -> None:
         """Load the application, and tell it on each request that sockets can be parked here."""
@@ -142,8 +144,19 @@ class BelfryWorker(GeventWorker):
         self._reporter.start()
         servers = [self._serve(listener) for listener in self.sockets]
         self._turns.crowded = partial(_pause, servers)
+        if self.booting is not None:
+            self.booting.unlink(missing_ok=True)
         self._wait(lambda: not self.alive, None)
+        # On a reload, callers would wait for as long as the successors take to load.
+        self._wait(
+            lambda: not (self._is_awaited and any(_is_shared(server.socket) for server in servers)), BOOT_SECONDS
+        )
         self._leave(servers)
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether a successor is on its way."""
+        return self.booting is not None and any(self.booting.parent.glob("booting-*"))
 
     def _leave(self, servers: Sequence[StreamServer]) -> None:
         """Answer all who are here, and all who wait at the door unless another worker will let them in."""

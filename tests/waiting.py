@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.005
+
+
+def patient(seconds: float) -> float:
+    """A promised time, longer on a machine that has more to do than it can: there everything takes longer."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what: str | Callable[[], str] = "") -> T:

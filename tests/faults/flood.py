@@ -27,7 +27,6 @@ _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 _POLL_SECONDS = 0.001
 AT_ONCE = 64  # keeps a worker busy
 OVER = 2  # times the sustainable rate
-CROWD = 2_000  # more publishers than wait at any moment, so that each message can be sent when it is due
 USERS = tuple(f"flooded-{number}" for number in range(10))
 
 
@@ -217,9 +216,9 @@ class Figures:
         )
 
 
-def flood(belfry: Belfry, seconds: float, others: int) -> Figures:
+def flood(belfry: Belfry, seconds: float, publishers: int, others: int) -> Figures:
     """Find out what the server can sustain, then publish `OVER` times as much for `seconds`."""
-    with Flood(belfry, CROWD, USERS, others) as publishing:
+    with Flood(belfry, publishers, USERS, others) as publishing:
         publishing.run(1.0)
         sustainable = publishing.run(2.0, at_once=AT_ONCE // 4).count(200, 201) / 2
         publishing.run(1.0, OVER * sustainable)
@@ -233,6 +232,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.flood", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workers", type=int, default=1)
+    # More than wait at any moment, so that each message can be sent when it is due.
+    parser.add_argument("--publishers", type=int, default=2_000)
     parser.add_argument("--others", type=int, default=0, help="further recipients of each message")
     given = parser.parse_args()
     settings = {"WEB_CONCURRENCY": str(given.workers), "BELFRY_PUBLISH_PER_MINUTE": "100000000"}
@@ -240,7 +241,7 @@ def main() -> None:
     try:
         belfry = Belfry(store.start().url, settings)
         try:
-            print(flood(belfry.start(), given.seconds, given.others))
+            print(flood(belfry.start(), given.seconds, given.publishers, given.others))
         finally:
             belfry.destroy()
     finally:

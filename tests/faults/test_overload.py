@@ -6,11 +6,13 @@ import pytest
 
 from tests.faults.conftest import StartBelfry
 from tests.faults.flood import OVER, flood
+from tests.waiting import patient
 
 ARRIVAL_SECONDS = 1.0
 REFUSAL_SECONDS = 0.5
 MEMORY_BYTES = 32 * 1024 * 1024
 FLOOD_SECONDS = 6.0
+PUBLISHERS = 600  # without a limit, the last of them waits for several seconds
 # A queue without an end is late in every round; a machine that has other things to do is not.
 ROUNDS = 3
 
@@ -23,7 +25,7 @@ def test_at_twice_the_pace_what_is_accepted_arrives_in_time_and_the_rest_is_refu
     belfry = start_belfry(BELFRY_PUBLISH_PER_MINUTE="100000000")
     found = []
     for _ in range(ROUNDS):
-        figures = flood(belfry, FLOOD_SECONDS, others=50)
+        figures = flood(belfry, FLOOD_SECONDS, PUBLISHERS, others=50)
         outcome = figures.outcome
         assert outcome.statuses <= {201, 503}
         assert outcome.count(503) > outcome.asked * (OVER - 1) / OVER / 4
@@ -32,6 +34,6 @@ def test_at_twice_the_pace_what_is_accepted_arrives_in_time_and_the_rest_is_refu
         assert all(len(arrivals) == 1 for arrivals in outcome.arrivals.values())
         assert figures.grown_bytes < MEMORY_BYTES
         found.append(figures)
-        if figures.arrival_p99 <= ARRIVAL_SECONDS and figures.refusal_p99 <= REFUSAL_SECONDS:
+        if figures.arrival_p99 <= patient(ARRIVAL_SECONDS) and figures.refusal_p99 <= patient(REFUSAL_SECONDS):
             return
     pytest.fail(f"late in each of {ROUNDS} rounds: {[str(figures) for figures in found]}")

@@ -19,7 +19,7 @@ from app.core.sse import Event
 from tests.live.conftest import StartBelfry
 from tests.servers import HOST, Belfry, RedisServer
 from tests.stream_client import StreamClient
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 STREAMS = 1_000
 STOP_SECONDS = 3.0
@@ -28,14 +28,9 @@ BINS = 10
 QUEUED = 200  # of each kind: more than a worker takes before it knows that it shall stop
 
 
-def patience() -> float:
-    """As long as a stop may take; longer on a machine that has more to do than it can."""
-    return STOP_SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
 def goodbye(stream: StreamClient) -> Event:
     """Its last word, after which it ended."""
-    (told,) = [event for event in stream.read_to_end(patience()) if event.event == "goodbye"]
+    (told,) = [event for event in stream.read_to_end(patient(STOP_SECONDS)) if event.event == "goodbye"]
     assert told is stream.events[-1]
     assert told.data == '{"reason":"shutdown"}'
     return told
@@ -53,9 +48,9 @@ def test_a_thousand_streams_are_told_and_spread_their_return_evenly(
             stream.wait_for("ready")
         started = time.monotonic()
         belfry.signal(number)
-        wait_until(lambda: old not in belfry.workers(), patience(), what="the worker to leave")
+        wait_until(lambda: old not in belfry.workers(), patient(STOP_SECONDS), what="the worker to leave")
         told = [goodbye(stream).retry or 0 for stream in streams]
-    assert time.monotonic() - started < patience() + 1
+    assert time.monotonic() - started < patient(STOP_SECONDS) + 1
     # So many come back in each tenth of the window, which is as wide as the setting.
     bins = Counter((retry - RETRY_MS // 2) * BINS // RETRY_MS for retry in told)
     assert sorted(bins) == list(range(BINS))
@@ -173,7 +168,7 @@ def test_a_connection_that_says_nothing_more_is_hung_up_on_soon_and_without_a_re
         started = time.monotonic()
         belfry.signal(signal.SIGTERM)
         assert silent.sock.recv(1) == b""
-        assert time.monotonic() - started < patience()
+        assert time.monotonic() - started < patient(STOP_SECONDS)
 
 
 def test_a_store_that_is_away_holds_no_worker_back(
@@ -185,7 +180,7 @@ def test_a_store_that_is_away_holds_no_worker_back(
         with frozen(own_redis.pid):
             started = time.monotonic()
             assert belfry.terminate() == 0
-            assert time.monotonic() - started < patience()
+            assert time.monotonic() - started < patient(STOP_SECONDS)
             goodbye(stream)
 
 
@@ -205,3 +200,27 @@ def test_a_stream_is_sent_on_when_it_is_old_enough_and_comes_back_soon(start_bel
             cursor = stream.cursor
     assert min(ages) > 0.75
     assert 'belfry_streams_ended_total{reason="aged"} 3.0' in belfry.api().get("/metrics").text
+
+
+def keeps_connections(belfry: Belfry) -> bool:
+    """Whether the worker that answers wants another request on the same connection: one that leaves does not."""
+    with closing(HTTPConnection(HOST, belfry.port, timeout=10)) as visitor:
+        visitor.request("GET", "/health/live")
+        return not visitor.getresponse().will_close
+
+
+def test_a_worker_serves_until_its_successor_does(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry()
+    old = belfry.worker()
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        belfry.signal(signal.SIGHUP)
+        (successor,) = wait_until(lambda: [pid for pid in belfry.workers() if pid != old])
+        with frozen(successor):
+            wait_until(lambda: not keeps_connections(belfry), what="the old worker to be told")
+            for number in range(10):
+                with belfry.api(belfry.token("shop", "publish")) as api:  # on a connection of its own
+                    assert api.publish({"to": alice, "data": number}).status_code == 201
+            assert [message["data"] for message in stream.wait_for_messages(10)] == list(range(10))
+        goodbye(stream)
+        wait_until(lambda: belfry.workers() == [successor])

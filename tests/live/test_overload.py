@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -12,11 +13,12 @@ from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 
 import pytest
+import requests
 
 from app.web.admission import FIRST_GUESS_SECONDS
 from tests.live.conftest import StartBelfry
 from tests.live.test_limits import count
-from tests.servers import HOST, Belfry, RedisServer
+from tests.servers import HOST, Api, Belfry, RedisServer
 from tests.waiting import wait_until
 
 HANGING = 40
@@ -89,3 +91,30 @@ def test_a_refusal_ends_a_connection_on_which_nothing_can_follow(full: Belfry, h
             received += more
     assert received.startswith(b"HTTP/1.1 503 ")
     assert received.count(b"HTTP/1.1") == 1
+
+
+def test_batches_that_would_not_fit_into_memory_wait_outside(start_belfry: StartBelfry) -> None:
+    room = 65_536
+    belfry = start_belfry(BELFRY_MAX_BATCHES_BYTES=str(room))
+    line = json.dumps({"to": "someone", "body": "x" * 1_000}).encode() + b"\n"
+    large, small = line * (room // len(line)), [line.decode()] * 10
+    with connected(belfry) as publisher, belfry.api(belfry.token("shop", "publish")) as other:
+        publisher.putrequest("POST", "/publish")
+        for name, value in {**batch_headers(belfry), "Content-Length": str(len(large))}.items():
+            publisher.putheader(name, value)
+        publisher.endheaders(large[:-10])
+        wait_until(lambda: send(other, small).status_code == 503, what="the first batch to be under way")
+        refused = send(other, small)
+        assert refused.json()["code"] == "overloaded"
+        assert int(refused.headers["Retry-After"]) >= 1
+        publisher.send(large[-10:])
+        assert publisher.getresponse().read().count(b'"status":201') == room // len(line)
+        assert all(result["status"] == 201 for result in other.publish_lines(small))
+
+
+def batch_headers(belfry: Belfry) -> dict[str, str]:
+    return {"Authorization": f"Bearer {belfry.token('shop', 'publish')}", "Content-Type": "application/x-ndjson"}
+
+
+def send(api: Api, lines: list[str]) -> requests.Response:
+    return api.post("/publish", data="".join(lines).encode(), headers={"Content-Type": "application/x-ndjson"})
