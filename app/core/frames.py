@@ -79,6 +79,21 @@ def message(vector: Vector, record: bytes) -> bytes:
     return b"id: %b\n%b" % (cursor.encode(vector).encode(), live_only(record))
 
 
+class Place:
+    """Where messages of one log come in a cursor: `message` for many of them, one after the other."""
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, vector: Vector, at: int, epoch: str) -> None:
+        before, after = cursor.encode(vector[:at]), cursor.encode(vector[at + 1 :])
+        self._before = f"id: {before}{'-' if before else ''}{epoch}.".encode()
+        self._after = f"{'-' if after else ''}{after}\n".encode()
+
+    def message(self, offset: int, record: bytes) -> bytes:
+        """As `message` above, of the entry at `offset`."""
+        return b"%b%d%b%b" % (self._before, offset, self._after, live_only(record))
+
+
 def live_only(record: bytes) -> bytes:
     """One message without a place in the log: it leaves the client's cursor where it was."""
     event, _, data = record.partition(b" ")

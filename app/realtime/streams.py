@@ -164,7 +164,7 @@ class Streams:
         for open_log in opening.logs:
             open_log.add(subscriber)
         first = head + (frames.reset(vector) if opening.lost else b"")
-        if subscriber.write(first) and subscriber.take(opening.pages, self._now_ms()) and not subscriber.go_live():
+        if subscriber.take(opening.pages, self._now_ms(), first) and not subscriber.go_live():
             self._hub.catch_up.add(subscriber)
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())

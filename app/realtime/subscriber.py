@@ -163,25 +163,29 @@ class Subscriber:
             self.owner.blocked(self)
         return False
 
-    def take(self, pages: Sequence[Page | None], now_ms: int) -> bool:
-        """Write what the pages add, one page per log, None for a log that needs none. False: the sink is full."""
-        chunk: list[bytes] = []
-        size = 0
+    def take(self, pages: Sequence[Page | None], now_ms: int, first: bytes = b"") -> bool:
+        """Write `first` and what the pages add, one page per log, None for a log that needs none.
+
+        False: the sink is full.
+        """
+        chunk = [first] if first else []
+        size = len(first)
         finished = False
         for at, page in enumerate(pages):
             if page is None:
                 continue
             reading = catch_up.on_page(self.vector[at], page)
+            place = frames.Place(self.vector, at, page.epoch)
             for entry in reading.entries:
-                self.vector = replace(self.vector, Position(page.epoch, entry.offset), at)
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
-                chunk.append(frames.message(self.vector, entry.record))
+                chunk.append(place.message(entry.offset, entry.record))
                 metrics.TALLY.deliveries += not self.logs[at].finite
                 finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:
                     # What is left of the page is read again: the position says how far this reader came.
+                    self.vector = replace(self.vector, Position(page.epoch, entry.offset), at)
                     if not self._hand_over(chunk, finished):
                         return False
                     chunk, size = [], 0

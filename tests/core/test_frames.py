@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from app.core import frames
-from app.core.cursor import Position
+from app.core.cursor import Position, replace
 from app.core.frames import Counts, Goodbye
 from app.core.sse import Decoder, Event
 
@@ -20,6 +20,16 @@ def decoded(data: bytes) -> Event:
 def test_a_message_has_its_place_as_id_and_its_json_as_data() -> None:
     event = decoded(frames.message(VECTOR, b'message {"id":"m1","title":"Hi there"}'))
     assert (event.event, event.id, event.data) == ("message", "k3f9q2.42-b71x0a.7", '{"id":"m1","title":"Hi there"}')
+
+
+def test_many_messages_of_one_log_are_written_as_each_by_itself() -> None:
+    vector = (*VECTOR, Position("zz9Q01", 1))
+    for at in range(3):
+        place = frames.Place(vector, at, "n3w3p0")
+        after = replace(vector, Position("n3w3p0", 43), at)
+        for record in (b'message {"id":"m1"}', b"order {}"):
+            assert place.message(43, record) == frames.message(after, record)
+    assert frames.Place(VECTOR[:1], 0, "a").message(1, b"message {}") == b"id: a.1\ndata: {}\n\n"
 
 
 def test_a_message_of_another_type_says_so() -> None:
