@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import select
 import socket
@@ -25,6 +26,8 @@ from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.core.errors import BelfryError
+from app.realtime import descriptors
 from app.realtime.parking import PARKED, PARKS, WRITES, WRITTEN, Fields
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
+REQUEST_BYTES = 16_384
+_NO_ROOM = json.dumps(BelfryError("too_many_connections", "This worker has no descriptor left.").problem()).encode()
+NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_NO_ROOM), _NO_ROOM)
+)
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
@@ -148,7 +157,7 @@ class BelfryWorker(GeventWorker):
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
-        server = StreamServer(
+        server = Listener(
             listener,
             handle=partial(self.handle, _Address(listener)),
             spawn=Pool(self.worker_connections),
@@ -170,6 +179,28 @@ class BelfryWorker(GeventWorker):
                 self.notify()
                 notified = time.monotonic()
             gevent.sleep(POLL_SECONDS)
+
+
+class Listener(StreamServer):
+    """Accepts connections, and refuses those that took a descriptor which the worker needs for itself."""
+
+    def do_handle(self, *accepted: Any) -> None:
+        """At once, and not in the connection's greenlet: a hundred may be accepted before the first of those runs."""
+        if descriptors.spent(accepted[0].fileno()):
+            refuse(accepted[0])
+        else:
+            super().do_handle(*accepted)
+
+
+def refuse(client: socket.socket) -> None:
+    """Say that there is no room, without waiting for anything: not for the request, and not for the answer to leave."""
+    with contextlib.suppress(OSError):
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.recv(REQUEST_BYTES)  # left unread it would turn the close into a reset, which overtakes the answer
+        client.send(NO_ROOM)
+        client.shutdown(socket.SHUT_WR)
+    client.close()
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,6 +80,10 @@ class Server:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
+    def workers(self) -> list[int]:
+        """The process ids of its children."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -107,9 +112,15 @@ class RedisServer(Server):
     """
 
     def __init__(
-        self, *, appendonly: bool = False, port: int = 0, options: Sequence[str] = (), password: str | None = None
+        self,
+        *,
+        appendonly: bool = False,
+        port: int = 0,
+        options: Sequence[str] = (),
+        password: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__("redis")
+        super().__init__("redis", environment)
         self._appendonly = appendonly
         self.port = port
         self._options = options
@@ -140,6 +151,12 @@ class RedisServer(Server):
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True, password=self._password)
 
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is ahead of this one."""
+        with self.client() as client:
+            seconds, microseconds = client.time()
+        return float(seconds + microseconds / 1e6 - time.time())
+
     def open_channels(self) -> list[str]:
         """Every channel of a log that somebody subscribes to now."""
         with self.client() as client:
@@ -150,13 +167,18 @@ class Belfry(Server):
     """gunicorn with the repository's own gunicorn.conf.py, as in production, and with keys of its own in Redis."""
 
     def __init__(
-        self, redis_url: str, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+        self,
+        redis_url: str,
+        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        *,
+        listen_on: str = HOST,
     ) -> None:
         self._options = options
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.settings_environment = {
-            "BELFRY_BIND": f"{HOST}:{self.port}",
+            "BELFRY_BIND": f"{listen_on}:{self.port}",
             "BELFRY_REDIS_URL": redis_url,
             "BELFRY_REDIS_PREFIX": f"test-{secrets.token_hex(4)}",  # nobody else's messages for everyone
             "BELFRY_SECRET": secrets.token_hex(32),
@@ -176,13 +198,15 @@ class Belfry(Server):
         except requests.RequestException:
             return False
 
-    def workers(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-
     def worker(self) -> int:
         """The process id of the only worker."""
         (pid,) = self.workers()
         return pid
+
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is ahead of this one, to a second or so: by the `Date` of an answer."""
+        date = requests.get(f"{self.url}/health/live", timeout=5).headers["Date"]
+        return parsedate_to_datetime(date).timestamp() - time.time()
 
     def token(
         self,

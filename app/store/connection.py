@@ -99,7 +99,7 @@ class Connection:
                 self._send([("SCRIPT", "LOAD", script.text) for script in self._scripts])
                 for at, reply in zip(unknown, self._send([commands[at] for at in unknown]), strict=True):
                     replies[at] = reply
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.RedisError, OSError) as error:  # an OSError: no descriptor for a connection
             raise unavailable(error) from error
         if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
             self._client.connection_pool.disconnect()  # a primary no more: the next connection finds the new one

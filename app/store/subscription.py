@@ -56,7 +56,7 @@ class Subscription:
         pool = open_pool(redis.ConnectionPool, settings, socket_timeout=SILENCE_SECONDS, client_name="belfry-hub")
         try:
             return cls(pool.get_connection())
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.RedisError, OSError) as error:
             raise unavailable(error) from error
 
     def subscribe(self, channels: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ from app.store.runs import Run, RunName, Runs
 from app.web.auth import Authenticator
 from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
-from app.web.stream import HEADERS, Entrance, Start, StreamResponse, client_of
+from app.web.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -83,6 +83,7 @@ def blueprint(
         run = runs.get(name)
         if request.method == "HEAD":
             return Response(headers=HEADERS)
+        require_room(request)
         limits.connect(claims.user)
         opening = streams.open(claims.user, [name.log], cursor or (run.start,))
         if opening.lost:

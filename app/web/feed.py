@@ -18,6 +18,7 @@ from app.store.feed import Feed, FeedPage, Filter, oldest
 from app.web.auth import Authenticator
 from app.web.limits import Limits
 from app.web.reading import cursor_of, flag, logs_of, number, whole_number
+from app.web.stream import require_room
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
@@ -48,6 +49,7 @@ def blueprint(
 
         Raises `BelfryError` `history_lost`.
         """
+        require_room(request)
         limits.connect(claims.user)
         deadline = time.monotonic() + wait_seconds
         opening = streams.open(claims.user, names, after)

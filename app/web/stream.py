@@ -10,12 +10,14 @@ from flask import Blueprint, Request, Response, request
 
 from app.core import frames
 from app.core.cursor import Vector
+from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Claims
+from app.realtime import descriptors
 from app.realtime.parking import PARKED, parkable
 from app.realtime.presence import Client
 from app.realtime.sinks import GeneratorSink, ParkedSocket
-from app.realtime.streams import Opening, Streams
+from app.realtime.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.web.auth import Authenticator
 from app.web.client_address import Network, client_address
 from app.web.limits import Limits
@@ -58,7 +60,11 @@ class Entrance:
         self._streams.admit()
 
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
-        """Open the logs `names` from `cursor` on. Raises `BelfryError` as `Streams.open` does, and `rate_limited`."""
+        """Open the logs `names` from `cursor` on.
+
+        Raises `BelfryError` `rate_limited`, and as `require_room` and `Streams.open` do.
+        """
+        require_room(asked)
         self._limits.connect(claims.user)
         opening = self._streams.open(claims.user, names, cursor)
         ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind)
@@ -93,6 +99,20 @@ def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
         return StreamResponse(entrance, entrance.open(request, claims, names, cursor))
 
     return views
+
+
+def require_room(asked: Request) -> None:
+    """Refuse what holds its connection where the last descriptors are left, which are for requests.
+
+    Raises `BelfryError` `too_many_connections`.
+    """
+    client = asked.environ.get("gunicorn.socket")
+    if client is not None and descriptors.spent_for_streams(client.fileno()):
+        raise BelfryError(
+            "too_many_connections",
+            "This worker has no descriptor left for a stream.",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
 
 
 def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:

@@ -3,13 +3,18 @@
 A request that waits here is a parsed head and nothing more; behind this point it is a Flask request, an open feed and a
 Redis round trip. So a storm of connections costs memory for the few that are being opened, and no limit on waiting for
 the store runs out in a queue.
+
+Who hung up while waiting, here or in the kernel's queue, is not let in. Impatient clients that come again would else be
+served one try too late for ever: each opened stream would be one that nobody reads any more.
 """
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from gevent import monkey
 from gevent.lock import BoundedSemaphore
 
 from app.core.errors import BelfryError
@@ -22,6 +27,7 @@ AT_ONCE = 64
 CROWD = 64  # so many waiting requests are enough to keep busy
 WAIT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
+_POLLRDHUP: int = getattr(select, "POLLRDHUP", 0)  # Linux
 
 
 class Turns:
@@ -39,9 +45,10 @@ class Turns:
         if not self._wants_turn(environ):
             return self._application(environ, start_response)
         if not self._acquire():
-            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            return problem_response(BelfryError("overloaded", headers=headers))(environ, start_response)
+            return _refusal(environ, start_response)
         try:
+            if hung_up(environ):
+                return _refusal(environ, start_response)  # nobody hears it
             return self._application(environ, start_response)
         finally:
             self._turns.release()
@@ -58,3 +65,18 @@ class Turns:
             self._waiting -= 1
             if self._waiting == CROWD - 1:
                 self.crowded(False)
+
+
+def hung_up(environ: WSGIEnvironment) -> bool:
+    """Whether the client has closed its end: after that it can't be told from one that is gone, and a stream is."""
+    client = environ.get("gunicorn.socket")
+    if client is None or not _POLLRDHUP:
+        return False
+    poll = monkey.get_original("select", "poll")()  # gevent's own would leave the turn to others
+    poll.register(client.fileno(), _POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def _refusal(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return problem_response(BelfryError("overloaded", headers=headers))(environ, start_response)

@@ -102,7 +102,8 @@ def missing(publications: Sequence[Publication], hearing: Hearing) -> Iterator[P
     """The acknowledged messages that `hearing` should have and has not, whether a reset excuses them or not."""
     heard = {event.mark for event in hearing.events if isinstance(event, Delivery)}
     for publication in publications:
-        expected = publication.outcome is Outcome.ACKNOWLEDGED and publication.first_sent >= hearing.since
+        present = hearing.since <= publication.first_sent and publication.known <= hearing.until
+        expected = publication.outcome is Outcome.ACKNOWLEDGED and present
         if expected and publication.mark not in heard and _log_of(publication, hearing):
             yield publication
 

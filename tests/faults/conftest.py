@@ -43,16 +43,21 @@ def start_site() -> Iterator[StartSite]:
 
 @pytest.fixture
 def strike(start_site: StartSite) -> Strike:
-    """Lets one fault happen to a deployment of its own with traffic on it, and answers what the records show."""
+    """Lets one fault happen to a deployment of its own with traffic on it, and answers what the records show.
 
-    def run(fault: Fault, **options: Any) -> Verdict:
+    With `cuts_nobody` every stream must live through it.
+    """
+
+    def run(fault: Fault, *, cuts_nobody: bool = False, **options: Any) -> Verdict:
         deployment = start_site(**options)
-        with Traffic(deployment.belfry) as traffic:
+        with Traffic(deployment.belfry, port=deployment.port) as traffic:
             fault(deployment, traffic)
             verdict = traffic.finish()
         print(verdict, dict(traffic.book.answers))
         assert verdict.acknowledged > 30
         assert verdict.refused > 0
+        cut = {reader.name: dict(reader.ends) for reader in traffic.readers if reader.connections != 1}
+        assert not (cuts_nobody and cut), cut
         return verdict
 
     return run

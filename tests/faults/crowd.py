@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import selectors
 import socket
 import struct
@@ -34,7 +35,7 @@ from tests.waiting import wait_until
 
 TIME_SCALE = 0.1  # of the delays that a server tells
 RETRY_SECONDS = 2.0  # before scaling, where none was told
-CONNECT_SECONDS = 5.0  # for a connection and the head of its answer
+CONNECT_SECONDS = 15.0  # for a connection and the head of its answer
 READ_BYTES = 65_536
 LOOK_SECONDS = 0.05  # how often readers without traffic are looked at
 COME_AGAIN = (429, 502, 503, 504)  # answers that mean: later
@@ -43,6 +44,8 @@ FOR_GOOD = ("replaced", "revoked")
 
 class Reader:
     """One subscriber. Its methods run in the crowd's thread, see `Crowd.call`; its plain fields may be read anywhere.
+
+    It knows no chunks: Belfry sends none, and nginx none in an answer to HTTP `version` 1.0.
 
     `events` is the record. `connections` counts answers with status 200, `ends` why they ended, `answers` the others.
     """
@@ -57,6 +60,7 @@ class Reader:
         logs: Sequence[str],
         host: str = HOST,
         make_socket: Callable[[], socket.socket] = socket.socket,
+        version: str = "1.1",
         receive_buffer: int = 0,
         silence_seconds: float = 0.0,
     ) -> None:
@@ -64,6 +68,7 @@ class Reader:
         self.logs = tuple(logs)
         self.address = (host, port)
         self.since = 0.0
+        self.until = math.inf
         self.events: list[Delivery | Reset] = []
         self.marks: set[str] = set()
         self.cursor = ""
@@ -76,7 +81,7 @@ class Reader:
         self.rate = 0  # bytes a second that it reads, 0: as much as comes
         self.paused = False
         self.silence_seconds = silence_seconds
-        self._request = "".join([f"GET {path} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in headers.items())])
+        self._request = "".join([f"GET {path} HTTP/{version}\r\n", *(f"{k}: {v}\r\n" for k, v in headers.items())])
         self._make_socket = make_socket
         self._receive_buffer = receive_buffer
         self._crowd: Crowd | None = None
@@ -89,7 +94,8 @@ class Reader:
 
     def hearing(self, feed: Iterable[str] = ()) -> Hearing:
         """What it heard so far, for the checker."""
-        return Hearing(self.name, self.logs, self.since, tuple(self.events), frozenset(feed), tuple(self.turned_away))
+        events, away = tuple(self.events), tuple(self.turned_away)
+        return Hearing(self.name, self.logs, self.since, events, frozenset(feed), self.until, away)
 
     # On purpose
 
@@ -222,8 +228,6 @@ class Reader:
         if status != 200:
             self._refused(status, head, body)
             return
-        # `Transfer-Encoding: chunked` never comes: the body of a stream ends with the connection, also through nginx
-        # when asked with HTTP/1.0 or `Connection: close`.
         self._head = None
         self.connections += 1
         self._take(body)

@@ -9,6 +9,7 @@ id, of which the second must be refused, have two marks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -58,7 +59,8 @@ class Hearing:
     """Everything that one subscriber heard, over all of its connections, in order.
 
     It listens to `logs` and came without a cursor; `since` is when its first `ready` came, so what was sent for the
-    first time after that must have come. `feed` holds the marks in `GET /feed` when all was over. `turned_away` are
+    first time after that must have come; it left on purpose at `until`, and what was known before that must have come.
+    `feed` holds the marks in `GET /feed` when all was over. `turned_away` are
     the answers to a connect that a client with a valid token and cursor must never get, as `status code`.
     """
 
@@ -67,6 +69,7 @@ class Hearing:
     since: float
     events: tuple[Delivery | Reset, ...]
     feed: frozenset[str] = frozenset()
+    until: float = math.inf
     turned_away: tuple[str, ...] = ()
 
 

@@ -157,6 +157,11 @@ def test_what_was_sent_before_the_subscriber_came_may_come_or_not() -> None:
     assert breaches(FIVE, replace(heard(2, 3, 4, 5), since=2.2)) == []
 
 
+def test_what_was_sent_after_the_subscriber_left_is_not_missed() -> None:
+    assert breaches(FIVE, replace(heard(1, 2, 3), until=4.2)) == []
+    assert breaches(FIVE, replace(heard(1, 2), until=4.2)) == [(Kind.LOST, "m3")]
+
+
 def test_a_subscriber_that_was_turned_away_is_found() -> None:
     away = replace(heard(1, 2, 3, 4, 5), turned_away=("400 bad_cursor",))
     assert breaches(FIVE, away) == [(Kind.TURNED_AWAY, "400 bad_cursor")]

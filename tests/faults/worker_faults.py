@@ -6,17 +6,25 @@ import contextlib
 import os
 import resource
 import signal
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 
+import requests
+
+from app.realtime.descriptors import OWN, REQUESTS
 from tests.faults.crowd import Reader
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
-from tests.servers import open_descriptors
+from tests.servers import HOST, Api, open_descriptors
 from tests.waiting import wait_until
 
 MESSAGES = 15
 SPARE_DESCRIPTORS = 4
+STEP_SECONDS = 3_600
+CROWD = 60  # more than two workers have room for
 
 
 def end_a_worker(site: Site, traffic: Traffic, number: signal.Signals) -> None:
@@ -66,20 +74,39 @@ def restart(site: Site, traffic: Traffic) -> None:
 
 
 def exhaust_descriptors(site: Site, traffic: Traffic) -> None:
-    """RLIMIT_NOFILE is reached in every worker: who comes then waits, who is there goes on, and all come in later."""
+    """RLIMIT_NOFILE is reached: streams that come then are refused, all else goes on, and they come in later."""
     traffic.run(MESSAGES)
-    crowd = [traffic.reader(traffic.users[0], f"late {number}") for number in range(60)]
-    with _descriptors(site, SPARE_DESCRIPTORS):
+    crowd = [traffic.reader(traffic.users[0], f"late {time.monotonic()} {number}") for number in range(CROWD)]
+    with _descriptors(site, OWN + REQUESTS + SPARE_DESCRIPTORS):
         traffic.invite(crowd)
-        traffic.wait(lambda: _full(site), what="every worker to run out of descriptors")
+        traffic.wait(lambda: all(reader.is_live or _refused(reader) for reader in crowd), what="streams to be refused")
         assert not all(reader.is_live for reader in crowd)
-        traffic.run(MESSAGES)
-        # Redis drops its connections: there is no descriptor for a new one but those just given back.
-        with site.redis.client() as client:
-            client.client_kill_filter(_type="pubsub")
-        traffic.run(MESSAGES)
-        _leave(traffic, crowd[: len(crowd) // 2])
+        _cut_off_and_go_on(site, traffic)
+        traffic.checkpoint()
     traffic.wait_live(crowd)
+
+
+def exhaust_descriptors_for_good(site: Site, traffic: Traffic) -> None:
+    """Connections that ask for nothing take every descriptor but Belfry's own: its link to Redis comes back even so."""
+    traffic.run(MESSAGES)
+    with _descriptors(site, OWN + SPARE_DESCRIPTORS), ExitStack() as held:
+        for _ in range(CROWD):
+            held.enter_context(socket.create_connection((HOST, site.belfry.port)))
+        with site.belfry.reader(traffic.users[0]) as api:
+            traffic.wait(partial(_is_refused, api), what="a request to be refused")
+        _cut_off_and_go_on(site, traffic)
+
+
+def step_the_clock(site: Site, traffic: Traffic) -> None:
+    """The time of day jumps an hour back, for Belfry and for Redis, and later forward again."""
+    assert site.clock is not None
+    for seconds in (-STEP_SECONDS, 0):
+        traffic.run(MESSAGES)
+        site.clock.step(seconds, site.belfry, site.redis)
+        traffic.run(MESSAGES)
+        traffic.crowd.call(*[reader.hang_up for reader in traffic.readers])
+        traffic.wait_live()
+    traffic.checkpoint()
 
 
 FAULTS: dict[str, Fault] = {
@@ -90,6 +117,8 @@ FAULTS: dict[str, Fault] = {
     "the workers are reloaded": reload,
     "the server is restarted": restart,
     "descriptors run out": exhaust_descriptors,
+    "descriptors run out for good": exhaust_descriptors_for_good,
+    "the clock steps back": step_the_clock,
 }
 
 
@@ -120,10 +149,22 @@ def _descriptors(site: Site, spare: int) -> Iterator[None]:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
 
 
-def _full(site: Site) -> bool:
-    limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in site.belfry.workers()}
-    return all(open_descriptors(pid) >= limit for pid, limit in limits.items())
+def _cut_off_and_go_on(site: Site, traffic: Traffic) -> None:
+    """Redis closes all connections of the workers while newcomers wait for every descriptor that comes free."""
+    with site.redis.client() as client:
+        client.client_kill_filter(_type="pubsub")
+        client.client_kill_filter(_type="normal", skipme=True)
+    traffic.run(MESSAGES)
 
 
-def _leave(traffic: Traffic, readers: list[Reader]) -> None:
-    traffic.crowd.call(*[reader.hang_up for reader in readers])
+def _refused(reader: Reader) -> bool:
+    return reader.answers["503 too_many_connections"] > 0
+
+
+def _is_refused(api: Api) -> bool:
+    """On a connection of its own; an answer may be overtaken by the end of its connection."""
+    try:
+        answer = api.get("/feed", headers={"Connection": "close"})
+    except requests.ConnectionError:
+        return False
+    return answer.status_code == 503 and answer.json()["code"] == "too_many_connections"

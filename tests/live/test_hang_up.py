@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 from collections.abc import Callable
 
 import pytest
 
 from app.realtime.auto_pipeline import CONNECTIONS
-from tests.servers import Belfry, RedisServer, open_descriptors
+from tests.servers import HOST, Belfry, RedisServer, open_descriptors
 from tests.stream_client import StreamClient
 from tests.waiting import wait_until
 
@@ -22,6 +25,24 @@ def test_a_hang_up_is_noticed_at_once(belfry: Belfry, alice: str, hang_up: Calla
     assert belfry.is_online(alice)
     hang_up(stream)
     wait_until(lambda: not belfry.is_online(alice), AT_ONCE_SECONDS)
+
+
+def test_who_gives_up_before_being_let_in_opens_nothing(belfry: Belfry, redis_server: RedisServer, alice: str) -> None:
+    request = f"GET /stream HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {belfry.token(alice, 'feed')}\r\n\r\n"
+    with belfry.stream(f"{alice}-before") as stream:
+        stream.wait_for("ready")
+    os.kill(belfry.worker(), signal.SIGSTOP)
+    try:
+        for _ in range(5):
+            with socket.create_connection((HOST, belfry.port)) as impatient:
+                impatient.sendall(request.encode())
+    finally:
+        os.kill(belfry.worker(), signal.SIGCONT)
+    with belfry.stream(f"{alice}-after") as stream:  # let in after those who came before
+        stream.wait_for("ready")
+    with redis_server.client() as client:
+        assert not list(client.scan_iter(f"*user:{alice}}}:*"))
+        assert list(client.scan_iter(f"*user:{alice}-after}}:*"))
 
 
 def test_another_connection_of_the_user_keeps_him_online(belfry: Belfry, alice: str) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.live.conftest import StartBelfry
 from tests.servers import Belfry
-from tests.waiting import wait_until
 
 MESSAGES = 2_000
 CUTS = 40
@@ -90,20 +86,3 @@ def test_several_clients_of_one_topic_are_cut_without_disturbing_each_other(belf
         finally:
             stop.set()
         publishing.result()
-
-
-def test_a_killed_worker_loses_nothing(start_belfry: StartBelfry, alice: str) -> None:
-    belfry = start_belfry()
-    with belfry.stream(alice) as stream:
-        stream.wait_for("ready")
-        belfry.publish_all([{"to": alice, "data": number} for number in range(10)])
-        stream.wait_for_messages(5)
-        killed = belfry.worker()
-        os.kill(killed, signal.SIGKILL)
-        stream.read_to_end()
-        seen = [message["data"] for message in stream.messages]
-    wait_until(lambda: belfry.workers() not in ([], [killed]) and belfry.is_ready(), 10, what="another worker")
-    belfry.publish_all([{"to": alice, "data": number} for number in range(10, 20)])
-    with belfry.stream(alice, cursor=stream.cursor) as stream:
-        stream.wait_for_messages(20 - len(seen))
-        assert seen + [message["data"] for message in stream.messages] == list(range(20))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gevent
@@ -12,7 +13,9 @@ from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
 
 from app.web import turns
-from app.web.turns import AT_ONCE, CROWD, Turns
+from app.web.turns import AT_ONCE, CROWD, Turns, hung_up
+
+Ends = tuple[socket.socket, socket.socket]  # the server's and the client's
 
 
 class Slow:
@@ -86,3 +89,34 @@ def test_whose_turn_does_not_come_is_told_when_to_come_back(
     assert int(refused.headers["Retry-After"]) > 0
     slow.go.set()
     gevent.joinall(everybody, timeout=5)
+
+
+class TestWhoHungUp:
+    @pytest.fixture
+    def ends(self) -> Iterator[Ends]:
+        server, client = socket.socketpair()
+        with server, client:
+            yield server, client
+
+    def test_is_not_let_in(self, door: Turns, slow: Slow, ends: Ends) -> None:
+        server, client = ends
+        client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")  # read or not
+        client.close()
+        assert hung_up({"gunicorn.socket": server})
+        answer = Client(door).get("/slow", environ_overrides={"gunicorn.socket": server})
+        assert (answer.status_code, slow.most) == (503, 0)
+
+    def test_is_told_from_who_waits(self, door: Turns, slow: Slow, ends: Ends) -> None:
+        server, client = ends
+        client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        assert not hung_up({"gunicorn.socket": server})
+        slow.go.set()
+        assert Client(door).get("/slow", environ_overrides={"gunicorn.socket": server}).status_code == 200
+
+    def test_frees_the_turn_for_others(self, door: Turns, slow: Slow, ends: Ends) -> None:
+        server, client = ends
+        client.close()
+        for _ in range(AT_ONCE + 1):
+            Client(door).get("/slow", environ_overrides={"gunicorn.socket": server})
+        slow.go.set()
+        assert Client(door).get("/slow").status_code == 200
