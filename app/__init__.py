@@ -117,6 +117,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     entrance = stream.Entrance(streams, limits, settings)
 
     app = _shell(settings)
+    app.extensions["belfry.hub"] = hub
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
     figure_store = FigureStore(commands, settings)
