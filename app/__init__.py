@@ -123,6 +123,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     entrance = stream.Entrance(streams, limits, settings)
 
     app = _shell(settings)
+    app.extensions["belfry.hub"] = hub
     app.extensions["belfry.streams"] = streams
     app.extensions["belfry.relay"] = relay
     app.extensions["belfry.admission"] = admission

@@ -67,6 +67,7 @@ class BelfryWorker(GeventWorker):
         """Load the application, and tell it on each request that sockets can be parked here."""
         super().load_wsgi()
         application = self.wsgi
+        self._hub = application.extensions["belfry.hub"]
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
         self._reporter = application.extensions["belfry.reporter"]
@@ -140,6 +141,7 @@ class BelfryWorker(GeventWorker):
         self._clients: set[Any] = set()
         self._answering: set[Any] = set()
         quieten_collector()
+        self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
         self._reporter.start()
         servers = [self._serve(listener) for listener in self.sockets]

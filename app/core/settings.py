@@ -37,7 +37,9 @@ class Settings(BaseModel):
 
     bind: str = Field("127.0.0.1:8000", description="address and port to listen on")
     redis_url: str = Field(
-        "", description="redis:// rediss:// unix:// or redis+sentinel:// of the shared store; empty: embedded server"
+        "",
+        repr=False,
+        description="redis:// rediss:// unix:// or redis+sentinel:// of the shared store; empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
     data_dir: str = Field("data", description="where the embedded server and the demo secret live")
@@ -182,7 +184,11 @@ class Settings(BaseModel):
         0, ge=0, le=100, description="replicas that must have a message before it is acknowledged; too few: 503"
     )
     publish_wait_seconds: float = Field(
-        1.0, ge=0.01, le=30, description="longest wait for them; less than `BELFRY_REDIS_TIMEOUT_SECONDS`"
+        1.0,
+        ge=0.01,
+        le=30,
+        validate_default=True,
+        description="longest wait for them; less than `BELFRY_REDIS_TIMEOUT_SECONDS`",
     )
     redis_queue: int = Field(
         20_000, ge=100, le=1_000_000, description="Redis commands of a worker that may wait; one more gets 503"

@@ -25,6 +25,7 @@ class Lineage:
         self._key = keys.lineage
         self.id = b""
         self.losses = 0
+        self._warned = False
 
     def look(self, *commands: Command) -> bool:
         """Look at the server; `commands` share the round trip. Answers whether it is another one than before.
@@ -33,7 +34,8 @@ class Lineage:
         """
         before, losses = self.id, self.losses
         self.id, self.losses = self._commands.run([LOOK.call((self._key,), losses), *commands])[0]
-        if not self.id:
+        if not (self.id or self._warned):
+            self._warned = True
             log.warning("Redis forbids INFO to this user: a restart or failover that loses messages can't be noticed")
         elif before and before != self.id:
             how = "took over from another" if self.losses > losses else "was started again"

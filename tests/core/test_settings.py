@@ -49,3 +49,21 @@ def test_a_short_secret_is_refused_and_not_shown() -> None:
 
 def test_the_secret_is_not_in_the_settings_text() -> None:
     assert "hidden" not in repr(Settings(secret="hidden" * 10))
+
+
+def test_an_address_of_the_store_that_is_not_understood_is_refused_without_its_password() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load({"BELFRY_REDIS_URL": "redis+sentinel://:hunter2@one"})
+    assert "BELFRY_REDIS_URL" in str(refusal.value)
+    assert "/service" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+    assert "hunter2" not in repr(load({"BELFRY_REDIS_URL": "redis://:hunter2@one"}))
+
+
+def test_replicas_are_waited_for_no_longer_than_for_an_answer() -> None:
+    wait = {"BELFRY_PUBLISH_WAIT_REPLICAS": "1", "BELFRY_REDIS_TIMEOUT_SECONDS": "1.5"}
+    assert load({**wait, "BELFRY_PUBLISH_WAIT_SECONDS": "1.4"}).publish_wait_replicas == 1
+    with pytest.raises(SettingsError, match="BELFRY_PUBLISH_WAIT_SECONDS"):
+        load({**wait, "BELFRY_PUBLISH_WAIT_SECONDS": "1.5"})
+    with pytest.raises(SettingsError, match="BELFRY_PUBLISH_WAIT_SECONDS"):
+        load({**wait, "BELFRY_REDIS_TIMEOUT_SECONDS": "0.5"})

@@ -140,6 +140,16 @@ def ended(api: Api, run_id: str) -> dict[str, Any] | None:
     return state if answer.ok and state["status"] != "running" else None
 
 
+def test_a_worker_without_a_stream_leaves_it_too(deploy: Deploy) -> None:
+    store, belfry = deploy(WEB_CONCURRENCY="1")
+    belfry.publish({"to": "alice"})
+    assert store.clients(store.primary)
+    store.replace_behind_its_back()
+    wait_until(lambda: not store.clients(store.primary), FAILOVER_SECONDS, what="Belfry to leave")
+    belfry.publish({"to": "alice"})
+    assert store.clients(store.replicas[0])
+
+
 class TestWaitingForReplicas:
     def test_a_message_that_is_on_too_few_is_refused_and_a_duplicate_once_it_is_on_enough(self, deploy: Deploy) -> None:
         store, belfry = deploy(**WAIT_FOR_ONE)

@@ -178,6 +178,20 @@ def test_a_server_started_again_from_an_older_state_gives_no_position_twice(serv
     assert [store.resume(each.position) for each in lost] == [([], True)] * 2
 
 
+def test_where_info_is_forbidden_logs_work_and_the_operator_is_told_once(
+    servers: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = started(servers, RedisServer(port=free_port()))
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "&*", "+@all", "-info")
+    store = Store(f"redis://narrow:word@{HOST}:{server.port}")
+    assert store.append("1")[0].position.offset == 1
+    assert store.page().top == 1
+    for _ in range(3):
+        store.logs.lineage.look()
+    assert len([record for record in caplog.records if "INFO" in record.message]) == 1
+
+
 class TestAReplicaThatTookOver:
     @pytest.fixture
     def primary(self, servers: ExitStack) -> RedisServer:
