@@ -49,7 +49,8 @@ def blueprint(
 
         Raises `BelfryError` `history_lost`.
         """
-        require_room(request)
+        if wait_seconds:
+            require_room(request)
         limits.connect(claims.user)
         deadline = time.monotonic() + wait_seconds
         opening = streams.open(claims.user, names, after)

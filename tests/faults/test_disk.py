@@ -72,8 +72,10 @@ def test_a_full_disk_refuses_messages_and_loses_none(belfry: Belfry, small_disk:
         refused = traffic.book.answers["503"]
         traffic.wait(lambda: traffic.book.answers["503"] >= refused + 3, BACK_SECONDS, what="publishes to be refused")
         with belfry.reader(traffic.users[0]) as api:
-            answer = api.get("/feed")
-            assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+            for path in ("/feed", "/stream"):
+                answer = api.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        assert all(reader.is_live and reader.connections == 1 for reader in traffic.readers)
         (small_disk / "filler").unlink()
         traffic.run(MESSAGES)
         assert belfry.terminate() == 0
