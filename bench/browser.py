@@ -1,6 +1,6 @@
 """What a person's browser sees: how soon a message is visible, what `/` costs to load, what scrolling costs.
 
-    python -m bench.browser
+    ./run bench browser
 
 A real Chromium in front of a real server on loopback. CPU times are the page's main thread's own, so a busy
 machine hardly shows in them; the times until a message is visible are the clock's, and it does.

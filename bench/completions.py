@@ -1,6 +1,6 @@
 """Completions through Belfry, beside a direct connection to the same upstream and, if it is given, LiteLLM's proxy.
 
-    python -m bench.completions [--rounds 3] [--litellm PATH]
+    ./run bench completions [--rounds 3] [--litellm PATH]
 
 One worker each. Every round measures every way in turn, so what the machine does meanwhile hits all alike; the
 figures are medians over the rounds. The worker's processor time per token says more on a busy machine than the clock.
