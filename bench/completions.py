@@ -87,7 +87,7 @@ class Way:
         way = "runs" if self.name == "runs" else "v1"
         given = json.dumps({**asked, "port": self.port, "way": way, "token": self.token})
         command = [sys.executable, "-m", "bench.completions_load", given]
-        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
         return found
 
 

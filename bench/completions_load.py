@@ -87,9 +87,11 @@ class Load:
     async def _read(self, reader: asyncio.StreamReader, asked: int) -> None:
         seen = 0
         rest = b""
+        head = b""
         while received := await reader.read(READ_BYTES):
             now = time.monotonic_ns()
             rest += received
+            head = head or received
             marks = list(MARK.finditer(rest))
             if marks:
                 if not seen:
@@ -99,7 +101,9 @@ class Load:
                 rest = rest[marks[-1].end() :]
             if b"[DONE]" in rest:
                 break
-        self.unfinished += seen != self.chunks
+        if seen != self.chunks:
+            self.unfinished += 1
+            print(f"{seen} of {self.chunks}: {head[:80]!r} … {rest[-200:]!r}", file=sys.stderr)
 
 
 def _percentile(values: list[float], part: float) -> float:
