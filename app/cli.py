@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from app.conformance.report import Result
 
 ROOT: Final = Path(__file__).resolve().parent.parent  # the launcher, too, takes a relative data directory from here
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that `publish` and `tail` make for themselves
 NOT_MESSAGES: Final = frozenset({"ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"})
 FAILURES: Final = (AddressError, BelfryError, ClientError, SettingsError)
@@ -217,7 +219,7 @@ def _check(url: str | None, tokens: Sequence[str], checks: Sequence[Check], as_j
     address = _address(url) if url else _server(settings)
     show: Callable[[Result], None] = (lambda _result: None) if as_json else (lambda result: click.echo(result.line()))
     try:
-        report = Suite(address, _credentials(settings, tokens), Options(**options), checks).run(show)
+        report = Suite(address, _credentials(settings, tokens, address), Options(**options), checks).run(show)
     except UnreachableError as error:
         click.echo(f"belfry: {_plain(str(error))}", err=True)
         sys.exit(2)
@@ -225,16 +227,22 @@ def _check(url: str | None, tokens: Sequence[str], checks: Sequence[Check], as_j
     sys.exit(0 if report.ok else 1)
 
 
-def _credentials(settings: Settings, tokens: Sequence[str]) -> Credentials:
-    """The given tokens, else what can be signed here, else nothing: some checks need no credential."""
+def _credentials(settings: Settings, tokens: Sequence[str], address: str) -> Credentials:
+    """The given tokens, else what can be signed here, else nothing: some checks need no credential.
+
+    The demo's secret is nobody else's, so it signs for no address but this machine's.
+    """
     from app.conformance.credentials import GivenCredentials, SignedCredentials  # noqa: PLC0415
 
+    if tokens:
+        return GivenCredentials(tokens)
     try:
-        if not tokens:
+        if settings.secret or urlsplit(address).hostname in LOOPBACK:
             settings = settings.model_copy(update={"secret": _secret(settings)})
             return SignedCredentials(partial(_mint, settings))
     except SettingsError:
-        click.echo(f"belfry: neither {PREFIX}SECRET nor --token: most checks are skipped", err=True)
+        pass
+    click.echo(f"belfry: neither {PREFIX}SECRET nor --token: most checks are skipped", err=True)
     return GivenCredentials(tokens)
 
 

@@ -100,7 +100,7 @@ class BelfryWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request, and know that its connection is no idle one meanwhile."""
-        if self._admission.refuses(req.path):
+        if self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock)
         self._answering.add(sock)
         try:

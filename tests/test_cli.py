@@ -341,5 +341,12 @@ def test_without_secret_and_token_the_rest_is_tried(run: Run, monkeypatch: pytes
     assert err == "belfry: neither BELFRY_SECRET nor --token: most checks are skipped\n"
 
 
+def test_the_demo_s_secret_is_for_this_machine(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BELFRY_SECRET")
+    (tmp_path / "secret").write_text(SECRET)
+    assert "skipped" not in run("doctor", f"http://127.0.0.1:{free_port()}")[2]
+    assert "most checks are skipped" in run("doctor", f"http://127.0.0.2:{free_port()}")[2]
+
+
 def test_what_is_no_token_is_told_in_one_line(run: Run) -> None:
     assert run("doctor", "http://127.0.0.1:9", "--token", "x") == (2, "", "belfry: not a token: x\u2026\n")

@@ -63,9 +63,9 @@ class Admission:
             self._inside -= 1
             self._note(entered, self._now())
 
-    def refuses(self, path: str) -> bool:
+    def refuses(self, method: str, path: str) -> bool:
         """Whether a request is to be answered with `refusal`, which is counted."""
-        if path != PATH or self.is_open:
+        if path != PATH or method != "POST" or self.is_open:
             return False
         metrics.refused(_REFUSAL.code)
         return True

@@ -12,6 +12,7 @@ from app.store.publisher import Published
 from app.web.admission import FIRST_GUESS_SECONDS, MANY, Admission, Room
 
 WAIT_SECONDS = 0.1
+ASKED = ("POST", "/publish"), ("HEAD", "/publish"), ("OPTIONS", "/publish"), ("GET", "/feed")
 
 
 class Worker:
@@ -76,20 +77,20 @@ def test_one_publisher_after_the_other_teaches_nothing(worker: Worker) -> None:
 
 
 def test_only_publishing_is_refused(worker: Worker) -> None:
-    asked: list[tuple[bool, bool]] = []
+    asked: list[list[bool]] = []
 
     class Store:
         def publish(self, messages: Sequence[Message]) -> list[Published]:  # noqa: ARG002 - it only stands in the way
             if not asked or not asked[-1][0]:
-                asked.append((admission.refuses("/publish"), admission.refuses("/feed")))
+                asked.append([admission.refuses(*each) for each in ASKED])
                 admission.publish([])
             return []
 
     admission = Admission(Store(), WAIT_SECONDS, lambda: worker.now)
     admission.publish([])
-    assert asked[0] == (False, False)
-    assert asked[-1] == (True, False)
-    assert not admission.refuses("/publish"), "all have left"
+    assert asked[0] == [False] * len(ASKED)
+    assert asked[-1] == [True, False, False, False], "the refusal lies ready for a POST alone: a HEAD has no body"
+    assert not admission.refuses("POST", "/publish"), "all have left"
 
 
 def test_the_refusal_is_whole_and_says_when_to_come_back() -> None:
