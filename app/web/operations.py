@@ -154,7 +154,7 @@ OPERATIONS = (
         ),
     ),
     Operation(
-        "GET", "/messages/{message_id}/content", "A message, and to whom it went, to send it again", Access.SCOPE,
+        "GET", "/messages/{message_id}/content", "A message, its event type, and to whom it went, to send it again", Access.SCOPE,
         ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
     ),
     Operation(
