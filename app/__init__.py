@@ -52,13 +52,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.store.directory import Directory
     from app.store.feed import Feed
     from app.store.figures import FigureStore
-    from app.store.flights import FlightStore
+    from app.store.flights import NOTE, FlightStore
     from app.store.log import LogStore
     from app.store.presence import PresenceStore
     from app.store.publisher import Publisher
     from app.store.read_state import ReadState
     from app.store.readers import Readers
-    from app.store.recent import MESSAGES_KEPT, RecentStore
+    from app.store.recent import MESSAGES_KEPT, REWRITE, RecentStore
     from app.store.recipients import Recipients
     from app.store.revocations import Revocations
     from app.store.runs import Runs
@@ -92,7 +92,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     check_identity(settings)
     clock = time.time
 
-    scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS, *directory.SCRIPTS)
+    scripts = (
+        *log.SCRIPTS,
+        *lineage.SCRIPTS,
+        *runs.SCRIPTS,
+        *figures.SCRIPTS,
+        *directory.SCRIPTS,
+        NOTE,
+        REWRITE,
+    )
     connection = Connection.open(settings, scripts)
     commands = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
     waits = AutoPipeline(connection, settings.redis_timeout_seconds, settings.redis_queue)
@@ -138,7 +146,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         marking.blueprint(auth, read_state, flown.changed, settings),
         messages.blueprint(auth, recipients, store, recent, Readers(store, users_known, settings), flown, audit),
         users.blueprint(
-            auth, store, read_state, presences, flights, revocations, run_store, audit, users_known, tracing
+            auth, store, read_state, presences, flights, revocations, run_store, audit, users_known, tracing, recent
         ),
         presence.blueprint(auth, presences, audit),
         session.blueprint(auth, limits),

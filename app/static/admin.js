@@ -34,6 +34,8 @@ const preview = /** @type {HTMLElement & {message: object}} */ (byId("preview", 
 
 // The same id goes out again when the answer to a message was lost, so that a second click can't send it twice.
 let id = newId();
+/** @type {Set<string>} */
+const unanswered = new Set(); // ids of messages that may have been sent
 
 function newId() {
   // Not crypto.randomUUID(), which plain http lacks.
@@ -85,7 +87,8 @@ async function ask(path, method, body) {
     throw new Error("No answer from the server. Press Send again: the message can't be sent twice.");
   });
   const told = answer.status === 204 ? {} : await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(`${told.title}. ${told.detail}`), { refused: true });
+  // After a server's error it may be done all the same: stored on one node only, or too late to be told.
+  if (!answer.ok) throw Object.assign(new Error(`${told.title}. ${told.detail}`), { refused: answer.status < 500 });
   return told;
 }
 
@@ -133,8 +136,9 @@ function showSent(message, deliveries) {
       said.textContent = /** @type {Error} */ (error).message;
     }
   });
+  let copy = { ...message, id: newId() };
   const again = button("Send again", async () => {
-    if (await confirmed(message)) await publish({ ...message, id: newId() });
+    if (await sendAgain(copy)) copy = { ...copy, id: newId() };
   });
   showResult(
     element("div", "line", element("h3", "", headline(message)), time),
@@ -145,18 +149,25 @@ function showSent(message, deliveries) {
   );
 }
 
-/** @param {Draft} message */
+/** @param {Draft} message @returns {Promise<boolean>} whether it is known what became of it; else the same id has to go out again */
 async function publish(message) {
+  unanswered.add(message.id);
   try {
     const { deliveries } = await ask("/publish", "POST", message);
+    unanswered.delete(message.id);
     showSent(message, deliveries);
     setTimeout(recent.refresh, RECORDED_MS);
-    id = newId();
   } catch (error) {
     const { message: text, refused } = /** @type {Error & {refused?: boolean}} */ (error);
     showResult(element("p", "problem", text));
-    if (refused) id = newId();
+    if (refused) unanswered.delete(message.id);
   }
+  return !unanswered.has(message.id);
+}
+
+/** @param {Draft} copy @returns {Promise<boolean>} whether that is over: it was sent, refused, or never meant */
+async function sendAgain(copy) {
+  return (await confirmed(copy)) ? publish(copy) : !unanswered.has(copy.id);
 }
 
 /** Everyone has no number: users are whoever brings a token. How many were seen, and are connected, is known. */
@@ -196,14 +207,12 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   send.disabled = true;
   const message = draft();
-  if (await confirmed(message)) await publish(message);
+  const known = (await confirmed(message)) && (await publish(message));
+  if (known && id === message.id) id = newId();
   send.disabled = false;
 });
 
 offerUsers(target, () => ({ user: false, users: true })[fieldsOf().kind ?? ""] ?? null);
-const recent = showRecent({ ask, sendAgain: async (message) => {
-  const copy = { ...message, id: newId() };
-  if (await confirmed(copy)) await publish(copy);
-} });
+const recent = showRecent({ ask, newId, sendAgain });
 await customElements.whenDefined("belfry-message");
 show();

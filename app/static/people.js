@@ -80,8 +80,9 @@ async function refresh() {
     // Where the list is as it was, its buttons stay: whoever is about to press one does not lose it.
     const names = Object.keys(users);
     const title = byId("user").querySelector("h3");
+    const listed = Object.hasOwn(users, shownUser); // `in` would find "constructor"
     // The list ends somewhere: who is not in a long one may be connected all the same.
-    if (title && (shownUser in users || names.length < LISTED)) title.textContent = heading(shownUser, shownUser in users);
+    if (title && (listed || names.length < LISTED)) title.textContent = heading(shownUser, listed);
     const now = JSON.stringify(names.map((user) => [user, users[user].list.map((/** @type {Connection} */ { id }) => id)]));
     if (now === shownOnline) return;
     shownOnline = now;

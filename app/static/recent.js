@@ -4,7 +4,8 @@
 /** @typedef {{to: string, offset: number | null, readers?: {read: number, of: number}}} Delivery */
 /** @typedef {{recipients: number, kept: number, read: number, deliveries: Delivery[]}} Status */
 /** @typedef {Record<string, unknown> & {id: string}} Draft */
-/** @typedef {{ask: (path: string, method: string) => Promise<any>, sendAgain: (message: Draft) => Promise<void>}} Means */
+/** @typedef {{event: string, message: Record<string, unknown>, logs: string[]}} Content */
+/** @typedef {{ask: (path: string, method: string) => Promise<any>, newId: () => string, sendAgain: (message: Draft) => Promise<boolean>}} Means `sendAgain` tells whether that is over */
 
 const PAGE = 10;
 const ENVELOPE = new Set(["id", "time", "expires_at", "topic", "everyone"]);
@@ -51,9 +52,10 @@ function audience({ recipients, to, by }) {
 }
 
 /** What to publish to send a message again: one for the users, one for each topic, one for everyone.
- * @param {Record<string, unknown>} message @param {string[]} logs @returns {Draft[]} */
-function copies(message, logs) {
+ * @param {Content} sent @param {() => string} newId @returns {Draft[]} */
+function copies({ event, message, logs }, newId) {
   const content = Object.fromEntries(Object.entries(message).filter(([name]) => !ENVELOPE.has(name)));
+  const type = event === "message" ? {} : { event };
   const life = message.expires_at ? { ttl: Math.round((Date.parse(String(message.expires_at)) - Date.parse(String(message.time))) / 1_000) } : {};
   const users = logs.filter((name) => name.startsWith("user:")).map((name) => name.slice("user:".length));
   const targets = [
@@ -61,13 +63,28 @@ function copies(message, logs) {
     ...logs.filter((name) => name.startsWith("topic:")).map((name) => ({ topic: name.slice("topic:".length) })),
     ...(logs.includes("everyone") ? [{ everyone: true }] : []),
   ];
-  return targets.map((target) => ({ id: "", ...content, ...life, ...target }));
+  return targets.map((target) => ({ id: newId(), ...type, ...content, ...life, ...target }));
 }
 
 /** Show the messages, and keep their list. @param {Means} means */
-export function showRecent({ ask, sendAgain }) {
+export function showRecent({ ask, newId, sendAgain }) {
+  /** @type {Map<string, Draft[]>} */
+  const copying = new Map(); // id of a message → its copies that are not over: a lost answer's goes out again as it was
   let shown = PAGE;
   let turn = 0; // of refreshing: an older one stops when a newer one began
+
+  /** @param {string} id @param {string} path */
+  async function copy(id, path) {
+    const content = copying.has(id) ? null : await ask(`${path}/content`, "GET");
+    const drafts = copying.get(id) ?? copies(content, newId);
+    copying.set(id, drafts);
+    const left = [];
+    for (const draft of drafts) {
+      if (!(await sendAgain(draft))) left.push(draft);
+    }
+    if (left.length > 0) copying.set(id, left);
+    else copying.delete(id);
+  }
 
   /** @param {Summary} message */
   function item(message) {
@@ -100,10 +117,7 @@ export function showRecent({ ask, sendAgain }) {
         tools.replaceChildren();
         readers.textContent = " · retracted";
       }));
-      tools.append(button("Send again", title, async () => {
-        const { message: content, logs } = await ask(`${path}/content`, "GET");
-        for (const copy of copies(content, logs)) await sendAgain(copy);
-      }));
+      tools.append(button("Send again", title, () => copy(message.id, path)));
     }
 
     const line = element("div", "line", element("h3", message.level ?? "", title), element("time", "", new Date(message.time).toLocaleString()));

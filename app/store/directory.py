@@ -14,6 +14,7 @@ from app.store.connection import Command, Commands, Script
 from app.store.keys import Keys
 
 USERS_PER_COMMAND = 500
+FORGOTTEN_SECONDS = 10  # workers tell within a second or two what they know of a user; for so long nothing is taken in
 
 REMEMBER = Script("known")
 SCRIPTS = (REMEMBER,)
@@ -31,8 +32,8 @@ class Directory:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        keys = Keys(settings.redis_prefix)
-        self._names, self._seen = keys.user_names, keys.users_seen
+        self._keys = Keys(settings.redis_prefix)
+        self._names, self._seen = self._keys.user_names, self._keys.users_seen
         self._most = settings.known_users
         self._seconds = settings.history_seconds
 
@@ -40,7 +41,8 @@ class Directory:
         """The commands that do."""
         for at in range(0, len(users), USERS_PER_COMMAND):
             part = users[at : at + USERS_PER_COMMAND]
-            yield REMEMBER.call((self._names, self._seen), self._most, int(now), self._seconds, *part)
+            keys = (self._names, self._seen, *map(self._keys.user_forgotten, part))
+            yield REMEMBER.call(keys, self._most, int(now), self._seconds, *part)
 
     def write(self, seen: Sequence[Known]) -> None:
         """Remember users."""
@@ -67,5 +69,6 @@ class Directory:
         return [user.decode() for user in found]
 
     def forget(self, user: str) -> None:
-        """Forget a user."""
-        self._commands.run([("ZREM", self._names, user), ("ZREM", self._seen, user)])
+        """Forget a user, also what workers still tell of before: `remember` passes the user over for a moment."""
+        forgotten = ("SET", self._keys.user_forgotten(user), "", "EX", FORGOTTEN_SECONDS)
+        self._commands.run([forgotten, ("ZREM", self._names, user), ("ZREM", self._seen, user)])

@@ -12,12 +12,16 @@ from typing import Any
 
 from app.core.frames import compact
 from app.core.settings import Settings
-from app.store.connection import Command, Commands
+from app.store.connection import Command, Commands, Script
+from app.store.directory import FORGOTTEN_SECONDS
 from app.store.keys import Keys
 from app.store.log import ROUND_TRIP_COMMANDS
 
 EVENTS_KEPT = 200  # per user, or a few more
 KEEP_SECONDS = 604_800
+
+NOTE = Script("flight")
+SCRIPTS = (NOTE,)
 
 # An event as JSON: time (RFC 3339) and what. Of a connection: connected, resumed, reset or closed, with connection,
 # offset (in the user's own log), places (log name → epoch.offset) and lost or reason. Of messages: read, unread,
@@ -36,9 +40,8 @@ class FlightStore:
         """Add events, each of the user named beside it."""
         batch: list[Command] = []
         for user, event in events:
-            key = self._keys.flights(user)
-            batch.append(("XADD", key, "MAXLEN", "~", EVENTS_KEPT, "*", "e", compact(event)))
-            batch.append(("EXPIRE", key, KEEP_SECONDS))
+            keys = self._keys.flights(user), self._keys.flights_forgotten(user)
+            batch.append(NOTE.call(keys, EVENTS_KEPT, KEEP_SECONDS, compact(event)))
             if len(batch) >= ROUND_TRIP_COMMANDS:
                 self._commands.run(batch)
                 batch = []
@@ -51,8 +54,9 @@ class FlightStore:
         return [json.loads(record_of(fields)) for _, fields in entries]
 
     def forget(self, user: str) -> None:
-        """Forget a user's events."""
-        self._commands.run([("DEL", self._keys.flights(user))])
+        """Forget a user's events, also those that workers still have to write: for a moment none is taken in."""
+        forgotten = ("SET", self._keys.flights_forgotten(user), "", "EX", FORGOTTEN_SECONDS)
+        self._commands.run([forgotten, ("DEL", self._keys.flights(user))])
 
 
 def record_of(fields: Any) -> Any:

@@ -48,6 +48,7 @@ Who was connected or was sent something, for administrators:
 
     belfry:{users}:names           zset    users in the order of their ids, see `directory`
     belfry:{users}:seen            zset    user → Unix seconds when that was last so
+    belfry:{users}:forgotten:alice string  for a moment after alice was forgotten: nobody remembers her late
 
 The messages published last, for administrators:
 
@@ -134,6 +135,9 @@ class Keys:
     def flights(self, user: str) -> str:
         return f"{self._prefix}:{{{user_log(user)}}}:flights"
 
+    def flights_forgotten(self, user: str) -> str:
+        return f"{self._prefix}:{{{user_log(user)}}}:forgotten"
+
     def recipients(self, message_id: str) -> str:
         return f"{self._prefix}:{{message:{message_id}}}:logs"
 
@@ -159,6 +163,9 @@ class Keys:
     @property
     def users_seen(self) -> str:
         return f"{self._prefix}:{{users}}:seen"
+
+    def user_forgotten(self, user: str) -> str:
+        return f"{self._prefix}:{{users}}:forgotten:{user}"
 
     @property
     def workers(self) -> str:

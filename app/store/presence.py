@@ -35,7 +35,7 @@ class PresenceStore:
         self._directory = Directory(commands, settings)
 
     def renew(self, worker: str, changed: Mapping[str, Sequence[Connection]], now: float) -> bool:
-        """Renew the worker's lease, and tell the connections of the users whose changed, who are known from then on.
+        """Renew the worker's lease, and tell the connections of the users whose changed; who has some is known then.
 
         False where the store had nothing of this worker any more: it has to tell everything again.
         """
@@ -53,7 +53,7 @@ class PresenceStore:
             ("EXPIRE", key, self._lease_seconds),
             ("ZADD", self._keys.workers, now + self._lease_seconds, worker),
             ("ZREMRANGEBYSCORE", self._keys.workers, "-inf", now),
-            *self._directory.remember(list(changed), now),
+            *self._directory.remember([user for user, _ in present], now),
         ]
         return bool(self._commands.run(commands)[0])
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from app.core.frames import compact
 from app.core.settings import Settings
-from app.store.connection import Commands
+from app.store.connection import Commands, Script
 from app.store.flights import record_of
-from app.store.keys import Keys
+from app.store.keys import EVERYONE, Keys
 from app.store.log import Status
 from app.store.publisher import Published
 
@@ -22,6 +22,9 @@ MESSAGES_KEPT = 1_000
 MESSAGES_PER_WRITE = 50  # after each, whoever waits gets a turn: a busy second's thousand would hold it up for 30 ms
 TEXT_MAX = 200  # characters of title and body
 RECIPIENTS_SHOWN = 10
+
+REWRITE = Script("rewrite")
+SCRIPTS = (REWRITE,)
 
 # A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them); and of how
 # many recipients somebody was connected (reached), the message is kept (stored), or was there already (duplicates).
@@ -52,8 +55,26 @@ class RecentStore:
 
     def newest(self, limit: int) -> list[Summary]:
         """Up to `limit` messages, newest first."""
+        return [summary for _, summary in self._entries(limit)]
+
+    def forget(self, user: str) -> None:
+        """Take out what went to a user alone, and the user's name of what went to others too."""
+        changes = {id_: _without(summary, user) for id_, summary in self._entries(2 * MESSAGES_KEPT)}
+        texts = [text for id_, change in changes.items() if change is not None for text in (id_, change)]
+        if texts:
+            self._commands.run([REWRITE.call((self._key,), *texts)])
+
+    def _entries(self, limit: int) -> list[tuple[bytes, Summary]]:
         (entries,) = self._commands.run([("XREVRANGE", self._key, "+", "-", "COUNT", limit)])
-        return [json.loads(record_of(fields)) for _, fields in entries]
+        return [(id_, json.loads(record_of(fields))) for id_, fields in entries]
+
+
+def _without(summary: Summary, user: str) -> str | None:
+    """The entry's JSON without the user, "" where nothing is left of it, None where the user is not in it."""
+    if user not in summary["to"] or user == EVERYONE or user.startswith("topic:"):  # `to` names these in the same way
+        return None
+    others = [name for name in summary["to"] if name != user]
+    return compact({**summary, "to": others}) if others else ""
 
 
 def _summary(by: str, published: Published) -> Summary:

@@ -59,7 +59,8 @@ def blueprint(
         record = content_of(store, message_id, names)
         if record is None:
             raise BelfryError("not_found", f"The message {message_id[:128]!a} is not kept any more.")
-        return answer({"message": json.loads(record.partition(b" ")[2]), "logs": names})
+        event, _, text = record.partition(b" ")
+        return answer({"event": event.decode(), "message": json.loads(text), "logs": names})
 
     @views.delete("/messages/<message_id>")
     def retract(message_id: str) -> Response:

@@ -154,8 +154,8 @@ OPERATIONS = (
         ),
     ),
     Operation(
-        "GET", "/messages/{message_id}/content", "A message, and to whom it went, to send it again", Access.SCOPE,
-        ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+        "GET", "/messages/{message_id}/content", "A message, its event type, and to whom it went, to send it again",
+        Access.SCOPE, ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
     ),
     Operation(
         "DELETE", "/messages/{message_id}", "Retract a message everywhere it went", Access.SCOPE, ("publish",),

@@ -18,6 +18,7 @@ from app.store.keys import user_log
 from app.store.log import LogStore
 from app.store.presence import PresenceStore
 from app.store.read_state import ReadState
+from app.store.recent import RecentStore
 from app.store.revocations import Revocations
 from app.store.runs import Runs
 from app.store.trace import Tracing
@@ -41,6 +42,7 @@ def blueprint(
     audit: Audit,
     directory: Directory,
     tracing: Tracing,
+    recent: RecentStore,
 ) -> Blueprint:
     views = Blueprint("users", __name__)
 
@@ -59,8 +61,8 @@ def blueprint(
     @views.get("/users/<user>")
     def show(user: str) -> Response:
         auth.require(request, "admin")
-        presence.inquire(user)
-        (page,) = store.read([(user_log(check_user_id(user)), ())], user)
+        presence.inquire(check_user_id(user))
+        (page,) = store.read([(user_log(user), ())], user)
         told = {
             "user": user,
             "online": presence.online([user])[0],
@@ -93,6 +95,7 @@ def blueprint(
         read_state.forget(user)
         flights.forget(user)
         directory.forget(user)
+        recent.forget(user)
         return Response(status=204)
 
     def limit() -> int:

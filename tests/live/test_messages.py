@@ -150,10 +150,15 @@ class TestContent:
         sent = belfry.publish({"to": [alice, bob], "title": "Hello", "data": [1]})["id"]
         root = belfry.api(belfry.token("root", "admin"))
         told = root.get(f"/messages/{sent}/content").json()
-        assert (told["message"]["id"], told["message"]["data"]) == (sent, [1])
+        assert (told["event"], told["message"]["id"], told["message"]["data"]) == ("message", sent, [1])
         assert told["logs"] == sorted([f"user:{alice}", f"user:{bob}"])
         belfry.publisher.delete(f"/messages/{sent}")
         assert root.get(f"/messages/{sent}/content").json()["code"] == "not_found"
+
+    def test_its_event_type_is_told(self, belfry: Belfry, alice: str) -> None:
+        sent = belfry.publish({"to": alice, "event": "order.paid", "data": 1})["id"]
+        told = belfry.api(belfry.token("root", "admin")).get(f"/messages/{sent}/content").json()
+        assert told["event"] == "order.paid"
 
     def test_a_publisher_does_not(self, belfry: Belfry, alice: str) -> None:
         sent = belfry.publish({"to": alice, "title": "Hello"})["id"]

@@ -108,6 +108,28 @@ def test_a_forgotten_user_is_signed_out_everywhere_until_a_new_token_is_issued(b
     assert (entry["user"], entry["action"], entry["target"]) == ("root", "forget", f"user:{alice}")
 
 
+def test_a_forgotten_user_who_was_connected_does_not_come_back(belfry: Belfry, alice: str, bob: str) -> None:
+    root = admin(belfry)
+
+    def known(user: str) -> bool:
+        return bool(root.get("/users", params={"prefix": user}).json()["users"])
+
+    with belfry.stream(alice) as stream, belfry.stream(bob) as other:
+        stream.wait_for("ready")
+        other.wait_for("ready")
+        belfry.publish({"to": alice, "title": "Private"})
+        wait_until(lambda: known(alice) and root.get(f"/users/{alice}").json()["events"])
+        wait_until(lambda: [alice] in [each["to"] for each in root.get("/messages").json()["messages"]])
+        assert root.delete(f"/users/{alice}").status_code == 204
+        assert goodbye(stream) == "revoked"
+    # What bob's end left behind was told after what alice's did.
+    wait_until(lambda: [each["what"] for each in root.get(f"/users/{bob}").json()["events"]] == ["closed", "connected"])
+    wait_until(lambda: bob not in root.get("/presence").json()["users"])
+    assert not known(alice)
+    assert root.get(f"/users/{alice}").json()["events"] == []
+    assert [alice] not in [each["to"] for each in root.get("/messages").json()["messages"]]
+
+
 def test_a_token_that_ends_in_mid_stream_ends_the_stream(belfry: Belfry, alice: str) -> None:
     with belfry.stream(alice, token=belfry.token(alice, "feed", seconds=2)) as stream:
         stream.wait_for("ready")

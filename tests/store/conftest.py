@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from app.core.settings import Settings
-from app.store import directory, figures, lineage, log, runs
+from app.store import directory, figures, flights, lineage, log, recent, runs
 from app.store.connection import Connection
 from tests.servers import RedisServer
 
@@ -29,8 +29,8 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *figures.SCRIPTS, *directory.SCRIPTS)
-    return Connection(client, scripts)
+    modules = (log, lineage, runs, figures, directory, flights, recent)
+    return Connection(client, [script for module in modules for script in module.SCRIPTS])
 
 
 @pytest.fixture

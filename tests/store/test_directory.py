@@ -86,6 +86,20 @@ def test_a_user_can_be_forgotten(directory: Directory) -> None:
     assert (names(directory, ""), directory.newest(2)) == (["bob"], ["bob"])
 
 
-def test_whoever_connects_or_leaves_is_known(directory: Directory, connection: Connection, settings: Settings) -> None:
+def test_what_is_told_late_of_a_forgotten_user_is_not_taken_in(
+    directory: Directory, client: redis.Redis, settings: Settings
+) -> None:
+    see(directory, "alice", "bob")
+    directory.forget("alice")
+    see(directory, "alice", "carol")
+    assert names(directory, "") == ["bob", "carol"]
+    client.delete(Keys(settings.redis_prefix).user_forgotten("alice"))  # it ends by itself
+    see(directory, "alice")
+    assert names(directory, "") == ["alice", "bob", "carol"]
+
+
+def test_whoever_connects_is_known_and_not_whoever_left(
+    directory: Directory, connection: Connection, settings: Settings
+) -> None:
     PresenceStore(connection, settings).renew("w1", {"alice": [{"id": "1"}], "bob": []}, NOW)
-    assert directory.search("", 9) == [Known("alice", NOW), Known("bob", NOW)]
+    assert directory.search("", 9) == [Known("alice", NOW)]

@@ -6,6 +6,7 @@ import redis
 
 from app.core.settings import Settings
 from app.store.connection import Connection
+from app.store.directory import FORGOTTEN_SECONDS
 from app.store.flights import EVENTS_KEPT, KEEP_SECONDS, FlightStore
 from app.store.keys import Keys
 
@@ -33,3 +34,13 @@ def test_a_forgotten_user_has_none(connection: Connection, settings: Settings) -
     flights.write([("alice", {"n": 1})])
     flights.forget("alice")
     assert flights.of("alice") == []
+
+
+def test_what_is_written_late_of_a_forgotten_user_is_not_kept(
+    client: redis.Redis, connection: Connection, settings: Settings
+) -> None:
+    flights, keys = FlightStore(connection, settings), Keys(settings.redis_prefix)
+    flights.forget("alice")
+    flights.write([("alice", {"n": 1}), ("bob", {"n": 2})])
+    assert (flights.of("alice"), flights.of("bob")) == ([], [{"n": 2}])
+    assert 0 < client.ttl(keys.flights_forgotten("alice")) <= FORGOTTEN_SECONDS

@@ -73,3 +73,13 @@ def test_a_busy_second_is_written_in_portions(connection: Connection, settings: 
 def test_nothing_to_write_is_nothing(connection: Connection, settings: Settings) -> None:
     RecentStore(connection, settings).write([])
     assert RecentStore(connection, settings).newest(5) == []
+
+
+def test_a_forgotten_user_is_in_it_no_more(connection: Connection, settings: Settings) -> None:
+    recent = RecentStore(connection, settings)
+    for id_, to in (("one", "alice"), ("two", ["alice", "bob"]), ("three", "bob")):
+        recent.write([("shop", published(connection, settings, id=id_, to=to, title=id_))])
+    recent.forget("alice")
+    assert [(each["id"], each["to"]) for each in recent.newest(9)] == [("three", ["bob"]), ("two", ["bob"])]
+    recent.write([("shop", published(connection, settings, id="four", to="bob"))])
+    assert [each["id"] for each in recent.newest(9)] == ["four", "three", "two"]

@@ -2,18 +2,22 @@
 --
 -- KEYS[1] names    zset: user -> 0, so that it is in the order of the names
 -- KEYS[2] seen     zset: user -> Unix seconds
+-- KEYS[3] ... forgotten, of each user: a string that is there for a moment after the user was forgotten
 -- ARGV[1] most users to remember
 -- ARGV[2] now, Unix seconds
 -- ARGV[3] seconds after which a user is forgotten
 -- ARGV[4] ... users
 --
+-- Workers tell a little late of users: one who was forgotten just now stays so.
 -- A call adds some and forgets as many and a few more, so a hundred keep up with any backlog.
 
 local FORGOTTEN_MORE = 100
 
 for i = 4, #ARGV do
-  redis.call('ZADD', KEYS[1], 0, ARGV[i])
-  redis.call('ZADD', KEYS[2], ARGV[2], ARGV[i])
+  if redis.call('EXISTS', KEYS[i - 1]) == 0 then
+    redis.call('ZADD', KEYS[1], 0, ARGV[i])
+    redis.call('ZADD', KEYS[2], ARGV[2], ARGV[i])
+  end
 end
 local most = #ARGV + FORGOTTEN_MORE
 local excess = math.min(most, redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1]))

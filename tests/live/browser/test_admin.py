@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -71,18 +73,69 @@ def test_a_sent_message_can_be_sent_again(admin: Page, belfry: Belfry, bob: str)
     assert hellos(belfry, bob) == 2
 
 
-def test_a_second_click_after_a_lost_answer_sends_nothing_twice(admin: Page, belfry: Belfry, bob: str) -> None:
-    def lose_the_answer(route: Route) -> None:
-        route.fetch()
-        route.abort()
+def lost(route: Route) -> None:
+    """It is sent, and the answer does not arrive."""
+    route.fetch()
+    route.abort()
 
-    admin.route("**/publish", lose_the_answer)
+
+def unsure(route: Route) -> None:
+    """It is sent, and the answer is that nobody knows."""
+    route.fetch()
+    route.fulfill(status=503, json={"title": "Not replicated", "detail": "Too few nodes", "code": "not_replicated"})
+
+
+unknown = pytest.mark.parametrize(
+    ("answer", "told"), [(lost, "No answer from the server"), (unsure, "Not replicated. Too few nodes")]
+)
+
+
+@unknown
+def test_a_second_click_after_a_lost_answer_sends_nothing_twice(
+    admin: Page, belfry: Belfry, bob: str, answer: Callable[[Route], None], told: str
+) -> None:
+    admin.route("**/publish", answer)
     send(admin, bob, title="Hello")
-    expect(admin.locator("#results")).to_contain_text("No answer from the server")
+    expect(admin.locator("#results")).to_contain_text(told)
     admin.unroute("**/publish")
     admin.click("#send")
     expect(admin.locator("#results")).to_contain_text(f"{bob}: had it already")
     assert hellos(belfry, bob) == 1
+
+
+@unknown
+def test_sending_again_keeps_its_id_until_the_answer_is_known(
+    admin: Page, belfry: Belfry, bob: str, answer: Callable[[Route], None], told: str
+) -> None:
+    send(admin, bob, title="Hello")
+    again = admin.locator("#results > li").last.get_by_role("button", name="Send again")
+    expect(again).to_be_visible()
+    admin.route("**/publish", answer)
+    again.click()
+    expect(admin.locator("#results")).to_contain_text(told)
+    admin.unroute("**/publish")
+    again.click()
+    expect(admin.locator("#results")).to_contain_text(f"{bob}: had it already")
+    again.click()
+    expect(admin.locator("#results > li")).to_have_count(4)
+    assert hellos(belfry, bob) == 3
+
+
+def test_a_refused_message_goes_out_under_a_new_id(admin: Page, belfry: Belfry, bob: str) -> None:
+    ids: list[str] = []
+
+    def refuse(route: Route) -> None:
+        ids.append(json.loads(route.request.post_data or "")["id"])
+        route.fulfill(status=429, json={"title": "Slowly", "detail": "Too many"})
+
+    admin.route("**/publish", refuse)
+    send(admin, bob, title="Hello")
+    expect(admin.locator("#results")).to_contain_text("Slowly. Too many")
+    admin.unroute("**/publish")
+    admin.click("#send")
+    expect(admin.locator("#results")).to_contain_text(f"{bob}: offline, finds it later")
+    (sent,) = [each["id"] for each in belfry.reader(bob).feed()["messages"] if each["title"] == "Hello"]
+    assert [sent] != ids
 
 
 def test_a_refused_message_is_explained(admin: Page, alice: str) -> None:
@@ -137,9 +190,10 @@ def test_a_topic_is_no_user(admin: Page, belfry: Belfry, bob: str) -> None:
     expect(admin.locator("#known option")).to_have_count(0)
 
 
-def recent(admin: Page, title: str) -> Locator:
+def recent(admin: Page, title: str, audience: str = "") -> Locator:
     """The entry of a message among the recent ones, once it is there."""
-    entry = admin.locator("#recent > li").filter(has=admin.get_by_role("heading", name=title, exact=True)).first
+    titled = admin.locator("#recent > li").filter(has=admin.get_by_role("heading", name=title, exact=True))
+    entry = titled.filter(has_text=audience).first
 
     def is_there() -> bool:
         with admin.expect_response(lambda answer: "/messages?" in answer.url):
@@ -215,6 +269,22 @@ def test_a_recent_message_is_sent_again_as_it_was(admin: Page, belfry: Belfry, a
         assert contents[0] == contents[1]
         assert mine[0]["id"] != mine[1]["id"]
         assert all(each["expires_at"] for each in mine)
+
+
+@unknown
+def test_a_copy_of_a_recent_message_keeps_its_id_until_the_answer_is_known(
+    admin: Page, belfry: Belfry, bob: str, answer: Callable[[Route], None], told: str
+) -> None:
+    belfry.publish({"to": bob, "id": f"copied-{bob}", "title": "Hello", "event": "order.paid"})
+    admin.route("**/publish", answer)
+    recent(admin, "Hello", f"to {bob}").get_by_role("button", name="Send again").click()
+    expect(admin.locator("#results")).to_contain_text(told)
+    admin.unroute("**/publish")
+    recent(admin, "Hello", f"to {bob}").get_by_role("button", name="Send again").click()
+    expect(admin.locator("#results")).to_contain_text(f"{bob}: had it already")
+    assert hellos(belfry, bob) == 2
+    root, copy = belfry.api(belfry.token("root", "admin")), belfry.reader(bob).feed()["messages"][0]["id"]
+    assert root.get(f"/messages/{copy}/content").json()["event"] == "order.paid"
 
 
 def test_sending_to_everyone_again_is_asked_about(admin: Page, belfry: Belfry, alice: str) -> None:

@@ -48,6 +48,18 @@ def test_the_recorder_tells_up_to_which_message_a_connection_was_sent(people: Pa
     expect(said).to_contain_text("The feed holds 2 messages, 1 to 2; 2 are unread.")
 
 
+def test_no_name_is_taken_for_a_connected_user_s(people: Page) -> None:
+    """`constructor` is in every plain object."""
+    people.clock.install()
+    people.goto("/admin/people/?user=constructor")
+    heading = people.locator("#user h3").first
+    expect(heading).to_have_text("constructor is not connected")
+    for _ in range(2):  # with the second answer the first has been shown
+        with people.expect_response("**/presence"):
+            people.clock.run_for(5_000)
+    expect(heading).to_have_text("constructor is not connected")
+
+
 def test_an_impossible_name_is_explained(people: Page) -> None:
     people.fill("#name", "two words")
     people.get_by_role("button", name="Show").click()
