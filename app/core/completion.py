@@ -53,6 +53,7 @@ def parse(text: bytes, *, takes_id: bool = False, key: str = "") -> CompletionRe
         raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
     if not isinstance(given, dict):
         raise _invalid("the body", "one JSON object", given)
+    _require_unicode(given)
     run_id = check_run_id(given.pop("id", None) or key) if takes_id else ""
     _check(given)
     options = given.get("stream_options") or {}
@@ -72,6 +73,15 @@ def check_run_id(text: object) -> str:
     if text and not (isinstance(text, str) and _RUN_ID.fullmatch(text)):
         raise BelfryError("bad_run_id", f"An id is 1 to 64 of A-Z a-z 0-9 . _ : -, got {str(text)[:40]!a}.")
     return str(text)
+
+
+def _require_unicode(given: dict[str, Any]) -> None:
+    """JSON may escape half of a surrogate pair, which is no character: neither a store nor an upstream can have it."""
+    try:
+        compact(given).encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(error.object[error.start]):04X}"
+        raise BelfryError("invalid_completion", f"Expected Unicode text, got the lone surrogate {half}.") from None
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -126,7 +136,7 @@ class Answer:
             raise _failure(chunk["error"])
         choices = chunk.get("choices")
         if chunk.get("usage"):
-            self.usage = chunk["usage"]
+            self.usage = cleaned(chunk["usage"])
             if not choices and not wants_usage:
                 return None
         for choice in _objects(choices):
@@ -137,9 +147,19 @@ class Answer:
 
 def _failure(error: object) -> BelfryError:
     told = error if isinstance(error, dict) else {"message": str(error)}
-    kept = {name: told[name] for name in ("message", "type", "param", "code") if told.get(name) is not None}
+    kept = error_members(told)
     detail = str(kept.get("message") or "The upstream failed in mid-answer.")
     return BelfryError("upstream_failed", detail, upstream=kept)
+
+
+def error_members(told: dict[str, Any]) -> dict[str, Any]:
+    """The members of OpenAI's error object, as far as there are any."""
+    return {name: cleaned(told[name]) for name in ("message", "type", "param", "code") if told.get(name) is not None}
+
+
+def cleaned(value: Any) -> Any:
+    """A value out of JSON, with a question mark for every lone surrogate."""
+    return json.loads(compact(value).encode(errors="replace"))
 
 
 def tokens_of(usage: object) -> int:

@@ -16,7 +16,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from app.core.errors import BelfryError
-from app.store.connection import RETRY_AFTER_SECONDS, Command, Reply, checked, unavailable
+from app.store.connection import RETRY_AFTER_SECONDS, Command, Reply, UnpackableError, checked, pack, unavailable
 
 CONNECTIONS = 2  # one is filled while the other waits for its replies
 COMMANDS_PER_WRITE = 400
@@ -59,7 +59,8 @@ class AutoPipeline:
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of `commands`.
 
-        Raises `BelfryError` `store_unavailable`, or `overloaded` when too many commands wait already.
+        Raises `BelfryError` `store_unavailable`, `overloaded` when too many commands wait already, or
+        `internal_error` for commands that can't be sent.
         """
         if self._queued >= self._limit:
             raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -108,12 +109,23 @@ class AutoPipeline:
             replies = iter(self._answers(commands))
             for waiting in batch:
                 waiting.replies.set([next(replies) for _ in waiting.commands])
+        except UnpackableError:
+            self._round_trip_of_packable(batch)
         except BelfryError as error:
             _refuse(batch, error)
         except Exception as error:
             # Else this greenlet would end, and after the last of them every caller would wait in vain.
             log.exception("a round trip failed")
             _refuse(batch, unavailable(error))
+
+    def _round_trip_of_packable(self, batch: Sequence[_Waiting]) -> None:
+        """Refuse only those whose own commands can't be sent: not to be repeated, for they never can."""
+        refused = [waiting for waiting in batch if not _packable(waiting.commands)]
+        log.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
+        _refuse(refused or batch, BelfryError("internal_error"))
+        rest = [waiting for waiting in batch if waiting not in refused] if refused else []
+        if rest:
+            self._round_trip(rest)
 
     def _answers(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
@@ -127,6 +139,14 @@ class AutoPipeline:
         for at in waits:
             replies.insert(at, reached)
         return replies
+
+
+def _packable(commands: Sequence[Command]) -> bool:
+    try:
+        pack(commands)
+    except UnpackableError:
+        return False
+    return True
 
 
 def _refuse(batch: Sequence[_Waiting], error: BelfryError) -> None:

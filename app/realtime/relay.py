@@ -223,7 +223,7 @@ class Producer:
     # For the writer
 
     def take(self) -> Append | None:
-        if self._records or self._exchange.ended:
+        if self._records or self._exchange.ended or self._lost or self._over:
             return None
         self._take()
         return Append(self._name, self._top + 1, self._records) if self._records else None
@@ -274,14 +274,20 @@ class Producer:
         """Raises `BelfryError` if this can't go on."""
         if self._left_bytes < 0:
             raise BelfryError("answer_too_large")
-        if self._lost:
-            raise BelfryError("answer_lost")
+        self._require_whole()
         self._exchange.check()
         if self._troubled:
             self._repeat()
+            self._require_whole()
+
+    def _require_whole(self) -> None:
+        if self._lost:
+            raise BelfryError("answer_lost")
 
     def _take(self) -> None:
-        """Take what the exchange has, unless it is too much."""
+        """Take what the exchange has, unless it is too much, or would come behind what the store has lost."""
+        if self._lost:
+            return
         records = [b"message " + chunk.encode() for chunk in self._exchange.take_now()]
         self._left_bytes -= sum(map(len, records))
         if self._left_bytes < 0:

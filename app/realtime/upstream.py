@@ -21,7 +21,7 @@ import urllib3
 from gevent.event import Event
 from requests.adapters import HTTPAdapter
 
-from app.core.completion import DONE, Answer, CompletionRequest
+from app.core.completion import DONE, Answer, CompletionRequest, error_members
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.sse import Decoder
@@ -309,7 +309,7 @@ def _told(upstream: Upstream, reply: requests.Response) -> dict[str, Any]:
     try:
         text = reply.raw.read(ERROR_BODY_BYTES).decode(errors="replace")
         error = json.loads(upstream.masked(text))["error"]
-        return {name: error[name] for name in ("message", "type", "param", "code") if error.get(name) is not None}
+        return error_members(error)
     except (ValueError, KeyError, TypeError, AttributeError, urllib3.exceptions.HTTPError, OSError):
         return {}
 

@@ -36,6 +36,10 @@ class Commands(Protocol):
     def run(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
+class UnpackableError(ValueError):
+    """A command that can't be written down, for one a lone surrogate in it. Nothing was sent."""
+
+
 class Script:
     """One Lua script out of `lua/`, sent by its digest."""
 
@@ -144,7 +148,7 @@ class Connection:
             pool.release(connection)
 
     def _exchange(self, connection: ConnectionInterface, commands: Sequence[Command]) -> list[Reply]:
-        connection.send_packed_command([b"".join([pack_command(command) for command in commands])])
+        connection.send_packed_command([pack(commands)])
         callbacks = self._client.response_callbacks
         replies: list[Reply] = []
         for command in commands:
@@ -156,6 +160,14 @@ class Connection:
                 callback = callbacks.get(command[0])
                 replies.append(callback(reply) if callback else reply)
         return replies
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """What goes over the wire. Raises `UnpackableError`."""
+    try:
+        return b"".join([pack_command(command) for command in commands])
+    except (UnicodeEncodeError, TypeError) as error:
+        raise UnpackableError(str(error)) from error
 
 
 def checked(replies: list[Reply]) -> list[Reply]:

@@ -9,6 +9,7 @@ A run under way has a lease that its producer renews. Whoever finds one that ran
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -96,6 +97,14 @@ class Ending:
         return f"{self.status} {compact(self.error or {})}".encode(), END
 
 
+ENDING_RECORDS = 2  # at most
+
+
+def is_ending(record: bytes) -> bool:
+    """Whether a record tells how a run ended: all others are chunks."""
+    return record == END or not record.startswith(b"message ")
+
+
 STOPPED = Ending("stopped")
 LOST = Ending.failed(BelfryError("producer_lost"))
 
@@ -181,8 +190,13 @@ class Runs:
     def end(self, name: RunName, ending: Ending, first: int = 0, records: Sequence[bytes] = ()) -> Written:
         """Append the last records and end the run, unless it has ended. Can be repeated."""
         command = self._write_command(Append(name, first, (*records, *ending.records)), ending)
-        # The lease goes after the run has ended: in the other order, a crash between them would leave it running.
-        return _written(self._commands.run([command, ("ZREM", self._keys.leases, str(name))])[0])
+        written = _written(self._commands.run([command])[0])
+        if not written.lost:
+            # After it has ended, or a crash between would leave it running. Whoever finds a lease that could not be
+            # taken away, once it has run out, ends the run again, which changes nothing but this.
+            with contextlib.suppress(BelfryError):
+                self._commands.run([("ZREM", self._keys.leases, str(name))])
+        return written
 
     def renew(self, names: Iterable[RunName]) -> tuple[list[RunName], list[RunName]]:
         """Renew leases. Answers those of `names` that somebody ended, and the runs of anyone whose lease ran out."""

@@ -12,13 +12,14 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.core import frames
 from app.core.completion import check_run_id, parse
+from app.core.cursor import Position
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.times import rfc3339
 from app.core.tokens import Claims
 from app.realtime.relay import Relay
-from app.realtime.streams import Streams
-from app.store.runs import Run, RunName, Runs
+from app.realtime.streams import Opening, Streams
+from app.store.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from app.web.auth import Authenticator
 from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
@@ -87,13 +88,27 @@ def blueprint(
         limits.connect(claims.user)
         opening = streams.open(claims.user, [name.log], cursor or (run.start,))
         if opening.lost:
-            raise BelfryError("bad_cursor", "The cursor is not of this run.")
-        if run.ended and opening.vector[0] == opening.pages[0].tail:
+            opening = reopened(streams, name, run, opening.pages[0].tail)
+        elif run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
         ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
         return StreamResponse(entrance, Start(opening, ready, claims, client_of(request, proxies)))
 
     return views
+
+
+def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Opening:
+    """For a reader whose place the store has lost: it is told so, and how the run ended or will.
+
+    Raises `BelfryError` `bad_cursor` where nothing can have been lost, since the log has its first epoch.
+    """
+    if tail.epoch == run.start.epoch:
+        raise BelfryError("bad_cursor", "The cursor is not of this run.")
+    opening = streams.open(name.user, [name.log], (Position(tail.epoch, max(0, tail.offset - ENDING_RECORDS)),))
+    (page,) = opening.pages
+    ending = next((entry.offset for entry in page.entries if is_ending(entry.record)), page.top + 1)
+    opening.vector, opening.lost = (Position(page.epoch, ending - 1),), True
+    return opening
 
 
 def named(claims: Claims, run_id: str) -> RunName:

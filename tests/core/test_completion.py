@@ -42,6 +42,15 @@ class TestARequest:
         assert parse(body(), takes_id=True, key="other").id == "other"
         assert parse(body(id="theirs")).fields["id"] == "theirs"
 
+    @pytest.mark.parametrize(
+        "fields", [{"model": "m\ud800"}, {"messages": [{"role": "user", "content": "\udc00"}]}, {"\udfff": 1}]
+    )
+    def test_is_refused_with_half_of_a_pair(self, fields: dict[str, Any]) -> None:
+        with pytest.raises(BelfryError, match="invalid_completion") as caught:
+            parse(body(**fields))
+        assert "lone surrogate U+D" in caught.value.detail
+        assert parse(body(model="\U0001f514")).model == "\U0001f514"
+
     def test_has_the_same_digest_in_any_order_of_fields(self) -> None:
         first, second = parse(body(a=1, b=2)), parse(body(b=2, a=1))
         assert first.digest == second.digest
@@ -109,6 +118,16 @@ class TestAnAnswerThatPassesBy:
         assert answer.tokens == 2
         answer.take('{"choices":[],"usage":{"total_tokens":5}}', wants_usage=False)
         assert answer.tokens == 5
+
+    def test_leaves_no_half_of_a_pair_in_what_is_kept_of_it(self) -> None:
+        answer = Answer()
+        answer.take('{"choices":[],"usage":{"total_tokens":5,"x":["\\ud800"]}}', wants_usage=False)
+        assert answer.usage == {"total_tokens": 5, "x": ["?"]}
+        for error in ({"message": "no \ud800", "code": 7}, "no \ud800"):
+            with pytest.raises(BelfryError) as caught:
+                Answer().take(json.dumps({"error": error}), wants_usage=False)
+            assert caught.value.detail == "no ?"
+            assert openai_error(caught.value)["error"]["message"] == "no ?"
 
 
 class TestATranscript:

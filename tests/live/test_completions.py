@@ -673,6 +673,26 @@ class TestFaults:
         assert conversation.has_left(2)
         assert runner.api.get(f"/completions/{run_id}/stream").status_code == 404
 
+    def test_who_comes_back_from_what_a_failover_lost_is_told_so_and_how_it_ended(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        runner = Runner(start_belfry(own_redis.url, BELFRY_UPSTREAM_URL=upstream.url), alice)
+        upstream.play = saying("kept ", "lost ")
+        run_id = runner.start()
+        runner.wait_ended(run_id)
+        with runner.watch(run_id) as stream, own_redis.client() as client:
+            to_the_end(stream, 10)
+            first, second = [event.id for event in stream.events if event.event == "message"][:2]
+            # As the failover would leave it: the second chunk's place is none that the log ever had.
+            (meta,) = client.keys(f"*:run:{run_id}:meta")
+            client.hset(meta, mapping={"epoch": "zzzzzz", "history": first.partition(".")[0], "former": first})
+        with runner.watch(run_id, second) as stream:
+            stream.read_to_end(10)
+            assert types(stream) == ["ready", "reset"]
+            assert datas(stream) == ["[DONE]"]
+            last = stream.events[-1].id
+        assert runner.api.get(f"/completions/{run_id}/stream", headers={"Last-Event-ID": last}).status_code == 204
+
     def test_a_worker_that_stops_lets_its_runs_come_to_their_end(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
     ) -> None:

@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from app.core.errors import BelfryError
 from app.realtime.auto_pipeline import COMMANDS_PER_WRITE, CONNECTIONS, AutoPipeline
-from app.store.connection import Command, Reply
+from app.store.connection import Command, Reply, pack
 
 
 class Echo:
@@ -25,6 +25,7 @@ class Echo:
     def send(self, commands: Sequence[Command]) -> list[Reply]:
         self.writes.append(list(commands))
         self.go.wait()
+        pack([command for command in commands if isinstance(command[1], str)])
         if self.broken:
             raise BelfryError("store_unavailable")
         return [command[1] for command in commands]
@@ -156,3 +157,16 @@ def test_what_waits_for_replicas_is_sent_once_a_write_after_all_others_and_answe
     gevent.joinall([*busy, *callers], timeout=5)
     assert [caller.value for caller in callers] == [[0, 1], [1, 1], [2, 1], ["reader"]]
     assert echo.writes[-1] == [("ECHO", 0), ("ECHO", 1), ("ECHO", 2), ("ECHO", "reader"), ("WAIT", 1, 500)]
+
+
+def test_a_command_that_cant_be_sent_is_refused_for_good_and_fails_nobody_elses(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    busy = occupy(pipeline, echo)
+    bad = gevent.spawn(pipeline.run, [("ECHO", "fine"), ("ECHO", "half \ud800")])
+    callers = [gevent.spawn(pipeline.run, [("ECHO", f"{number}")]) for number in range(3)]
+    gevent.sleep(0)  # all go into the next write
+    echo.go.set()
+    gevent.joinall([*busy, bad, *callers], timeout=5)
+    assert isinstance(bad.exception, BelfryError)
+    assert bad.exception.code == "internal_error"
+    assert [caller.value for caller in callers] == [["0"], ["1"], ["2"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import fakeredis
 import gevent
@@ -39,6 +40,7 @@ class Gate:
         self.open.set()
         self.lost = 0
         self.does_first = False
+        self.before_losing: Callable[[], object] = bool
         self.writes: list[int] = []  # appends in each round trip
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
@@ -52,6 +54,7 @@ class Gate:
             self.open.wait()
         if appends and self.lost:
             self.lost -= 1
+            self.before_losing()
             raise BelfryError("store_unavailable")
         return replies
 
@@ -101,6 +104,27 @@ class Stage:
     def text(self, run_id: str) -> str:
         name = RunName("alice", run_id)
         return self.runs.transcript(name, self.runs.get(name)).text
+
+    def say_apart(self, exchange: Spoken, *texts: str) -> None:
+        """Each in a write of its own."""
+        for text in texts:
+            exchange.say(text)
+            until(partial(self._ends_with, text))
+
+    def _ends_with(self, text: str) -> bool:
+        return self.text("a").endswith(text)
+
+    def lose_newest(self, run_id: str) -> None:
+        """What a failover does to a record that was not replicated yet."""
+        keys, name = self.runs._keys, RunName("alice", run_id).log
+        log = keys.log(name)
+        _, entries = self.gate._connection.run([("HINCRBY", keys.meta(name), "top", -1), ("XRANGE", log, "-", "+")])
+        kept = [("XADD", log, entry_id, "r", fields[b"r"], "t", fields[b"t"]) for entry_id, fields in entries[:-1]]
+        self.gate._connection.run([("DEL", log), *kept])
+
+    def error(self, run_id: str) -> str:
+        error = self.runs.get(RunName("alice", run_id)).error
+        return error["code"] if error else ""
 
     def status(self, run_id: str) -> str:
         return self.runs.get(RunName("alice", run_id)).status
@@ -215,3 +239,32 @@ def test_an_answer_that_is_too_large_ends_with_what_fits(stage: Stage) -> None:
     assert error is not None
     assert error["code"] == "answer_too_large"
     assert exchange.ended
+
+
+def test_nothing_is_appended_behind_what_a_failover_lost_while_more_came(stage: Stage) -> None:
+    exchange = stage.begin("a")
+    stage.say_apart(exchange, "1", "2")
+    stage.gate.open.clear()
+    exchange.say("3")
+    until(lambda: len(stage.gate.writes) == 3)
+    stage.lose_newest("a")
+    exchange.say("4")
+    stage.gate.open.set()
+    until(lambda: stage.status("a") != "running")
+    assert (stage.status("a"), stage.error("a"), stage.text("a")) == ("failed", "answer_lost", "1")
+
+
+def test_an_answer_that_ends_while_its_repetition_finds_a_loss_has_no_hole(stage: Stage) -> None:
+    exchange = stage.begin("a")
+    stage.say_apart(exchange, "1", "2")
+
+    def finish() -> None:
+        for _ in range(2):
+            stage.lose_newest("a")
+        exchange.say("4")
+        exchange.finish()
+
+    stage.gate.lost, stage.gate.before_losing = 1, finish
+    exchange.say("3")
+    until(lambda: stage.status("a") != "running")
+    assert (stage.status("a"), stage.error("a"), stage.text("a")) == ("failed", "answer_lost", "1")

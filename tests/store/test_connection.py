@@ -10,7 +10,7 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.store.connection import Connection, Reply, Script, checked
+from app.store.connection import Connection, Reply, Script, UnpackableError, checked
 from app.store.log import SCRIPTS
 from tests.servers import RedisServer
 
@@ -98,3 +98,13 @@ class TestAStoreWithoutMemory:
         with pytest.raises(BelfryError) as refusal:
             checked([self.OOM, redis.exceptions.ResponseError("LOADING")])
         assert refusal.value.code == "store_unavailable"
+
+
+@pytest.mark.parametrize("argument", ["half \ud800", None])
+def test_what_cant_be_sent_is_told_apart_and_the_connection_goes_on(
+    redis_server: RedisServer, argument: object
+) -> None:
+    connection = Connection.open(Settings(redis_url=redis_server.url), SCRIPTS)
+    with pytest.raises(UnpackableError):
+        connection.run([("PING",), ("ECHO", argument)])
+    assert connection.run([("ECHO", "next")]) == [b"next"]

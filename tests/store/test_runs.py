@@ -12,9 +12,11 @@ from app.core.completion import parse
 from app.core.errors import BelfryError
 from app.core.frames import END
 from app.core.settings import Settings
+from app.store import log
 from app.store.connection import Connection
 from app.store.log import LogStore
-from app.store.runs import LEASE_SECONDS, LOST, STOPPED, Ending, RunName, Runs
+from app.store.runs import LEASE_SECONDS, LOST, SCRIPTS, STOPPED, Ending, RunName, Runs
+from tests.servers import RedisServer
 from tests.waiting import wait_until
 
 NAME = RunName("alice", "r1")
@@ -163,6 +165,15 @@ class TestLeases:
         runs.end(NAME, LOST)
         assert runs.renew([]) == ([], [])
 
+    def test_stays_where_a_failover_lost_the_end_of_the_log_until_the_run_has_ended(
+        self, runs: Runs, client: redis.Redis
+    ) -> None:
+        runs.start(NAME, REQUEST)
+        assert runs.end(NAME, DONE, 2, [chunk("b")]).lost
+        assert client.zrange("belfry:{runs}:leases", 0, -1) == [b"alice/r1"]
+        assert runs.end(NAME, LOST).taken
+        assert client.zrange("belfry:{runs}:leases", 0, -1) == []
+
 
 class TestLimits:
     def test_count_what_is_under_way(self, store: LogStore, connection: Connection, settings: Settings) -> None:
@@ -251,3 +262,26 @@ def test_a_run_is_kept_as_long_as_it_was_told(runs: Runs, store: LogStore, clien
     runs.end(NAME, DONE)
     seconds = {client.ttl(key) for key in client.keys("*:run:r1:*")}
     assert all(0 < left <= Settings().run_seconds for left in seconds)
+
+
+def test_a_store_without_memory_starts_nothing_and_keeps_nothing_of_it(
+    redis_server: RedisServer, settings: Settings
+) -> None:
+    """Also for a user who has runs: Redis lets a script go on that began with a write which takes no room."""
+    with redis.Redis.from_url(redis_server.url, protocol=2) as client:
+        client.flushall()
+        connection = Connection(client, (*log.SCRIPTS, *SCRIPTS))
+        runs = Runs(LogStore(connection, settings), connection, settings, time.time)
+        runs.start(RunName("alice", "r0"), REQUEST)
+        client.config_set("maxmemory", "1")
+        try:
+            for ask in (lambda: runs.start(NAME, REQUEST), lambda: runs.admit("alice", "direct")):
+                with pytest.raises(BelfryError, match="store_full"):
+                    ask()
+            with pytest.raises(BelfryError, match="not_found"):
+                runs.get(NAME)
+        finally:
+            client.config_set("maxmemory", "0")
+        assert client.zrange("belfry:{user:alice}:active", 0, -1) == [b"r0"]
+        assert runs.start(NAME, REQUEST)
+        assert runs.renew([NAME])[0] == []

@@ -11,11 +11,14 @@
 --
 -- Reply: nothing when admitted, else {code, ms until it is worth another try}, -1 = unknown.
 -- Leaves to what follows: now (Unix ms).
+--
+-- Its first write takes room and changes nothing, so that a store without room refuses it whole, see room.lua.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function text(number) return string.format('%.0f', number) end
 
+redis.call('SETRANGE', KEYS[3], 0, '')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(now - 60000))
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return {'too_many_runs', -1} end
