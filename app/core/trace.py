@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.core.catch_up import Page
 from app.core.cursor import Position
 
 BEGINNINGS = ("connected", "resumed")
@@ -23,11 +24,15 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message in one log. `position` is None where nobody knows its offset any more, `published` is empty then."""
+    """A message in one log. `offset` is None where nobody knows it any more, `published` is empty then.
+
+    `page` tells which positions are of the history that the offset belongs to.
+    """
 
     id: str
     log: str
-    position: Position | None
+    offset: int | None
+    page: Page
     published: str
 
 
@@ -37,31 +42,29 @@ def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> 
     `events` are the user's, oldest first; `connections` those that are open, with their places as last told.
     """
     found = [{"time": sent.published, "what": "published"}] if sent.published else []
-    if sent.position is not None:
+    if sent.offset is not None:
         began = {event["connection"]: event for event in events if event["what"] in BEGINNINGS}
         ended = {event["connection"]: event for event in events if event["what"] == END}
         is_open = {event["id"]: event for event in connections}
         for connection in dict.fromkeys([*began, *ended, *is_open]):
             # The list of open ones may be a second old: what is known to have ended has.
             last = ended.get(connection) or is_open.get(connection)
-            found += _journey(sent, sent.position, connection, began.get(connection), last)
+            found += _journey(sent, sent.offset, connection, began.get(connection), last)
     found += _changes(sent, events)
     return _without_repetition(sorted(found, key=lambda step: str(step["time"])))
 
 
-def _journey(
-    sent: Sent, position: Position, connection: str, first: Event | None, last: Event | None
-) -> Iterator[Step]:
+def _journey(sent: Sent, offset: int, connection: str, first: Event | None, last: Event | None) -> Iterator[Step]:
     """What one connection did for the message: `first` is how it began, `last` its end, or where it is now."""
-    begin, end = _offset(sent, position, first), _offset(sent, position, last)
-    if first is not None and begin is not None and begin >= position.offset:
+    begin, end = _place(sent, first), _place(sent, last)
+    if first is not None and begin is not None and begin >= offset:
         what = "acknowledged" if first["what"] == "resumed" else "began_after"
         yield {"time": first["time"], "what": what, "connection": connection}
     elif last is not None and end is not None:
         # An open connection has no end: it was told when it began, and when it told where it stands.
         start = first["time"] if first is not None else last.get("since", "")
         until = last.get("told") or last["time"]
-        if end >= position.offset:
+        if end >= offset:
             caught_up = start > sent.published
             time = max(start, sent.published)
             yield {"time": time, "what": "sent", "connection": connection, "until": until, "caught_up": caught_up}
@@ -70,11 +73,11 @@ def _journey(
             yield {"time": until, "what": what, "connection": connection}
 
 
-def _offset(sent: Sent, position: Position, event: Event | None) -> int | None:
+def _place(sent: Sent, event: Event | None) -> int | None:
     """Where a connection stood in the message's log; None where it did not read that log, or another history of it."""
     place = (event or {}).get("places", {}).get(sent.log, "")
     epoch, _, offset = place.partition(".")
-    return int(offset) if epoch == position.epoch else None
+    return sent.page.place(Position(epoch, int(offset))) if offset else None
 
 
 def _changes(sent: Sent, events: Sequence[Event]) -> Iterator[Step]:

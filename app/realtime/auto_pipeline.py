@@ -69,8 +69,11 @@ class AutoPipeline:
         self._queue.append(waiting)
         self._queued += len(commands)
         self._filled.set()
-        if not waiting.replies.wait(timeout=self._timeout_seconds) and not waiting.replies.ready():
-            waiting.given_up = True
+        try:
+            waiting.replies.wait(timeout=self._timeout_seconds)
+        finally:  # killed as well: what its caller does next must not be overtaken
+            waiting.given_up = not waiting.replies.ready()
+        if waiting.given_up:
             raise unavailable(TimeoutError())
         return checked(waiting.replies.get() or [])
 

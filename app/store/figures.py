@@ -7,14 +7,16 @@ not by the number of workers, and open dashboards cost one more message every fe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.core.errors import BelfryError
 from app.core.figures import point
 from app.core.frames import FIGURES, compact
 from app.core.names import FIGURES_TOPIC
 from app.core.settings import Settings
-from app.store.connection import Commands, Script
+from app.store.connection import Command, Commands, Script
 from app.store.flights import record_of
 from app.store.keys import Keys, topic_log
 
@@ -22,6 +24,8 @@ KEPT_SECONDS = 3_600
 
 ADD = Script("figures")
 SCRIPTS = (ADD,)
+
+log = logging.getLogger("belfry.figures")
 
 
 class FigureStore:
@@ -48,14 +52,17 @@ class FigureStore:
         return [record_of(fields).decode() for _, fields in entries]
 
     def _close(self, sums: dict[str, int]) -> None:
+        """Keep a point and announce it. One that can't be kept is a gap: what was added must not seem not to be."""
         text = compact(point(sums.pop("slot") * self._seconds, self._seconds, sums))
-        self._commands.run(
-            [
-                ("XADD", self._keys.figures, "MAXLEN", "~", KEPT_SECONDS // self._seconds, "*", "e", text),
-                ("EXPIRE", self._keys.figures, KEPT_SECONDS),
-                ("PUBLISH", self._channel, f"0.0 {FIGURES.decode()} {text}"),
-            ]
-        )
+        commands: list[Command] = [
+            ("XADD", self._keys.figures, "MAXLEN", "~", KEPT_SECONDS // self._seconds, "*", "e", text),
+            ("EXPIRE", self._keys.figures, KEPT_SECONDS),
+            ("PUBLISH", self._channel, f"0.0 {FIGURES.decode()} {text}"),
+        ]
+        try:
+            self._commands.run(commands)
+        except BelfryError as error:
+            log.warning("a point of the figures is missing: %s", error.detail)
 
 
 def _sums(reply: Any) -> dict[str, int]:

@@ -135,7 +135,10 @@ class LogStore:
         return [(_page([*reply[:-1], ()]), [int(offset) for offset in reply[-1] if offset]) for reply in replies]
 
     def place(self, name: str, message_id: str) -> Position | None:
-        """Where a message was put, though it may not be kept any more; None where its id is not remembered."""
+        """Where a message was put, though it may not be kept any more; None where its id is not remembered.
+
+        The position's epoch is the log's history, which is what ids belong to.
+        """
         ((stored,),) = self._run([("MGET", self.keys.message_id(name, message_id))])
         if not stored:
             return None

@@ -37,5 +37,5 @@ class Readers:
         read = 0
         for at in range(0, len(users), ROUND_TRIP_COMMANDS):
             _, marks = self._store.survey((), [(user, (log,)) for user in users[at : at + ROUND_TRIP_COMMANDS]])
-            read += sum(mark.within(page.epoch).read.has(offsets[0]) for (mark,) in marks)
+            read += sum(page._replace(marks=mark).own_marks.read.has(offsets[0]) for (mark,) in marks)
         return Read(read, len(users))

@@ -53,14 +53,14 @@ class Tracing:
         if log is None:
             return None
         ((page, offsets),) = self._store.find([log], [message_id])
-        position = Position(page.epoch, offsets[0]) if offsets else self._store.place(log, message_id)
-        sent = Sent(message_id, log, position, self._published(message_id, log))
+        offset, page = (offsets[0], page) if offsets else _former(page, self._store.place(log, message_id))
+        sent = Sent(message_id, log, offset, page, self._published(message_id, log))
         ((marks,),) = self._store.survey((), [(user, (log,))])[1]
         return {
             "user": user,
             "id": message_id,
             "log": log,
-            "offset": position.offset if position else None,
+            "offset": offset,
             **_state(page._replace(marks=marks), offsets[0] if offsets else None),
             "steps": steps(sent, events, connections),
         }
@@ -91,9 +91,17 @@ def _messages(name: str, page: Page) -> list[Told]:
     return found
 
 
+def _former(page: Page, place: Position | None) -> tuple[int | None, Page]:
+    """The offset of a message that is not kept, and what its place is to be compared by: the log may have begun anew."""
+    if place is None:
+        return None, page
+    is_of_page = place.epoch == (page.history or page.epoch)
+    return place.offset, page if is_of_page else page._replace(epoch=place.epoch, history="", former=())
+
+
 def _state(page: Page, offset: int | None) -> Told:
     """Whether a message is kept, and what the user did with it."""
-    marks = page.marks.within(page.epoch)
+    marks = page.own_marks
     if offset is None:
         return {"kept": False, "read": False, "archived": False, "removed": False}
     return {

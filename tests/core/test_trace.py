@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from app.core.catch_up import Page
 from app.core.cursor import Position
 from app.core.trace import Sent, steps
 
 LOG = "user:alice"
-SENT = Sent("m1", LOG, Position("abc", 5), "10:00")
+PAGE = Page("abc", 9, 1, 9, None, ())
+SENT = Sent("m1", LOG, 5, PAGE, "10:00")
 
 
 def event(time: str, what: str, offset: int | None = None, connection: str = "c1", **more: Any) -> dict[str, Any]:
@@ -104,10 +106,18 @@ def test_what_the_user_did_is_told(what: str) -> None:
 
 def test_a_place_in_another_history_says_nothing() -> None:
     events = event("09:00", "connected", 3), event("11:00", "closed", 7)
-    assert told(*events, sent=Sent("m1", LOG, Position("new", 5), "10:00")) == ["10:00 published"]
-    assert told(*events, sent=Sent("m1", "topic:news", Position("abc", 5), "10:00")) == ["10:00 published"]
+    assert told(*events, sent=Sent("m1", LOG, 5, PAGE._replace(epoch="new"), "10:00")) == ["10:00 published"]
+    assert told(*events, sent=Sent("m1", "topic:news", 5, PAGE, "10:00")) == ["10:00 published"]
+
+
+def test_a_place_in_an_earlier_epoch_of_the_history_counts_as_far_as_that_is_valid() -> None:
+    events = event("09:00", "connected", 3), event("11:00", "closed", 7)
+    restarted = PAGE._replace(epoch="new", history="abc", former=(Position("abc", 7),))
+    assert told(*events, sent=Sent("m1", LOG, 5, restarted, "10:00")) == ["10:00 published", "10:00 sent"]
+    set_back = restarted._replace(former=(Position("abc", 6),))
+    assert told(*events, sent=Sent("m1", LOG, 5, set_back, "10:00")) == ["10:00 published"]
 
 
 def test_without_an_offset_only_changes_are_known() -> None:
     events = event("09:00", "connected", 3), {"time": "11:00", "what": "retracted", "ids": ["m1"]}
-    assert told(*events, sent=Sent("m1", LOG, None, "")) == ["11:00 retracted"]
+    assert told(*events, sent=Sent("m1", LOG, None, PAGE, "")) == ["11:00 retracted"]

@@ -110,6 +110,18 @@ def test_who_waited_too_long_is_told_and_its_commands_are_not_sent_any_more(echo
     assert not any(command == ("ECHO", (77, 0)) for write in echo.writes for command in write)
 
 
+def test_the_commands_of_a_caller_that_was_killed_are_not_sent_any_more(echo: Echo) -> None:
+    pipeline = AutoPipeline(echo, 5.0, 1_000)
+    busy = occupy(pipeline, echo)
+    killed = gevent.spawn(ask, pipeline, 77)
+    gevent.sleep(0)  # it puts its command into the queue
+    killed.kill()
+    echo.go.set()
+    gevent.joinall(busy, timeout=5)
+    assert ask(pipeline, 78) == [(78, 0)]
+    assert not any(command == ("ECHO", (77, 0)) for write in echo.writes for command in write)
+
+
 def test_more_than_the_limit_is_refused_at_once(echo: Echo) -> None:
     pipeline = AutoPipeline(echo, 5.0, 3)
     busy = occupy(pipeline, echo)

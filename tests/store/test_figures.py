@@ -81,3 +81,13 @@ def test_points_before_the_hour_are_not_told(store: FigureStore) -> None:
     store._close({"slot": 1})
     assert store.hour(time.time()) != []
     assert store.hour(time.time() + KEPT_SECONDS + 2) == []
+
+
+def test_what_was_added_is_not_called_missing_when_the_point_of_the_slot_before_can_not_be_kept(
+    store: FigureStore, client: redis.Redis, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its worker would add it a second time."""
+    client.set(Keys(settings.redis_prefix).figures, "in the way")
+    slot = int(store.add(ONE))
+    wait_until(lambda: int(store.add({})) > slot)
+    assert [record.name for record in caplog.records] == ["belfry.figures"]

@@ -25,11 +25,18 @@ from app.core.cursor import Position, Vector
 from app.core.marks import Mark
 from app.core.message import Message, parse
 from app.core.settings import Settings
-from app.store import lineage, log, runs
+from app.store import directory, lineage, log, runs
 from app.store.connection import Connection
+from app.store.directory import Directory, Known
+from app.store.flights import FlightStore
 from app.store.log import Appended, LogStore, Status
+from app.store.presence import PresenceStore
 from app.store.read_state import ReadState
+from app.store.readers import Read, Readers
+from app.store.recent import RecentStore
+from app.store.recipients import Recipients
 from app.store.runs import STOPPED, Append, RunName, Runs
+from app.store.trace import Tracing
 from tests.conftest import absent
 from tests.replication import ALLOW_DEBUG, PRIMARY_OPTIONS, change_replication_id, promote, replica_of, wait_replicated
 from tests.servers import HOST, RedisServer, free_port
@@ -42,11 +49,31 @@ class Store:
     """A worker's view of a server; one that is opened anew knows nothing of what was before."""
 
     def __init__(self, url: str) -> None:
-        settings = Settings(redis_url=url)
-        self.connection = Connection.open(settings, (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS))
+        self.settings = settings = Settings(redis_url=url)
+        scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *directory.SCRIPTS)
+        self.connection = Connection.open(settings, scripts)
         self.logs = LogStore(self.connection, settings)
         self.read_state = ReadState(self.logs, self.connection, settings)
         self.runs = Runs(self.logs, self.connection, settings, time.time)
+
+    def note(self, event: dict[str, Any]) -> None:
+        FlightStore(self.connection, self.settings).write([("alice", event)])
+        Directory(self.connection, self.settings).write([Known("alice", time.time())])
+
+    def trace(self, message_id: str) -> dict[str, Any]:
+        connection, settings = self.connection, self.settings
+        told = Tracing(
+            self.logs,
+            Recipients(self.logs, connection, settings),
+            RecentStore(connection, settings),
+            FlightStore(connection, settings),
+            PresenceStore(connection, settings),
+        ).of("alice", message_id)
+        assert told is not None
+        return told
+
+    def readers(self, message_id: str) -> Read:
+        return Readers(self.logs, Directory(self.connection, self.settings), self.settings).count(ALICE, message_id)
 
     def append(self, *titles: str, name: str = ALICE) -> list[Appended]:
         return self.logs.append([(name, message(title)) for title in titles])
@@ -135,6 +162,24 @@ class TestAServerThatWasStartedAgainAndLostNothing:
         assert page.unread(page.top) == 2
         assert read(store, "2") == 1
         assert store.page().unread(page.top) == 1
+
+    def test_an_administrator_is_told_as_before(self, server: RedisServer) -> None:
+        store = Store(server.url)
+        store.append("1", "2")
+        epoch = store.page().epoch
+        read(store, "1")
+        for what, offset in (("connected", 0), ("closed", 2)):
+            store.note({"time": "2999", "what": what, "connection": "c1", "places": {ALICE: f"{epoch}.{offset}"}})
+        before = store.trace("1"), store.trace("2"), store.readers("1")
+        assert ([step["what"] for step in before[0]["steps"]], before[0]["read"]) == (["published", "sent"], True)
+        assert before[2] == Read(1, 1)
+        store = self.restart(server)
+        store.append("3")
+        assert (store.trace("1"), store.trace("2"), store.readers("1")) == before
+        store.logs.retract([ALICE], "2")
+        retracted = store.trace("2")
+        assert (retracted["kept"], retracted["offset"]) == (False, 2)
+        assert [step["what"] for step in retracted["steps"]] == ["sent"]
 
     def test_a_page_of_the_feed_leads_on_to_the_next(self, server: RedisServer) -> None:
         store = Store(server.url)
