@@ -92,7 +92,7 @@ def _messages(name: str, page: Page) -> list[Told]:
 
 
 def _former(page: Page, place: Position | None) -> tuple[int | None, Page]:
-    """The offset of a message that is not kept, and what its place is to be compared by: the log may have begun anew."""
+    """The offset of a message that is not kept, and what its place is compared by: the log may have begun anew."""
     if place is None:
         return None, page
     is_of_page = place.epoch == (page.history or page.epoch)

@@ -25,7 +25,7 @@ from app.core.cursor import Position, Vector
 from app.core.marks import Mark
 from app.core.message import Message, parse
 from app.core.settings import Settings
-from app.store import directory, lineage, log, runs
+from app.store import directory, flights, lineage, log, runs
 from app.store.connection import Connection
 from app.store.directory import Directory, Known
 from app.store.flights import FlightStore
@@ -50,7 +50,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.settings = settings = Settings(redis_url=url)
-        scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *directory.SCRIPTS)
+        scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *directory.SCRIPTS, *flights.SCRIPTS)
         self.connection = Connection.open(settings, scripts)
         self.logs = LogStore(self.connection, settings)
         self.read_state = ReadState(self.logs, self.connection, settings)
