@@ -167,7 +167,6 @@ class BelfryWorker(GeventWorker):
     def _leave(self, servers: Sequence[StreamServer]) -> None:
         """Answer all who are here, and all who wait at the door unless another worker will let them in."""
         started = time.monotonic()
-        self._reporter.stop()
         own = [server for server in servers if not _is_shared(server.socket)]
         for server in servers:
             if server in own:
@@ -184,6 +183,7 @@ class BelfryWorker(GeventWorker):
             _end_when_silent(client)
         left = started + self.cfg.graceful_timeout - time.monotonic()
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), left)
+        self._reporter.stop()
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(True)

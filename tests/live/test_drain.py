@@ -192,6 +192,20 @@ def test_a_request_that_was_begun_before_holds_the_worker_back_no_longer_than_it
         assert time.monotonic() - sent < patient(STOP_SECONDS)
 
 
+def test_what_is_counted_last_is_told_by_the_workers_that_follow(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry(BELFRY_FIGURES_SECONDS="60")
+    old = belfry.worker()
+    with belfry.api(belfry.token("shop", "publish")) as kept, belfry.stream(alice) as stream:
+        assert kept.publish({"to": alice}).status_code == 201
+        belfry.signal(signal.SIGHUP)
+        goodbye(stream)
+        assert kept.publish({"to": alice}).status_code == 201
+    wait_until(lambda: old not in belfry.workers())
+    told = belfry.api().get("/metrics").text
+    assert "belfry_messages_total 2.0" in told
+    assert "belfry_deliveries_total 1.0" in told
+
+
 def test_a_store_that_is_away_holds_no_worker_back(
     start_belfry: StartBelfry, own_redis: RedisServer, alice: str
 ) -> None:
