@@ -104,9 +104,12 @@ class BelfryWorker(GeventWorker):
             return self._refuse(req, sock)
         self._answering.add(sock)
         try:
-            return super().handle_request(listener_name, req, sock, addr)
+            answered = super().handle_request(listener_name, req, sock, addr)
         finally:
             self._answering.discard(sock)
+        if self._hangs_up:  # a request that was begun before the stop keeps its connection open
+            _end_when_silent(sock)
+        return answered
 
     def _refuse(self, req: Any, sock: Any) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
@@ -140,6 +143,7 @@ class BelfryWorker(GeventWorker):
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
         self._clients: set[Any] = set()
         self._answering: set[Any] = set()
+        self._hangs_up = False
         quieten_collector()
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
@@ -163,7 +167,6 @@ class BelfryWorker(GeventWorker):
     def _leave(self, servers: Sequence[StreamServer]) -> None:
         """Answer all who are here, and all who wait at the door unless another worker will let them in."""
         started = time.monotonic()
-        self._reporter.stop()
         own = [server for server in servers if not _is_shared(server.socket)]
         for server in servers:
             if server in own:
@@ -175,10 +178,12 @@ class BelfryWorker(GeventWorker):
         self._wait(lambda: not any(pools) and not any(map(_has_callers, own)), LINGER_SECONDS)
         for server in own:
             server.close()
+        self._hangs_up = True
         for client in self._clients - self._answering:
             _end_when_silent(client)
         left = started + self.cfg.graceful_timeout - time.monotonic()
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), left)
+        self._reporter.stop()
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(True)

@@ -22,6 +22,7 @@ from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
 from app.realtime.hub import Hub
 from app.realtime.run_writer import RunWriter
+from app.realtime.streams import RETRY_AFTER_SECONDS
 from app.realtime.upstream import Exchange, open_session
 from app.store.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Append, Ending, RunName, Runs, Written
 
@@ -30,6 +31,7 @@ LEAST_WAIT_SECONDS = 0.05  # for an overdue token that came and was not taken ye
 LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
 ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
 RETRIED = {"store_unavailable", "store_full", "overloaded"}
+DRAIN_LOOK_SECONDS = 0.05
 FINAL_SECONDS = 1.0  # for the endings of what a stopping worker can't finish
 
 log = logging.getLogger("belfry.relay")
@@ -55,6 +57,8 @@ class Relay:
         self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
         self._direct: set[RunName] = set()
+        self._starting = 0  # asked of the store, and no producers yet
+        self._draining = False
         self._looks: Counter[RunName] = Counter()
         self._greenlet: Greenlet[[], None] | None = None
 
@@ -67,11 +71,18 @@ class Relay:
             self._greenlet = gevent.spawn(self._beat)
 
     def begin(self, name: RunName, request: CompletionRequest) -> bool:
-        """Start a run; False when the same request started it before. Raises as `Runs.start`, and `model_unknown`."""
-        self.start()
+        """Start a run; False when the same request started it before.
+
+        Raises as `Runs.start`, and also `model_unknown` and `shutting_down`.
+        """
+        self._require_lasting()
         upstream = self._upstreams.choose(request.model)
-        if not self._runs.start(name, request):
-            return False
+        self._starting += 1
+        try:
+            if not self._runs.start(name, request):
+                return False
+        finally:  # no switch lies between this and the producer: `drain` sees the one or the other
+            self._starting -= 1
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
         producer.begin(self.exchange(upstream, request, producer.filled))
@@ -84,8 +95,8 @@ class Relay:
     # Completions that are streamed to who asked, and kept nowhere
 
     def admit(self, name: RunName) -> None:
-        """Count one against its user's limits. Raises like `Runs.admit`."""
-        self.start()
+        """Count one against its user's limits. Raises like `Runs.admit`, and `shutting_down`."""
+        self._require_lasting()
         self._runs.admit(name.user, name.id)
         self._direct.add(name)
 
@@ -111,13 +122,21 @@ class Relay:
 
     def drain(self) -> None:
         """This worker stops: give its runs the time that streams get, and tell the readers of the others at once."""
+        self._draining = True
         deadline = time.monotonic() + self._settings.drain_seconds
-        gevent.joinall([producer.greenlet for producer in self._producers.values()], deadline - time.monotonic())
+        while (self._producers or self._starting) and time.monotonic() < deadline:
+            gevent.sleep(DRAIN_LOOK_SECONDS)
         left = list(self._producers.values())
         for producer in left:
             producer.abandon()
         gevent.joinall([producer.greenlet for producer in left], FINAL_SECONDS)
         self.stop()
+
+    def _require_lasting(self) -> None:
+        """Take nothing on that nobody would look after any more."""
+        if self._draining:
+            raise BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        self.start()
 
     def stop(self) -> None:
         """End everything, without a word to anyone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 
@@ -17,7 +18,10 @@ from app.core.errors import BelfryError
 from app.realtime.streams import Streams
 from app.store.figures import FigureStore
 
+LAST_SECONDS = 0.5  # for the last report of a worker that stops
 SPREAD = 0.2  # part of a slot over which the workers' reports lie, so that they don't all come at once
+
+_QUIETLY: Any = False
 
 log = logging.getLogger("belfry.reporter")
 
@@ -39,9 +43,11 @@ class Reporter:
         self._greenlet = gevent.spawn(self._work)
 
     def stop(self) -> None:
-        """Report no more; what was counted since the last time is missing in the figures."""
+        """Report for the last time; a store that doesn't answer soon lacks it in the figures."""
         if self._greenlet is not None:
             gevent.kill(self._greenlet)
+        with gevent.Timeout(LAST_SECONDS, _QUIETLY):
+            self.report()
 
     def report(self) -> float:
         """Report now; answers the store's time, or this machine's where the store doesn't answer.

@@ -92,7 +92,7 @@ _MARKING = (
 )  # fmt: skip
 _COMPLETING = (
     "malformed_json", "invalid_completion", "body_too_large", "model_unknown", "rate_limited", "too_many_runs",
-    "tokens_used_up", "store_unavailable", "store_full", "overloaded",
+    "tokens_used_up", "shutting_down", "store_unavailable", "store_full", "overloaded",
 )  # fmt: skip
 _RELAYING = (
     "upstream_refused", "upstream_rate_limited", "upstream_failed", "upstream_unreachable", "upstream_malformed",

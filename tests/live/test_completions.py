@@ -709,3 +709,14 @@ class TestFaults:
         assert {first.path, second.path} == {"/v1/chat/completions"}
         states = [Runner(belfry, alice).wait_ended(run_id) for run_id in (finished, abandoned)]
         assert sorted((state["status"], state["text"]) for state in states) == [("done", "Hello"), ("failed", "Hel")]
+
+
+def test_a_worker_that_stops_begins_no_completion(start_belfry: StartBelfry, upstream: Upstream, alice: str) -> None:
+    runner = Runner(start_belfry(BELFRY_UPSTREAM_URL=upstream.url), alice)
+    with runner.belfry.stream(alice) as stream, runner.api:
+        runner.api.get("/completions")  # for a second, the worker waits for what this connection may still ask
+        stream.wait_for("ready")
+        runner.belfry.signal(signal.SIGTERM)
+        stream.wait_for("goodbye")
+        answer = runner.post()
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "shutting_down", "5")

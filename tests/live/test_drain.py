@@ -171,6 +171,41 @@ def test_a_connection_that_says_nothing_more_is_hung_up_on_soon_and_without_a_re
         assert time.monotonic() - started < patient(STOP_SECONDS)
 
 
+def test_a_request_that_was_begun_before_holds_the_worker_back_no_longer_than_it_takes(
+    start_belfry: StartBelfry, alice: str
+) -> None:
+    belfry = start_belfry(BELFRY_DRAIN_SECONDS=str(10 * STOP_SECONDS))
+    head, _, body = publish_head(belfry, alice).replace(b"Connection: close\r\n", b"").rpartition(b"\r\n")
+    with socket.create_connection((HOST, belfry.port), 10 * STOP_SECONDS) as slow, belfry.stream(alice) as stream:
+        slow.sendall(head + b"\r\n" + body[:1])
+        stream.wait_for("ready")
+        with closing(HTTPConnection(HOST, belfry.port, timeout=10)) as silent:
+            silent.request("GET", "/health/live")
+            silent.getresponse().read()
+            belfry.signal(signal.SIGTERM)
+            assert silent.sock.recv(1) == b"", "hung up on, as all that are silent"
+        slow.sendall(body[1:])
+        sent = time.monotonic()
+        assert slow.recv(12) == b"HTTP/1.1 201"
+        while slow.recv(65_536):
+            pass
+        assert time.monotonic() - sent < patient(STOP_SECONDS)
+
+
+def test_what_is_counted_last_is_told_by_the_workers_that_follow(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry(BELFRY_FIGURES_SECONDS="60")
+    old = belfry.worker()
+    with belfry.api(belfry.token("shop", "publish")) as kept, belfry.stream(alice) as stream:
+        assert kept.publish({"to": alice}).status_code == 201
+        belfry.signal(signal.SIGHUP)
+        goodbye(stream)
+        assert kept.publish({"to": alice}).status_code == 201
+    wait_until(lambda: old not in belfry.workers())
+    told = belfry.api().get("/metrics").text
+    assert "belfry_messages_total 2.0" in told
+    assert "belfry_deliveries_total 1.0" in told
+
+
 def test_a_store_that_is_away_holds_no_worker_back(
     start_belfry: StartBelfry, own_redis: RedisServer, alice: str
 ) -> None:

@@ -65,6 +65,15 @@ def test_what_could_not_be_reported_is_reported_later() -> None:
     assert [taken["connections"] for taken in store.taken] == [7, 7], "what there is now is not added up"
 
 
+def test_what_was_counted_last_is_reported_when_it_stops() -> None:
+    store = Store()
+    this = reporter(store)
+    this.start()
+    metrics.TALLY.messages += 2
+    this.stop()
+    assert [taken["messages"] for taken in store.taken] == [2]
+
+
 @pytest.mark.parametrize("now", [100.0, 101.3, 102.5, 103.9, 104.999])
 def test_each_report_lies_in_the_middle_of_the_next_slot(now: float) -> None:
     then = now + reporter(Store())._until_next(now)

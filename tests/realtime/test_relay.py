@@ -1,0 +1,64 @@
+"""A worker that stops takes no completions on, and sees to those that it was taking on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from app.core.completion import parse
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.upstreams import Upstreams
+from app.realtime.relay import Relay
+from app.store.runs import RunName
+
+NAME = RunName("alice", "r1")
+REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
+
+
+class Store:
+    """Answers late."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = Event(), Event()
+
+    def start(self, *_: object) -> bool:
+        self.asked.set()
+        self.go.wait()
+        return False
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def relay(store: Store) -> Relay:
+    settings = Settings(redis_url="redis://unused.invalid", upstream_url="http://unused.invalid", drain_seconds=60)
+    kept: Any = store
+    unused: Any = None
+    return Relay(kept, unused, Upstreams(settings), unused, settings)
+
+
+def test_who_drains_waits_for_a_run_that_the_store_is_asked_to_start(relay: Relay, store: Store) -> None:
+    beginning = gevent.spawn(relay.begin, NAME, REQUEST)
+    assert store.asked.wait(5)
+    drain = gevent.spawn(relay.drain)
+    drain.join(0.2)
+    assert not drain.ready()
+    store.go.set()
+    gevent.joinall([beginning, drain], timeout=5)
+    assert (beginning.value, drain.ready()) == (False, True)
+
+
+def test_after_that_nothing_is_begun(relay: Relay, store: Store) -> None:
+    relay.drain()
+    for begin in (lambda: relay.begin(NAME, REQUEST), lambda: relay.admit(NAME)):
+        with pytest.raises(BelfryError) as refusal:
+            begin()
+        assert (refusal.value.code, refusal.value.headers) == ("shutting_down", {"Retry-After": "5"})
+    assert not store.asked.is_set()
