@@ -51,7 +51,8 @@ def test_who_drains_waits_for_a_run_that_the_store_is_asked_to_start(relay: Rela
     drain.join(0.2)
     assert not drain.ready()
     store.go.set()
-    gevent.joinall([beginning, drain], timeout=5)
+    beginning.join(5)
+    drain.join(5)
     assert (beginning.value, drain.ready()) == (False, True)
 
 
