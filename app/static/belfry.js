@@ -680,7 +680,6 @@ export class BelfryClient {
   /** @type {TabGroup | null} */ #group = null;
   /** @type {Link | null} */ #link = null;
   #leader = ""; // whom this tab follows
-  /** @type {{block: Block, unread: number}[] | null} */ #held = null; // what it told while this tab catches up
   #own = Math.random().toString(36).slice(2);
   #user = "";
   #isOpen = false;
@@ -858,7 +857,7 @@ export class BelfryClient {
 
   /** @param {any} message */
   #onTab(message) {
-    if (message.kind === "block") this.#onLeaderBlock(message);
+    if (message.kind === "block") this.#receive(message.block, message.unread);
     else if (message.kind === "unread") this.#setUnread(message.unread);
     else if (this.#link) this.#onFollower(message);
     else if (message.kind === "pulse") this.#onPulse(message);
@@ -882,38 +881,8 @@ export class BelfryClient {
     this.#catchUp().catch((error) => this.#onNotCaughtUp(error));
   }
 
-  /** @param {{block: Block, unread: number}} told */
-  #onLeaderBlock(told) {
-    if (this.#held) this.#held.push(told);
-    else this.#receive(told.block, told.unread);
-  }
-
-  /**
-   * What the leader heard before this tab listened to it. From here on it hears everything; what comes meanwhile waits, or
-   * it would stand before older messages, and count as the place up to which nothing is missing.
-   */
+  /** What the leader heard before this tab listened to it. From here on it hears everything. */
   async #catchUp() {
-    if (this.#held) return; // under way: it goes on until nothing newer is there, whoever leads
-    this.#held = [];
-    try {
-      await this.#fetchMissed();
-      this.#release((block) => block);
-    } finally { // after a failure nothing shall count as heard, or the next try would begin behind the hole
-      this.#release((block) => (OWN_TYPES.has(block.type) ? { ...block, cursor: "" } : null));
-    }
-  }
-
-  /** @param {(block: Block) => Block | null} kept */
-  #release(kept) {
-    const held = this.#held ?? [];
-    this.#held = null;
-    for (const { block, unread } of held) {
-      const told = kept(block);
-      if (told) this.#receive(told, unread);
-    }
-  }
-
-  async #fetchMissed() {
     for (let more = this.cursor !== ""; more; ) {
       const page = await this.#server.feed({ after: this.cursor });
       for (const block of blocksOf(page)) this.#receive(block, this.unread); // the leader's count includes them
