@@ -46,7 +46,7 @@ def blueprint(
     def start() -> tuple[Response, int]:
         claims = auth.require(request, SCOPE)
         asked = parse(
-            body(request, settings.max_completion_bytes),
+            body(request, settings.max_completion_bytes, settings.body_seconds),
             takes_id=True,
             key=request.headers.get("Idempotency-Key", ""),
         )
