@@ -15,10 +15,10 @@ from app.core.tokens import Claims
 from app.realtime.flights import Flights
 from app.realtime.hub import Hub
 from app.realtime.poller import AVAILABLE, Poller
-from app.realtime.presence import Client, Presence
+from app.realtime.presence import Presence
 from app.realtime.sinks import ParkedSocket
 from app.realtime.streams import Opening, Streams
-from app.realtime.subscriber import Subscriber
+from app.realtime.subscriber import Client, Subscriber
 from app.store.flights import FlightStore
 from app.store.log import LogStore
 from app.store.presence import PresenceStore
