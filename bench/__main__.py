@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from bench.load import LoadError
-from bench.report import Run, write
+from bench.load import LoadError, compiled
+from bench.report import OWN, Run, write
 from bench.rounds import measured
 from bench.scenarios import SCENARIOS
 from bench.servers import belfry, peers
@@ -30,14 +30,14 @@ def main(
     scenarios = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
     servers = [belfry(), *(peer for peer in peers() if with_peers or peer.name in chosen)]
     try:
-        run = Run.now(rounds, measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True)))
+        compiled("load.c")
     except LoadError as error:
-        click.echo(f"belfry: {error}", err=True)
-        sys.exit(1)
+        raise click.ClickException(str(error)) from None
     earlier = Run.read(against) if against else None
+    run = Run.now(rounds, measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True)))
     write(run, out, earlier)
     click.echo(run.table(earlier))
-    if earlier and run.regressions(earlier):
+    if run.failures.get(OWN) or (earlier and run.regressions(earlier)):
         sys.exit(1)
 
 

@@ -83,6 +83,7 @@ static int nconn = 100, nusers = 100, npub = 4, port = 8000, broadcast = 0, quie
            srcs = 1;
 static long nmsg = 1000;
 static double rate = 0, hold = 0, tmo = 60;
+static long awaited = 0; /* without publishers: end when so many marks have come; 0: hold on */
 static const char *host = "127.0.0.1";
 static char *sub_t, *pub_t;
 static char **tokens, **cursors;
@@ -389,7 +390,7 @@ static char **lines(const char *file, long *n) {
 int main(int ac, char **av) {
   const char *sf = 0, *pf = 0, *tf = 0, *kf = 0;
   int o;
-  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:")) != -1) switch (o) {
+  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:E:")) != -1) switch (o) {
     case 'c':
       nconn = atoi(optarg);
       break;
@@ -435,6 +436,9 @@ int main(int ac, char **av) {
     case 'q':
       quiet = 1;
       break;
+    case 'E':
+      awaited = atol(optarg);
+      break;
     case 'T':
       tmo = atof(optarg);
       break;
@@ -450,7 +454,7 @@ int main(int ac, char **av) {
     default:
       fprintf(stderr, "usage: sseload -s SUB_TEMPLATE -b PUB_TEMPLATE [-c conns] [-u users] [-P publisher conns] [-p "
                       "port] [-n messages] [-r msgs/s] [-t tokens] [-k cursors] [-B broadcast] [-w hold s] [-T timeout "
-                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms]\n");
+                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms] [-E marks awaited]\n");
       return 2;
     }
   struct rlimit rl = {1 << 20, 1 << 20};
@@ -480,6 +484,7 @@ int main(int ac, char **av) {
   for (;;) {
     uint64_t now = now_ns();
     if (now > deadline) break;
+    if (awaited && !npub && phase == 2 && events >= awaited) break;
     if (phase == 0) {
       long due = (now - t0) * ramp / 1000000000ull + 1;
       while (started < nconn && started < due) {
@@ -504,7 +509,8 @@ int main(int ac, char **av) {
       phase = 2;
       phase_at = now;
       if (!quiet) {
-        fprintf(stderr, "ready connected=%ld refused=%ld in %.2fs\n", connected, refused, (t_conn - t0) / 1e9);
+        fprintf(stderr, "ready connected=%ld refused=%ld %.*s\n", connected, refused, (int)strcspn(first_err, "\r\n"),
+                first_err);
       }
       if (!npub) {
         deadline = now + (uint64_t)(hold * 1e9);
