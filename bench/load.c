@@ -83,6 +83,7 @@ static int nconn = 100, nusers = 100, npub = 4, port = 8000, broadcast = 0, quie
            srcs = 1;
 static long nmsg = 1000;
 static double rate = 0, hold = 0, tmo = 60;
+static long under_way = 0; /* connections that may be opening at a time; 0: any number */
 static long awaited = 0; /* without publishers: end when so many marks have come; 0: hold on */
 static const char *host = "127.0.0.1";
 static char *sub_t, *pub_t;
@@ -390,7 +391,7 @@ static char **lines(const char *file, long *n) {
 int main(int ac, char **av) {
   const char *sf = 0, *pf = 0, *tf = 0, *kf = 0;
   int o;
-  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:E:")) != -1) switch (o) {
+  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:E:O:")) != -1) switch (o) {
     case 'c':
       nconn = atoi(optarg);
       break;
@@ -436,6 +437,9 @@ int main(int ac, char **av) {
     case 'q':
       quiet = 1;
       break;
+    case 'O':
+      under_way = atol(optarg);
+      break;
     case 'E':
       awaited = atol(optarg);
       break;
@@ -454,7 +458,7 @@ int main(int ac, char **av) {
     default:
       fprintf(stderr, "usage: sseload -s SUB_TEMPLATE -b PUB_TEMPLATE [-c conns] [-u users] [-P publisher conns] [-p "
                       "port] [-n messages] [-r msgs/s] [-t tokens] [-k cursors] [-B broadcast] [-w hold s] [-T timeout "
-                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms] [-E marks awaited]\n");
+                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms] [-E marks awaited] [-O opening at a time]\n");
       return 2;
     }
   struct rlimit rl = {1 << 20, 1 << 20};
@@ -487,7 +491,7 @@ int main(int ac, char **av) {
     if (awaited && !npub && phase == 2 && events >= awaited) break;
     if (phase == 0) {
       long due = (now - t0) * ramp / 1000000000ull + 1;
-      while (started < nconn && started < due) {
+      while (started < nconn && started < due && (!under_way || started - connected - refused < under_way)) {
         conn *c = &C[started];
         c->user = started % nusers;
         start(c);

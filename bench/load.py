@@ -39,6 +39,7 @@ class Load:
     hold: float = 0
     awaited: int = 0
     connects_per_second: int = 2_000
+    opening: int = 500  # at a time: a server that is slower than that pace has no crowd at its door; 0: any number
     prefix: str = "u"
     timeout: float = 120
 
@@ -51,6 +52,7 @@ class Load:
             "-r": self.rate,
             "-w": self.hold,
             "-E": self.awaited,
+            "-O": self.opening,
             "-R": self.connects_per_second,
             "-x": self.prefix,
             "-T": self.timeout,

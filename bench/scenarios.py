@@ -119,7 +119,7 @@ def batch(server: Server) -> Figures:
 
 def storm(server: Server) -> Figures:
     """5,000 connections at once, each with a token of its own."""
-    load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, prefix="s-", timeout=server.patience)
+    load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, opening=0, prefix="s-", timeout=server.patience)
     return _storm("storm", run(load, server.requests(users=STORM, prefix="s-")))
 
 
@@ -129,7 +129,7 @@ def storm_with_resume(server: Server) -> Figures:
     cursors = [_cursor(server, f"r-{number}") for number in range(STORM)]
     batches.accepted_per_second(server, prefix="r-", users=STORM, messages=STORM * RESUMED)
     awaited = STORM * RESUMED
-    load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, hold=10, awaited=awaited, prefix="r-")
+    load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, opening=0, hold=10, awaited=awaited, prefix="r-")
     requests = server.requests(users=STORM, prefix="r-", cursors=cursors, resume=True)
     return _storm("storm_resume", _whole(run(load, requests), expected=awaited))
 

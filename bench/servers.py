@@ -94,7 +94,7 @@ class Belfry(Server):
     count: int = 1
     environment: dict[str, str] = field(default_factory=dict)
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
-    patience: float = 120.0
+    patience: float = 300.0  # on the busiest machine
 
     def start(self) -> None:
         self.port = free_port()
