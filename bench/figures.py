@@ -11,6 +11,9 @@ SHORT_TITLES = {
     "starlette": "sse-starlette",
     "flask-sse": "flask-sse",
     "loop": "C loop",
+    "mercure": "Mercure",
+    "centrifugo": "Centrifugo",
+    "pushpin": "Pushpin",
 }
 
 

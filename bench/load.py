@@ -77,6 +77,7 @@ class Requests:
     publish: str | None = None
     tokens: Sequence[str] = field(default=())
     cursors: Sequence[str] = field(default=())
+    publish_port: int = 0  # where it is another one
 
 
 @cache
@@ -96,7 +97,8 @@ def compiled(source: str, *options: str) -> Path:
 def running(load: Load, requests: Requests) -> Iterator[subprocess.Popen[str]]:
     """The load generator at work; it says "ready" on its standard error once every connection is open or refused."""
     with tempfile.TemporaryDirectory(prefix="belfry-bench-") as folder:
-        arguments = [*load.arguments(), "-p", str(requests.port), *_files(requests, Path(folder))]
+        ports = ["-p", str(requests.port), "-Q", str(requests.publish_port)]
+        arguments = [*load.arguments(), *ports, *_files(requests, Path(folder))]
         with subprocess.Popen(
             [compiled("load.c"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

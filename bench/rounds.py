@@ -108,7 +108,7 @@ def _warm(server: Server, scenario: Scenario) -> Iterator[Server]:
     """It runs, and has served before, unless the scenario looks at just that."""
     with started(replace(server, processes=[])) as running:
         if not scenario.fresh:
-            run_load(WARM_UP, running.requests(users=WARM_UP.users, prefix=WARM_UP.prefix))
+            run_load(running.suited(WARM_UP), running.requests(users=WARM_UP.users, prefix=WARM_UP.prefix))
         yield running
 
 

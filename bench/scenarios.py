@@ -12,7 +12,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import requests as http
@@ -119,8 +119,8 @@ def batch(server: Server) -> Figures:
 
 def storm(server: Server) -> Figures:
     """5,000 connections at once, each with a token of its own."""
-    load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, opening=0, prefix="s-", timeout=server.patience)
-    return _storm("storm", run(load, server.requests(users=STORM, prefix="s-")))
+    load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, opening=0, prefix="s-")
+    return _storm("storm", run(server.suited(load), server.requests(users=STORM, prefix="s-")))
 
 
 def storm_with_resume(server: Server) -> Figures:
@@ -131,7 +131,7 @@ def storm_with_resume(server: Server) -> Figures:
     awaited = STORM * RESUMED
     load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, opening=0, hold=10, awaited=awaited, prefix="r-")
     requests = server.requests(users=STORM, prefix="r-", cursors=cursors, resume=True)
-    return _storm("storm_resume", _whole(run(load, requests), expected=awaited))
+    return _storm("storm_resume", _whole(run(server.suited(load), requests), expected=awaited))
 
 
 def _storm(name: str, result: dict[str, Any]) -> Figures:
@@ -160,9 +160,9 @@ def idle(connections: int) -> Callable[[Server], Figures]:
     """
 
     def measure(server: Server) -> Figures:
-        run(WARM_UP, server.requests(users=WARM_UP.users, prefix=WARM_UP.prefix))
+        run(server.suited(WARM_UP), server.requests(users=WARM_UP.users, prefix=WARM_UP.prefix))
         before = memory_kb(server.workers())
-        load = Load(connections, users=connections, hold=HOLD_SECONDS, prefix="i-", timeout=server.patience)
+        load = Load(connections, users=connections, hold=HOLD_SECONDS, prefix="i-")
         with contextlib.ExitStack() as stack:
             _hold(stack, server, load)
             after = memory_kb(server.workers())
@@ -182,7 +182,7 @@ def idle(connections: int) -> Callable[[Server], Figures]:
 
 def _hold(stack: contextlib.ExitStack, server: Server, load: Load) -> None:
     """Open all connections, until the stack ends."""
-    parts = load.spread()
+    parts = server.suited(load).spread()
     processes = [
         stack.enter_context(running(part, server.requests(users=part.users, prefix=part.prefix))) for part in parts
     ]
@@ -244,7 +244,7 @@ def _timed(server: Server, load: Load, requests: Requests | None = None) -> tupl
     requests = requests or server.requests(users=load.users, prefix=load.prefix)
     _wait_for_rewrites(server)
     pids = [*server.workers(), *server.stores()]
-    with running(replace(load, timeout=server.patience), requests) as process:
+    with running(server.suited(load), requests) as process:
         wait_until_ready(process, load.connections)
         opened = cpu_seconds(pids)
         result = report(process)

@@ -14,14 +14,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 import jwt
 import requests as http
 
 from app import embedded
-from bench.load import HERE, Requests, compiled
+from bench.load import HERE, Load, Requests, compiled
 from bench.process import Process, descendants, free_port, listens, name_of
 
 STORES = ("valkey-server", "redis-server")
@@ -41,6 +41,11 @@ class Server:
     only_fan_out: bool = False  # it knows no users: whatever is posted goes to everyone
     part: float = 1.0  # of the messages of a fan-out; less for a slow one, so that a round comes to its end
     patience: float = 60.0  # seconds for any one load
+    opening: int = 500  # connections at a time, so that a crowd at the door is measured by the storms alone
+
+    def suited(self, load: Load) -> Load:
+        """The load at the pace of this server."""
+        return replace(load, timeout=self.patience, opening=self.opening if load.opening else 0)
 
     def missing(self) -> str | None:
         """What keeps it from being measured on this machine; None when nothing does."""

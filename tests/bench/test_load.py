@@ -71,7 +71,9 @@ def relay(plan: dict[int, Sequence[int]]) -> Iterator[Relay]:
 def seen(plan: dict[int, Sequence[int]]) -> dict[str, Any]:
     with relay(plan) as server:
         templates = [(HERE / "requests" / name).read_text() for name in ("path.sub", "path.pub")]
-        result = run(Load(1, users=1, publishers=1, messages=MESSAGES), Requests(server.port, *templates))
+        result = run(
+            Load(1, users=1, publishers=1, messages=MESSAGES), Requests(server.port, templates[0], templates[1])
+        )
     return {name: result[name] for name in ("events", "missing", "gaps", "dups", "reorders")}
 
 
