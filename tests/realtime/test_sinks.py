@@ -14,7 +14,7 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.flights import Flights
 from app.realtime.hub import Hub
-from app.realtime.poller import AVAILABLE, Poller
+from app.realtime.poller import Poller
 from app.realtime.presence import Presence
 from app.realtime.sinks import ParkedSocket
 from app.realtime.streams import Opening, Streams
@@ -25,7 +25,7 @@ from app.store.presence import PresenceStore
 from app.store.subscription import Subscription
 from tests.realtime.model import NoCommands
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
+pytestmark = pytest.mark.usefixtures("epoll")
 
 ALICE = Claims("alice", frozenset({"feed"}), (), None, time.time() + 600, "token")
 
