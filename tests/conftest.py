@@ -11,28 +11,7 @@ import redis
 
 from tests.servers import RedisServer, Server
 
-# What holds servers to times or memory, or loads them as far as they go: nothing else runs beside it, and no coverage
-# slows it down. All other tests run several at a time.
-ALONE = (
-    "tests/bench/",
-    "tests/faults/",
-    "tests/live/test_conformance.py",  # runs its own share of things side by side
-    "tests/live/test_drain.py",
-    "tests/live/test_nginx.py",
-    "tests/live/test_overload.py",
-    "tests/live/test_redis_faults.py",
-    "tests/live/test_sign_in.py",
-    "tests/live/test_slow_reader.py",
-)
 LOG_TAIL = 4_000  # characters of a server's log that go into a failure's report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them before the marks are selected by."""
-    for item in items:
-        if item.nodeid.startswith(ALONE):
-            item.add_marker(pytest.mark.alone)
 
 
 def absent(what: str) -> NoReturn:
