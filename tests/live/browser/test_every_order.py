@@ -1,4 +1,4 @@
-"""Tabs in every order of events that the dice bring up: each message once, in its order, in each tab, and the same count."""
+"""Tabs in every order of events that the dice bring up: each message once, in its order, in each tab, and one count."""
 
 from __future__ import annotations
 
