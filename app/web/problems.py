@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from app import metrics
 from app.core.errors import BelfryError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("belfry.views")
 
 _CODE_BY_STATUS = {
     404: "not_found",
