@@ -79,7 +79,7 @@ class Settings(BaseModel):
         3_000_000, ge=1, description="deliveries that one publisher may order, per worker; above: 429"
     )
     connects_per_minute: int = Field(
-        20_000, ge=1, description="streams, long polls, sessions and tickets that one user may open, per worker"
+        20_000, ge=1, description="streams, long polls, sessions, tickets and counts of tabs of one user, per worker"
     )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
