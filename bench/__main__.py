@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
+from bench import readme
 from bench.given import given
 from bench.load import LoadError, compiled
 from bench.report import OWN, Run, write
 from bench.rounds import measured
-from bench.scenarios import SCENARIOS
+from bench.scenarios import suite
 from bench.servers import belfry, peers
 
-NAMES = [scenario.name for scenario in SCENARIOS]
+NAMES = [scenario.name for scenario in suite()]
 
 
 @click.command()
@@ -26,6 +27,8 @@ NAMES = [scenario.name for scenario in SCENARIOS]
 @click.option("--centrifugo", default="", metavar="PATH", help="Centrifugo's.")
 @click.option("--pushpin", default="", metavar="PATH", help="Pushpin's.")
 @click.option("--against", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An earlier result.json.")
+@click.option("--brief", is_flag=True, help="Send less in each scenario: a quicker run with more spread.")
+@click.option("--docs", is_flag=True, help="Keep the run in docs/bench and show it in README.md.")
 @click.option("--out", default=Path("bench-results"), type=click.Path(path_type=Path), help="Where results go.")
 def main(
     rounds: int,
@@ -34,18 +37,25 @@ def main(
     chosen: tuple[str, ...],
     against: Path | None,
     out: Path,
+    *,
+    brief: bool,
+    docs: bool,
     **programs: str,
 ) -> None:
     """Measure Belfry, as `./run` starts it, over real sockets; medians of several interleaved rounds."""
-    scenarios = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
+    scenarios = [scenario for scenario in suite(brief=brief) if not only or scenario.name in only]
     servers = [belfry(), *(peer for peer in peers() if with_peers or peer.name in chosen), *given(**programs)]
     try:
         compiled("load.c")
     except LoadError as error:
         raise click.ClickException(str(error)) from None
     earlier = Run.read(against) if against else None
-    run = Run.now(rounds, measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True)))
-    write(run, out, earlier)
+    run = Run.now(
+        rounds, measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True)), brief=brief
+    )
+    write(run, readme.KEPT if docs else out, earlier)
+    if docs:
+        readme.write()
     click.echo(run.table(earlier))
     if run.failures.get(OWN) or (earlier and run.regressions(earlier)):
         sys.exit(1)

@@ -1,6 +1,6 @@
 """Completions through Belfry, beside a direct connection to the same upstream and, if it is given, LiteLLM's proxy.
 
-    ./run bench completions [--rounds 3] [--litellm PATH]
+    ./run bench completions [--rounds 3] [--litellm PATH] [--out docs/bench/completions.json]
 
 One worker each. Every round measures every way in turn, so what the machine does meanwhile hits all alike; the
 figures are medians over the rounds. The worker's processor time per token says more on a busy machine than the clock.
@@ -23,6 +23,8 @@ from typing import Any
 import click
 
 from bench.process import ROOT, Process, cpu_seconds, free_port, listens, memory_kb
+from bench.report import Run
+from bench.rounds import Measured
 from bench.servers import Belfry, belfry, started
 
 RATE = 50
@@ -217,13 +219,18 @@ def _process(process: Process, port: int) -> Iterator[None]:
 @click.command()
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--litellm", default="", metavar="PATH", help="The `litellm` command, to measure its proxy as well.")
+@click.option("--out", type=click.Path(path_type=Path), help="Keep date, machine and all figures in this JSON file.")
 @click.option("--json", "as_json", is_flag=True, help="Print every round as JSON.")
-def main(rounds: int, litellm: str, as_json: bool) -> None:
+def main(rounds: int, litellm: str, out: Path | None, as_json: bool) -> None:
     """Measure completions; prints the medians of all rounds."""
     command = shutil.which(litellm) if litellm else ""
     if command is None:
         raise click.UsageError(f"there is no command {litellm}")
     results = measure(rounds, command, lambda line: click.echo(line, err=True))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        told = {"measured": Run.now(rounds, Measured()).caption(), **results}
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     click.echo(json.dumps(results, indent=1) if as_json else table(results))
 
 

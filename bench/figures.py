@@ -87,7 +87,7 @@ BY_SCENARIO: dict[str, tuple[Figure, ...]] = {
     ),
     "latency_fanout": (
         _less("latency_fanout_p99_ms", "latency to 100 connections of a user, p99", "ms"),
-        _less("latency_fanout_ratio", "the same ÷ p99 at 1,000 messages/s to distinct users", "", Goal(2)),
+        _less("latency_fanout_ratio", "latency, p99: 100 connections of a user ÷ 1,000 users", "", Goal(2)),
     ),
     "storm": (
         _more("storm_per_s", "5,000 connects at once", "/s"),
@@ -103,8 +103,8 @@ BY_SCENARIO: dict[str, tuple[Figure, ...]] = {
     ),
     "idle_20000": (
         _less("workers_2_idle_20000_total_mb", "all processes, 20,000 connections, 2 workers", "MB", Goal(160)),
-        _less("workers_2_idle_20000_core_percent", "heartbeats of these 20,000 connections", "% of a core", Goal(5)),
-        _less("workers_2_idle_20000_busiest_percent", "of these, held by the worker that has more", "%"),
+        _less("workers_2_idle_20000_core_percent", "heartbeats of 20,000 connections", "% of a core", Goal(5)),
+        _less("workers_2_idle_20000_busiest_percent", "of 20,000 connections, held by the busier of 2 workers", "%"),
     ),
     "two_workers": (
         _more("workers_2_fanout_1000_per_s", "fan-out to 1,000 connections, 2 workers", "deliveries/s"),

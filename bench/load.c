@@ -95,7 +95,7 @@ static int ep;
 static long connected, refused, closed_early, events, dups, gaps, reorders, pub_ok, pub_err, pub_sent;
 static uint64_t rx_bytes, first_ev, last_ev;
 static long *useq;
-static char first_err[400];
+static char first_err[2000];
 static long first_status_bad;
 
 static char *slurp(const char *f) {
@@ -321,7 +321,7 @@ static void pub_reply_done(conn *c, int status) {
   else {
     pub_err++;
     if (!first_err[0]) {
-      snprintf(first_err, sizeof first_err, "%.390s", c->hdr);
+      snprintf(first_err, sizeof first_err, "%.1990s", c->hdr);
     }
   }
 }
@@ -366,7 +366,7 @@ static void on_sub(conn *c, const char *p, int n) {
     int st = atoi(c->hdr + 9);
     if (st != 200) {
       first_status_bad++;
-      if (!first_err[0]) snprintf(first_err, sizeof first_err, "%.390s", c->hdr);
+      if (!first_err[0]) snprintf(first_err, sizeof first_err, "%.1990s", c->hdr);
       refused++;
       c->state = 3;
       close(c->fd);

@@ -7,15 +7,18 @@ import datetime as dt
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Self
 
 import pygal
 
+from app import embedded
 from bench.figures import BY_NAME, FIGURES, SCENARIO_OF, Figure, Goal
 from bench.process import ROOT
 from bench.rounds import Failures, Measured, Results
@@ -35,11 +38,13 @@ class Run:
     results: Results
     failures: Failures = field(default_factory=dict)
     commit: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    brief: bool = False
 
     @classmethod
-    def now(cls, rounds: int, measured: Measured) -> Self:
+    def now(cls, rounds: int, measured: Measured, *, brief: bool = False) -> Self:
         date = dt.datetime.now(dt.UTC).date().isoformat()
-        return cls(date, _machine(), rounds, measured.results, measured.failures, _commit())
+        return cls(date, _machine(), rounds, measured.results, measured.failures, _commit(), versions(), brief)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -76,7 +81,8 @@ class Run:
         """When, where and how often."""
         rounds = f"medians of {self.rounds} rounds (lowest – highest)" if self.rounds > 1 else "one round"
         commit = f", commit {self.commit}" if self.commit else ""
-        return f"{self.date}{commit}, {self.machine}; {rounds}"
+        versions = "".join(f", {name} {version}" for name, version in self.versions.items())
+        return f"{self.date}{commit}, {self.machine}{versions}; {rounds}{', brief' if self.brief else ''}"
 
     def _has(self, figure: Figure) -> bool:
         return any(figure.name in values for values in self.results.values())
@@ -131,6 +137,21 @@ def _number(value: float) -> str:
 def _machine() -> str:
     names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     return f"{os.cpu_count()} × {next(names, platform.machine())}, {platform.system()} {platform.release()}"
+
+
+def versions() -> dict[str, str]:
+    """What else the figures depend on, where it is here."""
+    engine = next(embedded.engines(os.environ.get("PATH")), None)
+    found = {"Python": platform.python_version()}
+    for name in ("gunicorn", "gevent", "sse-starlette", "uvicorn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    if engine:
+        found[engine.name.capitalize()] = str(engine).split()[1]
+    if nginx := shutil.which("nginx"):
+        told = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr
+        found["nginx"] = told.strip().rpartition("/")[2]
+    return found
 
 
 def _commit() -> str:

@@ -10,7 +10,7 @@ import pytest
 from bench.figures import BY_SCENARIO, FIGURES, derived
 from bench.report import Run, write
 from bench.rounds import Results, Values
-from bench.scenarios import SCENARIOS
+from bench.scenarios import suite
 
 BELFRY: dict[str, Values] = {"fanout_1000_per_s": [130_000.0, 150_000.0, 90_000.0], "idle_10000_kb": [1.8, 1.9, 1.7]}
 NCHAN: dict[str, Values] = {"fanout_1000_per_s": [100_000.0, 100_000.0, 60_000.0], "idle_10000_kb": [10.0, 10.0, 10.0]}
@@ -89,7 +89,7 @@ def test_no_figure_stands_twice() -> None:
 
 
 def test_every_figure_belongs_to_a_scenario_and_every_scenario_has_a_figure() -> None:
-    assert set(BY_SCENARIO) == {scenario.name for scenario in SCENARIOS}
+    assert set(BY_SCENARIO) == {scenario.name for scenario in suite()}
 
 
 def test_a_peer_that_failed_has_the_reason_in_its_place() -> None:
