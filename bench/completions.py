@@ -138,11 +138,12 @@ def _cpu_seconds(way: Way) -> float:
 
 
 def _memory(runs: Way, loads: Loads) -> Figures:
-    """What the worker grows by at most while so many runs reach 1,000 tokens, per run."""
+    """What the worker grows by at most while so many runs reach 1,000 tokens, per run; nothing where some did not."""
     runs.load({**loads.thousand, "chunks": 10})
     before = memory_kb([runs.worker])
     Path(f"/proc/{runs.worker}/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew, see proc(5)
-    runs.load(loads.thousand)
+    if runs.load(loads.thousand)["unfinished"]:
+        return {}
     return {"memory_kb_per_run": round((_peak_kb(runs.worker) - before) / loads.streams, 1)}
 
 

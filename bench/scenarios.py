@@ -156,8 +156,8 @@ _session = http.Session()
 _session.trust_env = False
 
 
-def idle(connections: int, beats: int = 2) -> Callable[[Server], Figures]:
-    """What open connections cost that get heartbeats only: memory, and processor time over `beats` heartbeats.
+def idle(connections: int) -> Callable[[Server], Figures]:
+    """What open connections cost that get heartbeats only: memory, and processor time over one heartbeat of each.
 
     More than one process may open are held by several load generators, each connection by a user of its own.
     """
@@ -171,7 +171,7 @@ def idle(connections: int, beats: int = 2) -> Callable[[Server], Figures]:
             after = memory_kb(server.workers())
             busiest = max(open_sockets(pid) for pid in server.workers())
             total = memory_kb(server.everyone(), "Pss")
-            share = _share_of_a_core(server, beats * HEARTBEAT_SECONDS)
+            share = _share_of_a_core(server, HEARTBEAT_SECONDS)
         name = f"idle_{connections}"
         return {
             f"{name}_kb": (after - before) / connections,
@@ -286,8 +286,8 @@ def _require(condition: bool, otherwise: str) -> None:
 
 
 def suite(*, brief: bool = False) -> tuple[Scenario, ...]:
-    """All of them; with `brief` each sends less and idle connections are watched for one heartbeat instead of two."""
-    part, beats = (0.4, 1) if brief else (1.0, 2)
+    """All of them; with `brief` most send less."""
+    part = 0.4 if brief else 1.0
     return (
         Scenario("fanout_1000", fan_out(1_000, int(300 * part)), fan_out=True),
         Scenario("fanout_10000", fan_out(10_000, int(30 * part)), fan_out=True),
@@ -301,8 +301,8 @@ def suite(*, brief: bool = False) -> tuple[Scenario, ...]:
         Scenario("batch", batch, own=True),
         Scenario("storm", storm, fresh=True, once=True),
         Scenario("storm_resume", storm_with_resume, fresh=True, own=True),
-        Scenario("idle_10000", idle(10_000, beats), fresh=True, once=True),
-        Scenario("idle_20000", idle(20_000, beats), fresh=True, own=True, workers=2),
+        Scenario("idle_10000", idle(10_000), fresh=True, once=True),
+        Scenario("idle_20000", idle(20_000), fresh=True, own=True, workers=2),
         Scenario("two_workers", fan_out(1_000, int(300 * part)), own=True, workers=2),
         Scenario("growth_users", growth_of_users, own=True),
         Scenario("growth_history", growth_of_history, own=True),

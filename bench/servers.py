@@ -241,7 +241,7 @@ def peers() -> list[Server]:
         Loop("loop", "C loop (the limit)", only_fan_out=True),
         Nchan("nchan", "nginx + nchan"),
         Starlette("starlette", "sse-starlette", part=0.2),
-        FlaskSse("flask-sse", "flask-sse", part=0.2),
+        FlaskSse("flask-sse", "flask-sse", part=0.2, patience=30),
     ]
 
 
