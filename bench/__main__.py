@@ -26,6 +26,7 @@ NAMES = [scenario.name for scenario in suite()]
 @click.option("--mercure", default="", metavar="PATH", help="Mercure's program, to measure it as well.")
 @click.option("--centrifugo", default="", metavar="PATH", help="Centrifugo's.")
 @click.option("--pushpin", default="", metavar="PATH", help="Pushpin's.")
+@click.option("--litellm", default="", metavar="PATH", help="LiteLLM's proxy, for completions.")
 @click.option("--against", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An earlier result.json.")
 @click.option("--brief", is_flag=True, help="Send less in each scenario: a quicker run with more spread.")
 @click.option("--docs", is_flag=True, help="Keep the run in docs/bench and show it in README.md.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.figures import FIGURES, SHORT_TITLES, Figure, Goal
 from bench.process import ROOT
-from bench.report import OWN, Run
+from bench.report import OWN, Run, markdown
 
 KEPT = ROOT / "docs" / "bench"
 README = ROOT / "README.md"
@@ -24,8 +24,7 @@ def section(run: Run) -> str:
     """Markdown: every figure that has a goal, Belfry and the peers, and whether it was met."""
     head = ["figure", "goal", *(SHORT_TITLES[server] for server in (OWN, *COMPARED)), "met"]
     rows = [head, ["---", "---", *["---:"] * (len(COMPARED) + 1), "---"], *_rows(run)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"{table}\n\n{run.caption()}.\n\n![Belfry and its peers](docs/bench/plot.svg)\n"
+    return f"{markdown(rows)}\n\n{run.outcome()}\n\n{run.caption()}.\n\n![Belfry and its peers](docs/bench/plot.svg)\n"
 
 
 def _rows(run: Run) -> Iterator[list[str]]:

@@ -19,12 +19,17 @@ from typing import Self
 import pygal
 
 from app import embedded
-from bench.figures import BY_NAME, FIGURES, SCENARIO_OF, Figure, Goal
+from bench.figures import BY_NAME, BY_SCENARIO, FIGURES, SCENARIO_OF, SHARED, Figure, Goal
 from bench.process import ROOT
 from bench.rounds import Failures, Measured, Results
 
 OWN = "belfry"
 TOLERANCE = 0.15  # medians of several rounds differ by this much on a machine where nothing changed
+LOADED = 0.9  # of a core: a load generator that had so much may have been what was measured
+BUSY = f"""Of a core, the server's busiest process : the load generator. Beside a load generator that had time left, the
+server was the limit; (!) marks where the load generator used more than {LOADED:g}: that server may do more.
+
+"""
 PLOTTED = ("fanout_1000_per_s", "posts_8_per_s", "idle_10000_kb", "latency_1000_p50_ms")
 
 
@@ -69,13 +74,37 @@ class Run:
         return self.failures.get(server, {}).get(SCENARIO_OF[figure])
 
     def table(self, earlier: Run | None = None) -> str:
-        """Markdown: a row a figure, a column a server, the goals and whether they were met."""
+        """Markdown: a row a figure, a column a server, the goals and whether they were met; and who was busy."""
         servers = list(self.results)
         head = ["", *servers, *(["before"] if earlier else []), "goal"]
         rows = [self._row(figure, servers, earlier) for figure in FIGURES if self._has(figure)]
-        lines = [head, ["---"] + ["---:"] * (len(head) - 2) + ["---"], *rows]
-        caption = self.caption()
-        return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", caption])
+        table = markdown([head, ["---"] + ["---:"] * (len(head) - 2) + ["---"], *rows])
+        return "\n\n".join(part for part in (table, self.outcome(), self.caption(), self._busy_table()) if part)
+
+    def outcome(self) -> str:
+        """How many goals were met, and which were not."""
+        verdicts = [(figure, self.verdict(figure, goal)) for figure in FIGURES for goal in figure.goals]
+        met = sum("✓" in verdict for _, verdict in verdicts)
+        missed = dict.fromkeys(figure.title for figure, verdict in verdicts if "✗" in verdict)
+        told = f"Goals: {met} met, {sum('✗' in verdict for _, verdict in verdicts)} missed"
+        return f"{told}: {'; '.join(missed)}." if missed else f"{told}."
+
+    def _busy_table(self) -> str:
+        """The load generator beside the server: whether it was the bottleneck; "" where that was not measured."""
+        servers = list(self.results)
+        rows = [
+            [BY_SCENARIO[name][0].title, *(self._busy(server, name) for server in servers)]
+            for name in SHARED
+            if any(f"{name}_server_share" in self.results[server] for server in servers)
+        ]
+        return BUSY + markdown([["", *servers], ["---"] + ["---:"] * len(servers), *rows]) if rows else ""
+
+    def _busy(self, server: str, scenario: str) -> str:
+        shares = [self.median(server, f"{scenario}_{who}_share") for who in ("server", "load")]
+        own, load = shares
+        if own is None or load is None:
+            return "–"
+        return f"{own:.2f} : {load:.2f}" + (" (!)" if load > LOADED else "")
 
     def caption(self) -> str:
         """When, where and how often."""
@@ -120,6 +149,11 @@ class Run:
         if figure is None or not now or not then:
             return False
         return (then / now if figure.more_is_better else now / then) > 1 + TOLERANCE
+
+
+def markdown(rows: Iterable[Iterable[str]]) -> str:
+    """A table, its head and the line below it among the rows."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _cell(values: list[float]) -> str:

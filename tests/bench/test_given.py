@@ -71,7 +71,7 @@ def test_pushpin_is_measured_as_it_is_installed() -> None:
     program = shutil.which("pushpin")
     if program is None:
         pytest.skip("Pushpin is not installed; no one needs it")
-    scenario = Scenario("fan", fan_out(10, 5), fan_out=True)
+    scenario = Scenario("fan", fan_out(10, 5), kind="fan-out")
     found = measured(given(pushpin=program), [scenario], 1, say=print)
     assert found.failures == {}
     assert found.results["pushpin"]["fanout_10_per_s"][0]
