@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench import readme
+from bench import documents
 from bench.given import given
 from bench.load import LoadError, compiled
 from bench.report import OWN, Run, write
@@ -29,7 +29,7 @@ NAMES = [scenario.name for scenario in suite()]
 @click.option("--litellm", default="", metavar="PATH", help="LiteLLM's proxy, for completions.")
 @click.option("--against", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An earlier result.json.")
 @click.option("--brief", is_flag=True, help="Send less in each scenario: a quicker run with more spread.")
-@click.option("--docs", is_flag=True, help="Keep the run in docs/bench and show it in README.md.")
+@click.option("--docs", is_flag=True, help="Keep the run in docs/bench; README.md and docs/performance.md show it.")
 @click.option("--out", default=Path("bench-results"), type=click.Path(path_type=Path), help="Where results go.")
 def main(
     rounds: int,
@@ -44,6 +44,8 @@ def main(
     **programs: str,
 ) -> None:
     """Measure Belfry, as `./run` starts it, over real sockets; medians of several interleaved rounds."""
+    if docs and (only or brief):
+        raise click.UsageError("--docs keeps whole runs: not with --only, not with --brief")
     scenarios = [scenario for scenario in suite(brief=brief) if not only or scenario.name in only]
     servers = [belfry(), *(peer for peer in peers() if with_peers or peer.name in chosen), *given(**programs)]
     try:
@@ -54,9 +56,11 @@ def main(
     run = Run.now(
         rounds, measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True)), brief=brief
     )
-    write(run, readme.KEPT if docs else out, earlier)
     if docs:
-        readme.write()
+        write(run, documents.KEPT)
+        documents.write()
+    else:
+        write(run, out, earlier)
     click.echo(run.table(earlier))
     if run.failures.get(OWN) or (earlier and run.regressions(earlier)):
         sys.exit(1)

@@ -104,7 +104,7 @@ def latency(rate: int, messages: int, connections: int = 1_000) -> Callable[[Ser
 
 def latency_of_fan_out(server: Server) -> Figures:
     """The same for 100 messages a second to 100 connections of one user."""
-    load = Load(100, users=1, publishers=1, messages=500, rate=100, broadcast=True, prefix="lf-")
+    load = Load(100, users=1, publishers=1, messages=300, rate=100, broadcast=True, prefix="lf-")
     return {"latency_fanout_p99_ms": _timed(server, load).report["lat_p99_ms"]}
 
 
@@ -217,11 +217,11 @@ def _share_of_a_core(server: Server, seconds: float) -> float:
 
 
 def growth_of_history(server: Server) -> Figures:
-    """Processor time per message: 100 users with an empty feed, then with 1,000 messages each."""
+    """Processor time per message: 50 users with an empty feed, then with 1,000 messages each."""
     assert isinstance(server, Belfry)
-    load = Load(100, users=100, publishers=8, messages=10_000, prefix="h-")
+    load = Load(50, users=50, publishers=8, messages=10_000, prefix="h-")
     empty = _timed(server, load).cpu_seconds
-    batches.publish(server, prefix="hh-", users=100, messages=100_000)
+    batches.publish(server, prefix="hh-", users=50, messages=50_000)
     return {"growth_history": _timed(server, replace(load, prefix="hh-")).cpu_seconds / empty}
 
 
@@ -352,7 +352,7 @@ def suite(*, brief: bool = False) -> tuple[Scenario, ...]:
         Scenario("posts_8", posts("posts_8", 8, int(10_000 * part))),
         Scenario("users_10000", posts("users_10000", 8, int(10_000 * part), users=10_000), "own"),
         Scenario("posts_64", posts("posts_64", 64, int(10_000 * part)), once=True),
-        Scenario("latency_100", latency(100, int(500 * part)), once=True),
+        Scenario("latency_100", latency(100, int(300 * part)), once=True),
         Scenario("latency_1000", latency(1_000, int(5_000 * part))),
         Scenario("latency_5000", latency(5_000, int(15_000 * part)), once=True),
         Scenario("latency_fanout", latency_of_fan_out),
