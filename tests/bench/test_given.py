@@ -15,7 +15,7 @@ from bench.given import Centrifugo, Mercure, Pushpin, given
 from bench.load import Requests
 from bench.process import Process
 from bench.rounds import measured
-from bench.scenarios import Scenario, fan_out
+from bench.scenarios import Scenario, fan_out, suite
 
 
 def body_of(requests: Requests) -> str:
@@ -57,6 +57,12 @@ def test_mercures_publisher_has_a_token_of_the_hubs_key() -> None:
     token = (requests.publish or "").partition("Bearer ")[2].partition("\n")[0]
     assert jwt.decode(token, server.key, ["HS256"])["mercure"] == {"publish": ["*"]}
     assert body_of(requests).startswith("topic=https://example.com/u0&data={")
+
+
+def test_litellm_is_asked_for_completions_alone() -> None:
+    (server,) = given(litellm="litellm")
+    able = [scenario.name for scenario in suite() if scenario.suits(server)]
+    assert able == ["completions"]
 
 
 def test_what_pushpin_sends_is_an_event() -> None:
