@@ -10,6 +10,7 @@ import click
 from bench import documents
 from bench.given import given
 from bench.load import LoadError, compiled
+from bench.process import end_by_sigterm
 from bench.report import OWN, Run, write
 from bench.rounds import measured
 from bench.scenarios import suite
@@ -67,4 +68,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_by_sigterm()
     main()

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from bench.given import given
-from bench.process import free_port, memory_kb
+from bench.process import end_by_sigterm, free_port, memory_kb
 from bench.relays import Loads, Way, upstream, ways_through
 from bench.report import Run
 from bench.rounds import Measured
@@ -139,4 +139,5 @@ def main(rounds: int, litellm: str, out: Path | None, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
+    end_by_sigterm()
     main()
