@@ -140,4 +140,4 @@ def main(rounds: int, litellm: str, out: Path | None, as_json: bool) -> None:
 
 if __name__ == "__main__":
     end_by_sigterm()
-    main()
+    main(prog_name="./run bench completions")

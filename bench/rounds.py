@@ -68,7 +68,8 @@ def _is_able(server: Server, say: Say) -> bool:
 def _is_asked(scenario: Scenario, server: Server, number: int, failed: dict[str, str]) -> bool:
     if isinstance(server, Belfry):
         return True
-    return scenario.suits(server) and scenario.name not in failed and not (scenario.once and number > 1)
+    is_left_out = number > 1 and (scenario.once or server.once)
+    return scenario.suits(server) and scenario.name not in failed and not is_left_out
 
 
 Outcome = tuple[str, Figures | str]  # scenario: what it measured, or why it failed

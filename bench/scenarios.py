@@ -8,14 +8,14 @@ reorders a message is no measurement but a `BenchError`.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import requests as http
 
 from bench import batches, relays
 from bench.load import Load, Requests, report, run, running, wait_until_ready
@@ -136,7 +136,7 @@ def storm(server: Server) -> Figures:
 def storm_with_resume(server: Server) -> Figures:
     """The same, each with a cursor ten messages ago."""
     assert isinstance(server, Belfry)
-    cursors = [_cursor(server, f"r-{number}") for number in range(STORM)]
+    cursors = list(_cursors(server, [f"r-{number}" for number in range(STORM)]))
     awaited = STORM * RESUMED
     batches.publish(server, prefix="r-", users=STORM, messages=awaited)
     load = Load(STORM, users=STORM, connects_per_second=AT_ONCE, opening=0, hold=10, awaited=awaited, prefix="r-")
@@ -159,17 +159,15 @@ def _storm(name: str, server: Server, load: Load, requests: Requests) -> Figures
     return figures
 
 
-def _cursor(server: Belfry, user: str) -> str:
-    answer = _session.get(
-        f"{server.url}/feed?limit=1", headers={"Authorization": f"Bearer {server.token(user)}"}, timeout=10
-    )
-    answer.raise_for_status()
-    cursor: str = answer.json()["cursor"]
-    return cursor
-
-
-_session = http.Session()
-_session.trust_env = False
+def _cursors(server: Belfry, users: Sequence[str]) -> Iterator[str]:
+    """Where the feed of each ends, asked for over one connection."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        for user in users:
+            connection.request("GET", "/feed?limit=1", headers={"Authorization": f"Bearer {server.token(user)}"})
+            answer = connection.getresponse()
+            text = answer.read()
+            _require(answer.status == 200, text[:200].decode())
+            yield json.loads(text)["cursor"]
 
 
 def idle(connections: int) -> Callable[[Server], Figures]:
@@ -239,11 +237,13 @@ def page_of_the_feed(server: Server) -> Figures:
     batches.publish(server, prefix="page-", users=1, messages=1_000)
     headers = {"Authorization": f"Bearer {server.token('page-0')}"}
     seconds = []
-    for _ in range(FEED_READS):
-        begun = time.perf_counter()
-        answer = _session.get(f"{server.url}/feed?limit=50", headers=headers, timeout=10)
-        seconds.append(time.perf_counter() - begun)
-        _require(len(answer.json()["messages"]) == 50, answer.text[:200])
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        for _ in range(FEED_READS):
+            begun = time.perf_counter()
+            connection.request("GET", "/feed?limit=50", headers=headers)
+            text = connection.getresponse().read()
+            seconds.append(time.perf_counter() - begun)
+            _require(len(json.loads(text).get("messages", ())) == 50, text[:200].decode())
     return {"feed_page_p50_ms": statistics.median(seconds) * 1e3}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 from bench.rounds import Measured, measured
@@ -61,6 +62,12 @@ def test_after_a_failure_the_next_scenario_has_a_server_of_its_own() -> None:
 def test_a_peer_does_some_scenarios_in_the_first_round_only() -> None:
     found = run_of(Scenario("a", counted("x"), kind="fan-out", once=True), Scenario("b", counted("y"), kind="fan-out"))
     assert found.results["loop"] == {"x": [1.0], "y": [1.0, 2.0]}
+
+
+def test_a_peer_that_no_goal_is_compared_with_is_asked_in_the_first_round_only() -> None:
+    scenario = Scenario("a", counted("x"), kind="fan-out")
+    found = measured([replace(LOOP, once=True), replace(LOOP, name="other")], [scenario], 2, say=_silent)
+    assert found.results == {"loop": {"x": [1.0]}, "other": {"x": [2.0, 3.0]}}
 
 
 def test_a_value_stands_at_its_rounds_place_so_that_ratios_are_taken_within_a_round() -> None:
