@@ -27,7 +27,8 @@ OWN = "belfry"
 TOLERANCE = 0.15  # medians of several rounds differ by this much on a machine where nothing changed
 LOADED = 0.9  # of a core: a load generator that had so much may have been what was measured
 BUSY = f"""Of a core, the server's busiest process : the load generator. Beside a load generator that had time left, the
-server was the limit; (!) marks where the load generator used more than {LOADED:g}: that server may do more.
+server was the limit, or where neither was near 1 and both waited for a processor, the machine. (!) marks where the load
+generator used more than {LOADED:g}: that server may do more.
 
 """
 PLOTTED = ("fanout_1000_per_s", "posts_8_per_s", "idle_10000_kb", "latency_1000_p50_ms")
