@@ -201,10 +201,13 @@ static void scan(conn *c, const char *p, int n) { /* look for marks in body byte
       keep = m;
       break;
     }
-    int user;
-    long seq;
-    unsigned long long t;
-    if (sscanf(m + 2, "%d:%ld:%llu", &user, &seq, &t) == 3) {
+    char *at = m + 2;
+    strtol(at, &at, 10); /* the user: whoever reads it has no other's */
+    int whole = *at++ == ':';
+    long seq = strtol(at, &at, 10);
+    whole = whole && *at++ == ':';
+    uint64_t t = strtoull(at, &at, 10);
+    if (whole && at == e) {
       uint64_t n0 = now_ns();
       events++;
       if (!first_ev) first_ev = n0;
