@@ -1,4 +1,4 @@
-"""What a response and the gunicorn worker agree on: parking a socket, and an answer written as a whole.
+"""What a response and the gunicorn worker agree on: parking a socket, an answer written as a whole, one repeated.
 
 Imported in gunicorn's master, before anything is patched: it opens nothing.
 """
@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 PARKS: Final = "belfry.parks"  # key of the WSGI environment: this server knows what `PARKED` means
 WRITES: Final = "belfry.writes"  # key of a `Writes`: this server writes answers that are known as a whole
+REPEAT: Final = "belfry.repeat"  # key of a `Repeat`, where the application knows one
+FAILURE: Final = "belfry.failure"  # key of an exception that Flask has to tell of; what can be done was done
 
 Fields = list[tuple[str, str]]
+Answered = tuple[str, str, bytes]  # status, the fields as lines, body
+# Answers the same request with another body. None: in the usual way, nothing was done yet.
+Repeat = Callable[[bytes], Answered | None]
 Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]
 
 

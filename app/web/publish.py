@@ -70,11 +70,15 @@ class Desk:
         self._limits = limits
         self._settings = settings
         self._clock = clock
+        self.max_bytes = settings.max_body_bytes
         self._room = Room(settings.max_batches_bytes)
 
     def one(self, asked: Request, claims: Claims) -> Answer:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
-        text = json_body(asked, self._settings.max_body_bytes, f"application/json or {NDJSON}")
+        return self.take(json_body(asked, self.max_bytes, f"application/json or {NDJSON}"), claims)
+
+    def take(self, text: bytes, claims: Claims) -> Answer:
+        """Publish the one message that `text` is, of at most `max_bytes`. Raises `BelfryError`."""
         message, taken = self._accepted(text, claims)
         result = publish_one(self._publish_for(claims), message)
         return Answer(result.pop("status"), compact(result) + "\n", taken)

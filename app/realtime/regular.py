@@ -1,0 +1,63 @@
+"""A regular: a connection over which one request comes again and again, with another body each time.
+
+From the third time on it is neither parsed nor taken through the WSGI application: `KnownHead` tells that it is the
+same, and the `Repeat` that came with its answer does what is to be done. Imported in gunicorn's master, before anything
+is patched: it opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.core.head import KnownHead
+from app.realtime.parking import Answered, Repeat
+
+MISSES_MAX = 8  # heads in a row that were new: one with an id for each request is never the same again
+
+
+class Regular:
+    """What is known of such a connection.
+
+    `offered` repeats the request that gunicorn parsed last. `failure` is what a repeated one met: its bytes go to
+    gunicorn, and Flask tells of the failure, without doing again what was done.
+    """
+
+    __slots__ = ("_known", "_misses", "_sent", "failure", "offered")
+
+    def __init__(self) -> None:
+        self.offered: Repeat | None = None
+        self.failure: Exception | None = None
+        self._known: tuple[KnownHead, Repeat] | None = None  # they belong together: a head says who may do it
+        self._sent = b""
+        self._misses = 0
+
+    def next_parsed(self) -> bytes:
+        """What the next request that gunicorn parses was parsed from, where that was read here. Asked once for each."""
+        sent, self._sent = self._sent, b""
+        return sent
+
+    def learn(self, sent: bytes, fields: Sequence[tuple[str, str]]) -> None:
+        """Know the request again that was answered now: parsed from `sent`, which made `fields` of its head."""
+        repeat, self.offered = self.offered, None
+        head = KnownHead.of(sent, fields) if sent and self._misses < MISSES_MAX else None
+        if head is not None and repeat is not None:
+            self._known = head, repeat
+
+    def answer(self, sent: bytes) -> Answered | None:
+        """The answer to what came in, None where gunicorn has to parse it."""
+        if self._known is not None:
+            head, repeat = self._known
+            body = head.body(sent)
+            if body is not None:
+                self._misses = 0
+                return self._repeated(repeat, body)
+        self._sent = sent
+        self._misses += 1
+        return None
+
+    def _repeated(self, repeat: Repeat, body: bytes) -> Answered | None:
+        try:
+            return repeat(body)
+        except Exception as failure:  # noqa: BLE001 - not lost: Flask raises it again
+            self.failure = failure
+            return None
