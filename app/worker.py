@@ -146,27 +146,29 @@ class BelfryWorker(GeventWorker):
                 del self._idle[sock]
             if not data:
                 raise StopIteration  # hung up
-            if not self._repeats(regular, sock, data):
+            left = self._left_of(data, regular, sock)
+            if left:
                 break
-        req.unreader.unread(data)
+        req.unreader.unread(left)
         self._patience = max(0.0, since + self.cfg.keepalive - time.monotonic())
 
-    def _repeats(self, regular: Regular, sock: Any, data: bytes) -> bool:
-        """Whether this was asked before, and is answered."""
+    def _left_of(self, data: bytes, regular: Regular, sock: Any) -> bytes:
+        """What gunicorn has to parse of what came in: nothing if that was asked before, and is answered now."""
         if not self.alive or self.nr + 1 >= self.max_requests or not self._admission.is_open:
-            return False
+            return data
         self._answering.add(sock)
         try:
-            answered = regular.answer(data)
-            if answered is not None:
-                self.nr += 1
-                status, lines, body = answered
-                _send(sock, _head(status, lines) + body)
+            answered = regular.answer(data, sock.recv)
+            if answered is None:
+                return regular.came
+            self.nr += 1
+            status, lines, body = answered
+            _send(sock, _head(status, lines) + body)
         finally:
             self._answering.discard(sock)
         if self._hangs_up:
             _end_when_silent(sock)
-        return answered is not None
+        return b""
 
     def _refuse(self, req: Any, sock: Any) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""

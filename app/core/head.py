@@ -39,8 +39,11 @@ class KnownHead:
             return None
         return cls(head[: found[0].start(1)], head[found[0].end(1) :])
 
-    def body(self, sent: bytes) -> bytes | None:
-        """The body of a request with this head, None where `sent` is anything but one such request as a whole."""
+    def body(self, sent: bytes) -> tuple[int, int] | None:
+        """Where the body of a request with this head begins and ends, None where `sent` doesn't begin with this head.
+
+        The end may lie behind that of `sent`: the rest is still to come.
+        """
         if not sent.startswith(self._before):
             return None
         at = len(self._before)
@@ -48,5 +51,5 @@ class KnownHead:
         digits = sent[at:end] if end > 0 else b""
         if not digits.isdigit() or not sent.startswith(self._after, end):
             return None
-        body = sent[end + len(self._after) :]
-        return body if len(body) == int(digits) else None
+        begin = end + len(self._after)
+        return begin, begin + int(digits)

@@ -6,7 +6,7 @@ Imported in gunicorn's master, before anything is patched: it opens nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import gevent.socket
 
@@ -20,9 +20,18 @@ FAILURE: Final = "belfry.failure"  # key of an exception that Flask has to tell 
 
 Fields = list[tuple[str, str]]
 Answered = tuple[str, str, bytes]  # status, the fields as lines, body
-# Answers the same request with another body. None: in the usual way, nothing was done yet.
-Repeat = Callable[[bytes], Answered | None]
 Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]
+
+
+class Repeat(NamedTuple):
+    """What answers the same request with another body of at most `max_bytes`, which has to come within `seconds`.
+
+    `answer` gives None where it has to go the usual way; nothing was done then.
+    """
+
+    answer: Callable[[bytes], Answered | None]
+    max_bytes: int
+    seconds: float
 
 
 class _Sent:

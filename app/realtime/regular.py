@@ -7,9 +7,10 @@ is patched: it opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.core.head import KnownHead
+from app.realtime.in_time import InTime
 from app.realtime.parking import Answered, Repeat
 
 MISSES_MAX = 8  # heads in a row that were new: one with an id for each request is never the same again
@@ -18,15 +19,17 @@ MISSES_MAX = 8  # heads in a row that were new: one with an id for each request 
 class Regular:
     """What is known of such a connection.
 
-    `offered` repeats the request that gunicorn parsed last. `failure` is what a repeated one met: its bytes go to
-    gunicorn, and Flask tells of the failure, without doing again what was done.
+    `offered` repeats the request that gunicorn parsed last. `came` is all that came in of the one being answered.
+    `failure` is what a repeated one met: its bytes go to gunicorn, and Flask tells of the failure, without doing again
+    what was done.
     """
 
-    __slots__ = ("_known", "_misses", "_sent", "failure", "offered")
+    __slots__ = ("_known", "_misses", "_sent", "came", "failure", "offered")
 
     def __init__(self) -> None:
         self.offered: Repeat | None = None
         self.failure: Exception | None = None
+        self.came = b""
         self._known: tuple[KnownHead, Repeat] | None = None  # they belong together: a head says who may do it
         self._sent = b""
         self._misses = 0
@@ -43,21 +46,32 @@ class Regular:
         if head is not None and repeat is not None:
             self._known = head, repeat
 
-    def answer(self, sent: bytes) -> Answered | None:
-        """The answer to what came in, None where gunicorn has to parse it."""
+    def answer(self, sent: bytes, receive: Callable[[int], bytes]) -> Answered | None:
+        """The answer to what came in, `sent` or more of it; None where gunicorn has to parse that (`came`)."""
+        self.came = sent
         if self._known is not None:
             head, repeat = self._known
-            body = head.body(sent)
-            if body is not None:
+            span = head.body(sent)
+            if span is not None:
                 self._misses = 0
-                return self._repeated(repeat, body)
+                return self._repeated(repeat, *span, receive)
         self._sent = sent
         self._misses += 1
         return None
 
-    def _repeated(self, repeat: Repeat, body: bytes) -> Answered | None:
+    def _repeated(self, repeat: Repeat, begin: int, end: int, receive: Callable[[int], bytes]) -> Answered | None:
+        if end - begin > repeat.max_bytes:
+            return None
         try:
-            return repeat(body)
+            if len(self.came) < end:
+                with InTime(repeat.seconds):
+                    self._read_on(end, receive)
+            return repeat.answer(self.came[begin:]) if len(self.came) == end else None
         except Exception as failure:  # noqa: BLE001 - not lost: Flask raises it again
             self.failure = failure
             return None
+
+    def _read_on(self, end: int, receive: Callable[[int], bytes]) -> None:
+        """Most clients send a body after its head: it comes a moment later. Short where they hang up."""
+        while len(self.came) < end and (more := receive(end - len(self.came))):
+            self.came += more

@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, request
 
 from app.core.errors import BelfryError
 from app.core.tokens import Claims
-from app.realtime.parking import FAILURE, PARKED, REPEAT, Answered, Fields, parkable, write
+from app.realtime.parking import FAILURE, PARKED, REPEAT, Answered, Fields, Repeat, parkable, write
 from app.web.auth import Authenticator
 from app.web.limits import headers
 from app.web.publish import Answer, Desk
@@ -84,13 +84,11 @@ class Express:
         further = self._fields.get(scheme)
         if further is None:
             further = self._fields[scheme] = self._fields_of_flask(scheme)
-        environ[REPEAT] = partial(self._repeat, claims, further)
+        environ[REPEAT] = self._desk.repeat(partial(self._again, claims, further))
         return write(environ, start_response, _STATUS[answer.status], _own_fields(answer, body) + further, body)
 
-    def _repeat(self, claims: Claims, further: Fields, text: bytes) -> Answered | None:
-        """Publish `text` for who was found to be allowed to; None where that is so no more, or the text is too long."""
-        if len(text) > self._desk.max_bytes:
-            return None
+    def _again(self, claims: Claims, further: Fields, text: bytes) -> Answered | None:
+        """Publish `text` for who was found to be allowed to; None where that is so no more."""
         try:
             self._auth.check(claims)
         except BelfryError:

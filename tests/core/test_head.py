@@ -33,16 +33,13 @@ def test_the_same_head_with_bodies_of_other_lengths_is_known() -> None:
     found = known(head("X-Trace: 1") + BODY)
     assert found is not None
     for body in (b"", b"{", BODY, b"x" * 12_345):
-        assert found.body(head("X-Trace: 1", length=str(len(body))) + body) == body
+        sent = head("X-Trace: 1", length=str(len(body))) + body
+        assert found.body(sent) == (len(sent) - len(body), len(sent))
 
 
 @pytest.mark.parametrize(
     "sent",
     [
-        head(length="15") + BODY,
-        head(length="13") + BODY,
-        head() + BODY[:-1],
-        head() + BODY + b"P",
         head()[:-1],
         head(length="+14") + BODY,
         head(length="-14") + BODY,
@@ -107,14 +104,14 @@ def test_what_is_known_is_what_gunicorn_would_have_read(first: bytes, again: byt
     found = KnownHead.of(first + b"{}", one.headers)
     for sent in (first, again):
         text = sent.replace(b"Length: 2\r\n", b"Length: " + length.encode() + b"\r\n") + body
-        read = found.body(text) if found is not None else None
-        if read is not None:
+        span = found.body(text) if found is not None else None
+        if span is not None:
             other = parsed(text)
             assert (other.method, other.uri, other.version) == (one.method, one.uri, one.version)
             assert without_length(other) == without_length(one)
             assert other.body is not None
-            assert other.body.read() == read
-            assert other.unreader.take_buffered() == b""
+            assert other.body.read() == text[slice(*span)]
+            assert other.unreader.take_buffered() == text[span[1] :]
 
 
 def without_length(request: Request) -> list[tuple[str, str]]:

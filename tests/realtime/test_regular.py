@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from app.realtime.parking import Answered
+import gevent
+import pytest
+
+from app.core.errors import BelfryError
+from app.realtime.parking import Answered, Repeat
 from app.realtime.regular import MISSES_MAX, Regular
 
 Fields = list[tuple[str, str]]
+MOST = 100
+SECONDS = 0.05
 
 
 def asked(token: str, body: bytes = b"{}") -> tuple[bytes, Fields]:
@@ -19,18 +25,30 @@ def answered(who: str, body: bytes) -> Answered | None:
     return who, "", body
 
 
+def never(_: int) -> bytes:
+    raise AssertionError("all of it came")
+
+
+def known(token: str = "a") -> Regular:
+    """A connection over which the request of `token` was answered twice."""
+    regular = Regular()
+    parse(regular, asked(token)[1], token)
+    assert come(regular, token, token) is None
+    return regular
+
+
 def parse(regular: Regular, fields: Fields, who: str | None) -> None:
     """What the worker does with a request that gunicorn parsed, answered to `who`, or refused."""
     sent = regular.next_parsed()
     if who is not None:
-        regular.offered = partial(answered, who)
+        regular.offered = Repeat(partial(answered, who), MOST, SECONDS)
         regular.learn(sent, fields)
 
 
 def come(regular: Regular, token: str, who: str | None) -> str | None:
     """A request comes in; the status tells whose answer was repeated, None that gunicorn had to parse it."""
     sent, fields = asked(token)
-    answer = regular.answer(sent)
+    answer = regular.answer(sent, never)
     if answer is None:
         parse(regular, fields, who)
         return None
@@ -78,9 +96,58 @@ def test_a_failure_is_kept_for_flask() -> None:
         raise failure
 
     sent, fields = asked("a")
-    assert regular.answer(sent) is None
-    regular.offered = fail
+    assert regular.answer(sent, never) is None
+    regular.offered = Repeat(fail, MOST, SECONDS)
     regular.learn(regular.next_parsed(), fields)
-    assert regular.answer(sent) is None
+    assert regular.answer(sent, never) is None
     assert regular.failure is failure
+    assert regular.came == sent
     assert regular.next_parsed() == b""
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_a_body_that_comes_after_its_head_is_read_and_no_byte_more(at: int) -> None:
+    regular = known()
+    sent, _ = asked("a", b"12345")
+    split = len(sent) - 5 + at
+    rest = iter([sent[split : split + 2], sent[split + 2 :]])
+    wanted: list[int] = []
+
+    def receive(size: int) -> bytes:
+        wanted.append(size)
+        return next(rest)
+
+    assert regular.answer(sent[:split], receive) == ("a", "", b"12345")
+    assert wanted == [size for size in (5 - at, 3 - at) if size > 0]
+
+
+@pytest.mark.parametrize("came", [b"", b"12"])
+def test_what_a_client_sent_before_it_hung_up_is_left_to_gunicorn(came: bytes) -> None:
+    regular = known()
+    sent, _ = asked("a", b"12345")
+    rest = iter([came, b""])
+    assert regular.answer(sent[:-5], lambda _: next(rest)) is None
+    assert regular.came == sent[:-5] + came
+    assert regular.failure is None
+
+
+def test_a_body_that_never_comes_is_given_up_and_flask_tells() -> None:
+    regular = known()
+    sent, _ = asked("a", b"12345")
+
+    def wait(_: int) -> bytes:
+        gevent.sleep(10)
+        raise AssertionError("nobody gave up")
+
+    assert regular.answer(sent[:-5], wait) is None
+    assert isinstance(regular.failure, BelfryError)
+    assert regular.failure.code == "body_late"
+    assert regular.came == sent[:-5]
+
+
+@pytest.mark.parametrize("sent", [asked("a", b"1" * (MOST + 1))[0], asked("a")[0] + b"P", asked("a")[0] * 2])
+def test_a_body_that_is_too_long_and_what_follows_one_are_left_to_gunicorn(sent: bytes) -> None:
+    regular = known()
+    assert regular.answer(sent, never) is None
+    assert (regular.came, regular.failure) == (sent, None)
+    assert come(regular, "a", "a") == "a", "it is still known"
