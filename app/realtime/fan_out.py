@@ -1,19 +1,21 @@
 """Writes what was published to the readers of its log; where it comes faster than that, several messages at a time.
 
 A log with up to `WIDE` readers is written to at once. One with more takes milliseconds, most of them the kernel's, one
-write for each reader. So it has a rest afterwards, as long as it took and at most `LONGEST_REST_SECONDS`; what is heard
+write for each reader. So it has a rest afterwards, as long as it took and at most `fan_out_rest_seconds`; what is heard
 of it until then is written as one piece to each reader. Others get their turn meanwhile, and within a fan-out.
 
 Nothing is lost, doubled or put out of order by the wait:
 
 - What waits is as if it was not yet heard: `seen` moves on when it is written. Who joins or catches up meanwhile reads
-  it from the store, and takes only the rest of it then (`core.catch_up.on_live`). Who leaves has a cursor before it.
+  it from the store, and takes only the rest of it then (`core.catch_up.on_live`). Who leaves, and whoever is told
+  goodbye, has a cursor before it; what is not kept is only for who stays.
 - While a log has something that waits, is being written or rests, all that is heard of it waits behind. It is forgotten
   only when nothing waits, and no switch lies between that look and the forgetting.
 - A change of the feed's state names what was heard before it, on whatever log: it is told when that is written
   (`wait_written`).
 - A comparison with the store's tail counts what waits as heard (`reach`).
-- At most `WAITING_BYTES`, or one message, wait for a log; then it is written at once, and whoever hears waits.
+- As many bytes wait for a log as are written of history at a time, or one message: more than that, a slow reader would
+  have to keep; for all logs together `fan_out_bytes`. Whoever hears waits with the next, and meanwhile no log rests.
 """
 
 from __future__ import annotations
@@ -25,32 +27,28 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent.event import Event
 
-from app import metrics
-from app.core import catch_up, frames
-from app.core.catch_up import LIVE_ONLY, Rest
-from app.core.cursor import Position, Vector, replace
-from app.core.message import published_at
+from app.core import catch_up, cursor, frames
+from app.core.cursor import Position, Vector
+from app.core.settings import Settings
+from app.realtime.batch import Batch, Heard, Share
 from app.realtime.catch_up import CatchUp
-from app.realtime.subscriber import OpenLog, Subscriber
+from app.realtime.subscriber import CHUNK_BYTES, OpenLog, Subscriber
 
 WIDE = 256  # readers of a log, or writes of a fan-out, until everybody else on the worker gets a turn
-LONGEST_REST_SECONDS = 0.02  # a fan-out to thousands takes longer by itself
-WAITING_BYTES = 32_768  # as much as is written of history at a time: more than that, a slow reader would have to keep
-PLANS_MAX = 64  # readers at one place share a frame; where each has its own, only so many are kept
-
-_FIGURES = frames.FIGURES + b" "  # a point for the dashboards is not counted
+FRAME_BYTES = cursor.MAX_BYTES + len("id: \nevent: \ndata: \n\n")  # what a frame has at most beside the record
 
 log = logging.getLogger("belfry.fan_out")
-
-Heard = tuple[Position, bytes]
-Plan = tuple[bytes, Vector, "Share"]
 
 
 class Pace:
     """How a fan-out spends the time of the loop."""
 
     wide = WIDE
-    waiting_bytes = WAITING_BYTES
+    joined_bytes = CHUNK_BYTES
+
+    def __init__(self, settings: Settings) -> None:
+        self.waiting_bytes = settings.fan_out_bytes
+        self.rest_seconds = settings.fan_out_rest_seconds
 
     def now(self) -> float:
         return time.monotonic()
@@ -63,80 +61,10 @@ class Pace:
         event.wait(seconds)
 
 
-class Share:
-    """What readers at one place take of a batch, and how many of them there were."""
-
-    __slots__ = ("ends", "readers", "rest")
-
-    def __init__(self, rest: Rest, ends: bool) -> None:
-        self.rest = rest
-        self.ends = ends
-        self.readers = 0
-
-
-class Batch:
-    """Entries of one log, in the order in which they were heard, on their way to its readers.
-
-    Readers at the same place share one plan, so a frame is encoded once for all tabs of a user.
-    """
-
-    __slots__ = ("_blocks", "_heard", "_log", "_places", "_plans", "_shares")
-
-    def __init__(self, open_log: OpenLog, heard: Sequence[Heard]) -> None:
-        self._log = open_log
-        self._heard = heard
-        self._places = [live for live, _ in heard]
-        self._blocks = [frames.live_only(record) for _, record in heard]
-        self._shares: dict[Position, Share] = {}
-        self._plans: dict[Vector, Plan] = {}
-
-    def plan(self, subscriber: Subscriber) -> Plan:
-        """The bytes for a reader, where it stands afterwards, and what it shares with others in its place."""
-        vector = subscriber.vector
-        plan = self._plans.get(vector)
-        if plan is None:
-            if len(self._plans) >= PLANS_MAX:
-                self._plans.clear()
-            at = subscriber.logs.index(self._log)
-            share = self._share(vector[at])
-            after = replace(vector, share.rest.position, at) if share.rest.position is not vector[at] else vector
-            plan = self._plans[vector] = (self._frames(vector, at, share.rest), after, share)
-        return plan
-
-    def count(self, now: Callable[[], float]) -> None:
-        """Count its messages once their last reader here was written to; the time from their publishing is until then.
-
-        They were published by the clock of the machine that took them, and to the millisecond.
-        """
-        for index, (_, record) in enumerate(self._heard):
-            readers = sum([share.readers for share in self._shares.values() if index in share.rest.taken])
-            published = published_at(record) if readers else None
-            if published is not None and not record.startswith(_FIGURES):
-                metrics.TALLY.delivered(readers, now() - published)
-
-    def _share(self, position: Position) -> Share:
-        share = self._shares.get(position)
-        if share is None:
-            rest = catch_up.on_live(position, self._places)
-            ends = any(self._heard[index][1] == frames.END for index in rest.taken) if self._log.finite else False
-            share = self._shares[position] = Share(rest, ends)
-        return share
-
-    def _frames(self, vector: Vector, at: int, rest: Rest) -> bytes:
-        place = frames.Place(vector, at, rest.position.epoch)
-        blocks, places = self._blocks, self._places
-        return b"".join(
-            [
-                place.block(places[index].offset, blocks[index]) if places[index].offset != LIVE_ONLY else blocks[index]
-                for index in rest.taken
-            ]
-        )
-
-
 class Waiting:
     """What was heard of a wide log and is not yet written, and what is being written of it."""
 
-    __slots__ = ("heard", "room", "size", "taken", "until", "writing", "written")
+    __slots__ = ("heard", "size", "taken", "until", "writing", "written")
 
     def __init__(self) -> None:
         self.heard: list[Heard] = []
@@ -144,7 +72,12 @@ class Waiting:
         self.taken = self.written = 0  # entries so far
         self.writing: Sequence[Heard] = ()
         self.until = 0.0  # when its rest is over
-        self.room = Event()
+
+    def add(self, live: Position, record: bytes, size: int) -> None:
+        """One more, whose frame may have `size` bytes."""
+        self.heard.append((live, record))
+        self.size += size
+        self.taken += 1
 
 
 Mark = dict[Waiting, int]  # of each log's entries, how many were heard
@@ -162,7 +95,10 @@ class FanOut:
         self._failed = failed
         self._pace = pace
         self._waiting: dict[OpenLog, Waiting] = {}
+        self._size = 0
+        self._crowded = False  # whoever hears waits for room
         self._due = Event()
+        self._room = Event()
         self._progress = Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
@@ -186,18 +122,19 @@ class FanOut:
         if waiting is None and len(open_log.members) <= self._pace.wide:
             self._write(open_log, [(live, record)])
             return
-        while waiting is not None and waiting.size and waiting.size + len(record) > self._pace.waiting_bytes:
-            waiting.until = 0.0
+        size = len(record) + FRAME_BYTES
+        while not self._has_room(waiting, size):
+            self._crowded = True
             self._due.set()
-            waiting.room.clear()
-            waiting.room.wait()
+            self._room.clear()
+            self._room.wait()
             waiting = self._waiting.get(open_log)  # meanwhile it may have been forgotten
+        self._crowded = False
         if waiting is None:
             waiting = self._waiting[open_log] = Waiting()
             self._due.set()
-        waiting.heard.append((live, record))
-        waiting.size += len(record)
-        waiting.taken += 1
+        waiting.add(live, record, size)
+        self._size += size
 
     def reach(self, open_log: OpenLog, position: Position) -> Position:
         """Where a live reader of the log at `position` will stand when all that waits is written."""
@@ -216,6 +153,11 @@ class FanOut:
             self._progress.clear()
             self._progress.wait()
 
+    def _has_room(self, waiting: Waiting | None, size: int) -> bool:
+        if waiting is not None and waiting.size and waiting.size + size > self._pace.joined_bytes:
+            return False
+        return not self._size or self._size + size <= self._pace.waiting_bytes
+
     def _work(self) -> None:
         while True:
             self._due.clear()
@@ -224,7 +166,7 @@ class FanOut:
     def _round(self) -> float | None:
         """Write what is due; answers the seconds until a rest is over."""
         for open_log, waiting in list(self._waiting.items()):
-            if self._pace.now() >= waiting.until:
+            if self._crowded or self._pace.now() >= waiting.until:
                 if waiting.heard:
                     self._fan_out(open_log, waiting)
                 else:
@@ -233,8 +175,9 @@ class FanOut:
         return min([max(0.0, waiting.until - now) for waiting in self._waiting.values()], default=None)
 
     def _fan_out(self, open_log: OpenLog, waiting: Waiting) -> None:
+        self._size -= waiting.size
         waiting.writing, waiting.heard, waiting.size = waiting.heard, [], 0
-        waiting.room.set()
+        self._room.set()
         began = self._pace.now()
         try:
             self._write(open_log, waiting.writing)
@@ -245,7 +188,7 @@ class FanOut:
         waiting.writing = ()
         self._progress.set()
         ended = self._pace.now()
-        waiting.until = ended + min(ended - began, LONGEST_REST_SECONDS)
+        waiting.until = ended + min(ended - began, self._pace.rest_seconds)
 
     def _write(self, open_log: OpenLog, heard: Sequence[Heard]) -> None:
         """Write to whoever stands right before it.

@@ -68,7 +68,7 @@ class Hub:
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
         self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
-        self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace())
+        self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace(settings))
         self.badges = Badges(store, self.fan_out)
 
     def __len__(self) -> int:

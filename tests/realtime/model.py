@@ -17,8 +17,9 @@ from app.core.catch_up import Entry, Page
 from app.core.cursor import Position, Vector, parse
 from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks
+from app.core.settings import Settings
 from app.core.sse import Decoder
-from app.realtime.fan_out import LONGEST_REST_SECONDS, Pace
+from app.realtime.fan_out import FRAME_BYTES, Pace
 from app.realtime.subscriber import Subscriber
 from app.store.connection import Command, Reply
 from app.store.keys import Keys
@@ -26,6 +27,7 @@ from app.store.lineage import Lineage
 from app.store.log import LogStore, Tail
 
 PAGE_ENTRIES = 3  # small, so that a few messages are several pages
+FRAME = FRAME_BYTES + len(b'message {"n":10}')  # one message, as it counts while it waits
 
 
 class ModelLog:
@@ -153,9 +155,11 @@ class ModelPace(Pace):
     """
 
     wide = 1
-    waiting_bytes = 60
+    joined_bytes = 4 * FRAME
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.waiting_bytes = 6 * FRAME
         self.time = 0.0
         self.stopped: deque[Event] = deque()
         self.resting: Event | None = None
@@ -176,7 +180,7 @@ class ModelPace(Pace):
         event.wait()
 
     def rest_is_over(self) -> None:
-        self.time += LONGEST_REST_SECONDS
+        self.time += self.rest_seconds
         if self.resting is not None:
             self.resting.set()
 

@@ -9,13 +9,15 @@ import gevent
 import pytest
 
 from app.core import frames
-from app.core.cursor import Position
+from app.core.cursor import MAX_BYTES, Position, encode
+from app.core.frames import Goodbye
 from app.core.tokens import Claims
-from app.realtime.fan_out import LONGEST_REST_SECONDS, WIDE, Batch
+from app.realtime.batch import Batch
+from app.realtime.fan_out import FRAME_BYTES, WIDE
 from app.realtime.subscriber import OpenLog, Subscriber
 from tests.realtime.test_promise import PLENTY, Promise, settle
 
-ALICE = 0  # her log's number
+ALICE, EVERYONE = 0, 1  # the logs' numbers
 
 
 @pytest.fixture
@@ -29,8 +31,8 @@ def worker() -> Iterator[Promise]:
         promise.teardown()
 
 
-def says(worker: Promise, count: int = 1) -> None:
-    worker.append(ALICE, count)
+def says(worker: Promise, count: int = 1, log: int = ALICE) -> None:
+    worker.append(log, count)
     while worker.pipe:
         worker.live_entry_arrives(times=1)
 
@@ -39,9 +41,9 @@ def alice(worker: Promise) -> OpenLog:
     return worker.sinks[0].subscriber.logs[ALICE]
 
 
-def offsets(worker: Promise) -> list[int]:
+def offsets(worker: Promise, log: int = ALICE) -> list[int]:
     """How far each reader has come."""
-    return [worker.sinks[who].subscriber.vector[ALICE].offset for who in (0, 1)]
+    return [worker.sinks[who].subscriber.vector[log].offset for who in (0, 1)]
 
 
 def test_the_first_message_after_a_pause_is_written_at_once_and_others_have_a_turn(worker: Promise) -> None:
@@ -87,7 +89,7 @@ def test_a_rest_is_never_longer_than_told(worker: Promise) -> None:
     worker.pace.time += 5
     worker.a_fan_out_goes_on()
     says(worker)
-    wake_after(worker, LONGEST_REST_SECONDS)
+    wake_after(worker, worker.pace.rest_seconds)
     assert offsets(worker) == [2, 1]
 
 
@@ -113,8 +115,56 @@ def test_no_more_waits_than_may_and_then_the_rest_is_over(worker: Promise) -> No
     says(worker, 10)
     assert offsets(worker) == [5, 1], "four fit, and the fifth did not wait for the rest's end"
     assert worker.received.qsize() == 1, "four more fit, and the link waits with the next"
+    worker.a_fan_out_goes_on()
+    assert offsets(worker) == [9, 5], "and no rest follows while it waits"
     worker.all_fan_outs_finish()
     assert offsets(worker) == [11, 11]
+
+
+def test_no_more_waits_in_all_than_may_and_then_no_log_rests(worker: Promise) -> None:
+    says(worker)
+    says(worker, 4)
+    says(worker, 4, EVERYONE)
+    assert worker.received.qsize() == 1, "six fit, and the link waits with the seventh"
+    worker.a_fan_out_goes_on()
+    assert offsets(worker) == [5, 1], "it does not rest"
+    assert worker.received.empty()
+    worker.all_fan_outs_finish()
+    assert offsets(worker) == [5, 5]
+    assert offsets(worker, EVERYONE) == [4, 4]
+
+
+def test_a_message_larger_than_all_that_may_wait_waits_alone(worker: Promise) -> None:
+    worker.pace.waiting_bytes = 1
+    says(worker, 4)
+    assert worker.received.qsize() == 1, "one is written, one waits, and the link waits with the third"
+    worker.all_fan_outs_finish()
+    assert offsets(worker) == [4, 4]
+
+
+def test_a_frame_is_never_larger_than_it_counts_while_it_waits() -> None:
+    widest = tuple(Position(f"abcde{n}", 99_999_999) for n in range(8))
+    assert len(encode(widest)) == MAX_BYTES - 1
+    for record in (b"message {}", b"typing {}"):
+        assert len(frames.message(widest, record)) <= len(record) + FRAME_BYTES
+
+
+def test_a_slow_reader_keeps_one_piece_and_finds_the_rest_in_the_store(worker: Promise) -> None:
+    worker.sinks.pop(0).subscriber.close("gone")
+    worker.client_connects(0, 250)  # for `ready`, and little more
+    worker.all_reads_finish()
+    slow = worker.sinks[0]
+    assert all(sink.subscriber.live for sink in worker.sinks.values())
+    for _ in range(5):
+        says(worker, 4)
+        worker.all_fan_outs_finish()
+    assert slow.pending
+    assert not slow.subscriber.live
+    assert slow.most_kept <= worker.pace.joined_bytes
+    slow.make_room(PLENTY)
+    settle()
+    worker.all_reads_finish()
+    assert offsets(worker) == [20, 20]
 
 
 def test_a_look_at_the_tails_leaves_those_alone_who_only_wait(worker: Promise) -> None:
@@ -170,6 +220,45 @@ def test_who_goes_while_something_waits_comes_back_for_it(worker: Promise) -> No
     worker.client_connects(0, PLENTY)
     worker.all_reads_finish()
     assert offsets(worker) == [3, 3]
+
+
+@pytest.mark.parametrize("end", [Goodbye.EXPIRED, Goodbye.REPLACED])
+def test_who_is_told_goodbye_while_something_waits_comes_back_for_it(worker: Promise, end: Goodbye) -> None:
+    says(worker)
+    says(worker, 2)
+    worker.sinks.pop(1).subscriber.say_goodbye(end, 1_000)
+    assert worker.clients[1].place["user:alice"].offset == 0, "it was not yet written to"
+    worker.all_fan_outs_finish()
+    worker.client_connects(1, PLENTY)
+    worker.all_reads_finish()
+    assert offsets(worker) == [3, 3]
+
+
+def test_a_worker_that_stops_while_something_waits_leaves_everyone_a_cursor_before_it(worker: Promise) -> None:
+    says(worker)
+    says(worker, 2)
+    worker.streams.drain()
+    worker.sinks.clear()
+    assert [client.place["user:alice"].offset for client in worker.clients[:2]] == [1, 0]
+    for who in (0, 1):
+        worker.client_connects(who, PLENTY)
+    worker.all_reads_finish()
+    assert offsets(worker) == [3, 3]
+
+
+def test_a_log_that_has_few_readers_again_first_gets_what_waits(worker: Promise) -> None:
+    says(worker)
+    worker.a_fan_out_goes_on()
+    says(worker, 2)
+    worker.sinks.pop(0).subscriber.close("gone")
+    says(worker)
+    assert worker.sinks[1].subscriber.vector[ALICE].offset == 1
+    worker.a_rest_is_over()
+    assert worker.sinks[1].subscriber.vector[ALICE].offset == 4
+    worker.a_rest_is_over()
+    says(worker)
+    assert worker.sinks[1].subscriber.vector[ALICE].offset == 5, "nothing rests"
+    worker.client_connects(0, PLENTY)
 
 
 def test_a_change_of_the_feeds_state_is_told_after_the_messages_before_it_of_any_log(worker: Promise) -> None:

@@ -53,7 +53,7 @@ class Promise(RuleBasedStateMachine):
         self.logs = [ModelLog(name) for name in NAMES]
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)
-        self.pace = ModelPace()
+        self.pace = ModelPace(settings)
         self.hub = Hub(self.store, no_redis, settings, time.time, pace=self.pace)
         presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
         flights = Flights(FlightStore(NoCommands(), settings), time.time)
