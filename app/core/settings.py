@@ -125,6 +125,16 @@ class Settings(BaseModel):
     outbox_bytes: int = Field(
         65_536, ge=4_096, le=1_048_576, description="bytes queued for one slow reader whose socket can't be parked"
     )
+    fan_out_rest_seconds: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="longest that a feed or topic with more than 256 readers in a worker waits after it was written to "
+        "them; what is published meanwhile goes to each in one write",
+    )
+    fan_out_bytes: int = Field(
+        1_048_576, ge=4_096, le=268_435_456, description="bytes that wait so in a worker, or one message"
+    )
     tail_check_seconds: float = Field(
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
     )
