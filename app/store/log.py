@@ -15,17 +15,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+import redis
+
 from app.core.catch_up import Entry, Page
 from app.core.cursor import EPOCH_LENGTH, Position, Vector
 from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Reply, Script
+from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Reply, Script, unavailable
 from app.store.keys import Keys
 from app.store.lineage import Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
+CHUNK_MESSAGES = 50  # appended by one call of the script, 1 to 2 ms in which the server hears nobody else
+CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
 PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
@@ -91,12 +95,16 @@ class LogStore:
 
         The commands `before` share the round trips. Raises `BelfryError` `not_replicated` as well.
         """
-        commands = [*before, *[self._append_command(name, message) for name, message in appends]]
-        replies = [reply for batch in _batches(commands) for reply in self._appended(batch)]
-        return [
-            Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
-            for status, epoch, offset, receivers in replies[len(before) :]
-        ]
+        said, outcomes = list(before), []
+        for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
+            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], self._chunk_messages())
+            replies = self._appended([*said, *[self._append_command(chunk) for chunk in chunks]])
+            outcomes += [_outcome(reply) for chunk in replies[len(said) :] for reply in chunk]
+            said = []
+        return outcomes
+
+    def _chunk_messages(self) -> int:
+        return CHUNK_MESSAGES
 
     def _appended(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of appends, once as many replicas have them as the setting says."""
@@ -195,22 +203,21 @@ class LogStore:
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
 
-    def _append_command(self, name: str, message: Message) -> Command:
-        keys, settings = self.keys, self._settings
-        return APPEND.call(
-            (*self.keys.of_log(name), keys.message_id(name, message.id)),
-            new_epoch(),
-            self._kept_seconds(name),
-            self._losses(name),
-            settings.history_length,
-            message.record,
-            message.digest,
-            OWN_ID_SECONDS if message.own_id else settings.dedup_seconds,
-            message.expires_ms,
-            message.key,
-            "1" if message.transient else "0",
-            message.id,
-        )
+    def _append_command(self, chunk: Sequence[tuple[str, Message]]) -> Command:
+        settings = self._settings
+        keys: list[str] = []
+        arguments: list[Any] = [settings.history_length, settings.history_seconds, self.lineage.losses]
+        for name, message in chunk:
+            keys += self.keys.of_append(name, message.id)
+            arguments += (
+                new_epoch(),
+                message.record,
+                message.digest,
+                OWN_ID_SECONDS if message.own_id else settings.dedup_seconds,
+                message.id,
+                _options(message),
+            )
+        return APPEND.call(keys, *arguments)
 
     def _call(self, script: Script, name: str, *arguments: Any) -> Command:
         return script.call(
@@ -242,6 +249,33 @@ def new_epoch() -> str:
         letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
     return _stock.pop()
+
+
+def _chunks(appends: Sequence[tuple[str, Message]], most: int) -> Iterator[Sequence[tuple[str, Message]]]:
+    """What one call of the script each appends."""
+    start = size = 0
+    for at, (_, message) in enumerate(appends):
+        if at - start >= most or size >= CHUNK_BYTES:
+            yield appends[start:at]
+            start, size = at, 0
+        size += len(message.record)
+    if appends:
+        yield appends[start:]
+
+
+def _options(message: Message) -> str:
+    """What hardly any message asks for, in one argument, see `append.lua`."""
+    if message.expires_ms or message.transient or message.key:
+        return f"{message.expires_ms} {message.transient:d} {message.key}"
+    return ""
+
+
+def _outcome(reply: Reply) -> Appended:
+    """What the script says of one message. Raises `BelfryError` `store_unavailable` where it failed."""
+    if reply[0] == b"failed":
+        raise unavailable(redis.exceptions.ResponseError(reply[1].decode()))
+    status, epoch, offset, receivers = reply
+    return Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
 
 
 def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
