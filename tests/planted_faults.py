@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from app.conformance.checks import CHECKS
+from app.conformance.checks.limits import STEP
 from tests.faulty_proxy import Answer, Asked, Blocks, Fault
 
 FIRST_PLACE = re.compile(rb"\.\d+")
@@ -202,7 +203,7 @@ def swaps_two_messages() -> Fault:
     return Fault(blocks=blocks)
 
 
-@found_by("delivery.all-connections")
+@found_by("delivery.all-connections", "limits.connections")
 def feeds_one_connection_of_two() -> Fault:
     opened: Counter[str] = Counter()
 
@@ -275,7 +276,7 @@ STREAMS = (
     "resume.every-id", "resume.up-to-date", "resume.feed-cursor", "reset.foreign-epoch", "reset.offset-ahead",
     "reset.poll", "state.unread", "state.read", "state.archived", "state.removed", "state.retracted",
     "publish.bad-line", "access.ticket", "access.ticket-once", "presence.shown", "presence.dismissed",
-    "presence.revoked",
+    "presence.revoked", "limits.connections",
 )  # fmt: skip
 
 
@@ -692,7 +693,7 @@ def shows_everyone_as_online() -> Fault:
     return when("GET", "/presence", lambda answer: replace_body(answer, b'"online":false', b'"online":true'))
 
 
-@found_by("presence.dismissed", "presence.revoked", "presence.expired")
+@found_by("presence.dismissed", "presence.revoked", "presence.expired", "limits.connections")
 def leaves_without_a_goodbye() -> Fault:
     return without("goodbye")
 
@@ -715,6 +716,56 @@ def revokes_nothing() -> Fault:
 @found_by("presence.forgotten")
 def forgets_nobody() -> Fault:
     return instead("DELETE", "/users/", 204)
+
+
+# Limits
+
+
+@found_by("limits.connections")
+def replaces_without_a_word() -> Fault:
+    return each_block(lambda block: b"" if b'"reason":"replaced"' in block else block)
+
+
+@found_by("limits.connections")
+def calls_the_replaced_back() -> Fault:
+    return replaced(b'{"reason":"replaced"}', b'{"reason":"shutdown"}')
+
+
+@found_by("limits.connections")
+def makes_room_by_turning_the_newest_away() -> Fault:
+    """As its client sees it."""
+    opened: Counter[str] = Counter()
+
+    def blocks(asked: Asked, passing: Iterable[bytes]) -> Iterator[bytes]:
+        opened[subject(asked)] += 1
+        last = opened[subject(asked)] == STEP
+        for block in passing:
+            yield block
+            if last:
+                yield b'event: goodbye\nretry: 1000\ndata: {"reason":"replaced"}\n\n'
+                return
+
+    return Fault(blocks=blocks)
+
+
+@found_by("limits.publishing")
+def lets_publishers_do_anything() -> Fault:
+    return when("POST", "/publish", of_status(429, status(201)))
+
+
+@found_by("limits.publishing")
+def tells_nobody_how_far_to_go() -> Fault:
+    return when("POST", "/publish", no_header("RateLimit-Limit"))
+
+
+@found_by("limits.publishing")
+def tells_nobody_how_long_to_wait() -> Fault:
+    return when("POST", "/publish", of_status(429, no_header("Retry-After")))
+
+
+@found_by("limits.publishing")
+def stops_publishers_by_a_page() -> Fault:
+    return when("POST", "/publish", of_status(429, page))
 
 
 # Completions

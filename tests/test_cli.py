@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from app import cli
+from app.cli import messages
 from app.core.passwords import PasswordHash
 from app.core.settings import Settings
 from app.core.sse import encode
@@ -236,7 +237,7 @@ def test_control_c_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupted(_data: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_show_line", interrupted)
+    monkeypatch.setattr(messages, "_show_line", interrupted)
     with scripted_server(Answer(body=encode("{}"))) as script:
         assert run("tail", "alice", url=script.url) == (0, "", "")
 

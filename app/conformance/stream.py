@@ -11,7 +11,7 @@ import requests
 import urllib3
 
 from app.conformance.blocks import Block, Splitter
-from app.conformance.verdict import FailedError, expect_sequence
+from app.conformance.verdict import FailedError, expect, expect_equal, expect_sequence
 
 CHUNK_BYTES: Final = 65_536
 MOST: Final = 10  # times its patience that a stream gets while messages come
@@ -65,7 +65,11 @@ class Stream:
 
     def wait_for_number(self, number: int) -> Block:
         """The check's message with this `data`, which is the last one of interest: all before it have come by then."""
-        return self.wait_until(lambda block: _is_number(block, self._prefix, number), f"message {number}")
+        return self.wait_until(lambda block: self.is_number(block, number), f"message {number}")
+
+    def is_number(self, block: Block, number: int) -> bool:
+        """Whether a block is the check's message with this `data`."""
+        return _message_id(block).startswith(self._prefix) and json.loads(block.data).get("data") == number
 
     def expect_numbers(self, numbers: Sequence[int]) -> None:
         """Wait for the last of `numbers`. Raises `FailedError` unless all came, once, in order and without a reset."""
@@ -77,6 +81,13 @@ class Stream:
         """Raises `FailedError` if the client was told that history is lost."""
         if any(block.type == "reset" for block in self.blocks):
             raise FailedError("the messages without a reset, for nothing was lost", "a reset")
+
+    def expect_goodbye(self, reason: str, seconds: float | None = None) -> None:
+        """Raises `FailedError` unless the server ends the stream in time, for this reason, and names a delay."""
+        block = self.wait_for("goodbye", seconds)
+        expect_equal(reason, json.loads(block.data).get("reason"), "the reason")
+        expect(block.event and block.event.retry, "a retry in ms with the goodbye", block.lines)
+        self.read_to_end()
 
     def wait_until(self, fits: Callable[[Block], bool], what: str, seconds: float | None = None) -> Block:
         """The first block that fits. Raises `FailedError` when none comes in time."""
@@ -131,7 +142,3 @@ def _message_id(block: Block) -> str:
     except ValueError:
         return ""
     return str(message.get("id", "")) if isinstance(message, dict) else ""
-
-
-def _is_number(block: Block, prefix: str, number: int) -> bool:
-    return _message_id(block).startswith(prefix) and json.loads(block.data).get("data") == number

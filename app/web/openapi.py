@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template
 
-from app import __version__
 from app.core.errors import CATALOGUE
 from app.core.message import Publish
 from app.web.admin import Order
@@ -49,10 +48,10 @@ _OPENAI_ERROR_SCHEMA = {
 }
 
 
-def blueprint() -> Blueprint:
+def blueprint(version: str) -> Blueprint:
     """The views of `/openapi.json` and `/docs`."""
     views = Blueprint("openapi", __name__)
-    made = document()
+    made = document(version)
 
     @views.get("/openapi.json")
     def openapi() -> Response:
@@ -65,7 +64,7 @@ def blueprint() -> Blueprint:
     return views
 
 
-def document() -> dict[str, Any]:
+def document(version: str) -> dict[str, Any]:
     """The OpenAPI document."""
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for operation in OPERATIONS:
@@ -73,7 +72,7 @@ def document() -> dict[str, Any]:
     schemas = {model.__name__: model for model in (Publish, Order)}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Belfry", "version": __version__, "license": {"name": "MIT", "identifier": "MIT"}},
+        "info": {"title": "Belfry", "version": version, "license": {"name": "MIT", "identifier": "MIT"}},
         "paths": dict(paths),
         "components": {
             "securitySchemes": {

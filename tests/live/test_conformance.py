@@ -44,6 +44,8 @@ def environment(upstream: Upstream) -> Mapping[str, str]:
         "WEB_CONCURRENCY": "2",
         "BELFRY_HEARTBEAT_SECONDS": "0.5",
         "BELFRY_CORS_ORIGINS": ORIGIN,
+        "BELFRY_PUBLISH_PER_MINUTE": "200",  # more than the other checks send, and little enough to be reached
+        "BELFRY_MAX_CONNECTIONS_PER_USER": "4",
         "BELFRY_UPSTREAM_URL": upstream.url,
     }
 
@@ -104,10 +106,19 @@ def test_a_token_of_one_user_is_enough_for_most_checks(belfry: Belfry, alice: st
     assert skipped.keys() == {
         "delivery.isolation", "delivery.topics", "delivery.online", "refusals.expired-token", "refusals.scope",
         "refusals.recipient", "presence.shown", "presence.dismissed", "presence.revoked", "presence.expired",
-        "presence.forgotten", "completions.others",
+        "presence.forgotten", "limits.publishing", "limits.connections", "completions.others",
     }  # fmt: skip
     assert "needs the secret" in skipped["delivery.isolation"]
     assert "needs a token with the scope admin" in skipped["presence.revoked"]
+
+
+def test_limits_that_are_out_of_reach_are_named(start_belfry: StartBelfry) -> None:
+    belfry = start_belfry()
+    checks = [check for check in CHECKS if check.name.startswith("limits.")]
+    report = Suite(belfry.url, signing(belfry), OPTIONS, checks).run(lambda _result: None)
+    assert {result.note for result in report.results} == {
+        "not checked: limit above 200 a minute", "not checked: cap above 30",
+    }  # fmt: skip
 
 
 def test_what_was_sent_is_taken_back(belfry: Belfry, alice: str) -> None:

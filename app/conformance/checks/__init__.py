@@ -11,6 +11,7 @@ from app.conformance.checks import (
     delivery,
     feed,
     health,
+    limits,
     presence,
     publish,
     refusals,
@@ -33,6 +34,7 @@ GROUPS: Final = (
     refusals.GROUP,
     access.GROUP,
     presence.GROUP,
+    limits.GROUP,
     completions.GROUP,
 )
 CHECKS: Final = tuple(check for group in GROUPS for check in group.checks)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from app.conformance.check import Group
 from app.conformance.probe import Probe
-from app.conformance.stream import Stream
-from app.conformance.verdict import SkippedError, expect, expect_equal, expect_status
+from app.conformance.verdict import SkippedError, expect, expect_status
 
 GROUP: Final = Group("presence")
 LIFE_SECONDS: Final = 2
@@ -34,7 +32,7 @@ def dismissed(probe: Probe) -> None:
     with probe.stream() as stream:
         stream.ready()
         expect_status(probe.ask("DELETE", f"/presence/{probe.user}", "admin"), 204)
-        _expect_goodbye(stream, "revoked", probe.options.patience)
+        stream.expect_goodbye("revoked")
 
 
 @GROUP.check("admin")
@@ -45,7 +43,7 @@ def revoked(probe: Probe) -> None:
         stream.ready()
         answer = probe.ask("POST", "/admin/revocations", "admin", json={"token_id": f"{probe.prefix}token"})
         expect_status(answer, 200)
-        _expect_goodbye(stream, "revoked", probe.options.patience)
+        stream.expect_goodbye("revoked")
     probe.expect_withdrawn(token)
 
 
@@ -55,7 +53,7 @@ def expired(probe: Probe) -> None:
     token = probe.credentials.sign(probe.user, "feed", seconds=LIFE_SECONDS)
     with probe.stream(token=token, seconds=LIFE_SECONDS) as stream:
         stream.ready()
-        _expect_goodbye(stream, "expired", probe.options.patience + LIFE_SECONDS)
+        stream.expect_goodbye("expired", probe.options.patience + LIFE_SECONDS)
 
 
 @GROUP.check("feed", "publish", "admin")
@@ -71,10 +69,3 @@ def forgotten(probe: Probe) -> None:
 def _is_online(probe: Probe) -> bool:
     users = probe.get("/presence", "publish", users=probe.user)["users"]
     return bool(users[probe.user]["online"])
-
-
-def _expect_goodbye(stream: Stream, reason: str, seconds: float) -> None:
-    block = stream.wait_for("goodbye", seconds)
-    expect_equal(reason, json.loads(block.data).get("reason"), "the reason")
-    expect(block.event and block.event.retry, "a retry in ms with the goodbye", block.lines)
-    stream.read_to_end()

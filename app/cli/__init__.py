@@ -1,0 +1,44 @@
+"""The `belfry` command: serve, mint tokens, publish, follow a stream, test a deployment. Arguments in, lines out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+from app.address import AddressError
+from app.cli.checks import conformance, doctor
+from app.cli.credentials import hash_password, revoke, sessions, token
+from app.cli.messages import complete, publish, tail
+from app.client import ClientError
+from app.core.errors import BelfryError
+from app.core.settings import SettingsError
+
+FAILURES: Final = (AddressError, BelfryError, ClientError, SettingsError)
+
+
+def main() -> None:
+    """Run one command. What goes wrong is told in one line, with exit code 1."""
+    try:
+        commands()
+    except FAILURES as error:
+        click.echo(f"belfry: {error}", err=True)
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Belfry rings each user's bell: publish to specific users, and follow what they get."""
+
+
+@commands.command()
+def serve() -> None:
+    """Start the server, with an embedded store unless BELFRY_REDIS_URL names one."""
+    from app import launcher  # noqa: PLC0415 - the other commands start faster without it
+
+    sys.exit(launcher.main())
+
+
+for _command in (token, hash_password, revoke, sessions, publish, tail, complete, conformance, doctor):
+    commands.add_command(_command)

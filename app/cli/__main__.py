@@ -1,0 +1,5 @@
+"""`python -m app.cli` is `belfry`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""`belfry token`, `hash-password`, `revoke` and `sessions`: who may do what, and who no longer may."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from app.cli.signing import client_of, mint
+from app.cli.words import listed, plain
+from app.core.settings import load
+from app.core.tokens import SCOPES
+
+
+@click.command()
+@click.argument("name")
+@click.option("--scope", default="feed publish", show_default=True, help=f"Any of: {' '.join(SCOPES)}.")
+@click.option("--ttl", default=3_600, show_default=True, type=click.IntRange(min=1), help="Life in seconds.")
+@click.option("--topics", default="", help="Topics NAME may read, separated by commas; 'news*' is a prefix.")
+@click.option(
+    "--to", multiple=True, help="Whom NAME may publish to: user:…, topic:…, everyone. Repeatable; default all."
+)
+def token(name: str, scope: str, ttl: int, topics: str, to: tuple[str, ...]) -> None:
+    """Print a token for the user NAME."""
+    scopes = scope.replace(",", " ").split()
+    if unknown := sorted(set(scopes) - set(SCOPES)):
+        raise click.BadParameter(f"{unknown[0]!r} is none of: {' '.join(SCOPES)}", param_hint="--scope")
+    click.echo(mint(load(os.environ), name, scopes, ttl, topics=listed(topics), to=to or None))
+
+
+@click.command("hash-password")
+def hash_password() -> None:
+    """Ask for a password and print the hash that BELFRY_ADMIN_PASSWORD_HASH takes."""
+    from app.core import passwords  # noqa: PLC0415 - the other commands start faster without it
+
+    click.echo(passwords.hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@click.command()
+@click.option("--user", help="Every token and session that USER has now.")
+@click.option("--token", help="One token, given as it is.")
+@click.option("--token-id", help="One token, by its `jti`.")
+def revoke(**names: str | None) -> None:
+    """Withdraw credentials: open streams end within two seconds, everywhere."""
+    given = {name: value for name, value in names.items() if value is not None}
+    if len(given) != 1:
+        raise click.UsageError("give one of --user, --token and --token-id")
+    answer = client_of("belfry-cli", ["admin"]).revoke(given)
+    click.echo(f"revoked {answer['revoked']} {plain(answer['name'])}, sessions ended: {answer['sessions_ended']}")
+
+
+@click.command()
+@click.argument("user")
+def sessions(user: str) -> None:
+    """List the sessions of USER that last: name and end."""
+    for session in client_of("belfry-cli", ["admin"]).sessions(user):
+        click.echo(f"{session['name']}  until {session['expires_at']}")

@@ -1,0 +1,53 @@
+"""Where the commands find the server, and the tokens that they sign for themselves."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from app import demo
+from app.address import Address
+from app.client import Client
+from app.core.settings import PREFIX, Settings, SettingsError, load
+from app.core.tokens import Keyring
+
+ROOT: Final = Path(__file__).resolve().parents[2]  # the launcher, too, takes a relative data directory from here
+OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for themselves
+
+
+def client_of(user: str, scopes: list[str], **grants: Any) -> Client:
+    """A client that signs its own tokens, for BELFRY_URL or else for where the server on this machine listens."""
+    settings = load(os.environ)
+    url = server_url(settings)
+    mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants)  # without a secret, fail here and not in mid-stream
+    return Client(url, lambda: mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants))
+
+
+def server_url(settings: Settings) -> str:
+    """BELFRY_URL, or else where the server on this machine listens."""
+    return checked_url(os.environ.get(f"{PREFIX}URL") or Address.parse(settings.bind).url, f"{PREFIX}URL")
+
+
+def checked_url(url: str, name: str = "URL") -> str:
+    """Raises `SettingsError` unless `url` is one that can be asked."""
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError(f"{name} must be the server's http or https address, got {url!r}")
+    return url.rstrip("/")
+
+
+def mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
+    """A token, signed by the configured secret or the demo's. Raises `SettingsError` where there is neither."""
+    keyring = Keyring(settings.model_copy(update={"secret": secret(settings)}))
+    return keyring.sign(user, scopes, time.time(), seconds, **{"token_id": secrets.token_hex(16), **grants})
+
+
+def secret(settings: Settings) -> str:
+    """The configured secret, else the one that the demo made in its data directory."""
+    path = ROOT / settings.data_dir / demo.SECRET_FILE
+    try:
+        return settings.secret or path.read_text(encoding="ascii").strip()
+    except OSError:
+        raise SettingsError(f"no secret to sign with: set {PREFIX}SECRET, or start the demo server first") from None

@@ -1,0 +1,259 @@
+"""The factory: settings → store → hub → blueprints. It alone knows everyone; it opens nothing and starts nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from flask import Blueprint, Flask
+
+from app import __version__
+from app.core.settings import Settings, check_identity, load
+from app.core.tokens import Keyring
+from app.core.upstreams import Upstreams
+from app.realtime.acquaintance import Acquaintance
+from app.realtime.auto_pipeline import AutoPipeline
+from app.realtime.flights import Flights
+from app.realtime.hub import Hub
+from app.realtime.key_source import KeySource
+from app.realtime.models import Models
+from app.realtime.presence import Presence
+from app.realtime.recorder import Recorder
+from app.realtime.relay import Relay
+from app.realtime.reporter import Reporter
+from app.realtime.revocation_watch import RevocationWatch
+from app.realtime.streams import Streams
+from app.store import directory, figures, lineage, log, runs
+from app.store.audit import Audit
+from app.store.bell import Bell
+from app.store.connection import Connection
+from app.store.directory import Directory
+from app.store.feed import Feed
+from app.store.figures import FigureStore
+from app.store.flights import NOTE, FlightStore
+from app.store.log import LogStore
+from app.store.presence import PresenceStore
+from app.store.publisher import Published, Publisher
+from app.store.read_state import ReadState
+from app.store.readers import Readers
+from app.store.recent import MESSAGES_KEPT, REWRITE, RecentStore
+from app.store.recipients import Recipients
+from app.store.revocations import Revocations
+from app.store.runs import Runs
+from app.store.sessions import Sessions
+from app.store.subscription import Subscription
+from app.store.tickets import Tickets
+from app.store.trace import Tracing
+from app.web import (
+    admin,
+    assets,
+    completions,
+    cors,
+    feed,
+    headers,
+    health,
+    marking,
+    messages,
+    metrics,
+    openai,
+    openapi,
+    pages,
+    presence,
+    problems,
+    publish,
+    session,
+    sign_in,
+    stream,
+    tickets,
+    users,
+)
+from app.web.admission import Admission
+from app.web.auth import Authenticator
+from app.web.express import Express
+from app.web.limits import Limits
+from app.web.turns import Turns
+
+SCRIPTS: Final = (
+    *log.SCRIPTS,
+    *lineage.SCRIPTS,
+    *runs.SCRIPTS,
+    *figures.SCRIPTS,
+    *directory.SCRIPTS,
+    NOTE,
+    REWRITE,
+)
+TEMPLATES: Final = Path(__file__).parent.parent / "templates"
+
+Clock = Callable[[], float]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """See `app.create_app`."""
+    settings = settings or load(os.environ)
+    check_identity(settings)
+    store = Stored(settings, time.time)
+    live = Live(store, settings, time.time)
+    web = Web(store, live, settings, time.time)
+
+    app = _shell(settings)
+    for views in web.blueprints():
+        app.register_blueprint(views)
+    turns = Turns(Express(app, web.auth, web.desk, web.entrance), lambda environ: environ["PATH_INFO"] == "/stream")
+    app.wsgi_app = turns  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
+    app.extensions |= {  # for the worker, which starts and stops them
+        "belfry.hub": live.hub,
+        "belfry.streams": live.streams,
+        "belfry.relay": live.relay,
+        "belfry.reporter": live.reporter,
+        "belfry.admission": web.admission,
+        "belfry.turns": turns,
+    }
+    return app
+
+
+class Stored:
+    """The store's floor: all that is kept in Redis, by way of one connection."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.connection = Connection.open(settings, SCRIPTS)
+        self.commands = commands = self._pipeline(settings)
+        waits = self._pipeline(settings) if settings.publish_wait_replicas else None
+        self.logs = LogStore(commands, settings, waits)
+        self.read_state = ReadState(self.logs, commands, settings)
+        self.recipients = Recipients(self.logs, commands, settings)
+        self.publisher = Publisher(self.logs, self.recipients)
+        self.presences = PresenceStore(commands, settings)
+        self.flights = FlightStore(commands, settings)
+        self.recent = RecentStore(commands, settings)
+        self.tracing = Tracing(self.logs, self.recipients, self.recent, self.flights, self.presences)
+        self.directory = Directory(commands, settings)
+        self.runs = Runs(self.logs, commands, settings, clock)
+        self.audit = Audit(commands, settings)
+        self.revocations = Revocations(commands, settings)
+        self.figures = FigureStore(commands, settings)
+
+    def _pipeline(self, settings: Settings) -> AutoPipeline:
+        return AutoPipeline(self.connection, settings.redis_timeout_seconds, settings.redis_queue)
+
+
+class Live:
+    """The floor of what lives in the worker: the hub, the open streams, the runs under way, what is noted later."""
+
+    def __init__(self, store: Stored, settings: Settings, clock: Clock) -> None:
+        self.flights = Flights(store.flights, clock)
+        self.recorder = Recorder(store.recent.write, MESSAGES_KEPT)
+        self.acquaintance = Acquaintance(store.directory, clock)
+        self.hub = Hub(store.logs, lambda: Subscription.open(settings), settings, clock, store.connection.follow)
+        presence = Presence(store.presences, settings.lease_seconds, clock)
+        self.streams = Streams(self.hub, presence, self.flights, settings, clock)
+        upstreams = Upstreams(settings)
+        self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
+        self.models = Models(self.relay.session, upstreams, settings)
+        self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock)
+
+    def note(self, published: tuple[str, Published]) -> None:
+        """What becomes of a message after its publisher has sent it: administrators find it, and its recipients."""
+        self.recorder.note(published)
+        self.acquaintance.note(published[1].message.logs)
+
+
+class Web:
+    """The floor of what speaks HTTP: who may ask, how often, and the views by whom they are for."""
+
+    def __init__(self, store: Stored, live: Live, settings: Settings, clock: Clock) -> None:
+        self._store, self._live, self._settings, self._clock = store, live, settings, clock
+        self.limits = Limits(settings)
+        self.auth = _authenticator(store, live.streams, self.limits, settings, clock)
+        self.admission = Admission(store.publisher, settings.publish_queue_seconds)
+        self.desk = publish.Desk(self.auth, self.admission, live.note, store.audit, self.limits, settings, clock)
+        self.entrance = stream.Entrance(live.streams, self.limits, settings)
+
+    def blueprints(self) -> Iterator[Blueprint]:
+        yield from self.for_publishers()
+        yield from self.for_readers()
+        yield from self.for_completions()
+        yield from self.for_administrators()
+        yield from self.for_anyone()
+
+    def for_publishers(self) -> tuple[Blueprint, ...]:
+        store, auth = self._store, self.auth
+        readers = Readers(store.logs, store.directory, self._settings)
+        return (
+            publish.blueprint(auth, self.desk),
+            messages.blueprint(
+                auth, store.recipients, store.logs, store.recent, readers, self._live.flights, store.audit
+            ),
+            presence.blueprint(auth, store.presences, store.audit),
+        )
+
+    def for_readers(self) -> tuple[Blueprint, ...]:
+        store, live, auth, settings = self._store, self._live, self.auth, self._settings
+        return (
+            stream.blueprint(auth, self.entrance),
+            feed.blueprint(auth, Feed(store.logs), live.streams, self.limits, settings, self._clock),
+            marking.blueprint(auth, store.read_state, live.flights.changed, settings),
+            session.blueprint(auth, self.limits),
+            tickets.blueprint(auth, self.limits),
+        )
+
+    def for_completions(self) -> tuple[Blueprint, ...]:
+        live, auth, settings = self._live, self.auth, self._settings
+        return (
+            completions.blueprint(
+                auth, self._store.runs, live.relay, live.streams, self.entrance, self.limits, settings
+            ),
+            openai.blueprint(auth, live.relay, live.models, settings),
+        )
+
+    def for_administrators(self) -> tuple[Blueprint, ...]:
+        store, auth = self._store, self.auth
+        return (
+            users.blueprint(
+                auth,
+                store.logs,
+                store.read_state,
+                store.presences,
+                store.flights,
+                store.revocations,
+                store.runs,
+                store.audit,
+                store.directory,
+                store.tracing,
+                store.recent,
+            ),
+            admin.blueprint(auth, store.audit, store.revocations, store.figures),
+        )
+
+    def for_anyone(self) -> tuple[Blueprint, ...]:
+        """What is there for whoever asks, and for operations."""
+        return (
+            sign_in.blueprint(self.auth, self._store.audit, self.limits),
+            pages.blueprint(self.auth),
+            health.blueprint(self._store.connection.ping, self._live.hub.canary.check),
+            metrics.blueprint(),
+            openapi.blueprint(__version__),
+        )
+
+
+def _shell(settings: Settings) -> Flask:
+    """The application without a view: what every answer goes through."""
+    app = Flask("app", template_folder=TEMPLATES)
+    headers.install(app)
+    assets.install(app)
+    cors.install(app, settings)
+    problems.install(app)
+    return app
+
+
+def _authenticator(store: Stored, streams: Streams, limits: Limits, settings: Settings, clock: Clock) -> Authenticator:
+    """Who may do what, and the wires by which a credential that is withdrawn ends its streams."""
+    watch = RevocationWatch(store.revocations, clock)
+    watch.listeners.append(lambda fresh: streams.end(fresh.covers))
+    keyring = Keyring(settings)
+    keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))
+    source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
+    sessions = Sessions(store.commands, settings)
+    return Authenticator(keyring, sessions, Tickets(store.commands, settings), watch, limits, settings, clock, source)
