@@ -10,7 +10,7 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            whose entries left one by one, a bit string as `core.marks` describes it),
                                            aged (the time of an entry that was the oldest once), lineage (the server's
                                            replication id when it was last used), losses (failovers known then), until
-                                           (Unix seconds, when its TTL ends that was set last, or a little later); after a
+                                           (Unix seconds at which the TTL that was set last ends); after a
                                            change of epoch history (the first epoch) and former (`<epoch>.<offset> …`,
                                            the last valid position of each)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now

@@ -89,22 +89,38 @@ class LogStore:
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
         self.lineage = Lineage(commands, self.keys)
+        self._chunk: int | None = None  # unknown until several messages are appended at once
 
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
-        """Append each message to the log named beside it. On failure some may have been appended: repeat them all.
+        """Append each message to the log named beside it, in this order; no run's log is among them.
 
-        The commands `before` share the round trips. Raises `BelfryError` `not_replicated` as well.
+        On failure some may have been appended: repeat them all. The commands `before` share the round trips. Raises
+        `BelfryError` `not_replicated` as well.
         """
-        said, outcomes = list(before), []
+        most = self._chunk_messages() if len(appends) > 1 else 1
+        said: list[Command] = list(before)
+        outcomes: list[Appended] = []
         for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
-            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], self._chunk_messages())
+            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
             replies = self._appended([*said, *[self._append_command(chunk) for chunk in chunks]])
             outcomes += [_outcome(reply) for chunk in replies[len(said) :] for reply in chunk]
             said = []
         return outcomes
 
     def _chunk_messages(self) -> int:
-        return CHUNK_MESSAGES
+        """How many messages one call of the script may take: on a cluster it may touch the keys of one slot only."""
+        if self._chunk is None:
+            self._chunk = 1 if self._has_slots() else CHUNK_MESSAGES
+        return self._chunk
+
+    def _has_slots(self) -> bool:
+        try:
+            self._commands.run([("EXISTS", self.keys.meta("user:a"), self.keys.meta("user:b"))])
+        except BelfryError as error:
+            if isinstance(error.__cause__, redis.exceptions.ClusterCrossSlotError):
+                return True
+            raise
+        return False
 
     def _appended(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of appends, once as many replicas have them as the setting says."""
@@ -187,7 +203,8 @@ class LogStore:
     def hold(self, names: Sequence[str]) -> None:
         """Let the named logs live on as if they had just been used."""
         keys = [(key, self._kept_seconds(name)) for name in names for key in self.keys.of_log(name)[:-1]]
-        self._run([("EXPIRE", key, seconds) for key, seconds in keys])
+        # Not sooner than its scripts believe, who set it seldom, see `hold` in `open.lua`.
+        self._run([("EXPIRE", key, seconds, "GT") for key, seconds in keys])
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""

@@ -25,7 +25,7 @@ local function keep(at, record, id, expires, key)
   trim(top + 2 - length)
   if expires then
     redis.call('ZADD', expiry, expires, at)
-    redis.call('EXPIRE', expiry, kept_seconds)
+    redis.call('EXPIRE', expiry, held_seconds)
     local first = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
     redis.call('HSET', meta, 'expires', first)
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
@@ -38,7 +38,7 @@ local function keep(at, record, id, expires, key)
   local earlier = redis.call('ZSCORE', keys, key)
   local replaced = earlier and drop(tonumber(earlier))
   redis.call('ZADD', keys, at, key)
-  redis.call('EXPIRE', keys, kept_seconds)
+  redis.call('EXPIRE', keys, held_seconds)
   return replaced
 end
 

@@ -8,7 +8,7 @@
 --   ids      zset: message id -> offset
 --   expiry   zset: offset -> expiry, Unix ms
 --   live     channel
--- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth less
+-- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
 -- ARGV[3] failovers that the worker knows of, see lineage_look.lua; '' = what a failover loses is told otherwise
 --
 -- Leaves to the script `open`, and `now` (Unix seconds); and of the log that was opened last: the names of its keys,
@@ -20,6 +20,7 @@
 local expired_left, aged_left, LEAST = 1000, 100, 2
 
 local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
+local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
 local lineage, info = replication()
 local time = redis.call('TIME')
 local now = tonumber(time[1])
@@ -74,19 +75,23 @@ local function announce(record)
   redis.call('PUBLISH', live, epoch .. '.0 ' .. record)
 end
 
--- The log has been used: one TTL for all of it, set again when a sixteenth of it has passed, for to look costs less than
--- a write. Comes last. A log that keeps nothing is looked at each time: what an append creates has no TTL yet.
+-- The log has been used: one TTL for all of it. It is a sixteenth longer than it must be and set again when that has
+-- passed, for to look costs less than a write. Comes last.
+-- A log that keeps no message id is looked at each time: what an append creates has no TTL yet. A run's log never keeps
+-- one, and never lives longer than it must.
 local function hold()
-  if held_until > now + kept_seconds * 15 / 16 and held_until <= now + kept_seconds then return end
-  redis.call('EXPIRE', meta, kept_seconds)
-  redis.call('EXPIRE', log, kept_seconds)
-  if redis.call('EXPIRE', ids, kept_seconds) == 0 then
+  if held_until >= now + kept_seconds and held_until <= now + held_seconds then return end
+  if redis.call('EXPIRE', ids, held_seconds) == 0 then
+    redis.call('EXPIRE', log, kept_seconds)
+    redis.call('EXPIRE', meta, kept_seconds)
     redis.call('HDEL', meta, 'until')
     return
   end
-  redis.call('EXPIRE', keys, kept_seconds)
-  redis.call('EXPIRE', expiry, kept_seconds)
-  redis.call('HSET', meta, 'until', text(now + kept_seconds))
+  redis.call('EXPIRE', log, held_seconds)
+  redis.call('EXPIRE', meta, held_seconds)
+  redis.call('EXPIRE', keys, held_seconds)
+  redis.call('EXPIRE', expiry, held_seconds)
+  redis.call('HSET', meta, 'until', text(now + held_seconds))
 end
 
 -- The offset of `epoch.offset` in this log, if it is a position in its history.
