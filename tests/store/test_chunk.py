@@ -202,7 +202,7 @@ class Counted(Connection):
         return super().send(commands)
 
 
-def test_a_chunk_is_bounded_in_messages_and_in_bytes(connection: Connection, client: redis.Redis) -> None:
+def test_a_chunk_is_bounded_in_messages_and_in_bytes(client: redis.Redis) -> None:
     """While a script runs, Redis hears nobody else."""
     counted = Counted(client, SCRIPTS)
     store = LogStore(counted, Settings(redis_url="redis://unused.invalid"))
