@@ -202,29 +202,45 @@ class Web:
     def for_completions(self) -> tuple[Blueprint, ...]:
         live, auth, settings = self._live, self.auth, self._settings
         return (
-            completions.blueprint(
-                auth, self._store.runs, live.relay, live.streams, self.entrance, self.limits, settings
-            ),
+            completions.blueprint(self._desk_of_completions()),
             openai.blueprint(auth, live.relay, live.models, settings),
         )
 
     def for_administrators(self) -> tuple[Blueprint, ...]:
         store, auth = self._store, self.auth
         return (
-            users.blueprint(
-                auth,
-                store.logs,
-                store.read_state,
-                store.presences,
-                store.flights,
-                store.revocations,
-                store.runs,
-                store.audit,
-                store.directory,
-                store.tracing,
-                store.recent,
-            ),
+            users.blueprint(self._desk_of_users()),
             admin.blueprint(auth, store.audit, store.revocations, store.figures),
+        )
+
+    def _desk_of_completions(self) -> completions.Desk:
+        live, settings = self._live, self._settings
+        return completions.Desk(
+            self.auth,
+            self._store.runs,
+            live.relay,
+            live.streams,
+            self.entrance,
+            self.limits,
+            settings.max_completion_bytes,
+            settings.body_seconds,
+            settings.proxies,
+        )
+
+    def _desk_of_users(self) -> users.Desk:
+        store = self._store
+        return users.Desk(
+            self.auth,
+            store.logs,
+            store.read_state,
+            store.presences,
+            store.flights,
+            store.revocations,
+            store.runs,
+            store.audit,
+            store.directory,
+            store.tracing,
+            store.recent,
         )
 
     def for_anyone(self) -> tuple[Blueprint, ...]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bench.servers import Belfry
 
 LINES = 5_000  # per request: 1.2 MB
-LONGEST_SECONDS = 12.0  # within which 50,000 messages are accepted and delivered
+LONGEST_SECONDS = 60.0  # within which 50,000 messages are accepted and delivered on the busiest machine
 
 
 def accepted_per_second(server: Belfry, *, prefix: str, users: int, messages: int) -> float:

@@ -79,10 +79,12 @@ static double pct(uint64_t *h, double p) {
   return unbucket(HB - 1);
 }
 
-static int nconn = 100, nusers = 100, npub = 4, port = 8000, broadcast = 0, quiet = 0, settle_ms = 500, ramp = 2000,
+static int nconn = 100, nusers = 100, npub = 4, port = 8000, publish_port = 0, broadcast = 0, quiet = 0, settle_ms = 500, ramp = 2000,
            srcs = 1;
 static long nmsg = 1000;
 static double rate = 0, hold = 0, tmo = 60;
+static long under_way = 0; /* connections that may be opening at a time; 0: any number */
+static long awaited = 0; /* without publishers: end when so many marks have come; 0: hold on */
 static const char *host = "127.0.0.1";
 static char *sub_t, *pub_t;
 static char **tokens, **cursors;
@@ -172,7 +174,7 @@ static void start(conn *c) {
     setsockopt(c->fd, IPPROTO_IP, 24 /*IP_BIND_ADDRESS_NO_PORT*/, &one, sizeof one);
     bind(c->fd, (void *)&s, sizeof s);
   }
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(c->kind && publish_port ? publish_port : port)};
   inet_pton(AF_INET, host, &a.sin_addr);
   if (connect(c->fd, (void *)&a, sizeof a) < 0 && errno != EINPROGRESS) {
     refused++;
@@ -346,6 +348,10 @@ static void on_pub(conn *c, const char *p, int n) { /* responses: Content-Length
   if (done) {
     int st = atoi(c->hdr + 9);
     pub_reply_done(c, st);
+    if (memmem(c->hdr, c->hdr_done, "\r\nConnection: close\r\n", 21)) { /* a server that wants one for each message */
+      close(c->fd);
+      start(c);
+    }
   }
 }
 
@@ -389,7 +395,7 @@ static char **lines(const char *file, long *n) {
 int main(int ac, char **av) {
   const char *sf = 0, *pf = 0, *tf = 0, *kf = 0;
   int o;
-  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:")) != -1) switch (o) {
+  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:E:O:Q:")) != -1) switch (o) {
     case 'c':
       nconn = atoi(optarg);
       break;
@@ -435,6 +441,15 @@ int main(int ac, char **av) {
     case 'q':
       quiet = 1;
       break;
+    case 'O':
+      under_way = atol(optarg);
+      break;
+    case 'Q':
+      publish_port = atoi(optarg);
+      break;
+    case 'E':
+      awaited = atol(optarg);
+      break;
     case 'T':
       tmo = atof(optarg);
       break;
@@ -450,7 +465,7 @@ int main(int ac, char **av) {
     default:
       fprintf(stderr, "usage: sseload -s SUB_TEMPLATE -b PUB_TEMPLATE [-c conns] [-u users] [-P publisher conns] [-p "
                       "port] [-n messages] [-r msgs/s] [-t tokens] [-k cursors] [-B broadcast] [-w hold s] [-T timeout "
-                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms]\n");
+                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms] [-E marks awaited] [-O opening at a time] [-Q port to publish on]\n");
       return 2;
     }
   struct rlimit rl = {1 << 20, 1 << 20};
@@ -480,9 +495,10 @@ int main(int ac, char **av) {
   for (;;) {
     uint64_t now = now_ns();
     if (now > deadline) break;
+    if (awaited && !npub && phase == 2 && events >= awaited) break;
     if (phase == 0) {
       long due = (now - t0) * ramp / 1000000000ull + 1;
-      while (started < nconn && started < due) {
+      while (started < nconn && started < due && (!under_way || started - connected - refused < under_way)) {
         conn *c = &C[started];
         c->user = started % nusers;
         start(c);
@@ -504,7 +520,8 @@ int main(int ac, char **av) {
       phase = 2;
       phase_at = now;
       if (!quiet) {
-        fprintf(stderr, "ready connected=%ld refused=%ld in %.2fs\n", connected, refused, (t_conn - t0) / 1e9);
+        fprintf(stderr, "ready connected=%ld refused=%ld %.*s\n", connected, refused, (int)strcspn(first_err, "\r\n"),
+                first_err);
       }
       if (!npub) {
         deadline = now + (uint64_t)(hold * 1e9);

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-ADDRESS_SPACE = 20_000  # connections from one source address, well below the ephemeral ports
+SPARE_DESCRIPTORS = 100  # for publishers, the epoll and the standard streams
+_READY = re.compile(r"ready connected=(\d+) refused=\d+ (.*)")
 
 
 class LoadError(RuntimeError):
@@ -22,7 +25,10 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send and to hold. `rate` 0 is as fast as it goes; without messages it holds for `hold` seconds."""
+    """What to send and to hold. `rate` 0 is as fast as it goes.
+
+    Without messages of its own it holds for `hold` seconds, or until `awaited` messages of others have come.
+    """
 
     connections: int
     users: int
@@ -31,7 +37,9 @@ class Load:
     rate: float = 0
     broadcast: bool = False
     hold: float = 0
+    awaited: int = 0
     connects_per_second: int = 2_000
+    opening: int = 500  # at a time: a server that is slower than that pace has no crowd at its door; 0: any number
     prefix: str = "u"
     timeout: float = 120
 
@@ -43,12 +51,21 @@ class Load:
             "-n": self.messages,
             "-r": self.rate,
             "-w": self.hold,
+            "-E": self.awaited,
+            "-O": self.opening,
             "-R": self.connects_per_second,
             "-x": self.prefix,
             "-T": self.timeout,
         }
         flags = [str(part) for pair in numbers.items() for part in pair]
         return [*flags, "-B"] if self.broadcast else flags
+
+    def spread(self, most: int = 0) -> list[Load]:
+        """The same connections in as many load generators as it takes, of `most` each: what one process may open."""
+        most = most or resource.getrlimit(resource.RLIMIT_NOFILE)[1] - SPARE_DESCRIPTORS
+        count = -(-self.connections // most)
+        sizes = [self.connections // count + (number < self.connections % count) for number in range(count)]
+        return [replace(self, connections=n, users=n, prefix=f"{self.prefix}{i}-") for i, n in enumerate(sizes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,7 @@ class Requests:
     publish: str | None = None
     tokens: Sequence[str] = field(default=())
     cursors: Sequence[str] = field(default=())
+    publish_port: int = 0  # where it is another one
 
 
 @cache
@@ -79,15 +97,15 @@ def compiled(source: str, *options: str) -> Path:
 def running(load: Load, requests: Requests) -> Iterator[subprocess.Popen[str]]:
     """The load generator at work; it says "ready" on its standard error once every connection is open or refused."""
     with tempfile.TemporaryDirectory(prefix="belfry-bench-") as folder:
-        arguments = [*load.arguments(), "-p", str(requests.port), *_files(requests, Path(folder))]
-        process = subprocess.Popen(
+        ports = ["-p", str(requests.port), "-Q", str(requests.publish_port)]
+        arguments = [*load.arguments(), *ports, *_files(requests, Path(folder))]
+        with subprocess.Popen(
             [compiled("load.c"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 def _files(requests: Requests, folder: Path) -> Iterator[str]:
@@ -105,12 +123,17 @@ def _files(requests: Requests, folder: Path) -> Iterator[str]:
             yield str(path)
 
 
-def wait_until_ready(process: subprocess.Popen[str]) -> None:
-    """Return once every connection is open or refused."""
+def wait_until_ready(process: subprocess.Popen[str], connections: int = 0) -> int:
+    """Return how many connections are open once every one is open or refused; LoadError if fewer than `connections`."""
     assert process.stderr is not None
     line = process.stderr.readline()
-    if not line.startswith("ready"):
+    ready = _READY.match(line)
+    if ready is None and line:
         raise LoadError(f"the load generator said {line!r}")
+    connected, why = (int(ready[1]), ready[2]) if ready else (report(process)["connected"], "when the time was over")
+    if connected < connections:
+        raise LoadError(f"{connected:,} of {connections:,} connected {why}".strip())
+    return connected
 
 
 def report(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
@@ -88,42 +89,96 @@ def listens(port: int) -> bool:
     return False
 
 
+class EndedError(RuntimeError):
+    """A process that was to be measured is no more: a server that crashed, for one."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"process {pid} ended while it was measured")
+
+
 def descendants(pid: int) -> list[int]:
     """Every child, grandchild … of a process that lives now."""
+    return _family([pid])[1:]
+
+
+def _family(pids: Iterable[int]) -> list[int]:
+    """The processes and all of their descendants that live now, each once, parents first."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                children.setdefault(_fields(int(entry.name))[1], []).append(int(entry.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found[1:]
+                children.setdefault(_stat(int(entry.name)).parent, []).append(int(entry.name))
+    found = dict.fromkeys(pids)
+    queue = list(found)
+    for parent in queue:
+        new = [child for child in children.get(parent, []) if child not in found]
+        found.update(dict.fromkeys(new))
+        queue += new
+    return queue
 
 
-def _fields(pid: int) -> tuple[str, int, int]:
-    """`/proc/<pid>/stat`: name, parent and processor time in ticks (proc(5))."""
+class _Stat(NamedTuple):
+    """`/proc/<pid>/stat`: processor time in ticks, its own and that of children that were waited for (proc(5))."""
+
+    name: str
+    parent: int
+    ticks: int
+    reaped_ticks: int
+
+
+def _stat(pid: int) -> _Stat:
     text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
-    return name, int(fields[1]), int(fields[11]) + int(fields[12])
+    return _Stat(name, int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14]))
 
 
 def name_of(pid: int) -> str:
-    """The name of its program, 15 characters at most."""
-    return _fields(pid)[0]
+    """The name of its program, 15 characters at most; "" where it has ended."""
+    with contextlib.suppress(OSError):
+        return _stat(pid).name
+    return ""
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """Processor time used so far, user and system, in seconds."""
-    return sum(_fields(pid)[2] for pid in pids) / TICKS_PER_SECOND
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Processor time used so far, user and system, in seconds: by these, their children, and children that have ended.
+
+    A store forks to rewrite its file, and the child is gone a moment later. What it used moves into its parent's
+    account when it ends: if one did while they were read, all are read again. EndedError where one of `pids` did.
+    """
+    while True:
+        family = _family(pids)
+        stats = {pid: _stat_or_none(pid) for pid in family}
+        for pid in pids:
+            if stats[pid] is None:
+                raise EndedError(pid)
+        if _family(pids) == family:
+            return sum(stat.ticks + stat.reaped_ticks for stat in stats.values() if stat) / TICKS_PER_SECOND
+
+
+def _stat_or_none(pid: int) -> _Stat | None:
+    with contextlib.suppress(OSError):
+        return _stat(pid)
+    return None
 
 
 def memory_kb(pids: Iterable[int], key: str = "Rss") -> int:
     """Resident memory in KiB; with "Pss" each shared page counts once over all its processes."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith(f"{key}:"):
-                total += int(line.split()[1])
-    return total
+    return sum(_memory_kb(pid, key) for pid in pids)
+
+
+def _memory_kb(pid: int, key: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        raise EndedError(pid) from None
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+def open_sockets(pid: int) -> int:
+    """How many sockets it holds."""
+    count = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += str(entry.readlink()).startswith("socket:")
+    return count

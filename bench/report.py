@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
 import pygal
 
-from bench.figures import BY_NAME, FIGURES, Figure, Goal
-from bench.rounds import Results
+from bench.figures import BY_NAME, FIGURES, SCENARIO_OF, Figure, Goal
+from bench.process import ROOT
+from bench.rounds import Failures, Measured, Results
 
 OWN = "belfry"
 TOLERANCE = 0.15  # medians of several rounds differ by this much on a machine where nothing changed
@@ -30,27 +33,35 @@ class Run:
     machine: str
     rounds: int
     results: Results
+    failures: Failures = field(default_factory=dict)
+    commit: str = ""
 
     @classmethod
-    def now(cls, rounds: int, results: Results) -> Self:
-        return cls(dt.datetime.now(dt.UTC).date().isoformat(), _machine(), rounds, results)
+    def now(cls, rounds: int, measured: Measured) -> Self:
+        date = dt.datetime.now(dt.UTC).date().isoformat()
+        return cls(date, _machine(), rounds, measured.results, measured.failures, _commit())
 
     @classmethod
     def read(cls, path: Path) -> Self:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def median(self, server: str, figure: str) -> float | None:
-        values = self.results.get(server, {}).get(figure)
+        values = self.values(server, figure)
         return statistics.median(values) if values else None
 
     def ratio(self, figure: str, peer: str) -> float | None:
         """Belfry's figure as a multiple of a peer's: the median over the rounds of the ratio within each."""
-        pairs = zip(self.values(OWN, figure), self.values(peer, figure), strict=False)
-        ratios = [own / other for own, other in pairs if other]
+        pairs = zip(*(self.results.get(server, {}).get(figure, []) for server in (OWN, peer)), strict=False)
+        ratios = [own / other for own, other in pairs if own is not None and other]
         return statistics.median(ratios) if ratios else None
 
     def values(self, server: str, figure: str) -> list[float]:
-        return self.results.get(server, {}).get(figure, [])
+        """Those of the rounds that have one."""
+        return [value for value in self.results.get(server, {}).get(figure, []) if value is not None]
+
+    def failure(self, server: str, figure: str) -> str | None:
+        """Why a server's figure was missed in at least one round."""
+        return self.failures.get(server, {}).get(SCENARIO_OF[figure])
 
     def table(self, earlier: Run | None = None) -> str:
         """Markdown: a row a figure, a column a server, the goals and whether they were met."""
@@ -58,26 +69,41 @@ class Run:
         head = ["", *servers, *(["before"] if earlier else []), "goal"]
         rows = [self._row(figure, servers, earlier) for figure in FIGURES if self._has(figure)]
         lines = [head, ["---"] + ["---:"] * (len(head) - 2) + ["---"], *rows]
-        caption = f"{self.date}, {self.machine}; medians of {self.rounds} rounds (lowest – highest)"
+        caption = self.caption()
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", caption])
+
+    def caption(self) -> str:
+        """When, where and how often."""
+        rounds = f"medians of {self.rounds} rounds (lowest – highest)" if self.rounds > 1 else "one round"
+        commit = f", commit {self.commit}" if self.commit else ""
+        return f"{self.date}{commit}, {self.machine}; {rounds}"
 
     def _has(self, figure: Figure) -> bool:
         return any(figure.name in values for values in self.results.values())
 
     def _row(self, figure: Figure, servers: list[str], earlier: Run | None) -> list[str]:
         title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
-        cells = [_cell(self.values(server, figure.name)) for server in servers]
+        cells = [self.cell(server, figure.name) for server in servers]
         before = [_cell(earlier.values(OWN, figure.name))] if earlier else []
         return [title, *cells, *before, "; ".join(self._judged(figure, goal) for goal in figure.goals)]
 
+    def cell(self, server: str, figure: str) -> str:
+        """The median and the spread, or why there is none."""
+        values, failure = self.values(server, figure), self.failure(server, figure)
+        if values or not failure:
+            return _cell(values)
+        return f"failed: {failure}"
+
     def _judged(self, figure: Figure, goal: Goal) -> str:
+        return f"{goal.text(more_is_better=figure.more_is_better)} {self.verdict(figure, goal)}".strip()
+
+    def verdict(self, figure: Figure, goal: Goal) -> str:
+        """Whether a goal was met, and at what ratio where it is one; nothing where that can't be told."""
         got = self.median(OWN, figure.name) if goal.peer is None else self.ratio(figure.name, goal.peer)
-        text = goal.text(more_is_better=figure.more_is_better)
         if got is None:
-            return text
+            return "✗" if self.failure(OWN, figure.name) else ""
         met = got >= goal.bound if figure.more_is_better else got <= goal.bound
-        ratio = "" if goal.peer is None else f" ({got:.2f})"
-        return f"{text}{ratio} {'✓' if met else '✗'}"
+        return ("" if goal.peer is None else f"({got:.2f}) ") + ("✓" if met else "✗")
 
     def regressions(self, earlier: Run) -> list[str]:
         """The figures that are worse than the earlier run's by more than `TOLERANCE`."""
@@ -105,6 +131,18 @@ def _number(value: float) -> str:
 def _machine() -> str:
     names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     return f"{os.cpu_count()} × {next(names, platform.machine())}, {platform.system()} {platform.release()}"
+
+
+def _commit() -> str:
+    """What was measured: the short name of the commit, with a "+" where files differ from it; "" without git."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        name = _git("rev-parse", "--short", "HEAD")
+        return f"{name}+" if _git("status", "--porcelain", "--untracked-files=no") else name
+    return ""
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _lines(path: str) -> Iterator[str]:

@@ -2,69 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
+from bench.figures import derived
 from bench.load import LoadError
 from bench.load import run as run_load
 from bench.scenarios import WARM_UP, BenchError, Figures, Scenario
-from bench.servers import Server, belfry, started
+from bench.servers import Belfry, Server, belfry, started
 
-Results = dict[str, dict[str, list[float]]]  # server, figure: one number a round
+Values = list[float | None]  # one a round; None where there is none: its scenario failed, or was left out
+Results = dict[str, dict[str, Values]]  # server, figure
+Failures = dict[str, dict[str, str]]  # server, scenario: why
+Say = Callable[[str], None]
 
 
-def measured(
-    servers: Sequence[Server], scenarios: Sequence[Scenario], rounds: int, say: Callable[[str], None]
-) -> Results:
-    """All figures. What a server can't do is told by `say` and left out."""
+@dataclass(slots=True)
+class Measured:
+    """What came of all rounds so far."""
+
+    results: Results = field(default_factory=dict)
+    failures: Failures = field(default_factory=dict)
+
+    def add(self, server: str, number: int, figures: Figures) -> None:
+        """The figures of a server's round; rounds count from 1."""
+        own = self.results.setdefault(server, {})
+        for name, value in figures.items():
+            own.setdefault(name, []).extend([None] * (number - 1 - len(own[name])))
+            own[name].append(value)
+
+    def fail(self, server: str, scenario: str, reason: str) -> None:
+        self.failures.setdefault(server, {})[scenario] = reason
+
+
+def measured(servers: Sequence[Server], scenarios: Sequence[Scenario], rounds: int, say: Say) -> Measured:
+    """All figures. What a server can't do is told by `say` and kept; a peer isn't asked for it again."""
     able = [server for server in servers if _is_able(server, say)]
-    results: Results = {server.name: {} for server in able}
+    all_rounds = Measured({server.name: {} for server in able})
     for number in range(1, rounds + 1):
         for server in able:
             say(f"round {number} of {rounds}: {server.title}")
-            for figures in _round(server, scenarios, say):
-                for name, value in figures.items():
-                    results[server.name].setdefault(name, []).append(value)
-    return results
+            failed = all_rounds.failures.get(server.name, {})
+            asked = [scenario for scenario in scenarios if _is_asked(scenario, server, number, failed)]
+            figures: Figures = {}
+            for name, outcome in _round(server, asked, say):
+                if isinstance(outcome, str):
+                    all_rounds.fail(server.name, name, outcome)
+                else:
+                    figures |= outcome
+            all_rounds.add(server.name, number, figures | derived(figures))
+    return all_rounds
 
 
-def _is_able(server: Server, say: Callable[[str], None]) -> bool:
+def _is_able(server: Server, say: Say) -> bool:
     missing = server.missing()
     if missing:
         say(f"{server.title} is left out: {missing}")
     return missing is None
 
 
-def _round(server: Server, scenarios: Sequence[Scenario], say: Callable[[str], None]) -> Iterable[Figures]:
+def _is_asked(scenario: Scenario, server: Server, number: int, failed: dict[str, str]) -> bool:
+    if isinstance(server, Belfry):
+        return True
+    return scenario.suits(server) and scenario.name not in failed and not (scenario.once and number > 1)
+
+
+Outcome = tuple[str, Figures | str]  # scenario: what it measured, or why it failed
+
+
+def _round(server: Server, scenarios: Sequence[Scenario], say: Say) -> Iterator[Outcome]:
     """One round of one server: the scenarios that can share it, then those that want a fresh one."""
-    possible = [scenario for scenario in scenarios if scenario.suits(server)]
-    shared = [scenario for scenario in possible if not scenario.fresh and scenario.workers == 1]
-    if shared:
-        yield from _on(server, shared, say)
-    for scenario in possible:
-        if scenario not in shared:
-            yield from _on(server if scenario.workers == 1 else belfry(scenario.workers), [scenario], say)
+    shared = [scenario for scenario in scenarios if not scenario.fresh and scenario.workers == 1]
+    groups = [shared, *([scenario] for scenario in scenarios if scenario not in shared)]
+    for group in filter(None, groups):
+        workers = group[0].workers
+        yield from _on(server if workers == 1 else belfry(workers), group, say)
 
 
-def _on(server: Server, scenarios: Sequence[Scenario], say: Callable[[str], None]) -> Iterable[Figures]:
-    try:
-        with started(replace(server, processes=[])) as running:
-            if not scenarios[0].fresh:
-                run_load(WARM_UP, running.requests(users=WARM_UP.users, prefix=WARM_UP.prefix))
-            for scenario in scenarios:
-                yield _figures(scenario, running, say)
-    except (LoadError, RuntimeError) as error:
-        say(f"  {server.title} failed: {error}")
+def _on(server: Server, scenarios: Sequence[Scenario], say: Say) -> Iterator[Outcome]:
+    """The scenarios on one server; after a failure on another one: what it left behind is not the next one's."""
+    waiting = list(scenarios)
+    while waiting:
+        serves = False
+        begun = time.monotonic()
+        try:
+            with _warm(server, waiting[0]) as running:
+                serves = True
+                while waiting:
+                    begun = time.monotonic()
+                    figures = _named(waiting[0], waiting[0].measure(running))
+                    told = "  ".join(f"{name}={value:,.4g}" for name, value in figures.items())
+                    say(f"  {time.monotonic() - begun:3.0f} s  {told}")
+                    yield waiting.pop(0).name, figures
+        except (BenchError, LoadError, RuntimeError, OSError) as error:
+            for scenario in waiting[: 1 if serves else None]:
+                say(f"  {time.monotonic() - begun:3.0f} s  {scenario.name}: failed: {error}")
+                yield scenario.name, str(error)
+            del waiting[: 1 if serves else None]
 
 
-def _figures(scenario: Scenario, server: Server, say: Callable[[str], None]) -> Figures:
-    """What it measured; nothing where the server failed, which is told."""
-    try:
-        figures = scenario.measure(server)
-    except (BenchError, LoadError, RuntimeError, OSError) as error:
-        say(f"  {scenario.name}: failed: {error}")
-        return {}
-    if scenario.workers > 1:
-        figures = {f"workers_{scenario.workers}_{name}": value for name, value in figures.items()}
-    say("  " + "  ".join(f"{name}={value:,.4g}" for name, value in figures.items()))
-    return figures
+@contextlib.contextmanager
+def _warm(server: Server, scenario: Scenario) -> Iterator[Server]:
+    """It runs, and has served before, unless the scenario looks at just that."""
+    with started(replace(server, processes=[])) as running:
+        if not scenario.fresh:
+            run_load(running.suited(WARM_UP), running.requests(users=WARM_UP.users, prefix=WARM_UP.prefix))
+        yield running
+
+
+def _named(scenario: Scenario, figures: Figures) -> Figures:
+    if scenario.workers == 1:
+        return figures
+    return {f"workers_{scenario.workers}_{name}": value for name, value in figures.items()}

@@ -14,14 +14,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 import jwt
 import requests as http
 
 from app import embedded
-from bench.load import HERE, Requests, compiled
+from bench.load import HERE, Load, Requests, compiled
 from bench.process import Process, descendants, free_port, listens, name_of
 
 STORES = ("valkey-server", "redis-server")
@@ -35,9 +35,17 @@ class Server:
 
     name: str
     title: str
+    _: KW_ONLY
     port: int = 0
     processes: list[Process] = field(default_factory=list)
     only_fan_out: bool = False  # it knows no users: whatever is posted goes to everyone
+    part: float = 1.0  # of the messages of a fan-out; less for a slow one, so that a round comes to its end
+    patience: float = 60.0  # seconds for any one load
+    opening: int = 500  # connections at a time, so that a crowd at the door is measured by the storms alone
+
+    def suited(self, load: Load) -> Load:
+        """The load at the pace of this server."""
+        return replace(load, timeout=self.patience, opening=self.opening if load.opening else 0)
 
     def missing(self) -> str | None:
         """What keeps it from being measured on this machine; None when nothing does."""
@@ -64,17 +72,20 @@ class Server:
 
     def everyone(self) -> list[int]:
         """All of its processes but the stores."""
-        pids = {pid for process in self.processes for pid in [process.pid, *descendants(process.pid)]}
-        return sorted(pid for pid in pids if name_of(pid) not in STORES)
+        return [pid for pid in self._family() if name_of(pid) not in STORES]
 
     def workers(self) -> list[int]:
         """The processes that serve."""
         return self.everyone()
 
     def stores(self) -> list[int]:
-        """The processes that keep its data: Redis or Valkey."""
-        pids = {pid for process in self.processes for pid in [process.pid, *descendants(process.pid)]}
-        return sorted(pid for pid in pids if name_of(pid) in STORES)
+        """The processes that keep its data: Redis or Valkey; not those that these fork to write their files."""
+        stores = [pid for pid in self._family() if name_of(pid) in STORES]
+        forked = {child for pid in stores for child in descendants(pid)}
+        return [pid for pid in stores if pid not in forked]
+
+    def _family(self) -> list[int]:
+        return sorted({pid for process in self.processes for pid in [process.pid, *descendants(process.pid)]})
 
 
 def _request(name: str) -> str:
@@ -88,6 +99,7 @@ class Belfry(Server):
     count: int = 1
     environment: dict[str, str] = field(default_factory=dict)
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    patience: float = 300.0  # on the busiest machine
 
     def start(self) -> None:
         self.port = free_port()
@@ -228,8 +240,8 @@ def peers() -> list[Server]:
     return [
         Loop("loop", "C loop (the limit)", only_fan_out=True),
         Nchan("nchan", "nginx + nchan"),
-        Starlette("starlette", "sse-starlette"),
-        FlaskSse("flask-sse", "flask-sse"),
+        Starlette("starlette", "sse-starlette", part=0.2),
+        FlaskSse("flask-sse", "flask-sse", part=0.2),
     ]
 
 

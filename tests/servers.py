@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -34,6 +35,7 @@ REPOSITORY = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
+PORTS = range(12_000, 32_000)  # Linux gives connections those from 32768 on
 
 
 class Server:
@@ -342,11 +344,12 @@ class Nginx(Server):
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has, and that no connection is given meanwhile: the kernel takes theirs from higher ones."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def resident_bytes(pid: int) -> int:

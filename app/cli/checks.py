@@ -35,6 +35,7 @@ def _checking(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--silence", default=20.0, show_default=True, help="Seconds within which a silent stream says something.")
 @click.option("--origin", default="", help="An origin whose pages the deployment allows, to try CORS.")
 @click.option("--model", default="", help="A model to ask for a few words, to try completions. It may cost money.")
+@click.option("--forget", is_flag=True, help="Have the users that were made for the run forgotten at its end.")
 @click.option("--only", default="", metavar="NAMES", help="Only the checks whose names begin so, separated by commas.")
 def conformance(url: str | None, tokens: tuple[str, ...], as_json: bool, only: str, **options: Any) -> None:
     r"""Put a running deployment to the test: what Belfry promises, check by check.

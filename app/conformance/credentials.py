@@ -20,9 +20,10 @@ Sign = Callable[..., str]
 
 
 class Credentials(Protocol):
-    """`separate`: every check has users of its own, so that several can run at the same time."""
+    """`separate`: every check has users of its own, so that several can run at the same time. `made`: all of them."""
 
     separate: bool
+    made: list[str]
 
     def user(self) -> str:
         """Whose feed the next check reads."""
@@ -44,10 +45,13 @@ class SignedCredentials:
     signer: Sign
     name: str = field(default_factory=lambda: f"{PREFIX}-{secrets.token_hex(6)}")
     separate: bool = True
+    made: list[str] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def user(self) -> str:
-        return f"{self.name}-{next(self._numbers)}"
+        user = f"{self.name}-{next(self._numbers)}"
+        self.made.append(user)
+        return user
 
     def token(self, user: str, scope: str) -> str:
         return self.sign(user, scope)
@@ -62,6 +66,7 @@ class GivenCredentials:
 
     tokens: Sequence[str]
     separate: bool = False
+    made: list[str] = field(default_factory=list)  # stays empty: they are somebody's
 
     def user(self) -> str:
         """The user of the token that reads a feed, else of the first one."""

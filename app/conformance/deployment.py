@@ -7,8 +7,10 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
 import requests
+from requests.adapters import HTTPAdapter
 
 CONNECT_SECONDS: Final = 5.0
+CONNECTIONS: Final = 64  # more than any check has open
 
 
 class Deployment:
@@ -18,6 +20,8 @@ class Deployment:
         self.url = url
         self.patience = patience
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):  # beyond its size, urllib3 warns the user of the command line
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def close(self) -> None:

@@ -36,11 +36,13 @@ T = TypeVar("T")
 class Options:
     """`patience` in seconds bounds each wait for something that has to come at once, `silence` that for a heartbeat.
 
-    `origin` is one whose pages the deployment allows, `model` one that may be asked; empty: these are not tried.
+    `forget` has the users that the run made forgotten. `origin` is one whose pages the deployment allows, `model` one
+    that may be asked; empty: these are not tried.
     """
 
     patience: float = 5.0
     silence: float = 20.0
+    forget: bool = False
     origin: str = ""
     model: str = ""
 

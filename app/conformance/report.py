@@ -35,11 +35,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The results of a run against `url`; `seconds` is how long all of it took."""
+    """The results of a run against `url`; `seconds` is how long all of it took, `known` how many of its users stay."""
 
     url: str
     results: Sequence[Result]
     seconds: float
+    known: int = 0
 
     @property
     def ok(self) -> bool:
@@ -59,12 +60,14 @@ class Report:
         """The last line."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
         left = f"; not retracted, but expiring in 15 minutes: {self.left}" if self.left else ""
-        return f"{self.url}: {counts} in {self.seconds:.1f} s{left}"
+        known = f"; users that stay known for a while: {self.known}" if self.known else ""
+        return f"{self.url}: {counts} in {self.seconds:.1f} s{left}{known}"
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a program."""
         results = [asdict(result) for result in self.results]
-        return {"url": self.url, "ok": self.ok, "seconds": self.seconds, "counts": self.counts, "checks": results}
+        about = {"url": self.url, "ok": self.ok, "seconds": self.seconds, "counts": self.counts, "known": self.known}
+        return {**about, "checks": results}
 
 
 def _plain(text: str) -> str:

@@ -43,7 +43,22 @@ class Suite:
         for result in self._results():
             show(result)
             results.append(result)
-        return Report(self.url, results, time.monotonic() - started)
+        known = self._forget() if self.options.forget else len(self.credentials.made)
+        return Report(self.url, results, time.monotonic() - started, known)
+
+    def _forget(self) -> int:
+        """Have every user that the run made forgotten; the number of those that could not be."""
+        deployment = Deployment(self.url, self.options.patience)
+        try:
+            return sum(not self._is_forgotten(deployment, user) for user in self.credentials.made)
+        finally:
+            deployment.close()
+
+    def _is_forgotten(self, deployment: Deployment, user: str) -> bool:
+        try:
+            return deployment.ask("DELETE", f"/users/{user}", self._token(user, "admin")).status_code == 204
+        except requests.RequestException:
+            return False
 
     def reach(self) -> None:
         """Raises `UnreachableError` where every check would fail for one and the same reason."""

@@ -15,6 +15,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request can't be understood"),
     "unsupported_media_type": (415, "The content type is not supported here"),
     "body_too_large": (413, "The body is too large"),
+    "body_late": (408, "The body did not come in time"),
     "line_too_large": (413, "A line of the batch is too large"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from itertools import islice
 from typing import NamedTuple
 
 KEYS_MAX = 20_000  # the longest unused go first; what they had used up is refilled in a minute anyway
 WINDOW_SECONDS = 60.0
+FORGOTTEN_AT_ONCE = 2
+DIGITS = 6  # of what is missing in a bucket: times of day have no more, and nobody shall wait for a rounding error
 
 
 class Taken(NamedTuple):
@@ -23,28 +26,37 @@ class Taken(NamedTuple):
 
 
 class Buckets:
-    """At most `per_minute` in any bucket, and as much again over a minute."""
+    """At most `per_minute` in any bucket, and as much again over a minute.
+
+    Of a bucket is kept when it will be full again, and nothing once it is: thousands of users who connected and stay
+    cost no memory here.
+    """
 
     def __init__(self, per_minute: int, keys_max: int = KEYS_MAX) -> None:
         self._limit = per_minute
         self._rate = per_minute / WINDOW_SECONDS
         self._keys_max = keys_max
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key → what is left, and when that was
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # the longest unused first
 
     def __len__(self) -> int:
-        return len(self._levels)
+        return len(self._full_at)
 
     def take(self, key: str, cost: int, now: float) -> Taken:
         """Take `cost` out of the bucket of `key`, or nothing where too little is left. A whole bucket buys anything."""
-        level, since = self._levels.get(key, (float(self._limit), now))
-        level = min(self._limit, level + (now - since) * self._rate)
+        missing = max(0.0, round((self._full_at.get(key, now) - now) * self._rate, DIGITS))
         needed = min(cost, self._limit)
-        allowed = level >= needed
+        allowed = missing + needed <= self._limit
         if allowed:
-            level -= needed
-        self._levels[key] = (level, now)
-        self._levels.move_to_end(key)
-        if len(self._levels) > self._keys_max:
-            self._levels.popitem(last=False)
-        missing = self._limit - level if allowed else needed - level
-        return Taken(allowed, self._limit, int(level), math.ceil(missing / self._rate))
+            missing += needed
+            self._full_at[key] = now + missing / self._rate
+            self._full_at.move_to_end(key)
+            self._forget(now)
+        short = missing if allowed else missing + needed - self._limit
+        return Taken(allowed, self._limit, int(self._limit - missing), math.ceil(short / self._rate))
+
+    def _forget(self, now: float) -> None:
+        """Of the longest unused, those that are full, and whatever is too much; a few, since one came in."""
+        for oldest in list(islice(self._full_at, FORGOTTEN_AT_ONCE)):
+            if self._full_at[oldest] > now and len(self._full_at) <= self._keys_max:
+                return
+            del self._full_at[oldest]

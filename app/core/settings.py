@@ -111,6 +111,9 @@ class Settings(BaseModel):
     max_batches_bytes: int = Field(
         67_108_864, ge=65_536, description="bytes of NDJSON batches that a worker holds at a time; one more gets 503"
     )
+    body_seconds: float = Field(
+        30.0, ge=0.1, le=3_600, description="a request's body that has not come by then is given up, with 408"
+    )
     max_recipients: int = Field(1_000, ge=1, le=10_000, description="longest list of recipients in one message")
 
     heartbeat_seconds: float = Field(15.0, ge=0.2, le=120, description="silence after which a stream gets a heartbeat")

@@ -9,7 +9,7 @@ from app.core.marks import Mark
 from app.core.times import rfc3339
 from app.realtime.recorder import Recorder
 from app.realtime.subscriber import Subscriber
-from app.store.flights import Flight, FlightStore
+from app.store.flights import FlightStore, written
 
 WAITING_MAX = 20_000  # events of one second: a worker's connections all at once
 IDS_NOTED = 20  # of one change
@@ -28,7 +28,7 @@ class Flights:
     """Notes the events of connections."""
 
     def __init__(self, store: FlightStore, clock: Callable[[], float]) -> None:
-        self._recorder: Recorder[tuple[str, Flight]] = Recorder(store.write, WAITING_MAX)
+        self._recorder: Recorder[tuple[str, str]] = Recorder(store.write, WAITING_MAX)
         self._clock = clock
 
     def stop(self) -> None:
@@ -54,11 +54,11 @@ class Flights:
         """A user marked messages, or took a mark off; of many, the first are named."""
         what = _NAMES[change.mark, change.on]
         ids = {"all": True} if change.ids is None else {"ids": change.ids[:IDS_NOTED], "count": len(change.ids)}
-        self._recorder.note((user, {"time": rfc3339(self._clock()), "what": what, **ids}))
+        self._recorder.note((user, written({"time": rfc3339(self._clock()), "what": what, **ids})))
 
     def retracted(self, users: Iterable[str], message_id: str) -> None:
         """A message was taken out of the feeds of `users`."""
-        event = {"time": rfc3339(self._clock()), "what": "retracted", "ids": (message_id,)}
+        event = written({"time": rfc3339(self._clock()), "what": "retracted", "ids": (message_id,)})
         for user in users:
             self._recorder.note((user, event))
 
@@ -71,4 +71,4 @@ class Flights:
             "places": subscriber.places(),
             **more,
         }
-        self._recorder.note((subscriber.user, event))
+        self._recorder.note((subscriber.user, written(event)))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import random
 import sys
+from functools import lru_cache
 
 from app.realtime.subscriber import Subscriber
 
 TICKS_PER_INTERVAL = 50
 LONGEST_TICK_SECONDS = 0.5  # a stream ends at most so long after its credential did
 YOUNGEST = 0.8  # part of its longest life after which a stream may be sent on: those who came together part
+ENDS = 2_000  # moments within the longest life at which streams end; every one takes memory
 EARLY = 0.2  # part of the interval over which heartbeats spread, when a message to everyone has lined them all up
 
 
@@ -30,24 +32,32 @@ class Wheel:
         self._interval = round(heartbeat_seconds / self.tick_seconds)
         self._earliest = round(self._interval * (1 - EARLY))
         self._life = int(life_seconds / self.tick_seconds)
-        self._slots: list[set[Subscriber]] = [set() for _ in range(self._interval + 1)]
+        self._slots: list[list[Subscriber]] = [[] for _ in range(self._interval + 1)]
 
     def add(self, subscriber: Subscriber, now: float) -> None:
         """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""
         subscriber.silent_since = self.tick - random.randrange(self._earliest)  # noqa: S311 - spreads, hides nothing
-        subscriber.leaves_at = self.tick + self._lifetime() if self._life else sys.maxsize
+        subscriber.leaves_at = self._end_of_life() if self._life else sys.maxsize
         self.again(subscriber, now)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Stop looking after it."""
-        self._slots[subscriber.slot].discard(subscriber)
+        if subscriber.slot < 0:
+            return
+        slot = self._slots[subscriber.slot]
+        subscriber.slot = -1
+        last = slot.pop()
+        if last is not subscriber:  # the last one takes its place
+            slot[subscriber.place], last.place = last, subscriber.place
 
     def turn(self) -> list[Subscriber]:
         """Advance by one tick; answers who is due. Each of them must be put back with `again` unless it was closed."""
         self.tick += 1
         at = self.tick % len(self._slots)
-        due, self._slots[at] = self._slots[at], set()
-        return list(due)
+        due, self._slots[at] = self._slots[at], []
+        for subscriber in due:
+            subscriber.slot = -1
+        return due
 
     def silent(self, subscriber: Subscriber) -> bool:
         """Whether a heartbeat is due: nothing was written to it for nearly an interval."""
@@ -63,7 +73,16 @@ class Wheel:
         until_end = int(min((subscriber.expires_at - now) / self.tick_seconds, self._interval - 1)) + 1
         until_aged = subscriber.leaves_at - self.tick
         subscriber.slot = (self.tick + max(1, min(until_silent, until_end, until_aged))) % len(self._slots)
-        self._slots[subscriber.slot].add(subscriber)
+        slot = self._slots[subscriber.slot]
+        subscriber.place = len(slot)
+        slot.append(subscriber)
 
-    def _lifetime(self) -> int:
-        return random.randint(int(self._life * YOUNGEST), self._life)  # noqa: S311 - spreads, hides nothing
+    def _end_of_life(self) -> int:
+        at = self.tick + random.randint(int(self._life * YOUNGEST), self._life)  # noqa: S311 - spreads, hides nothing
+        return _one(at - at % max(1, self._life // ENDS))
+
+
+@lru_cache(maxsize=ENDS)
+def _one(tick: int) -> int:
+    """The same object for the same tick, which thousands of streams hold."""
+    return tick

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -62,7 +63,7 @@ class Hub:
         self._clock = clock
         self._hold_seconds = settings.history_seconds / HOLDS_PER_LIFE
         self._held_at = time.monotonic()
-        self._logs: dict[bytes, OpenLog] = {}
+        self._logs: dict[str, OpenLog] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
         self._released = False
@@ -106,7 +107,7 @@ class Hub:
         for open_log in logs:
             open_log.references -= 1
             if not open_log.references:
-                del self._logs[self._channel(open_log.name)]
+                del self._logs[open_log.name]
                 self._unverified.pop(open_log, None)
                 self._link.unsubscribe(open_log)
 
@@ -121,8 +122,8 @@ class Hub:
         pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs], user))
         for open_log, before, page in zip(logs, seen_before, pages, strict=True):
             open_log.seen = newest(open_log.seen, before, page.tail)
-            if open_log.checked is None:
-                open_log.checked = (page.revision - open_log.announced, page.oldest)
+            if not open_log.checked_oldest:
+                open_log.check(page.revision, page.oldest)
         return pages
 
     def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
@@ -156,15 +157,11 @@ class Hub:
             _wake(open_log)
 
     def _open(self, name: str) -> OpenLog:
-        channel = self._channel(name)
-        open_log = self._logs.get(channel)
+        open_log = self._logs.get(name)
         if open_log is None:
-            open_log = self._logs[channel] = OpenLog(name)
+            open_log = self._logs[name] = OpenLog(name)
             self._link.subscribe(open_log)
         return open_log
-
-    def _channel(self, name: str) -> bytes:
-        return self._store.keys.live(name).encode()
 
     def _wait_acknowledged(self, logs: Sequence[OpenLog]) -> None:
         changed = Event()
@@ -206,7 +203,7 @@ class Hub:
 
     def received(self, channel: bytes, payload: bytes) -> None:
         """One append: `<epoch>.<offset> <record>`, see `append.lua`."""
-        open_log = self._logs.get(channel)
+        open_log = self._logs.get(self._store.keys.name_of(channel))
         if open_log is None:
             if channel == self.canary.channel:
                 self.canary.heard()
@@ -302,8 +299,10 @@ class Hub:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
                 self._hold()
             self._verify_now.clear()
-            while self._unverified and self._verified(list(self._unverified)[:TAILS_PER_CHECK]):
+            while self._unverified and self._verified(list(islice(self._unverified, TAILS_PER_CHECK))):
                 pass
+            if not self._unverified:
+                self._unverified = {}  # one that was emptied keeps room for all that it held
 
     def _verify_all(self) -> None:
         """The store's server is another one: every log may have lost what was known of it, and has a new epoch."""
@@ -355,10 +354,8 @@ class Hub:
 
     def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
         """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
-        checked = (tail.revision - open_log.announced, tail.oldest)
-        if open_log.checked not in (None, checked):
+        if open_log.check(tail.revision, tail.oldest):
             self.badges.tell(open_log.members, UPDATED)
-        open_log.checked = checked
 
     def _let_expire(self, batch: Iterable[tuple[OpenLog, Tail | None]]) -> None:
         """Touch the logs that hold expired entries: the store lets them go then, and announces it."""

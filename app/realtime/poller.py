@@ -46,16 +46,20 @@ class Poller:
     def __init__(self) -> None:
         assert _epoll is not None, "look at AVAILABLE first"  # noqa: S101 - for the type checker
         self._epoll = _epoll()
-        self._polled: dict[int, Polled] = {}
+        # By descriptor. The kernel gives out the lowest that is free, so nearly every place is taken.
+        self._polled: list[Polled | None] = []
+        self._count = 0
         self._watcher = gevent.get_hub().loop.io(self._epoll.fileno(), _READ)
         self._watcher.start(self._dispatch)
 
     def __len__(self) -> int:
-        return len(self._polled)
+        return self._count
 
     def add(self, descriptor: int, polled: Polled) -> None:
         """Watch for a hang-up and for bytes, which a stream's client has no reason to send."""
+        self._polled.extend([None] * (descriptor + 1 - len(self._polled)))
         self._polled[descriptor] = polled
+        self._count += 1
         self._epoll.register(descriptor, _IN | _RDHUP)
 
     def want_write(self, descriptor: int, wanted: bool) -> None:
@@ -64,7 +68,8 @@ class Poller:
 
     def remove(self, descriptor: int) -> None:
         """Forget a descriptor; before it is closed, since its number is used again at once."""
-        del self._polled[descriptor]
+        self._polled[descriptor] = None
+        self._count -= 1
         self._epoll.unregister(descriptor)
 
     def close(self) -> None:
@@ -77,7 +82,7 @@ class Poller:
         for descriptor, events in self._epoll.poll(0, _EVENTS_PER_POLL):
             for wanted, call in _CALLS:
                 # An earlier call, or an earlier event of this round, may have closed it.
-                polled = self._polled.get(descriptor)
+                polled = self._polled[descriptor]
                 if polled is not None and events & wanted:
                     _guarded(call, polled)
 

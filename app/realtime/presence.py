@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import gevent
 
 from app.core.errors import BelfryError
 from app.core.times import rfc3339
-from app.realtime.subscriber import OpenLog, Present, Subscriber
+from app.realtime.subscriber import Client, OpenLog, Subscriber
 from app.store.presence import Connection, PresenceStore
 
 TELL_SECONDS = 1.0
@@ -19,14 +18,6 @@ RENEWALS_PER_LEASE = 3
 USERS_PER_TURN = 100  # told in one go, before everybody else on the worker gets a turn
 
 log = logging.getLogger("belfry.presence")
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Where a connection comes from: the client's address, and what the program calls itself."""
-
-    address: str
-    agent: str
 
 
 class Presence:
@@ -57,10 +48,10 @@ class Presence:
 
     def connected(self, subscriber: Subscriber, client: Client) -> str:
         """Count a new connection; answers what names it to an administrator."""
-        subscriber.present = Present(secrets.token_hex(4), self._clock(), client.address, client.agent)
+        subscriber.client, subscriber.number, subscriber.since = client, secrets.randbits(32), self._clock()
         self._users[subscriber.user] = subscriber.logs[0]
         self._changed.add(subscriber.user)
-        return subscriber.present.id
+        return id_of(subscriber)
 
     def disconnected(self, subscriber: Subscriber) -> str:
         """Forget a connection that its log has let go; answers its name."""
@@ -103,19 +94,19 @@ class Presence:
         now = rfc3339(self._clock())
         return [
             {
-                "id": subscriber.present.id,
-                "since": rfc3339(subscriber.present.since),
-                "address": subscriber.present.address,
-                "agent": subscriber.present.agent,
+                "id": id_of(subscriber),
+                "since": rfc3339(subscriber.since),
+                "address": subscriber.client.address,
+                "agent": subscriber.client.agent,
                 "told": now,
                 "places": subscriber.places(),
                 "topics": [each.name.removeprefix("topic:") for each in subscriber.logs[2:]],
             }
             for subscriber in (self._users[user].members if user in self._users else ())
-            if subscriber.present
+            if subscriber.client
         ]
 
 
 def id_of(subscriber: Subscriber) -> str:
     """The name of a connection, "" of one that is not told of."""
-    return subscriber.present.id if subscriber.present else ""
+    return f"{subscriber.number:08x}" if subscriber.client else ""

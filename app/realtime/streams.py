@@ -19,7 +19,7 @@ import gevent
 from app import metrics
 from app.core import frames
 from app.core.catch_up import Page, start
-from app.core.cursor import Position, Vector
+from app.core.cursor import Vector
 from app.core.errors import BelfryError
 from app.core.frames import Counts, Goodbye
 from app.core.settings import Settings
@@ -29,8 +29,8 @@ from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
 from app.realtime.poller import Poller
-from app.realtime.presence import Client, Presence, id_of
-from app.realtime.subscriber import OpenLog, Sink, Subscriber
+from app.realtime.presence import Presence, id_of
+from app.realtime.subscriber import Client, OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
 # Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).
@@ -150,8 +150,7 @@ class Streams:
     def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims, client: Client) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
         opening.attached = True
-        # Whoever stands at a log's tail shares the hub's own position: an idle stream holds no copy.
-        vector = tuple([_shared(*place) for place in zip(opening.logs, opening.vector, strict=True)])
+        vector = tuple([log.shared(position) for log, position in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
@@ -286,7 +285,3 @@ class Streams:
             subscriber.write(frames.HEARTBEAT)
         if not subscriber.closed:
             self._wheel.again(subscriber, now)
-
-
-def _shared(open_log: OpenLog, position: Position) -> Position:
-    return open_log.seen if open_log.seen is not None and open_log.seen == position else position

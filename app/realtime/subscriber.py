@@ -45,11 +45,9 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
-    """What is told of a connection: its name, when it began (Unix seconds), its client's address and program."""
+class Client:
+    """Where a connection comes from: the client's address, and what the program calls itself."""
 
-    id: str
-    since: float
     address: str
     agent: str
 
@@ -62,8 +60,8 @@ class OpenLog:
     """
 
     __slots__ = (
-        "_members", "acknowledged", "announced", "checked", "ended", "finite", "heard", "name", "references", "seen",
-        "watchers",
+        "_members", "acknowledged", "announced", "checked_oldest", "checked_unheard", "ended", "finite", "heard",
+        "name", "references", "seen", "watchers",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -75,8 +73,9 @@ class OpenLog:
         self.acknowledged = False
         self.heard = False
         self.announced = 0  # changes of the feed's state that were heard here
-        # What the store had when it was last compared: changes that were not heard here, and the oldest offset.
-        self.checked: tuple[int, int] | None = None
+        # What the store had when it was last compared: changes not heard here, and the oldest offset, 0 before.
+        self.checked_unheard = 0
+        self.checked_oldest = 0
         self.finite = name.startswith("run:")
         self.ended = False
         self.watchers: tuple[Watcher, ...] = ()  # to be told when something was appended, or when it was acknowledged
@@ -102,6 +101,16 @@ class OpenLog:
         else:
             self._members = None
 
+    def shared(self, position: Position) -> Position:
+        """The very `seen` where that is the same position."""
+        return self.seen if self.seen is not None and self.seen == position else position
+
+    def check(self, revision: int, oldest: int) -> bool:
+        """Whether something changed since the last check that was not heard, by what the store has now."""
+        before, known = (self.checked_unheard, self.checked_oldest), self.checked_oldest > 0
+        self.checked_unheard, self.checked_oldest = revision - self.announced, oldest
+        return known and before != (self.checked_unheard, self.checked_oldest)
+
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` of each change, until `unwatch`."""
         self.watchers += (watcher,)
@@ -115,8 +124,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "claims", "closed", "finished", "leaves_at", "live", "logs", "owner", "present", "queued", "silent_since",
-        "sink", "slot", "stale", "vector",
+        "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
+        "silent_since", "since", "sink", "slot", "stale", "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -125,7 +134,9 @@ class Subscriber:
         self.logs = logs
         self.vector = vector
         self.sink = sink
-        self.present: Present | None = None
+        self.client: Client | None = None  # where it comes from, if administrators are told of it,
+        self.number = 0  # by which name,
+        self.since = 0.0  # and when it began, in Unix seconds
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
@@ -133,7 +144,8 @@ class Subscriber:
         self.finished = False  # nothing follows what its sink still holds
         self.silent_since = 0  # in ticks of the heartbeat's wheel, as is when it makes room for others
         self.leaves_at = 0
-        self.slot = -1
+        self.slot = -1  # of the wheel, and the place in it
+        self.place = 0
 
     @property
     def user(self) -> str:
@@ -185,17 +197,23 @@ class Subscriber:
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:
                     # What is left of the page is read again: the position says how far this reader came.
-                    self.vector = replace(self.vector, Position(page.epoch, entry.offset), at)
+                    self._stand(at, Position(page.epoch, entry.offset))
                     if not self._hand_over(chunk, finished):
                         return False
                     chunk, size = [], 0
-            self.vector = replace(self.vector, reading.position, at)
+            self._stand(at, reading.position)
             if reading.lost:
                 chunk.append(frames.reset(self.vector))
                 self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.
                 finished = finished or self.logs[at].finite
         return self._hand_over(chunk, finished)
+
+    def _stand(self, at: int, position: Position) -> None:
+        """Stand at `position` in one of its logs. Thousands who idle at a tail hold the hub's own and no copy of it."""
+        position = self.logs[at].shared(position)
+        if position is not self.vector[at]:
+            self.vector = replace(self.vector, position, at)
 
     def _hand_over(self, chunk: Sequence[bytes], finished: bool) -> bool:
         written = self.write(b"".join(chunk)) if chunk else True

@@ -85,6 +85,7 @@ from __future__ import annotations
 from app.core.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
+LIVE = "live"
 
 
 def user_log(user: str) -> str:
@@ -185,7 +186,14 @@ class Keys:
         return self._of_log(name, f"id:{message_id}")
 
     def live(self, name: str) -> str:
-        return self._of_log(name, "live")
+        return self._of_log(name, LIVE)
+
+    def name_of(self, channel: bytes) -> str:
+        """The log whose `live` channel this is."""
+        tag, _, part = channel.decode()[len(self._prefix) + 2 :].partition("}:")
+        if part == LIVE:
+            return tag
+        return run_log(tag.removeprefix(user_log("")), part[len("run:") : -len(LIVE) - 1])
 
     def run_state(self, user: str, run_id: str) -> str:
         return self._of_log(run_log(user, run_id), "state")

@@ -17,7 +17,7 @@ from app.store.figures import FigureStore
 from app.store.revocations import Revocations
 from app.web.auth import Authenticator
 from app.web.by_hand import note
-from app.web.reading import whole_number
+from app.web.reading import body, whole_number
 
 AUDIT_DEFAULT = 100
 AUDIT_MAX = 1_000
@@ -69,7 +69,7 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
     @views.post("/revocations")
     def revoke() -> Response:
         claims = auth.require(request, "admin")
-        kind, name = _ordered(auth, _order(request.get_data(cache=False)))
+        kind, name = _ordered(auth, _order(body(request, BODY_MAX_BYTES, auth.settings.body_seconds)))
         audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
         ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
         revocations.revoke(kind, name, auth.clock())
@@ -78,11 +78,9 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
     return views
 
 
-def _order(body: bytes) -> Order:
-    if len(body) > BODY_MAX_BYTES:
-        raise BelfryError("body_too_large", f"The body has at most {BODY_MAX_BYTES} bytes.")
+def _order(text: bytes) -> Order:
     try:
-        return Order.model_validate_json(body)
+        return Order.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         code = "malformed_json" if first["type"] == "json_invalid" else "bad_parameter"

@@ -6,6 +6,8 @@ The run doesn't end when its watchers leave; `DELETE` stops it, from anywhere.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -14,13 +16,13 @@ from app.core import frames
 from app.core.completion import check_run_id, parse
 from app.core.cursor import Position
 from app.core.errors import BelfryError
-from app.core.settings import Settings
 from app.core.times import rfc3339
 from app.core.tokens import Claims
 from app.realtime.relay import Relay
 from app.realtime.streams import Opening, Streams
 from app.store.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from app.web.auth import Authenticator
+from app.web.client_address import Network
 from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
 from app.web.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
@@ -30,71 +32,77 @@ LIMIT_MAX = 100
 SCOPE = "complete"
 
 
-def blueprint(
-    auth: Authenticator,
-    runs: Runs,
-    relay: Relay,
-    streams: Streams,
-    entrance: Entrance,
-    limits: Limits,
-    settings: Settings,
-) -> Blueprint:
+def blueprint(desk: Desk) -> Blueprint:
+    """The views of `/completions`."""
     views = Blueprint("completions", __name__, url_prefix="/completions")
-    proxies = settings.proxies
+    views.post("")(desk.start)
+    views.get("")(desk.newest)
+    views.get("/<run_id>")(desk.state)
+    views.delete("/<run_id>")(desk.stop)
+    views.get("/<run_id>/stream")(desk.stream)
+    return views
 
-    @views.post("")
-    def start() -> tuple[Response, int]:
-        claims = auth.require(request, SCOPE)
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Takes runs on, tells of them and lets them be watched, each by a view."""
+
+    auth: Authenticator
+    runs: Runs
+    relay: Relay
+    streams: Streams
+    entrance: Entrance
+    limits: Limits
+    body_bytes: int
+    body_seconds: float
+    proxies: Sequence[Network]
+
+    def start(self) -> tuple[Response, int]:
+        claims = self.auth.require(request, SCOPE)
         asked = parse(
-            body(request, settings.max_completion_bytes),
+            body(request, self.body_bytes, self.body_seconds),
             takes_id=True,
             key=request.headers.get("Idempotency-Key", ""),
         )
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
-        started = relay.begin(name, asked)
-        status = "running" if started else runs.get(name).status
+        started = self.relay.begin(name, asked)
+        status = "running" if started else self.runs.get(name).status
         return jsonify(id=name.id, stream=f"/completions/{name.id}/stream", status=status), 201 if started else 200
 
-    @views.get("")
-    def newest() -> Response:
-        claims = auth.require(request, SCOPE)
+    def newest(self) -> Response:
+        claims = self.auth.require(request, SCOPE)
         limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
-        return jsonify(completions=[shown(run) for run in runs.newest(claims.user, limit)])
+        return jsonify(completions=[shown(run) for run in self.runs.newest(claims.user, limit)])
 
-    @views.get("/<run_id>")
-    def state(run_id: str) -> Response:
-        name = named(auth.require(request, SCOPE), run_id)
-        run = runs.get(name)
-        transcript = runs.transcript(name, run)
+    def state(self, run_id: str) -> Response:
+        name = named(self.auth.require(request, SCOPE), run_id)
+        run = self.runs.get(name)
+        transcript = self.runs.transcript(name, run)
         answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
         calls = {"tool_calls": transcript.tool_calls} if transcript.tool_calls else {}
         return jsonify(shown(run) | answer | calls)
 
-    @views.delete("/<run_id>")
-    def stop(run_id: str) -> Response:
-        name = named(auth.require(request, SCOPE), run_id)
-        runs.get(name)
-        return jsonify(id=run_id, status=relay.stop_run(name).status)
+    def stop(self, run_id: str) -> Response:
+        name = named(self.auth.require(request, SCOPE), run_id)
+        self.runs.get(name)
+        return jsonify(id=run_id, status=self.relay.stop_run(name).status)
 
-    @views.get("/<run_id>/stream")
-    def stream(run_id: str) -> Response:
-        claims = auth.require(request, SCOPE)  # once: a ticket can't be used again
+    def stream(self, run_id: str) -> Response:
+        claims = self.auth.require(request, SCOPE)  # once: a ticket can't be used again
         name = named(claims, run_id)
         cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
-        run = runs.get(name)
+        run = self.runs.get(name)
         if request.method == "HEAD":
             return Response(headers=HEADERS)
         require_room(request)
-        limits.connect(claims.user)
-        opening = streams.open(claims.user, [name.log], cursor or (run.start,))
+        self.limits.connect(claims.user)
+        opening = self.streams.open(claims.user, [name.log], cursor or (run.start,))
         if opening.lost:
-            opening = reopened(streams, name, run, opening.pages[0].tail)
+            opening = reopened(self.streams, name, run, opening.pages[0].tail)
         elif run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
-        ready = frames.run_ready(opening.vector, streams.retry_ms(), run.id, run.status)
-        return StreamResponse(entrance, Start(opening, ready, claims, client_of(request, proxies)))
-
-    return views
+        ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
+        return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
 
 
 def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Opening:

@@ -12,7 +12,6 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app import metrics
 from app.core.completion import DONE, openai_error, parse, tokens_of
 from app.core.errors import BelfryError
 from app.core.frames import compact
@@ -24,6 +23,7 @@ from app.realtime.upstream import Exchange
 from app.store.runs import RunName
 from app.web.auth import Authenticator
 from app.web.completions import SCOPE
+from app.web.problems import refusal
 from app.web.reading import body
 from app.web.stream import HEADERS
 
@@ -38,7 +38,7 @@ def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Setti
     @views.post("/chat/completions")
     def complete() -> Response:
         claims = auth.require(request, SCOPE)
-        asked = parse(body(request, settings.max_completion_bytes))
+        asked = parse(body(request, settings.max_completion_bytes, settings.body_seconds))
         chosen = relay.choose(asked.model)
         name = RunName(claims.user, secrets.token_urlsafe(16))
         relay.admit(name)
@@ -63,8 +63,7 @@ def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Setti
 
     @views.errorhandler(BelfryError)
     def refuse(error: BelfryError) -> Response:
-        metrics.refused(error.code)
-        return Response(compact(openai_error(error)), error.status, error.headers, mimetype="application/json")
+        return refusal(error, compact(openai_error(error)), "application/json")
 
     return views
 

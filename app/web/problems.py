@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app import metrics
 from app.core.errors import BelfryError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +37,25 @@ def install(app: Flask) -> None:
 
 def problem_response(error: BelfryError) -> Response:
     """The answer that tells a client about `error`, which is counted."""
+    return refusal(error, json.dumps(error.problem()), "application/problem+json")
+
+
+def refusal(error: BelfryError, text: str, content_type: str) -> Response:
+    """An answer to `error`, which is counted, in whatever form its client understands."""
     metrics.refused(error.code)
-    return Response(json.dumps(error.problem()), error.status, error.headers, content_type="application/problem+json")
+    kind = LastResponse if error.status == 408 else Response
+    return kind(text, error.status, error.headers, content_type=content_type)
+
+
+class LastResponse(Response):
+    """After it no request can follow on the connection: nobody knows where it would begin (RFC 9110, 15.5.9)."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """As any response; gunicorn, whose own this header is, is told to say `Connection: close`."""
+        server: Any = getattr(start_response, "__self__", None)
+        if hasattr(server, "force_close"):
+            server.force_close()
+        return super().__call__(environ, start_response)
 
 
 def _http_exception(error: HTTPException) -> Response:

@@ -74,7 +74,8 @@ class Desk:
 
     def one(self, asked: Request, claims: Claims) -> Answer:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
-        text = json_body(asked, self._settings.max_body_bytes, f"application/json or {NDJSON}")
+        settings = self._settings
+        text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
         message, taken = self._accepted(text, claims)
         result = publish_one(self._publish_for(claims), message)
         return Answer(result.pop("status"), compact(result) + "\n", taken)
@@ -85,7 +86,7 @@ class Desk:
         Answers a line for each of them, and what is to be called when all were read or nobody reads on.
         Raises `BelfryError`.
         """
-        text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes)
+        text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
         group = Batch(self._publish_for(claims), lambda line: self._accepted(line, claims)[0])
         return group.results(lines(text)), give_back
 
@@ -126,11 +127,11 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
     return views
 
 
-def held_body(room: Room, sent: Request, limit_bytes: int) -> tuple[bytes, GiveBack]:
+def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
     """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
     give_back = room.take(min(sent.content_length or limit_bytes, limit_bytes))
     try:
-        return body(sent, limit_bytes), give_back
+        return body(sent, limit_bytes, seconds), give_back
     except BaseException:
         give_back()
         raise

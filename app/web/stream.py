@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Blueprint, Request, Response, request
@@ -15,9 +16,9 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime import descriptors
 from app.realtime.parking import PARKED, parkable
-from app.realtime.presence import Client
 from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import RETRY_AFTER_SECONDS, Opening, Streams
+from app.realtime.subscriber import Client
 from app.web.auth import Authenticator
 from app.web.client_address import Network, client_address
 from app.web.limits import Limits
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Headers
 
 AGENT_MAX = 160  # characters of a User-Agent that are kept
+CLIENTS_SHARED = 256  # connections from so many places share what is known of the place
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -122,9 +124,14 @@ def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
-    """Where a connection comes from. Thousands share an address or a name, which is kept once."""
-    agent = sys.intern(asked.headers.get("User-Agent", "")[:AGENT_MAX])
-    return Client(sys.intern(client_address(asked, proxies)), agent)
+    """Where a connection comes from."""
+    return _client(client_address(asked, proxies), asked.headers.get("User-Agent", "")[:AGENT_MAX])
+
+
+@lru_cache(maxsize=CLIENTS_SHARED)
+def _client(address: str, agent: str) -> Client:
+    # Thousands share an address or a name, which is kept once.
+    return Client(sys.intern(address), sys.intern(agent))
 
 
 class StreamResponse(Response):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -31,77 +32,80 @@ FOUND_MAX = 100
 MESSAGES_TOLD = 20
 
 
-def blueprint(
-    auth: Authenticator,
-    store: LogStore,
-    read_state: ReadState,
-    presence: PresenceStore,
-    flights: FlightStore,
-    revocations: Revocations,
-    runs: Runs,
-    audit: Audit,
-    directory: Directory,
-    tracing: Tracing,
-    recent: RecentStore,
-) -> Blueprint:
+def blueprint(desk: Desk) -> Blueprint:
+    """The views of `/users`."""
     views = Blueprint("users", __name__)
+    views.get("/users")(desk.search)
+    views.get("/users/<user>")(desk.show)
+    views.get("/users/<user>/messages/<message_id>")(desk.trace)
+    views.delete("/users/<user>")(desk.forget)
+    return views
 
-    @views.get("/users")
-    def search() -> Response:
-        auth.require(request, "admin")
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What administrators ask about users, each question a view."""
+
+    auth: Authenticator
+    store: LogStore
+    read_state: ReadState
+    presence: PresenceStore
+    flights: FlightStore
+    revocations: Revocations
+    runs: Runs
+    audit: Audit
+    directory: Directory
+    tracing: Tracing
+    recent: RecentStore
+
+    def search(self) -> Response:
+        self.auth.require(request, "admin")
         prefix = request.args.get("prefix", "")
-        found = directory.search(check_user_id(prefix) if prefix else "", limit())
-        online = presence.online([user for user, _ in found]) if found else []
+        limit = whole_number(request, "limit", FOUND_DEFAULT, 1, FOUND_MAX)
+        found = self.directory.search(check_user_id(prefix) if prefix else "", limit)
+        online = self.presence.online([user for user, _ in found]) if found else []
         users = [
             {"user": user, "online": connected, "seen": rfc3339(seen)}
             for (user, seen), connected in zip(found, online, strict=True)
         ]
-        return answer({"users": users, "known": directory.count()})
+        return answer({"users": users, "known": self.directory.count()})
 
-    @views.get("/users/<user>")
-    def show(user: str) -> Response:
-        auth.require(request, "admin")
-        presence.inquire(check_user_id(user))
-        (page,) = store.read([(user_log(user), ())], user)
+    def show(self, user: str) -> Response:
+        self.auth.require(request, "admin")
+        self.presence.inquire(check_user_id(user))
+        (page,) = self.store.read([(user_log(user), ())], user)
         told = {
             "user": user,
-            "online": presence.online([user])[0],
-            "connections": presence.connections([user])[0],
+            "online": self.presence.online([user])[0],
+            "connections": self.presence.connections([user])[0],
             "log": {"newest": page.top, "oldest": page.oldest, "kept": page.kept, "unread": page.unread(page.top)},
-            "messages": tracing.latest(user, MESSAGES_TOLD),
-            "events": flights.of(user),
+            "messages": self.tracing.latest(user, MESSAGES_TOLD),
+            "events": self.flights.of(user),
         }
         return answer(told)
 
-    @views.get("/users/<user>/messages/<message_id>")
-    def trace(user: str, message_id: str) -> Response:
-        auth.require(request, "admin")
-        presence.inquire(check_user_id(user))
-        told = tracing.of(user, message_id)
+    def trace(self, user: str, message_id: str) -> Response:
+        self.auth.require(request, "admin")
+        self.presence.inquire(check_user_id(user))
+        told = self.tracing.of(user, message_id)
         if told is None:
             raise BelfryError("not_found", f"No message {message_id[:128]!a} is known to have gone to {user!r}.")
         return answer(told)
 
-    @views.delete("/users/<user>")
-    def forget(user: str) -> Response:
-        claims = auth.require(request, "admin")
+    def forget(self, user: str) -> Response:
+        claims = self.auth.require(request, "admin")
         check_user_id(user)
-        audit.append([note(auth, claims, "forget", user_log(user))])
-        auth.sessions.end_all(user, auth.clock())
-        revocations.revoke(Kind.USER, user, auth.clock())
-        presence.disconnect(user)
-        runs.forget(user)
-        store.forget([user_log(user)])
-        read_state.forget(user)
-        flights.forget(user)
-        directory.forget(user)
-        recent.forget(user)
+        self.audit.append([note(self.auth, claims, "forget", user_log(user))])
+        self.auth.sessions.end_all(user, self.auth.clock())
+        self.revocations.revoke(Kind.USER, user, self.auth.clock())
+        self.presence.disconnect(user)
+        self.runs.forget(user)
+        self.store.forget([user_log(user)])
+        self.read_state.forget(user)
+        self.flights.forget(user)
+        self.directory.forget(user)
+        self.recent.forget(user)
         return Response(status=204)
-
-    def limit() -> int:
-        return whole_number(request, "limit", FOUND_DEFAULT, 1, FOUND_MAX)
-
-    return views
 
 
 def answer(body: dict[str, Any]) -> Response:

@@ -7,15 +7,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.figures import FIGURES
+from bench.figures import BY_SCENARIO, FIGURES, derived
 from bench.report import Run, write
-from bench.rounds import Results
+from bench.rounds import Results, Values
+from bench.scenarios import SCENARIOS
 
-BELFRY = {"fanout_1000_per_s": [130_000.0, 150_000.0, 90_000.0], "idle_10000_kb": [1.8, 1.9, 1.7]}
-NCHAN = {"fanout_1000_per_s": [100_000.0, 100_000.0, 60_000.0], "idle_10000_kb": [10.0, 10.0, 10.0]}
+BELFRY: dict[str, Values] = {"fanout_1000_per_s": [130_000.0, 150_000.0, 90_000.0], "idle_10000_kb": [1.8, 1.9, 1.7]}
+NCHAN: dict[str, Values] = {"fanout_1000_per_s": [100_000.0, 100_000.0, 60_000.0], "idle_10000_kb": [10.0, 10.0, 10.0]}
 
 
-def run_of(**results: dict[str, list[float]]) -> Run:
+def run_of(**results: dict[str, Values]) -> Run:
     return Run("2026-11-21", "a machine", 3, results)
 
 
@@ -32,7 +33,10 @@ def test_a_row_has_the_median_and_the_spread_of_each_server() -> None:
 
 
 def test_a_ratio_is_taken_within_each_round_since_rounds_differ_more_than_servers() -> None:
-    slow_round = {"belfry": {"posts_8_per_s": [10.0, 100.0, 1.0]}, "nchan": {"posts_8_per_s": [5.0, 25.0, 1.0]}}
+    slow_round: Results = {
+        "belfry": {"posts_8_per_s": [10.0, 100.0, 1.0]},
+        "nchan": {"posts_8_per_s": [5.0, 25.0, 1.0]},
+    }
     assert run_of(**slow_round).ratio("posts_8_per_s", "nchan") == 2
 
 
@@ -46,7 +50,7 @@ def test_a_goal_that_was_met_is_shown_as_met_also_where_less_is_better() -> None
 
 
 def test_a_goal_beside_a_peer_that_was_not_measured_is_not_judged() -> None:
-    assert row(run_of(belfry=BELFRY), "fan-out to 1,000")[-1] == "≥ 1.3 × nchan; ≥ 8 × starlette; ≥ 0.7 × loop"
+    assert row(run_of(belfry=BELFRY), "fan-out to 1,000")[-1] == "≥ 1.3 × nchan; ≥ 8 × sse-starlette; ≥ 0.7 × C loop"
 
 
 @pytest.mark.parametrize(
@@ -82,3 +86,36 @@ def test_what_is_written_reads_back_and_the_plot_shows_every_server(tmp_path: Pa
 
 def test_no_figure_stands_twice() -> None:
     assert len({figure.name for figure in FIGURES}) == len(FIGURES)
+
+
+def test_every_figure_belongs_to_a_scenario_and_every_scenario_has_a_figure() -> None:
+    assert set(BY_SCENARIO) == {scenario.name for scenario in SCENARIOS}
+
+
+def test_a_peer_that_failed_has_the_reason_in_its_place() -> None:
+    run = Run("2026-11-21", "a machine", 1, {"belfry": BELFRY, "flask-sse": {}}, {"flask-sse": {"idle_10000": "gone"}})
+    assert row(run, "memory of an idle")[2] == "failed: gone"
+
+
+def test_a_goal_of_a_scenario_that_failed_is_missed() -> None:
+    run = Run("2026-11-21", "a machine", 1, {"belfry": BELFRY, "nchan": NCHAN}, {"belfry": {"idle_10000": "gone"}})
+    lost = Run("2026-11-21", "a machine", 1, {"belfry": {}, "nchan": NCHAN}, run.failures)
+    assert row(lost, "memory of an idle")[1] == "failed: gone"
+    assert row(lost, "memory of an idle")[-1] == "≤ 2 ✗"
+
+
+def test_a_round_without_a_value_is_left_out_of_ratios_too() -> None:
+    uneven: Results = {"belfry": {"posts_8_per_s": [8.0, None, 2.0]}, "nchan": {"posts_8_per_s": [4.0, 1.0, 1.0]}}
+    assert run_of(**uneven).ratio("posts_8_per_s", "nchan") == 2
+
+
+def test_two_workers_capacity_is_told_by_what_a_delivery_costs() -> None:
+    """One needs 6 µs of a core for a delivery; two that need 6 each deliver twice as much, at 12 no more than one."""
+    for cost, capacity in ((6.0, 2.0), (12.0, 1.0)):
+        figures = {"fanout_1000_cpu_us": 6.0, "workers_2_fanout_1000_cpu_us": cost}
+        assert derived(figures) == {"workers_2_capacity": capacity}
+
+
+def test_nothing_is_derived_from_a_figure_that_is_not_there() -> None:
+    assert derived({"latency_fanout_p99_ms": 4.0}) == {}
+    assert derived({"latency_fanout_p99_ms": 4.0, "latency_1000_p99_ms": 2.0}) == {"latency_fanout_ratio": 2.0}

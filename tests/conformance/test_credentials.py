@@ -24,6 +24,7 @@ def test_signed_users_are_of_the_run_alone() -> None:
     users = {first.user(), first.user(), second.user()}
     assert len(users) == 3
     assert all(user.startswith("conformance-") for user in users)
+    assert {*first.made, *second.made} == users
     assert first.token("u", "publish") == "token"
     assert signed == [("u", ["publish"], 900)]
 
@@ -32,6 +33,7 @@ def test_the_reader_of_given_tokens_is_the_one_that_reads_a_feed() -> None:
     shop, alice = token("shop", "publish"), token("alice", "feed complete")
     given = GivenCredentials([shop, alice])
     assert given.user() == "alice"
+    assert given.made == [], "alice is somebody, and not the run's to forget"
     assert given.token("alice", "publish") == shop
     assert given.token("alice", "feed") == alice
 

@@ -25,8 +25,10 @@ def test_one_failure_fails_the_run_and_a_skipped_check_does_not() -> None:
 
 def test_the_last_line_counts_and_tells_what_was_left_behind() -> None:
     report = Report("http://x", [GOOD, BAD, LEFT_OUT], 1.26)
-    assert report.summary() == (
-        "http://x: 1 ok, 1 failed, 1 skipped in 1.3 s; not retracted, but expiring in 15 minutes: 2"
+    told = "http://x: 1 ok, 1 failed, 1 skipped in 1.3 s; not retracted, but expiring in 15 minutes: 2"
+    assert report.summary() == told
+    assert Report("http://x", [GOOD, BAD, LEFT_OUT], 1.26, known=9).summary() == (
+        f"{told}; users that stay known for a while: 9"
     )
 
 

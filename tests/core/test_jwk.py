@@ -98,7 +98,7 @@ def test_a_key_checks_no_token_of_another_algorithm() -> None:
         "no key",
         None,
     ],
-    ids=str,
+    ids=["symmetric", "for encryption", "of no known algorithm", "without numbers", "of no known type", "text", "null"],
 )
 def test_what_cannot_check_a_token_is_left_out_of_a_set(member: Any) -> None:
     (key,) = jwk.of_set({"keys": [member, public_jwk("EdDSA")]})

@@ -63,3 +63,13 @@ def test_in_no_minute_does_more_pass_than_two_buckets(steps: list[tuple[int, flo
             passed.append((now, min(cost, 10)))
     for start, _ in passed:
         assert sum(cost for at, cost in passed if start <= at <= start + 60) <= 20 + 1e-6
+
+
+def test_a_bucket_that_is_full_again_takes_no_room() -> None:
+    buckets = Buckets(60)
+    for number in range(100):
+        buckets.take(f"early {number}", 2, 0.0)
+    assert len(buckets) == 100
+    for number in range(100):
+        buckets.take(f"late {number}", 2, 2.0 + number)
+    assert len(buckets) == 2

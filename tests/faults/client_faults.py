@@ -163,7 +163,9 @@ def _forsake(reader: Reader, held: ExitStack) -> None:
 
 
 def _online(site: Site, readers: list[Reader]) -> list[str]:
-    """Whose connections Belfry still holds."""
+    """Whose connections Belfry still holds: all, as far as is known, while it can't say (its Redis may be away)."""
     users = [reader.logs[0].removeprefix("user:") for reader in readers]
     answer = site.belfry.publisher.get("/presence", params={"users": ",".join(users)})
+    if answer.status_code == 503:
+        return users
     return [user for user, found in answer.json()["users"].items() if found["connections"]]

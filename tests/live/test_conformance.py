@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,8 +22,9 @@ from tests.conftest import absent
 from tests.faulty_proxy import Fault, faulty_proxy
 from tests.live.conftest import StartBelfry
 from tests.planted_faults import PLANTED, Planted
-from tests.servers import HOST, Belfry, Nginx, free_port
+from tests.servers import HOST, Api, Belfry, Nginx, free_port
 from tests.upstream import Upstream, running_upstream, saying
+from tests.waiting import wait_until
 
 ORIGIN = "https://app.example"
 WORDS = ("one ", "two ", "three ", "four ", "five")
@@ -119,6 +122,27 @@ def test_limits_that_are_out_of_reach_are_named(start_belfry: StartBelfry) -> No
     assert {result.note for result in report.results} == {
         "not checked: limit above 200 a minute", "not checked: cap above 30",
     }  # fmt: skip
+
+
+def test_the_users_of_a_run_are_forgotten_if_wished(belfry: Belfry) -> None:
+    credentials = signing(belfry)
+    report = run(belfry.url, credentials, replace(OPTIONS, forget=True))
+    assert (report.ok, report.known) == (True, 0)
+    with belfry.api(belfry.token("boss", "admin")) as api:
+        wait_until(lambda: not known(api, credentials.name))
+        for user in credentials.made:
+            wait_until(partial(is_left_alone, api, user))
+            told = api.get(f"/users/{user}").json()
+            assert (told["messages"], told["log"]["newest"]) == ([], 0)
+
+
+def is_left_alone(api: Api, user: str) -> bool:
+    """Whether the last of the user's connections is gone."""
+    return not api.get(f"/users/{user}").json()["connections"]
+
+
+def known(api: Api, prefix: str) -> list[str]:
+    return [each["user"] for each in api.get("/users", params={"prefix": prefix}).json()["users"]]
 
 
 def test_what_was_sent_is_taken_back(belfry: Belfry, alice: str) -> None:

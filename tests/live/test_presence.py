@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import StartBelfry
-from tests.servers import Belfry
+from tests.servers import Belfry, RedisServer
 from tests.waiting import wait_until
 
 
@@ -115,3 +115,18 @@ def test_the_flight_recorder_tells_which_connection_was_sent_a_message(belfry: B
 
 def test_only_an_administrator_reads_the_flight_recorder(belfry: Belfry, alice: str) -> None:
     assert belfry.reader(alice).get(f"/users/{alice}").json()["code"] == "scope_missing"
+
+
+@pytest.mark.parametrize("path", ["/users/{user}", "/users/{user}/messages/m1"])
+def test_a_bad_name_is_refused_before_any_worker_is_asked(
+    belfry: Belfry, redis_server: RedisServer, alice: str, path: str
+) -> None:
+    root = belfry.api(belfry.token("root", "admin"))
+    with redis_server.client() as client, client.pubsub() as heard:
+        heard.psubscribe("*:{user:*")
+        wait_until(heard.get_message)
+        assert root.get(path.format(user="no%20body")).json()["code"] == "bad_user_id"
+        root.get(path.format(user=alice))
+        told = wait_until(heard.get_message)
+    assert told is not None
+    assert alice in told["channel"], "a name out of the blue became a channel"

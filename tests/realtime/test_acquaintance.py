@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gevent
+from gevent.queue import Queue
 
 from app.realtime.acquaintance import AGAIN_SECONDS, NOTED_MAX, Acquaintance
 from app.realtime.recorder import WRITE_SECONDS
@@ -16,17 +16,12 @@ class Written:
     """Takes what is written."""
 
     def __init__(self) -> None:
-        self.users: list[str] = []
+        self.users: Queue[str] = Queue()
         self.now = 1_000.0
 
     def write(self, seen: Sequence[Known]) -> None:
-        self.users += [user for user, _ in seen]
-
-
-def wait_written(written: Written, count: int) -> None:
-    with gevent.Timeout(WRITE_SECONDS * 5):
-        while len(written.users) < count:
-            gevent.sleep(0.01)
+        for user, _ in seen:
+            self.users.put(user)
 
 
 def test_each_recipient_is_noted_once_in_a_while() -> None:
@@ -36,8 +31,8 @@ def test_each_recipient_is_noted_once_in_a_while() -> None:
         acquaintance.note(["user:alice", "topic:news", "everyone", "user:bob"])
     written.now += AGAIN_SECONDS + 1
     acquaintance.note(["user:alice"])
-    wait_written(written, 3)
-    assert written.users == ["alice", "bob", "alice"]
+    assert [written.users.get(timeout=WRITE_SECONDS * 5) for _ in range(3)] == ["alice", "bob", "alice"]
+    assert written.users.empty()
 
 
 def test_what_it_remembers_is_bounded() -> None:

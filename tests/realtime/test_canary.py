@@ -26,11 +26,13 @@ class Redis:
         self.id = b"one"
         self.error = ""
         self.loud = True
+        self.looks = 0
         self.beats = 0
         self.hear: Callable[[], None] = lambda: None
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         gevent.sleep(0)
+        self.looks += 1
         if self.error:
             raise BelfryError(self.error)
         assert [command[0] for command in commands] == ["EVALSHA", "PUBLISH"]
@@ -109,7 +111,8 @@ def test_a_silent_store_is_told_until_it_answers(setting: Setting) -> None:
 
 def test_a_store_with_too_much_to_do_is_not_away(setting: Setting) -> None:
     setting.redis.error = "overloaded"
-    gevent.sleep(5 * BEAT_SECONDS)
+    looks = setting.redis.looks
+    settle(lambda: setting.redis.looks >= looks + 2 * BEATS_UNHEARD)
     assert setting.is_well
 
 

@@ -103,6 +103,18 @@ def test_who_was_removed_is_not_looked_at() -> None:
     assert not [due for _ in range(100) for due in wheel.turn()]
 
 
+def test_who_leaves_a_crowd_takes_nobody_along() -> None:
+    wheel, crowd = Wheel(1.0), [subscriber() for _ in range(500)]
+    for one in crowd:
+        wheel.add(one, NOW)
+    for one in crowd[::3]:
+        wheel.remove(one)
+        wheel.remove(one)  # again has no effect
+    found = [due for _ in range(100) for due in wheel.turn()]
+    assert len(found) == len(set(found))
+    assert set(found) == set(crowd) - set(crowd[::3])
+
+
 def ages(life_seconds: float) -> list[float]:
     """At what age each of a crowd that came at once is sent on, within twice the longest life."""
     wheel, crowd = Wheel(15.0, life_seconds), [subscriber() for _ in range(500)]

@@ -9,9 +9,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from app.realtime.poller import AVAILABLE, Poller
+from app.realtime.poller import Poller
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
+pytestmark = pytest.mark.usefixtures("epoll")
 
 
 class Client:

@@ -12,8 +12,8 @@ from app.core.cursor import Position
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.tokens import Claims
-from app.realtime.presence import USERS_PER_TURN, Client, Presence
-from app.realtime.subscriber import OpenLog, Subscriber
+from app.realtime.presence import USERS_PER_TURN, Presence
+from app.realtime.subscriber import Client, OpenLog, Subscriber
 from app.store import directory
 from app.store.connection import Command, Connection, Reply
 from app.store.presence import PresenceStore

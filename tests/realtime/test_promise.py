@@ -25,8 +25,9 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.flights import Flights
 from app.realtime.hub import Hub, total_announced
-from app.realtime.presence import Client, Presence
+from app.realtime.presence import Presence
 from app.realtime.streams import Opening, Streams
+from app.realtime.subscriber import Client
 from app.store.flights import FlightStore
 from app.store.presence import PresenceStore
 from app.store.subscription import Subscription

@@ -14,18 +14,18 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.flights import Flights
 from app.realtime.hub import Hub
-from app.realtime.poller import AVAILABLE, Poller
-from app.realtime.presence import Client, Presence
+from app.realtime.poller import Poller
+from app.realtime.presence import Presence
 from app.realtime.sinks import ParkedSocket
 from app.realtime.streams import Opening, Streams
-from app.realtime.subscriber import Subscriber
+from app.realtime.subscriber import Client, Subscriber
 from app.store.flights import FlightStore
 from app.store.log import LogStore
 from app.store.presence import PresenceStore
 from app.store.subscription import Subscription
 from tests.realtime.model import NoCommands
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
+pytestmark = pytest.mark.usefixtures("epoll")
 
 ALICE = Claims("alice", frozenset({"feed"}), (), None, time.time() + 600, "token")
 

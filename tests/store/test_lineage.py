@@ -28,7 +28,7 @@ from app.core.settings import Settings
 from app.store import directory, flights, lineage, log, runs
 from app.store.connection import Connection
 from app.store.directory import Directory, Known
-from app.store.flights import FlightStore
+from app.store.flights import FlightStore, written
 from app.store.log import Appended, LogStore, Status
 from app.store.presence import PresenceStore
 from app.store.read_state import ReadState
@@ -57,7 +57,7 @@ class Store:
         self.runs = Runs(self.logs, self.connection, settings, time.time)
 
     def note(self, event: dict[str, Any]) -> None:
-        FlightStore(self.connection, self.settings).write([("alice", event)])
+        FlightStore(self.connection, self.settings).write([("alice", written(event))])
         Directory(self.connection, self.settings).write([Known("alice", time.time())])
 
     def trace(self, message_id: str) -> dict[str, Any]:

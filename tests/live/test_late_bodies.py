@@ -1,0 +1,108 @@
+"""A body that was announced has to come in time: who sends none, or goes on for ever, holds nothing for long."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.servers import HOST, Api, Belfry
+from tests.waiting import wait_until
+
+BODY_SECONDS = 2.0
+BATCH_BYTES = 65_536
+SMALL_BYTES = 1_000  # what fits beside the largest batch
+MESSAGE = b'{"to":"someone"}'
+NDJSON = "application/x-ndjson"
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+PATHS = (
+    ("/publish", JSON), ("/publish", NDJSON), ("/feed/read", JSON), ("/feed/archive", JSON), ("/completions", JSON),
+    ("/v1/chat/completions", JSON), ("/admin/revocations", JSON), ("/login", FORM),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {
+        "BELFRY_BODY_SECONDS": str(BODY_SECONDS),
+        "BELFRY_MAX_BATCH_BYTES": str(BATCH_BYTES),
+        "BELFRY_MAX_BATCHES_BYTES": str(BATCH_BYTES + SMALL_BYTES),
+        "BELFRY_DEMO": "1",
+    }
+
+
+@contextmanager
+def announced(belfry: Belfry, path: str, media_type: str, framing: str) -> Iterator[socket.socket]:
+    """A connection on which the head of a request was sent."""
+    token = belfry.token("shop", "publish", "feed", "complete", "admin")
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {media_type}\r\n"
+    with socket.create_connection((HOST, belfry.port), timeout=10) as client:
+        client.sendall(f"{head}{framing}\r\n\r\n".encode())
+        yield client
+
+
+def received(client: socket.socket) -> tuple[str, dict[str, Any]]:
+    """The head of an answer after which the server hangs up, and its JSON."""
+    text = b""
+    while more := client.recv(65_536):
+        text += more
+    head, _, body = text.decode().partition("\r\n\r\n")
+    return head, json.loads(body)
+
+
+def test_a_body_that_never_comes_is_given_up_and_so_is_its_connection(belfry: Belfry) -> None:
+    """Of every call that takes one, however it is framed; all at the same time, for each is mostly waiting."""
+    with ExitStack() as stack:
+        clients = {
+            (path, media_type, framing): stack.enter_context(announced(belfry, path, media_type, framing))
+            for (path, media_type) in PATHS
+            for framing in (f"Content-Length: {SMALL_BYTES}", "Transfer-Encoding: chunked")
+        }
+        for (path, *_), client in clients.items():
+            head, problem = received(client)
+            assert head.startswith("HTTP/1.1 408 "), path
+            assert "\r\nConnection: close\r\n" in head
+            openai = path.startswith("/v1/")  # where refusals have a form of their own
+            assert ("\r\nContent-Type: application/problem+json\r\n" in head) is not openai
+            assert (problem["error"] if openai else problem)["code"] == "body_late"
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up_all_the_same(belfry: Belfry) -> None:
+    with announced(belfry, "/publish", NDJSON, "Content-Length: 60000") as client, suppress(OSError):
+        client.settimeout(BODY_SECONDS / 200)
+        for sent in count():
+            assert sent < 10_000, "it goes on and on"
+            client.sendall(b" ")
+            with suppress(TimeoutError):
+                assert b" 408 " in client.recv(65_536)
+                return
+
+
+def test_a_body_that_comes_slowly_and_in_time_is_taken(belfry: Belfry) -> None:
+    """Each piece is read before the next one is sent, for a request on another connection was answered meanwhile."""
+    with announced(belfry, "/publish", JSON, f"Content-Length: {len(MESSAGE)}\r\nConnection: close") as client:
+        for at in range(0, len(MESSAGE), 4):
+            client.sendall(MESSAGE[at : at + 4])
+            belfry.api().get("/health/live")
+        head, receipt = received(client)
+    assert head.startswith("HTTP/1.1 201 ")
+    assert receipt["deliveries"]
+
+
+def test_batches_that_never_come_give_back_their_room(belfry: Belfry) -> None:
+    def batch(api: Api) -> int:
+        return api.post("/publish", data=MESSAGE + b"\n" * SMALL_BYTES, headers={"Content-Type": NDJSON}).status_code
+
+    with (
+        announced(belfry, "/publish", NDJSON, f"Content-Length: {BATCH_BYTES}") as client,
+        belfry.api(belfry.token("shop", "publish")) as other,
+    ):
+        wait_until(lambda: batch(other) == 503, what="the room to be taken")
+        assert b" 408 " in client.recv(65_536)
+        assert batch(other) == 200
