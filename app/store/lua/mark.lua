@@ -11,6 +11,7 @@
 -- The marks are kept as long as the newest entry that they may speak of.
 
 open(1, ARGV[1])
+details()
 hold()
 
 local kind, on = tonumber(ARGV[4]), ARGV[5] == '1'

@@ -28,7 +28,7 @@ local now_ms = now * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local log, meta, keys, ids, expiry, live
 local epoch, top, oldest, history, held_until
-local former, revision, gone_base, gone -- nil until `details` were asked for: an append does without
+local former, revision, gone_base, gone -- nil until `details` were asked for: an append does without. A reply ends at a nil
 
 local function details()
   if former then return end
