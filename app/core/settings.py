@@ -95,7 +95,7 @@ class Settings(BaseModel):
         2_592_000,
         ge=60,
         le=315_360_000,
-        description="a message is dropped at this age, and a feed that nobody used for so long",
+        description="a message is dropped at this age, and a feed that nobody used for so long (up to 1/16 longer)",
     )
     publish_queue_seconds: float = Field(
         0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"
