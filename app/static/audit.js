@@ -1,6 +1,6 @@
 // The administrator's page: who signed in, and what was done by hand, newest first. All of it only ever becomes text.
 
-const COLUMNS = ["time", "user", "action", "target", "message_id", "address"];
+const COLUMNS = ["user", "action", "target", "message_id", "address"];
 const SHOWN = 50;
 
 /** @param {string} id @returns {HTMLElement} */
@@ -20,15 +20,19 @@ function element(name, ...children) {
   return made;
 }
 
+/** @param {Record<string, string>} entry */
+function row(entry) {
+  const time = new Date(entry.time ?? "").toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
+  return element("tr", element("td", time), ...COLUMNS.map((column) => element("td", entry[column] ?? "")));
+}
+
 async function show() {
   const answer = await fetch(`/admin/audit?limit=${SHOWN}`).catch(() => null);
   problem.hidden = answer?.ok === true;
   if (!answer?.ok) return;
   /** @type {{entries: Record<string, string>[]}} */
   const { entries } = await answer.json();
-  rows.replaceChildren(
-    ...entries.map((entry) => element("tr", ...COLUMNS.map((column) => element("td", entry[column] ?? "")))),
-  );
+  rows.replaceChildren(...entries.map(row));
 }
 
 byId("audit-refresh").addEventListener("click", show);

@@ -24,7 +24,7 @@
  * @property {unknown} [data]
  * @property {string} [topic]
  * @property {true} [everyone]
- * @property {string} [expires] RFC 3339
+ * @property {string} [expires_at] RFC 3339
  * @property {boolean} [read]
  * @property {boolean} [archived]
  */

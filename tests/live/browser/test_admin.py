@@ -191,9 +191,9 @@ def test_a_topic_is_no_user(admin: Page, belfry: Belfry, bob: str) -> None:
 
 
 def recent(admin: Page, title: str, audience: str = "") -> Locator:
-    """The entry of a message among the recent ones, once it is there."""
+    """The entry of a message among the recent ones, once it is there: the message itself and none of its copies."""
     titled = admin.locator("#recent > li").filter(has=admin.get_by_role("heading", name=title, exact=True))
-    entry = titled.filter(has_text=audience).first
+    entry = titled.filter(has_text=audience).last  # a copy is newer
 
     def is_there() -> bool:
         with admin.expect_response(lambda answer: "/messages?" in answer.url):
@@ -244,6 +244,10 @@ def test_a_recent_message_can_be_retracted(admin: Page, belfry: Belfry, visit: V
     expect(recent(admin, f"Oops {alice}")).to_contain_text("retracted, or too old")
     admin.click("#audit-refresh")
     expect(admin.locator("#audit-entries tr").first).to_contain_text("retract")
+    expect(admin.locator("#audit-entries td").first).to_have_text(
+        re.compile(r"\d{1,2}:\d\d:\d\d")
+    )  # as people write it
+    expect(admin.locator("#audit-entries td").first).not_to_contain_text("Z")
 
 
 def test_a_recent_message_is_sent_again_as_it_was(admin: Page, belfry: Belfry, alice: str, bob: str) -> None:

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browsing import FeedTab, Visitor
 from tests.live.browser.conftest import Visit
+from tests.live.conftest import StartBelfry
 from tests.servers import Belfry
 from tests.waiting import wait_until
 
@@ -109,6 +110,32 @@ def test_a_message_that_is_not_kept_is_told_but_not_listed(visitor: Visitor, bel
     wait_until(lambda: tab.page.evaluate("window.heard") == "only now")
     tab.expect_titles()
     assert tab.unread == 0
+
+
+def test_a_message_leaves_by_itself_when_its_time_is_over(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
+    """The page has no clock of its own for that: the server tells it, with the new count."""
+    belfry = start_belfry(BELFRY_DEMO="1", BELFRY_TAIL_CHECK_SECONDS="0.5")
+    tab = visit(alice, belfry.url).tab()
+    belfry.publish_all([{"to": alice, "title": "stays"}, {"to": alice, "title": "goes", "ttl": 3}])
+    tab.expect_titles("goes", "stays")
+    tab.expect_unread(2)
+    tab.expect_titles("stays")
+    tab.expect_unread(1)
+
+
+def test_times_grow_older_while_one_looks(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    page = visitor.context.new_page()
+    page.clock.install()
+    page.goto("/")
+    tab = FeedTab(page)
+    tab.wait_connected()
+    belfry.publish({"to": alice, "title": "Look"})
+    time = tab.articles.first.locator("time")
+    expect(time).to_have_text("now")
+    for passed, text in (("05:00", "5 min. ago"), ("02:00:00", "2 hr. ago"), ("24:00:00", "yesterday")):
+        page.clock.fast_forward(passed)
+        expect(time).to_have_text(text)
+    assert time.get_attribute("title"), "the moment itself is told to who points at it"
 
 
 def test_an_event_type_that_the_feed_has_shown_arrives_live(tab: FeedTab, belfry: Belfry, alice: str) -> None:

@@ -18,6 +18,8 @@ from tests.waiting import wait_until
 TRIES = 4
 NEXT_TRY_SECONDS = 6.0  # the one after these comes 8 s later
 BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
+# A stream is tried again beside the polling after seconds instead of minutes.
+SOON = "const wait = setTimeout; window.setTimeout = (run, ms) => wait(run, ms >= 60_000 ? ms / 60 : ms);"
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +239,31 @@ def test_behind_a_proxy_that_buffers_it_polls(belfry: Belfry, visit: Visit, alic
         tab.expect_unread(1)
     finally:
         proxy.destroy()
+
+
+def test_it_returns_to_a_stream_when_one_gets_through(visit: Visit, belfry: Belfry, alice: str) -> None:
+    """It polls until the stream beside it is ready, and not a moment longer."""
+    page = visit(alice).context.new_page()
+    page.add_init_script(SOON)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:  # no answer
+        held.append(route)
+
+    page.route("**/stream?*", hold)
+    polls: list[str] = []
+    page.on("request", lambda request: polls.append(request.url) if "after=" in request.url else None)
+    page.goto("/")
+    tab = FeedTab(page)
+    tab.wait_connected("polling")
+    belfry.publish({"to": alice, "title": "1"})
+    tab.expect_titles("1")
+    wait_until(lambda: tab.state == "polling" and len(held) > 1, BACK_SECONDS, what="another try")
+    page.unroute("**/stream?*")
+    wait_until(lambda: tab.state == "live", BACK_SECONDS)
+    polled = len(polls)
+    for title in "23":
+        belfry.publish({"to": alice, "title": title})
+        tab.expect_titles(*reversed("123"[: int(title)]))
+    tab.expect_unread(3)
+    assert len(polls) == polled
