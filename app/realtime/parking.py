@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PARKS: Final = "belfry.parks"  # key of the WSGI environment: this server knows what `PARKED` means
 WRITES: Final = "belfry.writes"  # key of a `Writes`: this server writes answers that are known as a whole
+FAILURE: Final = "belfry.failure"  # key of an exception that Flask has to tell of; what can be done was done
 
 Fields = list[tuple[str, str]]
 Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Request, Response, request
 
-from app.realtime.parking import PARKED, Fields, parkable, write
+from app.realtime.parking import FAILURE, PARKED, Fields, parkable, write
 from app.web.auth import Authenticator
 from app.web.limits import headers
 from app.web.publish import Answer, Desk
@@ -22,7 +22,6 @@ from app.web.stream import HEADERS, Entrance, Start, head_of, place_of
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-FAILURE: Final = "belfry.failure"  # key of the WSGI environment: the exception that Flask has to tell of
 JSON: Final = "application/json"
 BEARER: Final = "bearer "
 
@@ -43,7 +42,6 @@ class Express:
         self._entrance = entrance
         self._fields: dict[str, Fields] = {}  # by scheme, as the heads
         self._heads: dict[str, bytes] = {}
-        app.before_request(_raise_failure)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the request, in the short way if it is one of those."""
@@ -59,6 +57,8 @@ class Express:
 
     def _way(self, environ: WSGIEnvironment) -> Callable[[Request], Send] | None:
         """The short way for a request, None where it has none: a cookie, a page of another origin, another route."""
+        if FAILURE in environ:  # it was refused already
+            return None
         if environ.get("HTTP_AUTHORIZATION", "")[: len(BEARER)].lower() != BEARER or "HTTP_ORIGIN" in environ:
             return None
         asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -103,10 +103,3 @@ class Express:
         with self._app.test_request_context("/stream", f"{scheme}://localhost"):
             answer = self._app.process_response(Response(headers=HEADERS))
             return head_of(answer.status, answer.get_wsgi_headers(request.environ))
-
-
-def _raise_failure() -> None:
-    """Flask's own handling of errors begins here with what the short way met."""
-    failure = request.environ.pop(FAILURE, None)
-    if failure is not None:
-        raise failure
