@@ -15,6 +15,7 @@ from app.core.settings import Settings, check_identity, load
 from app.core.tokens import Keyring
 from app.core.upstreams import Upstreams
 from app.metrics import count_failures
+from app.realtime import descriptors
 from app.realtime.acquaintance import Acquaintance
 from app.realtime.auto_pipeline import AutoPipeline
 from app.realtime.flights import Flights
@@ -50,6 +51,7 @@ from app.store.tickets import Tickets
 from app.store.trace import Tracing
 from app.web import (
     admin,
+    admission,
     assets,
     completions,
     cors,
@@ -71,10 +73,10 @@ from app.web import (
     tickets,
     users,
 )
-from app.web.admission import Admission
 from app.web.auth import Authenticator
 from app.web.express import Express
 from app.web.limits import Limits
+from app.web.ready import Ready, Refusals
 from app.web.turns import Turns
 
 SCRIPTS: Final = (
@@ -112,6 +114,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.reporter": live.reporter,
         "belfry.admission": web.admission,
         "belfry.turns": turns,
+        "belfry.refusals": Refusals(
+            *[Ready(app, error, settings.allowed_origins) for error in (admission.REFUSAL, descriptors.REFUSAL)]
+        ),
     }
     return app
 
@@ -169,7 +174,7 @@ class Web:
         self._store, self._live, self._settings, self._clock = store, live, settings, clock
         self.limits = Limits(settings)
         self.auth = _authenticator(store, live.streams, self.limits, settings, clock)
-        self.admission = Admission(store.publisher, settings.publish_queue_seconds)
+        self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
         self.desk = publish.Desk(self.auth, self.admission, live.note, store.audit, self.limits, settings, clock)
         self.entrance = stream.Entrance(live.streams, self.limits, settings)
 

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import select
 import socket
 import time
@@ -41,11 +42,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
 REQUEST_BYTES = 16_384
-_NO_ROOM = json.dumps(BelfryError("too_many_connections", "This worker has no descriptor left.").problem()).encode()
-NO_ROOM = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_NO_ROOM), _NO_ROOM)
-)
+_ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
@@ -85,6 +82,7 @@ class BelfryWorker(GeventWorker):
         self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
         self._admission = application.extensions["belfry.admission"]
+        self._refusals = application.extensions["belfry.refusals"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
@@ -181,7 +179,8 @@ class BelfryWorker(GeventWorker):
 
     def _refuse(self, req: Any, sock: Any) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
-        sock.sendall(self._admission.refusal)
+        origin = next((value for name, value in req.headers if name == "ORIGIN"), "")
+        sock.sendall(self._refusals.overloaded.answer(origin, req.scheme))
         if not self.alive or any(name == "EXPECT" for name, _ in req.headers):
             raise StopIteration
         return True
@@ -262,6 +261,7 @@ class BelfryWorker(GeventWorker):
             spawn=Pool(self.worker_connections),
             **self._tls(),
         )
+        server.no_room = self._refusals.no_room.answer
         if self.cfg.workers > 1:
             server.max_accept = 1  # what one worker takes at a time, the others can't
         server.start()
@@ -288,23 +288,31 @@ class BelfryWorker(GeventWorker):
 
 
 class Listener(StreamServer):
-    """Accepts connections, and refuses those that took a descriptor which the worker needs for itself."""
+    """Accepts connections, and refuses those that took a descriptor which the worker needs for itself.
+
+    `no_room` knows what to answer to a page of an origin.
+    """
+
+    no_room: Callable[[str], bytes]
 
     def do_handle(self, *accepted: Any) -> None:
         """At once, and not in the connection's greenlet: a hundred may be accepted before the first of those runs."""
         if descriptors.spent(accepted[0].fileno()):
-            refuse(accepted[0])
+            refuse(accepted[0], self.no_room)
         else:
             super().do_handle(*accepted)
 
 
-def refuse(client: socket.socket) -> None:
+def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
     """Say that there is no room, without waiting for anything: not for the request, and not for the answer to leave."""
     with contextlib.suppress(OSError):
         client.setblocking(False)
+        came = b""
         with contextlib.suppress(BlockingIOError):
-            client.recv(REQUEST_BYTES)  # left unread it would turn the close into a reset, which overtakes the answer
-        client.send(NO_ROOM)
+            # Left unread it would turn the close into a reset, which overtakes the answer.
+            came = client.recv(REQUEST_BYTES)
+        origin = _ORIGIN.search(came.partition(b"\r\n\r\n")[0])
+        client.send(no_room(origin[1].decode("latin-1").strip() if origin else ""))
         client.shutdown(socket.SHUT_WR)
     client.close()
 
@@ -404,6 +412,7 @@ class _Problems:
         body = json.dumps(error.problem()).encode()
         head = (
             f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
             f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._client.sendall(head.encode() + body)

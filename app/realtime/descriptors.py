@@ -9,11 +9,19 @@ POSIX gives out the lowest free descriptor (open(2)), so the number of a new one
 from __future__ import annotations
 
 import resource
+from typing import Final
+
+from app.core.errors import BelfryError
 
 # Of Belfry itself: the hub's link, the pool for commands, the poller, connections to upstreams, a file or two.
 OWN = 32
 # Requests that come and go: what was published must still find its way to the streams that fill the worker.
 REQUESTS = 32
+REFUSAL: Final = BelfryError(
+    "too_many_connections",
+    "This worker has no descriptor left.",
+    headers={"Retry-After": "5", "Connection": "close"},
+)
 
 
 def spent(descriptor: int) -> bool:

@@ -6,9 +6,9 @@ given up. So the queue has a length in seconds: what would wait longer costs a p
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 from urllib.parse import unquote
 
 from app import metrics
@@ -23,20 +23,16 @@ LEARN_SECONDS = 0.1  # longer than a turn of the loop, in which many enter befor
 FIRST_GUESS_SECONDS = 0.000_5
 RETRY_AFTER_SECONDS = 1
 
-_REFUSAL = BelfryError("overloaded", "More is being published than this server can do; try again with the same id.")
-_BODY = json.dumps(_REFUSAL.problem())
-# As bytes, since refusing must cost much less than publishing: else those who are refused keep the others waiting.
-_ANSWER = (
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n"
-    f"X-Content-Type-Options: nosniff\r\nRetry-After: {RETRY_AFTER_SECONDS}\r\nContent-Length: {len(_BODY)}\r\n\r\n"
-    f"{_BODY}"
-).encode()
+# Lies ready (`ready`): refusing must cost much less than publishing, else the refused keep the others waiting.
+REFUSAL: Final = BelfryError(
+    "overloaded",
+    "More is being published than this server can do; try again with the same id.",
+    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+)
 
 
 class Admission:
     """Publishes, and knows how long one more would wait (Little's law: those inside, times seconds for each)."""
-
-    refusal = _ANSWER
 
     def __init__(self, publisher: Publishes, wait_seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._publisher = publisher
@@ -65,13 +61,13 @@ class Admission:
             self._note(entered, self._now())
 
     def refuses(self, method: str, path: str) -> bool:
-        """Whether a request is to be answered with `refusal`, which is counted.
+        """Whether a request is to be answered with `REFUSAL`, which is counted.
 
         `path` is as it was sent: percent-encoded, and with the prefix under which the server may be mounted.
         """
         if method != "POST" or self.is_open or not unquote(path).endswith(PATH):
             return False
-        metrics.refused(_REFUSAL.code)
+        metrics.refused(REFUSAL.code)
         return True
 
     def _note(self, entered: float, now: float) -> None:

@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, request
 
 from app.core.errors import BelfryError
 from app.core.tokens import Claims
-from app.realtime.parking import FAILURE, PARKED, REPEAT, Answered, Fields, Repeat, parkable, write
+from app.realtime.parking import FAILURE, PARKED, REPEAT, Answered, Fields, parkable, write
 from app.web.auth import Authenticator
 from app.web.limits import headers
 from app.web.publish import Answer, Desk
@@ -45,7 +45,6 @@ class Express:
         self._entrance = entrance
         self._fields: dict[str, Fields] = {}  # by scheme, as the heads
         self._heads: dict[str, bytes] = {}
-        app.before_request(_raise_failure)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the request, in the short way if it is one of those."""
@@ -61,7 +60,7 @@ class Express:
 
     def _way(self, environ: WSGIEnvironment) -> Callable[[Request], Send] | None:
         """The short way for a request, None where it has none: a cookie, a page of another origin, another route."""
-        if FAILURE in environ:  # it went this way already
+        if FAILURE in environ:  # it was refused already
             return None
         if environ.get("HTTP_AUTHORIZATION", "")[: len(BEARER)].lower() != BEARER or "HTTP_ORIGIN" in environ:
             return None
@@ -125,10 +124,3 @@ class Express:
 
 def _own_fields(answer: Answer, body: bytes) -> Fields:
     return [*headers(answer.taken).items(), ("Content-Type", JSON), ("Content-Length", str(len(body)))]
-
-
-def _raise_failure() -> None:
-    """Flask's own handling of errors begins here with what the short way met."""
-    failure = request.environ.pop(FAILURE, None)
-    if failure is not None:
-        raise failure

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from app import metrics
 from app.core.errors import BelfryError
+from app.realtime.parking import FAILURE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -29,10 +30,18 @@ _CODE_BY_STATUS = {
 
 
 def install(app: Flask) -> None:
-    """Answer every exception of `app`'s views, and of its routing, with a problem."""
+    """Answer every exception of `app`'s views, of its routing, and of what lies before it, with a problem."""
+    app.before_request(_raise_failure)
     app.register_error_handler(BelfryError, problem_response)
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _bug)
+
+
+def _raise_failure() -> None:
+    """Flask's own handling of errors begins here with what was met before Flask."""
+    failure = request.environ.pop(FAILURE, None)
+    if failure is not None:
+        raise failure
 
 
 def problem_response(error: BelfryError) -> Response:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from gevent import monkey
 from gevent.lock import BoundedSemaphore
 
+from app import metrics
 from app.core.errors import BelfryError
-from app.web.problems import problem_response
+from app.realtime.parking import FAILURE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -32,7 +33,10 @@ _poll: Any = monkey.get_original("select", "poll")()  # gevent's own would leave
 
 
 class Turns:
-    """WSGI middleware: requests of which `wants_turn` says so run at most `AT_ONCE` at a time."""
+    """WSGI middleware: requests of which `wants_turn` says so run at most `AT_ONCE` at a time.
+
+    Whose turn doesn't come is handed on with a `FAILURE`, which the application tells with all that belongs to it.
+    """
 
     def __init__(self, application: WSGIApplication, wants_turn: Callable[[WSGIEnvironment], bool]) -> None:
         self._application = application
@@ -46,10 +50,11 @@ class Turns:
         if not self._wants_turn(environ):
             return self._application(environ, start_response)
         if not self._acquire():
-            return _refusal(environ, start_response)
+            environ[FAILURE] = BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+            return self._application(environ, start_response)
         try:
             if hung_up(environ):
-                return _refusal(environ, start_response)  # nobody hears it
+                return _for_nobody(start_response)
             return self._application(environ, start_response)
         finally:
             self._turns.release()
@@ -81,6 +86,8 @@ def hung_up(environ: WSGIEnvironment) -> bool:
         _poll.unregister(descriptor)
 
 
-def _refusal(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return problem_response(BelfryError("overloaded", headers=headers))(environ, start_response)
+def _for_nobody(start_response: StartResponse) -> Iterable[bytes]:
+    """The least that a server takes for an answer: each of thousands that left costs the others time."""
+    metrics.refused("overloaded")
+    start_response("503 Service Unavailable", [("Content-Length", "0")])
+    return []

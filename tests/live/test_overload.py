@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 HANGING = 40
 WAIT_SECONDS = 0.01
 TAKEN = int(WAIT_SECONDS / FIRST_GUESS_SECONDS) + 1
+ORIGIN = "https://shop.example"
 AT_ONCE_SECONDS = 1.0  # much less than a worker waits for a frozen store
 
 
@@ -32,7 +33,10 @@ AT_ONCE_SECONDS = 1.0  # much less than a worker waits for a frozen store
 def full(start_belfry: StartBelfry, own_redis: RedisServer) -> Iterator[Belfry]:
     """A server that waits for a frozen store with as many publishes as it takes on."""
     belfry = start_belfry(
-        own_redis.url, BELFRY_PUBLISH_QUEUE_SECONDS=str(WAIT_SECONDS), BELFRY_REDIS_TIMEOUT_SECONDS="20"
+        own_redis.url,
+        BELFRY_PUBLISH_QUEUE_SECONDS=str(WAIT_SECONDS),
+        BELFRY_REDIS_TIMEOUT_SECONDS="20",
+        BELFRY_CORS_ORIGINS=ORIGIN,
     )
     belfry.publish({"to": "someone"})
     with frozen(own_redis.pid), ExitStack() as stack:
@@ -113,6 +117,16 @@ def ready(publishers: list[HTTPConnection], count: int) -> list[HTTPConnection]:
     """Those that were answered, once they are `count`."""
     sockets = select.select([publisher.sock for publisher in publishers], [], [], 0)[0]
     return [publisher for publisher in publishers if publisher.sock in sockets] if len(sockets) == count else []
+
+
+def test_a_page_of_another_origin_can_read_the_refusal(full: Belfry) -> None:
+    for origin, allowed in ((ORIGIN, ORIGIN), ("https://elsewhere.example", None)):
+        with connected(full) as publisher:
+            post(full, publisher, Origin=origin)
+            answer = publisher.getresponse()
+            assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (503, allowed)
+            assert answer.headers["Vary"] == "Origin"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_everything_else_is_answered(full: Belfry) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +16,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from app.realtime.descriptors import OWN
 from tests.live.conftest import StartBelfry
-from tests.servers import HOST, REPOSITORY, Belfry
+from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
 
 CROWD = 600  # many times the turns, and more than wait before newcomers stay in the kernel's queue
 
@@ -93,3 +97,23 @@ def test_what_is_no_request_is_refused_with_a_problem_too(belfry: Belfry, sent: 
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (problem["code"], problem["status"]) == (code, answer.status)
     assert f'belfry_refusals_total{{code="{code}"}}' in belfry.api().get("/metrics").text
+
+
+def test_without_a_descriptor_it_says_so_also_to_a_page_of_another_origin(start_belfry: StartBelfry) -> None:
+    origin = "https://shop.example"
+    belfry = start_belfry(BELFRY_CORS_ORIGINS=origin)
+    pid = belfry.worker()
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_descriptors(pid) + OWN // 2, hard))
+    with socket.socket() as client:
+        client.settimeout(20)
+        os.kill(pid, signal.SIGSTOP)  # it looks at what is there when it accepts
+        client.connect((HOST, belfry.port))
+        client.sendall(f"GET /feed HTTP/1.1\r\nHost: x\r\norigin: {origin}\r\n\r\nOrigin: no".encode())
+        os.kill(pid, signal.SIGCONT)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (503, "too_many_connections")
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert (answer.headers["Retry-After"], answer.headers["Connection"]) == ("5", "close")

@@ -97,14 +97,6 @@ def test_only_publishing_is_refused(worker: Worker) -> None:
     assert not admission.refuses("POST", "/publish"), "all have left"
 
 
-def test_the_refusal_is_whole_and_says_when_to_come_back() -> None:
-    head, _, body = Admission.refusal.decode().partition("\r\n\r\n")
-    assert head.startswith("HTTP/1.1 503 ")
-    assert f"\r\nContent-Length: {len(body)}" in head
-    assert "\r\nRetry-After: 1\r\n" in head
-    assert '"code": "overloaded"' in body
-
-
 def test_batches_share_the_room_and_give_it_back() -> None:
     room = Room(100)
     first, _ = room.take(60), room.take(40)

@@ -8,12 +8,17 @@ from typing import Any
 
 import gevent
 import pytest
+from flask import Flask
 from gevent.event import Event
 from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
 
-from app.web import turns
+from app.core.settings import Settings
+from app.realtime.parking import FAILURE
+from app.web import cors, problems, turns
 from app.web.turns import AT_ONCE, CROWD, Turns, hung_up
+
+ORIGIN = "https://app.example"
 
 Ends = tuple[socket.socket, socket.socket]  # the server's and the client's
 
@@ -25,8 +30,13 @@ class Slow:
         self.running = 0
         self.most = 0
         self.go = Event()
+        self.site = Flask("site")  # tells failures as Belfry's does
+        cors.install(self.site, Settings(cors_origins=ORIGIN))
+        problems.install(self.site)
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        if FAILURE in environ:
+            return self.site(environ, start_response)
         self.running += 1
         self.most = max(self.most, self.running)
         if environ["PATH_INFO"] == "/slow":
@@ -84,9 +94,10 @@ def test_whose_turn_does_not_come_is_told_when_to_come_back(
 ) -> None:
     monkeypatch.setattr(turns, "WAIT_SECONDS", 0.01)
     everybody = come(door, AT_ONCE)
-    refused = Client(door).get("/slow")
+    refused = Client(door).get("/slow", headers={"Origin": ORIGIN})
     assert (refused.status_code, refused.get_json()["code"]) == (503, "overloaded")
     assert int(refused.headers["Retry-After"]) > 0
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
     slow.go.set()
     gevent.joinall(everybody, timeout=5)
 
