@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app import demo, embedded, standin
+from app import demo, embedded
 from app.address import Address, AddressError
 from app.core.settings import Settings, SettingsError, check_identity, load
 from app.demo import ROOT
@@ -28,6 +28,7 @@ from app.embedded import DataDirectory, EmbeddedError
 READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
 STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk
 POLL_SECONDS = 0.02
+STANDIN_HOST = "127.0.0.1"  # as in app.standin, whose asyncio would stay in memory here: 4 MB
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -246,9 +247,9 @@ def _store(crew: Crew, directory: DataDirectory, environ: Mapping[str, str]) -> 
 def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
     """The demo's model server, where no upstream is configured. It takes the port before gunicorn is started."""
     with socket.socket() as probe:
-        probe.bind((standin.HOST, 0))
+        probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
-    environ["BELFRY_UPSTREAM_URL"] = f"http://{standin.HOST}:{port}/v1"
+    environ["BELFRY_UPSTREAM_URL"] = f"http://{STANDIN_HOST}:{port}/v1"
     command = [sys.executable, "-m", "app.standin", str(port)]
     return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
 
