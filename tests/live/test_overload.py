@@ -60,9 +60,9 @@ def connected(belfry: Belfry) -> closing[HTTPConnection]:
     return closing(HTTPConnection(HOST, belfry.port, timeout=AT_ONCE_SECONDS))
 
 
-def post(belfry: Belfry, publisher: HTTPConnection, path: str = "/publish", token: str = "") -> None:
+def post(belfry: Belfry, publisher: HTTPConnection, path: str = "/publish", token: str = "", **fields: str) -> None:
     token = token or belfry.token("shop", "publish")
-    given = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    given = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **fields}
     publisher.request("POST", path, b'{"to":"someone"}', given)
 
 
