@@ -1,15 +1,16 @@
-"""Fixtures for every test: a real Redis or Valkey, and a report of what the servers logged when a test failed."""
+"""Fixtures for every test: a real Redis or Valkey, servers on it, and a report of what they logged when one failed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
 import pytest
 import redis
 
-from tests.servers import RedisServer, Server
+from tests.servers import Belfry, RedisServer, Server
 
 LOG_TAIL = 4_000  # characters of a server's log that go into a failure's report
 
@@ -39,6 +40,31 @@ def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     with redis_server.client() as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test alone, which it may freeze and kill: it loses nothing that it answered."""
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    server = RedisServer(appendonly=True)
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@contextmanager
+def starting(redis_url: str, **defaults: str) -> Iterator[Callable[..., Belfry]]:
+    """Starts servers, each with settings of its own beside the defaults, and ends them."""
+    with ExitStack() as started:
+
+        def start(redis_url: str = redis_url, **environment: str) -> Belfry:
+            server = Belfry(redis_url, {**defaults, **environment})
+            started.callback(server.destroy)
+            return server.start()
+
+        yield start
 
 
 @pytest.hookimpl(wrapper=True)

@@ -83,9 +83,6 @@ class Admission:
         self._seconds_each = span / self._left if busy else FIRST_GUESS_SECONDS
 
 
-GiveBack = Callable[[], None]
-
-
 class Room:
     """Memory for what many may send at once. Somebody is always let in, however much it is."""
 
@@ -93,13 +90,42 @@ class Room:
         self._most_bytes = most_bytes
         self._taken_bytes = 0
 
-    def take(self, size: int) -> GiveBack:
-        """Take `size` bytes; to be given back by calling the answer. Raises `BelfryError` `overloaded`."""
-        if self._taken_bytes and self._taken_bytes + size > self._most_bytes:
+    def place(self, announced: int) -> Place:
+        """A place for who announced so many bytes, and has sent none. Raises `BelfryError` `overloaded`.
+
+        It has to fit beside what the others have sent. What they only announced takes no room: they may never send it.
+        """
+        self._check(announced, 0)
+        return Place(self)
+
+    def take(self, size: int, beside: int) -> None:
+        """Take `size` bytes for who has `beside`. Raises `BelfryError` `overloaded`."""
+        self._check(size, beside)
+        self._taken_bytes += size
+
+    def give_back(self, size: int) -> None:
+        self._taken_bytes -= size
+
+    def _check(self, size: int, beside: int) -> None:
+        others = self._taken_bytes - beside
+        if others and self._taken_bytes + size > self._most_bytes:
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             raise BelfryError("overloaded", "Too many batches are being published; try again soon.", headers=headers)
-        self._taken_bytes += size
-        return lambda: self._give_back(size)
 
-    def _give_back(self, size: int) -> None:
-        self._taken_bytes -= size
+
+class Place:
+    """What one sender takes of a room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._bytes = 0
+
+    def grow(self, size: int) -> None:
+        """Take `size` bytes more. Raises `BelfryError` `overloaded`: then it holds what it held."""
+        self._room.take(size, self._bytes)
+        self._bytes += size
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._room.give_back(self._bytes)
+        self._bytes = 0

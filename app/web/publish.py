@@ -21,11 +21,11 @@ from app.realtime.parking import Answered, Repeat
 from app.store.audit import Audit
 from app.store.log import ROUND_TRIP_COMMANDS, Status
 from app.store.publisher import Published, Publishes
-from app.web.admission import GiveBack, Room
+from app.web.admission import Room
 from app.web.auth import Authenticator
 from app.web.by_hand import ByHand
 from app.web.limits import Limits, headers
-from app.web.reading import body, json_body
+from app.web.reading import json_body, long_body
 
 NDJSON = "application/x-ndjson"
 
@@ -38,6 +38,7 @@ Result = dict[str, Any]
 Group = list[Message | BelfryError]
 Publish = Callable[[Sequence[Message]], list[Published]]
 Note = Callable[[tuple[str, Published]], None]
+GiveBack = Callable[[], None]
 
 
 class Answer(NamedTuple):
@@ -138,11 +139,11 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
 
 def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
     """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
-    give_back = room.take(min(sent.content_length or limit_bytes, limit_bytes))
+    place = room.place(min(sent.content_length or limit_bytes, limit_bytes))
     try:
-        return body(sent, limit_bytes, seconds), give_back
+        return long_body(sent, limit_bytes, seconds, place.grow), place.leave
     except BaseException:
-        give_back()
+        place.leave()
         raise
 
 

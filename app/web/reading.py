@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import IO, Any
+
+import gevent
 from flask import Request
 
 from app.core import cursor
@@ -15,6 +19,7 @@ from app.store.keys import EVERYONE, topic_log, user_log
 JSON = "application/json"
 MAX_TABS = 1_000
 MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
+PIECE_BYTES = 16_384
 
 
 def logs_of(claims: Claims, asked: Request) -> list[str]:
@@ -88,10 +93,35 @@ def body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
     Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`.
     """
     if (sent.content_length or 0) <= limit_bytes:
-        # Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one.
-        ends = sent.environ.get("wsgi.input_terminated")
         with InTime(seconds):
-            text: bytes = (sent.environ["wsgi.input"] if ends else sent.stream).read(limit_bytes + 1)
+            text: bytes = _stream(sent).read(limit_bytes + 1)
         if len(text) <= limit_bytes:
             return text
-    raise BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")
+    raise _too_large(limit_bytes)
+
+
+def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[int], object]) -> bytes:
+    """As `body`, read in pieces: `note` hears of each piece's size when it has come, and may raise."""
+    pieces: list[bytes] = []
+    left = limit_bytes
+    if (sent.content_length or 0) <= limit_bytes:
+        stream = _stream(sent)
+        with InTime(seconds):
+            while left >= 0 and (piece := stream.read(PIECE_BYTES)):
+                note(len(piece))
+                pieces.append(piece)
+                left -= len(piece)
+        if left >= 0:
+            return b"".join(pieces)
+    raise _too_large(limit_bytes)
+
+
+def _stream(sent: Request) -> IO[bytes]:
+    """Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one."""
+    ends = sent.environ.get("wsgi.input_terminated")
+    found: IO[bytes] = sent.environ["wsgi.input"] if ends else sent.stream
+    return found
+
+
+def _too_large(limit_bytes: int) -> BelfryError:
+    return BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")

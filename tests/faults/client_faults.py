@@ -39,6 +39,7 @@ def reset_connections(site: Site, traffic: Traffic) -> None:
 
 def vanish(site: Site, traffic: Traffic) -> None:
     """The network swallows every packet of some subscribers: no FIN, no RST. Belfry lets go of them; they come back."""
+    del site
     with Network() as network:
         readers = [
             traffic.reader(
@@ -56,7 +57,7 @@ def vanish(site: Site, traffic: Traffic) -> None:
                 traffic.run(MESSAGES)
                 network.cut()
                 traffic.wait(lambda: not any(reader.is_live for reader in readers), what="them to notice the silence")
-                traffic.wait(lambda: not _online(site, readers), BACK_SECONDS, what="Belfry to let go of them")
+                traffic.wait(lambda: not traffic.online(readers), BACK_SECONDS, what="Belfry to let go of them")
                 network.mend()
                 traffic.wait_live(readers)
             traffic.dismiss(readers)
@@ -160,12 +161,3 @@ def _forsake(reader: Reader, held: ExitStack) -> None:
     left = reader.forsake()
     if left is not None:
         held.enter_context(left)
-
-
-def _online(site: Site, readers: list[Reader]) -> list[str]:
-    """Whose connections Belfry still holds: all, as far as is known, while it can't say (its Redis may be away)."""
-    users = [reader.logs[0].removeprefix("user:") for reader in readers]
-    answer = site.belfry.publisher.get("/presence", params={"users": ",".join(users)})
-    if answer.status_code == 503:
-        return users
-    return [user for user, found in answer.json()["users"].items() if found["connections"]]

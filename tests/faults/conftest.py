@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import absent
+from tests.conftest import absent, starting
 from tests.faults.checker import Verdict
 from tests.faults.site import QUICK, Fault, Site, site
 from tests.faults.traffic import Traffic
@@ -64,35 +64,7 @@ def strike(start_site: StartSite) -> Strike:
 
 
 @pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """It loses nothing that it answered, also when it is killed."""
-    if RedisServer.binary() is None:
-        absent("Redis or Valkey")
-    server = RedisServer(appendonly=True)
-    try:
-        yield server.start()
-    finally:
-        server.destroy()
-
-
-@pytest.fixture
 def start_belfry(own_redis: RedisServer) -> Iterator[StartBelfry]:
     """Starts servers with settings of their own: `start_belfry(WEB_CONCURRENCY="2")`."""
-    with ExitStack() as started:
-
-        def start(redis_url: str = own_redis.url, **environment: str) -> Belfry:
-            server = Belfry(redis_url, {**QUICK, **environment})
-            started.callback(server.destroy)
-            return server.start()
-
+    with starting(own_redis.url, **QUICK) as start:
         yield start
-
-
-@pytest.fixture
-def belfry(start_belfry: StartBelfry) -> Belfry:
-    return start_belfry()
-
-
-@pytest.fixture
-def belfry_of_two(start_belfry: StartBelfry) -> Belfry:
-    return start_belfry(WEB_CONCURRENCY="2")

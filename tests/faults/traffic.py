@@ -307,6 +307,16 @@ class Traffic:
             reader.until = now
         self.crowd.call(*[reader.stop for reader in readers])
 
+    def online(self, readers: Sequence[Reader]) -> list[str]:
+        """Whose connections Belfry still holds: all, as far as is known, while it can't say (its Redis may be away)."""
+        users = [reader.logs[0].removeprefix("user:") for reader in readers]
+        with self.belfry.api(self._token()) as api:
+            answer = api.get("/presence", params={"users": ",".join(users)})
+        if answer.status_code == 503:
+            return users
+        assert answer.status_code == 200, (answer.status_code, answer.text)
+        return [user for user, found in answer.json()["users"].items() if found["connections"]]
+
     def laggards(self, marks: Mapping[str, str], began: float) -> str:
         """Who has not heard the last message yet, and how it fares."""
         return _told([reader for reader in self.readers if not _has(reader, marks, began)])
@@ -379,8 +389,10 @@ class Traffic:
         return Publisher(name, self._sender(), targets, pause_seconds)
 
     def _sender(self) -> Sender:
-        token = self.belfry.token("publisher", "publish", seconds=TOKEN_SECONDS, now=_issued())
-        return Sender(f"http://127.0.0.1:{self.port}", token, self.book)
+        return Sender(f"http://127.0.0.1:{self.port}", self._token(), self.book)
+
+    def _token(self) -> str:
+        return self.belfry.token("publisher", "publish", seconds=TOKEN_SECONDS, now=_issued())
 
     def _to_topic(self) -> Target:
         return Target({"topic": self.topic}, (f"topic:{self.topic}",))

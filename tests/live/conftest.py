@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browsing import chromium_path, launch
-from tests.conftest import absent
+from tests.conftest import absent, starting
 from tests.servers import Belfry, Nginx, RedisServer
 
 StartBelfry = Callable[..., Belfry]
@@ -34,26 +33,8 @@ def belfry(redis_server: RedisServer, environment: Mapping[str, str]) -> Iterato
 @pytest.fixture
 def start_belfry(redis_server: RedisServer) -> Iterator[StartBelfry]:
     """Starts further servers, each with settings of its own: `start_belfry(BELFRY_RETRY_MS="500")`."""
-    with ExitStack() as started:
-
-        def start(redis_url: str = redis_server.url, **environment: str) -> Belfry:
-            server = Belfry(redis_url, environment)
-            started.callback(server.destroy)
-            return server.start()
-
+    with starting(redis_server.url) as start:
         yield start
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis for one test alone, which it may freeze and kill."""
-    if RedisServer.binary() is None:
-        absent("Redis or Valkey")
-    server = RedisServer(appendonly=True)
-    try:
-        yield server.start()
-    finally:
-        server.destroy()
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from app.web.reading import PIECE_BYTES
 from tests.servers import HOST, Api, Belfry
-from tests.waiting import wait_until
 
 BODY_SECONDS = 2.0
 BATCH_BYTES = 65_536
-SMALL_BYTES = 1_000  # what fits beside the largest batch
+SMALL_BYTES = 20_000  # what does not fit beside the largest batch
 MESSAGE = b'{"to":"someone"}'
 NDJSON = "application/x-ndjson"
 JSON = "application/json"
@@ -32,7 +32,7 @@ def environment() -> Mapping[str, str]:
     return {
         "BELFRY_BODY_SECONDS": str(BODY_SECONDS),
         "BELFRY_MAX_BATCH_BYTES": str(BATCH_BYTES),
-        "BELFRY_MAX_BATCHES_BYTES": str(BATCH_BYTES + SMALL_BYTES),
+        "BELFRY_MAX_BATCHES_BYTES": str(BATCH_BYTES),
         "BELFRY_DEMO": "1",
     }
 
@@ -62,7 +62,7 @@ def test_a_body_that_never_comes_is_given_up_and_so_is_its_connection(belfry: Be
         clients = {
             (path, media_type, framing): stack.enter_context(announced(belfry, path, media_type, framing))
             for (path, media_type) in PATHS
-            for framing in (f"Content-Length: {SMALL_BYTES}", "Transfer-Encoding: chunked")
+            for framing in ("Content-Length: 1000", "Transfer-Encoding: chunked")
         }
         for (path, *_), client in clients.items():
             head, problem = received(client)
@@ -95,14 +95,34 @@ def test_a_body_that_comes_slowly_and_in_time_is_taken(belfry: Belfry) -> None:
     assert receipt["deliveries"]
 
 
-def test_batches_that_never_come_give_back_their_room(belfry: Belfry) -> None:
-    def batch(api: Api) -> int:
-        return api.post("/publish", data=MESSAGE + b"\n" * SMALL_BYTES, headers={"Content-Type": NDJSON}).status_code
+def send_and_have_read(client: socket.socket, data: bytes, other: Api) -> None:
+    """Send less at a time than a socket takes at once; it is read when others were answered who asked later, twice."""
+    for at in range(0, len(data), PIECE_BYTES):
+        client.sendall(data[at : at + PIECE_BYTES])
+        for _ in range(2):
+            other.get("/health/live")
 
+
+def batch(api: Api) -> int:
+    """The status of the answer to a batch of `SMALL_BYTES`."""
+    text = MESSAGE + b"\n" * (SMALL_BYTES - len(MESSAGE))
+    return api.post("/publish", data=text, headers={"Content-Type": NDJSON}).status_code
+
+
+def test_batches_that_never_come_take_no_room(belfry: Belfry) -> None:
+    with ExitStack() as stack, belfry.api(belfry.token("shop", "publish")) as other:
+        for _ in range(10):
+            stack.enter_context(announced(belfry, "/publish", NDJSON, f"Content-Length: {BATCH_BYTES}"))
+        other.get("/health/live")  # later than the heads above, so all of them were begun
+        assert batch(other) == 200
+
+
+def test_batches_of_which_the_end_never_comes_give_back_their_room(belfry: Belfry) -> None:
     with (
         announced(belfry, "/publish", NDJSON, f"Content-Length: {BATCH_BYTES}") as client,
         belfry.api(belfry.token("shop", "publish")) as other,
     ):
-        wait_until(lambda: batch(other) == 503, what="the room to be taken")
+        send_and_have_read(client, b"\n" * (BATCH_BYTES - 1), other)
+        assert batch(other) == 503
         assert b" 408 " in client.recv(65_536)
         assert batch(other) == 200

@@ -18,6 +18,7 @@ import requests
 
 from app.web.admission import FIRST_GUESS_SECONDS
 from tests.live.conftest import StartBelfry
+from tests.live.test_late_bodies import send_and_have_read
 from tests.live.test_limits import count
 from tests.servers import HOST, Api, Belfry, RedisServer
 from tests.waiting import wait_until
@@ -150,15 +151,15 @@ def test_batches_that_would_not_fit_into_memory_wait_outside(start_belfry: Start
     room = 65_536
     belfry = start_belfry(BELFRY_MAX_BATCHES_BYTES=str(room))
     line = json.dumps({"to": "someone", "body": "x" * 1_000}).encode() + b"\n"
-    large, small = line * (room // len(line)), [line.decode()] * 10
+    large, small = line * (room // len(line)), [line.decode()] * 20  # together more than the room
     with connected(belfry) as publisher, belfry.api(belfry.token("shop", "publish")) as other:
         publisher.request("GET", "/health/live")  # now it is accepted
         publisher.getresponse().read()
         publisher.putrequest("POST", "/publish")
         for name, value in {**batch_headers(belfry), "Content-Length": str(len(large))}.items():
             publisher.putheader(name, value)
-        publisher.endheaders(large[:-10])
-        other.get("/health/live")  # later than the bytes above, so that batch is under way
+        publisher.endheaders()
+        send_and_have_read(publisher.sock, large[:-10], other)
         refused = send(other, small)
         assert refused.json()["code"] == "overloaded"
         assert int(refused.headers["Retry-After"]) >= 1

@@ -99,18 +99,41 @@ def test_only_publishing_is_refused(worker: Worker) -> None:
 
 def test_batches_share_the_room_and_give_it_back() -> None:
     room = Room(100)
-    first, _ = room.take(60), room.take(40)
-    with pytest.raises(BelfryError, match="overloaded") as refused:
-        room.take(1)
-    assert refused.value.headers["Retry-After"] == "1"
-    first()
-    room.take(60)
+    first, second, third = room.place(60), room.place(40), room.place(100)
+    first.grow(60)
+    second.grow(40)
+    for place in (third, first):
+        with pytest.raises(BelfryError, match="overloaded") as refused:
+            place.grow(1)
+        assert refused.value.headers["Retry-After"] == "1"
+    first.leave()
+    first.leave()  # gives back nothing that it doesn't have
+    third.grow(60)
+    with pytest.raises(BelfryError, match="overloaded"):
+        second.grow(1)
+
+
+def test_what_is_only_announced_takes_nothing() -> None:
+    room = Room(100)
+    for _ in range(1_000):
+        room.place(100)
+    room.place(100).grow(100)
+
+
+def test_what_would_not_fit_beside_what_came_is_refused_at_the_door() -> None:
+    room = Room(100)
+    room.place(60).grow(50)
+    room.place(50)
+    with pytest.raises(BelfryError, match="overloaded"):
+        room.place(51)
 
 
 def test_a_batch_larger_than_the_room_is_let_in_alone() -> None:
     room = Room(100)
-    give_back = room.take(1_000)
+    large, small = room.place(100), room.place(1)
+    for _ in range(10):
+        large.grow(100)
     with pytest.raises(BelfryError, match="overloaded"):
-        room.take(1)
-    give_back()
-    room.take(1_000)
+        small.grow(1)
+    large.leave()
+    small.grow(1_000)
