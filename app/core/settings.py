@@ -39,7 +39,8 @@ class Settings(BaseModel):
     redis_url: str = Field(
         "",
         repr=False,
-        description="redis:// rediss:// unix:// or redis+sentinel:// of the shared store; empty: embedded server",
+        description="redis:// rediss:// unix:// redis+sentinel:// or rediss+sentinel:// of the shared store; "
+        "empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
     data_dir: str = Field("data", description="where the embedded server and the demo secret live")
@@ -78,7 +79,7 @@ class Settings(BaseModel):
         3_000_000, ge=1, description="deliveries that one publisher may order, per worker; above: 429"
     )
     connects_per_minute: int = Field(
-        20_000, ge=1, description="streams, long polls, sessions and tickets that one user may open, per worker"
+        20_000, ge=1, description="streams, long polls, sessions, tickets and counts of tabs of one user, per worker"
     )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
@@ -94,7 +95,7 @@ class Settings(BaseModel):
         2_592_000,
         ge=60,
         le=315_360_000,
-        description="a message is dropped at this age, and a feed that nobody used for so long",
+        description="a message is dropped at this age, and a feed that nobody used for so long (up to 1/16 longer)",
     )
     publish_queue_seconds: float = Field(
         0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"

@@ -219,6 +219,9 @@ class Hub:
         if event == frames.DISMISSAL:
             for subscriber in list(open_log.members):
                 subscriber.owner.dismissed(subscriber, open_log, data)
+        elif event == frames.TABS:
+            for subscriber in open_log.members:
+                subscriber.owner.shared(subscriber, open_log, data)
         elif event == frames.WHEREABOUTS:
             for subscriber in open_log.members:
                 subscriber.owner.located(subscriber, open_log)

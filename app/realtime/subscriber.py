@@ -137,7 +137,7 @@ class Subscriber:
 
     __slots__ = (
         "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
-        "silent_since", "since", "sink", "slot", "stale", "vector",
+        "silent_since", "since", "sink", "slot", "stale", "tabs", "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -148,7 +148,8 @@ class Subscriber:
         self.sink = sink
         self.client: Client | None = None  # where it comes from, if administrators are told of it,
         self.number = 0  # by which name,
-        self.since = 0.0  # and when it began, in Unix seconds
+        self.since = 0.0  # when it began, in Unix seconds,
+        self.tabs = 0  # and how many tabs of a browser share it, 0 where nobody said so
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
@@ -290,5 +291,7 @@ class Owner(Protocol):
     def located(self, subscriber: Subscriber, log: OpenLog) -> None: ...
 
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None: ...
+
+    def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None: ...
 
     def closed(self, subscriber: Subscriber, reason: str) -> None: ...

@@ -176,7 +176,7 @@ class Promise(RuleBasedStateMachine):
         opening = Opening(self.hub, "alice", logs, pages, *start(pages, cursor), total_announced(logs))
         client.connect(cursor)
         sink = self.sinks[who] = ModelSink(client, room)
-        ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind)
+        ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind, "")
         claims = Claims("alice", frozenset(), (), None, math.inf, "")
         self.streams.attach(opening, sink, ready, claims, Client("127.0.0.1", "test"))
 
