@@ -115,8 +115,12 @@ def test_no_more_waits_than_may_and_then_the_rest_is_over(worker: Promise) -> No
     says(worker, 10)
     assert offsets(worker) == [5, 1], "four fit, and the fifth did not wait for the rest's end"
     assert worker.received.qsize() == 1, "four more fit, and the link waits with the next"
+    worker.pace.time += 5
     worker.a_fan_out_goes_on()
     assert offsets(worker) == [9, 5], "and no rest follows while it waits"
+    worker.pace.time += 5
+    worker.a_fan_out_goes_on()
+    assert offsets(worker) == [9, 9], "but does when it no longer waits"
     worker.all_fan_outs_finish()
     assert offsets(worker) == [11, 11]
 
@@ -155,7 +159,7 @@ def test_a_slow_reader_keeps_one_piece_and_finds_the_rest_in_the_store(worker: P
     worker.all_reads_finish()
     slow = worker.sinks[0]
     assert all(sink.subscriber.live for sink in worker.sinks.values())
-    for _ in range(5):
+    for _ in range(12):
         says(worker, 4)
         worker.all_fan_outs_finish()
     assert slow.pending
@@ -164,7 +168,7 @@ def test_a_slow_reader_keeps_one_piece_and_finds_the_rest_in_the_store(worker: P
     slow.make_room(PLENTY)
     settle()
     worker.all_reads_finish()
-    assert offsets(worker) == [20, 20]
+    assert offsets(worker) == [48, 48]
 
 
 def test_a_look_at_the_tails_leaves_those_alone_who_only_wait(worker: Promise) -> None:
@@ -272,6 +276,24 @@ def test_a_change_of_the_feeds_state_is_told_after_the_messages_before_it_of_any
     worker.all_fan_outs_finish()
     settle()
     assert worker.sinks[0].writes == before + 2, "the second message, and the change"
+
+
+def test_a_change_is_told_when_all_were_written_to_and_after_what_was_heard_since_the_change_before(
+    worker: Promise,
+) -> None:
+    for _ in range(2):
+        says(worker)
+        worker.feeds_state_changes()
+        worker.live_entry_arrives(times=1)
+        worker.all_reads_finish()
+        before = [worker.sinks[who].writes for who in (0, 1)]
+        settle()
+        assert [worker.sinks[who].writes for who in (0, 1)] == before
+    while worker.pace.stopped or not worker.hub.fan_out.idle:
+        worker.all_fan_outs_finish()
+        worker.all_reads_finish()
+    assert [worker.sinks[who].subscriber.stale for who in (0, 1)] == [False, False]
+    worker.each_offset_came_once_and_in_order()
 
 
 def test_a_stream_that_fails_is_ended_and_costs_nobody_else_a_message(worker: Promise) -> None:
