@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from http import HTTPStatus
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,9 @@ NO_ROOM = (
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
+# What gunicorn refuses with a status of its own before there is a request.
+_CODE_BY_STATUS = {414: "uri_too_long", 431: "head_too_large"}
+DETAIL_MAX = 200  # characters of gunicorn's reason, which may repeat what was sent
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
@@ -100,6 +104,11 @@ class BelfryWorker(GeventWorker):
         if respiter is PARKED:
             raise StopIteration
         return bool(super().is_already_handled(respiter))
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
+        """Log and judge what gunicorn can't make a request of as it does, and say it in the form of all refusals."""
+        told: Any = _Problems(client, exc)
+        super().handle_error(req, told, addr, exc)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, and know it while it is open."""
@@ -375,3 +384,31 @@ def _pause(servers: Iterable[StreamServer], crowded: bool) -> None:
     for server in servers:
         if server.started:
             server.stop_accepting() if crowded else server.start_accepting()
+
+
+class _Problems:
+    """A connection on which gunicorn's own refusal, a page, becomes a problem with the same status."""
+
+    def __init__(self, client: Any, cause: Exception) -> None:
+        self._client = client
+        self._cause = cause
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def sendall(self, page: bytes) -> None:
+        from app import metrics  # noqa: PLC0415 - the master imports this module, too, before there are metrics
+
+        error = self._error(int(page.split(maxsplit=2)[1]))
+        metrics.refused(error.code)
+        body = json.dumps(error.problem()).encode()
+        head = (
+            f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._client.sendall(head.encode() + body)
+
+    def _error(self, status: int) -> BelfryError:
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return BelfryError("internal_error")
+        return BelfryError(_CODE_BY_STATUS.get(status, "bad_request"), str(self._cause)[:DETAIL_MAX])

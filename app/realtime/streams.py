@@ -130,18 +130,21 @@ class Streams:
                 "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
             )
 
-    def open(self, user: str, names: Sequence[str], cursor: Vector | None) -> Opening:
+    def open(self, user: str, names: Sequence[str], cursor: Vector | None, *, stays: bool = True) -> Opening:
         """Open the logs `names`, the user's own first, for a client that comes with `cursor`.
 
-        Raises `BelfryError` `too_many_connections`, `shutting_down` or `store_unavailable`.
+        One that doesn't stay needs no room. Raises `BelfryError` `too_many_connections`, `shutting_down` or
+        `store_unavailable`.
         """
-        self.admit()
+        if stays:
+            self.admit()
         self.start()
         logs = self._hub.join(names)
         announced = total_announced(logs)
         try:
             pages = self._hub.read(logs, cursor, user)
-            self.admit()  # again: others came while this one waited, or the worker was told to stop
+            if stays:
+                self.admit()  # again: others came while this one waited, or the worker was told to stop
         except BaseException:
             self._hub.leave(logs)
             raise
