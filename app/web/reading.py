@@ -13,6 +13,7 @@ from app.realtime.in_time import InTime
 from app.store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
+MAX_TABS = 1_000
 MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
 
 
@@ -59,6 +60,11 @@ def whole_number(asked: Request, name: str, default: int, least: int, most: int)
     if not value.is_integer():
         raise BelfryError("bad_parameter", f"{name}: expected a whole number, got {value}.")
     return int(value)
+
+
+def tabs_of(asked: Request) -> int:
+    """How many tabs of a browser share a connection. Raises `BelfryError` `bad_parameter`."""
+    return whole_number(asked, "tabs", 0, 1, MAX_TABS)
 
 
 def flag(asked: Request, name: str) -> bool | None:
