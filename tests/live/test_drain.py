@@ -141,20 +141,22 @@ def test_new_streams_are_refused_on_the_way_down(start_belfry: StartBelfry, alic
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+@pytest.mark.parametrize("before", [1, 3], ids=["parsed", "known"])
 def test_a_connection_that_is_kept_open_gets_one_more_answer_and_then_its_end(
-    start_belfry: StartBelfry, number: signal.Signals, alice: str
+    start_belfry: StartBelfry, number: signal.Signals, before: int, alice: str
 ) -> None:
     belfry = start_belfry()
+    given = {"Authorization": f"Bearer {belfry.token('shop', 'publish')}", "Content-Type": "application/json"}
     with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=10)) as kept:
         stream.wait_for("ready")
-        for more in (True, False):
-            kept.request("GET", "/health/live")
-            answer = kept.getresponse()
-            answer.read()
-            assert (answer.status, answer.will_close) == (200, not more)
-            if more:
+        for more in [True] * before + [False]:
+            if not more:
                 belfry.signal(number)
                 goodbye(stream)
+            kept.request("POST", "/publish", b'{"to":"someone"}', given)
+            answer = kept.getresponse()
+            answer.read()
+            assert (answer.status, answer.will_close) == (201, not more)
 
 
 def test_a_connection_that_says_nothing_more_is_hung_up_on_soon_and_without_a_reset(
@@ -171,12 +173,16 @@ def test_a_connection_that_says_nothing_more_is_hung_up_on_soon_and_without_a_re
         assert time.monotonic() - started < patient(STOP_SECONDS)
 
 
+@pytest.mark.parametrize("before", [0, 3], ids=["parsed", "known"])
 def test_a_request_that_was_begun_before_holds_the_worker_back_no_longer_than_it_takes(
-    start_belfry: StartBelfry, alice: str
+    start_belfry: StartBelfry, before: int, alice: str
 ) -> None:
     belfry = start_belfry(BELFRY_DRAIN_SECONDS=str(10 * STOP_SECONDS))
     head, _, body = publish_head(belfry, alice).replace(b"Connection: close\r\n", b"").rpartition(b"\r\n")
     with socket.create_connection((HOST, belfry.port), 10 * STOP_SECONDS) as slow, belfry.stream(alice) as stream:
+        for _ in range(before):
+            slow.sendall(head + b"\r\n" + body)
+            assert slow.recv(65_536).startswith(b"HTTP/1.1 201")
         slow.sendall(head + b"\r\n" + body[:1])
         stream.wait_for("ready")
         with closing(HTTPConnection(HOST, belfry.port, timeout=10)) as silent:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from tests.live.conftest import StartBelfry
 from tests.live.test_express import BODY, FOREIGN, lines, received, shown
+from tests.live.test_limits import count
 from tests.servers import HOST, Belfry, RedisServer
 from tests.waiting import patient, wait_until
 
@@ -29,10 +35,13 @@ def request(token: str, body: str, *fields: str) -> bytes:
 
 
 def answer(client: socket.socket) -> tuple[int, bytes]:
-    """The status and all of the next answer."""
+    """The status and all of the next answer. Raises `OSError` where the connection was ended instead."""
     text = b""
     while b"\r\n\r\n" not in text:
-        text += client.recv(65_536) or b"\r\n\r\n"
+        more = client.recv(65_536)
+        if not more:
+            raise ConnectionResetError
+        text += more
     head, _, body = text.partition(b"\r\n\r\n")
     length = next(int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
     while len(body) < length:
@@ -78,22 +87,17 @@ def test_each_message_is_checked_and_counted(belfry: Belfry, client: socket.sock
         ('{"to":"alice","body":"' + "x" * 65_536 + '"}', 413),
     ],
 )
-def test_what_is_refused_is_refused_by_flask_once(
-    belfry: Belfry, client: socket.socket, body: str, status: int
-) -> None:
+def test_what_is_refused_is_refused_as_by_flask(belfry: Belfry, client: socket.socket, body: str, status: int) -> None:
     token = belfry.token("regular", "publish")
     first = request(token, '{"to":"regular-dup","id":"regular-dup"}')
     for _ in range(3):
         assert ask(client, first)[0] in (200, 201)
     with socket.create_connection((HOST, belfry.port), timeout=10) as other:
         expected = ask(other, request(token, body))
-    before = remaining(ask(client, first)[1])
     refused = ask(client, request(token, body))
     assert refused[0] == expected[0] == status
     assert shown(refused[1]) == shown(expected[1])
-    after = ask(client, first)  # the connection goes on, and a refusal was charged once at most
-    assert after[0] == 200
-    assert before - remaining(after[1]) <= 2
+    assert ask(client, first)[0] == 200, "the connection goes on"
 
 
 def remaining(text: bytes) -> int:
@@ -177,6 +181,195 @@ def test_who_is_silent_is_hung_up_on_as_by_gunicorn(redis_server: RedisServer) -
             assert client.recv(1) == b"", "a head must come in time as well"
     finally:
         belfry.destroy()
+
+
+def known(belfry: Belfry, data: bytes) -> socket.socket:
+    """A connection over which `data` was answered as often as makes it known."""
+    client = socket.create_connection((HOST, belfry.port), timeout=patient(10))
+    for _ in range(3):
+        assert ask(client, data)[0] in (200, 201)
+    return client
+
+
+def test_how_far_a_publisher_may_go_is_told_anew_with_each_answer(start_belfry: StartBelfry) -> None:
+    belfry = start_belfry(BELFRY_PUBLISH_PER_MINUTE="8")
+    token = belfry.token("shop", "publish")
+    usual = request(token, '{"to":"alice","id":"far"}')
+    with known(belfry, usual) as client:
+        assert ask(client, request(token, '{"to":"alice","id":"far","title":"other"}'))[0] == 409
+        assert [remaining(ask(client, usual)[1]) for _ in range(4)] == [3, 2, 1, 0]
+        for _ in range(2):
+            status, text = ask(client, usual)
+            assert (status, remaining(text), text.count(b"\r\nRetry-After: ")) == (429, 0, 1)
+        with socket.create_connection((HOST, belfry.port), timeout=10) as other:
+            assert without_waits(text) == without_waits(ask(other, usual)[1])
+
+
+def without_waits(text: bytes) -> bytes:
+    return shown(re.sub(rb"Retry-After: \d+|in \d+ s", b"", text))
+
+
+def test_a_token_that_is_revoked_meanwhile_is_refused(belfry: Belfry) -> None:
+    token = belfry.token("revoked", "publish")
+    usual = request(token, BODY)
+    with known(belfry, usual) as client:
+        admin = belfry.api(belfry.token("root", "admin"))
+        assert admin.post("/admin/revocations", json={"token": token}).status_code == 200
+        status, text = wait_until(lambda: refused(ask(client, usual)))
+    assert status == 401
+    assert b'"code":"token_revoked"' in text.replace(b" ", b"")
+    assert b"\r\nWWW-Authenticate: Bearer" in text
+
+
+def refused(answered: tuple[int, bytes]) -> tuple[int, bytes] | None:
+    return answered if answered[0] >= 400 else None
+
+
+def test_a_body_has_to_come_in_time(start_belfry: StartBelfry) -> None:
+    belfry = start_belfry(BELFRY_BODY_SECONDS="0.5")
+    usual = lines(belfry, ())
+    texts = []
+    with known(belfry, usual) as client, socket.create_connection((HOST, belfry.port), timeout=patient(10)) as other:
+        for each in (client, other):
+            each.sendall(usual[:-3])
+            texts.append(shown(received(each, b"the end")))
+    assert texts[0].startswith(b"HTTP/1.1 408 ")
+    assert b"\nConnection: close\r\n" in texts[0]
+    assert texts[0] == texts[1]
+
+
+def test_a_body_over_the_limit_is_refused_before_it_came(start_belfry: StartBelfry) -> None:
+    belfry = start_belfry(BELFRY_MAX_BODY_BYTES="1024")
+    token = belfry.token("shop", "publish")
+    fits, long = (request(token, '{"to":"alice","body":"' + "x" * count + '"}') for count in (1000, 1001))
+    with known(belfry, fits) as client, socket.create_connection((HOST, belfry.port), timeout=10) as other:
+        texts = [shown(ask(each, long[:-9])[1]) for each in (client, other)]
+        assert texts[0].startswith(b"HTTP/1.1 413 ")
+        assert texts[0] == texts[1]
+        client.sendall(long[-9:])
+        assert ask(client, fits)[0] == 201, "the rest was read and left"
+
+
+def test_what_a_proxy_says_of_the_scheme_holds_for_its_own_request(start_belfry: StartBelfry) -> None:
+    belfry = start_belfry(BELFRY_TRUSTED_PROXIES="127.0.0.1")
+    usual = {scheme: lines(belfry, (f"X-Forwarded-Proto: {scheme}",)) for scheme in ("http", "https", "http", "https")}
+    with socket.create_connection((HOST, belfry.port), timeout=10) as client:
+        for scheme in ["http"] * 4 + ["https"] * 4 + ["http", "https"] * 3:
+            status, text = ask(client, usual[scheme])
+            assert (status, b"Strict-Transport-Security" in text) == (201, scheme == "https")
+
+
+def test_each_message_and_each_refusal_is_counted(start_belfry: StartBelfry) -> None:
+    belfry = start_belfry(BELFRY_FIGURES_SECONDS="1")
+    token = belfry.token("shop", "publish")
+    usual = request(token, BODY)
+    with known(belfry, usual) as client:
+        for _ in range(7):
+            ask(client, usual)
+        assert ask(client, request(token, "{}"))[0] == 422
+    wait_until(lambda: count(belfry, "belfry_messages_total") == 10, what="the messages to be counted")
+    assert count(belfry, 'belfry_refusals_total{code="missing_target"}') == 1
+
+
+def test_where_an_access_log_is_kept_it_has_a_line_for_each(redis_server: RedisServer) -> None:
+    belfry = Belfry(redis_server.url, options=["--access-logfile", "-"])
+    try:
+        belfry.start()
+        with known(belfry, usual := lines(belfry, ())) as client:
+            assert ask(client, usual)[0] == 201
+        wait_until(lambda: belfry.log().count('"POST /publish HTTP/1.1" 201') == 4, what="the lines")
+    finally:
+        belfry.destroy()
+
+
+def test_a_worker_of_a_limited_number_of_requests_counts_them_all(redis_server: RedisServer) -> None:
+    belfry = Belfry(redis_server.url, options=["--max-requests", "20"])
+    try:
+        belfry.start()
+        usual, worker = lines(belfry, ()), belfry.worker()
+        with socket.create_connection((HOST, belfry.port), timeout=10) as client:
+            heads = [ask(client, usual)[1] for _ in range(3)]
+            while b"\r\nConnection: close\r\n" not in heads[-1]:
+                heads.append(ask(client, usual)[1])
+            assert client.recv(1) == b"", "the last answer says so"
+        assert 15 <= len(heads) <= 20, "beside those by which the fixture saw that it serves"
+        wait_until(lambda: belfry.workers() and worker not in belfry.workers(), what="its successor")
+    finally:
+        belfry.destroy()
+
+
+MESSAGES = [
+    '{"to":"%s"}', '{"to":["%s","%s-b"]}', '{"topic":"%s","data":{"a":[1]}}',
+    '{"to":"%s","transient":true}', '{"to":"%s","id":"%s-1"}', '{"to":"%s","id":"%s-1","title":"other"}',
+    '{"to":"%s","body":"' + "x" * 20_000 + '"}', '{"to":"%s","body":"' + "x" * 65_536 + '"}',
+    '{"to":"é %s"}', '{"to":"é-%s"}', "", "{", "{}", "[]", "null", '{"to":"%s","event":"open"}', '{"to":"root"}',
+]  # fmt: skip
+HEADS = ["usual"] * 8 + ["own", "limited", "guess", "chunked", "lower", "two", "short", "close"]
+STEPS = st.tuples(st.sampled_from(MESSAGES), st.sampled_from(HEADS), st.lists(st.integers(1, 400), max_size=2))
+
+
+@pytest.fixture(scope="module")
+def tokens(belfry: Belfry) -> dict[str, str]:
+    limited = belfry.token("shop", "publish", to=["root"])
+    return {"": belfry.token("shop", "publish"), "limited": limited, "guess": "guess"}
+
+
+def step(tokens: dict[str, str], text: str, head: str, *further: str) -> bytes:
+    """A request, whose framing may be unusual or wrong."""
+    data = request(tokens.get(head, tokens[""]), "", *further, *(["X-Own: 1"] if head == "own" else []))
+    body = text.encode()
+    length = f"Content-Length: {len(body)}"
+    framing = {
+        "chunked": "Transfer-Encoding: chunked",
+        "lower": length.lower(),
+        "two": f"{length}\r\n{length}",
+        "short": f"Content-Length: {max(0, len(body) - 3)}",  # what is left over begins the next request
+        "close": f"{length}\r\nConnection: close",
+    }.get(head, length)
+    if head == "chunked":
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    return data.replace(b"Content-Length: 0", framing.encode()) + body
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    ends = [len(data) - cut for cut in sorted(cuts, reverse=True) if cut < len(data)]
+    return [data[begin:end] for begin, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+
+def conversation(belfry: Belfry, requests: list[list[bytes]]) -> list[bytes]:
+    """The answers to requests that are sent one after the other over one connection, until it ends."""
+    answers = []
+    with socket.create_connection((HOST, belfry.port), timeout=patient(10)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for each in requests:
+            with suppress(OSError):  # ended, and told why before
+                for piece in each:
+                    client.sendall(piece)
+            try:
+                answers.append(shown(answer(client)[1]))
+            except OSError:
+                break
+    return answers
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=1, max_size=8))
+@example(steps=[(MESSAGES[0], "usual", [])] * 4)
+@example(steps=[(MESSAGES[0], "usual", [])] * 3 + [(MESSAGES[0], "short", []), (MESSAGES[0], "usual", [])])
+def test_whatever_is_sent_is_answered_as_by_flask(
+    belfry: Belfry, tokens: dict[str, str], steps: list[tuple[str, str, list[int]]]
+) -> None:
+    """The same twice, each time to users of its own; the second time with a field that keeps it on the long way."""
+    answers, kept = [], []
+    for further in ((), (FOREIGN,)):
+        name = f"{secrets.token_hex(4)}-end"  # its last letters can be told by a refusal of what is left over
+        sent = [step(tokens, text.replace("%s", name), head, *further) for text, head, _ in steps]
+        warm = [[step(tokens, '{"to":"root"}', "usual", *further)]] * 3
+        told = conversation(belfry, warm + [pieces(each, cuts) for each, (*_, cuts) in zip(sent, steps, strict=True)])
+        answers.append([text.replace(name.encode(), b"name") for text in told])
+        kept.append(belfry.reader(name).feed()["unread"])
+    assert answers[0] == answers[1]
+    assert kept[0] == kept[1]
 
 
 def test_a_worker_that_stops_answers_regulars_and_leaves(start_belfry: StartBelfry) -> None:
