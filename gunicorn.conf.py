@@ -53,7 +53,8 @@ limit_request_fields = 64
 limit_request_field_size = 8190
 
 # The heartbeat file in memory: on a slow disk, touching it would block the worker.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+_memory = "/dev/shm"  # noqa: S108 - gunicorn makes the file there under a name of its own, and unlinks it at once
+worker_tmp_dir = _memory if Path(_memory).is_dir() and os.access(_memory, os.W_OK) else None
 
 # Which proxies may say that a request came over TLS: the same as may say from where.
 if _settings.trusted_proxies:

@@ -14,6 +14,7 @@ from app import __version__
 from app.core.settings import Settings, check_identity, load
 from app.core.tokens import Keyring
 from app.core.upstreams import Upstreams
+from app.metrics import count_failures
 from app.realtime.acquaintance import Acquaintance
 from app.realtime.auto_pipeline import AutoPipeline
 from app.realtime.flights import Flights
@@ -98,6 +99,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     live = Live(store, settings, time.time)
     web = Web(store, live, settings, time.time)
 
+    count_failures()
     app = _shell(settings)
     for views in web.blueprints():
         app.register_blueprint(views)
@@ -186,7 +188,7 @@ class Web:
             messages.blueprint(
                 auth, store.recipients, store.logs, store.recent, readers, self._live.flights, store.audit
             ),
-            presence.blueprint(auth, store.presences, store.audit),
+            presence.blueprint(auth, store.presences, store.audit, self.limits),
         )
 
     def for_readers(self) -> tuple[Blueprint, ...]:

@@ -6,6 +6,7 @@ gunicorn.conf.py names the folder. A count is one write to mapped memory.
 
 from __future__ import annotations
 
+import logging
 import os
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
@@ -29,6 +30,7 @@ STORE_AWAY = Gauge(
 )
 STORE_OUTAGES = Counter("belfry_store_outages", "Times that a worker noticed the store to be away")
 SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])
+FAILURES = Counter("belfry_failures", "Exceptions that nobody foresaw, by the part of Belfry that lives on", ["part"])
 
 
 # What is counted per message is counted here, and handed on every few seconds: a write to mapped memory takes longer
@@ -45,6 +47,22 @@ def refused(code: str) -> None:
         TALLY.refusals += 1
 
 
+class FailureCount(logging.Handler):
+    """Counts what is logged with a traceback: nothing foreseen is. Below it the line goes on as any other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            FAILURES.labels(record.name.removeprefix("belfry.")).inc()
+
+
+_FAILURE_COUNT = FailureCount(logging.ERROR)
+
+
+def count_failures() -> None:
+    """From now on, and once however often this is called."""
+    logging.getLogger("belfry").addHandler(_FAILURE_COUNT)
+
+
 def take() -> dict[str, int]:
     """What was tallied since the last call, by name; Prometheus knows it from now on."""
     counted = TALLY.take()
@@ -58,5 +76,5 @@ def exposition() -> bytes:
     if FOLDER not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client annotates most, not this
     return generate_latest(registry)

@@ -62,7 +62,7 @@ def host_site() -> Iterator[HostSite]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server names it so
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

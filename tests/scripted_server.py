@@ -63,9 +63,9 @@ def scripted_server(*answers: Answer) -> Iterator[Script]:
             self.end_headers()
             self.wfile.write(answer.body)
 
-        do_GET = do_POST = answer  # noqa: N815
+        do_GET = do_POST = answer  # noqa: N815 - http.server names them so
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server names it so
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

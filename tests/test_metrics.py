@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from prometheus_client import REGISTRY
 
 from app import metrics
@@ -27,3 +29,16 @@ def test_prometheus_hears_of_messages_and_deliveries_when_they_are_taken() -> No
     metrics.take()
     metrics.take()
     assert counted() == [(messages or 0) + 2, (deliveries or 0) + 5]
+
+
+def test_only_what_nobody_foresaw_counts_as_a_failure() -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("belfry_failures_total", {"part": "test"}) or 0
+
+    for _ in range(2):
+        metrics.count_failures()
+    log, before = logging.getLogger("belfry.test"), counted()
+    log.error("the store is away")
+    assert counted() == before
+    log.error("a round failed", exc_info=RuntimeError())
+    assert counted() == before + 1

@@ -144,7 +144,7 @@ def running_upstream() -> Iterator[Upstream]:
             with suppress(OSError):
                 super().handle()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server names it so
             pass
 
     class Server(ThreadingHTTPServer):

@@ -81,7 +81,7 @@ class GivenCredentials:
                 return token
         raise SkippedError(f"needs a token with the scope {scope}" + (f" of {user}" if personal and user else ""))
 
-    def sign(self, user: str, *scopes: str, seconds: int = TOKEN_SECONDS, **grants: Any) -> str:  # noqa: ARG002
+    def sign(self, user: str, *scopes: str, seconds: int = TOKEN_SECONDS, **grants: Any) -> str:  # noqa: ARG002 - the Protocol's
         raise SkippedError("needs the secret, to sign tokens of other users")
 
     def _with(self, scope: str) -> list[str]:

@@ -17,6 +17,8 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "body_too_large": (413, "The body is too large"),
     "body_late": (408, "The body did not come in time"),
     "line_too_large": (413, "A line of the batch is too large"),
+    "uri_too_long": (414, "The address is too long"),
+    "head_too_large": (431, "The headers are too many or too long"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "not_acceptable": (406, "The answer's form is not acceptable to the client"),

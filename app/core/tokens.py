@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -25,6 +26,7 @@ from app.core.settings import PREFIX, Settings, SettingsError
 SCOPES = ("feed", "publish", "complete", "admin")
 LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none
 CACHE_SIZE = 4_096  # verified tokens remembered: about 1 KB each, and an RS256 check costs 50 times a look-up
+HEADERS_KEPT = 32  # an issuer's tokens all begin with the same one or two
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725 section 3.11, RFC 9068 section 2.1
 
 # PyJWT checks the signature, the algorithm and `aud`; every comparison with the time is ours.
@@ -181,7 +183,7 @@ class Keyring:
 
     def _checked(self, token: str, now: float, digest: str) -> Claims:
         try:
-            header = jwt.get_unverified_header(token)
+            header = _header(token.partition(".")[0])
         except jwt.InvalidTokenError as error:
             raise _invalid(str(error)) from None
         if str(header.get("typ", "JWT")).lower() not in TYPES:
@@ -210,6 +212,12 @@ class Keyring:
         self._verified.move_to_end(digest)
         if len(self._verified) > CACHE_SIZE:
             self._verified.popitem(last=False)
+
+
+@lru_cache(maxsize=HEADERS_KEPT)
+def _header(segment: str) -> Mapping[str, Any]:
+    """A token's first part, read. It only says which key to try: with that key PyJWT reads and judges all parts."""
+    return MappingProxyType(jwt.get_unverified_header(f"{segment}.."))
 
 
 def _claims(payload: dict[str, Any], now: float, digest: str, key: str) -> Claims:

@@ -45,6 +45,7 @@
  * @property {string} type
  * @property {any} data
  * @property {string} cursor the place after it
+ * @property {string} [end] the place from which on it is known, where that is not `cursor`: one of a page's messages but the last
  * @property {boolean} kept whether it has a place in a log; what is live only leaves the cursor where it was
  */
 /**
@@ -63,8 +64,10 @@ const POLL_PAUSE_MS = 500; // a server that is about to stop doesn't wait
 const STREAM_AGAIN_FIRST_MS = 60_000;
 const STREAM_AGAIN_MOST_MS = 600_000;
 const PULSE_MS = 3_000;
+const TABS_MOST = 1_000; // that the server takes
 const FROZEN_MS = 10_000;
 const REMEMBERED_IDS = 4_096;
+const WAITING_MOST = 1_000; // blocks that a tab keeps while it fetches what came before them
 const SNAPSHOT_MS = 1_000; // between two looks at an answer whose stream is held back
 const STARTS_MOST = 4;
 
@@ -196,9 +199,14 @@ class Server {
     return answer.status === 204 ? {} : answer.json();
   }
 
-  /** The address of the user's stream from `cursor` on. @param {string} cursor @returns {Promise<string>} */
-  async streamUrl(cursor) {
-    return `${this.origin}/stream?${this.#query(await this.#streamQuery(cursor))}`;
+  /** The address of the user's stream from `cursor` on, for so many tabs. @param {string} cursor @param {number} tabs @returns {Promise<string>} */
+  async streamUrl(cursor, tabs) {
+    return `${this.origin}/stream?${this.#query({ ...(await this.#streamQuery(cursor)), ...(tabs && { tabs }) })}`;
+  }
+
+  /** So many tabs share the connection now. @param {string} connection as `ready` named it @param {number} tabs */
+  async tellTabs(connection, tabs) {
+    await this.#fetch(`/presence/tabs?${new URLSearchParams({ connection, tabs: String(tabs) })}`, { method: "POST" });
   }
 
   /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
@@ -353,18 +361,83 @@ class Poll {
     while (!signal.aborted) {
       const page = await server.feed({ after: cursor, ...known }, signal);
       if (signal.aborted) return;
+      const blocks = blocksOf(page, cursor);
       cursor = page.cursor;
       known = { wait: POLL_WAIT_SECONDS, revision: page.revision ?? 0 }; // it ends when either changes
-      for (const block of blocksOf(page)) onBlock(block);
+      for (const block of blocks) onBlock(block);
       if (page.messages.length === 0) await sleep(POLL_PAUSE_MS);
     }
   }
 }
 
-/** What a stream would have said; the count comes last, when every message is in it. @param {Page} page @returns {Block[]} */
-function blocksOf({ messages, unread, revision, cursor }) {
-  const blocks = messages.map((message) => ({ type: message.event ?? "message", data: message, cursor, kept: true }));
-  return [...blocks, { type: "ready", data: { unread, revision }, cursor, kept: false }];
+/**
+ * What a stream would have said; the count comes last, when every message is in it.
+ * @param {Page} page @param {string} place before it @returns {Block[]}
+ */
+function blocksOf({ messages, unread, revision, cursor: end }, place) {
+  const cursors = messages.map((_, at) => (at < messages.length - 1 ? place : end));
+  const blocks = messages.map((message, at) => ({ type: message.event ?? "message", data: message, cursor: cursors[at] ?? end, end, kept: true }));
+  return [...blocks, { type: "ready", data: { unread, revision }, cursor: end, kept: false }];
+}
+
+/**
+ * Tells the server how many tabs share the connection, for administrators: with the stream's address, and again when that
+ * changed, one call at a time and not for every tab of a crowd. Who refuses to hear it is left in peace until the next change.
+ */
+class TabCount {
+  #server;
+  #size;
+  #connection = ""; // its name, while it is open
+  #given = 0; // with the stream's address, which the browser takes once more by itself
+  #told = 0;
+  #lookedAt = 0;
+  #isLooking = false;
+
+  /** @param {Server} server @param {() => Promise<number>} size 0: nobody knows */
+  constructor(server, size) {
+    this.#server = server;
+    this.#size = size;
+  }
+
+  /** For the address of a stream. */
+  async give() {
+    this.#given = await this.#count();
+    return this.#given;
+  }
+
+  /** The stream that was given a number has begun. @param {{connection?: string}} ready */
+  begin({ connection = "" }) {
+    this.#connection = connection;
+    this.#told = this.#given;
+  }
+
+  end() {
+    this.#connection = "";
+  }
+
+  async look() {
+    if (!this.#connection || this.#isLooking || Date.now() - this.#lookedAt < PULSE_MS / 2) return;
+    this.#isLooking = true;
+    this.#lookedAt = Date.now();
+    await this.#tell(await this.#count());
+    this.#isLooking = false;
+  }
+
+  /** @param {number} tabs */
+  async #tell(tabs) {
+    const connection = this.#connection;
+    if (!connection || !tabs || tabs === this.#told) return;
+    try {
+      await this.#server.tellTabs(connection, tabs);
+    } catch (error) {
+      if (!(error instanceof Refusal)) return; // no answer: the next look tells it again
+    }
+    if (connection === this.#connection) this.#told = tabs;
+  }
+
+  async #count() {
+    return Math.min(TABS_MOST, await this.#size().catch(() => 0));
+  }
 }
 
 /**
@@ -386,16 +459,19 @@ class Link {
   #attempt = 0; // what an older attempt still has to say doesn't count
   #ownRetries = 0;
   #heardAt = 0;
+  #isLost = false; // history, and nobody was told yet
   #streamAgainMs = STREAM_AGAIN_FIRST_MS;
   #timer = 0; // at most one thing is waited for: `ready`, the next try, or a stream beside the polling
   #watchdog = 0;
+  #tabs;
 
   /**
-   * @param {Server} server @param {string} cursor @param {Iterable<string>} types
+   * @param {Server} server @param {string} cursor @param {Iterable<string>} types @param {() => Promise<number>} tabs how many share it
    * @param {(block: Block) => void} onBlock @param {(state: State) => void} onState
    */
-  constructor(server, cursor, types, onBlock, onState) {
+  constructor(server, cursor, types, tabs, onBlock, onState) {
     this.#server = server;
+    this.#tabs = new TabCount(server, tabs);
     this.#cursor = cursor;
     this.#types = new Set(types);
     this.#onBlock = onBlock;
@@ -403,8 +479,16 @@ class Link {
   }
 
   open() {
-    this.#watchdog = setInterval(() => this.#checkSilence(), PULSE_MS);
+    this.#watchdog = setInterval(() => {
+      this.#checkSilence();
+      this.lookAtTabs();
+    }, PULSE_MS);
     this.#connect();
+  }
+
+  /** Another tab came, perhaps, or one went. */
+  lookAtTabs() {
+    this.#tabs.look();
   }
 
   close() {
@@ -436,7 +520,7 @@ class Link {
     this.#dropStream();
     const attempt = this.#attempt;
     if (!this.#poll) this.#say("connecting");
-    const url = await this.#server.streamUrl(this.#cursor).catch(() => null);
+    const url = await this.#server.streamUrl(this.#cursor, await this.#tabs.give()).catch(() => null);
     if (attempt !== this.#attempt) return;
     if (url === null) return this.#fail();
     this.#ownRetries = this.#server.usesTickets ? 0 : 1;
@@ -449,12 +533,14 @@ class Link {
     this.#heardAt = Date.now();
     this.#cursor = block.cursor || this.#cursor;
     if (block.type === "goodbye") return this.#onGoodbye(block.data.reason);
-    if (block.type === "ready") this.#onReady();
-    if (block.type !== "heartbeat") this.#onBlock(block);
+    if (block.type === "ready") this.#onReady(block.data);
+    if (block.type !== "heartbeat") this.#tell(block);
   };
 
-  #onReady() {
+  /** @param {{connection?: string}} ready */
+  #onReady(ready) {
     clearTimeout(this.#timer);
+    this.#tabs.begin(ready);
     this.#dropPoll();
     this.#backoff.reset();
     this.#ownRetries = this.#server.usesTickets ? 0 : 1;
@@ -491,7 +577,7 @@ class Link {
     this.#cursor = block.cursor;
     this.#backoff.reset();
     this.#say("polling");
-    this.#onBlock(block);
+    this.#tell(block);
   };
 
   #onPollError = (/** @type {unknown} */ error) => {
@@ -501,7 +587,14 @@ class Link {
 
   #loseHistory() {
     this.#cursor = "";
-    this.#onBlock({ type: "reset", data: {}, cursor: "", kept: true });
+    this.#isLost = true;
+  }
+
+  /** Of a loss only now: who fetches the feed again before anything is heard misses what comes between. @param {Block} block */
+  #tell(block) {
+    if (this.#isLost) this.#onBlock({ type: "reset", data: {}, cursor: block.cursor, kept: true });
+    this.#isLost = false;
+    this.#onBlock(block);
   }
 
   /** Nothing gets through: find out why, and come back later where that makes sense. */
@@ -537,6 +630,7 @@ class Link {
   #dropStream() {
     this.#attempt++;
     clearTimeout(this.#timer);
+    this.#tabs.end();
     this.#stream?.close();
     this.#stream = null;
   }
@@ -565,6 +659,7 @@ class TabGroup {
   #on;
   /** @type {BroadcastChannel | null} */ #channel = null;
   #waiting = new AbortController();
+  #asked = 0; // for the lock: what an older request still brings doesn't count
   #release = () => {};
   #heardAt = 0;
   #timer = 0;
@@ -609,6 +704,14 @@ class TabGroup {
     this.leave();
   }
 
+  /** How many tabs there are: all of them hold the lock or wait for it. 0 where nobody knows. */
+  async size() {
+    if (this.#channel === null) return 0;
+    const { held = [], pending = [] } = await navigator.locks.query();
+    const here = [...held, ...pending].filter(({ name }) => name === this.#name);
+    return new Set(here.map(({ clientId }) => clientId)).size; // a page may have several clients
+  }
+
   /** @param {any} message tells every other tab */
   post(message) {
     this.#channel?.postMessage({ byLeader: this.leads, message });
@@ -627,12 +730,13 @@ class TabGroup {
 
   /** @param {LockOptions} options */
   #hold(options) {
+    const asked = ++this.#asked;
     const held = () => new Promise((resolve) => {
-      if (this.#channel === null) return resolve(undefined); // left while it was being stolen
+      if (this.#channel === null || asked !== this.#asked) return resolve(undefined); // left, or asked again, meanwhile
       this.#release = () => resolve(undefined);
       this.#lead();
     });
-    navigator.locks.request(this.#name, options, held).catch(() => this.#onLost()); // stolen, or no longer waited for
+    navigator.locks.request(this.#name, options, held).catch(() => asked === this.#asked && this.#onLost());
   }
 
   #lead() {
@@ -640,10 +744,11 @@ class TabGroup {
     this.#on.lead();
   }
 
+  /** The lock was stolen, maybe before this tab knew that it had it. */
   #onLost() {
-    if (!this.leads) return;
+    if (this.#channel === null) return;
+    if (this.leads) this.#on.stepDown();
     this.leads = false;
-    this.#on.stepDown();
     this.#queue();
   }
 
@@ -657,6 +762,143 @@ class TabGroup {
     if (this.leads || document.hidden) return;
     this.#waiting.abort();
     this.#hold({ steal: true });
+  }
+}
+
+/** The offsets of a cursor by epoch. @param {string} cursor */
+function offsetsOf(cursor) {
+  const pairs = cursor.split("-").map((pair) => pair.split("."));
+  return new Map(pairs.map(([epoch, offset]) => [epoch, Number(offset)]));
+}
+
+/**
+ * Whether nothing before `other` is missing at `place`. Nothing ever is at no place at all, where all begins now.
+ * @param {string} place @param {string} other
+ */
+function reaches(place, other) {
+  if (place === other || place === "") return true;
+  const offsets = offsetsOf(place);
+  return Boolean(other) && [...offsetsOf(other)].every(([epoch, offset]) => (offsets.get(epoch) ?? -1) >= offset);
+}
+
+/** The place `other`, but in no log behind `place`. @param {string} place @param {string} other */
+function further(place, other) {
+  if (place === other || place === "" || other === "") return other || place;
+  const offsets = offsetsOf(place);
+  return [...offsetsOf(other)].map(([epoch, offset]) => `${epoch}.${Math.max(offset, offsets.get(epoch) ?? 0)}`).join("-");
+}
+
+/**
+ * What a leading tab says. `isSure`: it hears all that this one wants, so between `from` and the block there was nothing.
+ * @typedef {{from: string, block: Block | null, isSure: boolean}} Told without a block: that it stands at `from`
+ */
+
+/** Whether it is in the history. @param {Told} told */
+const isMessage = ({ block }) => block !== null && block.kept && !OWN_TYPES.has(block.type);
+
+/**
+ * What a tab makes of what the leading one tells. Each block comes with the place before it: it counts at once where
+ * nothing is missing up to there, and waits otherwise until that was fetched, or it would stand before older messages and
+ * count as the place up to which all is known. So it doesn't matter who leads, how many do for a moment, or since when this
+ * tab listens.
+ */
+class Follower {
+  /** @type {Told[]} */ #before = []; // what waits, and was told before the fetch under way began
+  /** @type {Told[]} */ #since = []; // and after that
+  #isBehind = false;
+  #isOver = false;
+  #backoff = new Backoff();
+  #timer = 0;
+  #on;
+
+  /** @param {{place: () => string, take: (told: Block) => void, move: (place: string) => void, fetch: (place: string) => Promise<Page>, lose: (place: string) => void}} on */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  /** This tab leads, or leaves: what is on its way doesn't count. */
+  end() {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** @param {Told} told */
+  hear(told) {
+    if (!this.#isBehind && this.#isNext(told)) return this.#take(told);
+    this.#since.push(told);
+    if (this.#before.length + this.#since.length > WAITING_MOST) this.#spill(told);
+    if (!this.#isBehind) this.#catchUp();
+  }
+
+  /** Too much waits. Messages are fetched as it is; for the rest the feed is fetched again. @param {Told} told the last of it */
+  #spill({ from, block }) {
+    const cursor = block?.cursor || from;
+    this.#before = [];
+    this.#since = [{ from: cursor, block: { type: "reset", data: {}, cursor, kept: true }, isSure: true }];
+  }
+
+  async #catchUp() {
+    this.#isBehind = true;
+    try {
+      while (await this.#fetch());
+      this.#backoff.reset();
+    } catch (error) {
+      this.#onFailed(error);
+    }
+  }
+
+  /** @returns {Promise<boolean>} whether something is missing still; if not, the next block counts at once */
+  async #fetch() {
+    this.#before.push(...this.#since.splice(0));
+    const place = this.#on.place();
+    const page = await this.#on.fetch(place);
+    if (this.#isOver) return false;
+    for (const block of blocksOf(page, place)) this.#pass(block);
+    if (page.messages.length > 0) return true;
+    for (const told of this.#before.splice(0)) if (!isMessage(told)) this.#take(told); // messages came with the pages
+    while (this.#since[0] && this.#isNext(this.#since[0])) this.#take(/** @type {Told} */ (this.#since.shift()));
+    this.#isBehind = this.#since.length > 0;
+    return this.#isBehind;
+  }
+
+  /** @param {unknown} error */
+  #onFailed(error) {
+    if (this.#isOver) return;
+    const refusal = error instanceof Refusal ? error : null;
+    if (refusal?.status === 400 || refusal?.status === 410) this.#lose(); // nothing leads on from where this tab stands
+    this.#isBehind = this.#before.length + this.#since.length > 0;
+    if (this.#isBehind) this.#timer = setTimeout(() => this.#catchUp(), Math.max(this.#backoff.next(), refusal?.retryAfterMs ?? 0));
+  }
+
+  /** Go on from where the leading tab stands. */
+  #lose() {
+    const told = [...this.#before.splice(0), ...this.#since.splice(0)];
+    this.#on.lose(told[0]?.from ?? "");
+    for (const each of told) this.#take(each);
+  }
+
+  /** @param {Told} told */
+  #isNext({ from, block, isSure }) {
+    const place = this.#on.place();
+    const isWithin = block?.end && place !== from && !reaches(place, block.end); // of a page: which of its messages are known?
+    return isSure && !isWithin && reaches(place, from);
+  }
+
+  /** @param {Told} told */
+  #take(told) {
+    const { from, block } = told;
+    const place = this.#on.place();
+    if (block === null) return this.#on.move(reaches(place, from) ? further(place, from) : place);
+    const isKnown = isMessage(told) && place !== "" && reaches(place, block.end ?? block.cursor);
+    const isHere = block.kept || reaches(place, block.cursor); // else it is of a history, or of logs, that this tab doesn't read
+    if (!isKnown) this.#pass(isHere ? block : { ...block, cursor: place });
+  }
+
+  /** @param {Block} block */
+  #pass(block) {
+    if (this.#isOver) return; // a listener may have closed the client
+    const isNew = block.type === "reset"; // a place of its own, which may be an earlier one
+    this.#on.take(isNew ? block : { ...block, cursor: further(this.#on.place(), block.cursor) });
   }
 }
 
@@ -679,8 +921,9 @@ export class BelfryClient {
   #recent = new Recent();
   /** @type {TabGroup | null} */ #group = null;
   /** @type {Link | null} */ #link = null;
-  #leader = ""; // whom this tab follows
-  #own = Math.random().toString(36).slice(2);
+  /** @type {Follower | null} */ #follower = null; // while another tab leads
+  #term = ""; // names the time for which this tab leads
+  #heard = new Set(); // the terms that know all types of ours
   #user = "";
   #isOpen = false;
 
@@ -708,6 +951,7 @@ export class BelfryClient {
       this.#types.add(type);
       this.#link?.listen(type);
     }
+    this.#heard.clear();
     this.#ask();
   }
 
@@ -794,10 +1038,11 @@ export class BelfryClient {
     const name = ["belfry", this.#server.origin, subject, ...(this.#server.topics ?? [])].join(" ");
     this.#group = new TabGroup(name, {
       lead: () => this.#lead(),
-      stepDown: () => this.#dropLink(),
+      stepDown: () => this.#stepDown(),
       ask: () => this.#ask(),
       message: (message) => this.#onTab(message),
     });
+    this.#follow();
     this.#group.join();
   };
 
@@ -812,7 +1057,8 @@ export class BelfryClient {
     this.#dropLink();
     this.#group?.leave();
     this.#group = null;
-    this.#leader = "";
+    this.#unfollow();
+    this.#heard.clear();
     this.#setState("idle");
   };
 
@@ -826,8 +1072,37 @@ export class BelfryClient {
     this.#link?.wake();
   };
 
+  #follow() {
+    this.#follower = new Follower({
+      place: () => this.cursor,
+      take: (block) => this.#receive(block, this.unread), // the leader's count includes it
+      move: (place) => { this.cursor = place; },
+      fetch: (place) => this.#server.feed({ after: place }),
+      lose: (place) => this.#lose(place),
+    });
+  }
+
+  #unfollow() {
+    this.#follower?.end();
+    this.#follower = null;
+  }
+
+  /** @param {string} place where all is heard from */
+  #lose(place) {
+    this.cursor = place;
+    this.#listeners.emit("reset", {});
+  }
+
+  #stepDown() {
+    this.#dropLink();
+    this.#follow();
+  }
+
   #lead() {
-    this.#link = new Link(this.#server, this.cursor, this.#types, this.#onLinkBlock, this.#onLinkState);
+    this.#unfollow();
+    this.#term = randomId();
+    const tabs = async () => this.#group?.size() ?? 0;
+    this.#link = new Link(this.#server, this.cursor, this.#types, tabs, this.#onLinkBlock, this.#onLinkState);
     this.#link.open();
   }
 
@@ -838,7 +1113,7 @@ export class BelfryClient {
 
   #onLinkBlock = (/** @type {Block} */ block) => {
     const unread = this.#count(block);
-    this.#group?.post({ kind: "block", block, unread });
+    this.#group?.post({ kind: "block", leader: this.#term, from: this.cursor, block, unread });
     this.#receive(block, unread);
   };
 
@@ -852,50 +1127,46 @@ export class BelfryClient {
   }
 
   #pulse() {
-    this.#group?.post({ kind: "pulse", leader: this.#own, state: this.state, unread: this.unread });
+    const { state, unread, cursor } = this;
+    this.#group?.post({ kind: "pulse", leader: this.#term, state, unread, from: cursor, types: [...this.#types] });
   }
 
   /** @param {any} message */
   #onTab(message) {
-    if (message.kind === "block") this.#receive(message.block, message.unread);
-    else if (message.kind === "unread") this.#setUnread(message.unread);
-    else if (this.#link) this.#onFollower(message);
+    if (message.kind === "unread") this.#setUnread(message.unread);
+    else if (this.#link) this.#onFollower(message); // what another leader tells comes by the own stream too
     else if (message.kind === "pulse") this.#onPulse(message);
+    else if (message.kind === "block") this.#onTold(message);
   }
 
   /** @param {{kind: string, types: string[]}} message */
   #onFollower({ kind, types }) {
     if (kind === "resume") this.resume();
     if (kind !== "ask") return;
+    this.#link?.lookAtTabs();
     this.listen(types);
     this.#pulse();
   }
 
-  /** @param {{leader: string, state: State, unread: number}} pulse */
-  #onPulse({ leader, state, unread }) {
+  /** @param {{leader: string, state: State, unread: number, from: string, types: string[]}} pulse */
+  #onPulse({ leader, state, unread, from = "", types = [...this.#types] }) {
     this.#setState(state);
-    if (leader === this.#leader || !this.#isConnected) return;
-    this.#leader = leader;
+    if (!this.#isConnected) return;
     this.#setUnread(unread);
-    this.#ask(); // it may not know our event types yet
-    this.#catchUp().catch((error) => this.#onNotCaughtUp(error));
+    if (![...this.#types].every((type) => types.includes(type))) return this.#ask();
+    this.#follower?.hear({ from, block: null, isSure: this.#isSure(leader) });
+    this.#heard.add(leader);
   }
 
-  /** What the leader heard before this tab listened to it. From here on it hears everything. */
-  async #catchUp() {
-    for (let more = this.cursor !== ""; more; ) {
-      const page = await this.#server.feed({ after: this.cursor });
-      for (const block of blocksOf(page)) this.#receive(block, this.unread); // the leader's count includes them
-      more = page.messages.length > 0;
-    }
+  /** @param {{leader: string, from: string, block: Block, unread: number}} told */
+  #onTold({ leader, from = "", block, unread }) {
+    this.#setUnread(unread);
+    this.#follower?.hear({ from, block, isSure: this.#isSure(leader) });
   }
 
-  /** @param {unknown} error */
-  #onNotCaughtUp(error) {
-    this.#leader = ""; // the next pulse tries again
-    if (!(error instanceof Refusal) || error.denied || error.status >= 500) return;
-    this.cursor = "";
-    this.#listeners.emit("reset", {});
+  /** Whether a leading tab hears everything that we want: an event type of ours may be new to it. @param {string} leader */
+  #isSure(leader) {
+    return this.#types.size === 1 || this.#heard.has(leader);
   }
 
   // Towards the listeners
@@ -1437,14 +1708,16 @@ class FeedModel {
   /** @type {string | null} */ #next = null;
   #revision = -1;
   #load = 0; // an answer to an older load is dropped
+  /** @type {Block[]} */ #arrived = []; // messages that came while the newest were fetched
+  #told = -1; // the latest revision told meanwhile
   #timer = 0;
 
   /** @param {BelfryClient} client @param {() => void} changed */
   constructor(client, changed) {
     this.#client = client;
     this.#changed = changed;
-    client.on("*", (message, block) => block?.kept && this.#receive(message));
-    client.on("ready", (ready) => this.#follow(ready));
+    client.on("*", (message, block) => block?.kept && this.#receive(message, block));
+    client.on("ready", (ready) => this.#compare(ready));
     client.on("reset", () => this.#reloadSoon());
     client.on("read", (change) => this.#onChange(change));
     client.on("updated", (change) => this.#onChange(change));
@@ -1475,10 +1748,17 @@ class FeedModel {
     this.#next = null;
     this.state = "loading";
     this.#changed();
-    return this.#fetch({}, (page) => {
-      this.#revision = page.revision ?? -1;
-      return page.messages;
-    });
+    this.#arrived = [];
+    this.#told = -1;
+    return this.#fetch({}, (page) => this.#begin(page));
+  }
+
+  /** What came after the page was read stands before it. @param {Page} page */
+  #begin({ messages, cursor, revision = -1 }) {
+    if (this.#told > revision) this.#reloadSoon();
+    this.#revision = revision;
+    const newer = this.#arrived.filter((block) => !reaches(cursor, block.end ?? block.cursor)).reverse();
+    return [...newer.map(({ data }) => data), ...messages];
   }
 
   /** Whether there are no older messages than these. */
@@ -1561,8 +1841,9 @@ class FeedModel {
     this.#timer = setTimeout(() => this.reload(), RELOAD_MS);
   }
 
-  /** @param {Message} message */
-  #receive(message) {
+  /** @param {Message} message @param {Block} block */
+  #receive(message, block) {
+    if (this.state === "loading" && this.tab !== "archived") this.#arrived.push(block);
     this.#drop((other) => other.id === message.id || (message.key !== undefined && other.key === message.key));
     if (this.tab !== "archived") this.messages.unshift(message);
     this.#changed();
@@ -1574,8 +1855,16 @@ class FeedModel {
     this.#apply(change);
   }
 
+  /** A connection begins: whatever was changed before nobody told. @param {{revision?: number}} ready */
+  #compare({ revision = -1 }) {
+    this.#told = Math.max(this.#told, revision);
+    if (this.#revision >= 0 && revision > this.#revision) this.#reloadSoon();
+    this.#revision = Math.max(this.#revision, revision);
+  }
+
   /** @param {{revision?: number}} told */
   #follow({ revision }) {
+    this.#told = Math.max(this.#told, revision ?? -1);
     if (revision === undefined || revision <= this.#revision) return;
     if (this.#revision >= 0 && revision > this.#revision + 1) this.#reloadSoon();
     this.#revision = revision;

@@ -54,12 +54,12 @@ class PrimaryConnection(Connection):
     """Asks where to connect each time that it does; a server that is no primary (any more) counts as not reached."""
 
     def __init__(self, primary: Primary, **options: Any) -> None:
-        super().__init__(redis_connect_func=_greet_primary, **options)  # type: ignore[no-untyped-call]
+        super().__init__(redis_connect_func=_greet_primary, **options)  # type: ignore[no-untyped-call]  # redis-py annotates most, not this
         self._primary = primary
 
     def _connect(self) -> Any:
         self.host, self.port = self._primary.find()
-        return super()._connect()  # type: ignore[no-untyped-call]
+        return super()._connect()  # type: ignore[no-untyped-call]  # redis-py annotates most, not this
 
 
 class PrimarySSLConnection(SSLConnection):
@@ -71,7 +71,7 @@ class PrimarySSLConnection(SSLConnection):
 
     def _connect(self) -> Any:
         self.host, self.port = self._primary.find()
-        return super()._connect()  # type: ignore[no-untyped-call]
+        return super()._connect()  # type: ignore[no-untyped-call]  # redis-py annotates most, not this
 
 
 def open_pool(kind: type[Pool], settings: Settings, **options: Any) -> Pool:

@@ -53,7 +53,7 @@ def blueprint(
             require_room(request)
         limits.connect(claims.user)
         deadline = time.monotonic() + wait_seconds
-        opening = streams.open(claims.user, names, after)
+        opening = streams.open(claims.user, names, after, stays=wait_seconds > 0)
         vector, lost, pages = opening.vector, opening.lost, opening.pages
         while True:
             page, gone = oldest(vector, pages, limit, now_ms())

@@ -16,7 +16,7 @@ from app.core.errors import BelfryError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("belfry.views")
 
 _CODE_BY_STATUS = {
     404: "not_found",

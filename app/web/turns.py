@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gevent import monkey
 from gevent.lock import BoundedSemaphore
@@ -28,6 +28,7 @@ CROWD = 64  # so many waiting requests are enough to keep busy
 WAIT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 _POLLRDHUP: int = getattr(select, "POLLRDHUP", 0)  # Linux
+_poll: Any = monkey.get_original("select", "poll")()  # gevent's own would leave the turn to others
 
 
 class Turns:
@@ -72,9 +73,12 @@ def hung_up(environ: WSGIEnvironment) -> bool:
     client = environ.get("gunicorn.socket")
     if client is None or not _POLLRDHUP:
         return False
-    poll = monkey.get_original("select", "poll")()  # gevent's own would leave the turn to others
-    poll.register(client.fileno(), _POLLRDHUP)
-    return bool(poll.poll(0))
+    descriptor = client.fileno()
+    _poll.register(descriptor, _POLLRDHUP)
+    try:
+        return bool(_poll.poll(0))
+    finally:
+        _poll.unregister(descriptor)
 
 
 def _refusal(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

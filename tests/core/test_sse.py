@@ -211,7 +211,7 @@ def test_encode_can_reset_the_last_event_id() -> None:
 @pytest.mark.parametrize("character", ["\r", "\n", "\0"])
 def test_encode_refuses_an_event_or_id_that_could_write_fields_of_its_own(field: str, character: str) -> None:
     with pytest.raises(ValueError, match=f"{field} must be free of CR, LF and NUL"):
-        encode("a", **{field: f"x{character}data: injected"})  # type: ignore[arg-type]
+        encode("a", **{field: f"x{character}data: injected"})  # type: ignore[arg-type]  # one of two names
 
 
 def test_encode_refuses_a_negative_retry() -> None:

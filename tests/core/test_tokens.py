@@ -272,3 +272,19 @@ def test_belfrys_own_topics_are_read_by_administrators_and_sent_to_by_nobody() -
 
 def test_a_publisher_without_patterns_may_address_anyone() -> None:
     assert claims(to=None).may_address("everyone")
+
+
+def test_a_good_header_vouches_for_nothing_that_follows_it(keyring: Keyring) -> None:
+    token = keyring.sign("alice", ["feed"], NOW, 60)
+    keyring.verify(token, NOW)
+    header, payload, signature = token.split(".")
+    for forged in (
+        header,
+        f"{header}.",
+        f"{header}..",
+        f"{header}.{payload}",
+        f"{header}.{payload}.",
+        f"{header}.{payload}.{signature[::-1]}",
+    ):
+        with pytest.raises(BelfryError, match="not valid"):
+            keyring.verify(forged, NOW)

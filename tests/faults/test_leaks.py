@@ -64,7 +64,7 @@ def opened(belfry: Belfry, stack: ExitStack) -> list[StreamClient]:
 
     streams = []
     for user in USERS:
-        stream = wait_until(lambda user=user: came(user), BACK_SECONDS)  # type: ignore[misc]
+        stream = wait_until(lambda user=user: came(user), BACK_SECONDS)  # type: ignore[misc]  # mypy infers no type for such a lambda
         assert stream is not None
         stream.wait_for("ready")
         streams.append(stream)

@@ -458,6 +458,10 @@ class TestLimits:
             answer = belfry.reader(alice).get("/stream")
             assert (answer.status_code, answer.json()["code"]) == (503, "too_many_connections")
             assert int(answer.headers["Retry-After"]) >= 1
+            cursor = belfry.reader(alice).get("/feed").json()["cursor"]
+            belfry.publish({"to": alice, "title": "missed"})
+            page = belfry.reader(alice).get("/feed", params={"after": cursor})  # it doesn't stay, so needs no room
+            assert [message["title"] for message in page.json()["messages"]] == ["missed"]
         with wait_until(lambda: self.connected(belfry, alice)) as stream:
             assert stream.next_event().event == "ready"
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
 import socket
 import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+
+import pytest
 
 from tests.live.conftest import StartBelfry
 from tests.servers import HOST, REPOSITORY, Belfry
@@ -64,3 +68,28 @@ def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> 
             received = b""
             while b"all here" not in received:
                 received += client.recv(4_096)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ("GET /" + "x" * 10_000 + " HTTP/1.1\r\n\r\n", "uri_too_long"),
+        ("GET / HTTP/1.1\r\nX: " + "x" * 10_000 + "\r\n\r\n", "head_too_large"),
+        ("GET / HTTP/1.1\r\n" + "X: y\r\n" * 100 + "\r\n", "head_too_large"),
+        ("nonsense\r\n\r\n", "bad_request"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "bad_request"),
+        ("GET / HTTP/9.9\r\n\r\n", "bad_request"),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: strange\r\n\r\n", "bad_request"),
+        ("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "bad_request"),
+    ],
+    ids=["long line", "long header", "many headers", "no request", "no header", "version", "coding", "length"],
+)
+def test_what_is_no_request_is_refused_with_a_problem_too(belfry: Belfry, sent: str, code: str) -> None:
+    with socket.create_connection((HOST, belfry.port), timeout=20) as client:
+        client.sendall(sent.encode())
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (problem["code"], problem["status"]) == (code, answer.status)
+    assert f'belfry_refusals_total{{code="{code}"}}' in belfry.api().get("/metrics").text

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import gevent
 import pytest
+from prometheus_client import REGISTRY
 
+from app import metrics
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.realtime.canary import BEATS_UNHEARD, Canary
@@ -47,6 +49,7 @@ class Setting:
         self.redis = Redis()
         self.servers: list[Server] = []
         self.moved = False
+        self.bugs = 0
         self.changes = 0
         self.link = Link(self._connect, lambda name: name, Ear())
         store = LogStore(self.redis, Settings())
@@ -62,6 +65,9 @@ class Setting:
         return self.servers[-1]
 
     def _follow(self) -> bool:
+        if self.bugs:
+            self.bugs -= 1
+            raise RuntimeError("a bug")
         moved, self.moved = self.moved, False
         return moved
 
@@ -145,3 +151,15 @@ def test_another_server_is_told_once(setting: Setting) -> None:
     setting.redis.id = b"two"
     setting.beat(3)
     assert setting.changes == before + 1
+
+
+def test_a_bug_is_counted_and_the_canary_lives_on(setting: Setting) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("belfry_failures_total", {"part": "canary"}) or 0
+
+    metrics.count_failures()
+    before = counted()
+    setting.bugs = 2
+    setting.beat()
+    assert counted() == before + 2
+    assert setting.is_well

@@ -80,7 +80,7 @@ def test_the_bell_works_on_another_origin_under_a_strict_policy(
     expect_badge(tab, "1")
     tab.feed.locator(".bell").click()
     tab.expect_titles("Order shipped")
-    assert tab.feed.locator(".panel").bounding_box()["width"] > 300, "the styles are missing"  # type: ignore[index]
+    assert tab.feed.locator(".panel").bounding_box()["width"] > 300, "the styles are missing"  # type: ignore[index]  # None fails just as well
     tab.articles.first.click()
     expect_badge(tab, "")
     wait_until(lambda: belfry.reader(alice).feed()["unread"] == 0, what="the server to know")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browsing import FeedTab
 from tests.conftest import absent
@@ -47,6 +47,34 @@ def test_what_was_missed_is_counted_once(way: FeedTab, nginx: Nginx, belfry: Bel
     nginx.start()
     wait_until(lambda: way.titles.all_inner_texts() == ["3", "2", "1"], BACK_SECONDS)
     assert way.unread == 3
+
+
+def test_a_single_change_that_was_missed_is_shown(way: FeedTab, nginx: Nginx, belfry: Belfry, alice: str) -> None:
+    belfry.publish({"to": alice, "title": "read elsewhere"})
+    expect(way.feed.locator("article.unread")).to_have_count(1)
+    nginx.kill()
+    wait_until(lambda: way.state == "waiting", BACK_SECONDS)
+    belfry.reader(alice).post("/feed/read", json={"all": True}).raise_for_status()
+    nginx.start()
+    wait_until(lambda: way.state == "live", BACK_SECONDS)
+    expect(way.feed.locator("article.unread")).to_have_count(0)
+    way.expect_titles("read elsewhere")
+
+
+def test_what_comes_while_the_feed_is_fetched_again_stays(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    """The page that arrives last is the older one."""
+    belfry.publish({"to": alice, "title": "1"})
+    tab.expect_titles("1")
+
+    def hold(route: Route) -> None:
+        answer = route.fetch()
+        belfry.publish({"to": alice, "title": "2"})
+        tab.expect_unread(2)
+        route.fulfill(response=answer)
+
+    tab.page.route("**/feed?limit=*", hold, times=1)
+    tab.choose("Unread")
+    tab.expect_titles("2", "1")
 
 
 def test_it_comes_back_at_once_when_the_browser_is_online_again(

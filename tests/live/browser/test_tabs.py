@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browsing import FeedTab, Visitor
 from tests.live.browser.conftest import Visit
@@ -58,6 +58,44 @@ def test_a_tab_that_comes_later_has_what_the_others_have(visitor: Visitor, belfr
         tab = visitor.tab()
         tab.expect_titles(*[str(title) for title in range(number, -1, -1)])
         tab.expect_unread(number + 1)
+
+
+# What the other tabs say, as a list; and a client at an old place, which says what it hears.
+WATCH_CHANNEL = """window.said = [];
+window.BroadcastChannel = class extends BroadcastChannel {
+    constructor(name) {
+        super(name);
+        this.addEventListener("message", ({ data }) => said.push(JSON.stringify(data)));
+    }
+};"""
+FOLLOW_FROM = """async (cursor) => {
+    const { BelfryClient } = await import("/static/belfry.js");
+    window.heard = [];
+    const client = new BelfryClient();
+    client.on("message", (message) => heard.push(message.title));
+    await client.open(cursor);
+}"""
+
+
+def test_what_comes_while_a_tab_catches_up_waits_its_turn(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    cursor = belfry.reader(alice).get("/feed").json()["cursor"]
+    belfry.publish({"to": alice, "title": "missed"})
+    leader = visitor.tab()
+    follower = visitor.context.new_page()
+    follower.add_init_script(WATCH_CHANNEL)
+    held, may_wait = list[Route](), [True]
+    follower.route("**/feed?after=*", lambda route: held.append(route) if may_wait else route.continue_())
+    follower.goto("/docs")
+    follower.evaluate(FOLLOW_FROM, cursor)
+    wait_until(lambda: follower.evaluate("1") and held, what="the tab to catch up")
+    belfry.publish({"to": alice, "title": "meanwhile"})
+    leader.expect_titles("meanwhile", "missed")
+    wait_until(lambda: follower.evaluate("said.some((each) => each.includes('meanwhile'))"), what="the leader's word")
+    may_wait.clear()
+    for route in held:
+        route.continue_()
+    wait_until(lambda: follower.evaluate("heard.length") == 2)
+    assert follower.evaluate("heard") == ["missed", "meanwhile"]
 
 
 def test_another_tab_takes_over_when_the_leader_is_closed(visitor: Visitor, belfry: Belfry, alice: str) -> None:
