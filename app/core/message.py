@@ -110,7 +110,7 @@ class Publish(Content):
 
     @model_validator(mode="after")
     def _one_target(self) -> Publish:
-        targets = sum(target is not None for target in (self.to, self.topic, self.everyone))
+        targets = (self.to is not None) + (self.topic is not None) + (self.everyone is not None)
         if targets != 1:
             code = "missing_target" if not targets else "ambiguous_target"
             raise PydanticCustomError(code, "give exactly one of to, topic and everyone")

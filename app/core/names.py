@@ -8,6 +8,8 @@ NAME_MAX_BYTES = 128
 OWN_TOPICS = "belfry."  # begins the names of topics that only Belfry sends to and only administrators read
 FIGURES_TOPIC = f"{OWN_TOPICS}figures"
 
+_BRACES_AND_SPACE = frozenset("{} ")
+
 
 def check_user_id(text: str) -> str:
     """Return `text` if it can name a user. Raises `BelfryError` `bad_user_id`."""
@@ -29,4 +31,4 @@ def _check(text: str, code: str, noun: str) -> str:
 def _printable(text: str) -> bool:
     # Braces would break the Redis hash tag. `isprintable` allows no whitespace but U+0020, and no lone surrogate, so
     # what passes can be encoded.
-    return text.isprintable() and not any(char in " {}" for char in text)
+    return text.isprintable() and _BRACES_AND_SPACE.isdisjoint(text)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from itertools import islice
 from typing import NamedTuple
 
 KEYS_MAX = 20_000  # the longest unused go first; what they had used up is refilled in a minute anyway
@@ -56,7 +55,8 @@ class Buckets:
 
     def _forget(self, now: float) -> None:
         """Of the longest unused, those that are full, and whatever is too much; a few, since one came in."""
-        for oldest in list(islice(self._full_at, FORGOTTEN_AT_ONCE)):
-            if self._full_at[oldest] > now and len(self._full_at) <= self._keys_max:
+        for _ in range(FORGOTTEN_AT_ONCE):
+            oldest = next(iter(self._full_at), None)
+            if oldest is None or (self._full_at[oldest] > now and len(self._full_at) <= self._keys_max):
                 return
             del self._full_at[oldest]

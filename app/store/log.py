@@ -11,7 +11,6 @@ import random
 import secrets
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -61,8 +60,7 @@ class Status(Enum):
 _STATUS = {status.value.encode(): status for status in Status}
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """The outcome of one append. `offset` is 0 for a message that is not kept; `online`: somebody is connected."""
 
     status: Status

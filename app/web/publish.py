@@ -205,14 +205,15 @@ class Batch:
         messages = [item for item in group if isinstance(item, Message)]
         try:
             published = iter(self._publish_all(messages))
-            results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+            told = [_refused(item) if isinstance(item, BelfryError) else line(next(published)) for item in group]
         except BelfryError as failure:
             # The store failed for all of the group; what each line needs for its retry is its id.
-            results = [
-                item.problem() if isinstance(item, BelfryError) else {**failure.problem(), "id": item.id}
+            problem = failure.problem()
+            told = [
+                _refused(item) if isinstance(item, BelfryError) else compact({**problem, "id": item.id}) + "\n"
                 for item in group
             ]
-        return "".join([compact(result) + "\n" for result in results]).encode()
+        return "".join(told).encode()
 
 
 def publish_one(publish: Publish, message: Message) -> Result:
@@ -222,10 +223,9 @@ def publish_one(publish: Publish, message: Message) -> Result:
     except BelfryError as error:
         error.extra["id"] = message.id
         raise
-    result = _result(published)
     if published.reused:
         raise _reused(published)
-    return result
+    return result(published)
 
 
 def lines(text: bytes) -> Iterator[bytes]:
@@ -233,7 +233,30 @@ def lines(text: bytes) -> Iterator[bytes]:
     return (found[0] for found in _LINE.finditer(text))
 
 
-def _result(published: Published) -> Result:
+def line(published: Published) -> str:
+    """What a batch answers for one message: its `result` on a line, written by hand, for there are many of them."""
+    if published.reused:
+        return compact(result(published)) + "\n"
+    told = ",".join(
+        [
+            f'{{"to":{compact(name.removeprefix("user:"))},"offset":{outcome.position.offset or "null"},'
+            f'"duplicate":{_bool(outcome.status is Status.DUPLICATE)},"online":{_bool(outcome.online)}}}'
+            for name, outcome in zip(published.message.logs, published.outcomes, strict=True)
+        ]
+    )
+    status = 200 if published.duplicate else 201
+    return f'{{"status":{status},"id":"{published.message.id}","deliveries":[{told}]}}\n'  # an id needs no escape
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _refused(error: BelfryError) -> str:
+    return compact(error.problem()) + "\n"
+
+
+def result(published: Published) -> Result:
     """The answer for one message, with its `status`: 201, 200 when everyone had it already, or a problem with 409."""
     if published.reused:
         return _reused(published).problem()
