@@ -128,7 +128,7 @@ class Run:
         values, failure = self.values(server, figure), self.failure(server, figure)
         if values or not failure:
             return _cell(values)
-        return f"failed: {failure}"
+        return f"failed: {failure.partition(chr(10))[0]}"
 
     def _judged(self, figure: Figure, goal: Goal) -> str:
         return f"{goal.text(more_is_better=figure.more_is_better)} {self.verdict(figure, goal)}".strip()

@@ -93,7 +93,13 @@ def test_every_figure_belongs_to_a_scenario_and_every_scenario_has_a_figure() ->
 
 
 def test_a_peer_that_failed_has_the_reason_in_its_place() -> None:
-    run = Run("2026-11-21", "a machine", 1, {"belfry": BELFRY, "flask-sse": {}}, {"flask-sse": {"idle_10000": "gone"}})
+    run = Run(
+        "2026-11-21",
+        "a machine",
+        1,
+        {"belfry": BELFRY, "flask-sse": {}},
+        {"flask-sse": {"idle_10000": "gone\nits log"}},
+    )
     assert row(run, "memory of an idle")[2] == "failed: gone"
 
 
