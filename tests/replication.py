@@ -23,9 +23,14 @@ ALLOW_DEBUG = ("--enable-debug-command", "local")
 PRIMARY_OPTIONS = (*ALLOW_DEBUG, "--repl-diskless-sync-delay", "0")  # a replica need not wait for others
 
 
+def following(primary: RedisServer) -> tuple[str, str]:
+    """The options of a replica."""
+    return "--replicaof", f"{HOST} {primary.port}"
+
+
 def replica_of(primary: RedisServer) -> RedisServer:
     """Not started yet."""
-    return RedisServer(port=free_port(), options=(*PRIMARY_OPTIONS, "--replicaof", f"{HOST} {primary.port}"))
+    return RedisServer(port=free_port(), options=(*PRIMARY_OPTIONS, *following(primary)))
 
 
 def wait_replicated(primary: RedisServer, replica: RedisServer) -> None:
@@ -51,13 +56,21 @@ class Replicated:
 
     def __init__(self, stack: ExitStack, replicas: int = 1) -> None:
         self._stack = stack
-        self.primary = self._start(RedisServer(port=free_port(), options=PRIMARY_OPTIONS))
-        self.replicas = [self._start(replica_of(self.primary)) for _ in range(replicas)]
-        self.sentinel = self._start(Sentinel(self.primary))
+        self.primary = self._start(self.new_server())
+        self.replicas = [self._start(self.new_server(*following(self.primary))) for _ in range(replicas)]
+        self.sentinel = self._start(self.new_sentinel())
         self.sentinel.hurry()
         self.sentinel.wait_for_replicas(replicas)
         for replica in self.replicas:
             wait_replicated(self.primary, replica)
+
+    def new_server(self, *options: str) -> RedisServer:
+        """One of its servers, not started yet."""
+        return RedisServer(port=free_port(), options=(*PRIMARY_OPTIONS, *options))
+
+    def new_sentinel(self) -> Sentinel:
+        """Not started yet."""
+        return Sentinel(self.primary)
 
     @property
     def url(self) -> str:
@@ -103,14 +116,21 @@ class Sentinel(Server):
         self.port = free_port()
         self._config_path = self.directory / "sentinel.conf"
         self._config_path.write_text(
-            f"port {self.port}\nbind {HOST}\ndir {self.directory}\n"
+            f"{self.listen()}\nbind {HOST}\ndir {self.directory}\n"
             f"sentinel monitor {SERVICE} {HOST} {primary.port} 1\n"
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
             f"sentinel failover-timeout {SERVICE} 10000\n" + "\n".join(lines)
         )
 
+    def listen(self) -> str:
+        """The line of its configuration that says where."""
+        return f"port {self.port}"
+
+    def binary(self) -> str | None:
+        return RedisServer.binary()
+
     def command(self) -> Sequence[str | Path]:
-        binary = RedisServer.binary()
+        binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
         return [binary, self._config_path, "--sentinel"]
 

@@ -29,7 +29,7 @@ from app.core.settings import load
 from app.core.tokens import Keyring
 from app.embedded import engines
 from tests.stream_client import StreamClient
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
 HOST = "127.0.0.1"
@@ -93,7 +93,7 @@ class Server:
         """SIGTERM, as an operator would; answers the exit code."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(STOP_SECONDS)
+        return self._process.wait(patient(STOP_SECONDS))
 
     def kill(self) -> None:
         """SIGKILL for the whole group: nothing of it gets to say a word."""
@@ -137,7 +137,8 @@ class RedisServer(Server):
         return engine.binary if engine else None
 
     def command(self) -> Sequence[str | Path]:
-        keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
+        # `always`, since with `everysec` a slow disk may hold a write back for two seconds after its answer.
+        keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
         listen = ["--port", str(self.port), "--bind", HOST, "--unixsocket", str(self.socket_path)]

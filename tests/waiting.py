@@ -18,13 +18,14 @@ def patient(seconds: float) -> float:
 
 
 def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what: str | Callable[[], str] = "") -> T:
-    """The first truthy answer of `condition`, asked again and again for `seconds` at most."""
-    deadline = time.monotonic() + seconds
+    """The first truthy answer of `condition`, asked again and again for `seconds` at most, and patiently."""
+    began = time.monotonic()
     while True:
         answer = condition()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > patient(seconds):
             told = what() if callable(what) else what
-            raise AssertionError(f"waited {seconds} s for {told or 'the condition'}, got {answer!r}")
+            raise AssertionError(f"waited {waited:.1f} s for {told or 'the condition'}, got {answer!r}")
         time.sleep(POLL_SECONDS)

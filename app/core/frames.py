@@ -94,7 +94,11 @@ class Place:
 
     def message(self, offset: int, record: bytes) -> bytes:
         """As `message` above, of the entry at `offset`."""
-        return b"%b%d%b%b" % (self._before, offset, self._after, live_only(record))
+        return self.block(offset, live_only(record))
+
+    def block(self, offset: int, block: bytes) -> bytes:
+        """As `message`, of what `live_only` made of the entry's record."""
+        return b"%b%d%b%b" % (self._before, offset, self._after, block)
 
 
 def live_only(record: bytes) -> bytes:

@@ -39,7 +39,8 @@ class Settings(BaseModel):
     redis_url: str = Field(
         "",
         repr=False,
-        description="redis:// rediss:// unix:// or redis+sentinel:// of the shared store; empty: embedded server",
+        description="redis:// rediss:// unix:// redis+sentinel:// or rediss+sentinel:// of the shared store; "
+        "empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
     data_dir: str = Field("data", description="where the embedded server and the demo secret live")
@@ -94,7 +95,7 @@ class Settings(BaseModel):
         2_592_000,
         ge=60,
         le=315_360_000,
-        description="a message is dropped at this age, and a feed that nobody used for so long",
+        description="a message is dropped at this age, and a feed that nobody used for so long (up to 1/16 longer)",
     )
     publish_queue_seconds: float = Field(
         0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"
@@ -123,6 +124,16 @@ class Settings(BaseModel):
     )
     outbox_bytes: int = Field(
         65_536, ge=4_096, le=1_048_576, description="bytes queued for one slow reader whose socket can't be parked"
+    )
+    fan_out_rest_seconds: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="longest that a feed or topic with more than 256 readers in a worker waits after it was written to "
+        "them; what is published meanwhile goes to each in one write",
+    )
+    fan_out_bytes: int = Field(
+        1_048_576, ge=4_096, le=268_435_456, description="bytes that wait so in a worker, or one message"
     )
     tail_check_seconds: float = Field(
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from app import metrics
 from app.core import catch_up, frames
-from app.core.catch_up import Page
+from app.core.catch_up import LIVE_ONLY, Page
 from app.core.cursor import Position, Vector, replace
 from app.core.frames import Goodbye
 from app.core.tokens import Claims
@@ -100,6 +100,18 @@ class OpenLog:
             del self._members[subscriber]
         else:
             self._members = None
+
+    def note(self, live: Position, ends: bool) -> None:
+        """An append was heard; `ends`: nothing follows it."""
+        if live.offset != LIVE_ONLY:
+            if self.seen is None or self.seen.epoch != live.epoch or live.offset > self.seen.offset:
+                self.seen = live
+            self.ended = self.ended or ends
+
+    def wake(self) -> None:
+        """Tell its watchers that there is something new."""
+        for watcher in self.watchers:
+            watcher.set()
 
     def shared(self, position: Position) -> Position:
         """The very `seen` where that is the same position."""

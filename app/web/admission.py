@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import unquote
 
 from app import metrics
 from app.core.errors import BelfryError
@@ -64,8 +65,11 @@ class Admission:
             self._note(entered, self._now())
 
     def refuses(self, method: str, path: str) -> bool:
-        """Whether a request is to be answered with `refusal`, which is counted."""
-        if path != PATH or method != "POST" or self.is_open:
+        """Whether a request is to be answered with `refusal`, which is counted.
+
+        `path` is as it was sent: percent-encoded, and with the prefix under which the server may be mounted.
+        """
+        if method != "POST" or self.is_open or not unquote(path).endswith(PATH):
             return False
         metrics.refused(_REFUSAL.code)
         return True

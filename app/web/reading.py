@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import gevent
 from flask import Request
 
 from app.core import cursor
@@ -12,6 +9,7 @@ from app.core.cursor import MAX_LOGS, Vector
 from app.core.errors import BelfryError
 from app.core.names import check_topic
 from app.core.tokens import Claims
+from app.realtime.in_time import InTime
 from app.store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
@@ -75,29 +73,6 @@ def flag(asked: Request, name: str) -> bool | None:
     if text not in ("", "true", "false", "1", "0"):
         raise BelfryError("bad_parameter", f"{name}: expected true or false, got {text[:40]!r}.")
     return text in ("true", "1") if text else None
-
-
-class InTime:
-    """Within it a client has `seconds` to send what is read of it. Raises `BelfryError` `body_late` into the reading.
-
-    As `gevent.Timeout`, at less than half of its price: one is begun with each message, and hardly ever runs out.
-    """
-
-    __slots__ = ("_seconds", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        self._timer: Any = gevent.get_hub().loop.timer(self._seconds)
-        self._timer.start(_give_up, gevent.getcurrent(), self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.close()
-
-
-def _give_up(reading: Any, seconds: float) -> None:
-    reading.throw(BelfryError("body_late", f"The whole body has to come within {seconds:g} s."))
 
 
 def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "application/json") -> bytes:

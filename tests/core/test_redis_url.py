@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
+from pathlib import Path
+from ssl import TLSVersion
+from urllib.parse import urlencode
 
 import pytest
+from redis import Redis
+from redis.connection import SSLConnection
 
 from app.core.redis_url import SENTINEL_PORT, SentinelUrl, check, is_sentinel, parse_sentinel
 
@@ -27,10 +33,25 @@ def test_passwords_are_for_the_primary_and_for_the_sentinels() -> None:
     assert parse_sentinel("redis+sentinel://:p@one/main").password == "p"
 
 
-def test_tls_and_its_options_are_handed_on() -> None:
-    found = parse_sentinel("rediss+sentinel://one/main?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=false")
-    assert found.tls
-    assert found.tls_options == (("ssl_ca_certs", "/etc/ca.pem"), ("ssl_check_hostname", "false"))
+def test_tls_options_are_handed_on_in_the_types_that_redis_py_takes(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+    given = {
+        "ssl_ca_certs": str(file),
+        "ssl_ca_path": str(tmp_path),
+        "ssl_certfile": str(file),
+        "ssl_keyfile": str(file),
+        "ssl_password": "p@ss",
+        "ssl_cert_reqs": "None",
+        "ssl_check_hostname": "False",
+        "ssl_min_version": "1.3",
+        "ssl_ciphers": "HIGH",
+    }
+    found = parse_sentinel(f"rediss+sentinel://one,two/main?db=2&{urlencode(given)}")
+    assert (found.tls, found.db, len(found.sentinels)) == (True, 2, 2)
+    typed = {"ssl_cert_reqs": "none", "ssl_check_hostname": False, "ssl_min_version": TLSVersion.TLSv1_3}
+    assert dict(found.tls_options) == given | typed
+    assert set(given) <= {*signature(SSLConnection).parameters} & {*signature(Redis).parameters}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +66,13 @@ def test_tls_and_its_options_are_handed_on() -> None:
         ("redis+sentinel://one/main?timeout=3", "'timeout'"),
         ("redis+sentinel://one/main?db=x", "db"),
         ("redis+sentinel://one/main?db", "query"),
+        ("redis+sentinel://one/main?ssl_check_hostname=false", "'ssl_check_hostname'"),
+        ("rediss+sentinel://one/main?ssl_check_hostnames=false", "'ssl_check_hostnames', expected one of db"),
+        ("rediss+sentinel://one/main?ssl_check_hostname=secret", "ssl_check_hostname: expected one of true, false"),
+        ("rediss+sentinel://one/main?ssl_cert_reqs=secret", "ssl_cert_reqs: expected one of required"),
+        ("rediss+sentinel://one/main?ssl_min_version=1.1", "ssl_min_version: expected one of 1.2, 1.3"),
+        ("rediss+sentinel://one/main?ssl_ca_certs=/no/secret.pem", "ssl_ca_certs: there is no such file"),
+        ("rediss+sentinel://one/main?ssl_ca_path=/no/secret", "ssl_ca_path: there is no such folder"),
     ],
 )
 def test_what_can_not_be_understood_is_told(url: str, says: str) -> None:

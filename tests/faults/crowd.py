@@ -31,7 +31,7 @@ from typing import Any
 from app.core.sse import Decoder, Event
 from tests.faults.records import Delivery, Hearing, Reset
 from tests.stream_client import HOST, OWN_EVENTS
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 TIME_SCALE = 0.1  # of the delays that a server tells
 RETRY_SECONDS = 2.0  # before scaling, where none was told
@@ -176,7 +176,8 @@ class Reader:
     def _begin(self) -> None:
         assert self._crowd is not None
         self._head, self._decoder = b"", Decoder()
-        self._deadline = time.monotonic() + CONNECT_SECONDS
+        # Thousands without patience would be served one try too late: each try costs the server what a stream costs.
+        self._deadline = time.monotonic() + patient(CONNECT_SECONDS)
         self._socket = self._make_socket()
         self._socket.setblocking(False)
         if self._receive_buffer:

@@ -71,10 +71,11 @@ def test_a_full_disk_refuses_messages_and_loses_none(belfry: Belfry, small_disk:
         fill(small_disk / "filler")
         refused = traffic.book.answers["503"]
         traffic.wait(lambda: traffic.book.answers["503"] >= refused + 3, BACK_SECONDS, what="publishes to be refused")
-        with belfry.reader(traffic.users[0]) as api:
-            for path in ("/feed", "/stream"):
-                answer = api.get(path)
-                assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        with belfry.reader(traffic.users[0]) as reader:
+            refusals = belfry.publisher.publish({"to": "someone"}), reader.get("/feed"), reader.get("/stream")
+        for answer in refusals:
+            assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+            assert int(answer.headers["Retry-After"]) >= 1
         assert all(reader.is_live and reader.connections == 1 for reader in traffic.readers)
         (small_disk / "filler").unlink()
         traffic.run(MESSAGES)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import absent
+from tests.encryption import Encrypted, engine
 from tests.faults.records import Outcome
 from tests.faults.site import QUICK
 from tests.faults.traffic import Traffic
@@ -75,6 +76,29 @@ def test_what_the_replica_never_got_is_told_by_a_reset_and_all_the_rest_arrives(
     assert {each.mark for each in records.publications if each.outcome is Outcome.ACKNOWLEDGED} - kept, (
         "nothing was lost"
     )
+
+
+def test_a_service_that_is_reached_by_tls_is_followed_and_by_any_of_its_sentinels() -> None:
+    if engine() is None:
+        absent("a Redis or Valkey with TLS")
+    with ExitStack() as stack:
+        store = Encrypted(stack)
+        belfry = Belfry(store.url, {**QUICK, "WEB_CONCURRENCY": "2"})
+        stack.callback(belfry.destroy)
+        with Traffic(belfry.start()) as traffic:
+            traffic.run(MESSAGES)
+            with traffic.erasing():
+                store.primary.kill()
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            store.wait_until_both_know(store.replicas[0])
+            store.sentinel.kill()
+            with store.replicas[0].client() as client:
+                client.client_kill_filter(_type="pubsub")
+                client.client_kill_filter(_type="normal", skipme=True)
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            verdict = traffic.finish()
+    assert verdict.kept, verdict
+    assert verdict.resets >= verdict.subscribers
 
 
 def test_with_a_replica_waited_for_nothing_acknowledged_is_lost(deploy: Deploy) -> None:

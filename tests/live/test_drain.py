@@ -48,7 +48,7 @@ def test_a_thousand_streams_are_told_and_spread_their_return_evenly(
             stream.wait_for("ready")
         started = time.monotonic()
         belfry.signal(number)
-        wait_until(lambda: old not in belfry.workers(), patient(STOP_SECONDS), what="the worker to leave")
+        wait_until(lambda: old not in belfry.workers(), STOP_SECONDS, what="the worker to leave")
         told = [goodbye(stream).retry or 0 for stream in streams]
     assert time.monotonic() - started < patient(STOP_SECONDS) + 1
     # So many come back in each tenth of the window, which is as wide as the setting.
