@@ -152,6 +152,8 @@ def _take(visitor: Visitor, suffix: str) -> None:
     shoot_whole(page, "recent")
     page.goto(f"/admin/people/?user={USER}&message=backup")
     page.locator("#trace li").nth(1).wait_for()
+    page.locator("#online li").first.wait_for()
+    page.locator("#user h3", has_text="is connected").wait_for()
     shoot_whole(page, "people")
     page.goto("/admin/dashboard/")
     page.locator("#state", has_text="worker").wait_for()

@@ -69,7 +69,7 @@ function onlineItem(user, connections) {
   return element("li", "", element("div", "line", element("h3", "", user), count), element("ul", "connections", ...lines), element("div", "buttons", ...tools));
 }
 
-let shownOnline = "";
+let shownOnline = "?"; // nothing yet, not even that nobody is there
 let shownUser = "";
 
 /** @param {string} user @param {boolean} online */
@@ -88,6 +88,7 @@ async function refresh() {
     if (now === shownOnline) return;
     shownOnline = now;
     byId("online-count").textContent = String(names.length);
+    byId("nobody").hidden = names.length > 0;
     byId("online").replaceChildren(...names.map((user) => onlineItem(user, users[user].list)));
   } catch (error) {
     complain(error);
@@ -147,10 +148,11 @@ const timed = (event, text) => element("li", "", element("time", "", clock(event
 
 /** @param {Trace} trace */
 function verdict({ steps, read }) {
-  const has = steps.find(({ what }) => what === "acknowledged");
+  const has = steps.find(({ what }) => what === "acknowledged" || what === "read");
   const sent = steps.find(({ what }) => what === "sent");
-  if (read) return "It arrived: it was read.";
-  if (has) return `It arrived, by ${clock(has.time)} at the latest.`;
+  const when = has ? `, by ${clock(has.time)} at the latest` : "";
+  if (read) return `It arrived${when}: it was read.`;
+  if (has) return `It arrived${when}.`;
   if (sent) return `It was sent: ${clock(sent.time)}.`;
   return "Nothing says that it arrived.";
 }
@@ -218,6 +220,7 @@ byId("find").addEventListener("submit", (event) => {
 offerUsers(nameField);
 setInterval(() => document.hidden || refresh(), REFRESH_MS);
 refresh();
+setTimeout(refresh, PLACES_MS); // this page's own bell is listed by then
 const given = new URLSearchParams(location.search);
 const givenUser = given.get("user");
 if (givenUser) show(givenUser, given.get("message") ?? "");

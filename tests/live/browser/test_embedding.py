@@ -142,6 +142,19 @@ def test_another_tab_takes_over_when_the_leader_s_page_is_left(
         expect_badge(tab, "2")
 
 
+def test_tabs_of_another_origin_are_counted_too(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
+) -> None:
+    for _ in range(2):
+        bell_on(context, site)
+    root = belfry.api(belfry.token("root", "admin"))
+
+    def tabs() -> list[int | None]:
+        return [each["tabs"] for each in root.get("/presence").json()["users"].get(alice, {"list": []})["list"]]
+
+    wait_until(lambda: tabs() == [2], 20, what=lambda: f"two tabs on one connection, got {tabs()}")
+
+
 @pytest.mark.usefixtures("belfry")
 def test_a_stream_on_another_origin_is_opened_with_a_ticket_not_a_token(
     context: BrowserContext, site: HostSite

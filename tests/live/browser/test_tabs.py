@@ -51,6 +51,16 @@ def test_ten_tabs_share_one_connection(start_belfry: StartBelfry, visit: Visit, 
         assert tab.state == "live"
 
 
+@pytest.mark.parametrize("query", ["Promise.reject(new Error())", "new Promise(() => {})"], ids=["refused", "hanging"])
+def test_tabs_that_can_t_be_counted_connect_all_the_same(
+    visitor: Visitor, belfry: Belfry, alice: str, query: str
+) -> None:
+    visitor.context.add_init_script(f"if (navigator.locks) navigator.locks.query = () => {query};")
+    tab = visitor.tab()
+    belfry.publish({"to": alice, "title": "1"})
+    tab.expect_titles("1")
+
+
 def test_a_tab_that_comes_later_has_what_the_others_have(visitor: Visitor, belfry: Belfry, alice: str) -> None:
     visitor.tab()
     for number in range(5):
