@@ -193,7 +193,7 @@ class Web:
             messages.blueprint(
                 auth, store.recipients, store.logs, store.recent, readers, self._live.flights, store.audit
             ),
-            presence.blueprint(auth, store.presences, store.audit),
+            presence.blueprint(auth, store.presences, store.audit, self.limits),
         )
 
     def for_readers(self) -> tuple[Blueprint, ...]:

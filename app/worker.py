@@ -16,21 +16,25 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from http import HTTPStatus
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.handlers import format_date_time
 
 import gevent
+import gevent.socket
 from gevent import monkey
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn import SERVER
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.errors import BelfryError
 from app.realtime import descriptors
-from app.realtime.parking import PARKED, PARKS, WRITES, WRITTEN, Fields
+from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields
+from app.realtime.regular import Regular
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -53,6 +57,9 @@ ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 # the rest seldom: a stream that ends leaves no cycle behind.
 COLLECT_AFTER = (2_000, 10, 50)
 
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
+
 
 class BelfryWorker(GeventWorker):
     """gevent's worker with a loop of its own.
@@ -62,6 +69,7 @@ class BelfryWorker(GeventWorker):
     """
 
     wsgi: Any
+    _patience: float  # seconds for the next request to come, where gunicorn waits for it
     booting: Path | None = None  # stands in its folder until this worker serves, see gunicorn.conf.py
 
     def load_wsgi(self) -> None:
@@ -79,6 +87,9 @@ class BelfryWorker(GeventWorker):
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
             environ[WRITES] = self._write
+            regular = self._regulars.get(environ["gunicorn.socket"])
+            if regular is not None and regular.failure is not None:
+                environ[FAILURE], regular.failure = regular.failure, None
             answer: Iterable[bytes] = application(environ, start_response)
             return answer
 
@@ -104,10 +115,20 @@ class BelfryWorker(GeventWorker):
             super().handle(listener, client, addr)
         finally:
             self._clients.discard(client)
+            self._regulars.pop(client, None)
+
+    def timeout_ctx(self) -> Any:
+        """How long the next request may take to come: less, where some of that was spent waiting here."""
+        # Set and used without a switch in between: gunicorn asks for it right after `handle_request`.
+        seconds, self._patience = self._patience, self.cfg.keepalive
+        return gevent.Timeout(seconds, _QUIETLY)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request, and know that its connection is no idle one meanwhile."""
-        if self._admission.refuses(req.method, req.path):
+        regular = self._regulars.get(sock)
+        sent = b"" if regular is None else regular.next_parsed()
+        has_failed = regular is not None and regular.failure is not None  # and so was let in
+        if not has_failed and self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock)
         self._answering.add(sock)
         try:
@@ -116,7 +137,45 @@ class BelfryWorker(GeventWorker):
             self._answering.discard(sock)
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
             _end_when_silent(sock)
+        regular = self._regulars.get(sock)
+        if regular is not None and regular.offered is not None:
+            regular.learn(sent, req.headers)
+            self._serve(regular, req, sock)
         return answered
+
+    def _serve(self, regular: Regular, req: Any, sock: Any) -> None:
+        """Answer what comes again over a connection; leave the rest, whatever it is, to gunicorn, unread."""
+        while True:
+            since = self._idle[sock] = time.monotonic()
+            try:
+                data = req.unreader.take_buffered() or sock.recv(REQUEST_BYTES)
+            finally:
+                del self._idle[sock]
+            if not data:
+                raise StopIteration  # hung up
+            left = self._left_of(data, regular, sock)
+            if left:
+                break
+        req.unreader.unread(left)
+        self._patience = max(0.0, since + self.cfg.keepalive - time.monotonic())
+
+    def _left_of(self, data: bytes, regular: Regular, sock: Any) -> bytes:
+        """What gunicorn has to parse of what came in: nothing if that was asked before, and is answered now."""
+        if not self.alive or self.nr + 1 >= self.max_requests or not self._admission.is_open:
+            return data
+        self._answering.add(sock)
+        try:
+            answered = regular.answer(data, sock.recv)
+            if answered is None:
+                return regular.came
+            self.nr += 1
+            status, lines, body = answered
+            _send(sock, _head(status, lines) + body)
+        finally:
+            self._answering.discard(sock)
+        if self._hangs_up:
+            _end_when_silent(sock)
+        return b""
 
     def _refuse(self, req: Any, sock: Any) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
@@ -138,25 +197,26 @@ class BelfryWorker(GeventWorker):
         if not plain or response.must_close or response.req.should_close() or self.log.access_log_enabled:
             start_response(status, fields)
             return [body]
-        own = f"HTTP/1.1 {status}\r\nServer: {response.version}\r\nDate: {_date(int(time.time()))}\r\n"
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
-        data = f"{own}Connection: keep-alive\r\n{lines}\r\n".encode("latin-1") + body
         client = environ["gunicorn.socket"]
-        sent = client.send(data)  # mostly all of it, without the loop and the questions of `sendall`
-        if sent < len(data):
-            client.sendall(data[sent:])
+        _send(client, _head(status, lines) + body)
+        if REPEAT in environ and type(client) is gevent.socket.socket:
+            self._regulars.setdefault(client, Regular()).offered = environ[REPEAT]
         return WRITTEN
 
     def run(self) -> None:
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
         self._clients: set[Any] = set()
         self._answering: set[Any] = set()
+        self._regulars: dict[Any, Regular] = {}
+        self._idle: dict[Any, float] = {}  # regulars between two requests, and since when, the longest first
+        self._patience = self.cfg.keepalive
         self._hangs_up = False
         quieten_collector()
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
         self._reporter.start()
-        servers = [self._serve(listener) for listener in self.sockets]
+        servers = [self._listen(listener) for listener in self.sockets]
         self._turns.crowded = partial(_pause, servers)
         if self.booting is not None:
             self.booting.unlink(missing_ok=True)
@@ -193,7 +253,7 @@ class BelfryWorker(GeventWorker):
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), left)
         self._reporter.stop()
 
-    def _serve(self, listener: Any) -> StreamServer:
+    def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
         server = Listener(
             listener,
@@ -216,8 +276,15 @@ class BelfryWorker(GeventWorker):
         while not done() and (seconds is None or time.monotonic() - started < seconds):
             if time.monotonic() - notified >= NOTIFY_SECONDS:
                 self.notify()
+                self._end_idle()
                 notified = time.monotonic()
             gevent.sleep(POLL_SECONDS)
+
+    def _end_idle(self) -> None:
+        """Hang up on regulars that sent nothing for as long as gunicorn would have waited: without a timer for each."""
+        latest = time.monotonic() - self.cfg.keepalive
+        for client in list(takewhile(lambda idle: self._idle[idle] <= latest, self._idle)):
+            _end_when_silent(client)
 
 
 class Listener(StreamServer):
@@ -248,6 +315,19 @@ def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
         client.send(no_room(origin[1].decode("latin-1").strip() if origin else ""))
         client.shutdown(socket.SHUT_WR)
     client.close()
+
+
+def _head(status: str, lines: str) -> bytes:
+    """The head of an answer, in gunicorn's words; `lines` are the application's fields."""
+    date = _date(int(time.time()))
+    own = f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: keep-alive\r\n"
+    return f"{own}{lines}\r\n".encode("latin-1")
+
+
+def _send(client: Any, data: bytes) -> None:
+    sent = client.send(data)  # mostly all of it, without the loop and the questions of `sendall`
+    if sent < len(data):
+        client.sendall(data[sent:])
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """Completions through Belfry, beside a direct connection to the same upstream and, if it is given, LiteLLM's proxy.
 
-    ./run bench completions [--rounds 3] [--litellm PATH]
+    ./run bench completions [--rounds 3] [--litellm PATH] [--out docs/bench/completions.json]
 
 One worker each. Every round measures every way in turn, so what the machine does meanwhile hits all alike; the
 figures are medians over the rounds. The worker's processor time per token says more on a busy machine than the clock.
@@ -13,82 +13,23 @@ import contextlib
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.process import ROOT, Process, cpu_seconds, free_port, listens, memory_kb
-from bench.servers import Belfry, belfry, started
+from bench.given import given
+from bench.process import end_by_sigterm, free_port, memory_kb
+from bench.relays import Loads, Way, upstream, ways_through
+from bench.report import Run
+from bench.rounds import Measured
+from bench.servers import belfry, started
 
-RATE = 50
 TEN_THOUSAND = {"streams": 1, "chunks": 10_000, "rate": 0}
 RESUMES = 5
 
-LITELLM_CONFIG = """
-model_list:
-  - model_name: bench
-    litellm_params: {{model: openai/bench, api_base: "{url}", api_key: none}}
-litellm_settings: {{telemetry: false}}
-"""
-
 Figures = dict[str, float]
-Asked = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Loads:
-    """What the load generator is told: so many streams at a time, for about so long."""
-
-    streams: int
-    seconds: float
-
-    @property
-    def first(self) -> Asked:
-        """One after the other."""
-        return {"streams": int(5 * self.seconds), "chunks": 1, "rate": 0, "ramp": self.seconds / 2}
-
-    @property
-    def warm_up(self) -> Asked:
-        return {"streams": min(20, self.streams), "chunks": 50, "rate": 0}
-
-    @property
-    def paced(self) -> Asked:
-        return {"streams": self.streams, "chunks": int(self.seconds * RATE), "rate": RATE, "ramp": self.seconds / 4}
-
-    @property
-    def fast(self) -> Asked:
-        return {"streams": max(1, self.streams // 4), "chunks": 400, "rate": 0}
-
-    @property
-    def thousand(self) -> Asked:
-        return {"streams": self.streams, "chunks": 1_000, "rate": 800 / self.seconds, "ramp": self.seconds / 8}
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to the upstream, by its name. `worker`: the process that relays, 0 where there is none.
-
-    A slow one falls far behind the pace: it is asked for `part` of the tokens there, so that a round comes to its end.
-    """
-
-    name: str
-    port: int
-    token: str = "none"
-    worker: int = 0
-    part: float = 1.0
-
-    def load(self, asked: Asked) -> dict[str, Any]:
-        """What the load generator, a process of its own, found."""
-        way = "runs" if self.name == "runs" else "v1"
-        given = json.dumps({**asked, "port": self.port, "way": way, "token": self.token})
-        command = [sys.executable, "-m", "bench.completions_load", given]
-        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
-        return found
 
 
 def measure(
@@ -117,9 +58,9 @@ def measure(
 def _figures(way: Way, loads: Loads) -> Figures:
     first = way.load(loads.first)
     fast = way.load(loads.fast)
-    used = _cpu_seconds(way)
+    used = way.cpu_seconds()
     paced = way.load({**loads.paced, "chunks": int(loads.paced["chunks"] * way.part)})
-    used = _cpu_seconds(way) - used
+    used = way.cpu_seconds() - used
     return {
         "first_token_ms": first["first_p50"],
         "tokens_per_s": fast["per_s"],
@@ -131,16 +72,13 @@ def _figures(way: Way, loads: Loads) -> Figures:
     }
 
 
-def _cpu_seconds(way: Way) -> float:
-    return cpu_seconds([way.worker]) if way.worker else 0.0
-
-
 def _memory(runs: Way, loads: Loads) -> Figures:
-    """What the worker grows by at most while so many runs reach 1,000 tokens, per run."""
+    """What the worker grows by at most while so many runs reach 1,000 tokens, per run; nothing where some did not."""
     runs.load({**loads.thousand, "chunks": 10})
     before = memory_kb([runs.worker])
     Path(f"/proc/{runs.worker}/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew, see proc(5)
-    runs.load(loads.thousand)
+    if runs.load(loads.thousand)["unfinished"]:
+        return {}
     return {"memory_kb_per_run": round((_peak_kb(runs.worker) - before) / loads.streams, 1)}
 
 
@@ -170,62 +108,36 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# Servers
-
-
 @contextlib.contextmanager
 def _ways(litellm: str) -> Iterator[list[Way]]:
     """Everything that is measured, running; LiteLLM only with its command."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}/v1"
     with contextlib.ExitStack() as stack:
-        command = [sys.executable, "-m", "bench.completions_upstream", str(port)]
-        stack.enter_context(_process(Process(command), port))
-        server = stack.enter_context(started(belfry(BELFRY_UPSTREAM_URL=url)))
-        assert isinstance(server, Belfry)
-        (worker,) = server.workers()
-        token = server.token("bench", "complete")
-        ways = [Way("direct", port), *(Way(name, server.port, token, worker) for name in ("v1", "runs"))]
-        yield [*ways, stack.enter_context(_litellm(litellm, url))] if litellm else ways
-
-
-@contextlib.contextmanager
-def _litellm(command: str, upstream_url: str) -> Iterator[Way]:
-    """LiteLLM's proxy with one worker, and nothing that it would look up elsewhere."""
-    port = free_port()
-    options = ["--config", "{folder}/config.yaml", "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    environment = {
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-        "LITELLM_LOG": "ERROR",
-    }
-    process = Process([command, *options], environment)
-    (process.folder / "config.yaml").write_text(LITELLM_CONFIG.format(url=upstream_url), encoding="ascii")
-    with _process(process, port):
-        yield Way("litellm", port, worker=process.pid, part=0.25)
-
-
-@contextlib.contextmanager
-def _process(process: Process, port: int) -> Iterator[None]:
-    try:
-        process.start(lambda: listens(port))
-        yield
-    finally:
-        process.stop()
+        ways = [stack.enter_context(upstream(port))]
+        for server in (belfry(), *given(litellm=litellm)):
+            server.upstream_port = port
+            ways += ways_through(stack.enter_context(started(server)))
+        yield ways
 
 
 @click.command()
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--litellm", default="", metavar="PATH", help="The `litellm` command, to measure its proxy as well.")
+@click.option("--out", type=click.Path(path_type=Path), help="Keep date, machine and all figures in this JSON file.")
 @click.option("--json", "as_json", is_flag=True, help="Print every round as JSON.")
-def main(rounds: int, litellm: str, as_json: bool) -> None:
+def main(rounds: int, litellm: str, out: Path | None, as_json: bool) -> None:
     """Measure completions; prints the medians of all rounds."""
     command = shutil.which(litellm) if litellm else ""
     if command is None:
         raise click.UsageError(f"there is no command {litellm}")
     results = measure(rounds, command, lambda line: click.echo(line, err=True))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        told = {"measured": Run.now(rounds, Measured()).caption(), **results}
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     click.echo(json.dumps(results, indent=1) if as_json else table(results))
 
 
 if __name__ == "__main__":
-    main()
+    end_by_sigterm()
+    main(prog_name="./run bench completions")

@@ -14,6 +14,7 @@ SHORT_TITLES = {
     "mercure": "Mercure",
     "centrifugo": "Centrifugo",
     "pushpin": "Pushpin",
+    "litellm": "LiteLLM",
 }
 
 
@@ -56,7 +57,6 @@ BY_SCENARIO: dict[str, tuple[Figure, ...]] = {
     "fanout_1000": (
         _more("fanout_1000_per_s", "fan-out to 1,000 connections", "deliveries/s", *_OF_PEERS, _OF_LIMIT),
         _less("fanout_1000_cpu_us", "processor time of a delivery (1,000)", "µs"),
-        _less("fanout_1000_load_share", "load generator's share of a core meanwhile", ""),
     ),
     "fanout_10000": (
         _more("fanout_10000_per_s", "fan-out to 10,000 connections", "deliveries/s"),
@@ -68,9 +68,14 @@ BY_SCENARIO: dict[str, tuple[Figure, ...]] = {
         _more("posts_8_per_s", "POST /publish, 8 publishers", "/s", Goal(1.0, "starlette")),
         _less("posts_8_cpu_us", "processor time of a POST, 8 publishers", "µs"),
     ),
+    "users_10000": (
+        _more("users_10000_per_s", "POST /publish, 8 publishers, 10,000 users connected", "/s"),
+        _less("growth_users", "processor time of a POST, 10,000 users ÷ 1,000", "", Goal(1.2)),
+    ),
     "posts_64": (_more("posts_64_per_s", "POST /publish, 64 publishers", "/s"),),
     "batch": (
         _more("batch_accepted_per_s", "NDJSON accepted", "messages/s", Goal(30_000)),
+        _less("batch_cpu_us", "processor time of a message by NDJSON, nobody connected", "µs"),
         _more("batch_delivered_per_s", "NDJSON delivered to connected users", "messages/s", Goal(20_000)),
     ),
     "latency_100": (
@@ -87,14 +92,16 @@ BY_SCENARIO: dict[str, tuple[Figure, ...]] = {
     ),
     "latency_fanout": (
         _less("latency_fanout_p99_ms", "latency to 100 connections of a user, p99", "ms"),
-        _less("latency_fanout_ratio", "the same ÷ p99 at 1,000 messages/s to distinct users", "", Goal(2)),
+        _less("latency_fanout_ratio", "latency, p99: 100 connections of a user ÷ 1,000 users", "", Goal(2)),
     ),
     "storm": (
         _more("storm_per_s", "5,000 connects at once", "/s"),
+        _less("storm_cpu_us", "processor time of a connect", "µs"),
         _less("storm_first_p99_ms", "first bytes meanwhile, p99", "ms"),
     ),
     "storm_resume": (
         _more("storm_resume_per_s", "5,000 connects at once, 10 messages resumed each", "/s", Goal(2_500)),
+        _less("storm_resume_cpu_us", "processor time of a connect (resume)", "µs"),
         _less("storm_resume_first_p99_ms", "first bytes meanwhile, p99 (resume)", "ms", Goal(2_500)),
     ),
     "idle_10000": (
@@ -103,26 +110,37 @@ BY_SCENARIO: dict[str, tuple[Figure, ...]] = {
     ),
     "idle_20000": (
         _less("workers_2_idle_20000_total_mb", "all processes, 20,000 connections, 2 workers", "MB", Goal(160)),
-        _less("workers_2_idle_20000_core_percent", "heartbeats of these 20,000 connections", "% of a core", Goal(5)),
-        _less("workers_2_idle_20000_busiest_percent", "of these, held by the worker that has more", "%"),
+        _less("workers_2_idle_20000_core_percent", "heartbeats of 20,000 connections", "% of a core", Goal(5)),
+        _less("workers_2_idle_20000_busiest_percent", "of 20,000 connections, held by the busier of 2 workers", "%"),
     ),
     "two_workers": (
         _more("workers_2_fanout_1000_per_s", "fan-out to 1,000 connections, 2 workers", "deliveries/s"),
         _less("workers_2_fanout_1000_cpu_us", "processor time of a delivery, 2 workers", "µs"),
         _more("workers_2_capacity", "capacity of 2 workers ÷ one's, by processor time of a delivery", "", Goal(1.7)),
     ),
-    "growth_users": (_less("growth_users", "cost of a message, 10,000 users ÷ 1,000", "", Goal(1.2)),),
-    "growth_history": (_less("growth_history", "cost of a message, 1,000 kept ÷ none", "", Goal(1.2)),),
-    "growth_topics": (_less("growth_topics", "cost of a message, 1,000 topics ÷ 100", "", Goal(1.2)),),
+    "growth_history": (_less("growth_history", "processor time of a POST, 1,000 kept ÷ none", "", Goal(1.2)),),
+    "growth_topics": (_less("growth_topics", "processor time of a POST, 1,000 topics ÷ 100", "", Goal(1.2)),),
     "feed_page": (_less("feed_page_p50_ms", "GET /feed, 50 of 1,000 messages, p50", "ms"),),
+    "completions": (
+        _more("tokens_per_s", "/v1/chat/completions, 50 at a time", "tokens/s", Goal(6, "litellm")),
+        _less("tokens_cpu_us", "processor time of a token", "µs"),
+        _more("runs_per_s", "the same by runs, which are kept", "tokens/s"),
+        _less("runs_cpu_us", "processor time of a token (runs)", "µs"),
+        _more("direct_tokens_per_s", "the same straight from the upstream", "tokens/s"),
+        _less("first_token_ms", "first token later than straight from the upstream, p50", "ms"),
+    ),
 }
 FIGURES = tuple(figure for figures in BY_SCENARIO.values() for figure in figures)
 BY_NAME = {figure.name: figure for figure in FIGURES}
 SCENARIO_OF = {figure.name: scenario for scenario, figures in BY_SCENARIO.items() for figure in figures}
 
+# Where it is told who was busy meanwhile: figures `<scenario>_server_share` and `<scenario>_load_share`.
+SHARED = ("fanout_1000", "fanout_10000", "posts_1", "posts_8", "users_10000", "posts_64", "latency_5000", "batch")
+
 # Not measured, but a multiple of one figure by another of the same round: name, multiple, above and below the line.
 # One worker needs `a` µs of a core for a delivery, each of two `b`: they deliver 2/b where it delivers 1/a.
 _DERIVED = (
+    ("growth_users", 1, "users_10000_cpu_us", "posts_8_cpu_us"),
     ("fanout_growth", 1, "fanout_10000_cpu_us", "fanout_1000_cpu_us"),
     ("latency_fanout_ratio", 1, "latency_fanout_p99_ms", "latency_1000_p99_ms"),
     ("workers_2_capacity", 2, "fanout_1000_cpu_us", "workers_2_fanout_1000_cpu_us"),

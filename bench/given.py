@@ -1,7 +1,7 @@
-"""Peers that are measured where their program is given: Mercure, Centrifugo and Pushpin, on one core each.
+"""Peers that are measured where their program is given: Mercure, Centrifugo, Pushpin and LiteLLM, on one core each.
 
-None of them comes with a Python package: the command line names their programs (`--mercure PATH`). Each is configured
-as its documentation has it, with a history of 100 messages where it keeps one.
+None of them is a requirement of the project: the command line names their programs (`--mercure PATH`). Each is
+configured as its documentation has it, with a history of 100 messages where it keeps one.
 """
 
 from __future__ import annotations
@@ -139,11 +139,40 @@ class Pushpin(Given):
         return Requests(self.port, subscribe, _publish("/publish/", body), publish_port=self.publish_port)
 
 
-def given(mercure: str = "", centrifugo: str = "", pushpin: str = "") -> list[Server]:
+LITELLM = """
+model_list:
+  - model_name: bench
+    litellm_params: {model: openai/bench, api_base: "http://127.0.0.1:UPSTREAM/v1", api_key: none}
+litellm_settings: {telemetry: false}
+"""
+
+
+@dataclass
+class LiteLlm(Given):
+    """LiteLLM's proxy with one worker, and nothing that it would look up elsewhere; it relays completions only."""
+
+    kinds: frozenset[str] = frozenset({"tokens"})
+
+    def start(self) -> None:
+        self.port, self.upstream_port = free_port(), self.upstream_port or free_port()
+        options = ["--config", "{folder}/config.yaml", "--host", "127.0.0.1", "--num_workers", "1"]
+        environment = {
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+            "LITELLM_LOG": "ERROR",
+        }
+        process = Process([self.program, *options, "--port", str(self.port)], environment)
+        text = LITELLM.replace("UPSTREAM", str(self.upstream_port))
+        (process.folder / "config.yaml").write_text(text, encoding="ascii")
+        self.begun(process)
+
+
+def given(mercure: str = "", centrifugo: str = "", pushpin: str = "", litellm: str = "") -> list[Server]:
     """Those whose program was named."""
     named: list[tuple[str, Server]] = [
         (mercure, Mercure("mercure", "Mercure", program=mercure)),
         (centrifugo, Centrifugo("centrifugo", "Centrifugo", program=centrifugo)),
         (pushpin, Pushpin("pushpin", "Pushpin", program=pushpin)),
+        (litellm, LiteLlm("litellm", "LiteLLM", program=shutil.which(litellm) or litellm)),
     ]
     return [server for program, server in named if program]

@@ -4,7 +4,8 @@
  * Every published body carries a mark @@<user>:<sequence>:<nanoseconds>@@ (CLOCK_MONOTONIC); the receiver looks for
  * marks only, so the same tool measures any server. Requests are templates: {user} {token} {cursor} {seq} {mark} {len}.
  * In the report, lat_* is from the start of a POST to its mark's arrival, first_* from connect() to the first byte of a
- * stream's body, and cpu_s is this process's own time: near the wall time it would be the bottleneck itself.
+ * stream's body, and work_cpu_s is this process's own time while it published or held (work_s): near that it would be
+ * the bottleneck itself. connect_cpu_s is that of the time before, while it connected (connect_s).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -35,13 +36,11 @@ typedef struct {
   char tail[96];
   int tail_len;
   long last_seq;
-  long got;
   uint64_t born;
   /* publisher */
   char *out;
   int out_len, out_off;
   int busy;
-  uint64_t sent_at;
   long body_left;
   int hdr_done;
   long next_user;
@@ -56,7 +55,7 @@ static uint64_t now_ns(void) {
 }
 
 #define HB 4096
-static uint64_t lat_hist[HB], pub_hist[HB], first_hist[HB];
+static uint64_t lat_hist[HB], first_hist[HB];
 static int bucket(uint64_t us) { /* log-linear: 64 per octave */
   if (us < 64) return us;
   int e = 63 - __builtin_clzll(us);
@@ -79,24 +78,27 @@ static double pct(uint64_t *h, double p) {
   return unbucket(HB - 1);
 }
 
-static int nconn = 100, nusers = 100, npub = 4, port = 8000, publish_port = 0, broadcast = 0, quiet = 0, settle_ms = 500, ramp = 2000,
-           srcs = 1;
+#define SETTLE_NS 400000000ull /* after the last connection, before "ready" is said */
+#define LOOK_NS 100000000ull   /* after that, before the first message: whoever looks at the server's time looks now */
+#define QUIET_NS 3000000000ull /* after the last message: what has not come by then will not come */
+
+static enum { OPENING, SETTLING, READY, WORKING } phase;
+static int nconn = 100, nusers = 100, npub = 4, port = 8000, publish_port = 0, broadcast = 0, ramp = 2000;
 static long nmsg = 1000;
-static double rate = 0, hold = 0, tmo = 60;
+static double rate = 0, hold = 0, longest = 60;
 static long under_way = 0; /* connections that may be opening at a time; 0: any number */
 static long awaited = 0; /* without publishers: end when so many marks have come; 0: hold on */
-static const char *host = "127.0.0.1";
 static char *sub_t, *pub_t;
 static char **tokens, **cursors;
 static long ntokens, ncursors;
 static const char *prefix = "u";
 static conn *C;
 static int ep;
-static long connected, refused, closed_early, events, dups, gaps, reorders, pub_ok, pub_err, pub_sent;
-static uint64_t rx_bytes, first_ev, last_ev;
+static long opened, connected, refused, closed_early, published, turn, events, dups, gaps, reorders, pub_ok, pub_err;
+static uint64_t t0, t_conn, t_ready, t_work, t_pub1, deadline, first_ev, last_ev;
+static double connect_cpu, work_cpu;
 static long *useq;
-static char first_err[400];
-static long first_status_bad;
+static char first_err[2000];
 
 static char *slurp(const char *f) {
   FILE *p = fopen(f, "r");
@@ -168,14 +170,8 @@ static void start(conn *c) {
   }
   int one = 1;
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (srcs > 1) {
-    struct sockaddr_in s = {.sin_family = AF_INET};
-    s.sin_addr.s_addr = htonl(0x7f000001 + 1 + (c - C) % srcs);
-    setsockopt(c->fd, IPPROTO_IP, 24 /*IP_BIND_ADDRESS_NO_PORT*/, &one, sizeof one);
-    bind(c->fd, (void *)&s, sizeof s);
-  }
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(c->kind && publish_port ? publish_port : port)};
-  inet_pton(AF_INET, host, &a.sin_addr);
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (connect(c->fd, (void *)&a, sizeof a) < 0 && errno != EINPROGRESS) {
     refused++;
     c->state = 3;
@@ -205,13 +201,15 @@ static void scan(conn *c, const char *p, int n) { /* look for marks in body byte
       keep = m;
       break;
     }
-    int user;
-    long seq;
-    unsigned long long t;
-    if (sscanf(m + 2, "%d:%ld:%llu", &user, &seq, &t) == 3) {
+    char *at = m + 2;
+    strtol(at, &at, 10); /* the user: whoever reads it has no other's */
+    int whole = *at++ == ':';
+    long seq = strtol(at, &at, 10);
+    whole = whole && *at++ == ':';
+    uint64_t t = strtoull(at, &at, 10);
+    if (whole && at == e) {
       uint64_t n0 = now_ns();
       events++;
-      c->got++;
       if (!first_ev) first_ev = n0;
       last_ev = n0;
       lat_hist[bucket((n0 - t) / 1000)]++;
@@ -288,14 +286,12 @@ static void make_pub(conn *c, int user) {
   c->out_len = o;
   c->out_off = 0;
   c->busy = 1;
-  c->sent_at = now_ns();
   c->hdr_len = 0;
   c->hdr_done = 0;
   c->body_left = -1;
   c->chunked = 0;
   c->chunk_state = 0;
   c->line_len = 0;
-  pub_sent++;
 }
 
 static void flush_out(conn *c) {
@@ -316,12 +312,11 @@ static void flush_out(conn *c) {
 
 static void pub_reply_done(conn *c, int status) {
   c->busy = 0;
-  pub_hist[bucket((now_ns() - c->sent_at) / 1000)]++;
   if (status >= 200 && status < 300) pub_ok++;
   else {
     pub_err++;
     if (!first_err[0]) {
-      snprintf(first_err, sizeof first_err, "%.390s", c->hdr);
+      snprintf(first_err, sizeof first_err, "%.1990s", c->hdr);
     }
   }
 }
@@ -337,7 +332,7 @@ static void on_pub(conn *c, const char *p, int n) { /* responses: Content-Length
     c->hdr_done = e + 4 - c->hdr;
     char *cl = strcasestr(c->hdr, "\r\ncontent-length:");
     c->chunked = strcasestr(c->hdr, "\r\ntransfer-encoding: chunked") != NULL;
-    c->body_left = cl && cl < e ? atol(cl + 17) : (c->chunked ? 0 : 0);
+    c->body_left = cl && cl < e ? atol(cl + 17) : 0;
   } else if (c->hdr_len + n < (int)sizeof c->hdr - 1) {
     memcpy(c->hdr + c->hdr_len, p, n);
     c->hdr_len += n;
@@ -365,8 +360,7 @@ static void on_sub(conn *c, const char *p, int n) {
     if (!e) return;
     int st = atoi(c->hdr + 9);
     if (st != 200) {
-      first_status_bad++;
-      if (!first_err[0]) snprintf(first_err, sizeof first_err, "%.390s", c->hdr);
+      if (!first_err[0]) snprintf(first_err, sizeof first_err, "%.1990s", c->hdr);
       refused++;
       c->state = 3;
       close(c->fd);
@@ -392,242 +386,242 @@ static char **lines(const char *file, long *n) {
   return all;
 }
 
-int main(int ac, char **av) {
-  const char *sf = 0, *pf = 0, *tf = 0, *kf = 0;
+static void options(int ac, char **av) {
+  const char *sf = NULL, *pf = NULL, *tf = NULL, *kf = NULL;
   int o;
-  while ((o = getopt(ac, av, "c:u:P:p:n:r:s:b:t:k:x:w:h:BqT:R:S:H:E:O:Q:")) != -1) switch (o) {
-    case 'c':
-      nconn = atoi(optarg);
-      break;
-    case 'u':
-      nusers = atoi(optarg);
-      break;
-    case 'P':
-      npub = atoi(optarg);
-      break;
-    case 'p':
-      port = atoi(optarg);
-      break;
-    case 'n':
-      nmsg = atol(optarg);
-      break;
-    case 'r':
-      rate = atof(optarg);
-      break;
-    case 's':
-      sf = optarg;
-      break;
-    case 'b':
-      pf = optarg;
-      break;
-    case 't':
-      tf = optarg;
-      break;
-    case 'k':
-      kf = optarg;
-      break;
-    case 'x':
-      prefix = optarg;
-      break;
-    case 'w':
-      hold = atof(optarg);
-      break;
-    case 'h':
-      host = optarg;
-      break;
-    case 'B':
-      broadcast = 1;
-      break;
-    case 'q':
-      quiet = 1;
-      break;
-    case 'O':
-      under_way = atol(optarg);
-      break;
-    case 'Q':
-      publish_port = atoi(optarg);
-      break;
-    case 'E':
-      awaited = atol(optarg);
-      break;
-    case 'T':
-      tmo = atof(optarg);
-      break;
-    case 'R':
-      ramp = atoi(optarg);
-      break;
-    case 'S':
-      srcs = atoi(optarg);
-      break;
-    case 'H':
-      settle_ms = atoi(optarg);
-      break;
-    default:
-      fprintf(stderr, "usage: sseload -s SUB_TEMPLATE -b PUB_TEMPLATE [-c conns] [-u users] [-P publisher conns] [-p "
-                      "port] [-n messages] [-r msgs/s] [-t tokens] [-k cursors] [-B broadcast] [-w hold s] [-T timeout "
-                      "s] [-R ramp conns/s] [-S source addresses] [-H settle ms] [-E marks awaited] [-O opening at a time] [-Q port to publish on]\n");
-      return 2;
+  while ((o = getopt(ac, av, "c:u:P:p:Q:n:r:s:b:t:k:x:w:E:T:R:O:B")) != -1) switch (o) {
+      case 'c': nconn = atoi(optarg); break;
+      case 'u': nusers = atoi(optarg); break;
+      case 'P': npub = atoi(optarg); break;
+      case 'p': port = atoi(optarg); break;
+      case 'Q': publish_port = atoi(optarg); break;
+      case 'n': nmsg = atol(optarg); break;
+      case 'r': rate = atof(optarg); break;
+      case 's': sf = optarg; break;
+      case 'b': pf = optarg; break;
+      case 't': tf = optarg; break;
+      case 'k': kf = optarg; break;
+      case 'x': prefix = optarg; break;
+      case 'w': hold = atof(optarg); break;
+      case 'E': awaited = atol(optarg); break;
+      case 'T': longest = atof(optarg); break;
+      case 'R': ramp = atoi(optarg); break;
+      case 'O': under_way = atol(optarg); break;
+      case 'B': broadcast = 1; break;
+      default: sf = NULL; optind = ac;
     }
-  struct rlimit rl = {1 << 20, 1 << 20};
-  if (setrlimit(RLIMIT_NOFILE, &rl)) {
-    getrlimit(RLIMIT_NOFILE, &rl);
-    rl.rlim_cur = rl.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &rl);
+  if (!sf) {
+    fprintf(stderr, "usage: load -s SUBSCRIBE_TEMPLATE [-b PUBLISH_TEMPLATE] [-p port] [-Q port to publish on] [-c connections] "
+                    "[-u users] [-P publishers] [-n messages] [-r messages/s] [-t tokens] [-k cursors] [-x users' prefix] [-B: each "
+                    "message to every connection] [-w seconds to hold] [-E marks awaited] [-T longest, s] [-R connects/s] [-O opening "
+                    "at a time]\n");
+    exit(2);
   }
   sub_t = slurp(sf);
-  pub_t = pf ? slurp(pf) : NULL;
-  useq = calloc(nusers + 1, sizeof *useq);
+  if (pf) pub_t = slurp(pf);
+  else npub = 0;
   if (tf) tokens = lines(tf, &ntokens);
   if (kf) cursors = lines(kf, &ncursors);
-  ep = epoll_create1(0);
-  C = calloc(nconn + npub, sizeof *C);
-  uint64_t t0 = now_ns(), t_conn = 0, t_pub0 = 0, t_pub1 = 0;
-  int started = 0;
-  static char rb[65536];
-  static struct epoll_event ev[1024];
-  int phase = 0;
-  uint64_t phase_at = 0;
-  long published = 0;
-  long expected = 0;
-  long rr = 0;
-  uint64_t deadline = t0 + (uint64_t)(tmo * 1e9);
-  if (!pub_t) npub = 0;
-  for (;;) {
-    uint64_t now = now_ns();
-    if (now > deadline) break;
-    if (awaited && !npub && phase == 2 && events >= awaited) break;
-    if (phase == 0) {
-      long due = (now - t0) * ramp / 1000000000ull + 1;
-      while (started < nconn && started < due && (!under_way || started - connected - refused < under_way)) {
-        conn *c = &C[started];
-        c->user = started % nusers;
-        start(c);
-        started++;
-      }
-      if (connected + refused >= nconn) {
-        t_conn = now;
-        phase = 1;
-        phase_at = now;
-      }
-    }
-    if (phase == 1 && now - phase_at > settle_ms * 1000000ull) {
-      for (int i = 0; i < npub; i++) {
-        conn *c = &C[nconn + i];
-        c->kind = 1;
-        c->next_user = i;
-        start(c);
-      }
-      phase = 2;
-      phase_at = now;
-      if (!quiet) {
-        fprintf(stderr, "ready connected=%ld refused=%ld %.*s\n", connected, refused, (int)strcspn(first_err, "\r\n"),
-                first_err);
-      }
-      if (!npub) {
-        deadline = now + (uint64_t)(hold * 1e9);
-      }
-      t_pub0 = now;
-    }
-    if (phase == 2 && npub) {
-      long due = rate > 0 ? (long)((now - t_pub0) / 1e9 * rate) + 1 : nmsg;
-      if (due > nmsg) due = nmsg;
-      for (int i = 0; i < npub && published < due; i++) {
-        conn *c = &C[nconn + (rr++ % npub)];
-        if (c->state != 2 || c->busy) continue;
-        int u = broadcast ? 0 : (int)c->next_user;
-        if (!broadcast) {
-          c->next_user += npub;
-          if (c->next_user >= nusers) c->next_user = (rr - 1) % npub % nusers;
-        }
-        make_pub(c, u);
-        published++;
-        flush_out(c);
-      }
-      if (pub_ok + pub_err >= nmsg && !t_pub1) t_pub1 = now;
-      long per = broadcast ? connected : connected / nusers;
-      expected = nmsg * (per ? per : 1);
-      if (t_pub1 && (events >= expected || now - (last_ev ? last_ev : t_pub1) > 3000000000ull)) break;
-    }
-    int n = epoll_wait(ep, ev, 1024, phase == 2 && npub && !rate ? 1 : 1);
-    for (int i = 0; i < n; i++) {
-      conn *c = ev[i].data.ptr;
-      if (c->state == 3) continue;
-      if (c->state == 0) {
-        int e = 0;
-        socklen_t l = sizeof e;
-        getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &e, &l);
-        if (e) {
-          refused++;
-          c->state = 3;
-          close(c->fd);
-          continue;
-        }
-        if (c->kind == 1) {
-          c->state = 2;
-          mod(c, EPOLLIN);
-          continue;
-        }
-        static char b[65536];
-        int k = fill(b, sizeof b, sub_t, c->user, "", 0, 0);
-        if (send(c->fd, b, k, MSG_NOSIGNAL) != k) {
-          refused++;
-          c->state = 3;
-          close(c->fd);
-          continue;
-        }
-        c->state = 1;
-        mod(c, EPOLLIN);
-        continue;
-      }
-      if (ev[i].events & EPOLLOUT && c->kind == 1) flush_out(c);
-      if (ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-        int k = recv(c->fd, rb, sizeof rb - 1, 0);
-        if (k <= 0) {
-          if (k < 0 && errno == EAGAIN) continue;
-          if (c->kind == 0) {
-            if (c->state == 2) closed_early++;
-            else refused++;
-          } else if (c->busy) {
-            pub_err++;
-          }
-          close(c->fd);
-          c->state = 3;
-          if (c->kind == 1) {
-            c->busy = 0;
-            c->hdr_len = 0;
-            start(c);
-          }
-          continue;
-        }
-        rb[k] = 0;
-        rx_bytes += k;
-        if (c->kind) {
-          if (c->busy) on_pub(c, rb, k);
-        } else on_sub(c, rb, k);
-      }
-    }
-  }
+}
+
+static void open_as_many_files_as_may_be(void) {
+  struct rlimit most = {1 << 20, 1 << 20};
+  if (!setrlimit(RLIMIT_NOFILE, &most)) return;
+  getrlimit(RLIMIT_NOFILE, &most);
+  most.rlim_cur = most.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &most);
+}
+
+static double cpu_s(void) {
   struct rusage used;
   getrusage(RUSAGE_SELF, &used);
-  double span = last_ev > first_ev ? (last_ev - first_ev) / 1e9 : 0;
-  long missing = 0;
-  for (int i = 0; i < nconn; i++)
-    if (C[i].state == 2 || C[i].state == 3) {
-      long want = broadcast ? useq[0] : useq[C[i].user];
-      if (pub_t && want > C[i].last_seq) missing += want - C[i].last_seq;
+  return used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+}
+
+static void open_connections(uint64_t now) { /* those that are due; the phase ends when each is open or refused */
+  long due = (now - t0) * ramp / 1000000000ull + 1;
+  while (opened < nconn && opened < due && (!under_way || opened - connected - refused < under_way)) {
+    C[opened].user = opened % nusers;
+    start(&C[opened++]);
+  }
+  if (connected + refused < nconn) return;
+  t_conn = now;
+  connect_cpu = cpu_s();
+  phase = SETTLING;
+}
+
+static void say_ready(uint64_t now) {
+  fprintf(stderr, "ready connected=%ld refused=%ld %.*s\n", connected, refused, (int)strcspn(first_err, "\r\n"), first_err);
+  t_ready = now;
+  phase = READY;
+}
+
+static void begin_work(uint64_t now) {
+  for (int i = 0; i < npub; i++) {
+    conn *c = &C[nconn + i];
+    c->kind = 1;
+    c->next_user = i;
+    start(c);
+  }
+  if (!npub) deadline = now + (uint64_t)(hold * 1e9);
+  t_work = now;
+  work_cpu = cpu_s();
+  phase = WORKING;
+}
+
+static int next_user(conn *c) { /* each publisher has users of its own, so that a user's messages are in order */
+  if (broadcast) return 0;
+  int user = (int)c->next_user;
+  c->next_user += npub;
+  if (c->next_user >= nusers) c->next_user = (c - C - nconn) % nusers;
+  return user;
+}
+
+static void publish(uint64_t now) { /* what is due, over the publishers that wait for no answer, in turn */
+  long due = rate > 0 ? (long)((now - t_work) / 1e9 * rate) + 1 : nmsg;
+  if (due > nmsg) due = nmsg;
+  for (int i = 0; i < npub && published < due; i++) {
+    conn *c = &C[nconn + turn++ % npub];
+    if (c->state != 2 || c->busy) continue;
+    make_pub(c, next_user(c));
+    published++;
+    flush_out(c);
+  }
+  if (pub_ok + pub_err >= nmsg && !t_pub1) t_pub1 = now;
+}
+
+static long expected(void) {
+  long each = broadcast ? connected : connected / nusers;
+  return nmsg * (each ? each : 1);
+}
+
+static int is_over(uint64_t now) {
+  if (now > deadline) return 1;
+  if (phase != WORKING) return 0;
+  if (!npub) return awaited && events >= awaited;
+  return t_pub1 && (events >= expected() || now - (last_ev ? last_ev : t_pub1) > QUIET_NS);
+}
+
+static void lost(conn *c) {
+  if (c->kind == 0) {
+    if (c->state == 2) closed_early++;
+    else refused++;
+  } else if (c->busy) pub_err++;
+  close(c->fd);
+  c->state = 3;
+  if (c->kind == 1) {
+    c->busy = 0;
+    c->hdr_len = 0;
+    start(c);
+  }
+}
+
+static void refuse(conn *c) {
+  refused++;
+  c->state = 3;
+  close(c->fd);
+}
+
+static void on_open(conn *c) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error) {
+    refuse(c);
+    return;
+  }
+  if (c->kind == 0) {
+    static char b[65536];
+    int k = fill(b, sizeof b, sub_t, c->user, "", 0, 0);
+    if (send(c->fd, b, k, MSG_NOSIGNAL) != k) {
+      refuse(c);
+      return;
     }
-  printf("{\"connected\":%ld,\"refused\":%ld,\"closed_early\":%ld,\"connect_s\":%.3f,\"published\":%ld,\"publish_ok\":%"
-         "ld,\"publish_err\":%ld,\"publish_s\":%.3f,\"publish_per_s\":%.0f,\"publish_p50_ms\":%.2f,\"publish_p99_ms\":%"
-         ".2f,\"events\":%ld,\"expected\":%ld,\"missing\":%ld,\"gaps\":%ld,\"dups\":%ld,\"reorders\":%ld,\"span_s\":%."
-         "3f,\"events_per_s\":%.0f,\"lat_p50_ms\":%.2f,\"lat_p90_ms\":%.2f,\"lat_p99_ms\":%.2f,\"lat_max_ms\":%.2f,"
-         "\"first_p50_ms\":%.2f,\"first_p99_ms\":%.2f,\"rx_mb\":%.1f,\"cpu_s\":%.2f,\"wall_s\":%.2f}\n",
-         connected, refused, closed_early, t_conn ? (t_conn - t0) / 1e9 : -1, published, pub_ok, pub_err,
-         t_pub1 ? (t_pub1 - t_pub0) / 1e9 : -1, t_pub1 ? pub_ok / ((t_pub1 - t_pub0) / 1e9) : 0,
-         pct(pub_hist, .5) / 1e3, pct(pub_hist, .99) / 1e3, events, expected, missing, gaps, dups, reorders, span,
-         span ? events / span : 0, pct(lat_hist, .5) / 1e3, pct(lat_hist, .9) / 1e3, pct(lat_hist, .99) / 1e3,
-         pct(lat_hist, 1) / 1e3, pct(first_hist, .5) / 1e3, pct(first_hist, .99) / 1e3, rx_bytes / 1e6,
-         used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6,
-         (now_ns() - t0) / 1e9);
+  }
+  c->state = c->kind == 0 ? 1 : 2;
+  mod(c, EPOLLIN);
+}
+
+static void on_readable(conn *c) {
+  static char b[65536];
+  int k = recv(c->fd, b, sizeof b - 1, 0);
+  if (k < 0 && errno == EAGAIN) return;
+  if (k <= 0) {
+    lost(c);
+    return;
+  }
+  b[k] = 0;
+  if (c->kind == 0) on_sub(c, b, k);
+  else if (c->busy) on_pub(c, b, k);
+}
+
+static void on_event(conn *c, uint32_t what) {
+  if (c->state == 3) return;
+  if (c->state == 0) {
+    on_open(c);
+    return;
+  }
+  if (what & EPOLLOUT && c->kind == 1) flush_out(c);
+  if (what & (EPOLLIN | EPOLLHUP | EPOLLERR)) on_readable(c);
+}
+
+static long missing(void) { /* at the ends of streams; a hole before is a gap */
+  long sum = 0;
+  for (int i = 0; pub_t && i < nconn; i++) {
+    long want = broadcast ? useq[0] : useq[C[i].user];
+    if (C[i].state >= 2 && want > C[i].last_seq) sum += want - C[i].last_seq;
+  }
+  return sum;
+}
+
+static void number(const char *name, double value) {
+  static const char *between = "{";
+  printf("%s\"%s\":%.12g", between, name, value);
+  between = ",";
+}
+
+static void tell(void) {
+  uint64_t end = now_ns();
+  double span = last_ev > first_ev ? (last_ev - first_ev) / 1e9 : 0, publishing = t_pub1 ? (t_pub1 - t_work) / 1e9 : 0;
+  number("connected", connected);
+  number("refused", refused);
+  number("closed_early", closed_early);
+  number("connect_s", t_conn ? (t_conn - t0) / 1e9 : -1);
+  number("connect_cpu_s", connect_cpu);
+  number("publish_err", pub_err);
+  number("publish_per_s", t_pub1 ? pub_ok / publishing : 0);
+  number("events", events);
+  number("missing", missing());
+  number("gaps", gaps);
+  number("dups", dups);
+  number("reorders", reorders);
+  number("events_per_s", span ? events / span : 0);
+  number("lat_p50_ms", pct(lat_hist, .5) / 1e3);
+  number("lat_p99_ms", pct(lat_hist, .99) / 1e3);
+  number("first_p99_ms", pct(first_hist, .99) / 1e3);
+  number("work_s", t_work ? (end - t_work) / 1e9 : 0);
+  number("work_cpu_s", t_work ? cpu_s() - work_cpu : 0);
+  puts("}");
   if (first_err[0]) fprintf(stderr, "first bad reply: %s\n", first_err);
+}
+
+int main(int ac, char **av) {
+  static struct epoll_event ev[1024];
+  options(ac, av);
+  open_as_many_files_as_may_be();
+  useq = calloc(nusers + 1, sizeof *useq);
+  C = calloc(nconn + npub, sizeof *C);
+  ep = epoll_create1(0);
+  t0 = now_ns();
+  deadline = t0 + (uint64_t)(longest * 1e9);
+  for (uint64_t now = t0; !is_over(now); now = now_ns()) {
+    if (phase == OPENING) open_connections(now);
+    if (phase == SETTLING && now - t_conn > SETTLE_NS) say_ready(now);
+    if (phase == READY && now - t_ready > LOOK_NS) begin_work(now);
+    if (phase == WORKING && npub) publish(now);
+    int n = epoll_wait(ep, ev, 1024, 1);
+    for (int i = 0; i < n; i++) on_event(ev[i].data.ptr, ev[i].events);
+  }
+  tell();
   return 0;
 }

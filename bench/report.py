@@ -7,21 +7,30 @@ import datetime as dt
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Self
 
 import pygal
 
-from bench.figures import BY_NAME, FIGURES, SCENARIO_OF, Figure, Goal
+from app import embedded
+from bench.figures import BY_NAME, BY_SCENARIO, FIGURES, SCENARIO_OF, SHARED, Figure, Goal
 from bench.process import ROOT
 from bench.rounds import Failures, Measured, Results
 
 OWN = "belfry"
 TOLERANCE = 0.15  # medians of several rounds differ by this much on a machine where nothing changed
+LOADED = 0.9  # of a core: a load generator that had so much may have been what was measured
+BUSY = f"""Of a core, the server's busiest process : the load generator. Beside a load generator that had time left, the
+server was the limit, or where neither was near 1 and both waited for a processor, the machine. (!) marks where the load
+generator used more than {LOADED:g}: that server may do more.
+
+"""
 PLOTTED = ("fanout_1000_per_s", "posts_8_per_s", "idle_10000_kb", "latency_1000_p50_ms")
 
 
@@ -35,11 +44,13 @@ class Run:
     results: Results
     failures: Failures = field(default_factory=dict)
     commit: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    brief: bool = False
 
     @classmethod
-    def now(cls, rounds: int, measured: Measured) -> Self:
+    def now(cls, rounds: int, measured: Measured, *, brief: bool = False) -> Self:
         date = dt.datetime.now(dt.UTC).date().isoformat()
-        return cls(date, _machine(), rounds, measured.results, measured.failures, _commit())
+        return cls(date, _machine(), rounds, measured.results, measured.failures, _commit(), versions(), brief)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -64,19 +75,44 @@ class Run:
         return self.failures.get(server, {}).get(SCENARIO_OF[figure])
 
     def table(self, earlier: Run | None = None) -> str:
-        """Markdown: a row a figure, a column a server, the goals and whether they were met."""
+        """Markdown: a row a figure, a column a server, the goals and whether they were met; and who was busy."""
         servers = list(self.results)
         head = ["", *servers, *(["before"] if earlier else []), "goal"]
         rows = [self._row(figure, servers, earlier) for figure in FIGURES if self._has(figure)]
-        lines = [head, ["---"] + ["---:"] * (len(head) - 2) + ["---"], *rows]
-        caption = self.caption()
-        return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", caption])
+        table = markdown([head, ["---"] + ["---:"] * (len(head) - 2) + ["---"], *rows])
+        return "\n\n".join(part for part in (table, self.outcome(), self.caption(), self._busy_table()) if part)
+
+    def outcome(self) -> str:
+        """How many goals were met, and which were not."""
+        verdicts = [(figure, self.verdict(figure, goal)) for figure in FIGURES for goal in figure.goals]
+        met = sum("✓" in verdict for _, verdict in verdicts)
+        missed = dict.fromkeys(figure.title for figure, verdict in verdicts if "✗" in verdict)
+        told = f"Goals: {met} met, {sum('✗' in verdict for _, verdict in verdicts)} missed"
+        return f"{told}: {'; '.join(missed)}." if missed else f"{told}."
+
+    def _busy_table(self) -> str:
+        """The load generator beside the server: whether it was the bottleneck; "" where that was not measured."""
+        servers = list(self.results)
+        rows = [
+            [BY_SCENARIO[name][0].title, *(self._busy(server, name) for server in servers)]
+            for name in SHARED
+            if any(f"{name}_server_share" in self.results[server] for server in servers)
+        ]
+        return BUSY + markdown([["", *servers], ["---"] + ["---:"] * len(servers), *rows]) if rows else ""
+
+    def _busy(self, server: str, scenario: str) -> str:
+        shares = [self.median(server, f"{scenario}_{who}_share") for who in ("server", "load")]
+        own, load = shares
+        if own is None or load is None:
+            return "–"
+        return f"{own:.2f} : {load:.2f}" + (" (!)" if load > LOADED else "")
 
     def caption(self) -> str:
         """When, where and how often."""
         rounds = f"medians of {self.rounds} rounds (lowest – highest)" if self.rounds > 1 else "one round"
         commit = f", commit {self.commit}" if self.commit else ""
-        return f"{self.date}{commit}, {self.machine}; {rounds}"
+        versions = "".join(f", {name} {version}" for name, version in self.versions.items())
+        return f"{self.date}{commit}, {self.machine}{versions}; {rounds}{', brief' if self.brief else ''}"
 
     def _has(self, figure: Figure) -> bool:
         return any(figure.name in values for values in self.results.values())
@@ -116,6 +152,11 @@ class Run:
         return (then / now if figure.more_is_better else now / then) > 1 + TOLERANCE
 
 
+def markdown(rows: Iterable[Iterable[str]]) -> str:
+    """A table, its head and the line below it among the rows."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def _cell(values: list[float]) -> str:
     if not values:
         return "–"
@@ -131,6 +172,21 @@ def _number(value: float) -> str:
 def _machine() -> str:
     names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     return f"{os.cpu_count()} × {next(names, platform.machine())}, {platform.system()} {platform.release()}"
+
+
+def versions() -> dict[str, str]:
+    """What else the figures depend on, where it is here."""
+    engine = next(embedded.engines(os.environ.get("PATH")), None)
+    found = {"Python": platform.python_version()}
+    for name in ("gunicorn", "gevent", "sse-starlette", "uvicorn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    if engine:
+        found[engine.name.capitalize()] = str(engine).split()[1]
+    if nginx := shutil.which("nginx"):
+        told = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr
+        found["nginx"] = told.strip().rpartition("/")[2]
+    return found
 
 
 def _commit() -> str:

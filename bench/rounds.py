@@ -42,6 +42,7 @@ def measured(servers: Sequence[Server], scenarios: Sequence[Scenario], rounds: i
     able = [server for server in servers if _is_able(server, say)]
     all_rounds = Measured({server.name: {} for server in able})
     for number in range(1, rounds + 1):
+        begun = time.monotonic()
         for server in able:
             say(f"round {number} of {rounds}: {server.title}")
             failed = all_rounds.failures.get(server.name, {})
@@ -53,6 +54,7 @@ def measured(servers: Sequence[Server], scenarios: Sequence[Scenario], rounds: i
                 else:
                     figures |= outcome
             all_rounds.add(server.name, number, figures | derived(figures))
+        say(f"round {number} of {rounds} took {(time.monotonic() - begun) / 60:.1f} minutes")
     return all_rounds
 
 
@@ -66,7 +68,8 @@ def _is_able(server: Server, say: Say) -> bool:
 def _is_asked(scenario: Scenario, server: Server, number: int, failed: dict[str, str]) -> bool:
     if isinstance(server, Belfry):
         return True
-    return scenario.suits(server) and scenario.name not in failed and not (scenario.once and number > 1)
+    is_left_out = number > 1 and (scenario.once or server.once)
+    return scenario.suits(server) and scenario.name not in failed and not is_left_out
 
 
 Outcome = tuple[str, Figures | str]  # scenario: what it measured, or why it failed

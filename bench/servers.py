@@ -38,10 +38,12 @@ class Server:
     _: KW_ONLY
     port: int = 0
     processes: list[Process] = field(default_factory=list)
-    only_fan_out: bool = False  # it knows no users: whatever is posted goes to everyone
+    kinds: frozenset[str] = frozenset({"fan-out", "users"})  # of scenarios that it can do
+    once: bool = False  # in the first round only: no goal is compared with it
     part: float = 1.0  # of the messages of a fan-out; less for a slow one, so that a round comes to its end
     patience: float = 60.0  # seconds for any one load
     opening: int = 500  # connections at a time, so that a crowd at the door is measured by the storms alone
+    upstream_port: int = 0  # where it expects the upstream of completions; 0: it takes a free port when it starts
 
     def suited(self, load: Load) -> Load:
         """The load at the pace of this server."""
@@ -97,18 +99,18 @@ class Belfry(Server):
     """The whole program: launcher, embedded store, gunicorn; with tokens, limits, history and deduplication on."""
 
     count: int = 1
-    environment: dict[str, str] = field(default_factory=dict)
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
     patience: float = 300.0  # on the busiest machine
+    kinds: frozenset[str] = frozenset({"fan-out", "users", "own", "tokens"})
 
     def start(self) -> None:
-        self.port = free_port()
+        self.port, self.upstream_port = free_port(), self.upstream_port or free_port()
         environment = {
             "BELFRY_BIND": f"127.0.0.1:{self.port}",
             "BELFRY_SECRET": self.secret,
             "BELFRY_DATA_DIR": "{folder}/data",
             "WEB_CONCURRENCY": str(self.count),
-            **self.environment,
+            "BELFRY_UPSTREAM_URL": f"http://127.0.0.1:{self.upstream_port}/v1",
         }
         process = Process([sys.executable, "-m", "app.launcher"], environment)
         self.processes.append(process)
@@ -223,25 +225,27 @@ class FlaskSse(WithRedis):
 
 @dataclass
 class Loop(Server):
-    """A bare C epoll loop that writes every body to every open connection: this machine's limit."""
+    """A bare C epoll loop that writes every body to every open connection: this machine's limit. It knows no users."""
+
+    kinds: frozenset[str] = frozenset({"fan-out"})
 
     def start(self) -> None:
         self.port = free_port()
         self.begin([str(compiled("peers/loop.c")), str(self.port)])
 
 
-def belfry(count: int = 1, **environment: str) -> Belfry:
+def belfry(count: int = 1) -> Belfry:
     title = "Belfry" if count == 1 else f"Belfry, {count} workers"
-    return Belfry("belfry", title, count=count, environment=environment)
+    return Belfry("belfry", title, count=count)
 
 
 def peers() -> list[Server]:
     """Every peer, in the order of the table."""
     return [
-        Loop("loop", "C loop (the limit)", only_fan_out=True),
+        Loop("loop", "C loop (the limit)"),
         Nchan("nchan", "nginx + nchan"),
         Starlette("starlette", "sse-starlette", part=0.2),
-        FlaskSse("flask-sse", "flask-sse", part=0.2),
+        FlaskSse("flask-sse", "flask-sse", once=True, part=0.2, patience=30),
     ]
 
 

@@ -44,6 +44,15 @@ class Window:
         wait_until(lambda: tab.state == "live", ANSWER_SECONDS, what="the feed")
         return tab
 
+    def cover(self) -> None:
+        """Another tab in front, empty: all others are hidden."""
+        self._session.send("Target.createTarget", {"url": "about:blank", "browserContextId": self._context})
+
+    def permit(self, name: str, setting: str) -> None:
+        """What the user answers when a page asks: `granted` or `denied`."""
+        asked = {"permission": {"name": name}, "setting": setting, "origin": self._url}
+        self._session.send("Browser.setPermission", {**asked, "browserContextId": self._context})
+
     def close(self) -> None:
         self._session.send("Target.disposeBrowserContext", {"browserContextId": self._context})
         self._session.detach()

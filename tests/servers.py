@@ -137,7 +137,8 @@ class RedisServer(Server):
         return engine.binary if engine else None
 
     def command(self) -> Sequence[str | Path]:
-        keep = ["--appendonly", "yes"] if self._appendonly else ["--save", ""]
+        # `always`, since with `everysec` a slow disk may hold a write back for two seconds after its answer.
+        keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
         listen = ["--port", str(self.port), "--bind", HOST, "--unixsocket", str(self.socket_path)]

@@ -10,10 +10,9 @@ They hold no state and do no I/O; `realtime` calls them between two switch point
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import NamedTuple
 
-from app.core.cursor import Position, Vector, replace
+from app.core.cursor import Position, Vector
 from app.core.marks import NO_MARKS, NO_OFFSETS, Marks, Offsets
 
 LIVE_ONLY = 0  # the offset of an entry that was published but not kept: it has no place in the log
@@ -82,12 +81,15 @@ class Page(NamedTuple):
         return max(0, self.top - first + 1) - self.gone.count_between(first, self.top)
 
 
-class Verdict(Enum):
-    """What to do with a live entry for one reader."""
+class Rest(NamedTuple):
+    """What a reader takes from a run of live entries: those at the indexes `taken`; then it stands at `position`.
 
-    DELIVER = "deliver"
-    DUPLICATE = "duplicate"
-    GAP = "gap"
+    `gap`: something after that was not heard, and only the store knows what.
+    """
+
+    position: Position
+    taken: tuple[int, ...]
+    gap: bool
 
 
 class Reading(NamedTuple):
@@ -98,18 +100,25 @@ class Reading(NamedTuple):
     lost: bool
 
 
-def on_live(vector: Vector, live: Position) -> tuple[Verdict, Vector]:
-    """Judge one live entry for a reader that stands at `vector`; answers the verdict and where it stands afterwards.
+def on_live(position: Position, run: Sequence[Position]) -> Rest:
+    """Judge live entries, in the order in which they were heard, for a reader that stands at `position`.
 
-    Only the very next offset is delivered. A smaller one was already read from history; a larger one, or another
-    epoch, means that something between was not heard, and only the store knows what.
+    Only the very next offset is taken. A smaller one was already read from history; a larger one, or another epoch,
+    means that something between was not heard. An entry that is not kept (`LIVE_ONLY`) comes where it stands in the
+    run: after a gap it is not taken, and neither is one before something that the reader has read from history.
     """
-    for at, position in enumerate(vector):
-        if position.epoch == live.epoch:
-            if live.offset == position.offset + 1:
-                return Verdict.DELIVER, replace(vector, live, at)
-            return (Verdict.DUPLICATE if live.offset <= position.offset else Verdict.GAP), vector
-    return Verdict.GAP, vector
+    at, taken = position, list[int]()
+    for index, live in enumerate(run):
+        if live.offset == LIVE_ONLY:
+            taken.append(index)
+        elif live.epoch != at.epoch or live.offset > at.offset + 1:
+            return Rest(at, tuple(taken), gap=True)
+        elif live.offset == at.offset + 1:
+            at = live
+            taken.append(index)
+        elif at is position:
+            taken.clear()
+    return Rest(at, tuple(taken), gap=False)
 
 
 def on_page(position: Position, page: Page) -> Reading:

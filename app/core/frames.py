@@ -16,7 +16,7 @@ from app.core.cursor import Vector
 RESERVED_EVENTS = frozenset(
     {
         "open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed",
-        "belfry.figures", "belfry.whereabouts",
+        "belfry.figures", "belfry.whereabouts", "belfry.tabs",
     }
 )  # fmt: skip
 
@@ -33,6 +33,7 @@ UPDATED = b"updated {}"
 FIGURES = b"belfry.figures"  # a point for the dashboards, live only
 WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log where the connections stand
 DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
+TABS = b"belfry.tabs"  # tells on a user's own log how many tabs share one of the connections
 
 
 class Counts(NamedTuple):
@@ -59,12 +60,14 @@ def compact(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int) -> bytes:
+def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int, connection: str) -> bytes:
     """The first block of a stream: the reconnect delay, and a cursor before any message came.
 
-    `behind` messages follow that the counts know already; each one after those is one more.
+    `behind` messages follow that the counts know already; each one after those is one more. `connection` is the name by
+    which administrators see it.
     """
-    data = compact({"user": user, "unread": counts.unread, "revision": counts.revision, "behind": behind})
+    place = {"connection": connection, "behind": behind}
+    data = compact({"user": user, "unread": counts.unread, "revision": counts.revision, **place})
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 
@@ -91,7 +94,11 @@ class Place:
 
     def message(self, offset: int, record: bytes) -> bytes:
         """As `message` above, of the entry at `offset`."""
-        return b"%b%d%b%b" % (self._before, offset, self._after, live_only(record))
+        return self.block(offset, live_only(record))
+
+    def block(self, offset: int, block: bytes) -> bytes:
+        """As `message`, of what `live_only` made of the entry's record."""
+        return b"%b%d%b%b" % (self._before, offset, self._after, block)
 
 
 def live_only(record: bytes) -> bytes:

@@ -79,7 +79,7 @@ class Settings(BaseModel):
         3_000_000, ge=1, description="deliveries that one publisher may order, per worker; above: 429"
     )
     connects_per_minute: int = Field(
-        20_000, ge=1, description="streams, long polls, sessions and tickets that one user may open, per worker"
+        20_000, ge=1, description="streams, long polls, sessions, tickets and counts of tabs of one user, per worker"
     )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
@@ -95,7 +95,7 @@ class Settings(BaseModel):
         2_592_000,
         ge=60,
         le=315_360_000,
-        description="a message is dropped at this age, and a feed that nobody used for so long",
+        description="a message is dropped at this age, and a feed that nobody used for so long (up to 1/16 longer)",
     )
     publish_queue_seconds: float = Field(
         0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"
@@ -124,6 +124,16 @@ class Settings(BaseModel):
     )
     outbox_bytes: int = Field(
         65_536, ge=4_096, le=1_048_576, description="bytes queued for one slow reader whose socket can't be parked"
+    )
+    fan_out_rest_seconds: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="longest that a feed or topic with more than 256 readers in a worker waits after it was written to "
+        "them; what is published meanwhile goes to each in one write",
+    )
+    fan_out_bytes: int = Field(
+        1_048_576, ge=4_096, le=268_435_456, description="bytes that wait so in a worker, or one message"
     )
     tail_check_seconds: float = Field(
         5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"

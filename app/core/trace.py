@@ -64,6 +64,8 @@ def _journey(sent: Sent, offset: int, connection: str, first: Event | None, last
         # An open connection has no end: it was told when it began, and when it told where it stands.
         start = first["time"] if first is not None else last.get("since", "")
         until = last.get("told") or last["time"]
+        if end >= offset and first is None and start > sent.published:
+            return  # it came later, maybe with a cursor beyond: nobody knows until its beginning is recorded
         if end >= offset:
             caught_up = start > sent.published
             time = max(start, sent.published)

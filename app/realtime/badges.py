@@ -20,6 +20,7 @@ from app.core.catch_up import Page
 from app.core.errors import BelfryError
 from app.core.frames import UPDATED, Counts
 from app.core.marks import Marks
+from app.realtime.fan_out import FanOut, Mark
 from app.realtime.subscriber import Subscriber
 from app.store.log import LogStore
 
@@ -35,13 +36,19 @@ Reader = tuple[str, tuple[str, ...]]  # a user and the logs of a connection: equ
 class Badges:
     """The queue of connections that have a change to hear of."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, fan_out: FanOut) -> None:
         self._store = store
+        self._fan_out = fan_out
+        self._heard: Mark = {}  # when the last change was announced
         self._waiting: dict[Subscriber, list[bytes]] = {}
         self._greenlet: Greenlet[[], None] | None = None
 
     def tell(self, subscribers: Iterable[Subscriber], record: bytes) -> None:
-        """Let `subscribers` hear of a change; who catches up now hears of it when that is done."""
+        """Let `subscribers` hear of a change, after what was heard before it and may be named by it.
+
+        Who catches up now hears of it when that is done.
+        """
+        self._heard = self._fan_out.heard()
         for subscriber in subscribers:
             records = self._waiting.setdefault(subscriber, [])
             if len(records) < RECORDS_MAX:
@@ -82,6 +89,7 @@ class Badges:
         readers = list(dict.fromkeys([_reader(subscriber) for subscriber, _ in batch]))
         names = list(dict.fromkeys([name for _, logs in readers for name in logs]))
         found, marks = self._store.survey(names, readers)
+        self._fan_out.wait_written(self._heard)
         pages = dict(zip(names, found, strict=True))
         marks_of = dict(zip(readers, marks, strict=True))
         for subscriber, records in batch:

@@ -1,8 +1,8 @@
 """The hub: all logs that are open in this worker, and what Redis publishes for them.
 
-It opens a log with its first local reader and leaves it after the last, writes each live entry to the subscribers that
-stand right before it, and hands everyone else to `CatchUp`. It never keeps a message: what a subscriber can't take now
-is read from the store later.
+It opens a log with its first local reader and leaves it after the last, has each live entry written to the subscribers
+that stand right before it (`FanOut`), and hands everyone else to `CatchUp`. What a subscriber can't take now is read
+from the store later.
 """
 
 from __future__ import annotations
@@ -16,33 +16,29 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from app import metrics
 from app.core import catch_up, frames
-from app.core.catch_up import LIVE_ONLY, Page, Verdict, newest
+from app.core.catch_up import LIVE_ONLY, Page, newest
 from app.core.cursor import Position, Vector
 from app.core.errors import BelfryError
 from app.core.frames import UPDATED
-from app.core.message import published_at
 from app.core.settings import Settings
 from app.realtime.badges import Badges
 from app.realtime.canary import Canary
 from app.realtime.catch_up import CatchUp
+from app.realtime.fan_out import FanOut, Pace
 from app.realtime.link import Link, Subscription
 from app.realtime.subscriber import OpenLog
 from app.store.connection import RETRY_AFTER_SECONDS
 from app.store.log import LogStore, Tail
 
-WRITES_PER_TURN = 256  # of one fan-out, before everybody else on the worker gets a turn
 VERIFY_RETRY_SECONDS = 1.0
 HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
-TAILS_PER_CHECK = 500  # logs compared in one go, for the same reason
+TAILS_PER_CHECK = 500  # logs compared in one go, before everybody else on the worker gets a turn
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
 
 log = logging.getLogger("belfry.hub")
-
-Plan = tuple[Verdict, Vector, bytes]
 
 
 class Hub:
@@ -55,6 +51,7 @@ class Hub:
         settings: Settings,
         clock: Callable[[], float],
         follow: Callable[[], bool] = lambda: False,
+        pace: Pace | None = None,
     ) -> None:
         """`follow` answers whether the store is at another address than before, see `Connection.follow`."""
         self._store = store
@@ -71,7 +68,8 @@ class Hub:
         self._verifier: gevent.Greenlet[[], None] | None = None
         self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
         self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
-        self.badges = Badges(store)
+        self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace(settings))
+        self.badges = Badges(store, self.fan_out)
 
     def __len__(self) -> int:
         return len(self._logs)
@@ -79,6 +77,7 @@ class Hub:
     def start(self) -> None:
         """Connect to Redis and watch over the tails; again has no effect."""
         if self._verifier is None:
+            self.fan_out.start()
             self._link.start()
             self._verifier = gevent.spawn(self._verify)
             self.canary.start()
@@ -90,6 +89,7 @@ class Hub:
         self.canary.stop()
         self.catch_up.stop()
         self.badges.stop()
+        self.fan_out.stop()
         self._link.stop()
 
     # Opening
@@ -154,7 +154,7 @@ class Hub:
         """Let everybody go who waits for a change, now and from now on: this worker stops."""
         self._released = True
         for open_log in self._logs.values():
-            _wake(open_log)
+            open_log.wake()
 
     def _open(self, name: str) -> OpenLog:
         open_log = self._logs.get(name)
@@ -191,11 +191,10 @@ class Hub:
     def acknowledged(self, open_log: OpenLog) -> None:
         again, open_log.heard = open_log.heard, True
         open_log.acknowledged = True
-        _wake(open_log)
-        if again and open_log.references:
+        open_log.wake()
+        if again:
             # It was read before the link was lost, or is being read: what was appended meanwhile shows in its tail.
-            self._unverified[open_log] = None
-            self._verify_now.set()
+            self._doubt(open_log)
 
     def lost(self) -> None:
         for open_log in self._logs.values():
@@ -211,83 +210,28 @@ class Hub:
         place, _, record = payload.partition(b" ")
         epoch, _, offset = place.decode().partition(".")
         live = Position(epoch, int(offset))
-        if live.offset == LIVE_ONLY:
-            self._tell(open_log, record)
-            return
-        if open_log.seen is None or open_log.seen.epoch != epoch or live.offset > open_log.seen.offset:
-            open_log.seen = live
-        open_log.ended = open_log.ended or record == frames.END
-        _wake(open_log)
-        self._deliver(open_log, live, record)
+        if live.offset != LIVE_ONLY or not self._announced(open_log, record):
+            self.fan_out.take(open_log, live, record)
 
-    def _deliver(self, open_log: OpenLog, live: Position, record: bytes) -> None:
-        """Write one entry to whoever stands right before it.
-
-        Subscribers at the same place share one plan, so a frame is encoded once for all tabs of a user. The loop gives
-        others a turn now and then; who leaves, falls back or catches up meanwhile is judged by what is true then.
-        """
-        plans: dict[Vector, Plan] = {}
-        last = record == frames.END
-        delivered = 0
-        before: Vector | None = None
-        for turn, subscriber in enumerate(list(open_log.members), 1):
-            if subscriber.live:
-                if subscriber.vector is not before:  # after one shared delivery they hold the very same vector
-                    before = subscriber.vector
-                    plan = plans.get(before)
-                    if plan is None:
-                        plan = plans[before] = _plan(before, live, record)
-                    verdict, vector, frame = plan
-                if verdict is Verdict.DELIVER:
-                    subscriber.vector = vector
-                    subscriber.write(frame)
-                    delivered += 1
-                    if last:
-                        subscriber.finish()
-                elif verdict is Verdict.GAP:
-                    self.catch_up.add(subscriber)
-            if not turn % WRITES_PER_TURN:
-                gevent.sleep(0)
-        if delivered and not open_log.finite:
-            self._count(delivered, record)
-
-    def _count(self, delivered: int, record: bytes) -> None:
-        """Count a message once its last reader here was written to; the time from its publishing is until then.
-
-        It was published by the clock of the machine that took it, and to the millisecond.
-        """
-        published = published_at(record)
-        if published is not None:
-            metrics.TALLY.delivered(delivered, self._clock() - published)
-
-    def _tell(self, open_log: OpenLog, record: bytes) -> None:
-        """Hand on what is not kept: a transient message as it is, a change of the feed with each reader's counts."""
+    def _announced(self, open_log: OpenLog, record: bytes) -> bool:
+        """Whether this is for the worker and not a message: a change of the feed is told with each reader's counts."""
         event, _, data = record.partition(b" ")
         if event == frames.DISMISSAL:
             for subscriber in list(open_log.members):
                 subscriber.owner.dismissed(subscriber, open_log, data)
+        elif event == frames.TABS:
+            for subscriber in open_log.members:
+                subscriber.owner.shared(subscriber, open_log, data)
         elif event == frames.WHEREABOUTS:
             for subscriber in open_log.members:
                 subscriber.owner.located(subscriber, open_log)
         elif event in frames.STATE_EVENTS:
             open_log.announced += 1
-            _wake(open_log)
+            open_log.wake()
             self.badges.tell(open_log.members, record)
         else:
-            delivered = self._write(open_log, frames.live_only(record))
-            if delivered and event != frames.FIGURES:
-                self._count(delivered, record)
-
-    def _write(self, open_log: OpenLog, frame: bytes) -> int:
-        """Write a frame to whoever is live; answers how many those were."""
-        delivered = 0
-        for turn, subscriber in enumerate(list(open_log.members), 1):
-            if subscriber.live:
-                subscriber.write(frame)
-                delivered += 1
-            if not turn % WRITES_PER_TURN:
-                gevent.sleep(0)
-        return delivered
+            return False
+        return True
 
     # Watching over the tails
 
@@ -303,6 +247,12 @@ class Hub:
                 pass
             if not self._unverified:
                 self._unverified = {}  # one that was emptied keeps room for all that it held
+
+    def _doubt(self, open_log: OpenLog) -> None:
+        """Something of it may not have come to its readers."""
+        if open_log.references:
+            self._unverified[open_log] = None
+            self._verify_now.set()
 
     def _verify_all(self) -> None:
         """The store's server is another one: every log may have lost what was known of it, and has a new epoch."""
@@ -343,14 +293,22 @@ class Hub:
             if tail and open_log.seen and open_log.seen.epoch != tail.position.epoch:
                 # Another answer, of another epoch, came while this one was on its way: which is later is not known.
                 self._unverified.update({open_log: None} if open_log.references else {})
-            _wake(open_log)
+            open_log.wake()
             if tail:
                 self._check_state(open_log, tail)
-            for subscriber in open_log.members:
-                # Behind: something was not heard. Ahead: the store was set back.
-                if subscriber.live and subscriber.position(open_log) != open_log.seen:
-                    self.catch_up.add(subscriber)
+            self._find_strays(open_log)
         self._let_expire(zip(batch, tails, strict=True))
+
+    def _find_strays(self, open_log: OpenLog) -> None:
+        """Let those catch up who are behind, since something was not heard, or ahead: the store was set back."""
+        reached: dict[Position, bool] = {}
+        for subscriber in open_log.members:
+            if subscriber.live:
+                position = subscriber.position(open_log)
+                if position not in reached:
+                    reached[position] = self.fan_out.reach(open_log, position) == open_log.seen
+                if not reached[position]:
+                    self.catch_up.add(subscriber)
 
     def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
         """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
@@ -368,13 +326,3 @@ class Hub:
 def total_announced(logs: Iterable[OpenLog]) -> int:
     """How many changes of the state of `logs` were heard here; it differs from what it was if any was."""
     return sum(open_log.announced for open_log in logs)
-
-
-def _plan(vector: Vector, live: Position, record: bytes) -> Plan:
-    verdict, after = catch_up.on_live(vector, live)
-    return verdict, after, frames.message(after, record) if verdict is Verdict.DELIVER else b""
-
-
-def _wake(open_log: OpenLog) -> None:
-    for watcher in open_log.watchers:
-        watcher.set()

@@ -1,4 +1,4 @@
-"""What a response and the gunicorn worker agree on: parking a socket, and an answer written as a whole.
+"""What a response and the gunicorn worker agree on: parking a socket, an answer written as a whole, one repeated.
 
 Imported in gunicorn's master, before anything is patched: it opens nothing.
 """
@@ -6,7 +6,7 @@ Imported in gunicorn's master, before anything is patched: it opens nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import gevent.socket
 
@@ -15,10 +15,23 @@ if TYPE_CHECKING:
 
 PARKS: Final = "belfry.parks"  # key of the WSGI environment: this server knows what `PARKED` means
 WRITES: Final = "belfry.writes"  # key of a `Writes`: this server writes answers that are known as a whole
+REPEAT: Final = "belfry.repeat"  # key of a `Repeat`, where the application knows one
 FAILURE: Final = "belfry.failure"  # key of an exception that Flask has to tell of; what can be done was done
 
 Fields = list[tuple[str, str]]
+Answered = tuple[str, str, bytes]  # status, the fields as lines, body
 Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]
+
+
+class Repeat(NamedTuple):
+    """What answers the same request with another body of at most `max_bytes`, which has to come within `seconds`.
+
+    `answer` gives None where it has to go the usual way; nothing was done then.
+    """
+
+    answer: Callable[[bytes], Answered | None]
+    max_bytes: int
+    seconds: float
 
 
 class _Sent:

@@ -14,6 +14,7 @@ from app.realtime.subscriber import Client, OpenLog, Subscriber
 from app.store.presence import Connection, PresenceStore
 
 TELL_SECONDS = 1.0
+NAME_BITS = 32
 RENEWALS_PER_LEASE = 3
 USERS_PER_TURN = 100  # told in one go, before everybody else on the worker gets a turn
 
@@ -46,12 +47,12 @@ class Presence:
             except BelfryError as error:
                 log.info("the lease stays until it ends: %s", error.detail)
 
-    def connected(self, subscriber: Subscriber, client: Client) -> str:
-        """Count a new connection; answers what names it to an administrator."""
-        subscriber.client, subscriber.number, subscriber.since = client, secrets.randbits(32), self._clock()
+    def connected(self, subscriber: Subscriber, client: Client, number: int, tabs: int) -> None:
+        """Count a new connection, whose name is `number`."""
+        subscriber.client, subscriber.number, subscriber.since = client, number, self._clock()
+        subscriber.tabs = tabs
         self._users[subscriber.user] = subscriber.logs[0]
         self._changed.add(subscriber.user)
-        return id_of(subscriber)
 
     def disconnected(self, subscriber: Subscriber) -> str:
         """Forget a connection that its log has let go; answers its name."""
@@ -98,6 +99,7 @@ class Presence:
                 "since": rfc3339(subscriber.since),
                 "address": subscriber.client.address,
                 "agent": subscriber.client.agent,
+                "tabs": subscriber.tabs or None,
                 "told": now,
                 "places": subscriber.places(),
                 "topics": [each.name.removeprefix("topic:") for each in subscriber.logs[2:]],
@@ -107,6 +109,16 @@ class Presence:
         ]
 
 
+def number_of_one() -> int:
+    """A number for a new connection."""
+    return secrets.randbits(NAME_BITS)
+
+
+def name_of(number: int) -> str:
+    """The name of the connection with this number, as clients and administrators are told it."""
+    return f"{number:08x}"
+
+
 def id_of(subscriber: Subscriber) -> str:
     """The name of a connection, "" of one that is not told of."""
-    return f"{subscriber.number:08x}" if subscriber.client else ""
+    return name_of(subscriber.number) if subscriber.client else ""

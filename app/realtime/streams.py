@@ -11,7 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -29,7 +29,7 @@ from app.realtime.heartbeat import Wheel
 from app.realtime.hub import Hub, total_announced
 from app.realtime.poller import AVAILABLE as POLLER_AVAILABLE
 from app.realtime.poller import Poller
-from app.realtime.presence import Presence, id_of
+from app.realtime.presence import Presence, id_of, name_of, number_of_one
 from app.realtime.subscriber import Client, OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
@@ -58,6 +58,8 @@ class Opening:
     announced: int
     attached: bool = False
     resumed: bool = False  # its client came with a cursor
+    number: int = field(default_factory=number_of_one)
+    tabs: int = 0  # of a browser that share it, 0 where the client didn't say
 
     def __del__(self) -> None:
         if not self.attached:
@@ -67,6 +69,11 @@ class Opening:
     def counts(self) -> Counts:
         """The user's unread messages and the revision, as of the pages."""
         return Counts(sum(page.unread(page.top) for page in self.pages), sum(page.revision for page in self.pages))
+
+    @property
+    def connection(self) -> str:
+        """What names it."""
+        return name_of(self.number)
 
     @property
     def behind(self) -> int:
@@ -160,8 +167,8 @@ class Streams:
         self._make_room(opening.logs[0])
         self._subscribers[subscriber] = None
         if not opening.logs[0].finite:  # who watches a run is not connected to the feed, and stands at other offsets
-            connection = self._presence.connected(subscriber, client)
-            self._flights.connected(subscriber, connection, resumed=opening.resumed, lost=opening.lost)
+            self._presence.connected(subscriber, client, opening.number, opening.tabs)
+            self._flights.connected(subscriber, opening.connection, resumed=opening.resumed, lost=opening.lost)
         metrics.STREAMS.inc()
         for open_log in opening.logs:
             open_log.add(subscriber)
@@ -241,6 +248,13 @@ class Streams:
         connection = json.loads(wish)["connection"]
         if log is subscriber.logs[0] and connection in ("", id_of(subscriber)):
             subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+
+    def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None:
+        """The client of one of the log's user's connections says how many tabs share it."""
+        tabs = json.loads(told)
+        if log is subscriber.logs[0] and tabs["connection"] == id_of(subscriber):
+            subscriber.tabs = tabs["tabs"]
+            self._presence.tell_again(subscriber.user)
 
     def closed(self, subscriber: Subscriber, reason: str) -> None:
         self.ended[reason] += 1

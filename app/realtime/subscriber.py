@@ -12,7 +12,7 @@ from typing import Protocol
 
 from app import metrics
 from app.core import catch_up, frames
-from app.core.catch_up import Page
+from app.core.catch_up import LIVE_ONLY, Page
 from app.core.cursor import Position, Vector, replace
 from app.core.frames import Goodbye
 from app.core.tokens import Claims
@@ -101,6 +101,18 @@ class OpenLog:
         else:
             self._members = None
 
+    def note(self, live: Position, ends: bool) -> None:
+        """An append was heard; `ends`: nothing follows it."""
+        if live.offset != LIVE_ONLY:
+            if self.seen is None or self.seen.epoch != live.epoch or live.offset > self.seen.offset:
+                self.seen = live
+            self.ended = self.ended or ends
+
+    def wake(self) -> None:
+        """Tell its watchers that there is something new."""
+        for watcher in self.watchers:
+            watcher.set()
+
     def shared(self, position: Position) -> Position:
         """The very `seen` where that is the same position."""
         return self.seen if self.seen is not None and self.seen == position else position
@@ -125,7 +137,7 @@ class Subscriber:
 
     __slots__ = (
         "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
-        "silent_since", "since", "sink", "slot", "stale", "vector",
+        "silent_since", "since", "sink", "slot", "stale", "tabs", "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -136,7 +148,8 @@ class Subscriber:
         self.sink = sink
         self.client: Client | None = None  # where it comes from, if administrators are told of it,
         self.number = 0  # by which name,
-        self.since = 0.0  # and when it began, in Unix seconds
+        self.since = 0.0  # when it began, in Unix seconds,
+        self.tabs = 0  # and how many tabs of a browser share it, 0 where nobody said so
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
@@ -278,5 +291,7 @@ class Owner(Protocol):
     def located(self, subscriber: Subscriber, log: OpenLog) -> None: ...
 
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None: ...
+
+    def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None: ...
 
     def closed(self, subscriber: Subscriber, reason: str) -> None: ...

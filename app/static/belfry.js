@@ -64,6 +64,7 @@ const POLL_PAUSE_MS = 500; // a server that is about to stop doesn't wait
 const STREAM_AGAIN_FIRST_MS = 60_000;
 const STREAM_AGAIN_MOST_MS = 600_000;
 const PULSE_MS = 3_000;
+const TABS_MOST = 1_000; // that the server takes
 const FROZEN_MS = 10_000;
 const REMEMBERED_IDS = 4_096;
 const WAITING_MOST = 1_000; // blocks that a tab keeps while it fetches what came before them
@@ -198,9 +199,14 @@ class Server {
     return answer.status === 204 ? {} : answer.json();
   }
 
-  /** The address of the user's stream from `cursor` on. @param {string} cursor @returns {Promise<string>} */
-  async streamUrl(cursor) {
-    return `${this.origin}/stream?${this.#query(await this.#streamQuery(cursor))}`;
+  /** The address of the user's stream from `cursor` on, for so many tabs. @param {string} cursor @param {number} tabs @returns {Promise<string>} */
+  async streamUrl(cursor, tabs) {
+    return `${this.origin}/stream?${this.#query({ ...(await this.#streamQuery(cursor)), ...(tabs && { tabs }) })}`;
+  }
+
+  /** So many tabs share the connection now. @param {string} connection as `ready` named it @param {number} tabs */
+  async tellTabs(connection, tabs) {
+    await this.#fetch(`/presence/tabs?${new URLSearchParams({ connection, tabs: String(tabs) })}`, { method: "POST" });
   }
 
   /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
@@ -375,6 +381,66 @@ function blocksOf({ messages, unread, revision, cursor: end }, place) {
 }
 
 /**
+ * Tells the server how many tabs share the connection, for administrators: with the stream's address, and again when that
+ * changed, one call at a time and not for every tab of a crowd. Who refuses to hear it is left in peace until the next change.
+ */
+class TabCount {
+  #server;
+  #size;
+  #connection = ""; // its name, while it is open
+  #given = 0; // with the stream's address, which the browser takes once more by itself
+  #told = 0;
+  #lookedAt = 0;
+  #isLooking = false;
+
+  /** @param {Server} server @param {() => Promise<number>} size 0: nobody knows */
+  constructor(server, size) {
+    this.#server = server;
+    this.#size = size;
+  }
+
+  /** For the address of a stream. */
+  async give() {
+    this.#given = await this.#count();
+    return this.#given;
+  }
+
+  /** The stream that was given a number has begun. @param {{connection?: string}} ready */
+  begin({ connection = "" }) {
+    this.#connection = connection;
+    this.#told = this.#given;
+  }
+
+  end() {
+    this.#connection = "";
+  }
+
+  async look() {
+    if (!this.#connection || this.#isLooking || Date.now() - this.#lookedAt < PULSE_MS / 2) return;
+    this.#isLooking = true;
+    this.#lookedAt = Date.now();
+    await this.#tell(await this.#count());
+    this.#isLooking = false;
+  }
+
+  /** @param {number} tabs */
+  async #tell(tabs) {
+    const connection = this.#connection;
+    if (!connection || !tabs || tabs === this.#told) return;
+    try {
+      await this.#server.tellTabs(connection, tabs);
+    } catch (error) {
+      if (!(error instanceof Refusal)) return; // no answer: the next look tells it again
+    }
+    if (connection === this.#connection) this.#told = tabs;
+  }
+
+  async #count() {
+    return Math.min(TABS_MOST, await this.#size().catch(() => 0));
+  }
+}
+
+/**
  * The way to the server: a stream, or long polling while no stream gets through; a new one whenever it breaks.
  *
  * An EventSource gives up for good at any answer but 200, and a retry of its own comes at a fixed interval: it gets one
@@ -397,13 +463,15 @@ class Link {
   #streamAgainMs = STREAM_AGAIN_FIRST_MS;
   #timer = 0; // at most one thing is waited for: `ready`, the next try, or a stream beside the polling
   #watchdog = 0;
+  #tabs;
 
   /**
-   * @param {Server} server @param {string} cursor @param {Iterable<string>} types
+   * @param {Server} server @param {string} cursor @param {Iterable<string>} types @param {() => Promise<number>} tabs how many share it
    * @param {(block: Block) => void} onBlock @param {(state: State) => void} onState
    */
-  constructor(server, cursor, types, onBlock, onState) {
+  constructor(server, cursor, types, tabs, onBlock, onState) {
     this.#server = server;
+    this.#tabs = new TabCount(server, tabs);
     this.#cursor = cursor;
     this.#types = new Set(types);
     this.#onBlock = onBlock;
@@ -411,8 +479,16 @@ class Link {
   }
 
   open() {
-    this.#watchdog = setInterval(() => this.#checkSilence(), PULSE_MS);
+    this.#watchdog = setInterval(() => {
+      this.#checkSilence();
+      this.lookAtTabs();
+    }, PULSE_MS);
     this.#connect();
+  }
+
+  /** Another tab came, perhaps, or one went. */
+  lookAtTabs() {
+    this.#tabs.look();
   }
 
   close() {
@@ -444,7 +520,7 @@ class Link {
     this.#dropStream();
     const attempt = this.#attempt;
     if (!this.#poll) this.#say("connecting");
-    const url = await this.#server.streamUrl(this.#cursor).catch(() => null);
+    const url = await this.#server.streamUrl(this.#cursor, await this.#tabs.give()).catch(() => null);
     if (attempt !== this.#attempt) return;
     if (url === null) return this.#fail();
     this.#ownRetries = this.#server.usesTickets ? 0 : 1;
@@ -457,12 +533,14 @@ class Link {
     this.#heardAt = Date.now();
     this.#cursor = block.cursor || this.#cursor;
     if (block.type === "goodbye") return this.#onGoodbye(block.data.reason);
-    if (block.type === "ready") this.#onReady();
+    if (block.type === "ready") this.#onReady(block.data);
     if (block.type !== "heartbeat") this.#tell(block);
   };
 
-  #onReady() {
+  /** @param {{connection?: string}} ready */
+  #onReady(ready) {
     clearTimeout(this.#timer);
+    this.#tabs.begin(ready);
     this.#dropPoll();
     this.#backoff.reset();
     this.#ownRetries = this.#server.usesTickets ? 0 : 1;
@@ -552,6 +630,7 @@ class Link {
   #dropStream() {
     this.#attempt++;
     clearTimeout(this.#timer);
+    this.#tabs.end();
     this.#stream?.close();
     this.#stream = null;
   }
@@ -623,6 +702,14 @@ class TabGroup {
   freeze() {
     if (this.leads) this.#channel?.postMessage({ isFreezing: true });
     this.leave();
+  }
+
+  /** How many tabs there are: all of them hold the lock or wait for it. 0 where nobody knows. */
+  async size() {
+    if (this.#channel === null) return 0;
+    const { held = [], pending = [] } = await navigator.locks.query();
+    const here = [...held, ...pending].filter(({ name }) => name === this.#name);
+    return new Set(here.map(({ clientId }) => clientId)).size; // a page may have several clients
   }
 
   /** @param {any} message tells every other tab */
@@ -1014,7 +1101,8 @@ export class BelfryClient {
   #lead() {
     this.#unfollow();
     this.#term = randomId();
-    this.#link = new Link(this.#server, this.cursor, this.#types, this.#onLinkBlock, this.#onLinkState);
+    const tabs = async () => this.#group?.size() ?? 0;
+    this.#link = new Link(this.#server, this.cursor, this.#types, tabs, this.#onLinkBlock, this.#onLinkState);
     this.#link.open();
   }
 
@@ -1055,6 +1143,7 @@ export class BelfryClient {
   #onFollower({ kind, types }) {
     if (kind === "resume") this.resume();
     if (kind !== "ask") return;
+    this.#link?.lookAtTabs();
     this.listen(types);
     this.#pulse();
   }

@@ -2,7 +2,7 @@
 
 import { offerUsers } from "./search.js";
 
-/** @typedef {{id: string, since: string, address: string, agent: string, topics: string[]}} Connection */
+/** @typedef {{id: string, since: string, address: string, agent: string, tabs: number | null, topics: string[]}} Connection */
 /** @typedef {{time: string, what: string, connection: string, offset: number, reason?: string, lost?: boolean, ids?: string[], count?: number, all?: boolean}} Flight */
 /** @typedef {{newest: number, oldest: number, kept: number, unread: number}} Log */
 /** @typedef {{kept: boolean, read: boolean, archived: boolean, removed: boolean}} Marks */
@@ -53,8 +53,9 @@ function complain(error) {
 }
 
 /** @param {string} user @param {Connection} connection */
-function connectionItem(user, { id, since, address, agent }) {
-  const text = `since ${clock(since)} from ${address}, ${agent || "unknown program"}`;
+function connectionItem(user, { id, since, address, agent, tabs }) {
+  const shared = tabs === null ? "" : `${tabs === 1 ? "1 tab" : `${tabs} tabs`}, `;
+  const text = `${shared}since ${clock(since)} from ${address}, ${agent || "unknown program"}`;
   const end = button("Disconnect", () => disconnect(user, id), `Disconnect connection ${id} of ${user}`);
   return element("li", "live", element("span", "", text), end);
 }
@@ -83,7 +84,7 @@ async function refresh() {
     const listed = Object.hasOwn(users, shownUser); // `in` would find "constructor"
     // The list ends somewhere: who is not in a long one may be connected all the same.
     if (title && (listed || names.length < LISTED)) title.textContent = heading(shownUser, listed);
-    const now = JSON.stringify(names.map((user) => [user, users[user].list.map((/** @type {Connection} */ { id }) => id)]));
+    const now = JSON.stringify(names.map((user) => [user, users[user].list.map((/** @type {Connection} */ { id, tabs }) => [id, tabs])]));
     if (now === shownOnline) return;
     shownOnline = now;
     byId("online-count").textContent = String(names.length);

@@ -9,7 +9,8 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
                                            whose entries left one by one, a bit string as `core.marks` describes it),
                                            aged (the time of an entry that was the oldest once), lineage (the server's
-                                           replication id when it was last used), losses (failovers known then); after a
+                                           replication id when it was last used), losses (failovers known then), until
+                                           (Unix seconds at which the TTL that was set last ends); after a
                                            change of epoch history (the first epoch) and former (`<epoch>.<offset> …`,
                                            the last valid position of each)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
@@ -114,6 +115,12 @@ class Keys:
         """The keys that every script on a log takes, in the order of `open.lua`."""
         base = self._of_log(name, "")
         return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", f"{base}live"
+
+    def of_append(self, name: str, message_id: str) -> tuple[str, ...]:
+        """The keys that `append.lua` takes for one message."""
+        base = self._of_log(name, "")
+        live, own_id = f"{base}live", f"{base}id:{message_id}"
+        return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", live, own_id
 
     def log(self, name: str) -> str:
         return self._of_log(name, "log")

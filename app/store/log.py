@@ -15,17 +15,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+import redis
+
 from app.core.catch_up import Entry, Page
 from app.core.cursor import EPOCH_LENGTH, Position, Vector
 from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Reply, Script
+from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Reply, Script, unavailable
 from app.store.keys import Keys
 from app.store.lineage import Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
+CHUNK_MESSAGES = 50  # appended by one call of the script, 1 to 2 ms in which the server hears nobody else
+CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
 PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
 OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
@@ -85,18 +89,38 @@ class LogStore:
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
         self.lineage = Lineage(commands, self.keys)
+        self._chunk: int | None = None  # unknown until several messages are appended at once
 
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
-        """Append each message to the log named beside it. On failure some may have been appended: repeat them all.
+        """Append each message to the log named beside it, in this order; no run's log is among them.
 
-        The commands `before` share the round trips. Raises `BelfryError` `not_replicated` as well.
+        On failure some may have been appended: repeat them all. The commands `before` share the round trips. Raises
+        `BelfryError` `not_replicated` as well.
         """
-        commands = [*before, *[self._append_command(name, message) for name, message in appends]]
-        replies = [reply for batch in _batches(commands) for reply in self._appended(batch)]
-        return [
-            Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
-            for status, epoch, offset, receivers in replies[len(before) :]
-        ]
+        most = self._chunk_messages() if len(appends) > 1 else 1
+        said: list[Command] = list(before)
+        outcomes: list[Appended] = []
+        for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
+            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
+            replies = self._appended([*said, *[self._append_command(chunk) for chunk in chunks]])
+            outcomes += [_outcome(reply) for chunk in replies[len(said) :] for reply in chunk]
+            said = []
+        return outcomes
+
+    def _chunk_messages(self) -> int:
+        """How many messages one call of the script may take: on a cluster it may touch the keys of one slot only."""
+        if self._chunk is None:
+            self._chunk = 1 if self._has_slots() else CHUNK_MESSAGES
+        return self._chunk
+
+    def _has_slots(self) -> bool:
+        try:
+            self._commands.run([("EXISTS", self.keys.meta("user:a"), self.keys.meta("user:b"))])
+        except BelfryError as error:
+            if isinstance(error.__cause__, redis.exceptions.ClusterCrossSlotError):
+                return True
+            raise
+        return False
 
     def _appended(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of appends, once as many replicas have them as the setting says."""
@@ -179,7 +203,8 @@ class LogStore:
     def hold(self, names: Sequence[str]) -> None:
         """Let the named logs live on as if they had just been used."""
         keys = [(key, self._kept_seconds(name)) for name in names for key in self.keys.of_log(name)[:-1]]
-        self._run([("EXPIRE", key, seconds) for key, seconds in keys])
+        # Not sooner than its scripts believe, who set it seldom, see `hold` in `open.lua`.
+        self._run([("EXPIRE", key, seconds, "GT") for key, seconds in keys])
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
@@ -195,22 +220,21 @@ class LogStore:
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
 
-    def _append_command(self, name: str, message: Message) -> Command:
-        keys, settings = self.keys, self._settings
-        return APPEND.call(
-            (*self.keys.of_log(name), keys.message_id(name, message.id)),
-            new_epoch(),
-            self._kept_seconds(name),
-            self._losses(name),
-            settings.history_length,
-            message.record,
-            message.digest,
-            OWN_ID_SECONDS if message.own_id else settings.dedup_seconds,
-            message.expires_ms,
-            message.key,
-            "1" if message.transient else "0",
-            message.id,
-        )
+    def _append_command(self, chunk: Sequence[tuple[str, Message]]) -> Command:
+        settings = self._settings
+        keys: list[str] = []
+        arguments: list[Any] = [settings.history_length, settings.history_seconds, self.lineage.losses]
+        for name, message in chunk:
+            keys += self.keys.of_append(name, message.id)
+            arguments += (
+                new_epoch(),
+                message.record,
+                message.digest,
+                OWN_ID_SECONDS if message.own_id else settings.dedup_seconds,
+                message.id,
+                _options(message),
+            )
+        return APPEND.call(keys, *arguments)
 
     def _call(self, script: Script, name: str, *arguments: Any) -> Command:
         return script.call(
@@ -242,6 +266,33 @@ def new_epoch() -> str:
         letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
     return _stock.pop()
+
+
+def _chunks(appends: Sequence[tuple[str, Message]], most: int) -> Iterator[Sequence[tuple[str, Message]]]:
+    """What one call of the script each appends."""
+    start = size = 0
+    for at, (_, message) in enumerate(appends):
+        if at - start >= most or size >= CHUNK_BYTES:
+            yield appends[start:at]
+            start, size = at, 0
+        size += len(message.record)
+    if appends:
+        yield appends[start:]
+
+
+def _options(message: Message) -> str:
+    """What hardly any message asks for, in one argument, see `append.lua`."""
+    if message.expires_ms or message.transient or message.key:
+        return f"{message.expires_ms} {message.transient:d} {message.key}"
+    return ""
+
+
+def _outcome(reply: Reply) -> Appended:
+    """What the script says of one message. Raises `BelfryError` `store_unavailable` where it failed."""
+    if reply[0] == b"failed":
+        raise unavailable(redis.exceptions.ResponseError(reply[1].decode()))
+    status, epoch, offset, receivers = reply
+    return Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
 
 
 def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:

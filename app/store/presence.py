@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.frames import WHEREABOUTS, compact
+from app.core.frames import TABS, WHEREABOUTS, compact
 from app.core.settings import Settings
 from app.store.connection import Command, Commands
 from app.store.directory import Directory
@@ -20,8 +20,8 @@ from app.store.keys import Keys, user_log
 
 USERS_PER_COMMAND = 500
 
-# A connection as JSON: id, since (RFC 3339), address, agent, topics; and where it stood (places: log name →
-# epoch.offset) when that was told.
+# A connection as JSON: id, since (RFC 3339), address, agent, tabs (of a browser that share it, null where nobody said
+# so), topics; and where it stood (places: log name → epoch.offset) when that was told.
 Connection = dict[str, Any]
 
 
@@ -97,6 +97,11 @@ class PresenceStore:
         """Tell every worker to end the user's connections, or only the one with the id `connection`."""
         wish = compact({"connection": connection})
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 goodbye {wish}")])
+
+    def share(self, user: str, connection: str, tabs: int) -> None:
+        """Tell every worker how many tabs share the user's connection of this name."""
+        told = compact({"connection": connection, "tabs": tabs})
+        self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {TABS.decode()} {told}")])
 
     def _leased(self) -> list[str]:
         # The key of a worker whose lease is over is gone by itself, so a name too many finds nothing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
+from urllib.parse import unquote
 
 from app import metrics
 from app.core.errors import BelfryError
@@ -60,8 +61,11 @@ class Admission:
             self._note(entered, self._now())
 
     def refuses(self, method: str, path: str) -> bool:
-        """Whether a request is to be answered with `REFUSAL`, which is counted."""
-        if path != PATH or method != "POST" or self.is_open:
+        """Whether a request is to be answered with `REFUSAL`, which is counted.
+
+        `path` is as it was sent: percent-encoded, and with the prefix under which the server may be mounted.
+        """
+        if method != "POST" or self.is_open or not unquote(path).endswith(PATH):
             return False
         metrics.refused(REFUSAL.code)
         return True

@@ -32,7 +32,7 @@ class Limits:
         return self._charge(self._publish, user, deliveries)
 
     def connect(self, user: str) -> Taken:
-        """One stream, long poll, session or ticket."""
+        """One stream, long poll, session, ticket or count of tabs."""
         return self._charge(self._connect, user)
 
     def sign_in(self, request: Request, name: str) -> None:

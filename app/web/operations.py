@@ -62,6 +62,7 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
 _MESSAGE_ID = _path("message_id", "The message's id.")
 _RUN_ID = _path("run_id", "The run's id.")
 _COMPLETION: Mapping[str, Any] = {
@@ -115,8 +116,9 @@ OPERATIONS = (
         body={JSON: _PUBLISH, NDJSON: {"type": "string", "description": "One message per line."}},
     ),
     Operation(
-        "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS}, _CONNECTING,
-        (_TOPICS, _TICKET, _query("last_event_id", "The cursor to go on from; the header comes first.")),
+        "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS},
+        (*_CONNECTING, "bad_parameter"),
+        (_TOPICS, _TICKET, _TABS, _query("last_event_id", "The cursor to go on from; the header comes first.")),
     ),
     Operation(
         "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
@@ -166,6 +168,11 @@ OPERATIONS = (
         Access.SCOPE, ("admin",), {200: JSON},
         ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
         (_query("users", "User ids, separated by commas."), _LIMIT),
+    ),
+    Operation(
+        "POST", "/presence/tabs", "How many tabs of a browser share one's own connection now", Access.SCOPE, ("feed",),
+        {204: NOTHING}, ("bad_parameter", "rate_limited", "store_unavailable"),
+        ({**_query("connection", "Its name, as `ready` told it."), "required": True}, {**_TABS, "required": True}),
     ),
     Operation(
         "DELETE", "/presence/{user}", "End a user's connections, or the one that is named", Access.SCOPE, ("admin",),

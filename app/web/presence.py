@@ -1,7 +1,8 @@
-"""`/presence`: who is connected now; and ending connections."""
+"""`/presence`: who is connected now, by how many tabs; and ending connections."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -15,12 +16,14 @@ from app.store.keys import user_log
 from app.store.presence import Connection, PresenceStore
 from app.web.auth import Authenticator
 from app.web.by_hand import note
-from app.web.reading import whole_number
+from app.web.limits import Limits
+from app.web.reading import tabs_of, whole_number
 
 USERS_MAX = 1_000
+CONNECTION = re.compile(r"[0-9a-f]{8}")
 
 
-def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit) -> Blueprint:
+def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits: Limits) -> Blueprint:
     views = Blueprint("presence", __name__)
 
     @views.get("/presence")
@@ -39,7 +42,21 @@ def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit) -> Blu
         presence.disconnect(user, request.args.get("connection", ""))
         return Response(status=204)
 
+    @views.post("/presence/tabs")
+    def tabs() -> Response:
+        claims = auth.require(request, "feed")
+        limits.connect(claims.user)
+        presence.share(claims.user, connection_of(request.args.get("connection", "")), tabs_of(request))
+        return Response(status=204)
+
     return views
+
+
+def connection_of(text: str) -> str:
+    """The name of a connection, as `ready` told it. Raises `BelfryError` `bad_parameter`."""
+    if not CONNECTION.fullmatch(text):
+        raise BelfryError("bad_parameter", f"connection: expected 8 hexadecimal digits, got {text[:40]!r}.")
+    return text
 
 
 def asked_users(claims: Claims, text: str) -> list[str]:

@@ -17,6 +17,7 @@ from app.core.message import Message, parse
 from app.core.rate import Taken
 from app.core.settings import Settings
 from app.core.tokens import Claims
+from app.realtime.parking import Answered, Repeat
 from app.store.audit import Audit
 from app.store.log import ROUND_TRIP_COMMANDS, Status
 from app.store.publisher import Published, Publishes
@@ -77,6 +78,14 @@ class Desk:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
         settings = self._settings
         text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
+        return self.take(text, claims)
+
+    def repeat(self, answer: Callable[[bytes], Answered | None]) -> Repeat:
+        """`answer` within the bounds that `one` holds a body to."""
+        return Repeat(answer, self._settings.max_body_bytes, self._settings.body_seconds)
+
+    def take(self, text: bytes, claims: Claims) -> Answer:
+        """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
         message, taken = self._accepted(text, claims)
         result = publish_one(self._publish_for(claims), message)
         return Answer(result.pop("status"), compact(result) + "\n", taken)

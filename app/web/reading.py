@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO
 
-import gevent
 from flask import Request
 
 from app.core import cursor
@@ -13,9 +12,11 @@ from app.core.cursor import MAX_LOGS, Vector
 from app.core.errors import BelfryError
 from app.core.names import check_topic
 from app.core.tokens import Claims
+from app.realtime.in_time import InTime
 from app.store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
+MAX_TABS = 1_000
 MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
 PIECE_BYTES = 16_384
 
@@ -65,35 +66,17 @@ def whole_number(asked: Request, name: str, default: int, least: int, most: int)
     return int(value)
 
 
+def tabs_of(asked: Request) -> int:
+    """How many tabs of a browser share a connection. Raises `BelfryError` `bad_parameter`."""
+    return whole_number(asked, "tabs", 0, 1, MAX_TABS)
+
+
 def flag(asked: Request, name: str) -> bool | None:
     """`true` or `false` out of the query, None if absent. Raises `BelfryError` `bad_parameter` for anything else."""
     text = asked.args.get(name, "")
     if text not in ("", "true", "false", "1", "0"):
         raise BelfryError("bad_parameter", f"{name}: expected true or false, got {text[:40]!r}.")
     return text in ("true", "1") if text else None
-
-
-class InTime:
-    """Within it a client has `seconds` to send what is read of it. Raises `BelfryError` `body_late` into the reading.
-
-    As `gevent.Timeout`, at less than half of its price: one is begun with each message, and hardly ever runs out.
-    """
-
-    __slots__ = ("_seconds", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        self._timer: Any = gevent.get_hub().loop.timer(self._seconds)
-        self._timer.start(_give_up, gevent.getcurrent(), self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.close()
-
-
-def _give_up(reading: Any, seconds: float) -> None:
-    reading.throw(BelfryError("body_late", f"The whole body has to come within {seconds:g} s."))
 
 
 def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "application/json") -> bytes:

@@ -22,7 +22,7 @@ from app.realtime.subscriber import Client
 from app.web.auth import Authenticator
 from app.web.client_address import Network, client_address
 from app.web.limits import Limits
-from app.web.reading import cursor_of, logs_of
+from app.web.reading import cursor_of, logs_of, tabs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -64,12 +64,16 @@ class Entrance:
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
         """Open the logs `names` from `cursor` on.
 
-        Raises `BelfryError` `rate_limited`, and as `require_room` and `Streams.open` do.
+        Raises `BelfryError` `rate_limited`, and as `require_room`, `tabs_of` and `Streams.open` do.
         """
         require_room(asked)
         self._limits.connect(claims.user)
+        tabs = tabs_of(asked) if "tabs" in asked.args else 0
         opening = self._streams.open(claims.user, names, cursor)
-        ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind)
+        opening.tabs = tabs
+        ready = frames.ready(
+            opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind, opening.connection
+        )
         return Start(opening, ready, claims, client_of(asked, self._proxies))
 
     def park(self, start: Start, head: bytes, environ: WSGIEnvironment) -> bool:

@@ -15,7 +15,7 @@ from bench.given import Centrifugo, Mercure, Pushpin, given
 from bench.load import Requests
 from bench.process import Process
 from bench.rounds import measured
-from bench.scenarios import Scenario, fan_out
+from bench.scenarios import Scenario, fan_out, suite
 
 
 def body_of(requests: Requests) -> str:
@@ -59,6 +59,12 @@ def test_mercures_publisher_has_a_token_of_the_hubs_key() -> None:
     assert body_of(requests).startswith("topic=https://example.com/u0&data={")
 
 
+def test_litellm_is_asked_for_completions_alone() -> None:
+    (server,) = given(litellm="litellm")
+    able = [scenario.name for scenario in suite() if scenario.suits(server)]
+    assert able == ["completions"]
+
+
 def test_what_pushpin_sends_is_an_event() -> None:
     requests = Pushpin("pushpin", "Pushpin", program="pushpin").requests(users=1, prefix="u")
     (item,) = json.loads(body_of(requests))["items"]
@@ -71,7 +77,7 @@ def test_pushpin_is_measured_as_it_is_installed() -> None:
     program = shutil.which("pushpin")
     if program is None:
         pytest.skip("Pushpin is not installed; no one needs it")
-    scenario = Scenario("fan", fan_out(10, 5), fan_out=True)
+    scenario = Scenario("fan", fan_out(10, 5), kind="fan-out")
     found = measured(given(pushpin=program), [scenario], 1, say=print)
     assert found.failures == {}
     assert found.results["pushpin"]["fanout_10_per_s"][0]

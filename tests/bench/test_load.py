@@ -155,6 +155,16 @@ def test_a_load_without_messages_of_its_own_ends_with_the_last_that_it_awaits() 
         assert report(process)["events"] == 2
 
 
+def test_its_own_processor_time_counts_from_the_first_message_on() -> None:
+    with relay({}) as server:
+        templates = [(HERE / "requests" / name).read_text() for name in ("path.sub", "path.pub")]
+        load = Load(1, users=1, publishers=1, messages=MESSAGES, rate=20)
+        result = run(load, Requests(server.port, templates[0], templates[1]))
+    assert result["work_s"] >= 5 / 20  # the sixth is sent after five twentieths of a second
+    assert 0 <= result["work_cpu_s"] <= result["work_s"]
+    assert result["connect_cpu_s"] >= 0
+
+
 def test_a_bad_answer_is_told_shortly() -> None:
     html = "first bad reply: HTTP/1.1 500 INTERNAL SERVER ERROR\r\nServer: x\r\n\r\n<!doctype html>"
     assert short(html) == "first bad reply: HTTP/1.1 500 INTERNAL SERVER ERROR"

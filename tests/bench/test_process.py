@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +102,28 @@ def test_the_child_that_rewrites_a_stores_file_is_no_store_of_its_own() -> None:
         assert [name_of(pid) for pid in descendants(redis.pid)] == [name_of(redis.pid)]
         assert _Store(redis.pid).stores() == [redis.pid]
         assert _Store(redis.pid).everyone() == []
+
+
+# Starts a process as the benchmark does, tells its number, and is ended by SIGTERM in the midst of its work.
+STARTER = """
+import time
+from bench.process import Process, end_by_sigterm
+end_by_sigterm()
+process = Process(["sleep", "60"])
+try:
+    process.start(lambda: True)
+    print(process.pid, process.folder, flush=True)
+    time.sleep(60)
+finally:
+    process.stop()
+"""
+
+
+def test_a_benchmark_that_is_ended_ends_what_it_started() -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        started, folder = starter.stdout.readline().split()
+        starter.terminate()
+        assert starter.wait(30) == 128 + signal.SIGTERM
+    assert name_of(int(started)) == ""
+    assert not Path(folder).exists()

@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.figures import BY_SCENARIO, FIGURES, derived
+from bench.figures import BY_SCENARIO, FIGURES, SHARED, derived
 from bench.report import Run, write
 from bench.rounds import Results, Values
-from bench.scenarios import SCENARIOS
+from bench.scenarios import suite
 
 BELFRY: dict[str, Values] = {"fanout_1000_per_s": [130_000.0, 150_000.0, 90_000.0], "idle_10000_kb": [1.8, 1.9, 1.7]}
 NCHAN: dict[str, Values] = {"fanout_1000_per_s": [100_000.0, 100_000.0, 60_000.0], "idle_10000_kb": [10.0, 10.0, 10.0]}
@@ -89,7 +89,7 @@ def test_no_figure_stands_twice() -> None:
 
 
 def test_every_figure_belongs_to_a_scenario_and_every_scenario_has_a_figure() -> None:
-    assert set(BY_SCENARIO) == {scenario.name for scenario in SCENARIOS}
+    assert set(BY_SCENARIO) == {scenario.name for scenario in suite()}
 
 
 def test_a_peer_that_failed_has_the_reason_in_its_place() -> None:
@@ -119,3 +119,26 @@ def test_two_workers_capacity_is_told_by_what_a_delivery_costs() -> None:
 def test_nothing_is_derived_from_a_figure_that_is_not_there() -> None:
     assert derived({"latency_fanout_p99_ms": 4.0}) == {}
     assert derived({"latency_fanout_p99_ms": 4.0, "latency_1000_p99_ms": 2.0}) == {"latency_fanout_ratio": 2.0}
+
+
+def busy(server: float, load: float) -> dict[str, Values]:
+    return {"fanout_1000_per_s": [1.0], "fanout_1000_server_share": [server], "fanout_1000_load_share": [load]}
+
+
+def test_the_load_generators_share_of_a_core_stands_beside_the_servers_and_is_marked_where_it_had_little_left() -> None:
+    lines = run_of(belfry=busy(0.98, 0.55), nchan=busy(0.7, 0.95), loop={}).table().splitlines()
+    assert "| fan-out to 1,000 connections | 0.98 : 0.55 | 0.70 : 0.95 (!) | – |" in lines
+
+
+def test_a_run_without_shares_has_no_table_of_them() -> None:
+    assert "load generator" not in run_of(belfry=BELFRY).table()
+
+
+def test_every_row_about_who_was_busy_belongs_to_a_scenario() -> None:
+    assert set(SHARED) <= set(BY_SCENARIO)
+
+
+def test_the_outcome_counts_goals_and_names_those_that_were_missed() -> None:
+    run = run_of(belfry=BELFRY | {"batch_accepted_per_s": [20_000.0]}, nchan=NCHAN)
+    assert run.outcome() == "Goals: 2 met, 1 missed: NDJSON accepted."
+    assert run_of(belfry={"idle_10000_kb": [1.0]}).outcome() == "Goals: 1 met, 0 missed."

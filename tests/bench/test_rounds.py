@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 from bench.rounds import Measured, measured
 from bench.scenarios import BenchError, Figures, Scenario, fan_out
 from bench.servers import Loop, Server
 
-LOOP = Loop("loop", "C loop", only_fan_out=True)
+LOOP = Loop("loop", "C loop")
 
 
 def _silent(_line: str) -> None:
@@ -40,7 +41,7 @@ def test_a_peer_that_failed_is_told_with_its_reason_and_not_asked_again() -> Non
         asked.append(server.port)
         return refused(server)
 
-    found = run_of(Scenario("bad", fails, fan_out=True), Scenario("good", counted("x"), fan_out=True))
+    found = run_of(Scenario("bad", fails, kind="fan-out"), Scenario("good", counted("x"), kind="fan-out"))
     assert found.failures == {"loop": {"bad": "C loop could not"}}
     assert found.results == {"loop": {"x": [1.0, 2.0]}}
     assert len(asked) == 1
@@ -53,14 +54,20 @@ def test_after_a_failure_the_next_scenario_has_a_server_of_its_own() -> None:
         ports.append(server.processes[0].pid)
         return {}
 
-    before, after = Scenario("before", seen, fan_out=True), Scenario("after", seen, fan_out=True)
-    run_of(before, Scenario("bad", refused, fan_out=True), after, rounds=1)
+    before, after = Scenario("before", seen, kind="fan-out"), Scenario("after", seen, kind="fan-out")
+    run_of(before, Scenario("bad", refused, kind="fan-out"), after, rounds=1)
     assert len(set(ports)) == 2
 
 
 def test_a_peer_does_some_scenarios_in_the_first_round_only() -> None:
-    found = run_of(Scenario("a", counted("x"), fan_out=True, once=True), Scenario("b", counted("y"), fan_out=True))
+    found = run_of(Scenario("a", counted("x"), kind="fan-out", once=True), Scenario("b", counted("y"), kind="fan-out"))
     assert found.results["loop"] == {"x": [1.0], "y": [1.0, 2.0]}
+
+
+def test_a_peer_that_no_goal_is_compared_with_is_asked_in_the_first_round_only() -> None:
+    scenario = Scenario("a", counted("x"), kind="fan-out")
+    found = measured([replace(LOOP, once=True), replace(LOOP, name="other")], [scenario], 2, say=_silent)
+    assert found.results == {"loop": {"x": [1.0]}, "other": {"x": [2.0, 3.0]}}
 
 
 def test_a_value_stands_at_its_rounds_place_so_that_ratios_are_taken_within_a_round() -> None:
@@ -75,12 +82,12 @@ def test_a_server_that_does_not_start_has_failed_in_all_that_was_asked() -> None
         def start(self) -> None:
             raise RuntimeError("no such program")
 
-    scenarios = [Scenario(name, counted(name), fan_out=True) for name in "ab"]
-    found = measured([Missing("loop", "C loop", only_fan_out=True)], scenarios, 1, say=_silent)
+    scenarios = [Scenario(name, counted(name), kind="fan-out") for name in "ab"]
+    found = measured([Missing("loop", "C loop")], scenarios, 1, say=_silent)
     assert found.failures == {"loop": {"a": "no such program", "b": "no such program"}}
 
 
 def test_a_fan_out_is_measured_on_a_real_server() -> None:
-    found = run_of(Scenario("fan", fan_out(10, 5), fan_out=True), rounds=1)
+    found = run_of(Scenario("fan", fan_out(10, 5), kind="fan-out"), rounds=1)
     assert found.failures == {}
     assert found.results["loop"]["fanout_10_per_s"][0]

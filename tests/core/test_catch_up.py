@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.catch_up import Entry, Page, Verdict, caught_up, newest, on_live, on_page, start
+from app.core.catch_up import LIVE_ONLY, Entry, Page, Rest, caught_up, newest, on_live, on_page, start
 from app.core.cursor import Position
 
 A, B = "aaaaaa", "bbbbbb"
@@ -15,22 +15,47 @@ def page(epoch: str = A, top: int = 10, oldest: int = 1, after: int | None = Non
     return Page(epoch, top, oldest, top - oldest + 1, after, entries)
 
 
+def run(*offsets: int, epoch: str = A) -> list[Position]:
+    return [Position(epoch if offset else "", offset) for offset in offsets]
+
+
 class TestOnLive:
-    def test_the_very_next_offset_is_delivered_and_moves_only_its_log(self) -> None:
-        assert on_live((Position(A, 4), Position(B, 7)), Position(B, 8)) == (
-            Verdict.DELIVER,
-            (Position(A, 4), Position(B, 8)),
-        )
+    def test_the_very_next_offset_is_taken(self) -> None:
+        assert on_live(Position(A, 4), run(5)) == Rest(Position(A, 5), (0,), gap=False)
 
     @pytest.mark.parametrize("offset", [1, 3, 4])
     def test_an_offset_that_was_read_before_is_a_duplicate(self, offset: int) -> None:
-        assert on_live((Position(A, 4),), Position(A, offset)) == (Verdict.DUPLICATE, (Position(A, 4),))
+        assert on_live(Position(A, 4), run(offset)) == Rest(Position(A, 4), (), gap=False)
 
     def test_an_offset_further_on_is_a_gap(self) -> None:
-        assert on_live((Position(A, 4),), Position(A, 6)) == (Verdict.GAP, (Position(A, 4),))
+        assert on_live(Position(A, 4), run(6)) == Rest(Position(A, 4), (), gap=True)
 
     def test_another_epoch_is_a_gap_whatever_its_offset(self) -> None:
-        assert on_live((Position(A, 4),), Position(B, 5))[0] is Verdict.GAP
+        assert on_live(Position(A, 4), run(5, epoch=B)) == Rest(Position(A, 4), (), gap=True)
+
+    def test_a_run_is_taken_whole_by_who_stands_right_before_it(self) -> None:
+        assert on_live(Position(A, 4), run(5, 6, 7)) == Rest(Position(A, 7), (0, 1, 2), gap=False)
+
+    def test_who_stands_inside_a_run_takes_its_rest(self) -> None:
+        assert on_live(Position(A, 6), run(5, 6, 7)) == Rest(Position(A, 7), (2,), gap=False)
+
+    def test_who_has_read_a_run_takes_nothing_of_it(self) -> None:
+        assert on_live(Position(A, 9), run(5, 6, 7)) == Rest(Position(A, 9), (), gap=False)
+
+    def test_what_was_heard_twice_is_taken_once(self) -> None:
+        assert on_live(Position(A, 4), run(5, 5, 6, 5, 7)) == Rest(Position(A, 7), (0, 2, 4), gap=False)
+
+    def test_a_run_is_taken_up_to_its_hole(self) -> None:
+        assert on_live(Position(A, 4), run(5, 7, LIVE_ONLY, 8)) == Rest(Position(A, 5), (0,), gap=True)
+
+    def test_a_run_is_taken_up_to_another_epoch(self) -> None:
+        assert on_live(Position(A, 4), run(5) + run(6, epoch=B)) == Rest(Position(A, 5), (0,), gap=True)
+
+    def test_what_is_not_kept_comes_in_its_place(self) -> None:
+        assert on_live(Position(A, 4), run(LIVE_ONLY, 5, LIVE_ONLY, 6, LIVE_ONLY)).taken == (0, 1, 2, 3, 4)
+
+    def test_what_is_not_kept_does_not_come_after_what_followed_it(self) -> None:
+        assert on_live(Position(A, 5), run(LIVE_ONLY, 5, LIVE_ONLY, 6)).taken == (2, 3)
 
 
 class TestOnPage:

@@ -49,9 +49,15 @@ def test_a_live_only_message_leaves_the_clients_cursor_alone() -> None:
 
 
 def test_ready_tells_delay_place_and_state() -> None:
-    event = decoded(frames.ready(VECTOR, 2_500, "álice", Counts(3, 9), 2))
+    event = decoded(frames.ready(VECTOR, 2_500, "álice", Counts(3, 9), 2, "0badcafe"))
     assert (event.event, event.id, event.retry) == ("ready", "k3f9q2.42-b71x0a.7", 2_500)
-    assert json.loads(event.data) == {"user": "álice", "unread": 3, "revision": 9, "behind": 2}
+    assert json.loads(event.data) == {
+        "user": "álice",
+        "unread": 3,
+        "revision": 9,
+        "connection": "0badcafe",
+        "behind": 2,
+    }
 
 
 def test_a_change_is_told_with_the_readers_counts() -> None:
@@ -77,7 +83,7 @@ def test_a_goodbye_gives_its_reason_and_a_delay() -> None:
 
 
 def test_every_type_of_belfry_is_reserved() -> None:
-    written = [frames.ready(VECTOR, 1, "u", Counts(0, 0), 0), frames.HEARTBEAT, frames.reset(VECTOR)]
+    written = [frames.ready(VECTOR, 1, "u", Counts(0, 0), 0, ""), frames.HEARTBEAT, frames.reset(VECTOR)]
     written += [frames.goodbye(reason, 1) for reason in Goodbye]
     assert {decoded(frame).event for frame in written} <= frames.RESERVED_EVENTS
     assert {"open", "error"} <= frames.RESERVED_EVENTS

@@ -59,6 +59,13 @@ def test_an_open_connection_tells_where_it_stands() -> None:
     assert told(connections=(present("10:02", 5),)) == ["10:00 published", "10:00 sent"], "its beginning is forgotten"
 
 
+def test_a_later_connection_whose_beginning_is_not_known_is_not_said_to_have_been_sent_it() -> None:
+    """Where it stands is told within a second, and so is how it began: one of them comes first."""
+    later = present("10:31", 9, since="10:30")
+    assert told(connections=(later,)) == ["10:00 published"]
+    assert told(event("10:30", "resumed", 9), connections=(later,)) == ["10:00 published", "10:30 acknowledged"]
+
+
 def test_a_closed_connection_is_not_taken_for_an_open_one() -> None:
     events = event("09:00", "connected", 3), event("10:01", "closed", 4)
     assert told(*events, connections=(present("10:00", 3),)) == ["10:00 published", "10:01 ended_before"]

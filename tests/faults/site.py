@@ -69,8 +69,7 @@ def site(
     """Start everything, and end it. Redis loses nothing that it answered, also when it is killed."""
     with ExitStack() as started:
         port = free_port()
-        # `always`, since with `everysec` a slow disk may hold a write back for two seconds after its answer.
-        options = ("--appendfsync", "always", "--dir", started.enter_context(TemporaryDirectory(dir=_MEMORY)))
+        options = ("--dir", started.enter_context(TemporaryDirectory(dir=_MEMORY)))
         clock = Clock(Path(started.enter_context(TemporaryDirectory(prefix="belfry-clock-")))) if clocked else None
         store = RedisServer(appendonly=True, port=port, options=options, environment=clock.of_redis if clock else {})
         started.callback(store.destroy)

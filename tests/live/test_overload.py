@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 
 import pytest
@@ -20,7 +21,7 @@ from tests.live.conftest import StartBelfry
 from tests.live.test_late_bodies import send_and_have_read
 from tests.live.test_limits import count
 from tests.servers import HOST, Api, Belfry, RedisServer
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 HANGING = 40
 WAIT_SECONDS = 0.01
@@ -43,8 +44,7 @@ def full(start_belfry: StartBelfry, own_redis: RedisServer) -> Iterator[Belfry]:
         hanging = [stack.enter_context(connected(belfry)) for _ in range(HANGING)]
         for publisher in hanging:
             post(belfry, publisher)
-        sockets = [publisher.sock for publisher in hanging]
-        wait_until(lambda: len(select.select(sockets, [], [], 0)[0]) == HANGING - TAKEN)
+        wait_until(lambda: len(ready(hanging, HANGING - TAKEN)))
         yield belfry
 
 
@@ -58,26 +58,27 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def connected(belfry: Belfry) -> closing[HTTPConnection]:
-    return closing(HTTPConnection(HOST, belfry.port, timeout=AT_ONCE_SECONDS))
+    return closing(HTTPConnection(HOST, belfry.port, timeout=patient(AT_ONCE_SECONDS)))
 
 
-def post(belfry: Belfry, publisher: HTTPConnection, **headers: str) -> None:
-    token = belfry.token("shop", "publish")
+def post(belfry: Belfry, publisher: HTTPConnection, path: str = "/publish", token: str = "", **headers: str) -> None:
+    token = token or belfry.token("shop", "publish")
     given = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **headers}
-    publisher.request("POST", "/publish", b'{"to":"someone"}', given)
+    publisher.request("POST", path, b'{"to":"someone"}', given)
 
 
-def test_one_more_is_refused_at_once_and_may_ask_again_on_the_same_connection(full: Belfry) -> None:
+@pytest.mark.parametrize("path", ["/publish", "/%70ublish", "/publish?x=1"])
+def test_one_more_is_refused_at_once_and_may_ask_again_on_the_same_connection(full: Belfry, path: str) -> None:
     before = count(full, 'belfry_refusals_total{code="overloaded"}')
     with connected(full) as publisher:
         for _ in range(3):
             started = time.monotonic()
-            post(full, publisher)
+            post(full, publisher, path)
             answer = publisher.getresponse()
             assert (answer.status, answer.headers["Retry-After"], answer.will_close) == (503, "1", False)
             assert answer.headers["Content-Type"] == "application/problem+json"
             assert b'"code": "overloaded"' in answer.read()
-            assert time.monotonic() - started < AT_ONCE_SECONDS
+            assert time.monotonic() - started < patient(AT_ONCE_SECONDS)
     assert count(full, 'belfry_refusals_total{code="overloaded"}') == before + 3
 
 
@@ -91,6 +92,44 @@ def test_a_page_of_another_origin_can_read_the_refusal(full: Belfry) -> None:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_those_whose_requests_are_known_already_wait_in_the_same_queue(
+    start_belfry: StartBelfry, own_redis: RedisServer
+) -> None:
+    belfry = start_belfry(
+        own_redis.url, BELFRY_PUBLISH_QUEUE_SECONDS=str(WAIT_SECONDS), BELFRY_REDIS_TIMEOUT_SECONDS="20"
+    )
+    ask = partial(post, belfry, token=belfry.token("shop", "publish"))
+    with ExitStack() as stack:
+        publishers = [stack.enter_context(connected(belfry)) for _ in range(HANGING)]
+        for publisher in publishers * 3:
+            ask(publisher)
+            assert status(publisher) == 201
+        with frozen(own_redis.pid):
+            for publisher in publishers:
+                ask(publisher)
+            refused = wait_until(lambda: ready(publishers, HANGING - TAKEN))
+            assert [status(publisher) for publisher in refused] == [503] * len(refused)
+            for publisher in refused:
+                ask(publisher)
+                assert status(publisher) == 503
+        assert {status(publisher) for publisher in publishers if publisher not in refused} == {201}
+        for publisher in publishers:
+            ask(publisher)
+            assert status(publisher) == 201
+
+
+def status(publisher: HTTPConnection) -> int:
+    with publisher.getresponse() as answer:
+        answer.read()
+        return answer.status
+
+
+def ready(publishers: list[HTTPConnection], count: int) -> list[HTTPConnection]:
+    """Those that were answered, once they are `count`."""
+    sockets = select.select([publisher.sock for publisher in publishers], [], [], 0)[0]
+    return [publisher for publisher in publishers if publisher.sock in sockets] if len(sockets) == count else []
+
+
 def test_everything_else_is_answered(full: Belfry) -> None:
     with connected(full) as visitor:
         visitor.request("GET", "/health/live")
@@ -99,7 +138,7 @@ def test_everything_else_is_answered(full: Belfry) -> None:
 
 @pytest.mark.parametrize("header", ["Connection: close", "Expect: 100-continue"])
 def test_a_refusal_ends_a_connection_on_which_nothing_can_follow(full: Belfry, header: str) -> None:
-    with socket.create_connection((HOST, full.port), AT_ONCE_SECONDS) as publisher:
+    with socket.create_connection((HOST, full.port), patient(AT_ONCE_SECONDS)) as publisher:
         publisher.sendall(f"POST /publish HTTP/1.1\r\nHost: x\r\n{header}\r\nContent-Length: 0\r\n\r\n".encode())
         received = b""
         while more := publisher.recv(65_536):

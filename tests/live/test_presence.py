@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import requests
 
 from tests.live.conftest import StartBelfry
 from tests.servers import Belfry, RedisServer
@@ -57,6 +59,41 @@ def test_an_administrator_sees_each_connection_and_can_end_one(belfry: Belfry, a
         belfry.publish({"to": alice, "title": "still here"})
         two.wait_for_messages(1)
         assert "goodbye" not in [event.event for event in two.events]
+
+
+def tell(belfry: Belfry, user: str, **query: str | int) -> requests.Response:
+    return belfry.reader(user).post("/presence/tabs", params=query)
+
+
+def test_a_client_tells_how_many_tabs_share_its_connection(belfry: Belfry, alice: str, bob: str) -> None:
+    """As it opens, as that changes, and of none but its own."""
+    with belfry.stream(alice, query="tabs=3") as one, belfry.stream(alice) as two, belfry.stream(bob) as other:
+        names = [json.loads(stream.wait_for("ready").data)["connection"] for stream in (one, two, other)]
+
+        def tabs(user: str) -> dict[str, int | None]:
+            return {each["id"]: each["tabs"] for each in listed(belfry).get(user, {"list": []})["list"]}
+
+        wait_until(lambda: tabs(alice) == {names[0]: 3, names[1]: None})
+        assert tell(belfry, alice, connection=names[1], tabs=2).status_code == 204
+        wait_until(lambda: tabs(alice) == {names[0]: 3, names[1]: 2})
+        assert tell(belfry, alice, connection=names[2], tabs=9).status_code == 204  # bob's, whom it does not concern
+        assert tell(belfry, alice, connection=names[0], tabs=1).status_code == 204
+        wait_until(lambda: tabs(alice) == {names[0]: 1, names[1]: 2})
+        assert tabs(bob) == {names[2]: None}
+        belfry.publish({"to": alice, "title": "all that a client hears"})
+        one.wait_for_messages(1)
+        assert {event.event for event in one.events} <= {"ready", "heartbeat", "message"}
+
+
+@pytest.mark.parametrize("tabs", ["", "0", "-1", "1001", "1.5", "many", "nan"])
+def test_an_impossible_number_of_tabs_is_refused(belfry: Belfry, alice: str, tabs: str) -> None:
+    assert tell(belfry, alice, connection="0badcafe", tabs=tabs).json()["code"] == "bad_parameter"
+    assert belfry.reader(alice).get("/stream", params={"tabs": tabs}).json()["code"] == "bad_parameter"
+
+
+@pytest.mark.parametrize("connection", ["", "0badcaf", "0BADCAFE", "0badcafe ", '"}\n\n     '])
+def test_what_names_no_connection_is_refused(belfry: Belfry, alice: str, connection: str) -> None:
+    assert tell(belfry, alice, connection=connection, tabs=2).json()["code"] == "bad_parameter"
 
 
 @pytest.mark.parametrize(

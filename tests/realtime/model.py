@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from gevent.event import Event
 
@@ -16,7 +17,9 @@ from app.core.catch_up import Entry, Page
 from app.core.cursor import Position, Vector, parse
 from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks
+from app.core.settings import Settings
 from app.core.sse import Decoder
+from app.realtime.fan_out import FRAME_BYTES, Pace
 from app.realtime.subscriber import Subscriber
 from app.store.connection import Command, Reply
 from app.store.keys import Keys
@@ -24,6 +27,7 @@ from app.store.lineage import Lineage
 from app.store.log import LogStore, Tail
 
 PAGE_ENTRIES = 3  # small, so that a few messages are several pages
+FRAME = FRAME_BYTES + len(b'message {"n":10}')  # one message, as it counts while it waits
 
 
 class ModelLog:
@@ -144,6 +148,43 @@ class ModelStore(LogStore):
             raise BelfryError("store_unavailable")
 
 
+class ModelPace(Pace):
+    """A worker to which two readers are many: a fan-out to them stops after each write, and rests until told to go on.
+
+    Each look at the clock takes a while; `rest_is_over` jumps beyond every rest.
+    """
+
+    wide = 1
+    joined_bytes = 4 * FRAME
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.waiting_bytes = 6 * FRAME
+        self.time = 0.0
+        self.stopped: deque[Event] = deque()
+        self.resting: Event | None = None
+        self.gated = True
+
+    def now(self) -> float:
+        self.time += 0.001
+        return self.time
+
+    def turn(self) -> None:
+        if self.gated:
+            gate = Event()
+            self.stopped.append(gate)
+            gate.wait()
+
+    def wait(self, event: Event, seconds: float | None) -> None:
+        self.resting = event if seconds is not None else None
+        event.wait()
+
+    def rest_is_over(self) -> None:
+        self.time += self.rest_seconds
+        if self.resting is not None:
+            self.resting.set()
+
+
 class OneServer:
     """What a worker sees of Redis when it looks whether it is still the same."""
 
@@ -161,9 +202,13 @@ class NoCommands:
 class Client:
     """Reads a stream, checks each frame as it comes, and remembers its cursor."""
 
-    def __init__(self, logs: Sequence[ModelLog]) -> None:
+    def __init__(self, logs: Sequence[ModelLog], lossless: Callable[[], bool] = lambda: True) -> None:
+        """`lossless`: whether all that was published was or will be heard, in order."""
         self._logs = {log.name: log for log in logs}
         self._decoder = Decoder()
+        self._lossless = lossless
+        self.heard = dict.fromkeys(self._logs, 0)  # the number of each one's last message that is not kept
+        self.faults: list[str] = []
         self.place: dict[str, Position] = {}
         self.cursor: str | None = None
         self.resets = 0
@@ -174,7 +219,18 @@ class Client:
         self.place = {self._name(position): position for position in cursor or ()}
 
     def receive(self, data: bytes) -> None:
+        """A fault is noted as well as raised: whoever writes must not stop because of one client."""
+        try:
+            self._receive(data)
+        except AssertionError as fault:
+            self.faults.append(str(fault))
+            raise
+
+    def _receive(self, data: bytes) -> None:
         for event in self._decoder.feed(data):
+            if event.event in {"read", "updated", "typing"}:
+                self._hear(event.event, json.loads(event.data))
+                continue
             self.cursor = event.id or self.cursor
             vector = parse(event.id)
             if event.event == "message":
@@ -191,6 +247,17 @@ class Client:
             assert log.leads(position, log.tail), f"{name} was not told after {position}"
             missing = [Position(log.epoch, offset) for offset in range(position.offset + 1, log.top + 1)]
             assert set(missing) <= log.deleted, f"{name} never came past {position}"
+
+    def _hear(self, event: str, told: dict[str, Any]) -> None:
+        """What is not kept comes once and in order, and like a change of the state after what was said before it."""
+        if event == "typing":
+            (name,) = told["after"]
+            assert told["n"] > self.heard[name], f"{told} came after {self.heard[name]}"
+            self.heard[name] = told["n"]
+        for name, offset in told.get("after", {}).items() if self._lossless() else ():
+            place, deleted = self.place[name], self._logs[name].deleted
+            missing = {Position(place.epoch, after) for after in range(place.offset + 1, offset + 1)}
+            assert missing <= deleted, f"{event} came before {missing} of {name}"
 
     def _check(self, vector: Vector, message: dict[str, object]) -> None:
         brought = 0
@@ -222,6 +289,8 @@ class ModelSink:
         self._outbox = b""
         self.closed = False
         self.most_kept = 0
+        self.writes = 0
+        self.broken = False
 
     @property
     def pending(self) -> bool:
@@ -229,6 +298,9 @@ class ModelSink:
 
     def write(self, data: bytes) -> bool:
         assert not self.closed
+        if self.broken:
+            raise RuntimeError("a bug")
+        self.writes += 1
         self._outbox += data
         self._pass_on()
         self.most_kept = max(self.most_kept, len(self._outbox))

@@ -28,7 +28,7 @@ class Owner:
 
     def _ignore(self, *_: object) -> None: ...
 
-    blocked = progressed = drained = outdated = lost = located = dismissed = closed = _ignore
+    blocked = progressed = drained = outdated = lost = located = dismissed = shared = closed = _ignore
 
 
 class Store(LogStore):

@@ -1,18 +1,21 @@
 """The promise under every interleaving: each offset once and in order, or a reset in its place.
 
 Hypothesis chooses what happens between any two steps of the real hub, streams and catch-up loop: appends, live entries
-that arrive, get lost or come twice, reads that are under way for as long as it likes, sockets that fill and drain,
-clients that are cut and come back with their cursor, histories that are trimmed, lost or set back.
+that arrive, get lost or come twice, fan-outs and rests that last for as long as it likes, reads that are under way,
+sockets that fill and drain, clients that are cut and come back with their cursor, histories that are trimmed, lost or
+set back.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
 from collections import deque
 
 import gevent
+from gevent.queue import Queue
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,7 +35,7 @@ from app.store.flights import FlightStore
 from app.store.presence import PresenceStore
 from app.store.subscription import Subscription
 from tests.realtime.model import Client as ModelClient
-from tests.realtime.model import ModelLog, ModelSink, ModelStore, NoCommands, numbered
+from tests.realtime.model import ModelLog, ModelPace, ModelSink, ModelStore, NoCommands, numbered
 
 NAMES = ("user:alice", "everyone")
 PLENTY = 1_000_000
@@ -50,16 +53,25 @@ class Promise(RuleBasedStateMachine):
         self.logs = [ModelLog(name) for name in NAMES]
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)
-        self.hub = Hub(self.store, no_redis, settings, time.time)
+        self.pace = ModelPace(settings)
+        self.hub = Hub(self.store, no_redis, settings, time.time, pace=self.pace)
         presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
         flights = Flights(FlightStore(NoCommands(), settings), time.time)
         self.streams = Streams(self.hub, presence, flights, settings, time.time)
         self.pipe: deque[tuple[str, bytes]] = deque()  # published, not yet received
+        self.received: Queue[tuple[str, bytes]] = Queue()  # the link hands these over, one after the other
         self.records = numbered()
-        self.clients = [ModelClient(self.logs) for _ in range(3)]
+        self.spoken = 0
+        self.lossless = True  # nothing was lost on the way to the hub, or in the store
+        self.clients = [ModelClient(self.logs, lambda: self.lossless) for _ in range(3)]
         self.sinks: dict[int, ModelSink] = {}
         self.history_was_lost = False
-        self.greenlets: list[gevent.Greenlet[..., None]] = []
+        self.greenlets: list[gevent.Greenlet[..., None]] = [gevent.spawn(self.link)]
+
+    def link(self) -> None:
+        while True:
+            name, payload = self.received.get()
+            self.hub.received(self.store.keys.live(name).encode(), payload)
 
     @initialize()
     def two_clients_are_live(self) -> None:
@@ -74,18 +86,42 @@ class Promise(RuleBasedStateMachine):
             epoch, offset = self.logs[log].append(record)
             self.pipe.append((NAMES[log], b"%b.%d %b" % (epoch.encode(), offset, record)))
 
+    @rule(log=st.sampled_from((0, 1)))
+    def somebody_types(self, log: int) -> None:
+        self.spoken += 1
+        after = json.dumps({NAMES[log]: self.logs[log].top})
+        self.pipe.append((NAMES[log], b'e.0 typing {"n":%d,"after":%b}' % (self.spoken, after.encode())))
+
+    @rule()
+    def feeds_state_changes(self) -> None:
+        """A message on any log may be what it names."""
+        after = json.dumps({log.name: log.top for log in self.logs})
+        self.pipe.append((NAMES[0], b'e.0 read {"after":%b}' % after.encode()))
+
     @precondition(lambda self: self.pipe)
     @rule(times=st.sampled_from((1, 1, 1, 2)))
     def live_entry_arrives(self, times: int) -> None:
         name, payload = self.pipe.popleft()
-        for _ in range(times):
-            self.hub.received(self.store.keys.live(name).encode(), payload)
+        for _ in range(times if b".0 " not in payload else 1):
+            self.received.put((name, payload))
+        settle()
+
+    @precondition(lambda self: self.pace.stopped)
+    @rule()
+    def a_fan_out_goes_on(self) -> None:
+        self.pace.stopped.popleft().set()
+        settle()
+
+    @rule()
+    def a_rest_is_over(self) -> None:
+        self.pace.rest_is_over()
         settle()
 
     @precondition(lambda self: self.pipe)
     @rule()
     def live_entry_is_lost(self) -> None:
         self.pipe.popleft()
+        self.lossless = False
 
     @precondition(lambda self: self.store.under_way)
     @rule()
@@ -97,6 +133,14 @@ class Promise(RuleBasedStateMachine):
     def all_reads_finish(self) -> None:
         while self.store.under_way and not self.store.failing:
             self.a_read_goes_on()
+
+    @rule()
+    def all_fan_outs_finish(self) -> None:
+        while not self.hub.fan_out.idle:
+            if self.pace.stopped:
+                self.a_fan_out_goes_on()
+            else:
+                self.a_rest_is_over()
 
     @rule(failing=st.booleans())
     def redis_goes_or_comes(self, failing: bool) -> None:
@@ -132,7 +176,7 @@ class Promise(RuleBasedStateMachine):
         opening = Opening(self.hub, "alice", logs, pages, *start(pages, cursor), total_announced(logs))
         client.connect(cursor)
         sink = self.sinks[who] = ModelSink(client, room)
-        ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind)
+        ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind, "")
         claims = Claims("alice", frozenset(), (), None, math.inf, "")
         self.streams.attach(opening, sink, ready, claims, Client("127.0.0.1", "test"))
 
@@ -164,15 +208,21 @@ class Promise(RuleBasedStateMachine):
     def history_is_lost(self, log: int) -> None:
         self.logs[log].begin()
         self.history_was_lost = True
+        self.lossless = False
 
     @rule(lost=st.integers(0, 3), told=st.booleans(), appended=st.integers(0, 4))
     def redis_is_another_one(self, lost: int, told: bool, appended: int) -> None:
         """Started again from an older state, or replaced by a replica, of which all are told; and used at once."""
+        self.lossless = False
         for at, log in enumerate(self.logs):
             top = max(0, log.top - lost)
             self.history_was_lost = self.history_was_lost or told or top < log.top
             log.set_back(top, told=told)
             self.append(at, appended)
+
+    @invariant()
+    def each_offset_came_once_and_in_order(self) -> None:
+        assert not [fault for client in self.clients for fault in client.faults]
 
     @invariant()
     def no_reset_without_a_loss(self) -> None:
@@ -186,13 +236,14 @@ class Promise(RuleBasedStateMachine):
         """In the end everything arrives: whoever is connected has all that there is."""
         try:
             self.arrive()
+            self.each_offset_came_once_and_in_order()
             self.no_reset_without_a_loss()
             for who, sink in self.sinks.items():
                 assert sink.subscriber.live, f"client {who} stands still"
                 self.clients[who].has_everything()
         finally:
-            self.store.gated = False
-            for gate in self.store.under_way:
+            self.store.gated = self.pace.gated = False
+            for gate in (*self.store.under_way, *self.pace.stopped):
                 gate.set()
             self.hub.stop()
             self.streams.stop()
@@ -208,6 +259,8 @@ class Promise(RuleBasedStateMachine):
                 sink.make_room(PLENTY)
             if self.store.under_way:
                 self.a_read_goes_on()
+            elif not self.hub.fan_out.idle:
+                self.all_fan_outs_finish()
             elif self.hub.catch_up.idle:
                 return
             else:
@@ -250,5 +303,6 @@ def after_a_set_back(lost: int, *, told: bool) -> Promise:
     promise.append(0, 3)
     for _ in range(3):
         promise.live_entry_arrives(1)
+    promise.all_fan_outs_finish()
     promise.redis_is_another_one(lost, told, 3)
     return promise

@@ -12,7 +12,11 @@ from app.store.publisher import Published
 from app.web.admission import FIRST_GUESS_SECONDS, MANY, Admission, Room
 
 WAIT_SECONDS = 0.1
-ASKED = ("POST", "/publish"), ("HEAD", "/publish"), ("OPTIONS", "/publish"), ("GET", "/feed")
+ASKED = (
+    ("POST", "/publish"), ("POST", "/%70ubl%69sh"), ("POST", "/mounted/publish"),
+    ("HEAD", "/publish"), ("OPTIONS", "/publish"), ("GET", "/feed"), ("POST", "/feed/read"),
+)  # fmt: skip
+REFUSED = [True] * 3 + [False] * 4
 
 
 class Worker:
@@ -89,7 +93,7 @@ def test_only_publishing_is_refused(worker: Worker) -> None:
     admission = Admission(Store(), WAIT_SECONDS, lambda: worker.now)
     admission.publish([])
     assert asked[0] == [False] * len(ASKED)
-    assert asked[-1] == [True, False, False, False], "the refusal lies ready for a POST alone: a HEAD has no body"
+    assert asked[-1] == REFUSED, "the refusal lies ready for a POST alone: a HEAD has no body"
     assert not admission.refuses("POST", "/publish"), "all have left"
 
 

@@ -1,56 +1,98 @@
--- Append one message to a log: once per message id, with the next offset, kept and announced in one atomic step.
--- Runs after room.lua and open.lua, whose keys, arguments and results it shares.
+-- Append messages to logs, in this order: each once per message id, with its log's next offset, kept and announced in one
+-- atomic step. One message alone is a chunk of one. Runs after room.lua and open.lua, whose keys, arguments and results
+-- it shares.
 --
--- KEYS[7] id       string: `<history>.<offset> <digest>` of what was appended under this message id
--- ARGV[4] offsets to keep
--- ARGV[5] record
--- ARGV[6] digest of the content
--- ARGV[7] seconds to remember the message id
--- ARGV[8] expiry of the message, Unix ms, 0 = never
--- ARGV[9] message key, '' = none
--- ARGV[10] '1' = live only: announced, not kept, offset 0
--- ARGV[11] message id
+-- KEYS    seven of each message: those of its log, then
+--   id       string: `<history>.<offset> <digest>` of what was appended under this message id
+-- ARGV[1] offsets to keep
+-- ARGV[4] ... six of each message:
+--   epoch to give its log, see `open`
+--   record
+--   digest of the content
+--   seconds to remember the message id
+--   message id
+--   `<expiry, Unix ms, 0 = never> <1 = live only: announced, not kept, offset 0> <message key>`, '' = none of these
 --
--- Reply: {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with other content).
+-- Reply: of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
+-- other content); or {'failed', why}, which is no other message's affair.
 -- A duplicate answers the first offset; it appends and announces nothing.
 -- A message that took another one's place is followed by `updated`, since readers can't know if they had read that one.
 
-local known = redis.call('GET', KEYS[7])
-if known then
-  local known_history, offset, digest = string.match(known, '^(%w+)%.(%d+) (.*)$')
-  -- An id of an earlier history went with its log: what it stood for is in none any more.
+local length = tonumber(ARGV[1])
+
+-- Put an entry at the end of the log. Answers whether it took an earlier one's place.
+local function keep(at, record, id, expires, key)
+  trim(top + 2 - length)
+  if expires then
+    redis.call('ZADD', expiry, expires, at)
+    redis.call('EXPIRE', expiry, held_seconds)
+    local first = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
+    redis.call('HSET', meta, 'expires', first)
+    redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
+  else
+    redis.call('XADD', log, at .. '-0', 'r', record, 't', now)
+  end
+  redis.call('HSET', meta, 'top', at)
+  redis.call('ZADD', ids, at, id)
+  if not key then return false end
+  local earlier = redis.call('ZSCORE', keys, key)
+  local replaced = earlier and drop(tonumber(earlier))
+  redis.call('ZADD', keys, at, key)
+  redis.call('EXPIRE', keys, held_seconds)
+  return replaced
+end
+
+local function options_of(text)
+  local expires, live_only, key = string.match(text, '^(%d+) (%d) (.*)$')
+  return expires ~= '0' and expires, live_only == '1', key ~= '' and key
+end
+
+-- What the message was answered first, if its id is known; else the id is known from now on, with this offset.
+local function remembered(name, offset, digest, seconds)
+  local entry = history .. '.' .. offset .. ' ' .. digest
+  local known = redis.call('SET', name, entry, 'NX', 'GET', 'EX', seconds)
+  if not known then return end
+  local known_history, known_offset, known_digest = string.match(known, '^(%w+)%.(%d+) (.*)$')
   if known_history == history then
-    local status = digest == ARGV[6] and 'duplicate' or 'reused'
-    return {status, epoch, tonumber(offset), redis.call('PUBSUB', 'NUMSUB', KEYS[6])[2]}
+    local status = known_digest == digest and 'duplicate' or 'reused'
+    return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', 'NUMSUB', live)[2]}
   end
+  -- An id of an earlier history went with its log: what it stood for is in none any more.
+  redis.call('SET', name, entry, 'EX', seconds)
 end
 
-local offset, replaced = 0, false
-if ARGV[10] ~= '1' then
-  offset = top + 1
-  trim(offset - tonumber(ARGV[4]) + 1)
-  local entry = {'r', ARGV[5], 't', now}
-  if ARGV[8] ~= '0' then
-    entry[5], entry[6] = 'x', ARGV[8]
-    redis.call('ZADD', KEYS[5], ARGV[8], text(offset))
-    redis.call('EXPIRE', KEYS[5], ARGV[2])
-    local first = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
-    redis.call('HSET', KEYS[2], 'expires', first)
+local promised -- the id that is known already, of a message that is not appended yet
+
+local function append(number)
+  local name, at = 7 * number, 6 * number - 2
+  open(name - 6, ARGV[at])
+  local record = ARGV[at + 1]
+  local expires, live_only, key = false, false, false
+  if ARGV[at + 5] ~= '' then expires, live_only, key = options_of(ARGV[at + 5]) end
+  local offset, replaced = live_only and '0' or text(top + 1), false
+  local first = remembered(KEYS[name], offset, ARGV[at + 2], ARGV[at + 3])
+  if first then
+    hold()
+    return first
   end
-  redis.call('XADD', KEYS[1], text(offset) .. '-0', unpack(entry))
-  redis.call('HSET', KEYS[2], 'top', text(offset))
-  redis.call('ZADD', KEYS[4], text(offset), ARGV[11])
-  redis.call('EXPIRE', KEYS[4], ARGV[2])
-  if offset == 1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
-  if ARGV[9] ~= '' then
-    local earlier = redis.call('ZSCORE', KEYS[3], ARGV[9])
-    replaced = earlier and drop(tonumber(earlier))
-    redis.call('ZADD', KEYS[3], text(offset), ARGV[9])
-    redis.call('EXPIRE', KEYS[3], ARGV[2])
-  end
+
+  promised = KEYS[name]
+  if not live_only then replaced = keep(offset, record, ARGV[at + 4], expires, key) end
+  promised = nil
+  local receivers = redis.call('PUBLISH', live, epoch .. '.' .. offset .. ' ' .. record)
+  if replaced then announce('updated {}') end
+  hold()
+  return {'appended', epoch, tonumber(offset), receivers}
 end
 
-redis.call('SET', KEYS[7], history .. '.' .. text(offset) .. ' ' .. ARGV[6], 'EX', ARGV[7])
-local receivers = redis.call('PUBLISH', KEYS[6], epoch .. '.' .. text(offset) .. ' ' .. ARGV[5])
-if replaced then announce('updated {}') end
-return {'appended', epoch, offset, receivers}
+local outcomes = {}
+for number = 1, #KEYS / 7 do
+  local done, outcome = pcall(append, number)
+  if not done then
+    if promised then redis.call('DEL', promised) end
+    promised = nil
+    outcome = {'failed', type(outcome) == 'table' and outcome.err or tostring(outcome)}
+  end
+  outcomes[number] = outcome
+end
+return outcomes

@@ -5,6 +5,9 @@
 --
 -- Reply: a `page` of offsets, one per id, false where no such message is kept.
 
+open(1, ARGV[1])
+hold()
+
 local found = {}
-if #ARGV > 3 then found = redis.call('ZMSCORE', KEYS[4], unpack(ARGV, 4)) end
+if #ARGV > 3 then found = redis.call('ZMSCORE', ids, unpack(ARGV, 4)) end
 return page(-1, found)

@@ -10,6 +10,10 @@
 -- Reply: {changed, revision, {marks, ...}}, the marks of each log as they are stored now. Announces only a change.
 -- The marks are kept as long as the newest entry that they may speak of.
 
+open(1, ARGV[1])
+details()
+hold()
+
 local kind, on = tonumber(ARGV[4]), ARGV[5] == '1'
 
 local function load(name, log_history, base)

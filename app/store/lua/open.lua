@@ -1,65 +1,102 @@
--- The prelude of every script on a log: opens it, and lets go of what is too old. Runs after lineage.lua and bits.lua.
+-- The prelude of every script on a log: opens logs, one after the other, and lets go of what is too old. Runs after
+-- lineage.lua and bits.lua.
 --
--- KEYS[1] log      stream
--- KEYS[2] meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, aged, history, former, lineage, losses
--- KEYS[3] keys     zset: message key -> offset
--- KEYS[4] ids      zset: message id -> offset
--- KEYS[5] expiry   zset: offset -> expiry, Unix ms
--- KEYS[6] live     channel
--- ARGV[1] epoch to give the log if it has none, or if its server is another one than before
--- ARGV[2] seconds to keep an entry, and the log after its last use
+-- Six keys of each log, in this order; those of the first one are KEYS[1] to KEYS[6]:
+--   log      stream
+--   meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, aged, history, former, lineage, losses, until
+--   keys     zset: message key -> offset
+--   ids      zset: message id -> offset
+--   expiry   zset: offset -> expiry, Unix ms
+--   live     channel
+-- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
 -- ARGV[3] failovers that the worker knows of, see lineage_look.lua; '' = what a failover loses is told otherwise
 --
--- Leaves to the script: epoch, history (the log's first epoch: what message ids and marks belong to, for they survive
--- a change of epoch), top (newest offset ever given), oldest (oldest offset not trimmed), now (Unix seconds), and the
--- functions `trim`, `drop`, `id_at`, `announce`, `place_of` and `page`.
+-- Leaves to the script `open`, and `now` (Unix seconds); and of the log that was opened last: the names of its keys,
+-- epoch, history (the log's first epoch: what message ids and marks belong to, for they survive a change of epoch),
+-- top (newest offset ever given), oldest (oldest offset not trimmed), and the functions `trim`, `drop`, `id_at`,
+-- `announce`, `hold`, `place_of` and `page`.
 
-local EXPIRED_PER_CALL = 1000
+-- Steps that one call spends on what is too old, and what each log may take when they are spent: more than an append adds.
+local expired_left, aged_left, LEAST = 1000, 100, 2
 
-local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'oldest', 'revision', 'expires', 'gone_base', 'gone', 'aged',
-  'history', 'former', 'lineage', 'losses')
-local epoch, top, oldest = meta[1], tonumber(meta[2] or 0), tonumber(meta[3] or 1)
-local revision, expires = tonumber(meta[4] or 0), tonumber(meta[5] or 'inf')
-local gone_base, gone = tonumber(meta[6] or 0), meta[7] or ''
-local history, former = meta[9] or epoch, meta[10] or ''
+local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
+local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
 local lineage, info = replication()
-local losses, losses_known = tonumber(meta[12] or 0), tonumber(ARGV[3]) or 0
 local time = redis.call('TIME')
 local now = tonumber(time[1])
+local now_ms = now * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local log, meta, keys, ids, expiry, live
+local epoch, top, oldest, history, held_until
+local former, revision, gone_base, gone -- nil until `details` were asked for: an append does without. A reply ends at a nil
+
+local function details()
+  if former then return end
+  local known = redis.call('HMGET', meta, 'former', 'revision', 'gone_base', 'gone')
+  former, revision, gone_base, gone = known[1] or '', tonumber(known[2] or 0), tonumber(known[3] or 0), known[4] or ''
+end
+
+-- Message ids of entries that left. With the last one `ids` is gone, and with it its TTL: `hold` must see to the next.
+local function unlink(lowest, highest)
+  if redis.call('ZREMRANGEBYSCORE', ids, lowest, highest) > 0 and redis.call('EXISTS', ids) == 0 then held_until = 0 end
+end
 
 -- Entries before the offset `to` are trimmed, with what leads to them.
 local function trim(to)
   if to <= oldest then return end
   oldest = to
-  redis.call('XTRIM', KEYS[1], 'MINID', '=', text(oldest))
-  redis.call('HSET', KEYS[2], 'oldest', text(oldest))
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. text(oldest))
-  redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. text(oldest))
+  local first = text(oldest)
+  redis.call('XTRIM', log, 'MINID', '=', first)
+  redis.call('HSET', meta, 'oldest', first)
+  redis.call('ZREMRANGEBYSCORE', keys, '-inf', '(' .. first)
+  unlink('-inf', '(' .. first)
 end
 
 -- One entry leaves before its time: retracted, replaced or expired. Answers whether it was there.
 local function drop(offset)
-  if redis.call('XDEL', KEYS[1], text(offset) .. '-0') == 0 then return false end
+  if redis.call('XDEL', log, text(offset) .. '-0') == 0 then return false end
+  details()
   local base = math.max(gone_base, base_of(oldest))
   gone = with(rebased(gone, gone_base, base), base, offset, true)
   gone_base = base
-  redis.call('HSET', KEYS[2], 'gone_base', text(base), 'gone', gone)
-  redis.call('ZREMRANGEBYSCORE', KEYS[4], text(offset), text(offset))
+  redis.call('HSET', meta, 'gone_base', text(base), 'gone', gone)
+  unlink(text(offset), text(offset))
   return true
 end
 
 local function id_at(offset)
-  return redis.call('ZRANGEBYSCORE', KEYS[4], text(offset), text(offset))[1]
+  return redis.call('ZRANGEBYSCORE', ids, text(offset), text(offset))[1]
 end
 
 -- The log changed otherwise than by an append: count it, and tell every reader. `record` is live only.
 local function announce(record)
-  revision = redis.call('HINCRBY', KEYS[2], 'revision', 1)
-  redis.call('PUBLISH', KEYS[6], epoch .. '.0 ' .. record)
+  details()
+  revision = redis.call('HINCRBY', meta, 'revision', 1)
+  redis.call('PUBLISH', live, epoch .. '.0 ' .. record)
+end
+
+-- The log has been used: one TTL for all of it. It is a sixteenth longer than it must be and set again when that has
+-- passed, for to look costs less than a write. Comes last.
+-- A log that keeps no message id is looked at each time: what an append creates has no TTL yet. A run's log never keeps
+-- one, and never lives longer than it must.
+local function hold()
+  if held_until >= now + kept_seconds and held_until <= now + held_seconds then return end
+  if redis.call('EXPIRE', ids, held_seconds) == 0 then
+    redis.call('EXPIRE', log, kept_seconds)
+    redis.call('EXPIRE', meta, kept_seconds)
+    redis.call('HDEL', meta, 'until')
+    return
+  end
+  redis.call('EXPIRE', log, held_seconds)
+  redis.call('EXPIRE', meta, held_seconds)
+  redis.call('EXPIRE', keys, held_seconds)
+  redis.call('EXPIRE', expiry, held_seconds)
+  redis.call('HSET', meta, 'until', text(now + held_seconds))
 end
 
 -- The offset of `epoch.offset` in this log, if it is a position in its history.
 local function place_of(position)
+  details()
   local known_epoch, offset = string.match(position, '^(%w+)%.(%d+)$')
   if known_epoch == epoch then return tonumber(offset) end
   local last = string.match(' ' .. former, ' ' .. known_epoch .. '%.(%d+)')
@@ -68,55 +105,80 @@ end
 
 -- What every read answers, see `Page`; `start` is the offset that `found` was read from, -1 = none.
 local function page(start, found)
-  local kept = redis.call('XLEN', KEYS[1])
+  details()
+  local kept = redis.call('XLEN', log)
   return {epoch, top, oldest, kept, revision, gone_base, gone, history, former, start, found}
 end
 
-if not epoch then
-  epoch = ARGV[1]
-  -- What the stream still holds belongs to a history that nobody can name any more; its ids would refuse ours.
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-  redis.call('HSET', KEYS[2], 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known)
+-- What the stream still holds belongs to a history that nobody can name any more; its ids would refuse ours.
+local function begin()
+  redis.call('DEL', log, meta, keys, ids, expiry)
+  redis.call('HSET', meta, 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known,
+    'aged', text(now))
   history = epoch
-elseif (meta[11] or '') ~= lineage then
-  local told = ARGV[3] ~= '' and (took_over(info) or losses_known > losses)
-  former = told and '' or formers(epoch, top, former)
-  epoch = ARGV[1]
-  redis.call('PERSIST', KEYS[2]) -- so that a store without room does not refuse what follows: reading goes on
-  redis.call('HSET', KEYS[2], 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage,
-    'losses', losses_known)
-elseif losses_known > losses then
-  redis.call('HSET', KEYS[2], 'losses', losses_known)
 end
 
--- Trim by age. A step per entry, a bound per call: an append adds one entry, so a hundred keep up with any backlog.
+-- The server is another one than before.
+local function begin_epoch(fresh, losses)
+  details()
+  local told = ARGV[3] ~= '' and (took_over(info) or losses_known > losses)
+  former = told and '' or formers(epoch, top, former)
+  epoch = fresh
+  redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows: reading goes on
+  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage,
+    'losses', losses_known)
+  held_until = 0
+end
+
+-- Trim by age. A step per entry, a bound per call: an append adds one entry, so two keep up with any backlog.
 -- `aged` is the time of the oldest entry when it was last looked at; what stands there now is as young or younger.
-if tonumber(meta[8] or 0) + tonumber(ARGV[2]) <= now then
-  for _ = 1, 100 do
-    local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local function let_age()
+  for _ = 1, math.max(aged_left, LEAST) do
+    aged_left = aged_left - 1
+    local head = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
     local at = head and tonumber(head[2][4]) or now
-    redis.call('HSET', KEYS[2], 'aged', text(at))
-    if at + tonumber(ARGV[2]) > now then break end
+    redis.call('HSET', meta, 'aged', text(at))
+    if at + kept_seconds > now then break end
     trim(tonumber(string.match(head[1], '^%d+')) + 1)
   end
 end
 
 -- Let expired entries go. `expires` says when to look, so a log without them pays nothing.
-local now_ms = now * 1000 + math.floor(tonumber(time[2]) / 1000)
-if expires <= now_ms then
-  local ids = {}
-  for _, offset in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now_ms, 'LIMIT', 0, EXPIRED_PER_CALL)) do
+local function let_expire()
+  local found = {}
+  local most = math.max(expired_left, LEAST)
+  for _, offset in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now_ms, 'LIMIT', 0, most)) do
+    expired_left = expired_left - 1
     local id = id_at(tonumber(offset))
-    if drop(tonumber(offset)) then ids[#ids + 1] = '"' .. id .. '"' end
-    redis.call('ZREM', KEYS[5], offset)
+    if drop(tonumber(offset)) then found[#found + 1] = '"' .. id .. '"' end
+    redis.call('ZREM', expiry, offset)
   end
-  local following = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
+  local following = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
   if following then
-    redis.call('HSET', KEYS[2], 'expires', following)
+    redis.call('HSET', meta, 'expires', following)
   else
-    redis.call('HDEL', KEYS[2], 'expires')
+    redis.call('HDEL', meta, 'expires')
   end
-  if #ids > 0 then announce('removed {"ids":[' .. table.concat(ids, ',') .. ']}') end
+  if #found > 0 then announce('removed {"ids":[' .. table.concat(found, ',') .. ']}') end
 end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
+
+-- Open the log whose keys begin at KEYS[at]; `fresh` is the epoch that it gets where it has none, or where its server
+-- is another one than before. The script calls `hold` when all is written.
+local function open(at, fresh)
+  log, meta, keys, ids, expiry, live = unpack(KEYS, at, at + 5)
+  local known = redis.call('HMGET', meta, 'epoch', 'top', 'oldest', 'lineage', 'losses', 'aged', 'until', 'history', 'expires')
+  epoch, top, oldest = known[1], tonumber(known[2] or 0), tonumber(known[3] or 1)
+  history, held_until, former = known[8] or epoch, tonumber(known[7] or 0), nil
+  if not epoch then
+    epoch = fresh
+    return begin()
+  end
+  local losses = tonumber(known[5] or 0)
+  if (known[4] or '') ~= lineage then
+    begin_epoch(fresh, losses)
+  elseif losses_known > losses then
+    redis.call('HSET', meta, 'losses', losses_known)
+  end
+  if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
+  if known[9] and tonumber(known[9]) <= now_ms then let_expire() end
+end

@@ -7,6 +7,9 @@
 --
 -- Reply: a `page` of {{id, fields}, ...} from `after`, which is -1 when no position was of this history.
 
+open(1, ARGV[1])
+hold()
+
 local after = -1
 for i = 6, #ARGV do
   after = place_of(ARGV[i]) or after
@@ -15,7 +18,7 @@ end
 local found = {}
 if after >= oldest - 1 and after < top then
   local budget = tonumber(ARGV[5])
-  for i, entry in ipairs(redis.call('XRANGE', KEYS[1], '(' .. text(after) .. '-0', '+', 'COUNT', ARGV[4])) do
+  for i, entry in ipairs(redis.call('XRANGE', log, '(' .. text(after) .. '-0', '+', 'COUNT', ARGV[4])) do
     budget = budget - #entry[2][2]
     if i > 1 and budget < 0 then break end
     found[i] = entry

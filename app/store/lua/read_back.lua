@@ -8,6 +8,9 @@
 --
 -- Reply: a `page` of {{id, fields}, ...} from `before`, which is -1 when no position was of this history.
 
+open(1, ARGV[1])
+hold()
+
 local before = #ARGV > 5 and -1 or top + 1
 for i = 6, #ARGV do
   before = place_of(ARGV[i]) or before
@@ -16,7 +19,7 @@ end
 local found = {}
 if before > 0 then
   local budget = tonumber(ARGV[5])
-  for i, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '(' .. text(before) .. '-0', '-', 'COUNT', ARGV[4])) do
+  for i, entry in ipairs(redis.call('XREVRANGE', log, '(' .. text(before) .. '-0', '-', 'COUNT', ARGV[4])) do
     found[i] = entry
     budget = budget - #entry[2][2]
     if budget <= 0 then break end

@@ -6,7 +6,10 @@
 -- Reply: 1, or 0 where no such message is kept. Announces `removed`. The id stays remembered: whoever publishes it
 -- again, by a late retry say, doesn't bring the message back.
 
-local offset = redis.call('ZSCORE', KEYS[4], ARGV[4])
-if not offset or not drop(tonumber(offset)) then return 0 end
+open(1, ARGV[1])
+local offset = redis.call('ZSCORE', ids, ARGV[4])
+local found = offset and drop(tonumber(offset))
+hold()
+if not found then return 0 end
 announce('removed {"ids":["' .. ARGV[4] .. '"]}')
 return 1

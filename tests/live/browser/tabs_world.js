@@ -73,9 +73,14 @@ async ([seed, steps]) => {
     log = [];
     for (const source of sources) source.say("reset", {}, place(0));
   };
+  const tell = (query) => {
+    for (const source of sources) if (source.name === query.get("connection")) source.tabs = Number(query.get("tabs"));
+    return new Response(null, { status: 204 });
+  };
   const answer = (url) => {
     if (isDown || (mayFail && random() < 0.1)) return null;
     if (url.pathname === "/stream") return new Response("");
+    if (url.pathname === "/presence/tabs") return tell(url.searchParams);
     const offset = offsetOf(url.searchParams.get("after") ?? "");
     if (offset < 0) return Response.json({ code: "history_lost" }, { status: 410 });
     const messages = log.slice(offset, offset + PAGE);
@@ -95,7 +100,10 @@ async ([seed, steps]) => {
     #name = `stream ${++lastId}`;
     #tab = current;
     constructor(url) {
-      enqueue(this.#name, null, () => this.#open(new URL(url).searchParams.get("last_event_id") ?? place(log.length)));
+      const query = new URL(url).searchParams;
+      this.name = this.#name;
+      this.tabs = Number(query.get("tabs"));
+      enqueue(this.#name, null, () => this.#open(query.get("last_event_id") ?? place(log.length)));
     }
     #open(cursor) {
       if (isDown) return this.fail();
@@ -104,10 +112,11 @@ async ([seed, steps]) => {
       const lost = offsetOf(cursor) < 0;
       const from = lost ? log.length : offsetOf(cursor);
       if (lost) this.say("reset", {}, place(from));
-      this.say("ready", { user: "u", unread: published, revision: 0, behind: log.length - from }, place(from));
+      this.say("ready", { user: "u", unread: published, revision: 0, connection: this.name, behind: log.length - from }, place(from));
       for (let offset = from; offset < log.length; offset++) this.say("message", log[offset], place(offset + 1));
     }
     say(type, data, lastEventId) {
+      this.last = lastEventId;
       enqueue(this.#name, this.#tab, () => {
         if (this.readyState < 2) this.#listeners.get(type)?.({ type, data: JSON.stringify(data), lastEventId, target: this });
       });
@@ -161,7 +170,7 @@ async ([seed, steps]) => {
     enqueue(`lock ${one.id}`, one.tab, () => one.held().then(() => (release(one), one.resolve())));
   };
   const request = (name, { signal, steal }, held) => new Promise((resolve, reject) => {
-    const one = { id: ++lastId, tab: current, held, resolve };
+    const one = { id: ++lastId, name, tab: current, held, resolve };
     const lose = () => enqueue(`lock ${one.id}`, one.tab, () => reject(new DOMException("", "AbortError")));
     one.lose = lose;
     signal?.addEventListener("abort", () => {
@@ -176,13 +185,17 @@ async ([seed, steps]) => {
     } else waiting.push(one);
     grant();
   });
-  Object.defineProperty(navigator, "locks", { value: { request } });
+  const query = () => new Promise((resolve) => {
+    enqueue(`query ${++lastId}`, current, () => resolve({ held: holder ? [seen(holder)] : [], pending: waiting.map(seen) }));
+  });
+  const seen = ({ name, tab }) => ({ name, clientId: tab.name });
+  Object.defineProperty(navigator, "locks", { value: { request, query } });
 
   // The tabs, and what each has seen
   const { BelfryClient } = await import("/static/belfry.js");
   const faults = [];
   const tabs = new Set();
-  const open = () => as({ isFrozen: false, client: new BelfryClient(), seen: published, wasReset: false }, () => {
+  const open = () => as({ name: `tab ${++lastId}`, isFrozen: false, client: new BelfryClient(), seen: published, wasReset: false }, () => {
     const tab = current;
     const cursor = place(log.length);
     tabs.add(tab);
@@ -216,6 +229,7 @@ async ([seed, steps]) => {
   };
   const calm = async () => {
     for (let round = 0; round < 60; round++) {
+      for (const source of sources) source.say("heartbeat", {}, source.last); // a stream that lives is not opened anew
       for (let turn = 0; ready().length && turn < 2_000; turn++) await deliver(pick(ready()));
       await pass(2_000);
     }
@@ -228,5 +242,7 @@ async ([seed, steps]) => {
   publish();
   await calm();
   const left = [...tabs].filter(({ seen, client }) => seen !== published || client.unread !== published);
+  const shared = [...sources].map((source) => source.tabs);
+  if (shared.length > 1 || shared.some((count) => count !== tabs.size)) faults.push(`${shared} of ${tabs.size} tabs`);
   return [...faults, ...left.map(({ seen, client }) => `${seen} of ${published}, counts ${client.unread}, ${client.state}`)];
 }

@@ -9,11 +9,21 @@ from playwright.sync_api import Browser
 
 from tests.background_tabs import Window
 from tests.live.browser.test_tabs import WATCH_STREAMS
+from tests.live.conftest import StartBelfry
 from tests.servers import Belfry
 from tests.waiting import wait_until
 
 WATCH_FREEZING = """window.told = [];
 for (const type of ["freeze", "resume"]) document.addEventListener(type, () => told.push(type));
+"""
+
+# A clock that can be set forward, and a count of how often the connection was looked after.
+WATCH_TIME = """window.later = 0;
+window.looks = 0;
+const now = Date.now;
+Date.now = () => now() + later;
+const every = setInterval;
+window.setInterval = (run, ms) => every(() => { run(); if (ms === 3_000) looks++; }, ms);
 """
 
 
@@ -43,6 +53,28 @@ def test_a_hidden_leader_goes_on_for_the_tab_in_front(window: Window, belfry: Be
     for tab in (leader, front):
         tab.expect_titles("2", "1")
     wait_until(lambda: connections(belfry, alice) == 1)
+
+
+def test_silence_means_nothing_while_hidden_and_is_looked_into_when_seen(
+    browser: Browser, start_belfry: StartBelfry, alice: str
+) -> None:
+    belfry = start_belfry(BELFRY_DEMO="1", BELFRY_HEARTBEAT_SECONDS="120")
+    window = Window(browser, belfry, alice)
+    tab = window.tab(WATCH_STREAMS + WATCH_TIME, "/admin/", "#bell")
+    window.cover()
+    wait_until(lambda: tab.is_hidden)
+    tab.evaluate("later += 60_000")
+    looks = tab.evaluate("looks")
+    wait_until(lambda: tab.evaluate("looks") > looks + 4, 30, what="it to be looked after")
+    assert tab.evaluate("streams.length") == 1
+    tab.show()
+    wait_until(lambda: tab.evaluate("streams.length") == 2, 2, what="a new stream, at once")
+    tab.evaluate("later += 60_000")
+    wait_until(lambda: tab.evaluate("streams.length") == 3, what="a new stream while it is seen")
+    wait_until(lambda: tab.state == "live")
+    belfry.publish({"to": alice, "title": "1"})
+    tab.expect_titles("1")
+    window.close()
 
 
 def test_a_frozen_leader_lets_go_and_follows_when_it_thaws(window: Window, belfry: Belfry, alice: str) -> None:

@@ -29,6 +29,26 @@ def test_who_is_connected_is_listed_and_can_be_disconnected(people: Page, visit:
     expect(entry).to_have_count(0, timeout=15_000)
 
 
+def test_each_connection_tells_how_many_tabs_share_it(people: Page, visit: Visit, bob: str) -> None:
+    """Three in one browser, one in another; also when some are closed, and when another tab has taken over."""
+    one, other = visit(bob), visit(bob)
+    asked: list[str] = []
+    one.context.on("request", lambda request: asked.append(request.url) if "/presence/tabs" in request.url else None)
+    tabs = [one.tab() for _ in range(3)]
+    other.tab()
+    people.reload()
+    lines = people.locator("#online > li").filter(has_text=bob).locator("ul li")
+    expect(lines.filter(has_text="3 tabs")).to_have_count(1, timeout=20_000)
+    expect(lines.filter(has_text="1 tab,")).to_have_count(1)
+    told = len(asked)
+    assert 1 <= told <= 2, "one call for each tab that came"
+    tabs.pop().page.close()
+    expect(lines.filter(has_text="2 tabs")).to_have_count(1, timeout=20_000)
+    tabs.pop(0).page.close()
+    expect(lines.filter(has_text="1 tab,")).to_have_count(2, timeout=20_000)
+    assert len(asked) == told + 1, "who takes over tells with the stream's address"
+
+
 def test_the_recorder_tells_up_to_which_message_a_connection_was_sent(people: Page, belfry: Belfry, bob: str) -> None:
     with belfry.stream(bob) as stream:
         stream.wait_for("ready")
