@@ -60,7 +60,7 @@ class Express:
 
     def _way(self, environ: WSGIEnvironment) -> Callable[[Request], Send] | None:
         """The short way for a request, None where it has none: a cookie, a page of another origin, another route."""
-        if FAILURE in environ:  # it was refused already
+        if FAILURE in environ:  # it went this way already, or was refused before
             return None
         if environ.get("HTTP_AUTHORIZATION", "")[: len(BEARER)].lower() != BEARER or "HTTP_ORIGIN" in environ:
             return None

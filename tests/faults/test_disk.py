@@ -1,4 +1,4 @@
-"""The disk of the embedded server is full: publishing is refused, and all that was acknowledged is there afterwards."""
+"""The embedded disk is full: publishing is refused, reading goes on, and all that was acknowledged is there later."""
 
 from __future__ import annotations
 
@@ -71,11 +71,15 @@ def test_a_full_disk_refuses_messages_and_loses_none(belfry: Belfry, small_disk:
         fill(small_disk / "filler")
         refused = traffic.book.answers["503"]
         traffic.wait(lambda: traffic.book.answers["503"] >= refused + 3, BACK_SECONDS, what="publishes to be refused")
-        with belfry.reader(traffic.users[0]) as reader:
-            refusals = belfry.publisher.publish({"to": "someone"}), reader.get("/feed"), reader.get("/stream")
+        with belfry.reader("a-newcomer") as newcomer:
+            refusals = belfry.publisher.publish({"to": "someone"}), newcomer.get("/feed"), newcomer.get("/stream")
         for answer in refusals:
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
             assert int(answer.headers["Retry-After"]) >= 1
+        with belfry.reader(traffic.users[0]) as known:
+            assert known.feed()["messages"]
+        with belfry.stream(traffic.users[0]) as stream:
+            stream.wait_for("ready")
         assert all(reader.is_live and reader.connections == 1 for reader in traffic.readers)
         (small_disk / "filler").unlink()
         traffic.run(MESSAGES)
