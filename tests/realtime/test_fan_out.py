@@ -121,6 +121,9 @@ def test_no_more_waits_than_may_and_then_the_rest_is_over(worker: Promise) -> No
     worker.pace.time += 5
     worker.a_fan_out_goes_on()
     assert offsets(worker) == [9, 9], "but does when it no longer waits"
+    says(worker, 1, EVERYONE)
+    assert offsets(worker, EVERYONE) == [1, 0]
+    assert offsets(worker) == [9, 9], "and no other log's message ends it"
     worker.all_fan_outs_finish()
     assert offsets(worker) == [11, 11]
 
