@@ -14,6 +14,7 @@ from app.core.frames import Goodbye
 from app.core.tokens import Claims
 from app.realtime.batch import Batch
 from app.realtime.fan_out import FRAME_BYTES, WIDE
+from app.realtime.hub import total_announced
 from app.realtime.subscriber import OpenLog, Subscriber
 from tests.realtime.test_promise import PLENTY, Promise, settle
 
@@ -121,6 +122,9 @@ def test_no_more_waits_than_may_and_then_the_rest_is_over(worker: Promise) -> No
     worker.pace.time += 5
     worker.a_fan_out_goes_on()
     assert offsets(worker) == [9, 9], "but does when it no longer waits"
+    says(worker, 1, EVERYONE)
+    assert offsets(worker, EVERYONE) == [1, 0]
+    assert offsets(worker) == [9, 9], "and no other log's message ends it"
     worker.all_fan_outs_finish()
     assert offsets(worker) == [11, 11]
 
@@ -289,11 +293,24 @@ def test_a_change_is_told_when_all_were_written_to_and_after_what_was_heard_sinc
         before = [worker.sinks[who].writes for who in (0, 1)]
         settle()
         assert [worker.sinks[who].writes for who in (0, 1)] == before
-    while worker.pace.stopped or not worker.hub.fan_out.idle:
-        worker.all_fan_outs_finish()
-        worker.all_reads_finish()
-    assert [worker.sinks[who].subscriber.stale for who in (0, 1)] == [False, False]
+    worker.a_fan_out_goes_on()
+    worker.all_reads_finish()
+    assert offsets(worker) == [1, 1]
+    assert [worker.sinks[who].writes - before[who] for who in (0, 1)] == [1, 2], "the first change, and its message"
+    worker.all_fan_outs_finish()
+    worker.all_reads_finish()
+    assert [worker.sinks[who].writes - before[who] for who in (0, 1)] == [3, 4]
     worker.each_offset_came_once_and_in_order()
+
+
+def test_a_long_poll_hears_of_it_when_it_is_written(worker: Promise) -> None:
+    poller = worker.sinks[0].subscriber
+    logs, vector = poller.logs, poller.vector
+    polling = gevent.spawn(worker.hub.wait_changed, logs, vector, total_announced(logs), 60)
+    settle()
+    says(worker)
+    assert polling.ready()
+    assert polling.value
 
 
 def test_a_stream_that_fails_is_ended_and_costs_nobody_else_a_message(worker: Promise) -> None:
