@@ -12,7 +12,7 @@ from flask import Blueprint, Request, Response, request
 
 from app import metrics
 from app.core.errors import BelfryError
-from app.core.frames import compact
+from app.core.frames import compact_bytes
 from app.core.message import Message, parse
 from app.core.rate import Taken
 from app.core.settings import Settings
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
     """What a publisher of one message hears, and how far it may go on."""
 
     status: int
-    text: str
+    body: bytes
     taken: Taken
 
 
@@ -87,7 +87,7 @@ class Desk:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
         message, taken = self._accepted(text, claims)
         result = publish_one(self._publish_for(claims), message)
-        return Answer(result.pop("status"), compact(result) + "\n", taken)
+        return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
         """Publish the messages that `asked` brings, a line each.
@@ -130,8 +130,8 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
             answer = Response(results, mimetype=NDJSON)
             answer.call_on_close(give_back)
             return answer
-        status, text, taken = desk.one(request, claims)
-        return Response(text, status, headers(taken), mimetype="application/json")
+        status, told, taken = desk.one(request, claims)
+        return Response(told, status, headers(taken), mimetype="application/json")
 
     return views
 
@@ -211,7 +211,7 @@ class Batch:
                 item.problem() if isinstance(item, BelfryError) else {**failure.problem(), "id": item.id}
                 for item in group
             ]
-        return "".join([compact(result) + "\n" for result in results]).encode()
+        return b"".join([compact_bytes(result) + b"\n" for result in results])
 
 
 def publish_one(publish: Publish, message: Message) -> Result:
