@@ -78,13 +78,12 @@ class Express:
     def _answer(
         self, answer: Answer, claims: Claims, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        body = answer.text.encode()
         scheme = environ["wsgi.url_scheme"]
         further = self._fields.get(scheme)
         if further is None:
             further = self._fields[scheme] = self._fields_of_flask(scheme)
         environ[REPEAT] = self._desk.repeat(partial(self._again, claims, further))
-        return write(environ, start_response, _STATUS[answer.status], _own_fields(answer, body) + further, body)
+        return write(environ, start_response, _STATUS[answer.status], _own_fields(answer) + further, answer.body)
 
     def _again(self, claims: Claims, further: Fields, text: bytes) -> Answered | None:
         """Publish `text` for who was found to be allowed to; None where that is so no more."""
@@ -93,9 +92,8 @@ class Express:
         except BelfryError:
             return None
         answer = self._desk.take(text, claims)
-        body = answer.text.encode()
-        lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(answer, body) + further])
-        return _STATUS[answer.status], lines, body
+        lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(answer) + further])
+        return _STATUS[answer.status], lines, answer.body
 
     def _connect(self, asked: Request) -> Send:
         claims = self._auth.require(asked, "feed")
@@ -122,5 +120,5 @@ class Express:
             return head_of(answer.status, answer.get_wsgi_headers(request.environ))
 
 
-def _own_fields(answer: Answer, body: bytes) -> Fields:
-    return [*headers(answer.taken).items(), ("Content-Type", JSON), ("Content-Length", str(len(body)))]
+def _own_fields(answer: Answer) -> Fields:
+    return [*headers(answer.taken).items(), ("Content-Type", JSON), ("Content-Length", str(len(answer.body)))]

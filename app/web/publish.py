@@ -12,7 +12,7 @@ from flask import Blueprint, Request, Response, request
 
 from app import metrics
 from app.core.errors import BelfryError
-from app.core.frames import compact
+from app.core.frames import compact_bytes
 from app.core.message import Message, parse
 from app.core.rate import Taken
 from app.core.settings import Settings
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     """What a publisher of one message hears, and how far it may go on."""
 
     status: int
-    text: str
+    body: bytes
     taken: Taken
 
 
@@ -88,7 +88,7 @@ class Desk:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
         message, taken = self._accepted(text, claims)
         result = publish_one(self._publish_for(claims), message)
-        return Answer(result.pop("status"), compact(result) + "\n", taken)
+        return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
         """Publish the messages that `asked` brings, a line each.
@@ -131,8 +131,8 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
             answer = Response(results, mimetype=NDJSON)
             answer.call_on_close(give_back)
             return answer
-        status, text, taken = desk.one(request, claims)
-        return Response(text, status, headers(taken), mimetype="application/json")
+        status, told, taken = desk.one(request, claims)
+        return Response(told, status, headers(taken), mimetype="application/json")
 
     return views
 
@@ -205,15 +205,14 @@ class Batch:
         messages = [item for item in group if isinstance(item, Message)]
         try:
             published = iter(self._publish_all(messages))
-            told = [_refused(item) if isinstance(item, BelfryError) else line(next(published)) for item in group]
+            results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
         except BelfryError as failure:
             # The store failed for all of the group; what each line needs for its retry is its id.
             problem = failure.problem()
-            told = [
-                _refused(item) if isinstance(item, BelfryError) else compact({**problem, "id": item.id}) + "\n"
-                for item in group
+            results = [
+                item.problem() if isinstance(item, BelfryError) else {**problem, "id": item.id} for item in group
             ]
-        return "".join(told).encode()
+        return b"".join([compact_bytes(result) + b"\n" for result in results])
 
 
 def publish_one(publish: Publish, message: Message) -> Result:
@@ -225,7 +224,7 @@ def publish_one(publish: Publish, message: Message) -> Result:
         raise
     if published.reused:
         raise _reused(published)
-    return result(published)
+    return _result(published)
 
 
 def lines(text: bytes) -> Iterator[bytes]:
@@ -233,30 +232,7 @@ def lines(text: bytes) -> Iterator[bytes]:
     return (found[0] for found in _LINE.finditer(text))
 
 
-def line(published: Published) -> str:
-    """What a batch answers for one message: its `result` on a line, written by hand, for there are many of them."""
-    if published.reused:
-        return compact(result(published)) + "\n"
-    told = ",".join(
-        [
-            f'{{"to":{compact(name.removeprefix("user:"))},"offset":{outcome.position.offset or "null"},'
-            f'"duplicate":{_bool(outcome.status is Status.DUPLICATE)},"online":{_bool(outcome.online)}}}'
-            for name, outcome in zip(published.message.logs, published.outcomes, strict=True)
-        ]
-    )
-    status = 200 if published.duplicate else 201
-    return f'{{"status":{status},"id":"{published.message.id}","deliveries":[{told}]}}\n'  # an id needs no escape
-
-
-def _bool(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _refused(error: BelfryError) -> str:
-    return compact(error.problem()) + "\n"
-
-
-def result(published: Published) -> Result:
+def _result(published: Published) -> Result:
     """The answer for one message, with its `status`: 201, 200 when everyone had it already, or a problem with 409."""
     if published.reused:
         return _reused(published).problem()

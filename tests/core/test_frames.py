@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.core import frames
 from app.core.cursor import Position, replace
 from app.core.frames import Counts, Goodbye
@@ -87,3 +90,12 @@ def test_every_type_of_belfry_is_reserved() -> None:
     written += [frames.goodbye(reason, 1) for reason in Goodbye]
     assert {decoded(frame).event for frame in written} <= frames.RESERVED_EVENTS
     assert {"open", "error"} <= frames.RESERVED_EVENTS
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+@given(VALUES)
+def test_json_is_written_the_same_as_text_and_as_bytes(value: object) -> None:
+    assert frames.compact_bytes(value) == frames.compact(value).encode()

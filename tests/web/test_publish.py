@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import gevent
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app.core.cursor import Position
 from app.core.errors import BelfryError
-from app.core.frames import compact
-from app.core.message import Message, parse
+from app.core.message import Message
 from app.core.settings import Settings
 from app.realtime.auto_pipeline import AutoPipeline
 from app.store.connection import Connection
-from app.store.log import ROUND_TRIP_COMMANDS, SCRIPTS, Appended, LogStore, Status
-from app.store.publisher import Published, Publisher
+from app.store.log import ROUND_TRIP_COMMANDS, SCRIPTS, LogStore
+from app.store.publisher import Publisher
 from app.store.recipients import Recipients
-from app.web.publish import Batch, line, lines, result
+from app.web.publish import Batch, lines
 
 
 @pytest.mark.parametrize(
@@ -51,22 +44,3 @@ def test_a_batch_of_bad_lines_gives_everybody_else_a_turn() -> None:
     assert not others.dead
     next(groups)
     assert others.dead
-
-
-OUTCOMES = st.builds(
-    Appended, st.sampled_from(Status), st.builds(Position, st.just("abcdef"), st.integers(0, 3)), st.booleans()
-)
-TARGETS: tuple[dict[str, Any], ...] = (
-    {"to": "alice"},
-    {"to": ['"quoted"', "back\\slash", "\N{SNOWMAN}\N{BELL}"]},
-    {"topic": "news"},
-    {"everyone": True},
-)
-
-
-@given(st.sampled_from(TARGETS), st.lists(OUTCOMES, min_size=3, max_size=3))
-def test_a_line_written_by_hand_is_the_result_to_the_byte(target: dict[str, Any], outcomes: list[Appended]) -> None:
-    body = json.dumps({**target, "title": "t"}).encode()
-    message = parse(body, now=0.0, new_id="a.b:c-d_1", max_recipients=3)
-    published = Published(message, tuple(outcomes[: len(message.logs)]))
-    assert line(published) == compact(result(published)) + "\n"
