@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, request
 
 from app.core.errors import BelfryError
 from app.core.tokens import Claims
-from app.realtime.parking import FAILURE, PARKED, REPEAT, Answered, Fields, Repeat, parkable, write
+from app.realtime.parking import FAILURE, PARKED, REPEAT, Answered, Fields, parkable, write
 from app.web.auth import Authenticator
 from app.web.limits import headers
 from app.web.publish import Answer, Desk

@@ -17,8 +17,8 @@ from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.passwords import PasswordHash
 from app.core.tokens import SCOPES, Claims
-from app.store.audit import Audit
 from app.realtime.in_time import InTime
+from app.store.audit import Audit
 from app.web.auth import Authenticator
 from app.web.by_hand import entry
 from app.web.limits import Limits
