@@ -330,7 +330,7 @@ class Nobody:
 
     def _ignore(self, *_: object) -> None: ...
 
-    blocked = progressed = drained = outdated = lost = located = dismissed = closed = _ignore
+    blocked = progressed = drained = outdated = lost = located = dismissed = shared = closed = _ignore
 
 
 def claims() -> Claims:
