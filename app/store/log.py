@@ -27,7 +27,7 @@ from app.store.keys import Keys
 from app.store.lineage import Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
-CHUNK_MESSAGES = 50  # appended by one call of the script, 1 to 2 ms in which the server hears nobody else
+CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
 CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
 PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
