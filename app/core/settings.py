@@ -101,6 +101,12 @@ class Settings(BaseModel):
         0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"
     )
     dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
+    own_id_seconds: int = Field(
+        600,
+        ge=60,
+        le=2_592_000,
+        description="the same of an id that the server made: only who got 503 with it repeats it",
+    )
     retract_seconds: int = Field(
         604_800,
         ge=60,

@@ -31,7 +31,6 @@ CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in
 CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
 PAGE_ENTRIES = 100
 PAGE_BYTES = 262_144
-OWN_ID_SECONDS = 60  # an id that the server made up is only ever repeated by the connection's own retry
 
 PRELUDE = ("lineage", "bits", "open")
 VERBS = ("read", "read_back", "find", "retract", "mark")
@@ -220,6 +219,7 @@ class LogStore:
 
     def _append_command(self, chunk: Sequence[tuple[str, Message]]) -> Command:
         settings = self._settings
+        own_id_seconds = min(settings.own_id_seconds, settings.dedup_seconds)
         keys: list[str] = []
         arguments: list[Any] = [settings.history_length, settings.history_seconds, self.lineage.losses]
         for name, message in chunk:
@@ -228,7 +228,7 @@ class LogStore:
                 new_epoch(),
                 message.record,
                 message.digest,
-                OWN_ID_SECONDS if message.own_id else settings.dedup_seconds,
+                own_id_seconds if message.own_id else settings.dedup_seconds,
                 message.id,
                 _options(message),
             )

@@ -35,4 +35,10 @@ def connection(client: redis.Redis) -> Connection:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(redis_url="redis://unused.invalid", history_length=5, history_seconds=3_600, dedup_seconds=600)
+    return Settings(
+        redis_url="redis://unused.invalid",
+        history_length=5,
+        history_seconds=3_600,
+        dedup_seconds=600,
+        own_id_seconds=120,
+    )

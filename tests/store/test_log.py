@@ -15,7 +15,7 @@ from app.core.errors import BelfryError
 from app.core.message import TTL_MAX_SECONDS, Message, parse
 from app.core.settings import Settings
 from app.store.connection import Connection
-from app.store.log import OWN_ID_SECONDS, PAGE_BYTES, PAGE_ENTRIES, SCRIPTS, Appended, LogStore, Status
+from app.store.log import PAGE_BYTES, PAGE_ENTRIES, SCRIPTS, Appended, LogStore, Status
 from tests.servers import RedisServer
 
 LOG = "user:alice"
@@ -87,7 +87,7 @@ def test_an_id_is_remembered_as_long_as_the_setting_says_and_our_own_only_for_re
 ) -> None:
     append(store, message(id="m"), message(title="x"))
     assert 0 < client.ttl(store.keys.message_id(LOG, "m")) <= settings.dedup_seconds
-    assert 0 < client.ttl(store.keys.message_id(LOG, "own-x")) <= OWN_ID_SECONDS
+    assert 60 < client.ttl(store.keys.message_id(LOG, "own-x")) <= settings.own_id_seconds
 
 
 def test_only_the_last_entries_are_kept_and_the_oldest_is_told(store: LogStore) -> None:
