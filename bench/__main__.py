@@ -28,7 +28,12 @@ EPILOG = "\n".join(
 
 
 @click.command(epilog=EPILOG)
-@click.option("--rounds", default=5, show_default=True, help="Rounds; in each, every server is measured in turn.")
+@click.option(
+    "--rounds",
+    default=5,
+    show_default=True,
+    help="Rounds; in each, every server is measured in turn. Ctrl-C after the first tells those that are whole.",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -88,9 +93,8 @@ def main(
     except LoadError as error:
         raise click.ClickException(str(error)) from None
     earlier = Run.read(against) if against else None
-    run = Run.now(
-        rounds, measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True)), brief=brief
-    )
+    found = measured(servers, scenarios, rounds, say=lambda line: click.echo(line, err=True))
+    run = Run.now(found.rounds, found, brief=brief)
     if docs:
         write(run, documents.KEPT)
         documents.write()

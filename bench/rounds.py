@@ -25,6 +25,7 @@ class Measured:
 
     results: Results = field(default_factory=dict)
     failures: Failures = field(default_factory=dict)
+    rounds: int = 0  # that are whole
 
     def add(self, server: str, number: int, figures: Figures) -> None:
         """The figures of a server's round; rounds count from 1."""
@@ -36,26 +37,45 @@ class Measured:
     def fail(self, server: str, scenario: str, reason: str) -> None:
         self.failures.setdefault(server, {})[scenario] = reason
 
+    def drop_round_begun(self) -> None:
+        """Forget what was measured in a round that is not whole: its ratios would be between unequal neighbours."""
+        for own in self.results.values():
+            for values in own.values():
+                del values[self.rounds :]
+
 
 def measured(servers: Sequence[Server], scenarios: Sequence[Scenario], rounds: int, say: Say) -> Measured:
-    """All figures. What a server can't do is told by `say` and kept; a peer isn't asked for it again."""
+    """All figures. What a server can't do is told by `say` and kept; a peer isn't asked for it again.
+
+    Ctrl-C after the first round ends it early: the rounds that are whole are answered.
+    """
     able = [server for server in servers if _is_able(server, say)]
     all_rounds = Measured({server.name: {} for server in able})
-    for number in range(1, rounds + 1):
-        begun = time.monotonic()
-        for server in able:
-            say(f"round {number} of {rounds}: {server.title}")
-            failed = all_rounds.failures.get(server.name, {})
-            asked = [scenario for scenario in scenarios if _is_asked(scenario, server, number, failed)]
-            figures: Figures = {}
-            for name, outcome in _round(server, asked, say):
-                if isinstance(outcome, str):
-                    all_rounds.fail(server.name, name, outcome)
-                else:
-                    figures |= outcome
-            all_rounds.add(server.name, number, figures | derived(figures))
-        say(f"round {number} of {rounds} took {(time.monotonic() - begun) / 60:.1f} minutes")
+    try:
+        for number in range(1, rounds + 1):
+            begun = time.monotonic()
+            for server in able:
+                say(f"round {number} of {rounds}: {server.title}")
+                _measure_round(server, number, scenarios, all_rounds, say)
+            all_rounds.rounds = number
+            say(f"round {number} of {rounds} took {(time.monotonic() - begun) / 60:.1f} minutes")
+    except KeyboardInterrupt:
+        if not all_rounds.rounds:
+            raise
+        all_rounds.drop_round_begun()
     return all_rounds
+
+
+def _measure_round(server: Server, number: int, scenarios: Sequence[Scenario], all_rounds: Measured, say: Say) -> None:
+    failed = all_rounds.failures.get(server.name, {})
+    asked = [scenario for scenario in scenarios if _is_asked(scenario, server, number, failed)]
+    figures: Figures = {}
+    for name, outcome in _round(server, asked, say):
+        if isinstance(outcome, str):
+            all_rounds.fail(server.name, name, outcome)
+        else:
+            figures |= outcome
+    all_rounds.add(server.name, number, figures | derived(figures))
 
 
 def _is_able(server: Server, say: Say) -> bool:

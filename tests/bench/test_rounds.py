@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
+import pytest
+
 from bench.rounds import Measured, measured
 from bench.scenarios import BenchError, Figures, Scenario, fan_out
 from bench.servers import Loop, Server
@@ -91,3 +93,24 @@ def test_a_fan_out_is_measured_on_a_real_server() -> None:
     found = run_of(Scenario("fan", fan_out(10, 5), kind="fan-out"), rounds=1)
     assert found.failures == {}
     assert found.results["loop"]["fanout_10_per_s"][0]
+
+
+def test_a_round_that_is_broken_off_counts_for_nobody() -> None:
+    numbers = count(1)
+
+    def broken_off(_server: Server) -> Figures:
+        if next(numbers) == 4:  # the other one's, when the loop's of that round is known
+            raise KeyboardInterrupt
+        return {}
+
+    scenarios = [Scenario("x", counted("x"), kind="fan-out"), Scenario("y", broken_off, kind="fan-out")]
+    found = measured([LOOP, replace(LOOP, name="other")], scenarios, 3, say=_silent)
+    assert (found.rounds, found.results) == (1, {"loop": {"x": [1.0]}, "other": {"x": [2.0]}})
+
+
+def test_a_first_round_that_is_broken_off_tells_nothing() -> None:
+    def broken_off(_server: Server) -> Figures:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_of(Scenario("x", broken_off, kind="fan-out"))
