@@ -26,6 +26,7 @@ from tests.waiting import patient, wait_until
 HANGING = 40
 WAIT_SECONDS = 0.01
 TAKEN = int(WAIT_SECONDS / FIRST_GUESS_SECONDS) + 1
+LET_IN_MORE = 2
 ORIGIN = "https://shop.example"
 AT_ONCE_SECONDS = 1.0  # much less than a worker waits for a frozen store
 
@@ -44,7 +45,7 @@ def full(start_belfry: StartBelfry, own_redis: RedisServer) -> Iterator[Belfry]:
         hanging = [stack.enter_context(connected(belfry)) for _ in range(HANGING)]
         for publisher in hanging:
             post(belfry, publisher)
-        wait_until(lambda: len(ready(hanging, HANGING - TAKEN)))
+        wait_until(lambda: refused_of(hanging))
         yield belfry
 
 
@@ -79,7 +80,7 @@ def test_one_more_is_refused_at_once_and_may_ask_again_on_the_same_connection(fu
             assert answer.headers["Content-Type"] == "application/problem+json"
             assert b'"code": "overloaded"' in answer.read()
             assert time.monotonic() - started < patient(AT_ONCE_SECONDS)
-    assert count(full, 'belfry_refusals_total{code="overloaded"}') == before + 3
+    assert count(full, 'belfry_refusals_total{code="overloaded"}') >= before + 3
 
 
 def test_a_page_of_another_origin_can_read_the_refusal(full: Belfry) -> None:
@@ -107,12 +108,14 @@ def test_those_whose_requests_are_known_already_wait_in_the_same_queue(
         with frozen(own_redis.pid):
             for publisher in publishers:
                 ask(publisher)
-            refused = wait_until(lambda: ready(publishers, HANGING - TAKEN))
+            refused = wait_until(lambda: refused_of(publishers))
             assert [status(publisher) for publisher in refused] == [503] * len(refused)
             for publisher in refused:
                 ask(publisher)
                 assert status(publisher) == 503
-        assert {status(publisher) for publisher in publishers if publisher not in refused} == {201}
+        later = [status(publisher) for publisher in publishers if publisher not in refused]
+        assert set(later) <= {201, 503}
+        assert later.count(201) >= TAKEN
         for publisher in publishers:
             ask(publisher)
             assert status(publisher) == 201
@@ -124,10 +127,14 @@ def status(publisher: HTTPConnection) -> int:
         return answer.status
 
 
-def ready(publishers: list[HTTPConnection], count: int) -> list[HTTPConnection]:
-    """Those that were answered, once they are `count`."""
+def refused_of(publishers: list[HTTPConnection]) -> list[HTTPConnection]:
+    """Those that were answered, once they are as many as must be.
+
+    Who was let in and whose body is on its way is not counted yet, so one or two more may be let in.
+    """
     sockets = select.select([publisher.sock for publisher in publishers], [], [], 0)[0]
-    return [publisher for publisher in publishers if publisher.sock in sockets] if len(sockets) == count else []
+    refused = [publisher for publisher in publishers if publisher.sock in sockets]
+    return refused if len(refused) >= HANGING - TAKEN - LET_IN_MORE else []
 
 
 def test_everything_else_is_answered(full: Belfry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
@@ -11,6 +12,7 @@ from tests.servers import Belfry, open_descriptors
 from tests.stream_client import StreamClient
 
 MAX_STREAMS = 200
+BOOT_SECONDS = 0.25  # between two tries
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,8 @@ def open_on_both_workers(belfry: Belfry, user: str, stack: ExitStack) -> list[St
     assert len(before) == 2
     streams: list[StreamClient] = []
     while len(streams) < MAX_STREAMS:
+        if streams:
+            time.sleep(BOOT_SECONDS)  # all went to one: the other may not serve yet
         batch = [stack.enter_context(belfry.stream(user)) for _ in range(5)]
         for stream in batch:
             stream.wait_for("ready")
