@@ -7,6 +7,7 @@ only makes it sooner for logs that nobody appends to, and complete for logs that
 from __future__ import annotations
 
 import logging
+import time
 
 from app.store.connection import Command, Commands, Script
 from app.store.keys import Keys
@@ -25,19 +26,35 @@ class Lineage:
         self._key = keys.lineage
         self.id = b""
         self.losses = 0
+        self._acknowledged: float | None = None  # when `id` last acknowledged an append, by this process's clock
+        self._looked: float | None = None
         self._warned = False
 
+    def acknowledged_by(self, server: bytes) -> None:
+        """The server with the id `server` acknowledged an append now."""
+        if server == self.id:
+            self._acknowledged = time.monotonic()
+
     def look(self, *commands: Command) -> bool:
-        """Look at the server; `commands` share the round trip. Answers whether it is another one than before.
+        """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
 
         Raises `BelfryError` `store_unavailable`.
         """
         before, losses = self.id, self.losses
-        self.id, self.losses = self._commands.run([LOOK.call((self._key,), losses), *commands])[0]
+        now = time.monotonic()
+        acknowledged_ms = "" if self._acknowledged is None else int((now - self._acknowledged) * 1_000)
+        unseen_ms = 0 if self._looked is None else int((now - self._looked) * 2_000)
+        look = LOOK.call((self._key,), losses, before, acknowledged_ms, unseen_ms)
+        self.id, self.losses = self._commands.run([look, *commands])[0]
+        self._looked = now
         if not (self.id or self._warned):
             self._warned = True
             log.warning("Redis forbids INFO to this user: a restart or failover that loses messages can't be noticed")
         elif before and before != self.id:
+            self._acknowledged = None
             how = "took over from another" if self.losses > losses else "was started again"
             log.warning("the store's server %s: every log goes on under a new epoch", how)
-        return before != self.id
+        elif before and self.losses > losses:
+            log.warning("another worker left the former primary later: every log goes on under a new epoch once more")
+        return before != self.id or self.losses > losses
+

@@ -100,7 +100,9 @@ class LogStore:
         for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
             chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
             replies = self._appended([*said, *[self._append_command(chunk) for chunk in chunks]])
-            outcomes += [_outcome(reply) for chunk in replies[len(said) :] for reply in chunk]
+            for server, *chunk in replies[len(said) :]:
+                self.lineage.acknowledged_by(server)
+                outcomes += [_outcome(reply) for reply in chunk]
             said = []
         return outcomes
 

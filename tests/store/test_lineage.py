@@ -56,6 +56,11 @@ class Store:
         self.read_state = ReadState(self.logs, self.connection, settings)
         self.runs = Runs(self.logs, self.connection, settings, time.time)
 
+    def move(self, url: str) -> None:
+        """The same worker, connected to another server from now on."""
+        there = Connection.open(Settings(redis_url=url), self.connection._scripts)
+        self.connection._client = there._client
+
     def note(self, event: dict[str, Any]) -> None:
         FlightStore(self.connection, self.settings).write([("alice", written(event))])
         Directory(self.connection, self.settings).write([Known("alice", time.time())])
@@ -290,6 +295,63 @@ class TestAReplicaThatTookOver:
         assert store.logs.lineage.look()
         assert store.resume(alice) == ([], True)
         assert store.resume(bob, BOB) == ([], False)  # was told before
+
+    def test_what_it_acknowledged_after_some_had_left_is_told_to_them_too(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        """Those read where it is not, and were told of the failover before it came to be lost."""
+        early, late = Store(primary.url), Store(primary.url)
+        for worker in (early, late):
+            worker.logs.lineage.look()
+        early.append("1")
+        wait_replicated(primary, replica)
+        promote(replica)
+        early.move(replica.url)
+        assert early.logs.lineage.look()
+        reader = early.page().tail
+        assert late.append("lost")[0].status is Status.APPENDED
+        late.move(replica.url)
+        assert late.logs.lineage.look()
+        assert early.logs.lineage.look()
+        assert early.resume(reader) == ([], True)
+        reader = early.page().tail
+        for worker in (early, late, early):
+            assert not worker.logs.lineage.look()
+            assert worker.resume(reader) == ([], False)
+
+    @pytest.mark.parametrize("appends", [True, False])
+    def test_who_comes_later_and_had_nothing_acknowledged_there_meanwhile_tells_nothing_twice(
+        self, primary: RedisServer, replica: RedisServer, *, appends: bool
+    ) -> None:
+        early, late = Store(primary.url), Store(primary.url)
+        for worker in (early, late):
+            worker.logs.lineage.look()
+        early.append("1")
+        wait_replicated(primary, replica)
+        promote(replica)
+        early.move(replica.url)
+        assert early.logs.lineage.look()
+        reader = early.page().tail
+        late.move(replica.url)
+        if appends:
+            late.append("2")
+        assert late.logs.lineage.look()
+        assert not early.logs.lineage.look()
+        assert early.resume(reader) == (["2"] * appends, False)
+
+    def test_who_touches_a_log_before_anybody_looked_tells_the_failover_once(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        store = Store(primary.url)
+        store.logs.lineage.look()
+        lost = store.append("1")[0].position
+        wait_replicated(primary, replica)
+        promote(replica)
+        store.move(replica.url)
+        assert store.resume(lost) == ([], True)
+        reader = store.page().tail
+        assert store.logs.lineage.look()
+        assert store.resume(reader) == ([], False)
 
     def test_a_primary_that_comes_back_after_it_was_a_replica_is_another_one(
         self, primary: RedisServer, replica: RedisServer

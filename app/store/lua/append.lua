@@ -13,7 +13,7 @@
 --   message id
 --   `<expiry, Unix ms, 0 = never> <1 = live only: announced, not kept, offset 0> <message key>`, '' = none of these
 --
--- Reply: of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
+-- Reply: the server's id, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
 -- other content); or {'failed', why}, which is no other message's affair.
 -- A duplicate answers the first offset; it appends and announces nothing.
 -- A message that took another one's place is followed by `updated`, since readers can't know if they had read that one.
@@ -85,7 +85,7 @@ local function append(number)
   return {'appended', epoch, tonumber(offset), receivers}
 end
 
-local outcomes = {}
+local outcomes = {lineage}
 for number = 1, #KEYS / 7 do
   local done, outcome = pcall(append, number)
   if not done then
@@ -93,6 +93,6 @@ for number = 1, #KEYS / 7 do
     promised = nil
     outcome = {'failed', type(outcome) == 'table' and outcome.err or tostring(outcome)}
   end
-  outcomes[number] = outcome
+  outcomes[number + 1] = outcome
 end
 return outcomes

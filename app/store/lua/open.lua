@@ -118,15 +118,17 @@ local function begin()
   history = epoch
 end
 
--- The server is another one than before.
+-- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches
+-- the log before any worker has looked counts the failover in advance: it is told once.
 local function begin_epoch(fresh, losses)
   details()
-  local told = ARGV[3] ~= '' and (took_over(info) or losses_known > losses)
+  local replaced = lineage ~= '' and took_over(info)
+  local told = ARGV[3] ~= '' and (replaced or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
   epoch = fresh
+  if losses_known <= losses and replaced and ARGV[3] ~= '' then losses = losses + 1 else losses = math.max(losses, losses_known) end
   redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows: reading goes on
-  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage,
-    'losses', losses_known)
+  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage, 'losses', losses)
   held_until = 0
 end
 
@@ -174,11 +176,7 @@ local function open(at, fresh)
     return begin()
   end
   local losses = tonumber(known[5] or 0)
-  if (known[4] or '') ~= lineage then
-    begin_epoch(fresh, losses)
-  elseif losses_known > losses then
-    redis.call('HSET', meta, 'losses', losses_known)
-  end
+  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, losses) end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
   if known[9] and tonumber(known[9]) <= now_ms then let_expire() end
 end
