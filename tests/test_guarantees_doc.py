@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
-NAMED = re.compile(r"`(tests/[\w/.]+)::(\w+)(?:\[[^`]*\])?`")
+NAMED = re.compile(r"`(tests/[\w/.]+)::(?:[A-Z]\w+::)?(\w+)(?:\[[^`]*\])?`")
 SHOWN = "Shown by |"
 
 
