@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
 import pytest
 
-from tests.servers import Belfry, open_descriptors
+from tests.servers import START_SECONDS, Belfry, open_descriptors
 from tests.stream_client import StreamClient
+from tests.waiting import wait_until
 
 MAX_STREAMS = 200
-BOOT_SECONDS = 0.25  # between two tries
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +21,11 @@ def environment() -> Mapping[str, str]:
 
 def open_on_both_workers(belfry: Belfry, user: str, stack: ExitStack) -> list[StreamClient]:
     """The kernel deals out connections, so open some until both workers have one."""
+    wait_until(belfry.all_serve, START_SECONDS, what="both workers to serve")
     before = {pid: open_descriptors(pid) for pid in belfry.workers()}
     assert len(before) == 2
     streams: list[StreamClient] = []
     while len(streams) < MAX_STREAMS:
-        if streams:
-            time.sleep(BOOT_SECONDS)  # all went to one: the other may not serve yet
         batch = [stack.enter_context(belfry.stream(user)) for _ in range(5)]
         for stream in batch:
             stream.wait_for("ready")

@@ -296,10 +296,8 @@ class TestAReplicaThatTookOver:
         assert store.resume(alice) == ([], True)
         assert store.resume(bob, BOB) == ([], False)  # was told before
 
-    def test_what_it_acknowledged_after_some_had_left_is_told_to_them_too(
-        self, primary: RedisServer, replica: RedisServer
-    ) -> None:
-        """Those read where it is not, and were told of the failover before it came to be lost."""
+    def left_by_one(self, primary: RedisServer, replica: RedisServer) -> tuple[Store, Store, Position]:
+        """A worker at the replica that took over, one that is still at the former primary, and where the first reads."""
         early, late = Store(primary.url), Store(primary.url)
         for worker in (early, late):
             worker.logs.lineage.look()
@@ -308,7 +306,13 @@ class TestAReplicaThatTookOver:
         promote(replica)
         early.move(replica.url)
         assert early.logs.lineage.look()
-        reader = early.page().tail
+        return early, late, early.page().tail
+
+    def test_what_it_acknowledged_after_some_had_left_is_told_to_them_too(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        """Those read where it is not, and were told of the failover before it came to be lost."""
+        early, late, reader = self.left_by_one(primary, replica)
         assert late.append("lost")[0].status is Status.APPENDED
         late.move(replica.url)
         assert late.logs.lineage.look()
@@ -323,15 +327,7 @@ class TestAReplicaThatTookOver:
     def test_who_comes_later_and_had_nothing_acknowledged_there_meanwhile_tells_nothing_twice(
         self, primary: RedisServer, replica: RedisServer, *, appends: bool
     ) -> None:
-        early, late = Store(primary.url), Store(primary.url)
-        for worker in (early, late):
-            worker.logs.lineage.look()
-        early.append("1")
-        wait_replicated(primary, replica)
-        promote(replica)
-        early.move(replica.url)
-        assert early.logs.lineage.look()
-        reader = early.page().tail
+        early, late, reader = self.left_by_one(primary, replica)
         late.move(replica.url)
         if appends:
             late.append("2")
