@@ -297,7 +297,7 @@ class TestAReplicaThatTookOver:
         assert store.resume(bob, BOB) == ([], False)  # was told before
 
     def left_by_one(self, primary: RedisServer, replica: RedisServer) -> tuple[Store, Store, Position]:
-        """A worker at the replica that took over, one that is still at the former primary, and where the first reads."""
+        """A worker at the replica that took over, one still at the former primary, and where the first reads."""
         early, late = Store(primary.url), Store(primary.url)
         for worker in (early, late):
             worker.logs.lineage.look()
@@ -322,6 +322,26 @@ class TestAReplicaThatTookOver:
         for worker in (early, late, early):
             assert not worker.logs.lineage.look()
             assert worker.resume(reader) == ([], False)
+
+    def test_what_it_acknowledged_after_some_had_left_counts_from_before_they_looked(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        early, late = Store(primary.url), Store(primary.url)
+        for worker in (early, late):
+            worker.logs.lineage.look()
+        kept = early.append("1")[0].position
+        wait_replicated(primary, replica)
+        promote(replica)
+        early.move(replica.url)
+        assert early.resume(kept) == ([], True)
+        reader = early.page().tail
+        late.append("lost")
+        time.sleep(0.02)  # not waited for anything: times are told in ms, and these two must differ
+        assert early.logs.lineage.look()
+        late.move(replica.url)
+        assert late.logs.lineage.look()
+        assert early.logs.lineage.look()
+        assert early.resume(reader) == ([], True)
 
     @pytest.mark.parametrize("appends", [True, False])
     def test_who_comes_later_and_had_nothing_acknowledged_there_meanwhile_tells_nothing_twice(
