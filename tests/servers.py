@@ -87,7 +87,7 @@ class Server:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def all_serve(self) -> bool:
-        """Whether no worker is on its way any more: each leaves a file beside the numbers that it maps until it serves."""
+        """Whether no worker is on its way: until it serves, a file says so beside the numbers that all of them map."""
         maps = [Path(f"/proc/{pid}/maps").read_text().splitlines() for pid in self.workers()]
         folders = {Path(line.split()[-1]).parent for lines in maps for line in lines if "/belfry-metrics-" in line}
         return bool(folders) and not any(list(folder.glob("booting-*")) for folder in folders)

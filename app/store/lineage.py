@@ -57,4 +57,3 @@ class Lineage:
         elif before and self.losses > losses:
             log.warning("another worker left the former primary later: every log goes on under a new epoch once more")
         return before != self.id or self.losses > losses
-
