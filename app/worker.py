@@ -128,6 +128,8 @@ class BelfryWorker(GeventWorker):
         regular = self._regulars.get(sock)
         sent = b"" if regular is None else regular.next_parsed()
         has_failed = regular is not None and regular.failure is not None  # and so was let in
+        if req.req_number == 1:
+            req.unreader.sock = _Fair(sock)
         if not has_failed and self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock)
         self._answering.add(sock)
@@ -135,6 +137,8 @@ class BelfryWorker(GeventWorker):
             answered = super().handle_request(listener_name, req, sock, addr)
         finally:
             self._answering.discard(sock)
+        if req.unreader.buf.tell():
+            gevent.sleep(0)  # the next request has come with this one: without a wait for it others had no turn
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
             _end_when_silent(sock)
         regular = self._regulars.get(sock)
@@ -340,6 +344,22 @@ def quieten_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+
+
+class _Fair:
+    """A connection as gunicorn reads it: others get a turn before each read.
+
+    gevent gives them one where a read has to wait. Who sends faster than it is read, requests or a body that nobody
+    wants, never lets it wait: all others, streams included, would stand still for as long as that goes on.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def recv(self, most_bytes: int) -> bytes:
+        gevent.sleep(0)
+        came: bytes = self._client.recv(most_bytes)
+        return came
 
 
 class _Address:

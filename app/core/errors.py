@@ -15,6 +15,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request can't be understood"),
     "unsupported_media_type": (415, "The content type is not supported here"),
     "body_too_large": (413, "The body is too large"),
+    "body_broken": (400, "The body is framed wrongly, or its end never came"),
     "body_late": (408, "The body did not come in time"),
     "line_too_large": (413, "A line of the batch is too large"),
     "uri_too_long": (414, "The address is too long"),

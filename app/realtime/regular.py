@@ -66,10 +66,15 @@ class Regular:
             if len(self.came) < end:
                 with InTime(repeat.seconds):
                     self._read_on(end, receive)
-            return repeat.answer(self.came[begin:]) if len(self.came) == end else None
+            if len(self.came) != end:
+                return None
+            answered = repeat.answer(self.came[begin:])
         except Exception as failure:  # noqa: BLE001 - not lost: Flask raises it again
             self.failure = failure
             return None
+        if answered is not None:
+            self.came = b""  # else each idle connection would hold its last message
+        return answered
 
     def _read_on(self, end: int, receive: Callable[[int], bytes]) -> None:
         """Most clients send a body after its head: it comes a moment later. Short where they hang up."""

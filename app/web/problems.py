@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("belfry.views")
 
+LAST = frozenset({"body_late", "body_broken"})
+
 _CODE_BY_STATUS = {
     404: "not_found",
     405: "method_not_allowed",
@@ -52,7 +54,7 @@ def problem_response(error: BelfryError) -> Response:
 def refusal(error: BelfryError, text: str, content_type: str) -> Response:
     """An answer to `error`, which is counted, in whatever form its client understands."""
     metrics.refused(error.code)
-    kind = LastResponse if error.status == 408 else Response
+    kind = LastResponse if error.code in LAST else Response
     return kind(text, error.status, error.headers, content_type=content_type)
 
 

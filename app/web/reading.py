@@ -89,7 +89,8 @@ def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "
 def body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
     """The request's body.
 
-    Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`.
+    Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`,
+    `body_broken` where it can't be read to its end.
     """
     if (sent.content_length or 0) <= limit_bytes:
         with InTime(seconds):

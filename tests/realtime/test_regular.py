@@ -105,6 +105,13 @@ def test_a_failure_is_kept_for_flask() -> None:
     assert regular.next_parsed() == b""
 
 
+def test_what_was_answered_is_not_kept() -> None:
+    """A connection may be idle for long, and there may be thousands."""
+    regular = known()
+    assert come(regular, "a", "a") == "a"
+    assert regular.came == b""
+
+
 @pytest.mark.parametrize("at", [0, 1, 5])
 def test_a_body_that_comes_after_its_head_is_read_and_no_byte_more(at: int) -> None:
     regular = known()
