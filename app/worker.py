@@ -24,6 +24,7 @@ from wsgiref.handlers import format_date_time
 import gevent
 import gevent.socket
 from gevent import monkey
+from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import SERVER
@@ -224,7 +225,7 @@ class BelfryWorker(GeventWorker):
         self._turns.crowded = partial(_pause, servers)
         if self.booting is not None:
             self.booting.unlink(missing_ok=True)
-        self._wait(lambda: not self.alive, None)
+        self._stay()
         # On a reload, callers would wait for as long as the successors take to load.
         self._wait(
             lambda: not (self._is_awaited and any(_is_shared(server.socket) for server in servers)), BOOT_SECONDS
@@ -274,15 +275,33 @@ class BelfryWorker(GeventWorker):
     def _tls(self) -> dict[str, Any]:
         return {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
 
-    def _wait(self, done: Callable[[], bool], seconds: float | None) -> None:
+    def _stay(self) -> None:
+        """Return when told to stop, at once, without looking for it: idle workers sleep.
+
+        Python writes into gunicorn's pipe when a signal comes, which wakes the loop, and so runs the handler.
+        """
+        signalled = Event()
+        watcher = gevent.get_hub().loop.io(self.PIPE[0], 1)  # libev's EV_READ
+        watcher.start(partial(_drain, self.PIPE[0], signalled))
+        while self.alive:
+            self._tell_alive()
+            signalled.wait(NOTIFY_SECONDS)
+            signalled.clear()
+        watcher.stop()
+        watcher.close()
+
+    def _wait(self, done: Callable[[], bool], seconds: float) -> None:
         """Wait for `done`, telling the arbiter once a second that this worker lives."""
         started = notified = time.monotonic()
-        while not done() and (seconds is None or time.monotonic() - started < seconds):
+        while not done() and time.monotonic() - started < seconds:
             if time.monotonic() - notified >= NOTIFY_SECONDS:
-                self.notify()
-                self._end_idle()
+                self._tell_alive()
                 notified = time.monotonic()
             gevent.sleep(POLL_SECONDS)
+
+    def _tell_alive(self) -> None:
+        self.notify()
+        self._end_idle()
 
     def _end_idle(self) -> None:
         """Hang up on regulars that sent nothing for as long as gunicorn would have waited: without a timer for each."""
@@ -405,6 +424,12 @@ def _end_when_silent(client: Any) -> None:
     """
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(client.fileno())) as copy:
         copy.shutdown(socket.SHUT_RD)
+
+
+def _drain(pipe: int, signalled: Event) -> None:
+    with contextlib.suppress(BlockingIOError):
+        os.read(pipe, REQUEST_BYTES)
+    signalled.set()
 
 
 def _pause(servers: Iterable[StreamServer], crowded: bool) -> None:

@@ -142,7 +142,10 @@ class Settings(BaseModel):
         1_048_576, ge=4_096, le=268_435_456, description="bytes that wait so in a worker, or one message"
     )
     tail_check_seconds: float = Field(
-        5.0, ge=0.5, le=300, description="how often open feeds are compared with the store"
+        5.0,
+        ge=0.5,
+        le=300,
+        description="how often open feeds are compared with the store, 1,000 a second at most in a worker",
     )
     stream_seconds: float = Field(
         7_200.0,

@@ -17,7 +17,7 @@ from typing import Any
 
 import jwt
 
-from app.core import jwk
+from app.core import hs256, jwk
 from app.core.errors import BelfryError
 from app.core.jwk import Key
 from app.core.names import OWN_TOPICS, check_user_id
@@ -192,12 +192,16 @@ class Keyring:
         for key in (*self._own, *self._published):
             if key.may_check(header):
                 try:
-                    return _claims(self._payload(token, key), now, digest, key.name)
+                    return _claims(self._payload(token, header, key), now, digest, key.name)
                 except jwt.InvalidTokenError as error:
                     reason = str(error)
         raise _invalid(reason)
 
-    def _payload(self, token: str, key: Key) -> dict[str, Any]:
+    def _payload(self, token: str, header: Mapping[str, Any], key: Key) -> dict[str, Any]:
+        if isinstance(key.material, str):
+            payload = hs256.payload_of(token, header, key.material, self._audience, self._issuer)
+            if payload is not None:
+                return payload
         return jwt.decode(
             token,
             key.material,

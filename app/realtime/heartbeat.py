@@ -17,7 +17,8 @@ TICKS_PER_INTERVAL = 50
 LONGEST_TICK_SECONDS = 0.5  # a stream ends at most so long after its credential did
 YOUNGEST = 0.8  # part of its longest life after which a stream may be sent on: those who came together part
 ENDS = 2_000  # moments within the longest life at which streams end; every one takes memory
-EARLY = 0.2  # part of the interval over which heartbeats spread, when a message to everyone has lined them all up
+EARLY = 0.2  # part of the interval by which a heartbeat may come sooner, where a message to everyone lined them all up
+CROWD = 2  # times its share of all: a slot that holds more sends some of them sooner
 
 
 class Wheel:
@@ -33,6 +34,7 @@ class Wheel:
         self._earliest = round(self._interval * (1 - EARLY))
         self._life = int(life_seconds / self.tick_seconds)
         self._slots: list[list[Subscriber]] = [[] for _ in range(self._interval + 1)]
+        self._count = 0  # who lies in them
 
     def add(self, subscriber: Subscriber, now: float) -> None:
         """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""
@@ -46,6 +48,7 @@ class Wheel:
             return
         slot = self._slots[subscriber.slot]
         subscriber.slot = -1
+        self._count -= 1
         last = slot.pop()
         if last is not subscriber:  # the last one takes its place
             slot[subscriber.place], last.place = last, subscriber.place
@@ -55,6 +58,7 @@ class Wheel:
         self.tick += 1
         at = self.tick % len(self._slots)
         due, self._slots[at] = self._slots[at], []
+        self._count -= len(due)
         for subscriber in due:
             subscriber.slot = -1
         return due
@@ -68,14 +72,21 @@ class Wheel:
         return self.tick >= subscriber.leaves_at
 
     def again(self, subscriber: Subscriber, now: float) -> None:
-        """Look at it before its silence will have lasted an interval, and when its time is over."""
-        until_silent = subscriber.silent_since + random.randint(self._earliest, self._interval) - self.tick  # noqa: S311
+        """Look at it when its silence will have lasted an interval, in a crowd sooner, and when its time is over."""
+        until_silent = self._until_silent(subscriber.silent_since)
         until_end = int(min((subscriber.expires_at - now) / self.tick_seconds, self._interval - 1)) + 1
         until_aged = subscriber.leaves_at - self.tick
         subscriber.slot = (self.tick + max(1, min(until_silent, until_end, until_aged))) % len(self._slots)
         slot = self._slots[subscriber.slot]
         subscriber.place = len(slot)
         slot.append(subscriber)
+        self._count += 1
+
+    def _until_silent(self, since: int) -> int:
+        slot = self._slots[(since + self._interval) % len(self._slots)]
+        crowded = len(slot) > CROWD * (1 + self._count // self._interval)
+        sooner = random.randint(0, self._interval - self._earliest) if crowded else 0  # noqa: S311 - spreads only
+        return since + self._interval - sooner - self.tick
 
     def _end_of_life(self) -> int:
         at = self.tick + random.randint(int(self._life * YOUNGEST), self._life)  # noqa: S311 - spreads, hides nothing

@@ -34,6 +34,7 @@ from app.store.log import LogStore, Tail
 VERIFY_RETRY_SECONDS = 1.0
 HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
 TAILS_PER_CHECK = 500  # logs compared in one go, before everybody else on the worker gets a turn
+TAILS_PER_SECOND = 1_000  # most that are compared without a reason: half a percent of a core, however many are open
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
@@ -91,6 +92,11 @@ class Hub:
         self.badges.stop()
         self.fan_out.stop()
         self._link.stop()
+
+    @property
+    def check_seconds(self) -> float:
+        """From one comparison of all open logs to the next, while nothing gives reason to doubt."""
+        return max(self._check_seconds, len(self._logs) / TAILS_PER_SECOND)
 
     # Opening
 
@@ -238,7 +244,7 @@ class Hub:
     def _verify(self) -> None:
         """Compare what is known with what the store has: at once after a lost connection, and now and then anyway."""
         while True:
-            pause = VERIFY_RETRY_SECONDS if self._unverified else self._check_seconds
+            pause = VERIFY_RETRY_SECONDS if self._unverified else self.check_seconds
             if not self._verify_now.wait(pause) and not self._unverified:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
                 self._hold()
@@ -303,8 +309,8 @@ class Hub:
         """Let those catch up who are behind, since something was not heard, or ahead: the store was set back."""
         reached: dict[Position, bool] = {}
         for subscriber in open_log.members:
-            if subscriber.live:
-                position = subscriber.position(open_log)
+            position = subscriber.position(open_log)
+            if subscriber.live and position != open_log.seen:
                 if position not in reached:
                     reached[position] = self.fan_out.reach(open_log, position) == open_log.seen
                 if not reached[position]:

@@ -12,13 +12,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from app.realtime.descriptors import OWN
 from tests.live.conftest import StartBelfry
 from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
+from tests.waiting import patient
 
 CROWD = 600  # many times the turns, and more than wait before newcomers stay in the kernel's queue
 
@@ -55,6 +58,40 @@ def test_the_collector_never_goes_through_what_was_loaded() -> None:
     frozen, *young = re.findall(r"\d+", told)
     assert int(frozen) > 10_000
     assert max(map(int, young)) < 1_000
+
+
+def test_an_idle_worker_sleeps(start_belfry: StartBelfry) -> None:
+    """What it must do in time is a dozen things a second; a loop that looks for something shows up here."""
+    belfry = start_belfry()
+    with belfry.stream("sleeper"):
+        before, since = wake_ups(belfry.worker()), time.monotonic()
+        time.sleep(2)
+        assert wake_ups(belfry.worker()) - before < 20 * (time.monotonic() - since)
+
+
+def wake_ups(pid: int) -> int:
+    """How often it went to sleep so far."""
+    (count,) = re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(count)
+
+
+def test_a_worker_that_sleeps_hears_at_once_that_it_shall_stop() -> None:
+    """In a process of its own, which gets a signal; it would sleep for an hour else."""
+    stay = """
+from gevent import monkey; monkey.patch_all()
+import os, signal, threading
+from app import worker
+worker.NOTIFY_SECONDS = 3_600
+one = worker.BelfryWorker.__new__(worker.BelfryWorker)
+one.alive, one.PIPE, one._tell_alive = True, os.pipe2(os.O_NONBLOCK), lambda: print(flush=True)
+one.init_signals()
+one._stay()
+"""
+    with subprocess.Popen([sys.executable, "-c", stay], cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(patient(10)) == 0
 
 
 def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> None:

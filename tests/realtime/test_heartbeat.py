@@ -84,6 +84,38 @@ def test_a_thousand_who_came_at_once_are_spread_over_the_interval() -> None:
     assert max(looks.values()) < 80
 
 
+def beat(wheel: Wheel) -> int:
+    """One tick; answers how many got a heartbeat."""
+    due = wheel.turn()
+    silent = [one for one in due if wheel.silent(one)]
+    for one in silent:
+        one.silent_since = wheel.tick
+    for one in due:
+        wheel.again(one, NOW)
+    return len(silent)
+
+
+def test_who_is_silent_gets_one_heartbeat_in_an_interval_and_no_more() -> None:
+    wheel = Wheel(15.0)
+    for _ in range(1_000):
+        wheel.add(subscriber(), NOW)
+    for _ in range(50):
+        beat(wheel)
+    assert 20_000 <= sum(beat(wheel) for _ in range(20 * 50)) < 20_200
+
+
+def test_a_crowd_that_a_message_to_everyone_lined_up_parts_within_a_few_intervals() -> None:
+    wheel, crowd = Wheel(15.0), [subscriber() for _ in range(1_000)]
+    for one in crowd:
+        wheel.add(one, NOW)
+    for one in crowd:
+        one.silent_since = wheel.tick
+    beats = [beat(wheel) for _ in range(6 * 50)]
+    assert sum(beats) > 5_000
+    assert max(beats) < 200  # 1,000 at once else, and 1,000 / 50 at best
+    assert max(beats[-50:]) < 80
+
+
 @pytest.mark.parametrize(("interval", "life"), [(15.0, 3.2), (15.0, 40.0), (120.0, 7.0), (0.5, 2.0)])
 def test_a_stream_is_looked_at_as_soon_as_its_time_is_over(interval: float, life: float) -> None:
     wheel, one = Wheel(interval), subscriber(expires_at=NOW + life)
