@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from app import preload
 from app.core.settings import SettingsError, check_identity, load
 
 # Before any worker: what can't be served is told once, in one line.
@@ -40,8 +41,8 @@ keepalive = 75
 
 # Streams leave within `drain_seconds` of SIGTERM. The worker looks once a second and the arbiter kills at this limit.
 graceful_timeout = math.ceil(_settings.drain_seconds) + 3
-# Never recycled: a worker that is would hold its streams for a whole graceful period. Never preloaded: the master stays
-# unpatched and opens nothing that a fork would share.
+# Never recycled: a worker that is would hold its streams for a whole graceful period. Of what is loaded before the fork
+# app/preload.py decides: the libraries, never the application, which opens what a fork would share.
 max_requests = 0
 preload_app = False
 # On by default at a path that a second Belfry of the same user would share.
@@ -70,6 +71,11 @@ def on_starting(_arbiter: object) -> None:
     """Before the first worker: descriptors for many streams, and a folder for everybody's numbers."""
     _lift_descriptor_limit()
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="belfry-metrics-", dir=worker_tmp_dir)
+
+
+def when_ready(_arbiter: object) -> None:
+    """After the arbiter has its listeners and its queue of signals, before the first worker; not again on a reload."""
+    preload.load()
 
 
 def pre_fork(_arbiter: object, worker: Any) -> None:

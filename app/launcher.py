@@ -1,6 +1,7 @@
 """`./run`: starts the embedded store and gunicorn, says where they are, and ends both when it ends.
 
-Imports neither redis nor gevent nor flask: it only starts processes, waits for them and passes signals on.
+Imports neither redis nor gevent nor flask, nor what reads settings: it only starts processes, waits for them and passes
+signals on, and stays as long as they.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app import demo, embedded
+from app import embedded, plan
 from app.address import Address, AddressError
-from app.core.settings import Settings, SettingsError, check_identity, load
-from app.demo import ROOT
 from app.embedded import DataDirectory, EmbeddedError
+from app.plan import ROOT, PlanError
 
 READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
 STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk
@@ -187,7 +187,7 @@ def main() -> int:
         _serve(os.environ)
     except StopRequestedError:
         return 0
-    except (AddressError, EmbeddedError, LaunchError, SettingsError) as error:
+    except (AddressError, EmbeddedError, LaunchError, PlanError) as error:
         print(f"belfry: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 1
     return 0
@@ -196,36 +196,28 @@ def main() -> int:
 def _serve(given: Mapping[str, str]) -> None:
     """Start what is needed, in order: the directory, its store, the web server. Leaving stops them in reverse."""
     signals = Signals()
-    environ = _resolved(given)
-    settings = load(environ)
+    planned = plan.read(given)
+    environ = planned.environ
+    # Longer than gunicorn's own limit for a graceful stop, so that it is the one that ends stuck workers.
+    stop_seconds = planned.drain_seconds + 10
     crew = Crew(signals)
     with contextlib.ExitStack() as stack:
         lock = None
-        if not settings.redis_url:
-            directory = DataDirectory(Path(settings.data_dir))
-            stack.enter_context(directory.in_use(_stop_seconds(settings), crew.pause))
+        if planned.embeds_store:
+            directory = DataDirectory(Path(environ["BELFRY_DATA_DIR"]))
+            stack.enter_context(directory.in_use(stop_seconds, crew.pause))
             lock = directory.lock
             environ["BELFRY_REDIS_URL"] = directory.redis_url
             stack.enter_context(_store(crew, directory, environ))
-        if settings.demo and not (settings.upstream_url or settings.upstreams):
+        if planned.stands_in:
             stack.enter_context(_stand_in(crew, environ))
-        address = Address.parse(settings.bind).claim()
+        address = Address.parse(planned.bind).claim()
         environ["BELFRY_BIND"] = address.bind
-        web = Child.start("gunicorn", _gunicorn(), environ, lock=lock, stop_seconds=_stop_seconds(settings))
+        web = Child.start("gunicorn", _gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
         stack.enter_context(crew.running(web))
         crew.until(address.answers, _give_up)
-        _announce(settings, address)
+        _announce(address, demo=planned.demo)
         _watch(crew, web)
-
-
-def _resolved(given: Mapping[str, str]) -> dict[str, str]:
-    """The servers' environment. Raises `SettingsError` and `EmbeddedError`."""
-    try:
-        environ = demo.environment(given)
-    except OSError as error:
-        raise embedded.unusable(ROOT / load(given).data_dir, error) from None
-    check_identity(load(environ))
-    return environ
 
 
 @contextlib.contextmanager
@@ -258,24 +250,19 @@ def _gunicorn() -> list[str]:
     return [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
 
 
-def _stop_seconds(settings: Settings) -> float:
-    """Longer than gunicorn's own limit for a graceful stop, so that it is the one that ends stuck workers."""
-    return settings.drain_seconds + 10
-
-
 def _give_up() -> None:
     raise LaunchError(f"the web server did not answer within {READY_SECONDS:.0f} seconds")
 
 
-def _announce(settings: Settings, address: Address) -> None:
+def _announce(address: Address, *, demo: bool) -> None:
     sign_in = f"{address.url}/login (demo: pick a name), send from {address.url}/admin/"
     _say(
         f"Belfry is ready at {address.url}",
-        f"  sign in  {sign_in if settings.demo else 'with a token: ./run token alice'}",
+        f"  sign in  {sign_in if demo else 'with a token: ./run token alice'}",
         '  publish  ./run publish alice "Hello"',
         "  stop     Ctrl-C",
     )
-    if settings.demo and not address.is_local:
+    if demo and not address.is_local:
         _say(f"belfry: warning: the demo lets anyone sign in as anyone, and {address.bind} is open to the network")
 
 

@@ -186,6 +186,23 @@ def test_both_servers_end_by_themselves_when_asked(launch: Launch) -> None:
     assert "bye bye" in (belfry.data_dir / "redis.log").read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_cleanly_when_asked_while_the_settings_are_read(
+    launch: Launch, tmp_path: Path, number: signal.Signals
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    waits = f"import sys\nif 'app.planner' in sys.orig_argv: open({str(gate)!r}).read()\n"
+    (tmp_path / "sitecustomize.py").write_text(waits)
+    belfry = launch(PYTHONPATH=str(tmp_path))
+    eventually(lambda: any("app.planner" in line for line in belfry.family().values()), "they are being read")
+    belfry.process.send_signal(number)
+    with gate.open("w"):
+        pass
+    assert belfry.exit_code() == 0
+    assert belfry.complaints == []
+
+
 def test_killing_the_launcher_leaves_no_orphan_and_loses_nothing_acknowledged(launch: Launch) -> None:
     first = launch().ready()
     family = first.family()

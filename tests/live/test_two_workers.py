@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from bench.process import memory_kb
 from tests.servers import START_SECONDS, Belfry, open_descriptors
 from tests.stream_client import StreamClient
 from tests.waiting import wait_until
@@ -54,3 +55,12 @@ def test_a_resume_may_land_on_either(belfry: Belfry, alice: str) -> None:
         with belfry.stream(alice, cursor=cursor) as stream:
             assert [message["data"] for message in stream.wait_for_messages(1)] == [number]
             cursor = stream.cursor
+
+
+def test_what_they_loaded_they_share_with_their_master_also_after_work(belfry: Belfry, alice: str) -> None:
+    with ExitStack() as stack:
+        open_on_both_workers(belfry, alice, stack)
+        for number in range(200):
+            belfry.publish({"to": alice, "data": number})
+        shared = [memory_kb([pid], "Shared_Dirty") for pid in belfry.workers()]
+    assert all(kilobytes > 20_000 for kilobytes in shared), shared
