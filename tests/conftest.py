@@ -73,8 +73,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            servers = {name: value} if isinstance(value, Server) else getattr(value, "servers", {})
-            for each, server in servers.items():
+            servers = {name: value} if isinstance(value, Server) else getattr(value, "servers", None)
+            for each, server in servers.items() if isinstance(servers, dict) else ():
                 if server.log_path.exists():
                     report.sections.append((f"log of {each}", server.log()[-LOG_TAIL:]))
     return report

@@ -23,6 +23,7 @@ from typing import Self
 from tests.servers import HOST, Belfry, RedisServer, resident_bytes
 
 _NUMBER = re.compile(rb'"data":1([0-9]{7})')
+_CODE = re.compile(rb'"code": ?"(\w+)"')
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 _POLL_SECONDS = 0.001
 AT_ONCE = 64  # keeps a worker busy
@@ -32,11 +33,12 @@ USERS = tuple(f"flooded-{number}" for number in range(10))
 
 @dataclass(slots=True)
 class Answer:
-    """What became of one request."""
+    """What became of one request. `code` is that of a refusal."""
 
     status: int
     seconds: float
     retry_after: bool
+    code: str
 
 
 @dataclass(slots=True)
@@ -63,6 +65,11 @@ class Outcome:
     def accepted(self) -> list[int]:
         """The numbers of the messages that were accepted."""
         return [number for number, answer in self.answers.items() if answer.status in (200, 201)]
+
+    @property
+    def unsure(self) -> set[int]:
+        """The numbers of those that the store may have taken: its answer did not come in time."""
+        return {number for number, answer in self.answers.items() if answer.code == "store_unavailable"}
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -97,7 +104,9 @@ class _Publisher:
         found = _LENGTH.search(head + b"\r\n")
         if not blank or found is None or len(body) < int(found[1]):
             return None
-        return Answer(int(head[9:12]), now - self.due, b"\r\nretry-after: " in head.lower())
+        code = _CODE.search(body)
+        is_told_when = b"\r\nretry-after: " in head.lower()
+        return Answer(int(head[9:12]), now - self.due, is_told_when, code[1].decode() if code else "")
 
 
 class Flood:
