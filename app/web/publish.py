@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
@@ -78,6 +79,7 @@ class Desk:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
         settings = self._settings
         text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
+        self._auth.check(claims)  # a body may take long to come
         return self.take(text, claims)
 
     def repeat(self, answer: Callable[[bytes], Answered | None]) -> Repeat:
@@ -97,12 +99,15 @@ class Desk:
         Raises `BelfryError`.
         """
         text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
-        group = Batch(self._publish_for(claims), lambda line: self._accepted(line, claims)[0])
-        return group.results(lines(text)), give_back
+        return Batch(self._publish_for(claims), partial(self._accepted_line, claims)).results(lines(text)), give_back
 
     def _publish_for(self, claims: Claims) -> Publish:
         by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
         return noted(by_hand or self._publisher, self._note, claims.user)
+
+    def _accepted_line(self, claims: Claims, text: bytes) -> Message:
+        self._auth.check(claims)
+        return self._accepted(text, claims)[0]
 
     def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
         message = self._read(text, claims)

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from app.web.reading import PIECE_BYTES
+from tests.live.conftest import StartBelfry
+from tests.live.test_express import received as to_the_end
 from tests.servers import HOST, Api, Belfry
+from tests.waiting import wait_until
 
 BODY_SECONDS = 2.0
 BATCH_BYTES = 65_536
@@ -93,6 +96,22 @@ def test_a_body_that_comes_slowly_and_in_time_is_taken(belfry: Belfry) -> None:
         head, receipt = received(client)
     assert head.startswith("HTTP/1.1 201 ")
     assert receipt["deliveries"]
+
+
+@pytest.mark.parametrize("media_type", [JSON, NDJSON])
+def test_who_is_withdrawn_before_the_body_came_publishes_nothing(start_belfry: StartBelfry, media_type: str) -> None:
+    belfry = start_belfry()
+    framing = f"Content-Length: {len(MESSAGE)}\r\nConnection: close"
+    former = belfry.api(belfry.token("shop", "publish"))
+    with announced(belfry, "/publish", media_type, framing) as client:
+        client.sendall(MESSAGE[:-1])
+        assert former.get("/presence?users=someone").status_code == 200  # later than that head
+        root = belfry.api(belfry.token("root", "admin"))
+        assert root.post("/admin/revocations", json={"user": "shop"}).status_code == 200
+        wait_until(lambda: former.get("/presence?users=someone").status_code == 401, what="the revocation")
+        client.sendall(MESSAGE[-1:])
+        assert b"token_revoked" in to_the_end(client, b"the end")
+    assert belfry.reader("someone").feed()["messages"] == []
 
 
 def send_and_have_read(client: socket.socket, data: bytes, other: Api) -> None:
