@@ -28,6 +28,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import SERVER
+from gunicorn.config import Config
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
@@ -214,6 +215,7 @@ class BelfryWorker(GeventWorker):
         self._patience = self.cfg.keepalive
         self._hangs_up = False
         quieten_collector()
+        settle(self.cfg)
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
         self._reporter.start()
@@ -359,6 +361,14 @@ def quieten_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+
+
+def settle(cfg: Config) -> None:
+    """Have gunicorn's settings, which change no more, found at once: it asks twenty of them about every request.
+
+    Each was looked up by a method that Python calls only after it has found no attribute of the name.
+    """
+    vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
 
 
 class _Address:
