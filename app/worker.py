@@ -56,8 +56,9 @@ ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
 # Left alone, the collector stops the worker for 30 ms every few seconds of a thousand messages: it goes through all
 # that was ever imported. What was loaded is taken out of its sight; what is young it sees in small portions, and all
-# the rest seldom: a stream that ends leaves no cycle behind.
-COLLECT_AFTER = (2_000, 10, 50)
+# the rest seldom: a stream that ends leaves no cycle behind. A portion is about as large as what the requests that are
+# under way in a storm of connects hold: else it goes through all of them again and again, and finds nothing.
+COLLECT_AFTER = (10_000, 0, 50)
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
