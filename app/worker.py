@@ -35,7 +35,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.errors import BelfryError
 from app.realtime import descriptors
-from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields
+from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.realtime.regular import Regular
 
 if TYPE_CHECKING:
@@ -259,6 +259,7 @@ class BelfryWorker(GeventWorker):
 
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
+        prepare(listener)
         server = Listener(
             listener,
             handle=partial(self.handle, _Address(listener)),
