@@ -28,13 +28,14 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import SERVER
+from gunicorn.config import Config
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.errors import BelfryError
 from app.realtime import descriptors
-from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields
+from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.realtime.regular import Regular
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
 # Left alone, the collector stops the worker for 30 ms every few seconds of a thousand messages: it goes through all
 # that was ever imported. What was loaded is taken out of its sight; what is young it sees in small portions, and all
-# the rest seldom: a stream that ends leaves no cycle behind.
-COLLECT_AFTER = (2_000, 10, 50)
+# the rest seldom: a stream that ends leaves no cycle behind. A portion is about as large as what the requests that are
+# under way in a storm of connects hold: else it goes through all of them again and again, and finds nothing.
+COLLECT_AFTER = (10_000, 0, 50)
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
@@ -218,6 +220,7 @@ class BelfryWorker(GeventWorker):
         self._patience = self.cfg.keepalive
         self._hangs_up = False
         quieten_collector()
+        settle(self.cfg)
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
         self._reporter.start()
@@ -260,6 +263,7 @@ class BelfryWorker(GeventWorker):
 
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
+        prepare(listener)
         server = Listener(
             listener,
             handle=partial(self.handle, _Address(listener)),
@@ -379,6 +383,14 @@ class _Fair:
         gevent.sleep(0)
         came: bytes = self._client.recv(most_bytes)
         return came
+
+
+def settle(cfg: Config) -> None:
+    """Have gunicorn's settings, which change no more, found at once: it asks twenty of them about every request.
+
+    Each was looked up by a method that Python calls only after it has found no attribute of the name.
+    """
+    vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
 
 
 class _Address:

@@ -70,6 +70,12 @@ class StreamClient:
         self.close()
 
     @property
+    def port(self) -> int:
+        """Of this end."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
     def cursor(self) -> str:
         return self._decoder.last_event_id
 

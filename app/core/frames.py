@@ -74,7 +74,7 @@ def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int,
     which administrators see it.
     """
     place = {"connection": connection, "behind": behind}
-    data = compact({"user": user, "unread": counts.unread, "revision": counts.revision, **place})
+    data = compact_bytes({"user": user, "unread": counts.unread, "revision": counts.revision, **place}).decode()
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 

@@ -28,7 +28,7 @@ class Flights:
     """Notes the events of connections."""
 
     def __init__(self, store: FlightStore, clock: Callable[[], float]) -> None:
-        self._recorder: Recorder[tuple[str, str]] = Recorder(store.write, WAITING_MAX)
+        self._recorder: Recorder[tuple[str, bytes]] = Recorder(store.write, WAITING_MAX)
         self._clock = clock
 
     def stop(self) -> None:

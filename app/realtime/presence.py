@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 from collections.abc import Callable
 
@@ -111,7 +112,7 @@ class Presence:
 
 def number_of_one() -> int:
     """A number for a new connection."""
-    return secrets.randbits(NAME_BITS)
+    return random.getrandbits(NAME_BITS)
 
 
 def name_of(number: int) -> str:

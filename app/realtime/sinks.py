@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from app.realtime.poller import Poller
     from app.realtime.subscriber import Subscriber
 
-KEEPALIVE_IDLE_SECONDS = 60
-KEEPALIVE_INTERVAL_SECONDS = 10
-KEEPALIVE_PROBES = 3
 # What the kernel may hold unsent for one client. Left to itself it takes megabytes and calls the socket writable only
 # once a third of them is gone: a slow reader would look like one that takes nothing, and be cut off.
 UNSENT_BYTES = 65_536
@@ -158,13 +155,8 @@ class GeneratorSink:
 
 
 def _tune(client: socket.socket, write_timeout_seconds: float) -> None:
-    """Frames leave at once, and a peer that vanished without a FIN is noticed by the kernel."""
+    """How much may lie unsent, and for how long; all else that a stream needs its listener had, see `parking`."""
     if client.family == socket.AF_UNIX:  # a proxy on this machine: nothing is delayed, and nothing vanishes
         return
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_timeout_seconds * 1_000))

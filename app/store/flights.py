@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from app.core.frames import compact
+from app.core.frames import compact_bytes
 from app.core.settings import Settings
 from app.store.connection import Command, Commands, Script
 from app.store.directory import FORGOTTEN_SECONDS
@@ -36,7 +36,7 @@ class FlightStore:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix)
 
-    def write(self, events: Iterable[tuple[str, str]]) -> None:
+    def write(self, events: Iterable[tuple[str, bytes]]) -> None:
         """Add events, `written`, each of the user named beside it."""
         batch: list[Command] = []
         for user, event in events:
@@ -59,9 +59,9 @@ class FlightStore:
         self._commands.run([forgotten, ("DEL", self._keys.flights(user))])
 
 
-def written(event: Flight) -> str:
+def written(event: Flight) -> bytes:
     """An event as it is kept: thousands that wait to be recorded take a fifth of the room of as many dicts."""
-    return compact(event)
+    return compact_bytes(event)
 
 
 def record_of(fields: Any) -> Any:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.frames import TABS, WHEREABOUTS, compact
+from app.core.frames import TABS, WHEREABOUTS, compact, compact_bytes
 from app.core.settings import Settings
 from app.store.connection import Command, Commands
 from app.store.directory import Directory
@@ -40,7 +40,7 @@ class PresenceStore:
         False where the store had nothing of this worker any more: it has to tell everything again.
         """
         key = self._keys.presence_of(worker)
-        present = [(user, compact(connections)) for user, connections in changed.items() if connections]
+        present = [(user, compact_bytes(connections)) for user, connections in changed.items() if connections]
         absent = [user for user, connections in changed.items() if not connections]
         commands: list[Command] = [("EXISTS", key)]
         for at in range(0, len(present), USERS_PER_COMMAND):

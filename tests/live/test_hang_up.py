@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.waiting import wait_until
 
 CYCLES = 1_000  # many more than the connections to Redis, of which a worker opens a further one when it needs it
 AT_ONCE_SECONDS = 1.0
+KEEPALIVE_TIMER = "02"
 
 
 @pytest.mark.parametrize("hang_up", [StreamClient.close, StreamClient.reset], ids=["FIN", "RST"])
@@ -25,6 +27,20 @@ def test_a_hang_up_is_noticed_at_once(belfry: Belfry, alice: str, hang_up: Calla
     assert belfry.is_online(alice)
     hang_up(stream)
     wait_until(lambda: not belfry.is_online(alice), AT_ONCE_SECONDS)
+
+
+def test_who_vanishes_without_a_word_is_asked_for_by_the_kernel(belfry: Belfry, alice: str) -> None:
+    """By keep-alive, which the connection has from its listener: its timer runs (proc(5), /proc/net/tcp: `tr`)."""
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        wait_until(lambda: timer(belfry.port, stream.port) == KEEPALIVE_TIMER)
+
+
+def timer(port: int, peer: int) -> str:
+    """Which one runs for the connection from `peer` to `port`, "" where there is none."""
+    ends = [f"0100007F:{number:04X}" for number in (port, peer)]
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()]
+    return next((fields[5].partition(":")[0] for fields in lines if fields[1:3] == ends), "")
 
 
 def test_who_gives_up_before_being_let_in_opens_nothing(belfry: Belfry, redis_server: RedisServer, alice: str) -> None:

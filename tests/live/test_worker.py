@@ -17,8 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config
 
 from app.realtime.descriptors import OWN
+from app.worker import settle
 from tests.live.conftest import StartBelfry
 from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
 from tests.waiting import patient
@@ -58,6 +60,15 @@ def test_the_collector_never_goes_through_what_was_loaded() -> None:
     frozen, *young = re.findall(r"\d+", told)
     assert int(frozen) > 10_000
     assert max(map(int, young)) < 1_000
+
+
+def test_gunicorns_settings_stay_what_they_are_and_are_found_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = Config()
+    cfg.set("workers", 3)
+    before = {name: getattr(cfg, name) for name in cfg.settings}
+    settle(cfg)
+    monkeypatch.delattr(Config, "__getattr__")
+    assert {name: getattr(cfg, name) for name in cfg.settings} == before
 
 
 def test_an_idle_worker_sleeps(start_belfry: StartBelfry) -> None:
