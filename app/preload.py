@@ -8,6 +8,7 @@ copy its random numbers, and map the files of its counters a second time.
 from __future__ import annotations
 
 import gc
+import signal
 import time
 from importlib import import_module
 
@@ -42,8 +43,9 @@ def load() -> None:
     for library in LIBRARIES:
         import_module(library)
     # No loop that every worker would get a copy of: urllib3 tries a socket when it is imported, and the arbiter's naps
-    # would be gevent's.
+    # would be gevent's. The loop's end leaves SIGCHLD to the system; the arbiter, which has no child yet, gets it back.
     gevent.get_hub().destroy(destroy_loop=True)
+    signal.signal(signal.SIGCHLD, signal.getsignal(signal.SIGCHLD))
     vars(time)["sleep"] = monkey.get_original("time", "sleep")
     gc.collect()
     gc.freeze()

@@ -16,20 +16,27 @@ import gc, json, os, random, signal, threading, time
 from tests.unpatched import load_as_the_master
 load_as_the_master()
 import sys
+from gunicorn.arbiter import Arbiter
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from app import preload
 own = {name for name in sys.modules if name.startswith("app")}
 descriptors = os.listdir("/proc/self/fd")
+heard = []
+for number in Arbiter.SIGNALS + [signal.SIGCHLD]:
+    signal.signal(number, lambda number, frame: heard.append(number))
 gc.freeze = lambda: None
 originals = [os.fork, os.waitpid, signal.signal, time.sleep]
 preload.load()
+for number in Arbiter.SIGNALS + [signal.SIGCHLD]:
+    os.kill(os.getpid(), number)
 print(json.dumps({
     "own": sorted({name for name in sys.modules if name.startswith("app")} - own),
     "descriptors": len(os.listdir("/proc/self/fd")) - len(descriptors),
     "threads": len(os.listdir("/proc/self/task")),
     "loop": get_hub_if_exists() is not None,
     "generators": sum(type(each) is random.Random for each in gc.get_objects()),
+    "deaf_to": sorted(set(Arbiter.SIGNALS + [signal.SIGCHLD]) - set(heard)),
     "keeps": originals == [os.fork, os.waitpid, signal.signal, time.sleep],
 }))
 """
@@ -75,5 +82,6 @@ def test_the_master_opens_nothing_starts_nothing_and_has_nothing_that_a_fork_mus
         "threads": 1,
         "loop": False,
         "generators": 1,  # the module's, which has itself seeded anew in every child
+        "deaf_to": [],  # the end of libev's default loop takes SIGCHLD away
         "keeps": True,
     }

@@ -70,7 +70,7 @@ def replaced() -> Iterator[str]:
 def saved() -> Iterator[tuple[str, str, Any]]:
     """Module, name and original of whatever gevent replaced. It keeps a note of its own among them."""
     by_module = import_module("gevent.monkey._state").saved
-    for module in by_module.keys() & sys.modules.keys():
+    for module in sorted(by_module.keys() & sys.modules.keys()):
         for name, item in by_module[module].items():
             yield module, name, item
 
