@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import gevent
@@ -20,7 +22,7 @@ from app.core.tokens import Claims
 from app.realtime.parking import Answered, Repeat
 from app.store.audit import Audit
 from app.store.log import ROUND_TRIP_COMMANDS, Status
-from app.store.publisher import Published, Publishes
+from app.store.publisher import Posted, Published, Publishes
 from app.web.admission import Room
 from app.web.auth import Authenticator
 from app.web.by_hand import ByHand
@@ -33,10 +35,11 @@ NDJSON = "application/x-ndjson"
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 
 LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
+GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one, the next one lies before it
+GROUP_BYTES = 1_048_576  # of lines, after which a group takes no further one
 
 Result = dict[str, Any]
 Group = list[Message | BelfryError]
-Publish = Callable[[Sequence[Message]], list[Published]]
 Note = Callable[[tuple[str, Published]], None]
 GiveBack = Callable[[], None]
 
@@ -87,7 +90,7 @@ class Desk:
     def take(self, text: bytes, claims: Claims) -> Answer:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
         message, taken = self._accepted(text, claims)
-        result = publish_one(self._publish_for(claims), message)
+        result = publish_one(self._publisher_for(claims), message)
         return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
@@ -97,12 +100,12 @@ class Desk:
         Raises `BelfryError`.
         """
         text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
-        group = Batch(self._publish_for(claims), lambda line: self._accepted(line, claims)[0])
+        group = Batch(self._publisher_for(claims), lambda line: self._accepted(line, claims)[0])
         return group.results(lines(text)), give_back
 
-    def _publish_for(self, claims: Claims) -> Publish:
+    def _publisher_for(self, claims: Claims) -> Publishes:
         by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
-        return noted(by_hand or self._publisher, self._note, claims.user)
+        return Noted(by_hand or self._publisher, self._note, claims.user)
 
     def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
         message = self._read(text, claims)
@@ -147,64 +150,86 @@ def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tu
         raise
 
 
-def noted(publisher: Publishes, note: Note, by: str) -> Publish:
-    """Publishing that tells `note` of what was sent now."""
+class Noted:
+    """A publisher that tells `note` of what was sent now."""
 
-    def publish(messages: Sequence[Message]) -> list[Published]:
-        published = publisher.publish(messages)
+    def __init__(self, publisher: Publishes, note: Note, by: str) -> None:
+        self._publisher = publisher
+        self._note = note
+        self._by = by
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        return self._told(self._publisher.publish(messages))
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        posted = self._publisher.post(messages)
+        return lambda: self._told(posted())
+
+    def _told(self, published: list[Published]) -> list[Published]:
         for each in published:
             if not each.duplicate:
                 metrics.TALLY.messages += 1
-                note((by, each))
+                self._note((self._by, each))
         return published
-
-    return publish
 
 
 class Batch:
     """Publishes lines in groups of about one round trip; each line gets its result, in order.
 
-    The next group is read while Redis works on the one before. It is sent after that one's answer: the messages of a
-    batch go out in their order.
+    The store works on one group while the next one lies before it already and the one after that is read. They are
+    posted one after the other by the greenlet that reads: the messages of a batch go out in their order. A group that
+    can't be posted or fails is answered so, and the next ones go on.
     """
 
-    def __init__(self, publish: Publish, read: Callable[[bytes], Message]) -> None:
-        self._publish_all = publish
+    def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
+        self._publisher = publisher
         self._read = read
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """One line of JSON per line of input."""
-        under_way: gevent.Greenlet[[Group], bytes] | None = None
+        under_way: deque[gevent.Greenlet[[Group, Posted], bytes]] = deque()
         for group in self._groups(texts):
-            if under_way is not None:
-                yield under_way.get()
-            under_way = gevent.spawn(self._publish, group)
-        if under_way is not None:
-            yield under_way.get()
+            if len(under_way) == GROUPS_UNDER_WAY:
+                yield under_way.popleft().get()
+            under_way.append(gevent.spawn(self._answers, group, self._posted(group)))
+        while under_way:
+            yield under_way.popleft().get()
 
     def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
+        """Lines that fit into one round trip, or one that alone does not."""
         group: Group = []
-        size = 0
+        logs = size = 0
         for number, text in enumerate(texts, 1):
-            try:
-                message = self._read(text)
-                group.append(message)
-                size += len(message.logs)
-            except BelfryError as error:
-                metrics.refused(error.code)
-                group.append(error)
+            item = self._item(text)
+            more = len(item.logs) if isinstance(item, Message) else 0
             if not number % LINES_PER_TURN:
                 gevent.sleep(0)  # to send the group before, and for everybody else
-            if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
+            if group and (logs + more > ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS or size > GROUP_BYTES):
                 yield group
-                group, size = [], 0
+                group, logs, size = [], 0, 0
+            group.append(item)
+            logs += more
+            size += len(text)
         if group:
             yield group
 
-    def _publish(self, group: Group) -> bytes:
-        messages = [item for item in group if isinstance(item, Message)]
+    def _item(self, text: bytes) -> Message | BelfryError:
         try:
-            published = iter(self._publish_all(messages))
+            return self._read(text)
+        except BelfryError as error:
+            metrics.refused(error.code)
+            return error
+
+    def _posted(self, group: Group) -> Posted:
+        try:
+            return self._publisher.post([item for item in group if isinstance(item, Message)])
+        except BelfryError as failure:
+            return partial(_fail, failure)
+
+    @staticmethod
+    def _answers(group: Group, posted: Posted) -> bytes:
+        try:
+            published = iter(posted())
             results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
         except BelfryError as failure:
             # The store failed for all of the group; what each line needs for its retry is its id.
@@ -215,10 +240,14 @@ class Batch:
         return b"".join([compact_bytes(result) + b"\n" for result in results])
 
 
-def publish_one(publish: Publish, message: Message) -> Result:
+def _fail(failure: BelfryError) -> list[Published]:
+    raise failure
+
+
+def publish_one(publisher: Publishes, message: Message) -> Result:
     """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
     try:
-        (published,) = publish([message])
+        (published,) = publisher.publish([message])
     except BelfryError as error:
         error.extra["id"] = message.id
         raise
