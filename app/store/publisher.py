@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.core.message import Message
 from app.store.connection import Command
@@ -12,8 +11,7 @@ from app.store.log import Appended, LogStore, Status
 from app.store.recipients import Recipients
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """What became of one message: an outcome per recipient's log, in the order of `message.logs`."""
 
     message: Message
@@ -22,12 +20,12 @@ class Published:
     @property
     def duplicate(self) -> bool:
         """Whether everyone had it already: nothing was sent now."""
-        return all(outcome.status is Status.DUPLICATE for outcome in self.outcomes)
+        return not [outcome for outcome in self.outcomes if outcome.status is not Status.DUPLICATE]
 
     @property
     def reused(self) -> bool:
         """Whether somebody has another message under this id."""
-        return any(outcome.status is Status.REUSED for outcome in self.outcomes)
+        return Status.REUSED in [outcome.status for outcome in self.outcomes]
 
 
 Posted = Callable[[], list[Published]]  # waits for what became of messages, and raises as `Publisher.publish`

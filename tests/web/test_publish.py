@@ -15,10 +15,10 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.realtime.auto_pipeline import AutoPipeline
 from app.store.connection import Connection
-from app.store.log import ROUND_TRIP_COMMANDS, SCRIPTS, Appended, LogStore, Status
+from app.store.log import SCRIPTS, Appended, LogStore, Status
 from app.store.publisher import Posted, Published, Publisher
 from app.store.recipients import Recipients
-from app.web.publish import GROUP_BYTES, GROUPS_UNDER_WAY, Batch, lines
+from app.web.publish import GROUP_BYTES, GROUPS_UNDER_WAY, LINES_PER_GROUP, Batch, lines, new_id
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_batch_of_bad_lines_gives_everybody_else_a_turn() -> None:
         raise BelfryError("malformed_json")
 
     others = gevent.spawn(lambda: None)
-    groups = Batch(publisher, refuse)._groups(iter([b"x"] * ROUND_TRIP_COMMANDS))
+    groups = Batch(publisher, refuse)._groups(iter([b"x"] * LINES_PER_GROUP))
     assert not others.dead
     next(groups)
     assert others.dead
@@ -95,7 +95,7 @@ class TestGroups:
     """Of a batch."""
 
     def test_two_are_under_way_and_no_more(self, bell: Bell) -> None:
-        texts = iter([line_of(number) for number in range(5 * ROUND_TRIP_COMMANDS)])
+        texts = iter([line_of(number) for number in range(5 * LINES_PER_GROUP)])
         results = Batch(bell, read).results(texts)
         first = gevent.spawn(next, results)
         with gevent.Timeout(5):
@@ -107,27 +107,27 @@ class TestGroups:
         bell.answered[1].set()
         assert not first.ready()
         bell.answered[0].set()
-        assert first.get(timeout=5).count(b"\n") == ROUND_TRIP_COMMANDS
+        assert first.get(timeout=5).count(b"\n") == LINES_PER_GROUP
         for answered in bell.answered:
             answered.set()
-        assert sum(result.count(b"\n") for result in results) == 4 * ROUND_TRIP_COMMANDS
+        assert sum(result.count(b"\n") for result in results) == 4 * LINES_PER_GROUP
         posted = [message_id for group in bell.posted for message_id in group]
-        assert posted == [f"{number}" for number in range(5 * ROUND_TRIP_COMMANDS)]
+        assert posted == [f"{number}" for number in range(5 * LINES_PER_GROUP)]
 
     @pytest.mark.parametrize("step", ["post", "answer"])
     def test_one_that_fails_is_answered_so_and_the_next_one_goes_on(self, bell: Bell, step: str) -> None:
         bell.refused[0] = step
         for answered in bell.answered:
             answered.set()
-        texts = [line_of(number) for number in range(2 * ROUND_TRIP_COMMANDS)]
+        texts = [line_of(number) for number in range(2 * LINES_PER_GROUP)]
         told = [json.loads(line) for line in b"".join(Batch(bell, read).results(iter(texts))).splitlines()]
-        assert [result["id"] for result in told] == [f"{number}" for number in range(2 * ROUND_TRIP_COMMANDS)]
-        assert {result["status"] for result in told[:ROUND_TRIP_COMMANDS]} == {503}
-        assert {result["status"] for result in told[ROUND_TRIP_COMMANDS:]} == {201}
+        assert [result["id"] for result in told] == [f"{number}" for number in range(2 * LINES_PER_GROUP)]
+        assert {result["status"] for result in told[:LINES_PER_GROUP]} == {503}
+        assert {result["status"] for result in told[LINES_PER_GROUP:]} == {201}
 
     def test_a_line_that_takes_more_than_a_round_trip_is_alone(self, bell: Bell) -> None:
         """Its further round trips may overtake the first one, so nothing else is to be among them."""
-        many = [f"user-{number}" for number in range(ROUND_TRIP_COMMANDS + 1)]
+        many = [f"user-{number}" for number in range(LINES_PER_GROUP + 1)]
         groups = Batch(bell, read)._groups(iter([line_of(0), line_of(1, to=many), line_of(2), line_of(3)]))
         assert [len(group) for group in groups] == [1, 1, 2]
 
@@ -137,3 +137,9 @@ class TestGroups:
         sizes = [sum(len(item.record) for item in group if isinstance(item, Message)) for group in groups]
         assert len(groups) == 3
         assert max(sizes) < GROUP_BYTES + 66_000
+
+
+def test_ids_that_are_made_here_are_all_different_and_have_96_bits() -> None:
+    made = [new_id() for _ in range(1_000)]
+    assert len(set(made)) == len(made)
+    assert {len(bytes.fromhex(each)) for each in made} == {12}
