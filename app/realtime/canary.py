@@ -94,7 +94,7 @@ class Canary:
         try:
             return self._follow()
         except BelfryError as error:
-            log.info("the Sentinels can't be asked: %s", error.detail)
+            log.info("the Sentinels can't be asked: %s", error.__cause__ or error.detail)
             return False
 
     def _judge(self, trouble: str) -> None:

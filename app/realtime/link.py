@@ -114,7 +114,7 @@ class Link:
                 while True:
                     self._handle(subscription.receive())
             except BelfryError as error:
-                log.warning("no connection to the store: %s", error.detail)
+                log.warning("no connection to the store: %s", error.__cause__ or error.detail)
             except Exception:
                 log.exception("the link failed")
             self._end()

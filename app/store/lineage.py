@@ -26,12 +26,12 @@ class Lineage:
         self._key = keys.lineage
         self.id = b""
         self.losses = 0
-        self._acknowledged: float | None = None  # when `id` last acknowledged an append, by this process's clock
+        self._acknowledged: float | None = None  # by `id`, of this process's clock
         self._looked: float | None = None
         self._warned = False
 
     def acknowledged_by(self, server: bytes) -> None:
-        """The server with the id `server` acknowledged an append now."""
+        """The server with the id `server` acknowledged a change of a log now: an append, a retraction or a mark."""
         if server == self.id:
             self._acknowledged = time.monotonic()
 

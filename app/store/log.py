@@ -227,7 +227,10 @@ class LogStore:
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
         """Take a message out of the named logs; answers those that had it."""
         replies = self._run([self._call(RETRACT, name, message_id) for name in names])
-        return [name for name, found in zip(names, replies, strict=True) if found]
+        for found, server in replies:
+            if found:
+                self.lineage.acknowledged_by(server)
+        return [name for name, (found, _) in zip(names, replies, strict=True) if found]
 
     def hold(self, names: Sequence[str]) -> None:
         """Let the named logs live on as if they had just been used."""

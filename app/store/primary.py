@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from app.core.redis_url import SentinelUrl, is_sentinel, parse_sentinel
 from app.core.settings import Settings
@@ -45,9 +45,24 @@ class Primary:
         )
 
     def find(self) -> Address:
-        """Its address now."""
-        host, port = self._sentinel.discover_master(self._service)
-        return host, port
+        """Its address now. Found as redis-py does, which does not tell why a Sentinel is not reached."""
+        reasons = []
+        for sentinel in self._sentinel.sentinels:
+            try:
+                services: Any = sentinel.sentinel_masters()
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+                reasons.append(str(error))
+                continue
+            state = services.get(self._service)
+            if state and self._sentinel.check_master_state(state, self._service):
+                self._ask_first(sentinel)
+                return state["ip"], state["port"]
+        raise MasterNotFoundError(": ".join([f"no Sentinel knows the primary of {self._service!r}", *reasons]))
+
+    def _ask_first(self, sentinel: redis.Redis) -> None:
+        """The next time: it answers."""
+        others = [each for each in self._sentinel.sentinels if each is not sentinel]
+        self._sentinel.sentinels = [sentinel, *others]
 
 
 class PrimaryConnection(Connection):

@@ -47,7 +47,9 @@ class ReadState:
         Ids that are in none of these logs change nothing. Raises `BelfryError` `store_unavailable`.
         """
         found = self._store.find(names, change.ids or ())
-        ((changed, revision, stored),) = self._commands.run([self._command(user, names, change, found)])
+        ((changed, revision, stored, server),) = self._commands.run([self._command(user, names, change, found)])
+        if changed:
+            self._store.lineage.acknowledged_by(server)
         pages = [page._replace(marks=Marks.load(marks)) for (page, _), marks in zip(found, stored, strict=True)]
         return Outcome(
             counts=Counts(

@@ -27,6 +27,7 @@ from tests.faults.traffic import Traffic
 from tests.servers import Nginx
 
 FAULTS_PER_ROUND = 6
+STARTS = 3  # of a deployment, until the run is given up
 SETTLE_SECONDS = 60.0  # a soak may run beside other work
 PAUSE_SECONDS = 0.03  # of each publisher, between two messages
 TABS_BEHIND_NGINX = 3
@@ -55,9 +56,19 @@ class Soak:
         """Round after round; after one that broke something, with a new deployment."""
         while time.monotonic() < self.ends:
             with ExitStack() as started:
-                deployment = started.enter_context(_deployment())
+                deployment = self._start(started)
                 while time.monotonic() < self.ends and self._round(deployment):
                     pass
+
+    def _start(self, started: ExitStack) -> Site:
+        """A new deployment. Where none can be started several times in a row, there is nothing to try on."""
+        for _ in range(STARTS - 1):
+            try:
+                return started.enter_context(_deployment())
+            except Exception:  # noqa: BLE001 - the run goes on, and ends with 1
+                traceback.print_exc(file=sys.stdout)
+                self.broken += 1
+        return started.enter_context(_deployment())
 
     def _round(self, deployment: Site) -> bool:
         """Whether all was well."""

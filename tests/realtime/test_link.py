@@ -11,6 +11,7 @@ from gevent.queue import Queue
 from app.core.errors import BelfryError
 from app.realtime.link import CHANNELS_PER_COMMAND, Link
 from app.realtime.subscriber import OpenLog
+from app.store.connection import unavailable
 from app.store.subscription import Kind, Push
 
 
@@ -68,11 +69,14 @@ class Setting:
     def __init__(self) -> None:
         self.servers: list[Redis] = []
         self.ear = Ear()
+        self.refusal: Exception | None = None
         self.link = Link(self._connect, lambda name: name, self.ear)
         self.link.start()
         settle(lambda: self.link.connected)
 
     def _connect(self) -> Redis:
+        if self.refusal:
+            raise unavailable(self.refusal) from self.refusal
         self.servers.append(Redis())
         return self.servers[-1]
 
@@ -134,3 +138,9 @@ def test_after_a_loss_everything_wanted_is_subscribed_again_and_acknowledged_ane
     setting.redis.acknowledge("bob")
     settle(lambda: len(setting.ear.told) == 3)
     assert setting.ear.told[1:] == setting.ear.logs
+
+
+def test_the_log_says_why_there_is_no_connection(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    setting.refusal = OSError("certificate verify failed")
+    setting.redis.says.put(None)
+    settle(lambda: "no connection to the store: certificate verify failed" in caplog.messages)

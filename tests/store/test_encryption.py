@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
+from redis.sentinel import MasterNotFoundError
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
+from app.store.primary import primary_of
 from app.store.subscription import Kind, Subscription
 from tests.conftest import absent
 from tests.encryption import Authority, Encrypted, engine
@@ -61,6 +63,8 @@ def test_options_reach_sentinels_and_server(store: Encrypted, options: Mapping[s
 def test_who_is_signed_by_somebody_else_is_not_talked_to(store: Encrypted, stack: ExitStack) -> None:
     url = store.url_with(ssl_ca_certs=Authority(stack).path)
     assert refused(url)
+    with pytest.raises(MasterNotFoundError, match="CERTIFICATE_VERIFY_FAILED"):
+        primary_of(url).find()
     connect(f"{url}&ssl_cert_reqs=none").ping()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +82,9 @@ class Store:
 
     def append(self, *titles: str, name: str = ALICE) -> list[Appended]:
         return self.logs.append([(name, message(title)) for title in titles])
+
+    def mark(self, message_id: str) -> bool:
+        return self.read_state.change("alice", [ALICE], Change(Mark.READ, True, (message_id,))).changed
 
     def page(self, position: Position | None = None, name: str = ALICE) -> Page:
         return self.logs.read([(name, (position,) if position else ())], name.partition(":")[2])[0]
@@ -322,6 +325,29 @@ class TestAReplicaThatTookOver:
         for worker in (early, late, early):
             assert not worker.logs.lineage.look()
             assert worker.resume(reader) == ([], False)
+
+    @pytest.mark.parametrize("change", [lambda store: store.mark("1"), lambda store: store.logs.retract([ALICE], "1")])
+    def test_so_are_marks_and_retractions(
+        self, primary: RedisServer, replica: RedisServer, change: Callable[[Store], object]
+    ) -> None:
+        """Whoever made them saw their effect, and it is gone."""
+        early, late, reader = self.left_by_one(primary, replica)
+        assert change(late)
+        late.move(replica.url)
+        assert late.logs.lineage.look()
+        assert early.logs.lineage.look()
+        assert early.resume(reader) == ([], True)
+
+    @pytest.mark.parametrize("change", [lambda store: store.mark("2"), lambda store: store.logs.retract([ALICE], "2")])
+    def test_what_changed_nothing_there_is_no_loss(
+        self, primary: RedisServer, replica: RedisServer, change: Callable[[Store], object]
+    ) -> None:
+        early, late, reader = self.left_by_one(primary, replica)
+        assert not change(late)
+        late.move(replica.url)
+        assert late.logs.lineage.look()
+        assert not early.logs.lineage.look()
+        assert early.resume(reader) == ([], False)
 
     def test_what_it_acknowledged_after_some_had_left_counts_from_before_they_looked(
         self, primary: RedisServer, replica: RedisServer

@@ -2,14 +2,14 @@
 -- been started again must know that there was one. Runs after lineage.lua.
 --
 -- Workers leave a primary that was replaced without knowing it one after the other. What it acknowledged after the first
--- of them had left is lost, and no loss told until then tells of it: so whoever comes later from there, and had an append
--- acknowledged meanwhile, counts as a failover of its own.
+-- of them had left is lost, and no loss told until then tells of it: so whoever comes later from there, and had a change
+-- of a log acknowledged meanwhile, counts as a failover of its own.
 --
 -- KEYS[1] lineage  hash: id (the replication id at the last look), losses (failovers), at (Unix ms: nobody had come to
 --                  this server before, or all who had were told of a loss later)
 -- ARGV[1] failovers that the worker knows of: a server that was set back may have forgotten one
 -- ARGV[2] the id that the worker saw before, '' = none
--- ARGV[3] ms since that one acknowledged its last append, as the worker's clock runs; '' = it never did
+-- ARGV[3] ms since that one acknowledged its last change of a log, as the worker's clock runs; '' = it never did
 -- ARGV[4] ms for which workers may have been here without having looked: twice as long as the last look is ago
 --
 -- Reply: {id, losses}
