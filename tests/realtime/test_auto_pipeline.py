@@ -129,6 +129,34 @@ def test_who_waited_too_long_is_told_and_its_commands_are_not_sent_any_more(echo
     assert not any(command == ("ECHO", (77, 0)) for write in echo.writes for command in write)
 
 
+def test_everybody_is_told_who_waits_too_long_whoever_came_before(echo: Echo) -> None:
+    """One timer looks after all of them."""
+    pipeline = AutoPipeline(lambda: echo, 0.05 - 0.5, 1_000)
+    callers = occupy(pipeline, echo)
+    for number in range(5):
+        callers.append(gevent.spawn(ask, pipeline, number, 3))
+        gevent.sleep(0.02)
+    gevent.joinall(callers, timeout=5)
+    refused = [caller.exception for caller in callers]
+    assert [error.code for error in refused if isinstance(error, BelfryError)] == ["store_unavailable"] * len(callers)
+    for number in range(3):
+        with pytest.raises(BelfryError):
+            ask(pipeline, number)
+    echo.go.set()
+    assert ask(pipeline, 78) == [(78, 0)]
+
+
+def test_who_was_given_up_makes_room_in_the_queue(echo: Echo) -> None:
+    pipeline = AutoPipeline(lambda: echo, 0.05 - 0.5, 3)
+    busy = occupy(pipeline, echo)
+    for number in range(3):
+        with pytest.raises(BelfryError) as refusal:
+            ask(pipeline, number, 3)
+        assert refusal.value.code == "store_unavailable", "not overloaded"
+    echo.go.set()
+    gevent.joinall(busy, timeout=5)
+
+
 def test_the_commands_of_a_caller_that_was_killed_are_not_sent_any_more(echo: Echo) -> None:
     pipeline = AutoPipeline(lambda: echo, 5.0, 1_000)
     busy = occupy(pipeline, echo)

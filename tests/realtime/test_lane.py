@@ -265,3 +265,14 @@ def test_a_command_that_cant_be_sent_costs_the_order_nothing(redis_server: Redis
         with pytest.raises(BelfryError, match="internal_error"):
             posted[1].get()
     real.pipeline.stop()
+
+
+def test_connections_that_died_while_nobody_used_them_are_nobodys_error(redis_server: RedisServer) -> None:
+    pipeline = AutoPipeline(Connection.open(Settings(redis_url=redis_server.url), []).line, 5.0, 100)
+    with redis_server.client() as client:
+        for _ in range(20):
+            callers = [gevent.spawn(pipeline.run, [("ECHO", f"{number}")]) for number in range(4)]
+            gevent.joinall(callers, timeout=5, raise_error=True)
+            client.client_kill_filter(_type="normal", skipme=True)
+        assert [caller.value for caller in callers] == [[b"0"], [b"1"], [b"2"], [b"3"]]
+    pipeline.stop()
