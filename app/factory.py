@@ -17,7 +17,7 @@ from app.core.upstreams import Upstreams
 from app.metrics import count_failures
 from app.realtime import descriptors
 from app.realtime.acquaintance import Acquaintance
-from app.realtime.auto_pipeline import AutoPipeline
+from app.realtime.auto_pipeline import CONNECTIONS, AutoPipeline
 from app.realtime.flights import Flights
 from app.realtime.hub import Hub
 from app.realtime.key_source import KeySource
@@ -76,6 +76,7 @@ from app.web import (
 from app.web.auth import Authenticator
 from app.web.express import Express
 from app.web.limits import Limits
+from app.web.publish import GROUPS_UNDER_WAY
 from app.web.ready import Ready, Refusals
 from app.web.turns import Turns
 
@@ -128,7 +129,8 @@ class Stored:
         self.connection = Connection.open(settings, SCRIPTS)
         self.commands = commands = self._pipeline(settings)
         waits = self._pipeline(settings) if settings.publish_wait_replicas else None
-        self.logs = LogStore(commands, settings, waits)
+        batches = self._pipeline(settings, lanes=1, depth=GROUPS_UNDER_WAY)
+        self.logs = LogStore(commands, settings, waits, batches)
         self.read_state = ReadState(self.logs, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
         self.publisher = Publisher(self.logs, self.recipients)
@@ -142,8 +144,9 @@ class Stored:
         self.revocations = Revocations(commands, settings)
         self.figures = FigureStore(commands, settings)
 
-    def _pipeline(self, settings: Settings) -> AutoPipeline:
-        return AutoPipeline(self.connection, settings.redis_timeout_seconds, settings.redis_queue)
+    def _pipeline(self, settings: Settings, *, lanes: int = CONNECTIONS, depth: int = 1) -> AutoPipeline:
+        line, seconds, queue = self.connection.line, settings.redis_timeout_seconds, settings.redis_queue
+        return AutoPipeline(line, seconds, queue, lanes=lanes, depth=depth)
 
 
 class Live:

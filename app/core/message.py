@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError, from_json
@@ -117,6 +116,10 @@ class Publish(Content):
         return self
 
 
+# What the model's own methods call, after half a microsecond each.
+_VALIDATOR = Publish.__pydantic_validator__
+_SERIALIZER = Publish.__pydantic_serializer__
+
 _TIME = b'"time":"'
 _SECOND = slice(len(_TIME), len(_TIME) + len("2026-11-21T01:50:00"))
 _MILLISECOND = slice(_SECOND.stop + 1, _SECOND.stop + 4)
@@ -140,8 +143,7 @@ def _second(text: bytes) -> float:
     return datetime.fromisoformat(f"{text.decode()}Z").timestamp()
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One valid message on its way into the logs of its recipients.
 
     `logs` are log names (`user:alice`, `topic:news`, `everyone`), each once. `record` is what they keep. `digest`
@@ -167,18 +169,18 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int) -> Messa
     """
     try:
         # RFC 8259 has no NaN and no Infinity: let in, they would come out as null.
-        given = Publish.model_validate(from_json(body, allow_inf_nan=False))
+        given: Publish = _VALIDATOR.validate_python(from_json(body, allow_inf_nan=False))
     except ValidationError as error:
         raise _refusal(error) from None
     except ValueError as error:
         raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
     message_id = given.id or new_id
-    content = given.model_dump_json(exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
+    content = _SERIALIZER.to_json(given, exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
     return Message(
-        id=message_id,
-        logs=_logs(given, max_recipients),
-        record=_record(given, message_id, now, content),
-        digest=_digest(given, content),
+        message_id,
+        _logs(given, max_recipients),
+        _record(given, message_id, now, content),
+        _digest(given, content),
         expires_ms=int((now + given.ttl) * 1_000) if given.ttl else 0,
         key=given.key or "",
         transient=given.transient,
@@ -205,7 +207,9 @@ def _logs(given: Publish, max_recipients: int) -> tuple[str, ...]:
         return ("everyone",)
     if given.topic is not None:
         return (f"topic:{check_topic(given.topic)}",)
-    users = [given.to] if isinstance(given.to, str) else given.to or []
+    if isinstance(given.to, str):
+        return (f"user:{check_user_id(given.to)}",)
+    users = given.to
     if not users:
         raise BelfryError("empty_recipients", "to: give one user id or a list of at least one.")
     if len(users) > max_recipients:
@@ -213,7 +217,7 @@ def _logs(given: Publish, max_recipients: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys([f"user:{check_user_id(user)}" for user in users]))
 
 
-def _record(given: Publish, message_id: str, now: float, content: str) -> bytes:
+def _record(given: Publish, message_id: str, now: float, content: bytes) -> bytes:
     """The envelope (id, times, and to whom unless it is the reader alone), then the content's own members."""
     envelope = f'{{"id":"{message_id}","time":"{rfc3339(now)}"'  # neither holds what JSON would escape
     if given.ttl:
@@ -222,16 +226,16 @@ def _record(given: Publish, message_id: str, now: float, content: str) -> bytes:
         envelope += f',"topic":{compact(given.topic)}'
     if given.everyone:
         envelope += ',"everyone":true'
-    return f"{given.event} {envelope}{',' if content != '{}' else ''}{content[1:]}".encode()
+    return f"{given.event} {envelope}{',' if content != b'{}' else ''}".encode() + content[1:]
 
 
-def _digest(given: Publish, content: str) -> bytes:
+def _digest(given: Publish, content: bytes) -> bytes:
     """Same content, same digest: whoever retries may have written the members of `data` in another order."""
     if given.data is not None:
         shown = given.model_dump(exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
         try:
-            content = json.dumps(shown, sort_keys=True, allow_nan=False)
+            content = json.dumps(shown, sort_keys=True, allow_nan=False).encode()
         except ValueError:  # 1e999 is JSON by its grammar, and infinite as a float
             raise BelfryError("malformed_json", "data: a number is too large to be kept.") from None
-    behaviour = f"{given.ttl or 0} {given.transient:d} "
-    return hashlib.blake2b((behaviour + content).encode(), digest_size=DIGEST_BYTES).hexdigest().encode()
+    behaviour = b"%d %d " % (given.ttl or 0, given.transient)
+    return hashlib.blake2b(behaviour + content, digest_size=DIGEST_BYTES).hexdigest().encode()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 KEYS_MAX = 20_000  # the longest unused go first; what they had used up is refilled in a minute anyway
 WINDOW_SECONDS = 60.0
 FORGOTTEN_AT_ONCE = 2
-DIGITS = 6  # of what is missing in a bucket: times of day have no more, and nobody shall wait for a rounding error
+PARTS = 1_000_000  # what is missing in a bucket is rounded to: nobody shall wait for a rounding error of the clock's
 
 
 class Taken(NamedTuple):
@@ -42,16 +42,17 @@ class Buckets:
 
     def take(self, key: str, cost: int, now: float) -> Taken:
         """Take `cost` out of the bucket of `key`, or nothing where too little is left. A whole bucket buys anything."""
-        missing = max(0.0, round((self._full_at.get(key, now) - now) * self._rate, DIGITS))
-        needed = min(cost, self._limit)
-        allowed = missing + needed <= self._limit
-        if allowed:
-            missing += needed
-            self._full_at[key] = now + missing / self._rate
-            self._full_at.move_to_end(key)
-            self._forget(now)
-        short = missing if allowed else missing + needed - self._limit
-        return Taken(allowed, self._limit, int(self._limit - missing), math.ceil(short / self._rate))
+        full_at = self._full_at.get(key, now)
+        missing = int((full_at - now) * self._rate * PARTS + 0.5) / PARTS if full_at > now else 0.0
+        after = missing + min(cost, self._limit)
+        if after > self._limit:
+            wait_seconds = (after - self._limit) / self._rate
+            return Taken(False, self._limit, int(self._limit - missing), math.ceil(wait_seconds))
+        wait_seconds = after / self._rate
+        self._full_at[key] = now + wait_seconds
+        self._full_at.move_to_end(key)
+        self._forget(now)
+        return Taken(True, self._limit, int(self._limit - after), math.ceil(wait_seconds))
 
     def _forget(self, now: float) -> None:
         """Of the longest unused, those that are full, and whatever is too much; a few, since one came in."""

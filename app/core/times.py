@@ -8,10 +8,15 @@ from functools import lru_cache
 
 def rfc3339(unix_seconds: float) -> str:
     """For example `2026-11-21T01:50:00.000Z`, to the millisecond."""
-    seconds, microseconds = divmod(round(unix_seconds * 1_000_000), 1_000_000)
-    return f"{_to_the_second(seconds)}.{microseconds // 1_000:03d}Z"
+    return _to_the_millisecond(round(unix_seconds * 1_000_000) // 1_000)
 
 
-@lru_cache(maxsize=8)  # a message after the other has the time of now
+@lru_cache(maxsize=8)  # of a batch's messages many have the time of now
+def _to_the_millisecond(unix_milliseconds: int) -> str:
+    seconds, milliseconds = divmod(unix_milliseconds, 1_000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=8)
 def _to_the_second(unix_seconds: int) -> str:
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat().removesuffix("+00:00")

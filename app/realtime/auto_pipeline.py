@@ -8,14 +8,17 @@ cost a few round trips instead of a thousand turns at a pool.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult, Event
 
 from app.core.errors import BelfryError
+from app.realtime.lane import Lane, Line, Trip
 from app.store.connection import RETRY_AFTER_SECONDS, Command, Reply, UnpackableError, checked, pack, unavailable
 
 CONNECTIONS = 2  # one is filled while the other waits for its replies
@@ -27,74 +30,119 @@ _WAIT = "WAIT"
 log = logging.getLogger("belfry.auto_pipeline")
 
 
-class Sender(Protocol):
-    """See `app.store.connection.Connection`."""
+class Waiting:
+    """The commands of one caller, and where it waits for the replies. `due` is when it has waited long enough."""
 
-    def send(self, commands: Sequence[Command]) -> list[Reply]: ...
+    __slots__ = ("commands", "due", "given_up", "replies")
 
-
-class _Waiting:
-    """The commands of one caller, and where it waits for the replies."""
-
-    __slots__ = ("commands", "given_up", "replies")
-
-    def __init__(self, commands: Sequence[Command]) -> None:
+    def __init__(self, commands: Sequence[Command], due: float) -> None:
         self.commands = commands
+        self.due = due
         self.replies: AsyncResult[list[Reply]] = AsyncResult()
         self.given_up = False
 
+    def get(self) -> list[Reply]:
+        """The replies. Raises `BelfryError` `store_unavailable`, or `internal_error` for what can't be sent."""
+        try:
+            self.replies.wait()  # not for longer than until `due`: `AutoPipeline` sees to it
+        finally:  # killed as well: what its caller does next must not be overtaken
+            self.given_up |= not self.replies.ready()
+        return checked(self.replies.get() or [])
+
+    def is_over(self, now: float) -> bool:
+        """Whether it waits no more; it doesn't for longer than until `due`."""
+        if self.due <= now and not (self.given_up or self.replies.ready()):
+            self.given_up = True
+            self.replies.set_exception(unavailable(TimeoutError()))
+        return self.given_up or self.replies.ready()
+
 
 class AutoPipeline:
-    """Runs batches of commands like a `Connection`, at most `limit` commands waiting at a time."""
+    """Runs batches of commands like a `Connection`, at most `limit` commands waiting at a time.
 
-    def __init__(self, sender: Sender, timeout_seconds: float, limit: int) -> None:
-        self._sender = sender
-        self._timeout_seconds = timeout_seconds + GRACE_SECONDS
+    With one lane, commands are done in the order in which they were posted, up to `depth` writes ahead of the answers.
+    """
+
+    def __init__(
+        self,
+        open_line: Callable[[], Line],
+        timeout_seconds: float,
+        limit: int,
+        *,
+        lanes: int = CONNECTIONS,
+        depth: int = 1,
+    ) -> None:
+        self._open_line = open_line
+        self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each may wait for all those before it
         self._limit = limit
-        self._queue: deque[_Waiting] = deque()
+        self._lanes = lanes
+        self._depth = depth
+        self._queue: deque[Waiting] = deque()
         self._queued = 0
-        self._filled = Event()
-        self._greenlets: list[gevent.Greenlet[[], None]] = []
+        self._under_way: list[list[Waiting]] = []
+        self._idle: list[Event] = []
+        self._greenlets: list[gevent.Greenlet[[Lane], None]] = []
+        self._watch: Any = None  # the timer that runs while anybody waits
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of `commands`.
+        """The replies of `commands`. Raises as `post` and `Waiting.get` do."""
+        return self.post(commands).get()
 
-        Raises `BelfryError` `store_unavailable`, `overloaded` when too many commands wait already, or
-        `internal_error` for commands that can't be sent.
+    def post(self, commands: Sequence[Command]) -> Waiting:
+        """Have `commands` done, and get the replies later.
+
+        Raises `BelfryError` `overloaded` when too many commands wait already.
         """
         if self._queued >= self._limit:
             raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-        self._start()
-        waiting = _Waiting(commands)
+        if not self._greenlets:
+            self._start()
+        waiting = Waiting(commands, time.monotonic() + self._timeout_seconds)
         self._queue.append(waiting)
         self._queued += len(commands)
-        self._filled.set()
-        try:
-            waiting.replies.wait(timeout=self._timeout_seconds)
-        finally:  # killed as well: what its caller does next must not be overtaken
-            waiting.given_up = not waiting.replies.ready()
-        if waiting.given_up:
-            raise unavailable(TimeoutError())
-        return checked(waiting.replies.get() or [])
+        if self._idle:
+            self._idle.pop().set()
+        if self._watch is None:
+            self._watch_until(waiting.due)
+        return waiting
 
     def stop(self) -> None:
         """End the round trips; whoever waits gets a timeout."""
         gevent.killall(self._greenlets)
 
     def _start(self) -> None:
-        if not self._greenlets:
-            self._greenlets = [gevent.spawn(self._work) for _ in range(CONNECTIONS)]
+        lanes = [Lane(self._open_line()) for _ in range(self._lanes)]
+        self._greenlets = [gevent.spawn(self._work, lane) for lane in lanes for _ in range(self._depth)]
 
-    def _work(self) -> None:
+    def _work(self, lane: Lane) -> None:
+        filled = Event()
         while True:
-            self._filled.wait()
-            batch = self._take()
-            if batch:
-                self._round_trip(batch)
+            if not self._queue:
+                filled.clear()
+                self._idle.append(filled)
+                filled.wait()
+            with lane.writing:
+                batch, trip = self._begun(lane)
+            if trip is not None:
+                self._end(lane, batch, trip)
 
-    def _take(self) -> list[_Waiting]:
+    def _begun(self, lane: Lane) -> tuple[list[Waiting], Trip | None]:
+        """Take the next callers' commands on their way."""
+        batch = self._take()
+        try:
+            try:
+                return batch, lane.begin(_merged(batch)) if batch else None
+            except UnpackableError:
+                batch = _packable(batch)
+                return batch, lane.begin(_merged(batch)) if batch else None
+        except Exception as error:
+            log.exception("a round trip failed")
+            _refuse(batch, unavailable(error))
+            return [], None
+
+    def _take(self) -> list[Waiting]:
         """What fits into one write, without those who have given up: their commands must not be done any more."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         size = 0
         while self._queue and (not batch or size + len(self._queue[0].commands) <= COMMANDS_PER_WRITE):
             waiting = self._queue.popleft()
@@ -102,49 +150,73 @@ class AutoPipeline:
             if not waiting.given_up:
                 batch.append(waiting)
                 size += len(waiting.commands)
-        if not self._queue:
-            self._filled.clear()
+        if self._queue and self._idle:
+            self._idle.pop().set()
         return batch
 
-    def _round_trip(self, batch: Sequence[_Waiting]) -> None:
-        commands = [command for waiting in batch for command in waiting.commands]
+    def _end(self, lane: Lane, batch: list[Waiting], trip: Trip) -> None:
+        self._under_way.append(batch)
         try:
-            replies = iter(self._answers(commands))
-            for waiting in batch:
-                waiting.replies.set([next(replies) for _ in waiting.commands])
-        except UnpackableError:
-            self._round_trip_of_packable(batch)
+            _hand_out(lane.end(trip), batch)
         except BelfryError as error:
             _refuse(batch, error)
         except Exception as error:
             # Else this greenlet would end, and after the last of them every caller would wait in vain.
             log.exception("a round trip failed")
             _refuse(batch, unavailable(error))
+        finally:
+            self._under_way.remove(batch)
 
-    def _round_trip_of_packable(self, batch: Sequence[_Waiting]) -> None:
-        """Refuse only those whose own commands can't be sent: not to be repeated, for they never can."""
-        refused = [waiting for waiting in batch if not _packable(waiting.commands)]
-        log.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
-        _refuse(refused or batch, BelfryError("internal_error"))
-        rest = [waiting for waiting in batch if waiting not in refused] if refused else []
-        if rest:
-            self._round_trip(rest)
+    def _watch_until(self, due: float) -> None:
+        self._watch = gevent.get_hub().loop.timer(max(0.0, due - time.monotonic()))
+        self._watch.start(self._look)
 
-    def _answers(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
+    def _look(self) -> None:
+        """Tell whoever has waited long enough; look again when the next one will have.
 
-        It counts the replicas that have all that this connection wrote before, hence also what each caller wrote.
+        One timer for all: a caller's own would cost more than all else that is done here for it.
         """
-        waits = [at for at, command in enumerate(commands) if command[0] == _WAIT]
-        if len(waits) < 2:
-            return self._sender.send(commands)
-        *replies, reached = self._sender.send([*[each for each in commands if each[0] != _WAIT], commands[waits[-1]]])
-        for at in waits:
-            replies.insert(at, reached)
-        return replies
+        self._watch.close()
+        self._watch = None
+        now = time.monotonic()
+        while self._queue and self._queue[0].is_over(now):
+            self._queued -= len(self._queue.popleft().commands)
+        late = [waiting for batch in self._under_way for waiting in batch if not waiting.is_over(now)]
+        if late or self._queue:
+            self._watch_until(min([waiting.due for waiting in chain(late, islice(self._queue, 1))]))
 
 
-def _packable(commands: Sequence[Command]) -> bool:
+def _merged(batch: Sequence[Waiting]) -> list[Command]:
+    """All commands of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
+
+    It counts the replicas that have all that this connection wrote before, hence also what each caller wrote.
+    """
+    commands = [command for waiting in batch for command in waiting.commands]
+    waits = [command for command in commands if command[0] == _WAIT]
+    if len(waits) < 2:
+        return commands
+    return [*[command for command in commands if command[0] != _WAIT], waits[-1]]
+
+
+def _hand_out(replies: Sequence[Reply], batch: Sequence[Waiting]) -> None:
+    """Give each caller its own."""
+    rest = iter(replies)
+    is_merged = len(replies) < sum([len(waiting.commands) for waiting in batch])
+    for waiting in batch:
+        own = [replies[-1] if is_merged and command[0] == _WAIT else next(rest) for command in waiting.commands]
+        if not waiting.given_up:
+            waiting.replies.set(own)
+
+
+def _packable(batch: Sequence[Waiting]) -> list[Waiting]:
+    """Refuse only those whose own commands can't be sent: not to be repeated, for they never can. Answers the rest."""
+    refused = [waiting for waiting in batch if not _is_packable(waiting.commands)]
+    log.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
+    _refuse(refused or batch, BelfryError("internal_error"))
+    return [waiting for waiting in batch if waiting not in refused] if refused else []
+
+
+def _is_packable(commands: Sequence[Command]) -> bool:
     try:
         pack(commands)
     except UnpackableError:
@@ -152,7 +224,8 @@ def _packable(commands: Sequence[Command]) -> bool:
     return True
 
 
-def _refuse(batch: Sequence[_Waiting], error: BelfryError) -> None:
+def _refuse(batch: Sequence[Waiting], error: BelfryError) -> None:
     """Tell each caller; in an error of its own, for what one adds to it is not for the others' clients."""
     for waiting in batch:
-        waiting.replies.set_exception(BelfryError(error.code, error.detail, headers=error.headers))
+        if not waiting.given_up:
+            waiting.replies.set_exception(BelfryError(error.code, error.detail, headers=error.headers))

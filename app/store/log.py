@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import secrets
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Reply, Script, unavailable
+from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Posts, Reply, Script, unavailable
 from app.store.keys import Keys
 from app.store.lineage import Lineage
 
@@ -67,6 +67,9 @@ class Appended(NamedTuple):
     online: bool
 
 
+Outcomes = Callable[[], list[Appended]]  # of what was posted; waits for them, and raises as `LogStore.append`
+
+
 class Tail(NamedTuple):
     """What tells whether a log has changed: an append moves `position`, all else `revision`, trimming `oldest`."""
 
@@ -79,10 +82,20 @@ class Tail(NamedTuple):
 class LogStore:
     """All logs of one deployment. What reads for a `user` answers pages with that user's marks."""
 
-    def __init__(self, commands: Commands, settings: Settings, appends: Commands | None = None) -> None:
-        """`appends` runs the appends, which may wait for replicas, so that nothing else waits with them."""
+    def __init__(
+        self,
+        commands: Commands,
+        settings: Settings,
+        appends: Commands | None = None,
+        posts: Posts | None = None,
+    ) -> None:
+        """`appends` runs the appends, which may wait for replicas, so that nothing else waits with them.
+
+        `posts` runs those of batches, so that nobody else waits behind a whole batch.
+        """
         self._commands = commands
         self._appends = appends or commands
+        self._posts = posts
         self._settings = settings
         self.keys = Keys(settings.redis_prefix)
         self.lineage = Lineage(commands, self.keys)
@@ -94,17 +107,22 @@ class LogStore:
         On failure some may have been appended: repeat them all. The commands `before` share the round trips. Raises
         `BelfryError` `not_replicated` as well.
         """
-        most = self._chunk_messages() if len(appends) > 1 else 1
-        said: list[Command] = list(before)
         outcomes: list[Appended] = []
-        for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
-            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
-            replies = self._appended([*said, *[self._append_command(chunk) for chunk in chunks]])
-            for server, *chunk in replies[len(said) :]:
-                self.lineage.acknowledged_by(server)
-                outcomes += [_outcome(reply) for reply in chunk]
-            said = []
+        for commands in self._append_commands(appends, before):
+            outcomes += self._outcomes(self._appends.run(commands))
         return outcomes
+
+    def post(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> Outcomes:
+        """As `append`, without waiting for the outcomes, which are to be asked for.
+
+        What is posted first is appended first, whatever fails. Further round trips of one call don't wait for the first
+        one: no log is to be named in two of them.
+        """
+        if self._posts is None:
+            outcomes = self.append(appends, before)
+            return lambda: outcomes
+        pending = [self._posts.post(commands) for commands in self._append_commands(appends, before)]
+        return lambda: [outcome for each in pending for outcome in self._outcomes(each.get())]
 
     def _chunk_messages(self) -> int:
         """How many messages one call of the script may take: on a cluster it may touch the keys of one slot only."""
@@ -121,21 +139,33 @@ class LogStore:
             raise
         return False
 
-    def _appended(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of appends, once as many replicas have them as the setting says."""
+    def _append_commands(
+        self, appends: Sequence[tuple[str, Message]], before: Sequence[Command]
+    ) -> Iterator[list[Command]]:
+        """What is sent in each round trip; it ends with the question for replicas, where the setting asks for some."""
+        most = self._chunk_messages() if len(appends) > 1 else 1
         wanted = self._settings.publish_wait_replicas
-        if not wanted:
-            return self._appends.run(commands)
         # Redis counts from this connection's last write, and a duplicate writes too: it is waited for like the first.
-        wait = ("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))
-        *replies, reached = self._appends.run([*commands, wait])
-        if reached < wanted:
+        waits: list[Command] = [("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))] if wanted else []
+        for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
+            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
+            yield [*(() if start else before), *[self._append_command(chunk) for chunk in chunks], *waits]
+
+    def _outcomes(self, replies: Sequence[Reply]) -> list[Appended]:
+        """What became of the messages of one round trip. Raises `BelfryError` `not_replicated`."""
+        wanted = self._settings.publish_wait_replicas
+        if wanted and replies[-1] < wanted:
             raise BelfryError(
                 "not_replicated",
-                f"{reached} of {wanted} replicas have it; try again with the same message id.",
+                f"{replies[-1]} of {wanted} replicas have it; try again with the same message id.",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
-        return replies
+        outcomes: list[Appended] = []
+        for reply in replies:
+            if isinstance(reply, list):  # an append's; the commands before it are answered by a number or a word
+                self.lineage.acknowledged_by(reply[0])
+                outcomes += [_outcome(outcome) for outcome in reply[1:]]
+        return outcomes
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
         """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from app.core.message import Message
+from app.store.connection import Command
 from app.store.log import Appended, LogStore, Status
 from app.store.recipients import Recipients
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """What became of one message: an outcome per recipient's log, in the order of `message.logs`."""
 
     message: Message
@@ -21,18 +20,22 @@ class Published:
     @property
     def duplicate(self) -> bool:
         """Whether everyone had it already: nothing was sent now."""
-        return all(outcome.status is Status.DUPLICATE for outcome in self.outcomes)
+        return not [outcome for outcome in self.outcomes if outcome.status is not Status.DUPLICATE]
 
     @property
     def reused(self) -> bool:
         """Whether somebody has another message under this id."""
-        return any(outcome.status is Status.REUSED for outcome in self.outcomes)
+        return Status.REUSED in [outcome.status for outcome in self.outcomes]
+
+
+Posted = Callable[[], list[Published]]  # waits for what became of messages, and raises as `Publisher.publish`
 
 
 class Publishes(Protocol):
     """What publishes messages, see `Publisher`."""
 
     def publish(self, messages: Sequence[Message]) -> list[Published]: ...
+    def post(self, messages: Sequence[Message]) -> Posted: ...
 
 
 class Publisher:
@@ -48,6 +51,24 @@ class Publisher:
         Raises `BelfryError` `store_unavailable`: then any of them may have been appended, and publishing them again
         under the same ids completes what is missing and repeats nothing.
         """
-        appends = [(name, message) for message in messages for name in message.logs]
-        outcomes = iter(self._store.append(appends, list(self._recipients.remember(messages))))
-        return [Published(message, tuple([next(outcomes) for _ in message.logs])) for message in messages]
+        return _published(messages, self._store.append(_appends(messages), self._before(messages)))
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        """Have every message appended after all that were posted before, and ask later what became of them.
+
+        A log is named once in more than `ROUND_TRIP_COMMANDS` of them, see `LogStore.post`.
+        """
+        outcomes = self._store.post(_appends(messages), self._before(messages))
+        return lambda: _published(messages, outcomes())
+
+    def _before(self, messages: Sequence[Message]) -> list[Command]:
+        return list(self._recipients.remember(messages))
+
+
+def _appends(messages: Sequence[Message]) -> list[tuple[str, Message]]:
+    return [(name, message) for message in messages for name in message.logs]
+
+
+def _published(messages: Sequence[Message], outcomes: Iterable[Appended]) -> list[Published]:
+    rest = iter(outcomes)
+    return [Published(message, tuple([next(rest) for _ in message.logs])) for message in messages]

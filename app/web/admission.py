@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
 from app import metrics
 from app.core.errors import BelfryError
 from app.core.message import Message
-from app.store.publisher import Published, Publishes
+from app.store.publisher import Posted, Published, Publishes
 
 PATH = "/publish"
 MANY = 16  # so many are let in whatever they cost: fewer tell nothing about the pace
@@ -52,13 +53,21 @@ class Admission:
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
         """As `Publisher`. Counted from here, behind the reading of a body, which a publisher may draw out."""
-        entered = self._now()
-        self._inside += 1
+        entered = self._enter()
         try:
             return self._publisher.publish(messages)
         finally:
-            self._inside -= 1
-            self._note(entered, self._now())
+            self._leave(entered)
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        """As `Publisher`. What was posted has to be asked for."""
+        entered = self._enter()
+        try:
+            posted = self._publisher.post(messages)
+        except BaseException:
+            self._leave(entered)
+            raise
+        return partial(self._awaited, posted, entered)
 
     def refuses(self, method: str, path: str) -> bool:
         """Whether a request is to be answered with `REFUSAL`, which is counted.
@@ -70,7 +79,19 @@ class Admission:
         metrics.refused(REFUSAL.code)
         return True
 
-    def _note(self, entered: float, now: float) -> None:
+    def _enter(self) -> float:
+        self._inside += 1
+        return self._now()
+
+    def _awaited(self, posted: Posted, entered: float) -> list[Published]:
+        try:
+            return posted()
+        finally:
+            self._leave(entered)
+
+    def _leave(self, entered: float) -> None:
+        self._inside -= 1
+        now = self._now()
         self._left += 1
         self._stayed_seconds += now - entered
         if now - self._since >= LEARN_SECONDS:

@@ -11,7 +11,7 @@ from app.core.message import Message
 from app.core.times import rfc3339
 from app.core.tokens import Claims
 from app.store.audit import Audit, Entry
-from app.store.publisher import Published, Publishes
+from app.store.publisher import Posted, Published, Publishes
 from app.web.auth import Authenticator
 from app.web.client_address import client_address
 
@@ -37,6 +37,13 @@ class ByHand:
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
         """Note who sends what to whom, then send it."""
+        self._note(messages)
+        return self._publisher.publish(messages)
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        self._note(messages)
+        return self._publisher.post(messages)
+
+    def _note(self, messages: Sequence[Message]) -> None:
         noted = [(name, message.id) for message in messages for name in message.logs]
         self._audit.append([replace(self._noted, target=name, message_id=id_) for name, id_ in noted])
-        return self._publisher.publish(messages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,8 +21,8 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.parking import Answered, Repeat
 from app.store.audit import Audit
-from app.store.log import ROUND_TRIP_COMMANDS, Status
-from app.store.publisher import Published, Publishes
+from app.store.log import Status
+from app.store.publisher import Posted, Published, Publishes
 from app.web.admission import Room
 from app.web.auth import Authenticator
 from app.web.by_hand import ByHand
@@ -34,10 +35,16 @@ NDJSON = "application/x-ndjson"
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 
 LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
+LINES_PER_GROUP = 100  # of a batch, which are published together
+GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one, the next one lies before it
+GROUP_BYTES = 1_048_576  # of lines, after which a group takes no further one
+ID_BYTES = 12
+IDS_AT_ONCE = 256  # the system is asked for randomness seldom: it takes as long for one as for many
+
+_ids: list[str] = []
 
 Result = dict[str, Any]
 Group = list[Message | BelfryError]
-Publish = Callable[[Sequence[Message]], list[Published]]
 Note = Callable[[tuple[str, Published]], None]
 GiveBack = Callable[[], None]
 
@@ -89,7 +96,7 @@ class Desk:
     def take(self, text: bytes, claims: Claims) -> Answer:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
         message, taken = self._accepted(text, claims)
-        result = publish_one(self._publish_for(claims), message)
+        result = publish_one(self._publisher_for(claims), message)
         return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
@@ -99,11 +106,12 @@ class Desk:
         Raises `BelfryError`.
         """
         text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
-        return Batch(self._publish_for(claims), partial(self._accepted_line, claims)).results(lines(text)), give_back
+        group = Batch(self._publisher_for(claims), partial(self._accepted_line, claims))
+        return group.results(lines(text)), give_back
 
-    def _publish_for(self, claims: Claims) -> Publish:
+    def _publisher_for(self, claims: Claims) -> Publishes:
         by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
-        return noted(by_hand or self._publisher, self._note, claims.user)
+        return Noted(by_hand or self._publisher, self._note, claims.user)
 
     def _accepted_line(self, claims: Claims, text: bytes) -> Message:
         self._auth.check(claims)
@@ -117,7 +125,7 @@ class Desk:
         settings = self._settings
         if len(text) > settings.max_body_bytes:
             raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
-        message = parse(text, now=self._clock(), new_id=secrets.token_hex(12), max_recipients=settings.max_recipients)
+        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients)
         for name in message.logs:
             if not claims.may_address(name):
                 raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
@@ -142,6 +150,14 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
     return views
 
 
+def new_id() -> str:
+    """An id for a message that brings none, which nobody can guess."""
+    if not _ids:
+        made = secrets.token_hex(ID_BYTES * IDS_AT_ONCE)
+        _ids.extend([made[at : at + 2 * ID_BYTES] for at in range(0, len(made), 2 * ID_BYTES)])
+    return _ids.pop()
+
+
 def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
     """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
     place = room.place(min(sent.content_length or limit_bytes, limit_bytes))
@@ -152,64 +168,86 @@ def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tu
         raise
 
 
-def noted(publisher: Publishes, note: Note, by: str) -> Publish:
-    """Publishing that tells `note` of what was sent now."""
+class Noted:
+    """A publisher that tells `note` of what was sent now."""
 
-    def publish(messages: Sequence[Message]) -> list[Published]:
-        published = publisher.publish(messages)
+    def __init__(self, publisher: Publishes, note: Note, by: str) -> None:
+        self._publisher = publisher
+        self._note = note
+        self._by = by
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        return self._told(self._publisher.publish(messages))
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        posted = self._publisher.post(messages)
+        return lambda: self._told(posted())
+
+    def _told(self, published: list[Published]) -> list[Published]:
         for each in published:
             if not each.duplicate:
                 metrics.TALLY.messages += 1
-                note((by, each))
+                self._note((self._by, each))
         return published
-
-    return publish
 
 
 class Batch:
     """Publishes lines in groups of about one round trip; each line gets its result, in order.
 
-    The next group is read while Redis works on the one before. It is sent after that one's answer: the messages of a
-    batch go out in their order.
+    The store works on one group while the next one lies before it already and the one after that is read. They are
+    posted one after the other by the greenlet that reads: the messages of a batch go out in their order. A group that
+    can't be posted or fails is answered so, and the next ones go on.
     """
 
-    def __init__(self, publish: Publish, read: Callable[[bytes], Message]) -> None:
-        self._publish_all = publish
+    def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
+        self._publisher = publisher
         self._read = read
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """One line of JSON per line of input."""
-        under_way: gevent.Greenlet[[Group], bytes] | None = None
+        under_way: deque[gevent.Greenlet[[Group, Posted], bytes]] = deque()
         for group in self._groups(texts):
-            if under_way is not None:
-                yield under_way.get()
-            under_way = gevent.spawn(self._publish, group)
-        if under_way is not None:
-            yield under_way.get()
+            if len(under_way) == GROUPS_UNDER_WAY:
+                yield under_way.popleft().get()
+            under_way.append(gevent.spawn(self._answers, group, self._posted(group)))
+        while under_way:
+            yield under_way.popleft().get()
 
     def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
+        """Lines that fit into one round trip, or one with more recipients than that."""
         group: Group = []
-        size = 0
+        logs = size = 0
         for number, text in enumerate(texts, 1):
-            try:
-                message = self._read(text)
-                group.append(message)
-                size += len(message.logs)
-            except BelfryError as error:
-                metrics.refused(error.code)
-                group.append(error)
+            item = self._item(text)
+            more = len(item.logs) if isinstance(item, Message) else 0
             if not number % LINES_PER_TURN:
                 gevent.sleep(0)  # to send the group before, and for everybody else
-            if size >= ROUND_TRIP_COMMANDS or len(group) >= ROUND_TRIP_COMMANDS:
+            if group and (logs + more > LINES_PER_GROUP or len(group) >= LINES_PER_GROUP or size > GROUP_BYTES):
                 yield group
-                group, size = [], 0
+                group, logs, size = [], 0, 0
+            group.append(item)
+            logs += more
+            size += len(text)
         if group:
             yield group
 
-    def _publish(self, group: Group) -> bytes:
-        messages = [item for item in group if isinstance(item, Message)]
+    def _item(self, text: bytes) -> Message | BelfryError:
         try:
-            published = iter(self._publish_all(messages))
+            return self._read(text)
+        except BelfryError as error:
+            metrics.refused(error.code)
+            return error
+
+    def _posted(self, group: Group) -> Posted:
+        try:
+            return self._publisher.post([item for item in group if isinstance(item, Message)])
+        except BelfryError as failure:
+            return partial(_fail, failure)
+
+    @staticmethod
+    def _answers(group: Group, posted: Posted) -> bytes:
+        try:
+            published = iter(posted())
             results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
         except BelfryError as failure:
             # The store failed for all of the group; what each line needs for its retry is its id.
@@ -220,10 +258,14 @@ class Batch:
         return b"".join([compact_bytes(result) + b"\n" for result in results])
 
 
-def publish_one(publish: Publish, message: Message) -> Result:
+def _fail(failure: BelfryError) -> list[Published]:
+    raise failure
+
+
+def publish_one(publisher: Publishes, message: Message) -> Result:
     """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
     try:
-        (published,) = publish([message])
+        (published,) = publisher.publish([message])
     except BelfryError as error:
         error.extra["id"] = message.id
         raise
@@ -261,10 +303,10 @@ def _deliveries(published: Published) -> list[Result]:
     return [
         {
             "to": name.removeprefix("user:"),
-            "offset": outcome.position.offset or None,
-            "duplicate": outcome.status is Status.DUPLICATE,
-            "online": outcome.online,
+            "offset": position.offset or None,
+            "duplicate": status is Status.DUPLICATE,
+            "online": online,
         }
-        for name, outcome in zip(published.message.logs, published.outcomes, strict=True)
-        if outcome.status is not Status.REUSED
+        for name, (status, position, online) in zip(published.message.logs, published.outcomes, strict=True)
+        if status is not Status.REUSED
     ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import requests
 
 from tests.live.conftest import StartBelfry
-from tests.servers import Api, Belfry
+from tests.servers import Api, Belfry, RedisServer
 from tests.waiting import wait_until
 
 KIB = 1_024
@@ -380,10 +383,43 @@ class TestBatches:
             assert [result["deliveries"][0]["offset"] for result in results] == list(range(1, 10_001))
             assert [message["data"] for message in stream.wait_for_messages(10_000, 20)] == list(range(10_000))
 
+    def test_lines_keep_their_order_while_the_connections_to_redis_are_cut(
+        self, start_belfry: StartBelfry, redis_server: RedisServer, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_HISTORY_LENGTH="20000")
+        lines = [json.dumps({"to": alice, "id": f"{alice}-{number}"}) for number in range(4_000)]
+        with cutting(redis_server):
+            results = belfry.publisher.publish_lines(lines)
+        offsets = [result["deliveries"][0]["offset"] for result in results if "code" not in result]
+        assert offsets == sorted(offsets)
+        assert len(offsets) > len(lines) / 2
+        assert {result["code"] for result in results if "code" in result} <= {"store_unavailable"}
+        again = belfry.publish_all([json.loads(line) for line in lines])
+        assert len({result["deliveries"][0]["offset"] for result in again}) == len(lines), "nothing lost or doubled"
+
     def test_a_batch_beyond_16_mib_is_refused(self, belfry: Belfry) -> None:
         line = json.dumps({"to": "a", "body": "x" * 60_000}).encode() + b"\n"
         answer = post_all_at_once(belfry.publisher, line * (MAX_BATCH // len(line) + 1))
         assert refusal(answer) == (413, "body_too_large")
+
+
+@contextmanager
+def cutting(server: RedisServer) -> Iterator[None]:
+    """Close every connection to Redis again and again."""
+    done = threading.Event()
+
+    def cut() -> None:
+        with server.client() as client:
+            while not done.wait(0.02):
+                client.client_kill_filter(_type="normal", skipme=True)
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        cutter.join()
 
 
 def post_all_at_once(api: Api, body: bytes) -> requests.Response:

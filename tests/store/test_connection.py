@@ -10,7 +10,7 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.store.connection import Connection, Reply, Script, UnpackableError, checked
+from app.store.connection import Connection, Line, LostError, Reply, Script, UnpackableError, checked
 from app.store.log import SCRIPTS
 from tests.servers import RedisServer
 
@@ -72,9 +72,74 @@ def test_a_server_that_is_not_there_is_told_by_name_with_a_time_to_retry(url: st
 def test_a_connection_that_the_server_closed_is_replaced_without_a_word(redis_server: RedisServer) -> None:
     connection = Connection.open(Settings(redis_url=redis_server.url), SCRIPTS)
     connection.ping()
-    with redis_server.client() as other:
-        other.execute_command("CLIENT", "KILL", "TYPE", "normal")
+    kill(redis_server)
     connection.ping()
+
+
+class TestALine:
+    """One connection that is kept."""
+
+    @pytest.fixture
+    def pool(self, redis_server: RedisServer) -> Connection:
+        return Connection.open(Settings(redis_url=redis_server.url), SCRIPTS)
+
+    @pytest.fixture
+    def line(self, pool: Connection) -> Line:
+        """That was used."""
+        line = pool.line()
+        assert line.send([("PING",)])
+        return line
+
+    def test_answers_what_was_written_in_its_order(self, line: Line) -> None:
+        first, second = [("SET", "a", "1"), ("INCR", "a")], [("GET", "a")]
+        line.write(line.packed(first))
+        line.write(line.packed(second))
+        assert line.read(first)[1:] == [2]
+        assert line.read(second) == [b"2"]
+
+    def test_that_the_server_closed_is_replaced_without_a_word(self, line: Line, redis_server: RedisServer) -> None:
+        kill(redis_server)
+        assert line.send([("ECHO", "again")]) == [b"again"]
+
+    def test_that_the_server_closed_has_no_replies_to_what_was_written(
+        self, line: Line, redis_server: RedisServer
+    ) -> None:
+        def exchange() -> None:
+            """Either of them may be the first to notice."""
+            line.write(line.packed([("PING",)]))
+            line.read([("PING",)])
+
+        kill(redis_server)
+        with pytest.raises(LostError):
+            exchange()
+        assert not line.is_open
+
+    def test_that_another_one_closed_does_not_wait_for_them_on_a_new_one(self, line: Line) -> None:
+        line.write(line.packed([("PING",)]))
+        line.close()
+        for lost in (lambda: line.read([("PING",)]), lambda: line.write(line.packed([("PING",)]))):
+            with pytest.raises(LostError):
+                lost()
+        assert not line.is_open
+
+    def test_is_closed_by_a_timeout_so_that_late_replies_are_nobodys(self, redis_server: RedisServer) -> None:
+        line = Connection.open(Settings(redis_url=redis_server.url, redis_timeout_seconds=1.1), SCRIPTS).line()
+        line.send([("PING",)])
+        line.write(line.packed([("BLPOP", "nothing-there", 2)]))
+        with pytest.raises(BelfryError, match="TimeoutError"):
+            line.read([("BLPOP", "nothing-there", 2)])
+        assert not line.is_open
+        assert line.send([("ECHO", "next")]) == [b"next"]
+
+    def test_that_was_given_back_is_lent_to_the_next(self, pool: Connection, line: Line) -> None:
+        (number,) = line.send([("CLIENT", "ID")])
+        line.give_back()
+        assert pool.run([("CLIENT", "ID")]) == [number]
+
+
+def kill(server: RedisServer) -> None:
+    with server.client() as other:
+        other.execute_command("CLIENT", "KILL", "TYPE", "normal")
 
 
 class TestAStoreWithoutMemory:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from app.core.errors import BelfryError
 from app.core.message import Message
-from app.store.publisher import Published
+from app.store.publisher import Posted, Published
 from app.web.admission import FIRST_GUESS_SECONDS, MANY, Admission, Room
 
 WAIT_SECONDS = 0.1
@@ -37,6 +38,9 @@ class Worker:
             self.admission.publish(messages)
         self.now += self.seconds_each
         return []
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        return partial(self.publish, messages)
 
     def admitted(self, seconds_each: float, crowd: int = 10_000) -> int:
         """How many of a crowd that comes at once are let in."""
@@ -90,11 +94,36 @@ def test_only_publishing_is_refused(worker: Worker) -> None:
                 admission.publish([])
             return []
 
+        def post(self, messages: Sequence[Message]) -> Posted:
+            return partial(self.publish, messages)
+
     admission = Admission(Store(), WAIT_SECONDS, lambda: worker.now)
     admission.publish([])
     assert asked[0] == [False] * len(ASKED)
     assert asked[-1] == REFUSED, "the refusal lies ready for a POST alone: a HEAD has no body"
     assert not admission.refuses("POST", "/publish"), "all have left"
+
+
+def test_what_was_posted_is_inside_until_it_was_asked_for(worker: Worker) -> None:
+    worker.crowd = 1
+    posted = [worker.admission.post([]) for _ in range(MANY)]
+    worker.admission._seconds_each = 2 * WAIT_SECONDS
+    assert not worker.admission.is_open
+    for ask in posted:
+        ask()
+    assert worker.admission.is_open
+
+
+def test_what_could_not_be_posted_is_not_inside(worker: Worker) -> None:
+    def refuse(_messages: Sequence[Message]) -> Posted:
+        raise BelfryError("overloaded")
+
+    worker.post = refuse  # type: ignore[assignment,method-assign]  # as a store that takes nothing more
+    for _ in range(MANY):
+        with pytest.raises(BelfryError, match="overloaded"):
+            worker.admission.post([])
+    worker.admission._seconds_each = 2 * WAIT_SECONDS
+    assert worker.admission.is_open
 
 
 def test_batches_share_the_room_and_give_it_back() -> None:
