@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
 REQUEST_BYTES = 16_384
+# gunicorn asks for a megabyte of a body, and copies what is left of it with each piece that it hands on or drops.
+READ_BYTES = 65_536
 _ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
@@ -381,7 +383,7 @@ class _Fair:
 
     def recv(self, most_bytes: int) -> bytes:
         gevent.sleep(0)
-        came: bytes = self._client.recv(most_bytes)
+        came: bytes = self._client.recv(min(most_bytes, READ_BYTES))
         return came
 
 

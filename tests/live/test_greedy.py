@@ -56,9 +56,14 @@ def _read_all(client: socket.socket) -> None:
     ],
     ids=["requests", "an unwanted body", "an unwanted body in small pieces", "a batch in small pieces"],
 )
-def test_who_sends_without_a_pause_keeps_nobody_waiting(belfry: Belfry, framing: str, then: bytes) -> None:
+def test_who_sends_without_a_pause_keeps_nobody_waiting(belfry: Belfry, alice: str, framing: str, then: bytes) -> None:
+    """Opening a stream and publishing take several turns each, a look at the health takes one."""
     token = belfry.token("greedy", "publish")
     head = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{framing}\r\n\r\n"
     with flood(belfry.port, head.encode() if framing else REQUEST, then):
         for _ in range(5):
             assert belfry.api().get("/health/live", timeout=patient(5)).ok
+        with belfry.stream(alice) as stream:
+            stream.wait_for("ready")
+            belfry.publish({"to": alice, "title": "meanwhile"})
+            assert stream.wait_for_messages(1)[0]["title"] == "meanwhile"

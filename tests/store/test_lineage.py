@@ -245,6 +245,22 @@ def test_where_info_is_forbidden_logs_work_and_the_operator_is_told_once(
     assert len([record for record in caplog.records if "INFO" in record.message]) == 1
 
 
+def test_a_primary_of_replicas_that_is_started_again_from_a_snapshot_tells_everybody(servers: ExitStack) -> None:
+    """It remembers its former id, as a replica that took over does: that nothing was lost nobody knows."""
+    options = (*PRIMARY_OPTIONS, "--save", "3600", "1")
+    primary = started(servers, RedisServer(port=free_port(), options=options))
+    replica = started(servers, replica_of(primary))
+    wait_replicated(primary, replica)
+    first, last = Store(primary.url).append("1", "2")
+    with primary.client() as client:
+        client.save()
+    primary.kill()
+    primary.start()
+    store = Store(primary.url)
+    assert store.append("3")[0].position.offset == 3, "nothing was lost"
+    assert [store.resume(each.position) for each in (first, last)] == [([], True)] * 2
+
+
 class TestAReplicaThatTookOver:
     @pytest.fixture
     def primary(self, servers: ExitStack) -> RedisServer:

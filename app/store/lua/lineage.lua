@@ -20,7 +20,8 @@ local function replication()
   return string.sub(string.match(info, 'master_replid:(%x+)'), 1, 16), info
 end
 
--- A server that took over from another remembers that one's id; one that only started again does not.
+-- A server that took over from another remembers that one's id; one that only started again does not, unless it has
+-- replicas and came back from a snapshot: nothing tells that from a failover, so it counts as one.
 local function took_over(info)
   return info ~= '' and not string.find(info, 'master_replid2:0000000000', 1, true)
 end
