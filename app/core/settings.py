@@ -214,7 +214,10 @@ class Settings(BaseModel):
         description="longest wait for them; less than `BELFRY_REDIS_TIMEOUT_SECONDS`",
     )
     redis_queue: int = Field(
-        20_000, ge=100, le=1_000_000, description="Redis commands of a worker that may wait; one more gets 503"
+        20_000,
+        ge=100,
+        le=1_000_000,
+        description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 

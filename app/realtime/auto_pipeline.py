@@ -1,8 +1,9 @@
 """Auto-pipelining: the commands of concurrent requests share round trips.
 
-A caller's commands go out at once when a connection is free; whatever comes in while all are busy goes out together
-in the next write (as rueidis and ioredis do it). So a lone request waits for nobody, and a thousand at the same moment
-cost a few round trips instead of a thousand turns at a pool.
+A caller's commands go out at once when nothing is under way; whatever comes in meanwhile goes out together in the next
+write (as rueidis and ioredis do it). So a lone request waits for nobody, and a thousand at the same moment cost a few
+round trips instead of a thousand turns at a pool. Another connection is there for who would have to wait longer than
+a usual round trip takes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from app.core.errors import BelfryError
 from app.realtime.lane import Lane, Line, Trip
 from app.store.connection import RETRY_AFTER_SECONDS, Command, Reply, UnpackableError, checked, pack, unavailable
 
-CONNECTIONS = 2  # one is filled while the other waits for its replies
+CONNECTIONS = 2
+PATIENCE_SECONDS = 0.001  # longer than most round trips take: what waits so long goes by another connection
 COMMANDS_PER_WRITE = 400
 GRACE_SECONDS = 0.5  # for a caller whose commands had to wait for a round trip that failed
 
@@ -83,6 +85,7 @@ class AutoPipeline:
         self._idle: list[Event] = []
         self._greenlets: list[gevent.Greenlet[[Lane], None]] = []
         self._watch: Any = None  # the timer that runs while anybody waits
+        self._patience: Any = None  # the timer that runs while commands wait for a round trip of others
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of `commands`. Raises as `post` and `Waiting.get` do."""
@@ -100,8 +103,11 @@ class AutoPipeline:
         waiting = Waiting(commands, time.monotonic() + self._timeout_seconds)
         self._queue.append(waiting)
         self._queued += len(commands)
-        if self._idle:
-            self._idle.pop().set()
+        if len(self._idle) == len(self._greenlets) or self._depth > 1:
+            self._call()
+        elif self._patience is None and self._idle:
+            self._patience = gevent.get_hub().loop.timer(PATIENCE_SECONDS)
+            self._patience.start(self._call_late)
         if self._watch is None:
             self._watch_until(waiting.due)
         return waiting
@@ -125,6 +131,16 @@ class AutoPipeline:
                 batch, trip = self._begun(lane)
             if trip is not None:
                 self._end(lane, batch, trip)
+
+    def _call(self) -> None:
+        """Have an idle lane take what waits."""
+        if self._queue and self._idle:
+            self._idle.pop().set()
+
+    def _call_late(self) -> None:
+        self._patience.close()
+        self._patience = None
+        self._call()
 
     def _begun(self, lane: Lane) -> tuple[list[Waiting], Trip | None]:
         """Take the next callers' commands on their way."""
@@ -150,8 +166,7 @@ class AutoPipeline:
             if not waiting.given_up:
                 batch.append(waiting)
                 size += len(waiting.commands)
-        if self._queue and self._idle:
-            self._idle.pop().set()
+        self._call()
         return batch
 
     def _end(self, lane: Lane, batch: list[Waiting], trip: Trip) -> None:

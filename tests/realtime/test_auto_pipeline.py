@@ -9,6 +9,7 @@ import pytest
 from gevent.event import Event
 
 from app.core.errors import BelfryError
+from app.realtime import auto_pipeline
 from app.realtime.auto_pipeline import COMMANDS_PER_WRITE, CONNECTIONS, AutoPipeline
 from app.store.connection import Command, Reply, pack
 
@@ -85,6 +86,22 @@ def test_callers_who_come_while_all_connections_are_busy_share_the_next_write(ec
     gevent.joinall([*busy, *callers], timeout=5)
     assert [caller.value for caller in callers] == [[(number, at) for at in range(3)] for number in range(20)]
     assert len(echo.writes) <= CONNECTIONS + 2
+
+
+def test_who_comes_during_a_usual_round_trip_goes_with_the_next(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto_pipeline, "PATIENCE_SECONDS", 60.0)
+    pipeline = AutoPipeline(lambda: echo, 5.0, 1_000)
+    echo.go.clear()
+    callers = []
+    for number in range(4):
+        callers.append(gevent.spawn(ask, pipeline, number))
+        for _ in range(5):
+            gevent.sleep(0)
+    assert echo.writes == [[("ECHO", (0, 0))]]
+    echo.go.set()
+    gevent.joinall(callers, timeout=5)
+    assert [caller.value for caller in callers] == [[(number, 0)] for number in range(4)]
+    assert len(echo.writes) == 2
 
 
 def test_a_write_is_bounded_and_a_larger_batch_goes_alone(echo: Echo) -> None:
