@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
@@ -74,7 +74,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
             servers = {name: value} if isinstance(value, Server) else getattr(value, "servers", {})
-            for each, server in servers.items():
+            for each, server in servers.items() if isinstance(servers, Mapping) else ():
                 if server.log_path.exists():
                     report.sections.append((f"log of {each}", server.log()[-LOG_TAIL:]))
     return report

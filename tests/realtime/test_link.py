@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 import gevent
@@ -140,7 +141,10 @@ def test_after_a_loss_everything_wanted_is_subscribed_again_and_acknowledged_ane
     assert setting.ear.told[1:] == setting.ear.logs
 
 
-def test_the_log_says_why_there_is_no_connection(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_why_there_is_no_connection(
+    setting: Setting, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("belfry.link"), "disabled", False)  # other tests have it silent
     setting.refusal = OSError("certificate verify failed")
     setting.redis.says.put(None)
     settle(lambda: "no connection to the store: certificate verify failed" in caplog.messages)
