@@ -10,6 +10,7 @@ from redis.sentinel import MasterNotFoundError
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
+from app.realtime.auto_pipeline import AutoPipeline
 from app.store.primary import primary_of
 from app.store.subscription import Kind, Subscription
 from tests.conftest import absent
@@ -53,6 +54,14 @@ def test_commands_and_the_link_go_by_tls_to_where_the_sentinels_point(store: Enc
     assert link.receive().kind is Kind.SUBSCRIBED
     assert "one" in store.primary.open_channels()
     link.close()
+
+
+def test_a_lane_writes_ahead_by_tls_while_replies_come(store: Encrypted) -> None:
+    pipeline = AutoPipeline(connect(store.url).line, 5.0, 10_000, lanes=1, depth=2)
+    posted = [pipeline.post([("RPUSH", "noted", number), ("ECHO", "x" * 200_000)]) for number in range(200)]
+    assert [pending.get()[0] for pending in posted] == list(range(1, 201))
+    assert pipeline.run([("LRANGE", "noted", 0, -1)]) == [[b"%d" % number for number in range(200)]]
+    pipeline.stop()
 
 
 @pytest.mark.parametrize("options", [{"ssl_min_version": "1.3"}, {"ssl_cert_reqs": "none"}, {"ssl_ciphers": "HIGH"}])
