@@ -26,6 +26,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from app.core.sse import Decoder, Event
@@ -96,6 +97,11 @@ class Reader:
         """What it heard so far, for the checker."""
         events, away = tuple(self.events), tuple(self.turned_away)
         return Hearing(self.name, self.logs, self.since, events, frozenset(feed), self.until, away)
+
+    def lost_since(self, began: float) -> bool:
+        """Whether it was told of a loss since then."""
+        latest = takewhile(lambda event: event.at >= began, reversed(self.events))
+        return any(isinstance(event, Reset) for event in latest)
 
     # On purpose
 

@@ -30,6 +30,8 @@ WAIT_SECONDS = 0.5
 WAIT_FOR_ONE = {"BELFRY_PUBLISH_WAIT_REPLICAS": "1", "BELFRY_PUBLISH_WAIT_SECONDS": str(WAIT_SECONDS)}
 PUBLISHERS = 20
 
+pytestmark = pytest.mark.timeout(180)  # who waits patiently on a busy machine shall be able to say for what
+
 Deploy = Callable[..., tuple[Replicated, Belfry]]
 
 
