@@ -84,6 +84,7 @@ def posts(name: str, publishers: int, messages: int, users: int = 1_000) -> Call
         return {
             f"{name}_per_s": timed.report["publish_per_s"],
             f"{name}_cpu_us": timed.cpu_seconds / messages * 1e6,
+            f"{name}_workers_us": sum(timed.used[pid] for pid in server.workers()) / messages * 1e6,
             **timed.shares(name),
         }
 
@@ -361,7 +362,7 @@ def suite(*, brief: bool = False) -> tuple[Scenario, ...]:
         Scenario("storm_resume", storm_with_resume, "own", fresh=True),
         Scenario("idle_10000", idle(10_000), fresh=True, once=True),
         Scenario("idle_20000", idle(20_000), "own", fresh=True, workers=2),
-        Scenario("two_workers", fan_out(1_000, int(300 * part)), "own", workers=2),
+        Scenario("two_workers", posts("posts_64", 64, int(10_000 * part)), "own", workers=2),
         Scenario("growth_history", growth_of_history, "own"),
         Scenario("growth_topics", growth_of_topics, "own"),
         Scenario("feed_page", page_of_the_feed, "own"),

@@ -115,10 +115,10 @@ def test_a_round_without_a_value_is_left_out_of_ratios_too() -> None:
     assert run_of(**uneven).ratio("posts_8_per_s", "nchan") == 2
 
 
-def test_two_workers_capacity_is_told_by_what_a_delivery_costs() -> None:
-    """One needs 6 µs of a core for a delivery; two that need 6 each deliver twice as much, at 12 no more than one."""
-    for cost, capacity in ((6.0, 2.0), (12.0, 1.0)):
-        figures = {"fanout_1000_cpu_us": 6.0, "workers_2_fanout_1000_cpu_us": cost}
+def test_two_workers_capacity_is_told_by_what_a_message_costs_them() -> None:
+    """One needs 60 µs of a core for a message; two that need 60 as well do twice as many, at 120 no more than one."""
+    for cost, capacity in ((60.0, 2.0), (120.0, 1.0)):
+        figures = {"posts_64_workers_us": 60.0, "workers_2_posts_64_workers_us": cost}
         assert derived(figures) == {"workers_2_capacity": capacity}
 
 
