@@ -100,7 +100,7 @@ class Upstream:
         """The next request that names `user`. Those of others, left over from an earlier test, are dropped."""
         while True:
             conversation = self._waiting.get(timeout=seconds)
-            if conversation.body["user"] == user:
+            if conversation.body.get("user") == user:
                 return conversation
             conversation.over.set()
 

@@ -139,7 +139,7 @@ class TestLongPoll:
         publish_titles(belfry, alice, "one", "two")
         started = time.monotonic()
         page = reader.feed(after=cursor, wait=10)
-        assert time.monotonic() - started < AT_ONCE_SECONDS
+        assert time.monotonic() - started < patient(AT_ONCE_SECONDS)
         assert titles(page) == ["one", "two"]
         assert titles(reader.feed(after=page["cursor"], wait=0)) == []
 
@@ -172,7 +172,7 @@ class TestLongPoll:
     def test_without_wait_it_answers_at_once(self, reader: Api) -> None:
         started = time.monotonic()
         assert titles(reader.feed(after=reader.feed()["cursor"])) == []
-        assert time.monotonic() - started < AT_ONCE_SECONDS
+        assert time.monotonic() - started < patient(AT_ONCE_SECONDS)
 
     def test_polling_on_and_on_sees_each_message_once_and_in_order(
         self, belfry: Belfry, alice: str, reader: Api
