@@ -28,7 +28,9 @@ STORM = 5_000
 RESUMED = 10
 AT_ONCE = 1_000_000  # connects per second: all that the listener takes
 FEED_READS = 100
-REWRITE_SECONDS = 30.0
+REST_SECONDS = 30.0
+LOOK_SECONDS = 0.2
+RESTING_PERCENT = 10.0  # of a core
 TOKENS = relays.Loads(streams=200, seconds=4.0)
 HOLD_SECONDS = 300.0  # longer than anything is looked at meanwhile
 
@@ -295,7 +297,7 @@ class Timed:
 def _timed(server: Server, load: Load, requests: Requests | None = None) -> Timed:
     """The load, from when every connection is open."""
     requests = requests or server.requests(users=load.users, prefix=load.prefix)
-    _wait_for_rewrites(server)
+    _wait_for_rest(server)
     with running(server.suited(load), requests) as process:
         wait_until_ready(process, load.connections)
         with _watched(server) as used:
@@ -313,12 +315,11 @@ def _watched(server: Server) -> Iterator[dict[int, float]]:
     used.update({pid: cpu_seconds([pid]) - seconds for pid, seconds in before.items()})
 
 
-def _wait_for_rewrites(server: Server) -> None:
-    """Return when no store rewrites its file: what earlier messages left to do is not the next ones' cost."""
-    deadline = time.monotonic() + REWRITE_SECONDS
-    while any(descendants(pid) for pid in server.stores()):
-        _require(time.monotonic() < deadline, f"a store's rewrite took longer than {REWRITE_SECONDS:g} s")
-        time.sleep(0.05)
+def _wait_for_rest(server: Server) -> None:
+    """Return when no worker works and no store rewrites its file: what was left to do is not the next load's cost."""
+    deadline = time.monotonic() + REST_SECONDS
+    while _share_of_a_core(server, LOOK_SECONDS) > RESTING_PERCENT or any(descendants(pid) for pid in server.stores()):
+        _require(time.monotonic() < deadline, f"a server worked on for more than {REST_SECONDS:g} s")
 
 
 def _whole(result: dict[str, Any], expected: int) -> dict[str, Any]:
