@@ -86,6 +86,9 @@ class Store:
     def mark(self, message_id: str) -> bool:
         return self.read_state.change("alice", [ALICE], Change(Mark.READ, True, (message_id,))).changed
 
+    def retract(self, message_id: str) -> bool:
+        return bool(self.logs.retract([ALICE], message_id))
+
     def page(self, position: Position | None = None, name: str = ALICE) -> Page:
         return self.logs.read([(name, (position,) if position else ())], name.partition(":")[2])[0]
 
@@ -342,24 +345,24 @@ class TestAReplicaThatTookOver:
             assert not worker.logs.lineage.look()
             assert worker.resume(reader) == ([], False)
 
-    @pytest.mark.parametrize("change", [lambda store: store.mark("1"), lambda store: store.logs.retract([ALICE], "1")])
+    @pytest.mark.parametrize("change", [Store.mark, Store.retract])
     def test_so_are_marks_and_retractions(
-        self, primary: RedisServer, replica: RedisServer, change: Callable[[Store], object]
+        self, primary: RedisServer, replica: RedisServer, change: Callable[[Store, str], bool]
     ) -> None:
         """Whoever made them saw their effect, and it is gone."""
         early, late, reader = self.left_by_one(primary, replica)
-        assert change(late)
+        assert change(late, "1")
         late.move(replica.url)
         assert late.logs.lineage.look()
         assert early.logs.lineage.look()
         assert early.resume(reader) == ([], True)
 
-    @pytest.mark.parametrize("change", [lambda store: store.mark("2"), lambda store: store.logs.retract([ALICE], "2")])
+    @pytest.mark.parametrize("change", [Store.mark, Store.retract])
     def test_what_changed_nothing_there_is_no_loss(
-        self, primary: RedisServer, replica: RedisServer, change: Callable[[Store], object]
+        self, primary: RedisServer, replica: RedisServer, change: Callable[[Store, str], bool]
     ) -> None:
         early, late, reader = self.left_by_one(primary, replica)
-        assert not change(late)
+        assert not change(late, "2")
         late.move(replica.url)
         assert late.logs.lineage.look()
         assert not early.logs.lineage.look()
