@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+import jwt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from app.core.errors import BelfryError
@@ -250,6 +251,19 @@ class Settings(BaseModel):
         """Keys that anyone on the way could replace would check nothing."""
         if text and not re.match(r"https://|http://(?:localhost|127\.0\.0\.1)[:/]", text):
             raise ValueError("expected an https address")
+        return text
+
+    @field_validator("secret", "previous_secrets")
+    @classmethod
+    def _symmetric(cls, text: str, info: ValidationInfo) -> str:
+        """PyJWT refuses every token whose key looks like a public one: that is said once, before anything is served."""
+        for secret in (text,) if info.field_name == "secret" else _listed(text):
+            try:
+                jwt.get_algorithm_by_name("HS256").prepare_key(secret)
+            except jwt.InvalidKeyError:
+                raise ValueError("expected random bytes, not a PEM, SSH or JWK key") from None
+            except UnicodeEncodeError:
+                raise ValueError("expected UTF-8") from None
         return text
 
     @property
