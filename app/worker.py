@@ -7,34 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
-import re
-import select
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
-from http import HTTPStatus
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from wsgiref.handlers import format_date_time
 
 import gevent
 import gevent.socket
-from gevent import monkey
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
-from gunicorn import SERVER
 from gunicorn.config import Config
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.core.errors import BelfryError
-from app.realtime import descriptors
+from app.connection import Fair, Problems, end_when_silent, head, send
+from app.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
 from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.realtime.regular import Regular
 
@@ -43,16 +35,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
-REQUEST_BYTES = 16_384
-# gunicorn asks for a megabyte of a body, and copies what is left of it with each piece that it hands on or drops.
-READ_BYTES = 65_536
-_ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
-# What gunicorn refuses with a status of its own before there is a request.
-_CODE_BY_STATUS = {414: "uri_too_long", 431: "head_too_large"}
-DETAIL_MAX = 200  # characters of gunicorn's reason, which may repeat what was sent
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
@@ -110,7 +95,7 @@ class BelfryWorker(GeventWorker):
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Log and judge what gunicorn can't make a request of as it does, and say it in the form of all refusals."""
-        told: Any = _Problems(client, exc)
+        told: Any = Problems(client, exc)
         super().handle_error(req, told, addr, exc)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -134,7 +119,7 @@ class BelfryWorker(GeventWorker):
         sent = b"" if regular is None else regular.next_parsed()
         has_failed = regular is not None and regular.failure is not None  # and so was let in
         if req.req_number == 1:
-            req.unreader.sock = _Fair(sock)
+            req.unreader.sock = Fair(sock)
         if not has_failed and self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock)
         self._answering.add(sock)
@@ -145,7 +130,7 @@ class BelfryWorker(GeventWorker):
         if req.unreader.buf.tell():
             gevent.sleep(0)  # the next request has come with this one: without a wait for it others had no turn
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
-            _end_when_silent(sock)
+            end_when_silent(sock)
         regular = self._regulars.get(sock)
         if regular is not None and regular.offered is not None:
             regular.learn(sent, req.headers)
@@ -179,11 +164,11 @@ class BelfryWorker(GeventWorker):
                 return regular.came
             self.nr += 1
             status, lines, body = answered
-            _send(sock, _head(status, lines) + body)
+            send(sock, head(status, lines) + body)
         finally:
             self._answering.discard(sock)
         if self._hangs_up:
-            _end_when_silent(sock)
+            end_when_silent(sock)
         return b""
 
     def _refuse(self, req: Any, sock: Any) -> bool:
@@ -208,7 +193,7 @@ class BelfryWorker(GeventWorker):
             return [body]
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         client = environ["gunicorn.socket"]
-        _send(client, _head(status, lines) + body)
+        send(client, head(status, lines) + body)
         if REPEAT in environ and type(client) is gevent.socket.socket:
             self._regulars.setdefault(client, Regular()).offered = environ[REPEAT]
         return WRITTEN
@@ -227,14 +212,12 @@ class BelfryWorker(GeventWorker):
         self._relay.start()
         self._reporter.start()
         servers = [self._listen(listener) for listener in self.sockets]
-        self._turns.crowded = partial(_pause, servers)
+        self._turns.crowded = partial(pause, servers)
         if self.booting is not None:
             self.booting.unlink(missing_ok=True)
         self._stay()
         # On a reload, callers would wait for as long as the successors take to load.
-        self._wait(
-            lambda: not (self._is_awaited and any(_is_shared(server.socket) for server in servers)), BOOT_SECONDS
-        )
+        self._wait(lambda: not (self._is_awaited and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
         self._leave(servers)
 
     @property
@@ -245,7 +228,7 @@ class BelfryWorker(GeventWorker):
     def _leave(self, servers: Sequence[StreamServer]) -> None:
         """Answer all who are here, and all who wait at the door unless another worker will let them in."""
         started = time.monotonic()
-        own = [server for server in servers if not _is_shared(server.socket)]
+        own = [server for server in servers if not is_shared(server.socket)]
         for server in servers:
             if server in own:
                 server.max_accept = ACCEPTS_PER_TURN
@@ -253,12 +236,12 @@ class BelfryWorker(GeventWorker):
                 server.close()
         drains = [gevent.spawn(self._streams.drain), gevent.spawn(self._relay.drain)]
         pools = [server.pool for server in servers]  # also of those who were let in a moment ago
-        self._wait(lambda: not any(pools) and not any(map(_has_callers, own)), LINGER_SECONDS)
+        self._wait(lambda: not any(pools) and not any(map(has_callers, own)), LINGER_SECONDS)
         for server in own:
             server.close()
         self._hangs_up = True
         for client in self._clients - self._answering:
-            _end_when_silent(client)
+            end_when_silent(client)
         left = started + self.cfg.graceful_timeout - time.monotonic()
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), left)
         self._reporter.stop()
@@ -268,7 +251,7 @@ class BelfryWorker(GeventWorker):
         prepare(listener)
         server = Listener(
             listener,
-            handle=partial(self.handle, _Address(listener)),
+            handle=partial(self.handle, Address(listener)),
             spawn=Pool(self.worker_connections),
             **self._tls(),
         )
@@ -313,55 +296,7 @@ class BelfryWorker(GeventWorker):
         """Hang up on regulars that sent nothing for as long as gunicorn would have waited: without a timer for each."""
         latest = time.monotonic() - self.cfg.keepalive
         for client in list(takewhile(lambda idle: self._idle[idle] <= latest, self._idle)):
-            _end_when_silent(client)
-
-
-class Listener(StreamServer):
-    """Accepts connections, and refuses those that took a descriptor which the worker needs for itself.
-
-    `no_room` knows what to answer to a page of an origin.
-    """
-
-    no_room: Callable[[str], bytes]
-
-    def do_handle(self, *accepted: Any) -> None:
-        """At once, and not in the connection's greenlet: a hundred may be accepted before the first of those runs."""
-        if descriptors.spent(accepted[0].fileno()):
-            refuse(accepted[0], self.no_room)
-        else:
-            super().do_handle(*accepted)
-
-
-def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
-    """Say that there is no room, without waiting for anything: not for the request, and not for the answer to leave."""
-    with contextlib.suppress(OSError):
-        client.setblocking(False)
-        came = b""
-        with contextlib.suppress(BlockingIOError):
-            # Left unread it would turn the close into a reset, which overtakes the answer.
-            came = client.recv(REQUEST_BYTES)
-        origin = _ORIGIN.search(came.partition(b"\r\n\r\n")[0])
-        client.send(no_room(origin[1].decode("latin-1").strip() if origin else ""))
-        client.shutdown(socket.SHUT_WR)
-    client.close()
-
-
-def _head(status: str, lines: str) -> bytes:
-    """The head of an answer, in gunicorn's words; `lines` are the application's fields."""
-    date = _date(int(time.time()))
-    own = f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: keep-alive\r\n"
-    return f"{own}{lines}\r\n".encode("latin-1")
-
-
-def _send(client: Any, data: bytes) -> None:
-    sent = client.send(data)  # mostly all of it, without the loop and the questions of `sendall`
-    if sent < len(data):
-        client.sendall(data[sent:])
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return format_date_time(second)
+            end_when_silent(client)
 
 
 def quieten_collector() -> None:
@@ -369,22 +304,6 @@ def quieten_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-
-
-class _Fair:
-    """A connection as gunicorn reads it: others get a turn before each read.
-
-    gevent gives them one where a read has to wait. Who sends faster than it is read, requests or a body that nobody
-    wants, never lets it wait: all others, streams included, would stand still for as long as that goes on.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def recv(self, most_bytes: int) -> bytes:
-        gevent.sleep(0)
-        came: bytes = self._client.recv(min(most_bytes, READ_BYTES))
-        return came
 
 
 def settle(cfg: Config) -> None:
@@ -395,88 +314,7 @@ def settle(cfg: Config) -> None:
     vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
 
 
-class _Address:
-    """What gunicorn asks a listener for with each connection; it outlives the listener."""
-
-    def __init__(self, listener: Any) -> None:
-        self._name = listener.getsockname()
-
-    def getsockname(self) -> Any:
-        return self._name
-
-
-def _is_shared(listener: Any) -> bool:
-    """Whether the arbiter listens there too: then another worker serves who waits, after a reload for example.
-
-    Closing the last copy of a listener resets all who wait in its queue. An arbiter that stops has closed its own
-    before it tells the workers. Only Linux tells; elsewhere nobody is relied on.
-    """
-    with contextlib.suppress(OSError):
-        ours = Path(f"/proc/self/fd/{listener.fileno()}").readlink()
-        return any(map(partial(_leads_to, ours), Path(f"/proc/{os.getppid()}/fd").iterdir()))
-    return False
-
-
-def _leads_to(target: Path, link: Path) -> bool:
-    with contextlib.suppress(OSError):  # closed meanwhile
-        return link.readlink() == target
-    return False
-
-
-def _has_callers(server: StreamServer) -> bool:
-    """Whether somebody waits to be accepted."""
-    poll = monkey.get_original("select", "poll")()
-    poll.register(server.socket.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _end_when_silent(client: Any) -> None:
-    """Have the next read of a connection meet its end, after what has come already.
-
-    So a request that just came in is answered, and who sent none is hung up on. On a copy of the descriptor, since
-    gevent's sockets fail a read that is under way.
-    """
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(client.fileno())) as copy:
-        copy.shutdown(socket.SHUT_RD)
-
-
 def _drain(pipe: int, signalled: Event) -> None:
     with contextlib.suppress(BlockingIOError):
         os.read(pipe, REQUEST_BYTES)
     signalled.set()
-
-
-def _pause(servers: Iterable[StreamServer], crowded: bool) -> None:
-    """While many wait for their turn, newcomers wait in the kernel's queue, where they cost nothing."""
-    for server in servers:
-        if server.started:
-            server.stop_accepting() if crowded else server.start_accepting()
-
-
-class _Problems:
-    """A connection on which gunicorn's own refusal, a page, becomes a problem with the same status."""
-
-    def __init__(self, client: Any, cause: Exception) -> None:
-        self._client = client
-        self._cause = cause
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def sendall(self, page: bytes) -> None:
-        from app import metrics  # noqa: PLC0415 - the master imports this module, too, before there are metrics
-
-        error = self._error(int(page.split(maxsplit=2)[1]))
-        metrics.refused(error.code)
-        body = json.dumps(error.problem()).encode()
-        head = (
-            f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nContent-Type: application/problem+json\r\n"
-            f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._client.sendall(head.encode() + body)
-
-    def _error(self, status: int) -> BelfryError:
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            return BelfryError("internal_error")
-        return BelfryError(_CODE_BY_STATUS.get(status, "bad_request"), str(self._cause)[:DETAIL_MAX])
