@@ -67,6 +67,10 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
+class SilentError(BelfryError):
+    """`store_unavailable` because no answer came in time: the next one who asks is likely to wait in vain as long."""
+
+
 class LostError(Exception):
     """A connection ended before all of its replies were read. What was written may be sent again, see `Line.send`."""
 
@@ -96,7 +100,7 @@ class Line:
 
         One more try on a connection that Redis closed meanwhile, none after a timeout: a caller waits for one timeout
         at most. Sending an append twice is safe, the script remembers its message id. Raises `BelfryError`
-        `store_unavailable` when Redis can't be reached, and `UnpackableError`.
+        `store_unavailable` when Redis can't be reached, `SilentError` after a timeout, and `UnpackableError`.
         """
         packed = self.packed(commands)
         try:
@@ -111,7 +115,7 @@ class Line:
         return pack(commands)
 
     def write(self, packed: bytes) -> None:
-        """Write commands, where the line `is_open`. Raises `LostError`, or `BelfryError` after a timeout."""
+        """Write commands, where the line `is_open`. Raises `LostError`, or `SilentError` after a timeout."""
         try:
             self._kept().send_packed_command([packed])
         except redis.exceptions.ConnectionError as error:
@@ -320,7 +324,8 @@ def full() -> BelfryError:
 
 def unavailable(error: Exception) -> BelfryError:
     """What the caller gets to hear of a Redis error: that it may try again, and when."""
-    return BelfryError(
+    kind = SilentError if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)) else BelfryError
+    return kind(
         "store_unavailable",
         f"The message store did not answer ({type(error).__name__}); try again with the same message id.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
