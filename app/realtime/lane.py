@@ -28,7 +28,7 @@ class Line(Protocol):
 
     @property
     def is_open(self) -> bool: ...
-    def send(self, commands: Sequence[Command]) -> list[Reply]: ...
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]: ...
     def packed(self, commands: Sequence[Command]) -> bytes: ...
     def write(self, packed: bytes) -> None: ...
     def read(self, commands: Sequence[Command]) -> list[Reply]: ...
@@ -38,13 +38,17 @@ class Line(Protocol):
 
 
 class Trip:
-    """One round trip. `is_written` as long as its replies are to come over the connection that is open now."""
+    """One round trip. `is_written` as long as its replies are to come over the connection that is open now.
 
-    __slots__ = ("commands", "failure", "is_written", "replies", "turn")
+    `was_begun`: something of it was written, now or earlier.
+    """
+
+    __slots__ = ("commands", "failure", "is_written", "replies", "turn", "was_begun")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
         self.is_written = False
+        self.was_begun = False
         self.replies: list[Reply] | None = None
         self.failure: BelfryError | None = None
         self.turn: Event | None = None
@@ -72,6 +76,7 @@ class Lane:
         in_order = all(earlier.is_written for earlier in self._under_way)
         self._under_way.append(trip)
         if in_order and self._line.is_open:
+            trip.was_begun = True
             try:
                 self._line.write(packed)
             except LostError:
@@ -118,7 +123,7 @@ class Lane:
             raise trip.failure
         try:
             if trip.replies is None:
-                return self._line.send(trip.commands)
+                return self._line.send(trip.commands, again=trip.was_begun)
             return self._line.completed(trip.commands, trip.replies)
         except SilentError as failure:
             self._fail(trip, failure)
