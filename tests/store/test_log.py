@@ -69,6 +69,30 @@ def test_the_same_id_again_answers_the_first_offset_and_appends_nothing(store: L
     assert offsets(store) == [1, 2]
 
 
+class Again(Connection):
+    """Sends everything twice, as after a lost answer."""
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        super().send(commands)
+        return super().send(commands)
+
+
+@pytest.mark.parametrize("fields", [{}, {"transient": True}])
+def test_what_is_sent_again_for_want_of_an_answer_is_answered_as_the_first_time_and_appends_nothing(
+    client: redis.Redis, settings: Settings, fields: dict[str, Any]
+) -> None:
+    """It is no duplicate to its publisher, who sent it once."""
+    store = LogStore(Again(client, SCRIPTS), settings)
+    sent = [message(id=f"m{number}", title=str(number), **fields) for number in range(2)]
+    kept = [] if fields else [1, 2]
+    outcomes = append(store, *sent)
+    assert [(outcome.status, outcome.position.offset) for outcome in outcomes] == [
+        (Status.APPENDED, offset) for offset in kept or [0, 0]
+    ]
+    assert offsets(store) == kept
+    assert [outcome.status for outcome in append(store, *sent)] == [Status.DUPLICATE] * 2
+
+
 def test_the_same_id_with_other_content_is_told_apart_and_appends_nothing(store: LogStore) -> None:
     append(store, message(id="m", title="a"))
     (other,) = append(store, message(id="m", title="b"))
