@@ -8,7 +8,7 @@
     crowd.stop()
 
 A reader resumes with its last id after any end, waits for the `retry` or `Retry-After` that it was told (scaled down by
-`TIME_SCALE`), stops for good after `goodbye` `replaced` or `revoked`, and hangs up when it heard nothing, not even a
+`time_scale`), stops for good after `goodbye` `replaced` or `revoked`, and hangs up when it heard nothing, not even a
 heartbeat, for `silence_seconds`. What it does on purpose: `hang_up` (FIN), `reset` (RST), `pause` and `go_on` (reading
 stops), `rate` (bytes a second), `connect` (now, instead of when its time has come).
 """
@@ -64,6 +64,7 @@ class Reader:
         version: str = "1.1",
         receive_buffer: int = 0,
         silence_seconds: float = 0.0,
+        time_scale: float = TIME_SCALE,
     ) -> None:
         self.name = name
         self.logs = tuple(logs)
@@ -85,6 +86,7 @@ class Reader:
         self._request = "".join([f"GET {path} HTTP/{version}\r\n", *(f"{k}: {v}\r\n" for k, v in headers.items())])
         self._make_socket = make_socket
         self._receive_buffer = receive_buffer
+        self._time_scale = time_scale
         self._crowd: Crowd | None = None
         self._socket: socket.socket | None = None
         self._head: bytes | None = None
@@ -245,7 +247,7 @@ class Reader:
         if status not in COME_AGAIN:
             self.turned_away.append(f"{status} {code}".strip())
         seconds = _retry_after(head)
-        self._end(str(status), seconds * TIME_SCALE if seconds else None)
+        self._end(str(status), seconds * self._time_scale if seconds else None)
 
     def _take(self, received: bytes) -> None:
         self._deadline = time.monotonic() + self.silence_seconds
@@ -279,7 +281,7 @@ class Reader:
                 self._crowd.unwatch(self._socket)
             self._socket.close()
             self._socket = None
-        self.due = time.monotonic() + (self._retry_ms / 1_000 * TIME_SCALE if seconds is None else seconds)
+        self.due = time.monotonic() + (self._retry_ms / 1_000 * self._time_scale if seconds is None else seconds)
 
 
 class Crowd:
