@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from app.core.sse import Event
+from tests.faults.link_proxy import LinkProxy
 from tests.live.conftest import StartBelfry
 from tests.servers import START_SECONDS, Belfry, RedisServer, open_descriptors
 from tests.stream_client import StreamClient
@@ -657,6 +658,18 @@ class TestFaults:
             assert to_the_end(stream, 20) == TEXT
             assert types(stream) == ["ready"]
         assert Runner(runner.belfry, alice).state(run_id)["status"] == "done"
+
+    def test_a_start_whose_reply_is_lost_is_produced_all_the_same(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        upstream.play = saying(*WORDS)
+        with contextlib.closing(LinkProxy(own_redis.socket_path)) as proxy:
+            runner = Runner(start_belfry(proxy.url, BELFRY_UPSTREAM_URL=upstream.url), alice)
+            proxy.lose_replies(1, b"started")
+            run_id = runner.start()
+            assert proxy.replies_to_lose == 0
+            state = runner.wait_ended(run_id)
+        assert (state["status"], state["text"]) == ("done", TEXT)
 
     def test_a_redis_that_lost_everything_keeps_nobody_waiting(
         self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ from app.core.errors import BelfryError
 from app.core.frames import END
 from app.core.settings import Settings
 from app.store import log
-from app.store.connection import Connection
+from app.store.connection import Command, Connection, Reply
 from app.store.log import LogStore
 from app.store.runs import LEASE_SECONDS, LOST, SCRIPTS, STOPPED, Ending, RunName, Runs
 from tests.servers import RedisServer
@@ -79,6 +80,39 @@ class TestStarting:
         for ask in (lambda: runs.get(NAME), lambda: runs.start(NAME, REQUEST)):
             with pytest.raises(BelfryError, match="run_gone"):
                 ask()
+
+
+class Resent:
+    """Sends all twice, as a line does whose connection ended after Redis did what it was told."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        self._connection.run(commands)
+        return self._connection.run(commands)
+
+
+class TestSentAgainAfterALostReply:
+    """Whoever hears "known" asks no upstream, and the run would have nobody who produces it."""
+
+    @pytest.fixture
+    def resending(self, store: LogStore, connection: Connection, settings: Settings) -> Runs:
+        limits = {"max_runs_per_user": 1, "runs_per_minute": 1}
+        return Runs(store, Resent(connection), settings.model_copy(update=limits), time.time)
+
+    def test_a_start_is_still_the_one_that_started(self, resending: Runs) -> None:
+        assert resending.start(NAME, REQUEST)
+        assert not resending.start(NAME, REQUEST)
+        assert text_of(resending) == ""
+
+    def test_a_completion_does_not_stand_in_its_own_way(self, resending: Runs) -> None:
+        resending.admit("alice", "direct")
+        with pytest.raises(BelfryError, match="too_many_runs"):
+            resending.admit("alice", "another")
+        resending.release("alice", "direct", 0)
+        with pytest.raises(BelfryError, match="rate_limited"):
+            resending.admit("alice", "another")
 
 
 class TestWriting:
