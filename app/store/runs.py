@@ -153,8 +153,7 @@ class Runs:
 
         Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, or a limit of the user.
         """
-        lease = LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))
-        _, (code, detail) = self._commands.run([lease, self._start_command(name, request)])
+        _, (code, detail) = self._commands.run([self._lease(name), self._start_command(name, request)])
         if code == b"started":
             return True
         if code != b"known":
@@ -202,8 +201,8 @@ class Runs:
         """Renew leases. Answers those of `names` that somebody ended, and the runs of anyone whose lease ran out."""
         members = [str(name) for name in names]
         command = RENEW.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), EXPIRED_PER_LOOK, *members)
-        ended, expired = self._commands.run([command])[0]
-        return _names(ended), _names(expired)
+        without, expired = self._commands.run([command])[0]
+        return self._ended(_names(without)), _names(expired)
 
     def keep_active(self, completions: Iterable[RunName]) -> None:
         """Go on counting completions under way against their users' limits."""
@@ -256,6 +255,24 @@ class Runs:
             if not page.entries:
                 return transcript
             position = Position(page.epoch, page.entries[-1].offset)
+
+    def _ended(self, names: Sequence[RunName]) -> list[RunName]:
+        """Those of `names` that are not under way; the others get their lease back.
+
+        A start that was refused takes its lease away by name. It may be another's by then: of who came after it with
+        the same id, found that lease, and was let in. Without a lease nobody would end that run for a dead producer.
+        """
+        if not names:
+            return []
+        states = [self._keys.run_state(name.user, name.id) for name in names]
+        statuses = self._commands.run([("HGET", state, "status") for state in states])
+        under_way = {name for name, status in zip(names, statuses, strict=True) if status == b"running"}
+        if under_way:
+            self._commands.run([self._lease(name) for name in under_way])
+        return [name for name in names if name not in under_way]
+
+    def _lease(self, name: RunName) -> Command:
+        return LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))
 
     def _start_command(self, name: RunName, request: CompletionRequest) -> Command:
         keys, settings = self._keys, self._settings

@@ -671,6 +671,23 @@ class TestFaults:
             state = runner.wait_ended(run_id)
         assert (state["status"], state["text"]) == ("done", TEXT)
 
+    def test_a_run_whose_lease_was_taken_away_goes_on_and_is_looked_after(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(own_redis.url, BELFRY_UPSTREAM_URL=upstream.url)
+        runner = Runner(belfry, alice)
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        with runner.watch(run_id) as stream, own_redis.client() as client:
+            (leases,) = client.keys("*:leases")
+            assert client.zrem(leases, f"{alice}/{run_id}")
+            wait_until(lambda: client.zcard(leases), LOST_SECONDS)
+            conversation.say(*WORDS)
+            conversation.finish()
+            assert to_the_end(stream) == TEXT
+        assert runner.wait_ended(run_id)["status"] == "done"
+
     def test_a_redis_that_lost_everything_keeps_nobody_waiting(
         self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
     ) -> None:

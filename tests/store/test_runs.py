@@ -193,6 +193,13 @@ class TestLeases:
         runs.end(NAME, STOPPED)
         assert runs.renew([NAME]) == ([NAME], [])
 
+    def test_that_was_taken_away_from_a_run_under_way_is_given_back(self, runs: Runs, client: redis.Redis) -> None:
+        """A refused start of the same id takes its own away, which may be the next one's by then."""
+        runs.start(NAME, REQUEST)
+        client.zrem("belfry:{runs}:leases", "alice/r1")
+        assert runs.renew([NAME]) == ([], [])
+        assert client.zrange("belfry:{runs}:leases", 0, -1) == [b"alice/r1"]
+
     def test_that_nobody_renews_runs_out(self, runs: Runs) -> None:
         runs.start(NAME, REQUEST)
         assert wait_until(lambda: runs.renew([])[1], LEASE_SECONDS + 2) == [NAME]
