@@ -205,14 +205,16 @@ class Runs:
         return self._ended(_names(without)), _names(expired)
 
     def keep_active(self, completions: Iterable[RunName]) -> None:
-        """Go on counting completions under way against their users' limits."""
+        """Go on counting completions under way against their users' limits, and keep the runs among them."""
         until = int((self._clock() + ACTIVE_SECONDS) * 1_000)
-        by_user: dict[str, list[str | int]] = defaultdict(list)
+        by_user: dict[str, list[RunName]] = defaultdict(list)
         for name in completions:
-            by_user[name.user] += [until, name.id]
-        for user, pairs in by_user.items():
+            by_user[name.user].append(name)
+        for user, names in by_user.items():
             key = self._keys.active(user)
-            self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS)])
+            pairs = [part for name in names for part in (until, name.id)]
+            kept = [("EXPIRE", part, self._settings.run_seconds) for name in names for part in self._parts(name)]
+            self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS), *kept])
 
     def forget(self, user: str) -> None:
         """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
@@ -270,6 +272,11 @@ class Runs:
         if under_way:
             self._commands.run([self._lease(name) for name in under_way])
         return [name for name in names if name not in under_way]
+
+    def _parts(self, name: RunName) -> tuple[str, str, str]:
+        """The keys of a run: its state, and its log with its meta."""
+        keys = self._keys
+        return keys.run_state(name.user, name.id), keys.meta(name.log), keys.log(name.log)
 
     def _lease(self, name: RunName) -> Command:
         return LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))

@@ -7,12 +7,13 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from pydantic import ValidationError
 
 from app.core.completion import parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstreams
-from app.realtime.relay import Relay
+from app.realtime.relay import ACTIVE_RENEWAL_SECONDS, Relay
 from app.store.runs import RunName
 
 NAME = RunName("alice", "r1")
@@ -63,3 +64,8 @@ def test_after_that_nothing_is_begun(relay: Relay, store: Store) -> None:
             begin()
         assert (refusal.value.code, refusal.value.headers) == ("shutting_down", {"Retry-After": "5"})
     assert not store.asked.is_set()
+
+
+def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
+    with pytest.raises(ValidationError):
+        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))

@@ -305,6 +305,18 @@ def test_a_run_is_kept_as_long_as_it_was_told(runs: Runs, store: LogStore, clien
     assert all(0 < left <= Settings().run_seconds for left in seconds)
 
 
+def test_a_run_under_way_outlives_the_time_that_it_is_kept(runs: Runs, client: redis.Redis) -> None:
+    """Nobody could end a run whose state is gone."""
+    runs.start(NAME, REQUEST)
+    runs.append(NAME, 1, [chunk("a")])
+    keys = client.keys("*:run:r1:*")
+    assert len(keys) == 3
+    for key in keys:
+        client.expire(key, 1)
+    runs.keep_active([NAME, RunName("alice", "direct"), RunName("bob", "direct")])
+    assert all(Settings().run_seconds - 60 < client.ttl(key) <= Settings().run_seconds for key in keys)
+
+
 def test_a_store_without_memory_starts_nothing_and_keeps_nothing_of_it(
     redis_server: RedisServer, settings: Settings
 ) -> None:
