@@ -613,6 +613,21 @@ class TestFaults:
         state = Runner(belfry, alice).state(run_id)
         assert (state["status"], state["text"]) == ("failed", "Hel")
 
+    def test_the_bell_rings_for_a_killed_workers_run_though_the_reply_to_its_end_is_lost(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        with contextlib.closing(LinkProxy(own_redis.socket_path)) as proxy:
+            belfry = start_belfry(proxy.url, BELFRY_UPSTREAM_URL=upstream.url)
+            run_id = Runner(belfry, alice).start()
+            upstream.next_request(alice).begin()
+            proxy.lose_replies(1, b"$6\r\nfailed\r\n")
+            (producing,) = belfry.workers()
+            os.kill(producing, signal.SIGKILL)
+            wait_until(lambda: proxy.replies_to_lose == 0, START_SECONDS, what="another worker to end the run")
+            runner = Runner(belfry, alice)
+            (message,) = wait_until(lambda: runner.api.get("/feed").json()["messages"])
+        assert (message["data"]["run"], message["level"]) == (run_id, "error")
+
     def test_a_run_is_stopped_from_the_other_worker_at_once(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
     ) -> None:
