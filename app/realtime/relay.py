@@ -211,7 +211,8 @@ class Relay:
             written = self._runs.end(name, LOST)
             if written.taken:
                 log.warning("the producer of run %s is gone", name)
-                self.ended(name, LOST, written, watched=written.receivers > 0)
+            # Also where nothing was taken: it may have been an end of ours whose reply was lost. The bell rings once.
+            self.ended(name, LOST, written, watched=written.receivers > 0)
 
 
 def shutting_down() -> BelfryError:

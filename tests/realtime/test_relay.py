@@ -7,12 +7,13 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from pydantic import ValidationError
 
 from app.core.completion import parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstreams
-from app.realtime.relay import Relay
+from app.realtime.relay import ACTIVE_RENEWAL_SECONDS, Relay
 from app.store.runs import RunName
 
 NAME = RunName("alice", "r1")
@@ -108,3 +109,8 @@ def test_what_the_store_admits_when_the_time_is_over_is_released_and_refused(sto
     store.go.set()
     assert admitting.get(timeout=5).code == "shutting_down"
     assert store.released == [("alice", "r1", 0)]
+
+
+def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
+    with pytest.raises(ValidationError):
+        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))
