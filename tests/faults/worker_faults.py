@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 MESSAGES = 15
 SPARE_DESCRIPTORS = 4
 STEP_SECONDS = 3_600
+NO_ROOM = "503 too_many_connections"
 CROWD = 60  # more than two workers have room for
 
 
@@ -79,8 +80,7 @@ def exhaust_descriptors(site: Site, traffic: Traffic) -> None:
     crowd = [traffic.reader(traffic.users[0], f"late {time.monotonic()} {number}") for number in range(CROWD)]
     with _descriptors(site, OWN + REQUESTS + SPARE_DESCRIPTORS):
         traffic.invite(crowd)
-        traffic.wait(lambda: all(reader.is_live or _refused(reader) for reader in crowd), what="streams to be refused")
-        assert not all(reader.is_live for reader in crowd)
+        _wait_for_refusals(traffic, crowd)
         _cut_off_and_go_on(site, traffic)
         traffic.checkpoint()
     traffic.wait_live(crowd)
@@ -157,8 +157,14 @@ def _cut_off_and_go_on(site: Site, traffic: Traffic) -> None:
     traffic.run(MESSAGES)
 
 
-def _refused(reader: Reader) -> bool:
-    return reader.answers["503 too_many_connections"] > 0
+def _wait_for_refusals(traffic: Traffic, crowd: Sequence[Reader]) -> None:
+    """Wait until every reader of the crowd was let in or refused, and some were refused."""
+
+    def waiting() -> list[str]:
+        return [str(reader) for reader in crowd if not reader.is_live and not reader.answers[NO_ROOM]]
+
+    traffic.crowd.wait(lambda: not waiting(), what=lambda: f"streams to be let in or refused; {waiting()}")
+    assert any(reader.answers[NO_ROOM] for reader in crowd)
 
 
 def _is_refused(api: Api) -> bool:
