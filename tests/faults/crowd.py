@@ -95,7 +95,8 @@ class Reader:
 
     def __str__(self) -> str:
         """How it fares."""
-        state = "live" if self.is_live else "connected" if self._socket else f"due in {self.due - time.monotonic():.1f} s"
+        due = f"due in {self.due - time.monotonic():.1f} s"
+        state = "live" if self.is_live else "connected" if self._socket else due
         return f"{self.name}: {state}, ends {dict(self.ends)}, answers {dict(self.answers)}"
 
     def hearing(self, feed: Iterable[str] = ()) -> Hearing:
