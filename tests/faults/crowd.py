@@ -99,6 +99,13 @@ class Reader:
         state = "live" if self.is_live else "connected" if self._socket else due
         return f"{self.name}: {state}, ends {dict(self.ends)}, answers {dict(self.answers)}"
 
+    @property
+    def port(self) -> int:
+        """Of this end of its connection."""
+        assert self._socket is not None
+        port: int = self._socket.getsockname()[1]
+        return port
+
     def hearing(self, feed: Iterable[str] = ()) -> Hearing:
         """What it heard so far, for the checker."""
         events, away = tuple(self.events), tuple(self.turned_away)
