@@ -109,6 +109,9 @@ def slow_link(site: Site, traffic: Traffic, seconds: float = 0.05) -> None:
     assert site.proxy is not None
     site.proxy.latency_seconds = seconds
     try:
+        began = time.monotonic()
+        traffic.publish()
+        assert time.monotonic() - began >= 2 * seconds
         traffic.run(4 * MESSAGES)
     finally:
         site.proxy.latency_seconds = 0.0
@@ -147,10 +150,12 @@ def lose_replies(site: Site, traffic: Traffic) -> None:
     assert site.proxy is not None
     proxy = site.proxy
     traffic.run(MESSAGES)
+    repeated = traffic.book.answers["200"]
     for _ in range(BLOWS):
         proxy.lose_replies(4)
         traffic.wait(lambda: not proxy.replies_to_lose, what="replies to be lost")
         traffic.run(MESSAGES)
+    assert traffic.book.answers["200"] > repeated, "some were those to an append, which was known when it was repeated"
 
 
 FAULTS: dict[str, Fault] = {

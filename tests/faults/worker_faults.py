@@ -48,7 +48,7 @@ def end_all_workers_in_turn(site: Site, traffic: Traffic) -> None:
 def freeze_a_worker(site: Site, traffic: Traffic, seconds: float = FROZEN_SECONDS) -> None:
     """SIGSTOP: its streams fall silent, others go on, and what they miss meanwhile waits for them in Redis."""
     traffic.run(MESSAGES)
-    readers = [reader for reader in traffic.readers if reader.is_live]
+    readers = [reader for reader in traffic.readers if reader.is_live and reader.address[1] == site.belfry.port]
     pid, mute, others = _one_with_streams(site, readers)
     before = {reader: reader.connections for reader in mute}
     with _stopped(pid):
