@@ -97,11 +97,13 @@ def metric(belfry: Belfry, name: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def test_ten_seconds_of_silence_cost_time_only(start_site: StartSite) -> None:
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seconds", [10, 30])
+def test_a_long_silence_costs_time_only(start_site: StartSite, seconds: int) -> None:
     """Longer than the link believes in a silent server: it is given up, and made anew."""
     site = start_site(workers=2)
     with Traffic(site.belfry) as traffic:
-        freeze(site, traffic, 10)
+        freeze(site, traffic, seconds)
         verdict = traffic.finish()
     assert verdict.kept, verdict
     assert verdict.resets == 0
