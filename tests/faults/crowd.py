@@ -95,6 +95,19 @@ class Reader:
         self.due = 0.0  # when to connect, or, once connected, when to read again
         self._deadline = 0.0
 
+    def __str__(self) -> str:
+        """How it fares."""
+        due = f"due in {self.due - time.monotonic():.1f} s"
+        state = "live" if self.is_live else "connected" if self._socket else due
+        return f"{self.name}: {state}, ends {dict(self.ends)}, answers {dict(self.answers)}"
+
+    @property
+    def port(self) -> int:
+        """Of this end of its connection."""
+        assert self._socket is not None
+        port: int = self._socket.getsockname()[1]
+        return port
+
     def hearing(self, feed: Iterable[str] = ()) -> Hearing:
         """What it heard so far, for the checker."""
         events, away = tuple(self.events), tuple(self.turned_away)
@@ -235,7 +248,10 @@ class Reader:
             return
         status = int(head.split(b" ", 2)[1])
         if status != 200:
-            self._refused(status, head, body)
+            if len(body) < (_field(head, b"content-length") or 0):
+                self._head += received  # a server may send head and body apart, and the code stands in the body
+            else:
+                self._refused(status, head, body)
             return
         self._head = None
         self.connections += 1
@@ -246,7 +262,7 @@ class Reader:
         self.answers[f"{status} {code}".strip()] += 1
         if status not in COME_AGAIN:
             self.turned_away.append(f"{status} {code}".strip())
-        seconds = _retry_after(head)
+        seconds = _field(head, b"retry-after")
         self._end(str(status), seconds * self._time_scale if seconds else None)
 
     def _take(self, received: bytes) -> None:
@@ -395,9 +411,10 @@ def _code(body: bytes) -> str:
         return ""
 
 
-def _retry_after(head: bytes) -> float | None:
+def _field(head: bytes, wanted: bytes) -> float | None:
+    """The number in a field of a head."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.strip().lower() == b"retry-after":
+        if name.strip().lower() == wanted:
             return float(value)
     return None
