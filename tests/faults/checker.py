@@ -8,7 +8,8 @@ Pure: no I/O, no clock. What it holds against the records, for each subscriber a
 
 - an acknowledged message that was first sent after the subscriber's first `ready` came: `LOST` if nothing after it came
   either, `GAP` if something did. A `reset` excuses it, but only one that stands in its place (after all that must
-  precede it, before all that must follow it), and then the feed must have it (`NOT_IN_FEED`), unless it was erased;
+  precede it, before all that must follow it), and then the feed must have it (`NOT_IN_FEED`), unless it was erased
+  before that reset;
 - a message came `DOUBLED`. Erasing the store erases the ids that it remembers: then a reset must stand between the two;
 - two messages came `INVERTED`: one was acknowledged before the other was sent, or their offsets say so;
 - a message that was `REFUSED` came, or is in the feed;
@@ -55,7 +56,10 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the records show. The counts tell a run that was put to the test from one in which nothing happened."""
+    """What the records show. The counts tell a run that was put to the test from one in which nothing happened.
+
+    `untold` are the subscribers that heard no `reset` at all: where everybody's history is gone, there may be none.
+    """
 
     breaches: tuple[Breach, ...]
     acknowledged: int
@@ -64,6 +68,7 @@ class Verdict:
     subscribers: int
     deliveries: int
     resets: int
+    untold: tuple[str, ...]
 
     @property
     def kept(self) -> bool:
@@ -95,6 +100,7 @@ def check(records: Records) -> Verdict:
         subscribers=len(records.hearings),
         deliveries=sum(isinstance(event, Delivery) for event in events),
         resets=sum(isinstance(event, Reset) for event in events),
+        untold=tuple(hearing.subscriber for hearing in records.hearings if not _resets(hearing.events)),
     )
 
 
@@ -176,14 +182,21 @@ def _judge_missing(
     """It belongs after all that was known before it was sent, and before all that was sent after it was known."""
     after = max((at for at, other in places if other.known < publication.first_sent), default=-1)
     before = min((at for at, other in places if other.first_sent > publication.known), default=len(hearing.events))
-    if any(isinstance(event, Reset) for event in hearing.events[after + 1 : before]):
-        erased = any(publication.first_sent <= erasure.ended for erasure in erasures)
+    if resets := _resets(hearing.events[after + 1 : before]):
+        erased = any(
+            publication.first_sent <= erasure.ended and any(reset.at >= erasure.began for reset in resets)
+            for erasure in erasures
+        )
         if not erased and publication.mark not in hearing.feed:
             yield Breach(Kind.NOT_IN_FEED, hearing.subscriber, publication.mark)
     elif before < len(hearing.events):
         yield Breach(Kind.GAP, hearing.subscriber, publication.mark, f"before event {before}")
     else:
         yield Breach(Kind.LOST, hearing.subscriber, publication.mark)
+
+
+def _resets(events: Sequence[Delivery | Reset]) -> list[Reset]:
+    return [event for event in events if isinstance(event, Reset)]
 
 
 def _places(hearing: Hearing, log: str, published: Mapping[str, Publication]) -> list[tuple[int, Publication]]:

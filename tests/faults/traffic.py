@@ -88,11 +88,14 @@ class Draft:
 
 
 class Answer(NamedTuple):
-    """What became of a message in one attempt; `deliveries` as Belfry tells them, where it was accepted."""
+    """What became of a message in one attempt; `told` are the members of Belfry's answer, none of a proxy's own."""
 
     status: int
-    deliveries: Sequence[Mapping[str, Any]] = ()
-    text: str = ""
+    told: Mapping[str, Any]
+
+    @property
+    def deliveries(self) -> Sequence[Mapping[str, Any]]:
+        return self.told["deliveries"] if self.status in ACCEPTED else ()
 
 
 Attempt = Callable[[Sequence[Draft]], Sequence[Answer]]  # the first ones' answers, as many as came
@@ -107,15 +110,17 @@ class Book:
         self.outcomes: Counter[Outcome] = Counter()
         self.erasures: list[Erasure] = []
         self.answers: Counter[str] = Counter()  # of all attempts, by status, or by the name of the exception
+        self.refusals: Counter[str] = Counter()  # of them and of single lines, by the problem's code
 
     def add(self, publication: Publication) -> None:
         with self._lock:
             self._publications.append(publication)
             self.outcomes[publication.outcome] += 1
 
-    def answered(self, answer: str) -> None:
+    def answered(self, answer: str, *codes: str) -> None:
         with self._lock:
             self.answers[answer] += 1
+            self.refusals.update(codes)
 
     @property
     def publications(self) -> tuple[Publication, ...]:
@@ -184,7 +189,7 @@ class Sender:
         # A store that forgot its ids takes the other content under one of them for a new message, and rightly so.
         forgot = bool(draft.id) and bool(self._book.erasures)
         as_expected = refused or forgot if draft.must_be_refused else not refused or answer.status in MAY_REFUSE
-        assert as_expected, (draft.message, answer.status, answer.text)
+        assert as_expected, (draft.message, answer)
         return outcome
 
     def _add(
@@ -201,31 +206,31 @@ class Sender:
         except requests.RequestException as error:
             self._broken(error)
             return []
-        self._book.answered(str(answer.status_code))
-        deliveries = answer.json()["deliveries"] if answer.status_code in ACCEPTED else ()
-        return [Answer(answer.status_code, deliveries, answer.text)]
+        self._book.answered(str(answer.status_code), *_codes(told := _told_by(answer)))
+        return [Answer(answer.status_code, told)]
 
     def _attempt_batch(self, drafts: Sequence[Draft]) -> Sequence[Answer]:
         """What was answered before the connection broke counts: those lines are not sent again."""
-        answers = [_line_answer(line) for line in self._answered_lines(drafts)]
+        answers = self._answered_lines(drafts)
         for status in {answer.status for answer in answers}:
-            self._book.answered(str(status))
+            codes = [code for answer in answers if answer.status == status for code in _codes(answer.told)]
+            self._book.answered(str(status), *codes)
         return answers
 
-    def _answered_lines(self, drafts: Sequence[Draft]) -> list[bytes]:
+    def _answered_lines(self, drafts: Sequence[Draft]) -> list[Answer]:
         body = b"".join([json.dumps(draft.message).encode() + b"\n" for draft in drafts])
         headers = {"Content-Type": "application/x-ndjson"}
         received = b""
         try:
             with self._api.post("/publish", data=body, headers=headers, timeout=ANSWER_SECONDS, stream=True) as answer:
                 if answer.status_code != 200:
-                    return [json.dumps({"status": answer.status_code, "text": answer.text}).encode()] * len(drafts)
+                    return [Answer(answer.status_code, _told_by(answer))] * len(drafts)
                 for piece in answer.iter_content(None):
                     received += piece
         except requests.RequestException as error:
             self._broken(error)
         *whole, _cut = received.split(b"\n")
-        return whole
+        return [Answer(told["status"], told) for told in map(json.loads, whole)]
 
     def _broken(self, error: requests.RequestException) -> None:
         self._book.answered(type(error).__name__)
@@ -233,10 +238,13 @@ class Sender:
         self._api = Api(self._url, self._token)
 
 
-def _line_answer(line: bytes) -> Answer:
-    told = json.loads(line)
-    deliveries = told["deliveries"] if told["status"] in ACCEPTED else ()
-    return Answer(told["status"], deliveries, line.decode())
+def _told_by(answer: requests.Response) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+    return told
+
+
+def _codes(told: Mapping[str, Any]) -> list[str]:
+    return [told["code"]] if "code" in told else []
 
 
 def _assert_in_order(drafts: Sequence[Draft], answers: Sequence[Answer], *, first: bool) -> None:
