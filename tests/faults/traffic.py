@@ -40,7 +40,7 @@ from tests.faults.checker import Verdict, check
 from tests.faults.crowd import Crowd, Reader
 from tests.faults.records import Erasure, Outcome, Publication, Records, Reset
 from tests.servers import Api, Belfry
-from tests.waiting import wait_until
+from tests.waiting import LateError, wait_until
 
 TOKEN_SECONDS = 86_400
 TOKEN_AGE_SECONDS = 7_200  # they are older than any clock is set back
@@ -192,12 +192,8 @@ class Sender:
         assert as_expected, (draft.message, answer)
         return outcome
 
-    def _add(
-        self, draft: Draft, first_sent: float, outcome: Outcome, offsets: Mapping[str, int] | None = None
-    ) -> None:
-        self._book.add(
-            Publication(draft.mark, draft.target.logs, first_sent, time.monotonic(), outcome, offsets or {})
-        )
+    def _add(self, draft: Draft, first_sent: float, outcome: Outcome, offsets: Mapping[str, int] | None = None) -> None:
+        self._book.add(Publication(draft.mark, draft.target.logs, first_sent, time.monotonic(), outcome, offsets or {}))
 
     def _attempt(self, drafts: Sequence[Draft]) -> Sequence[Answer]:
         (draft,) = drafts
@@ -248,7 +244,7 @@ def _codes(told: Mapping[str, Any]) -> list[str]:
 
 
 def _assert_in_order(drafts: Sequence[Draft], answers: Sequence[Answer], *, first: bool) -> None:
-    """In each log, as sent. In a later attempt a line that an earlier one appended may stand before or behind others."""
+    """In each log, as sent. After the first attempt, what an earlier one appended may stand before or behind others."""
     latest: dict[str, int] = {}
     for draft, answer in zip(drafts, answers, strict=False):
         for log, delivery in zip(draft.target.logs, answer.deliveries, strict=False):
@@ -474,24 +470,28 @@ class Traffic:
         self._raise_failures()
 
     def finish(self, seconds: float = SETTLE_SECONDS) -> Verdict:
-        """End the traffic, let every subscriber read to the end, and judge what was recorded."""
+        """End the traffic, let every subscriber read to the end, and judge what was recorded.
+
+        Raises AssertionError where nobody knows of a message what became of it: publishers repeat until they do.
+        """
         self.quiet()
         try:
             self.checkpoint(seconds)
-        except AssertionError as late:
+        except LateError as late:  # only the readers: who can't publish is raised
             print(late)  # what is missing then, the checker says more clearly
         self._raise_failures()
-        return check(self.records())
+        verdict = check(self.records())
+        assert verdict.unknown == 0, verdict
+        return verdict
 
     def records(self) -> Records:
         """Everything up to now, with the feeds as they are now."""
-        feeds: dict[tuple[str, ...], frozenset[str]] = {}
+        feeds: dict[tuple[str, ...], tuple[str, ...]] = {}
         hearings = []
         for reader in self.readers:
-            if reader.since:
-                if reader.logs not in feeds:
-                    feeds[reader.logs] = frozenset(self._feed(reader)) if self._needs_feed(reader) else frozenset()
-                hearings.append(reader.hearing(feeds[reader.logs]))
+            if reader.logs not in feeds:
+                feeds[reader.logs] = tuple(self._feed(reader)) if self._needs_feed(reader) else ()
+            hearings.append(reader.hearing(feeds[reader.logs]))
         return Records(self.book.publications, tuple(hearings), tuple(self.book.erasures))
 
     def _needs_feed(self, reader: Reader) -> bool:
