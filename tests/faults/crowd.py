@@ -111,7 +111,7 @@ class Reader:
     def hearing(self, feed: Iterable[str] = ()) -> Hearing:
         """What it heard so far, for the checker."""
         events, away = tuple(self.events), tuple(self.turned_away)
-        return Hearing(self.name, self.logs, self.since, events, frozenset(feed), self.until, away)
+        return Hearing(self.name, self.logs, self.since or math.inf, events, tuple(feed), self.until, away)
 
     def lost_since(self, began: float) -> bool:
         """Whether it was told of a loss since then."""

@@ -33,6 +33,7 @@ class LinkProxy:
 
     def __init__(self, target: Path) -> None:
         self.latency_seconds = 0.0
+        self.largest_held = 0  # bytes of the largest piece that is held up by the latency, on its way to Redis
         self._target = str(target)
         self._flowing = threading.Event()
         self._flowing.set()
@@ -120,12 +121,18 @@ class LinkProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 if self.latency_seconds:
-                    time.sleep(self.latency_seconds)
+                    self._hold(len(data) if source is pair[0] else 0)
                 self._flowing.wait()
                 if source is pair[1] and self._loses(data):
                     break
                 sink.sendall(data)
         self._drop(pair)
+
+    def _hold(self, size: int) -> None:
+        self.largest_held = max(self.largest_held, size)
+        time.sleep(self.latency_seconds)
+        if size == self.largest_held:
+            self.largest_held = 0
 
     def _loses(self, data: bytes) -> bool:
         with self._lock:
