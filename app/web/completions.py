@@ -101,6 +101,7 @@ class Desk:
             opening = reopened(self.streams, name, run, opening.pages[0].tail)
         elif run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
+        self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
 

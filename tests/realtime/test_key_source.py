@@ -105,7 +105,7 @@ def test_a_surprise_does_not_end_the_following(source_of: SourceOf, monkeypatch:
         source, keyring = source_of(script, refresh_seconds=0.01)
         replace = keyring.replace_published
 
-        def once_surprised(keys: tuple[Key, ...]) -> None:
+        def once_surprised(_keys: tuple[Key, ...]) -> None:
             monkeypatch.setattr(keyring, "replace_published", replace)
             raise RuntimeError("a bug")
 
