@@ -59,11 +59,9 @@ class Desk:
 
     def start(self) -> tuple[Response, int]:
         claims = self.auth.require(request, SCOPE)
-        asked = parse(
-            body(request, self.body_bytes, self.body_seconds),
-            takes_id=True,
-            key=request.headers.get("Idempotency-Key", ""),
-        )
+        text = body(request, self.body_bytes, self.body_seconds)
+        self.auth.check(claims)  # a body may take long to come
+        asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""))
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
         started = self.relay.begin(name, asked)
         status = "running" if started else self.runs.get(name).status
