@@ -36,7 +36,9 @@ def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Setti
     @views.post("/chat/completions")
     def complete() -> Response:
         claims = auth.require(request, SCOPE)
-        asked = parse(body(request, settings.max_completion_bytes, settings.body_seconds))
+        text = body(request, settings.max_completion_bytes, settings.body_seconds)
+        auth.check(claims)  # a body may take long to come
+        asked = parse(text)
         chosen = relay.choose(asked.model)
         name = RunName(claims.user, secrets.token_urlsafe(16))
         relay.admit(name)
