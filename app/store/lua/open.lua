@@ -147,12 +147,14 @@ end
 
 -- Let expired entries go. `expires` says when to look, so a log without them pays nothing.
 local function let_expire()
-  local found = {}
+  local found, nameless = {}, false -- entries stored before `link` that no id leads to
   local most = math.max(expired_left, LEAST)
   for _, offset in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now_ms, 'LIMIT', 0, most)) do
     expired_left = expired_left - 1
     local id = id_at(tonumber(offset))
-    if drop(tonumber(offset)) then found[#found + 1] = '"' .. id .. '"' end
+    if drop(tonumber(offset)) then
+      if id then found[#found + 1] = '"' .. id .. '"' else nameless = true end
+    end
     redis.call('ZREM', expiry, offset)
   end
   local following = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
@@ -162,6 +164,7 @@ local function let_expire()
     redis.call('HDEL', meta, 'expires')
   end
   if #found > 0 then announce('removed {"ids":[' .. table.concat(found, ',') .. ']}') end
+  if nameless then announce('updated {}') end
 end
 
 -- Open the log whose keys begin at KEYS[at]; `fresh` is the epoch that it gets where it has none, or where its server
