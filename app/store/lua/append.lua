@@ -35,8 +35,7 @@ local function keep(at, record, id, expires, key)
   if expires then
     redis.call('ZADD', expiry, expires, at)
     redis.call('EXPIRE', expiry, held_seconds)
-    local first = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
-    redis.call('HSET', meta, 'expires', first)
+    if not first_expiry or tonumber(expires) < tonumber(first_expiry) then redis.call('HSET', meta, 'expires', expires) end
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
   else
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now)
