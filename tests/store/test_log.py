@@ -19,6 +19,7 @@ from app.store.log import PAGE_BYTES, PAGE_ENTRIES, ROUND_TRIP_COMMANDS, SCRIPTS
 from tests.servers import RedisServer
 
 LOG = "user:alice"
+TRIM_MOST = 1_000  # as in open.lua
 
 
 def message(**fields: Any) -> Message:
@@ -190,6 +191,54 @@ def test_a_later_message_with_the_same_key_takes_the_earlier_ones_place(store: L
         store, message(title="1", key="k"), message(title="x"), message(title="2", key="k"), message(title="3", key="j")
     )
     assert offsets(store) == [2, 3, 4]
+
+
+def expiries(store: LogStore, client: redis.Redis) -> list[int]:
+    """The offsets whose expiry is remembered."""
+    return sorted([int(offset) for offset in client.zrange(store.keys.expiry(LOG), 0, -1)])
+
+
+def test_the_expiry_of_what_was_trimmed_is_forgotten(store: LogStore, client: redis.Redis) -> None:
+    for number in range(50):
+        append(store, message(id=f"m{number}", ttl=1_000 + number))
+    assert expiries(store, client) == offsets(store, 45) == [46, 47, 48, 49, 50]
+    ((_, first),) = client.zrange(store.keys.expiry(LOG), 0, 0, withscores=True)
+    (tail,) = store.tails([LOG])
+    assert tail is not None
+    assert tail.expires_ms == first
+
+
+def test_a_log_whose_last_expiring_message_was_trimmed_pays_for_none(store: LogStore, client: redis.Redis) -> None:
+    append(store, message(id="first", ttl=1_000), *[message(id=f"m{number}") for number in range(4)])
+    assert client.hexists(store.keys.meta(LOG), "expires")
+    append(store, message(id="last"))
+    assert expiries(store, client) == []
+    assert not client.hexists(store.keys.meta(LOG), "expires")
+    append(store, message(id="again", ttl=1_000))
+    assert client.hexists(store.keys.meta(LOG), "expires")
+
+
+@pytest.mark.parametrize("order", [(100, 5_000, 900), (5_000, 900, 100)])
+def test_it_is_known_when_the_first_of_a_log_s_messages_expires(store: LogStore, order: tuple[int, ...]) -> None:
+    sent = [message(id=f"m{seconds}", ttl=seconds) for seconds in order]
+    append(store, *sent)
+    (tail,) = store.tails([LOG])
+    assert tail is not None
+    assert tail.expires_ms == min(each.expires_ms for each in sent)
+
+
+def test_a_log_that_was_much_longer_is_trimmed_in_portions(connection: Connection, client: redis.Redis) -> None:
+    """Nobody waits for thousands of entries to go, and Lua passes no more than some thousand arguments at once."""
+    length = TRIM_MOST + 20
+    long, short = (
+        LogStore(connection, Settings(redis_url="redis://unused.invalid", history_length=most)) for most in (length, 10)
+    )
+    append(long, *[message(id=f"m{number}", ttl=1_000) for number in range(length)])
+    for number, (oldest, newest) in enumerate([(TRIM_MOST + 1, length + 1), (length - 7, length + 2)]):
+        append(short, message(id=f"short{number}"))
+        assert offsets(short, oldest - 1) == list(range(oldest, newest + 1))[:PAGE_ENTRIES]
+        assert offsets(short, oldest - 2) == []
+        assert expiries(short, client) == list(range(oldest, length + 1))
 
 
 def test_a_live_only_message_takes_no_offset_and_is_not_kept(store: LogStore) -> None:

@@ -21,23 +21,31 @@
 
 local length = tonumber(ARGV[1])
 
+-- The message's id leads to its entry. One that was remembered no more may come while its earlier entry is kept: that
+-- one goes, else no id would lead to it. Answers whether it did.
+local function link(at, id)
+  if redis.call('ZADD', ids, 'NX', at, id) == 1 then return false end
+  local replaced = drop(tonumber(redis.call('ZSCORE', ids, id)))
+  redis.call('ZADD', ids, at, id)
+  return replaced
+end
+
 -- Put an entry at the end of the log. Answers whether it took an earlier one's place.
 local function keep(at, record, id, expires, key)
   trim(top + 2 - length)
   if expires then
     redis.call('ZADD', expiry, expires, at)
     redis.call('EXPIRE', expiry, held_seconds)
-    local first = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
-    redis.call('HSET', meta, 'expires', first)
+    if not first_expiry or tonumber(expires) < tonumber(first_expiry) then redis.call('HSET', meta, 'expires', expires) end
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
   else
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now)
   end
   redis.call('HSET', meta, 'top', at)
-  redis.call('ZADD', ids, at, id)
-  if not key then return false end
+  local replaced = link(at, id)
+  if not key then return replaced end
   local earlier = redis.call('ZSCORE', keys, key)
-  local replaced = earlier and drop(tonumber(earlier))
+  replaced = earlier and drop(tonumber(earlier)) or replaced
   redis.call('ZADD', keys, at, key)
   redis.call('EXPIRE', keys, held_seconds)
   return replaced
