@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from email.message import Message
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ AT = 12  # the message of each stream that the fault happens to
 LINE = b'-batches-6"'  # to everyone
 MESSAGES = 40
 SETTLE_SECONDS = 1.0  # for what never comes
+JSON = Message()
+JSON["Content-Type"] = "application/problem+json"
 CURSOR = re.compile(rb"id: (.*)\n")
 
 pytestmark = pytest.mark.timeout(180)
@@ -118,16 +121,22 @@ def backwards(text: bytes) -> bytes:
     return b"".join(reversed(text.splitlines(keepends=True)))
 
 
-def turn_away() -> Fault:
-    """The first one who comes."""
+def instead_of_streams(after: int = 0, most: int = sys.maxsize) -> Fault:
+    """Turns those away who come after so many others."""
     came = 0
 
     def answer(asked: Asked) -> Answer | None:
         nonlocal came
-        came += urlsplit(asked.path).path == "/stream"
-        return Answer(400, Message(), b'{"code": "bad_cursor"}') if came == 1 else None
+        came += asked.route == "/stream"
+        turned = asked.route == "/stream" and after < came <= after + most
+        return Answer(400, JSON, b'{"code": "bad_cursor"}') if turned else None
 
     return Fault(instead=answer)
+
+
+def instead_of(text: bytes, answer: Answer) -> Fault:
+    """Publishes nothing that contains it."""
+    return Fault(instead=lambda asked: answer if fits(asked, "POST", "/publish") and text in asked.body else None)
 
 
 PLANTED: dict[str, tuple[Callable[[], Fault], Kind]] = {
@@ -137,7 +146,7 @@ PLANTED: dict[str, tuple[Callable[[], Fault], Kind]] = {
     "swaps two messages": (swap_two_of_a_log, Kind.INVERTED),
     "delivers what it refused": (refuse_what_was_taken, Kind.REFUSED),
     "loses a line of a batch": (lambda: each_block(lambda block: b"" if LINE in block else block), Kind.GAP),
-    "turns a subscriber away": (turn_away, Kind.TURNED_AWAY),
+    "turns a subscriber away": (lambda: instead_of_streams(most=1), Kind.TURNED_AWAY),
 }
 
 
@@ -170,6 +179,31 @@ def test_the_suite_finds_nothing_in_a_sound_one(belfry: Belfry) -> None:
     verdict = judged(belfry, Fault())
     assert verdict.kept, verdict
     assert verdict.resets == 0
+
+
+def test_the_suite_finds_a_server_that_lets_somebody_never_in(belfry: Belfry) -> None:
+    def come_late(traffic: Traffic) -> None:
+        late = traffic.reader(traffic.users[0], "late")
+        traffic.invite([late])
+        traffic.wait(lambda: late.turned_away, what="the late one to be turned away")
+
+    verdict = judged(belfry, instead_of_streams(after=2), come_late)
+    assert verdict.kinds == {Kind.TURNED_AWAY}, verdict
+    assert "no `ready` ever came" in [breach.subject for breach in verdict.breaches]
+
+
+def test_the_suite_finds_a_server_that_takes_no_more_messages_at_the_end(belfry: Belfry) -> None:
+    with pytest.raises(AssertionError, match="bad_ttl"):
+        judged(belfry, instead_of(b"-checkpoint-", Answer(422, JSON, b'{"code": "bad_ttl"}')))
+
+
+def test_the_suite_finds_a_message_that_is_never_answered(belfry: Belfry) -> None:
+    def give_up(traffic: Traffic) -> None:
+        traffic.wait(lambda: traffic.book.answers["503"], what="a message to be put off")
+        traffic.publishers[0].sender.give_up()
+
+    with pytest.raises(AssertionError, match="1 unknown"):
+        judged(belfry, instead_of(b'-p0-12"', Answer(503, Message())), give_up)
 
 
 @pytest.mark.parametrize("fault", [Fault(), without("reset")], ids=["sound", "silent"])
