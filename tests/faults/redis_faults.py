@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
@@ -14,6 +15,7 @@ from tests.servers import tcp_connections
 
 MESSAGES = 15  # between two blows
 BLOWS = 8
+BLOWS_MAX = 40
 SUBSCRIBER_BUFFER_BYTES = 8_192
 LARGE_BYTES = 30_000  # more than that buffer and the 16 KiB that every client has besides; less than a message may have
 FROZEN_SECONDS = 3.0  # longer than Belfry waits for an answer
@@ -150,12 +152,15 @@ def lose_replies(site: Site, traffic: Traffic) -> None:
     assert site.proxy is not None
     proxy = site.proxy
     traffic.run(MESSAGES)
-    repeated = traffic.book.answers["200"]
-    for _ in range(BLOWS):
+    known = traffic.book.answers["200"]
+    for blow in count(1):
         proxy.lose_replies(4)
         traffic.wait(lambda: not proxy.replies_to_lose, what="replies to be lost")
         traffic.run(MESSAGES)
-    assert traffic.book.answers["200"] > repeated, "some were those to an append, which was known when it was repeated"
+        # Some are of other commands or on their way to the hub, and what the worker repeats itself is not told.
+        if blow >= BLOWS and traffic.book.answers["200"] > known:
+            return
+        assert blow < BLOWS_MAX, "no message that was repeated had been appended before"
 
 
 FAULTS: dict[str, Fault] = {
