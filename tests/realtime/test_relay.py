@@ -45,6 +45,11 @@ def relay(store: Store) -> Relay:
     return Relay(kept, unused, Upstreams(settings), unused, settings)
 
 
+def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
+    with pytest.raises(ValidationError):
+        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))
+
+
 def test_who_drains_waits_for_a_run_that_the_store_is_asked_to_start(relay: Relay, store: Store) -> None:
     beginning = gevent.spawn(relay.begin, NAME, REQUEST)
     assert store.asked.wait(5)
@@ -64,8 +69,3 @@ def test_after_that_nothing_is_begun(relay: Relay, store: Store) -> None:
             begin()
         assert (refusal.value.code, refusal.value.headers) == ("shutting_down", {"Retry-After": "5"})
     assert not store.asked.is_set()
-
-
-def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
-    with pytest.raises(ValidationError):
-        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))
