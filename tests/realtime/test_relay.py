@@ -58,6 +58,11 @@ def make_relay(store: Store, drain_seconds: float) -> Relay:
     return Relay(kept, unused, Upstreams(settings), unused, settings)
 
 
+def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
+    with pytest.raises(ValidationError):
+        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))
+
+
 def test_who_drains_waits_for_a_run_that_the_store_is_asked_to_start(relay: Relay, store: Store) -> None:
     beginning = gevent.spawn(relay.begin, NAME, REQUEST)
     assert store.asked.wait(5)
@@ -109,8 +114,3 @@ def test_what_the_store_admits_when_the_time_is_over_is_released_and_refused(sto
     store.go.set()
     assert admitting.get(timeout=5).code == "shutting_down"
     assert store.released == [("alice", "r1", 0)]
-
-
-def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
-    with pytest.raises(ValidationError):
-        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))
