@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 import requests
+import urllib3
 from gevent.lock import BoundedSemaphore
 
 from app.core import jwk
@@ -19,6 +20,9 @@ TIMEOUT_SECONDS = 3.0
 DOCUMENT_MAX_BYTES = 131_072
 # A token may name a key that was published a moment ago. Made-up names must not become a storm of fetches.
 MISS_SECONDS = 10.0
+
+# What is read of an answer's body comes from urllib3, whose errors requests does not make its own there.
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 log = logging.getLogger("belfry.keys")
 
@@ -56,7 +60,7 @@ class KeySource:
         try:
             self._keyring.replace_published(jwk.of_set(self._fetch()))
             self._loaded = True
-        except (requests.RequestException, ValueError) as error:
+        except FAILURES as error:
             log.warning("the keys can't be fetched, those known so far stay: %s", error)
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._follow)
@@ -77,5 +81,8 @@ class KeySource:
     def _follow(self) -> None:
         while True:
             gevent.sleep(self._refresh_seconds)
-            with self._lock:
-                self.refresh()
+            try:
+                with self._lock:
+                    self.refresh()
+            except Exception:
+                log.exception("a refresh of the keys failed")

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from app.core.errors import BelfryError
 from app.realtime.subscriber import OpenLog
@@ -69,6 +70,8 @@ class Link:
         self._outgoing: deque[tuple[bool, OpenLog]] = deque()
         self._unacknowledged: deque[OpenLog] = deque()
         self._writable = Event()
+        # Two greenlets write, and gevent raises where one begins while the other waits for room in the socket.
+        self._sending = BoundedSemaphore()
         self._greenlets: list[gevent.Greenlet[[], None]] = []
 
     @property
@@ -145,7 +148,7 @@ class Link:
             self._writable.clear()
             while self._outgoing and self._subscription is not None:
                 subscribe, open_logs = self._next_command()
-                self._guarded(subscribe, open_logs, self._subscription)
+                self._order(subscribe, open_logs, self._subscription)
 
     def _next_command(self) -> tuple[bool, list[OpenLog]]:
         subscribe, first = self._outgoing.popleft()
@@ -154,23 +157,27 @@ class Link:
             open_logs.append(self._outgoing.popleft()[1])
         return subscribe, open_logs
 
-    def _guarded(self, subscribe: bool, open_logs: list[OpenLog], subscription: Subscription) -> None:
+    def _order(self, subscribe: bool, open_logs: list[OpenLog], subscription: Subscription) -> None:
         channels = [self._channel(open_log.name) for open_log in open_logs]
-        try:
-            if subscribe:
-                self._unacknowledged.extend(open_logs)  # before the write, which may switch to the reader
-                subscription.subscribe(channels)
-            else:
-                subscription.unsubscribe(channels)
-        except BelfryError:
-            subscription.close()  # the reader notices, and begins anew
+        if subscribe:
+            self._unacknowledged.extend(open_logs)  # before the write, which may switch to the reader
+            self._guarded(subscription, lambda: subscription.subscribe(channels))
+        else:
+            self._guarded(subscription, lambda: subscription.unsubscribe(channels))
 
     def _ping(self) -> None:
         while True:
             gevent.sleep(PING_SECONDS)
-            subscription = self._subscription
-            if subscription is not None:
-                try:
-                    subscription.ping()
-                except BelfryError:
-                    subscription.close()
+            if self._subscription is not None:
+                self._guarded(self._subscription, self._subscription.ping)
+
+    def _guarded(self, subscription: Subscription, send: Callable[[], None]) -> None:
+        """Send when nobody else does; who writes lives on, whatever happens."""
+        try:
+            with self._sending:
+                send()
+        except BelfryError:
+            subscription.close()  # the reader notices, and begins anew
+        except Exception:
+            log.exception("writing to the store failed")
+            subscription.close()

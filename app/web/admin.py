@@ -69,7 +69,9 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
     @views.post("/revocations")
     def revoke() -> Response:
         claims = auth.require(request, "admin")
-        kind, name = _ordered(auth, _order(body(request, BODY_MAX_BYTES, auth.settings.body_seconds)))
+        text = body(request, BODY_MAX_BYTES, auth.settings.body_seconds)
+        auth.check(claims)  # a body may take long to come
+        kind, name = _ordered(auth, _order(text))
         audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
         ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
         revocations.revoke(kind, name, auth.clock())

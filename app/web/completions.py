@@ -59,11 +59,9 @@ class Desk:
 
     def start(self) -> tuple[Response, int]:
         claims = self.auth.require(request, SCOPE)
-        asked = parse(
-            body(request, self.body_bytes, self.body_seconds),
-            takes_id=True,
-            key=request.headers.get("Idempotency-Key", ""),
-        )
+        text = body(request, self.body_bytes, self.body_seconds)
+        self.auth.check(claims)  # a body may take long to come
+        asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""))
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
         started = self.relay.begin(name, asked)
         status = "running" if started else self.runs.get(name).status
@@ -101,6 +99,7 @@ class Desk:
             opening = reopened(self.streams, name, run, opening.pages[0].tail)
         elif run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
+        self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
 

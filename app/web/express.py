@@ -97,7 +97,9 @@ class Express:
 
     def _connect(self, asked: Request) -> Send:
         claims = self._auth.require(asked, "feed")
-        return partial(self._park, self._entrance.open(asked, claims, *place_of(asked, claims)))
+        start = self._entrance.open(asked, claims, *place_of(asked, claims))
+        self._auth.check(claims)  # as in Flask's view
+        return partial(self._park, start)
 
     def _park(self, start: Start, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         scheme = environ["wsgi.url_scheme"]

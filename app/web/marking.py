@@ -29,12 +29,12 @@ def blueprint(
     @views.post("/feed/read")
     def read() -> Response:
         claims = auth.require(request, "feed")
-        return answer(change(claims, parse_read(sent())))
+        return answer(change(claims, parse_read(sent(claims))))
 
     @views.post("/feed/archive")
     def archive() -> Response:
         claims = auth.require(request, "feed")
-        return answer(change(claims, parse_archive(sent())))
+        return answer(change(claims, parse_archive(sent(claims))))
 
     @views.delete("/feed/<message_id>")
     def remove(message_id: str) -> Response:
@@ -44,8 +44,10 @@ def blueprint(
             raise BelfryError("not_found", f"The feed holds no message {message_id[:128]!a}.")
         return answer(outcome)
 
-    def sent() -> bytes:
-        return json_body(request, settings.max_body_bytes, settings.body_seconds)
+    def sent(claims: Claims) -> bytes:
+        text = json_body(request, settings.max_body_bytes, settings.body_seconds)
+        auth.check(claims)  # a body may take long to come
+        return text
 
     def change(claims: Claims, wish: Change) -> Outcome:
         # Whose feed it is comes from the credential alone, as do the logs: there is no way to another user's.

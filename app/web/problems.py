@@ -42,8 +42,11 @@ def install(app: Flask) -> None:
 def _raise_failure() -> None:
     """Flask's own handling of errors begins here with what was met before Flask."""
     failure = request.environ.pop(FAILURE, None)
-    if failure is not None:
-        raise failure
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure  # which its own traceback would hold, and with it all that the request had opened
 
 
 def problem_response(error: BelfryError) -> Response:

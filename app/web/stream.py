@@ -102,7 +102,9 @@ def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
         if request.method == "HEAD":
             entrance.admit()
             return Response(headers=HEADERS)
-        return StreamResponse(entrance, entrance.open(request, claims, names, cursor))
+        start = entrance.open(request, claims, names, cursor)
+        auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
+        return StreamResponse(entrance, start)
 
     return views
 

@@ -105,13 +105,46 @@ def test_who_is_withdrawn_before_the_body_came_publishes_nothing(start_belfry: S
     former = belfry.api(belfry.token("shop", "publish"))
     with announced(belfry, "/publish", media_type, framing) as client:
         client.sendall(MESSAGE[:-1])
-        assert former.get("/presence?users=someone").status_code == 200  # later than that head
-        root = belfry.api(belfry.token("root", "admin"))
-        assert root.post("/admin/revocations", json={"user": "shop"}).status_code == 200
-        wait_until(lambda: former.get("/presence?users=someone").status_code == 401, what="the revocation")
+        withdraw(belfry, former)
         client.sendall(MESSAGE[-1:])
         assert b"token_revoked" in to_the_end(client, b"the end")
     assert belfry.reader("someone").feed()["messages"] == []
+
+
+CHANGES = {
+    "/feed/read": (JSON, b'{"all":true}'),
+    "/feed/archive": (JSON, b'{"all":true}'),
+    "/completions": (JSON, b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'),
+    "/v1/chat/completions": (JSON, b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'),
+    "/admin/revocations": (JSON, b'{"user":"someone"}'),
+}
+
+
+def test_who_is_withdrawn_before_the_body_came_changes_nothing(start_belfry: StartBelfry) -> None:
+    """What is asked of the upstream would fail otherwise, for there is none."""
+    belfry = start_belfry(BELFRY_UPSTREAM_URL="http://127.0.0.1:1/v1")
+    former = belfry.api(belfry.token("shop", "publish"))
+    with ExitStack() as stack:
+        clients = {}
+        for path, (media_type, text) in CHANGES.items():
+            framing = f"Content-Length: {len(text)}\r\nConnection: close"
+            clients[path] = stack.enter_context(announced(belfry, path, media_type, framing))
+            clients[path].sendall(text[:-1])
+        withdraw(belfry, former)
+        for path, client in clients.items():
+            client.sendall(CHANGES[path][1][-1:])
+            head, told = received(client)
+            assert head.startswith("HTTP/1.1 401 "), path
+            assert "token_revoked" in json.dumps(told), path
+    assert belfry.reader("someone").feed()["messages"] == []  # who was not withdrawn after all
+
+
+def withdraw(belfry: Belfry, former: Api) -> None:
+    """Withdraw the shop, after the heads that it sent before."""
+    assert former.get("/presence?users=someone").status_code == 200  # later than those heads
+    root = belfry.api(belfry.token("root", "admin"))
+    assert root.post("/admin/revocations", json={"user": "shop"}).status_code == 200
+    wait_until(lambda: former.get("/presence?users=someone").status_code == 401, what="the revocation")
 
 
 def send_and_have_read(client: socket.socket, data: bytes, other: Api) -> None:

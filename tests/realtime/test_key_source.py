@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import Protocol
 
+import gevent
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from app.core.errors import BelfryError
+from app.core.jwk import Key
 from app.core.settings import Settings
 from app.core.tokens import Keyring
 from app.realtime import key_source
 from app.realtime.key_source import KeySource
 from tests.scripted_server import Answer, Script, scripted_server
 
-SourceOf: TypeAlias = Callable[[Script], tuple[KeySource, Keyring]]
+
+class SourceOf(Protocol):
+    """Makes a source of what a server publishes, and the keyring that it fills."""
+
+    def __call__(self, script: Script, refresh_seconds: float = 3_600) -> tuple[KeySource, Keyring]: ...
+
 
 KEYS = {kid: ed25519.Ed25519PrivateKey.generate() for kid in ("k1", "k2")}
 
@@ -34,12 +41,11 @@ def token(kid: str) -> str:
 
 @pytest.fixture
 def source_of() -> Iterator[SourceOf]:
-    """Makes a source of what a server publishes, and the keyring that it fills."""
     made: list[KeySource] = []
 
-    def make(script: Script) -> tuple[KeySource, Keyring]:
+    def make(script: Script, refresh_seconds: float = 3_600) -> tuple[KeySource, Keyring]:
         keyring = Keyring(Settings())
-        made.append(KeySource(script.url, 3_600, keyring))
+        made.append(KeySource(script.url, refresh_seconds, keyring))
         return made[-1], keyring
 
     yield make
@@ -80,8 +86,10 @@ def test_made_up_names_of_keys_cause_no_storm(source_of: SourceOf) -> None:
         Answer.of({"keys": []}),
         Answer(302, headers={"Location": "http://127.0.0.1:1/"}),
         Answer(200, json.dumps({"keys": [], "padding": "x" * 200_000}).encode()),
+        Answer(200, b'{"keys"', headers={"Content-Length": "1000"}),
+        Answer(200, b"plain", headers={"Content-Encoding": "gzip"}),
     ],
-    ids=["503", "no JSON", "no keys", "redirect", "too long"],
+    ids=["503", "no JSON", "no keys", "redirect", "too long", "cut off", "not what it is said to be"],
 )
 def test_an_outage_leaves_the_known_keys_in_place(source_of: SourceOf, failure: Answer) -> None:
     with scripted_server(jwk_set("k1"), failure) as script:
@@ -90,6 +98,24 @@ def test_an_outage_leaves_the_known_keys_in_place(source_of: SourceOf, failure: 
         source.refresh()
         assert len(script.asked) == 2
     assert keyring.verify(token("k1"), time.time()).user == "alice"
+
+
+def test_a_surprise_does_not_end_the_following(source_of: SourceOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted_server(jwk_set("k1"), jwk_set("k1"), jwk_set("k2")) as script:
+        source, keyring = source_of(script, refresh_seconds=0.01)
+        replace = keyring.replace_published
+
+        def once_surprised(_keys: tuple[Key, ...]) -> None:
+            monkeypatch.setattr(keyring, "replace_published", replace)
+            raise RuntimeError("a bug")
+
+        source.refresh()
+        monkeypatch.setattr(keyring, "replace_published", once_surprised)
+        with gevent.Timeout(5):
+            while not keyring.names_unknown_key(token("k1")):
+                gevent.sleep(0.001)
+        source.stop()
+    assert keyring.verify(token("k2"), time.time()).user == "alice"
 
 
 def test_without_any_key_the_client_is_told_to_come_back(source_of: SourceOf) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 
 import gevent
+import gevent.socket
+import hiredis
 import pytest
+import redis
 from gevent.queue import Queue
 
 from app.core.errors import BelfryError
@@ -13,7 +17,7 @@ from app.realtime import link
 from app.realtime.link import CHANNELS_PER_COMMAND, Link
 from app.realtime.subscriber import OpenLog
 from app.store.connection import unavailable
-from app.store.subscription import Kind, Push
+from app.store.subscription import Kind, Push, Subscription
 
 
 class Redis:
@@ -148,3 +152,68 @@ def test_the_log_says_why_there_is_no_connection(
     setting.refusal = OSError("certificate verify failed")
     setting.redis.says.put(None)
     settle(lambda: "no connection to the store: certificate verify failed" in caplog.messages)
+
+
+@pytest.fixture
+def eager_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "PING_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("eager_ping")
+@pytest.mark.parametrize("at", ["subscribe", "unsubscribe", "ping"])
+def test_after_a_surprise_in_writing_it_begins_anew(
+    setting: Setting, at: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        setting.redis.says.put(None)  # as a real one would, which is closed then
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(link.log, "disabled", False)
+    monkeypatch.setattr(setting.redis, at, fail)
+    for order in (setting.link.subscribe, setting.link.unsubscribe):
+        order(OpenLog("alice"))
+    settle(lambda: len(setting.servers) == 2 and setting.link.connected)
+    assert setting.servers[0].closed
+    assert "writing to the store failed" in caplog.messages
+    setting.link.subscribe(OpenLog("bob"))
+    settle(lambda: ("subscribe", ["bob"]) in setting.redis.commands)
+
+
+class Wired(redis.Connection):
+    """A connection over a socket that is there already, and says nothing by itself."""
+
+    def __init__(self, ours: gevent.socket.socket) -> None:
+        super().__init__(redis_connect_func=self._parsed)  # type: ignore[no-untyped-call]  # redis-py's
+        self._ours = ours
+
+    def _connect(self) -> gevent.socket.socket:
+        return self._ours
+
+    def _parsed(self, _: object) -> None:
+        self._parser.on_connect(self)
+
+
+@pytest.mark.usefixtures("eager_ping")
+def test_a_ping_waits_until_a_command_that_fills_the_socket_was_written() -> None:
+    ours, theirs = gevent.socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    connection = Wired(ours)
+    connection.connect()  # type: ignore[no-untyped-call]
+    subscription = Subscription(connection)
+    wire = Link(lambda: subscription, lambda name: name * 1_000, Ear())
+    wire.start()
+    settle(lambda: wire.connected)
+    for number in range(100):
+        wire.subscribe(OpenLog(f"{number:03}"))
+    settle(wire._sending.linkcount)  # the ping
+    wire.subscribe(OpenLog("one more"))
+    reader = hiredis.Reader()
+    commands: list[list[bytes]] = []
+    with gevent.Timeout(5):
+        while len(commands) < 2:
+            reader.feed(theirs.recv(65_536))
+            commands += [command for command in iter(reader.gets, False) if command != [b"PING"]]
+    assert [len(channels) for _, *channels in commands] == [100, 1]
+    wire.stop()
+    ours.close()
+    theirs.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -14,8 +14,8 @@ from app.core.cursor import Position
 from app.core.errors import BelfryError
 from app.core.message import TTL_MAX_SECONDS, Message, parse
 from app.core.settings import Settings
-from app.store.connection import Connection
-from app.store.log import PAGE_BYTES, PAGE_ENTRIES, SCRIPTS, Appended, LogStore, Status
+from app.store.connection import Command, Connection, Reply, checked
+from app.store.log import PAGE_BYTES, PAGE_ENTRIES, ROUND_TRIP_COMMANDS, SCRIPTS, Appended, LogStore, Status
 from tests.servers import RedisServer
 
 LOG = "user:alice"
@@ -68,6 +68,30 @@ def test_the_same_id_again_answers_the_first_offset_and_appends_nothing(store: L
     (again,) = append(store, message(id="m", title="a"))
     assert (again.status, again.position) == (Status.DUPLICATE, first.position)
     assert offsets(store) == [1, 2]
+
+
+class Again(Connection):
+    """Sends everything twice, as after a lost answer."""
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        super().send(commands)
+        return super().send(commands)
+
+
+@pytest.mark.parametrize("fields", [{}, {"transient": True}])
+def test_what_is_sent_again_for_want_of_an_answer_is_answered_as_the_first_time_and_appends_nothing(
+    client: redis.Redis, settings: Settings, fields: dict[str, Any]
+) -> None:
+    """It is no duplicate to its publisher, who sent it once."""
+    store = LogStore(Again(client, SCRIPTS), settings)
+    sent = [message(id=f"m{number}", title=str(number), **fields) for number in range(2)]
+    kept = [] if fields else [1, 2]
+    outcomes = append(store, *sent)
+    assert [(outcome.status, outcome.position.offset) for outcome in outcomes] == [
+        (Status.APPENDED, offset) for offset in kept or [0, 0]
+    ]
+    assert offsets(store) == kept
+    assert [outcome.status for outcome in append(store, *sent)] == [Status.DUPLICATE] * 2
 
 
 def test_the_same_id_with_other_content_is_told_apart_and_appends_nothing(store: LogStore) -> None:
@@ -332,3 +356,58 @@ def test_a_store_without_memory_keeps_nothing_of_a_message_and_is_read_as_before
         finally:
             client.config_set("maxmemory", "0")
         assert append(store, message(id="later", title="2"))[0].position.offset == 2
+
+
+class Filled(Connection):
+    """Has room in the round trips of these numbers, from 0, only; posts them one after the other."""
+
+    roomy: Container[int] = range(9)
+    trips = 0
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        self._client.config_set("maxmemory", "0" if self.trips in self.roomy else "1")
+        self.trips += 1
+        try:
+            return super().send(commands)
+        finally:
+            self._client.config_set("maxmemory", "0")
+
+    def post(self, commands: Sequence[Command]) -> Sent:
+        replies = self.send(commands)
+        return Sent(lambda: checked(replies))
+
+
+class Sent(NamedTuple):
+    """What was posted and done at once."""
+
+    get: Callable[[], list[Reply]]
+
+
+@pytest.mark.parametrize("way", ["append", "post"])
+@pytest.mark.parametrize(
+    ("roomy", "code"), [((), "store_full"), ((0,), "store_unavailable"), ((0, 1), "store_unavailable")]
+)
+def test_a_store_that_fills_up_in_mid_message_does_not_say_that_nothing_was_kept(
+    redis_server: RedisServer, settings: Settings, way: str, roomy: Container[int], code: str
+) -> None:
+    refused = filled(redis_server, settings, way, roomy)
+    assert refused.code == code
+
+
+def test_nor_where_only_a_later_round_trip_found_room(redis_server: RedisServer, settings: Settings) -> None:
+    assert filled(redis_server, settings, "post", (2,)).code == "store_unavailable"
+
+
+def filled(server: RedisServer, settings: Settings, way: str, roomy: Container[int]) -> BelfryError:
+    """How a message to so many that it takes three round trips is refused."""
+    with redis.Redis.from_url(server.url, protocol=2) as client:
+        client.flushall()
+        connection = Filled(client, SCRIPTS)
+        store = LogStore(connection, settings, posts=connection)
+        store.append([("user:a", message(title="1")), ("user:b", message(title="1"))])  # asks whether it's a cluster
+        connection.trips, connection.roomy = 0, roomy
+        one = message(id="m", title="m")
+        appends = [(f"user:u{number}", one) for number in range(2 * ROUND_TRIP_COMMANDS + 1)]
+        with pytest.raises(BelfryError) as refusal:
+            store.append(appends) if way == "append" else store.post(appends)()
+        return refusal.value

@@ -49,7 +49,7 @@ class Site:
 
 
 def site_of(redis_server: RedisServer, **settings: Any) -> Site:
-    chosen = Settings(redis_url=redis_server.url, redis_prefix="express", secret=SECRET, **settings)
+    chosen = Settings(**{"redis_url": redis_server.url, "redis_prefix": "express", "secret": SECRET, **settings})
     site = Site(create_app(chosen), Keyring(chosen))
     site.app.before_request(lambda: site.seen.append(request.path))
     return site
