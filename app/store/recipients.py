@@ -49,8 +49,16 @@ class Recipients:
         return sorted([name.decode() for name in names])
 
     def retract(self, message_id: str, names: list[str]) -> list[str]:
-        """Take a message out of the logs `names`; answers those that still had it."""
+        """Take a message out of the logs `names`; answers those that still had it.
+
+        Those alone are forgotten: beside this the id may be published to further ones, or still be on its way to some.
+        """
         found = self._store.retract(names, message_id)
-        keys = self._keys.first_recipients(message_id), self._keys.recipients(message_id)
-        self._commands.run([("DEL", key) for key in keys])
+        if found:
+            self._commands.run(
+                [
+                    ("DEL", self._keys.first_recipients(message_id)),
+                    ("SREM", self._keys.recipients(message_id), *found),
+                ]
+            )
         return found

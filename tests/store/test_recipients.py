@@ -61,14 +61,37 @@ def test_an_id_that_was_made_here_can_be_used_once_more(store: LogStore, recipie
     assert recipients.of("m") == []
 
 
+def test_a_publish_beside_a_retraction_can_be_retracted_later(store: LogStore, recipients: Recipients) -> None:
+    """The retraction knows alice; bob comes; the retraction takes alice's and forgets where it went."""
+    publisher = Publisher(store, recipients)
+    publisher.publish([message(to="alice")])
+    names = recipients.of("m")
+    publisher.publish([message(to="bob")])
+    assert recipients.retract("m", names) == ["user:alice"]
+    assert recipients.retract("m", recipients.of("m")) == ["user:bob"]
+    assert recipients.of("m") == []
+
+
+def test_a_retraction_in_the_midst_of_a_publish_forgets_only_what_it_took(
+    store: LogStore, recipients: Recipients
+) -> None:
+    """Where it goes is written before the message, which takes several round trips to many."""
+    sent = message(to=["alice", "bob"])
+    store.append([("user:alice", sent)], before=list(recipients.remember([sent])))
+    assert recipients.retract("m", recipients.of("m")) == ["user:alice"]
+    store.append([("user:bob", sent)])
+    assert recipients.retract("m", recipients.of("m")) == ["user:bob"]
+
+
 def test_what_is_not_kept_is_not_remembered(store: LogStore, recipients: Recipients) -> None:
     Publisher(store, recipients).publish([message(to="a", transient=True)])
     assert recipients.of("m") == []
 
 
-def test_a_retracted_message_is_in_no_log_and_unknown(store: LogStore, recipients: Recipients) -> None:
+def test_a_retracted_message_is_in_no_log_and_where_it_was_is_unknown(store: LogStore, recipients: Recipients) -> None:
     Publisher(store, recipients).publish([message(to=["a", "b"])])
     store.retract(["user:a"], "m")
     assert recipients.retract("m", recipients.of("m")) == ["user:b"]
-    assert recipients.of("m") == []
+    assert recipients.of("m") == ["user:a"]
+    assert recipients.retract("m", recipients.of("m")) == []
     assert deliveries(store, "m", ["user:b"]) == [Delivery("user:b", None, read=False, archived=False, removed=False)]

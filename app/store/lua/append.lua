@@ -35,7 +35,7 @@ local function keep(at, record, id, expires, key)
   trim(top + 2 - length)
   if expires then
     redis.call('ZADD', expiry, expires, at)
-    redis.call('EXPIRE', expiry, held_seconds)
+    if not first_expiry then redis.call('EXPIRE', expiry, held_seconds) end
     if not first_expiry or tonumber(expires) < tonumber(first_expiry) then redis.call('HSET', meta, 'expires', expires) end
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
   else
