@@ -39,7 +39,8 @@ worker_connections = 10_000
 # Longer than a proxy keeps its idle upstream connections (nginx: 60 s), so that the proxy closes first.
 keepalive = 75
 
-# Streams leave within `drain_seconds` of SIGTERM. The worker looks once a second and the arbiter kills at this limit.
+# Streams leave within `drain_seconds` of SIGTERM, completions a second later, a worker with a client that takes nothing
+# another second later, and what it counted is reported in one more. The arbiter kills at this limit.
 graceful_timeout = math.ceil(_settings.drain_seconds) + 3
 # Never recycled: a worker that is would hold its streams for a whole graceful period. Of what is loaded before the fork
 # app/preload.py decides: the libraries, never the application, which opens what a fork would share.

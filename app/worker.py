@@ -38,6 +38,7 @@ NOTIFY_SECONDS = 1.0
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
+LAST_SECONDS = 1.0  # before the arbiter kills whoever waits as long as it does: what was counted is reported then
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
@@ -242,8 +243,8 @@ class BelfryWorker(GeventWorker):
         self._hangs_up = True
         for client in self._clients - self._answering:
             end_when_silent(client)
-        left = started + self.cfg.graceful_timeout - time.monotonic()
-        self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), left)
+        until = started + self.cfg.graceful_timeout - LAST_SECONDS
+        self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), until - time.monotonic())
         self._reporter.stop()
 
     def _listen(self, listener: Any) -> StreamServer:

@@ -89,6 +89,12 @@ class Replicated:
         with self.primary.client() as client:
             client.client_kill_filter(_type="replica")
 
+    def feed_none(self) -> None:
+        """Nothing more reaches any replica, though all of them are well."""
+        with self.primary.client() as client:
+            client.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+            client.client_kill_filter(_type="replica")
+
     def clients(self, server: RedisServer) -> int:
         """How many connections Belfry has to it."""
         with server.client() as client:

@@ -373,6 +373,20 @@ def owner_of(port: int, pids: Iterable[int]) -> int:
     return owner
 
 
+def tcp_connections(pid: int) -> set[tuple[int, int]]:
+    """The ports, its own and the other one, of each TCP connection of a process, its listeners included."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(str(descriptor.readlink()))
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {(_port(row[1]), _port(row[2])) for row in rows if f"socket:[{row[9]}]" in inodes}
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
+
+
 def open_descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 

@@ -12,6 +12,10 @@ T = TypeVar("T")
 POLL_SECONDS = 0.005
 
 
+class LateError(AssertionError):
+    """What was waited for did not come in time."""
+
+
 def patient(seconds: float) -> float:
     """A promised time, longer on a machine that has more to do than it can: there everything takes longer."""
     return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -27,5 +31,5 @@ def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what:
         waited = time.monotonic() - began
         if waited > patient(seconds):
             told = what() if callable(what) else what
-            raise AssertionError(f"waited {waited:.1f} s for {told or 'the condition'}, got {answer!r}")
+            raise LateError(f"waited {waited:.1f} s for {told or 'the condition'}, got {answer!r}")
         time.sleep(POLL_SECONDS)

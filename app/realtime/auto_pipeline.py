@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -20,7 +20,16 @@ from gevent.event import AsyncResult, Event
 
 from app.core.errors import BelfryError
 from app.realtime.lane import Lane, Line, Trip
-from app.store.connection import RETRY_AFTER_SECONDS, Command, Reply, UnpackableError, checked, pack, unavailable
+from app.store.connection import (
+    RETRY_AFTER_SECONDS,
+    Command,
+    Reply,
+    SilentError,
+    UnpackableError,
+    checked,
+    pack,
+    unavailable,
+)
 
 CONNECTIONS = 2
 PATIENCE_SECONDS = 0.001  # longer than most round trips take: what waits so long goes by another connection
@@ -63,6 +72,7 @@ class AutoPipeline:
     """Runs batches of commands like a `Connection`, at most `limit` commands waiting at a time.
 
     With one lane, commands are done in the order in which they were posted, up to `depth` writes ahead of the answers.
+    What waits for it when the store doesn't answer is refused as well: on another one it would go on.
     """
 
     def __init__(
@@ -75,7 +85,7 @@ class AutoPipeline:
         depth: int = 1,
     ) -> None:
         self._open_line = open_line
-        self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each may wait for all those before it
+        self._timeout_seconds = timeout_seconds + GRACE_SECONDS
         self._limit = limit
         self._lanes = lanes
         self._depth = depth
@@ -117,7 +127,10 @@ class AutoPipeline:
         gevent.killall(self._greenlets)
 
     def _start(self) -> None:
-        lanes = [Lane(self._open_line()) for _ in range(self._lanes)]
+        if self._lanes == 1:
+            lanes = [Lane(self._open_line(), self._refuse_queued)]
+        else:
+            lanes = [Lane(self._open_line()) for _ in range(self._lanes)]
         self._greenlets = [gevent.spawn(self._work, lane) for lane in lanes for _ in range(self._depth)]
 
     def _work(self, lane: Lane) -> None:
@@ -168,6 +181,11 @@ class AutoPipeline:
                 size += len(waiting.commands)
         self._call()
         return batch
+
+    def _refuse_queued(self, failure: SilentError) -> None:
+        """Nothing of it was sent. Without a switch since the failure: what comes later is tried again."""
+        queued, self._queue, self._queued = self._queue, deque(), 0
+        _refuse(queued, failure)
 
     def _end(self, lane: Lane, batch: list[Waiting], trip: Trip) -> None:
         self._under_way.append(batch)
@@ -239,8 +257,8 @@ def _is_packable(commands: Sequence[Command]) -> bool:
     return True
 
 
-def _refuse(batch: Sequence[Waiting], error: BelfryError) -> None:
+def _refuse(batch: Iterable[Waiting], error: BelfryError) -> None:
     """Tell each caller; in an error of its own, for what one adds to it is not for the others' clients."""
     for waiting in batch:
         if not waiting.given_up:
-            waiting.replies.set_exception(BelfryError(error.code, error.detail, headers=error.headers))
+            waiting.replies.set_exception(type(error)(error.code, error.detail, headers=error.headers))

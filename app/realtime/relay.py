@@ -23,7 +23,7 @@ from app.core.upstreams import Upstream, Upstreams
 from app.realtime.hub import Hub
 from app.realtime.run_writer import RunWriter
 from app.realtime.streams import RETRY_AFTER_SECONDS
-from app.realtime.upstream import Exchange, open_session
+from app.realtime.upstream import Exchange, WholeAnswer, open_session
 from app.store.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Append, Ending, RunName, Runs, Written
 
 STORE_RETRY_SECONDS = 0.2
@@ -56,9 +56,10 @@ class Relay:
         self.session = open_session()
         self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
-        self._direct: set[RunName] = set()
+        self._direct: dict[RunName, Exchange | WholeAnswer | None] = {}  # None: the upstream was not asked yet
         self._starting = 0  # asked of the store, and no producers yet
         self._draining = False
+        self._closing = False  # the time to come to an end is over
         self._looks: Counter[RunName] = Counter()
         self._greenlet: Greenlet[[], None] | None = None
 
@@ -92,17 +93,36 @@ class Relay:
         """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
         return self._runs.end(name, STOPPED)
 
-    # Completions that are streamed to who asked, and kept nowhere
+    # Completions that are answered to who asked, and kept nowhere
 
     def admit(self, name: RunName) -> None:
         """Count one against its user's limits. Raises like `Runs.admit`, and `shutting_down`."""
         self._require_lasting()
-        self._runs.admit(name.user, name.id)
-        self._direct.add(name)
+        self._direct[name] = None  # from here on `drain` waits for it, though the store may refuse it
+        try:
+            self._runs.admit(name.user, name.id)
+        except BaseException:
+            del self._direct[name]
+            raise
+        if self._closing:  # while the store was asked: `drain` found nothing to abandon
+            self.release(name, 0)
+            raise shutting_down()
+
+    def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> Exchange:
+        """Ask for the streamed answer to what was admitted."""
+        exchange = self._direct[name] = self.exchange(upstream, request)
+        return exchange
+
+    def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
+        """Ask for the answer in one piece to what was admitted."""
+        answer = self._direct[name] = WholeAnswer(self.session, upstream, request, self._settings)
+        return answer
 
     def release(self, name: RunName, tokens: int) -> None:
-        """It is over."""
-        self._direct.discard(name)
+        """It is over; again has no effect."""
+        if name not in self._direct:
+            return
+        del self._direct[name]
         try:
             self._runs.release(name.user, name.id, tokens)
         except BelfryError as error:
@@ -121,21 +141,29 @@ class Relay:
     # Ending
 
     def drain(self) -> None:
-        """This worker stops: give its runs the time that streams get, and tell the readers of the others at once."""
+        """This worker stops: give its completions the time that streams get, and tell their readers how they ended."""
         self._draining = True
         deadline = time.monotonic() + self._settings.drain_seconds
-        while (self._producers or self._starting) and time.monotonic() < deadline:
+        while (self._producers or self._starting or self._direct) and time.monotonic() < deadline:
             gevent.sleep(DRAIN_LOOK_SECONDS)
+        self._closing = True
         left = list(self._producers.values())
         for producer in left:
             producer.abandon()
-        gevent.joinall([producer.greenlet for producer in left], FINAL_SECONDS)
+        gevent.joinall([*[producer.greenlet for producer in left], *self._abandon_direct()], FINAL_SECONDS)
         self.stop()
+
+    def _abandon_direct(self) -> list[Greenlet[..., None]]:
+        """End all that passes through; answers who releases it, since its client may take no answer any more."""
+        left = [(name, answer) for name, answer in self._direct.items() if answer is not None]
+        for _, answer in left:
+            answer.abandon(shutting_down())
+        return [gevent.spawn(self.release, name, answer.tokens) for name, answer in left]
 
     def _require_lasting(self) -> None:
         """Take nothing on that nobody would look after any more."""
         if self._draining:
-            raise BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+            raise shutting_down()
         self.start()
 
     def stop(self) -> None:
@@ -183,7 +211,13 @@ class Relay:
             written = self._runs.end(name, LOST)
             if written.taken:
                 log.warning("the producer of run %s is gone", name)
-                self.ended(name, LOST, written, watched=written.receivers > 0)
+            # Also where nothing was taken: it may have been an end of ours whose reply was lost. The bell rings once.
+            self.ended(name, LOST, written, watched=written.receivers > 0)
+
+
+def shutting_down() -> BelfryError:
+    """The refusal of a worker that stops."""
+    return BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 class Producer:

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -21,7 +22,7 @@ import urllib3
 from gevent.event import Event
 from requests.adapters import HTTPAdapter
 
-from app.core.completion import DONE, Answer, CompletionRequest, error_members
+from app.core.completion import DONE, Answer, CompletionRequest, error_members, tokens_of
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.sse import Decoder
@@ -134,6 +135,17 @@ class Exchange:
             self._greenlet.kill(block=False)
             self._end()
 
+    def abandon(self, error: BelfryError) -> None:
+        """End it now by an error of our own, which `take` raises behind what came."""
+        if not self.ended:
+            self._failure = error
+            self.close()
+
+    @property
+    def tokens(self) -> int:
+        """What counts against a limit of what came so far."""
+        return self.answer.tokens
+
     def _run(self) -> None:
         try:
             self._try_until_started()
@@ -227,19 +239,54 @@ def post(
     return reply
 
 
-def complete(
-    session: requests.Session, upstream: Upstream, request: CompletionRequest, settings: Settings
-) -> tuple[bytes, dict[str, Any] | None]:
-    """A completion that is not streamed: the upstream's answer as it came, and its usage. Raises `BelfryError`."""
-    for attempt in range(settings.upstream_retries + 1):
+class WholeAnswer:
+    """One request and its answer in one piece, which someone waits for."""
+
+    def __init__(
+        self, session: requests.Session, upstream: Upstream, request: CompletionRequest, settings: Settings
+    ) -> None:
+        self._ask = partial(_complete_once, session, upstream, request, settings)
+        self._attempts = settings.upstream_retries + 1
+        self._over = Event()
+        self._text = b""
+        self._failure: Exception | None = None
+        self.tokens = 0
+        self._greenlet = gevent.spawn(self._run)
+
+    def wait(self) -> bytes:
+        """The answer as it came. Raises `BelfryError`."""
+        self._over.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._text
+
+    def abandon(self, error: BelfryError) -> None:
+        """Close the connection to the upstream, and have `wait` raise this."""
+        if not self._over.is_set():
+            self._greenlet.kill(block=False)
+            self._failure = error
+            self._over.set()
+
+    def _run(self) -> None:
         try:
-            return _complete_once(session, upstream, request, settings)
+            self._try()
+        except Exception as error:  # noqa: BLE001 - raised again by `wait`
+            self._failure = error
+        finally:
+            self._over.set()
+
+    def _try(self, attempt: int = 0) -> None:
+        try:
+            self._text, usage = self._ask()
         except BelfryError as error:
             delay = _delay(error, attempt)
-            if delay is None or attempt == settings.upstream_retries:
+            if delay is None or attempt + 1 == self._attempts:
                 raise
+        else:
+            self.tokens = tokens_of(usage)
+            return
         gevent.sleep(delay)
-    raise BelfryError("upstream_failed")  # not reached: the last attempt returns or raises
+        self._try(attempt + 1)
 
 
 def _complete_once(

@@ -67,6 +67,10 @@ class Script:
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
+class SilentError(BelfryError):
+    """`store_unavailable` because no answer came in time: the next one who asks is likely to wait in vain as long."""
+
+
 class LostError(Exception):
     """A connection ended before all of its replies were read. What was written may be sent again, see `Line.send`."""
 
@@ -91,16 +95,18 @@ class Line:
         """Whether there is a connection, as far as anybody here knows."""
         return self._connection is not None and self._connection.is_connected
 
-    def send(self, commands: Sequence[Command]) -> list[Reply]:
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:
         """The replies of `commands`, sent in one write; a command that Redis refused has its error in its place.
+
+        `again`: they were written before, and may have been done.
 
         One more try on a connection that Redis closed meanwhile, none after a timeout: a caller waits for one timeout
         at most. Sending an append twice is safe, the script remembers its message id. Raises `BelfryError`
-        `store_unavailable` when Redis can't be reached, and `UnpackableError`.
+        `store_unavailable` when Redis can't be reached, `SilentError` after a timeout, and `UnpackableError`.
         """
         packed = self.packed(commands)
         try:
-            replies = self._round_trip(packed, commands)
+            replies = self._round_trip(packed, commands, again=again)
         except (redis.exceptions.RedisError, OSError) as error:  # an OSError: no descriptor for a connection
             raise unavailable(error) from error
         return self.completed(commands, replies)
@@ -111,7 +117,7 @@ class Line:
         return pack(commands)
 
     def write(self, packed: bytes) -> None:
-        """Write commands, where the line `is_open`. Raises `LostError`, or `BelfryError` after a timeout."""
+        """Write commands, where the line `is_open`. Raises `LostError`, or `SilentError` after a timeout."""
         try:
             self._kept().send_packed_command([packed])
         except redis.exceptions.ConnectionError as error:
@@ -187,7 +193,7 @@ class Line:
             self._connection.connect()
         return self._connection
 
-    def _round_trip(self, packed: bytes, commands: Sequence[Command]) -> list[Reply]:
+    def _round_trip(self, packed: bytes, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:
         # What redis-py's pipeline does, without what it does for transactions, caches and its own statistics: a third
         # of what a published message costs a worker was spent there.
         connection = self._opened()
@@ -196,12 +202,17 @@ class Line:
             connection.send_packed_command([packed])
             return self._replies(connection, commands)
 
+        def lost(_error: Exception) -> None:
+            nonlocal again
+            again = True
+            connection.disconnect()
+
         try:
-            replies: list[Reply] = connection.retry.call_with_retry(exchange, lambda _error: connection.disconnect())
+            replies: list[Reply] = connection.retry.call_with_retry(exchange, lost)
         except BaseException:
             connection.disconnect()  # replies that nobody read would be taken for the next caller's
             raise
-        return replies
+        return [_left_open(reply) for reply in replies] if again else replies
 
     def _replies(self, connection: RedisConnection, commands: Sequence[Command]) -> list[Reply]:
         replies: list[Reply] = []
@@ -300,6 +311,12 @@ def checked(replies: list[Reply]) -> list[Reply]:
     return replies
 
 
+def _left_open(reply: Reply) -> Reply:
+    """Of what was sent before, too: that there is no room now says nothing of the first time."""
+    is_full = isinstance(reply, redis.exceptions.OutOfMemoryError)
+    return redis.exceptions.ResponseError(str(reply)) if is_full else reply
+
+
 def _nothing_kept(replies: list[Reply]) -> bool:
     """Whether the store was full for all: no other error, and no script, whose answer is a list, was let through."""
     return all(
@@ -320,7 +337,8 @@ def full() -> BelfryError:
 
 def unavailable(error: Exception) -> BelfryError:
     """What the caller gets to hear of a Redis error: that it may try again, and when."""
-    return BelfryError(
+    kind = SilentError if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)) else BelfryError
+    return kind(
         "store_unavailable",
         f"The message store did not answer ({type(error).__name__}); try again with the same message id.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},

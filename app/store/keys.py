@@ -16,7 +16,7 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
-    belfry:{user:alice}:id:<id>    string  `<history>.<offset> <digest>` of a message id, while it is remembered
+    belfry:{user:alice}:id:<id>    string  `<history>.<offset> <digest> <call>` of a message id, while it is remembered
     belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append
 
 What a user has marked, in any log, lies with that user's own log, so that one script changes all of it:

@@ -12,6 +12,7 @@ import secrets
 import string
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 import redis
@@ -22,7 +23,16 @@ from app.core.errors import BelfryError
 from app.core.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
-from app.store.connection import RETRY_AFTER_SECONDS, Command, Commands, Posts, Reply, Script, unavailable
+from app.store.connection import (
+    RETRY_AFTER_SECONDS,
+    Command,
+    Commands,
+    Pending,
+    Posts,
+    Reply,
+    Script,
+    unavailable,
+)
 from app.store.keys import Keys
 from app.store.lineage import Lineage
 
@@ -109,7 +119,10 @@ class LogStore:
         """
         outcomes: list[Appended] = []
         for commands in self._append_commands(appends, before):
-            outcomes += self._outcomes(self._appends.run(commands))
+            try:
+                outcomes += self._outcomes(self._appends.run(commands))
+            except BelfryError as failure:
+                raise _overall([failure], outcomes) from failure.__cause__
         return outcomes
 
     def post(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> Outcomes:
@@ -121,8 +134,21 @@ class LogStore:
         if self._posts is None:
             outcomes = self.append(appends, before)
             return lambda: outcomes
-        pending = [self._posts.post(commands) for commands in self._append_commands(appends, before)]
-        return lambda: [outcome for each in pending for outcome in self._outcomes(each.get())]
+        return partial(
+            self._awaited, [self._posts.post(commands) for commands in self._append_commands(appends, before)]
+        )
+
+    def _awaited(self, pending: Sequence[Pending]) -> list[Appended]:
+        outcomes: list[Appended] = []
+        failures: list[BelfryError] = []
+        for each in pending:
+            try:
+                outcomes += self._outcomes(each.get())
+            except BelfryError as failure:
+                failures.append(failure)
+        if failures:
+            raise _overall(failures, outcomes) from failures[0].__cause__
+        return outcomes
 
     def _chunk_messages(self) -> int:
         """How many messages one call of the script may take: on a cluster it may touch the keys of one slot only."""
@@ -318,6 +344,14 @@ def _options(message: Message) -> str:
     if message.expires_ms or message.transient or message.key:
         return f"{message.expires_ms} {message.transient:d} {message.key}"
     return ""
+
+
+def _overall(failures: Sequence[BelfryError], outcomes: Sequence[Appended]) -> BelfryError:
+    """What the round trips of one call failed by. That the store was full says that none of them kept anything."""
+    others = [failure for failure in failures if failure.code != "store_full"]
+    if others:
+        return others[0]
+    return unavailable(redis.exceptions.OutOfMemoryError()) if outcomes else failures[0]
 
 
 def _outcome(reply: Reply) -> Appended:

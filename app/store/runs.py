@@ -153,8 +153,7 @@ class Runs:
 
         Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, or a limit of the user.
         """
-        lease = LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))
-        _, (code, detail) = self._commands.run([lease, self._start_command(name, request)])
+        _, (code, detail) = self._commands.run([self._lease(name), self._start_command(name, request)])
         if code == b"started":
             return True
         if code != b"known":
@@ -202,18 +201,20 @@ class Runs:
         """Renew leases. Answers those of `names` that somebody ended, and the runs of anyone whose lease ran out."""
         members = [str(name) for name in names]
         command = RENEW.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), EXPIRED_PER_LOOK, *members)
-        ended, expired = self._commands.run([command])[0]
-        return _names(ended), _names(expired)
+        without, expired = self._commands.run([command])[0]
+        return self._ended(_names(without)), _names(expired)
 
     def keep_active(self, completions: Iterable[RunName]) -> None:
-        """Go on counting completions under way against their users' limits."""
+        """Go on counting completions under way against their users' limits, and keep the runs among them."""
         until = int((self._clock() + ACTIVE_SECONDS) * 1_000)
-        by_user: dict[str, list[str | int]] = defaultdict(list)
+        by_user: dict[str, list[RunName]] = defaultdict(list)
         for name in completions:
-            by_user[name.user] += [until, name.id]
-        for user, pairs in by_user.items():
+            by_user[name.user].append(name)
+        for user, names in by_user.items():
             key = self._keys.active(user)
-            self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS)])
+            pairs = [part for name in names for part in (until, name.id)]
+            kept = [("EXPIRE", part, self._settings.run_seconds) for name in names for part in self._parts(name)]
+            self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS), *kept])
 
     def forget(self, user: str) -> None:
         """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
@@ -256,6 +257,29 @@ class Runs:
             if not page.entries:
                 return transcript
             position = Position(page.epoch, page.entries[-1].offset)
+
+    def _ended(self, names: Sequence[RunName]) -> list[RunName]:
+        """Those of `names` that are not under way; the others get their lease back.
+
+        A start that was refused takes its lease away by name. It may be another's by then: of who came after it with
+        the same id, found that lease, and was let in. Without a lease nobody would end that run for a dead producer.
+        """
+        if not names:
+            return []
+        states = [self._keys.run_state(name.user, name.id) for name in names]
+        statuses = self._commands.run([("HGET", state, "status") for state in states])
+        under_way = {name for name, status in zip(names, statuses, strict=True) if status == b"running"}
+        if under_way:
+            self._commands.run([self._lease(name) for name in under_way])
+        return [name for name in names if name not in under_way]
+
+    def _parts(self, name: RunName) -> tuple[str, str, str]:
+        """The keys of a run: its state, and its log with its meta."""
+        keys = self._keys
+        return keys.run_state(name.user, name.id), keys.meta(name.log), keys.log(name.log)
+
+    def _lease(self, name: RunName) -> Command:
+        return LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))
 
     def _start_command(self, name: RunName, request: CompletionRequest) -> Command:
         keys, settings = self._keys, self._settings

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.core.completion import DONE, openai_error, parse, tokens_of
+from app.core.completion import DONE, openai_error, parse
 from app.core.errors import BelfryError
 from app.core.frames import compact
 from app.core.settings import Settings
-from app.realtime import upstream
 from app.realtime.models import Models
 from app.realtime.relay import Relay
 from app.realtime.upstream import Exchange
@@ -45,12 +43,12 @@ def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Setti
         name = RunName(claims.user, secrets.token_urlsafe(16))
         relay.admit(name)
         if asked.stream:
-            return Passage(relay, name, relay.exchange(chosen, asked), settings.heartbeat_seconds).response()
-        usage: dict[str, Any] | None = None
+            return Passage(relay, name, relay.stream(name, chosen, asked), settings.heartbeat_seconds).response()
+        answer = relay.ask(name, chosen, asked)
         try:
-            text, usage = upstream.complete(relay.session, chosen, asked, settings)
+            text = answer.wait()
         finally:
-            relay.release(name, tokens_of(usage))
+            relay.release(name, answer.tokens)
         return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
     @views.get("/models")
@@ -94,7 +92,7 @@ class Passage:
     def close(self) -> None:
         """The answer is over, or its client gone."""
         self._exchange.close()
-        self._relay.release(self._name, self._exchange.answer.tokens)
+        self._relay.release(self._name, self._exchange.tokens)
 
     def _blocks(self, chunks: list[str]) -> Iterator[bytes]:
         try:

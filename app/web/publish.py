@@ -21,6 +21,7 @@ from app.core.settings import Settings
 from app.core.tokens import Claims
 from app.realtime.parking import Answered, Repeat
 from app.store.audit import Audit
+from app.store.connection import SilentError
 from app.store.log import Status
 from app.store.publisher import Posted, Published, Publishes
 from app.web.admission import Room
@@ -196,12 +197,14 @@ class Batch:
 
     The store works on one group while the next one lies before it already and the one after that is read. They are
     posted one after the other by the greenlet that reads: the messages of a batch go out in their order. A group that
-    can't be posted or fails is answered so, and the next ones go on.
+    can't be posted or fails is answered so, and the next ones go on; unless the store was silent: none is posted after
+    that, for each would wait as long.
     """
 
     def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
         self._publisher = publisher
         self._read = read
+        self._silence: SilentError | None = None
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """One line of JSON per line of input."""
@@ -209,7 +212,7 @@ class Batch:
         for group in self._groups(texts):
             if len(under_way) == GROUPS_UNDER_WAY:
                 yield under_way.popleft().get()
-            under_way.append(gevent.spawn(self._answers, group, self._posted(group)))
+            under_way.append(self._begun(group))
         while under_way:
             yield under_way.popleft().get()
 
@@ -238,24 +241,41 @@ class Batch:
             metrics.refused(error.code)
             return error
 
+    def _begun(self, group: Group) -> gevent.Greenlet[..., bytes]:
+        if self._silence is not None:
+            return gevent.spawn(_refused, group, self._silence)
+        return gevent.spawn(self._answers, group, self._posted(group))
+
     def _posted(self, group: Group) -> Posted:
         try:
             return self._publisher.post([item for item in group if isinstance(item, Message)])
         except BelfryError as failure:
+            self._take_note(failure)
             return partial(_fail, failure)
 
-    @staticmethod
-    def _answers(group: Group, posted: Posted) -> bytes:
+    def _answers(self, group: Group, posted: Posted) -> bytes:
         try:
             published = iter(posted())
-            results = [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+            return _told(
+                [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+            )
         except BelfryError as failure:
-            # The store failed for all of the group; what each line needs for its retry is its id.
-            problem = failure.problem()
-            results = [
-                item.problem() if isinstance(item, BelfryError) else {**problem, "id": item.id} for item in group
-            ]
-        return b"".join([compact_bytes(result) + b"\n" for result in results])
+            self._take_note(failure)
+            return _refused(group, failure)
+
+    def _take_note(self, failure: BelfryError) -> None:
+        if isinstance(failure, SilentError):
+            self._silence = failure
+
+
+def _refused(group: Group, failure: BelfryError) -> bytes:
+    """The store failed for all of the group; what each line needs for its retry is its id."""
+    problem = failure.problem()
+    return _told([item.problem() if isinstance(item, BelfryError) else {**problem, "id": item.id} for item in group])
+
+
+def _told(results: Sequence[Result]) -> bytes:
+    return b"".join([compact_bytes(result) + b"\n" for result in results])
 
 
 def _fail(failure: BelfryError) -> list[Published]:

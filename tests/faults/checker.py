@@ -8,16 +8,20 @@ Pure: no I/O, no clock. What it holds against the records, for each subscriber a
 
 - an acknowledged message that was first sent after the subscriber's first `ready` came: `LOST` if nothing after it came
   either, `GAP` if something did. A `reset` excuses it, but only one that stands in its place (after all that must
-  precede it, before all that must follow it), and then the feed must have it (`NOT_IN_FEED`), unless it was erased;
-- a message came `DOUBLED`. Erasing the store erases the ids that it remembers: then a reset must stand between the two;
+  precede it, before all that must follow it), and then the feed must have it (`NOT_IN_FEED`), unless it was erased
+  before that reset;
+- a message came `DOUBLED`, or is twice in the feed. Erasing the store erases the ids that it remembers: then a reset
+  must stand between the two;
 - two messages came `INVERTED`: one was acknowledged before the other was sent, or their offsets say so;
 - a message that was `REFUSED` came, or is in the feed;
 - a `STRANGER` came: of another user, of a topic not asked for, or of nobody;
-- a subscriber was `TURNED_AWAY` with a valid token and cursor.
+- a subscriber was `TURNED_AWAY` with a valid token and cursor, or never let in.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -55,7 +59,10 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the records show. The counts tell a run that was put to the test from one in which nothing happened."""
+    """What the records show. The counts tell a run that was put to the test from one in which nothing happened.
+
+    `untold` are the subscribers that heard no `reset` at all: where everybody's history is gone, there may be none.
+    """
 
     breaches: tuple[Breach, ...]
     acknowledged: int
@@ -64,6 +71,7 @@ class Verdict:
     subscribers: int
     deliveries: int
     resets: int
+    untold: tuple[str, ...]
 
     @property
     def kept(self) -> bool:
@@ -95,6 +103,7 @@ def check(records: Records) -> Verdict:
         subscribers=len(records.hearings),
         deliveries=sum(isinstance(event, Delivery) for event in events),
         resets=sum(isinstance(event, Reset) for event in events),
+        untold=tuple(hearing.subscriber for hearing in records.hearings if not _resets(hearing.events)),
     )
 
 
@@ -111,9 +120,9 @@ def missing(publications: Sequence[Publication], hearing: Hearing) -> Iterator[P
 def _judge(hearing: Hearing, published: Mapping[str, Publication], erasures: Sequence[Erasure]) -> Iterator[Breach]:
     for answer in hearing.turned_away:
         yield Breach(Kind.TURNED_AWAY, hearing.subscriber, answer)
-    for mark in sorted(hearing.feed):
-        if mark in published and published[mark].outcome is Outcome.REFUSED:
-            yield Breach(Kind.REFUSED, hearing.subscriber, mark, "(in the feed)")
+    if hearing.since == math.inf:
+        yield Breach(Kind.TURNED_AWAY, hearing.subscriber, "no `ready` ever came")
+    yield from _judge_feed(hearing, published, erasures)
     yield from _judge_arrivals(hearing, published, erasures)
     for log in hearing.logs:
         places = _places(hearing, log, published)
@@ -123,23 +132,38 @@ def _judge(hearing: Hearing, published: Mapping[str, Publication], erasures: Seq
             yield from _judge_missing(hearing, places, publication, erasures)
 
 
+def _judge_feed(
+    hearing: Hearing, published: Mapping[str, Publication], erasures: Sequence[Erasure]
+) -> Iterator[Breach]:
+    for mark, times in Counter(hearing.feed).items():
+        publication = published.get(mark)
+        if publication is None:  # of another run
+            continue
+        if not _log_of(publication, hearing):
+            yield Breach(Kind.STRANGER, hearing.subscriber, mark, "(in the feed)")
+        elif publication.outcome is Outcome.REFUSED:
+            yield Breach(Kind.REFUSED, hearing.subscriber, mark, "(in the feed)")
+        elif times > 1 and not _forgotten(publication, erasures):
+            yield Breach(Kind.DOUBLED, hearing.subscriber, mark, "(in the feed)")
+
+
 def _judge_arrivals(
     hearing: Hearing, published: Mapping[str, Publication], erasures: Sequence[Erasure]
 ) -> Iterator[Breach]:
-    heard_in: dict[str, int] = {}  # mark → how many resets stood before its last arrival
-    resets = 0
-    for event in hearing.events:
+    heard_in: dict[str, int] = {}  # mark → where its last arrival stands
+    for at, event in enumerate(hearing.events):
         if isinstance(event, Reset):
-            resets += 1
             continue
         publication = published.get(event.mark)
         if publication is None or not _log_of(publication, hearing):
             yield Breach(Kind.STRANGER, hearing.subscriber, event.mark)
         elif publication.outcome is Outcome.REFUSED:
             yield Breach(Kind.REFUSED, hearing.subscriber, event.mark)
-        elif event.mark in heard_in and not (heard_in[event.mark] < resets and _forgotten(publication, erasures)):
-            yield Breach(Kind.DOUBLED, hearing.subscriber, event.mark)
-        heard_in[event.mark] = resets
+        elif event.mark in heard_in:
+            between = _resets(hearing.events[heard_in[event.mark] : at])
+            if not _forgotten(publication, erasures, between):
+                yield Breach(Kind.DOUBLED, hearing.subscriber, event.mark)
+        heard_in[event.mark] = at
 
 
 def _judge_order(
@@ -176,14 +200,21 @@ def _judge_missing(
     """It belongs after all that was known before it was sent, and before all that was sent after it was known."""
     after = max((at for at, other in places if other.known < publication.first_sent), default=-1)
     before = min((at for at, other in places if other.first_sent > publication.known), default=len(hearing.events))
-    if any(isinstance(event, Reset) for event in hearing.events[after + 1 : before]):
-        erased = any(publication.first_sent <= erasure.ended for erasure in erasures)
+    if resets := _resets(hearing.events[after + 1 : before]):
+        erased = any(
+            publication.first_sent <= erasure.ended and any(reset.at >= erasure.began for reset in resets)
+            for erasure in erasures
+        )
         if not erased and publication.mark not in hearing.feed:
             yield Breach(Kind.NOT_IN_FEED, hearing.subscriber, publication.mark)
     elif before < len(hearing.events):
         yield Breach(Kind.GAP, hearing.subscriber, publication.mark, f"before event {before}")
     else:
         yield Breach(Kind.LOST, hearing.subscriber, publication.mark)
+
+
+def _resets(events: Sequence[Delivery | Reset]) -> list[Reset]:
+    return [event for event in events if isinstance(event, Reset)]
 
 
 def _places(hearing: Hearing, log: str, published: Mapping[str, Publication]) -> list[tuple[int, Publication]]:
@@ -196,6 +227,14 @@ def _log_of(publication: Publication, hearing: Hearing) -> bool:
     return any(log in hearing.logs for log in publication.logs)
 
 
-def _forgotten(publication: Publication, erasures: Sequence[Erasure]) -> bool:
-    """Whether the store was erased while this message was on its way: it may have been appended before and after."""
-    return any(publication.first_sent <= erasure.ended and erasure.began <= publication.known for erasure in erasures)
+def _forgotten(publication: Publication, erasures: Sequence[Erasure], resets: Sequence[Reset] | None = None) -> bool:
+    """Whether the store was erased while this message was on its way: it may have been appended before and after.
+
+    With `resets` one of them must have told of it.
+    """
+    return any(
+        publication.first_sent <= erasure.ended
+        and erasure.began <= publication.known
+        and (resets is None or any(reset.at >= erasure.began for reset in resets))
+        for erasure in erasures
+    )

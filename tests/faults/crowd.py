@@ -8,7 +8,7 @@
     crowd.stop()
 
 A reader resumes with its last id after any end, waits for the `retry` or `Retry-After` that it was told (scaled down by
-`TIME_SCALE`), stops for good after `goodbye` `replaced` or `revoked`, and hangs up when it heard nothing, not even a
+`time_scale`), stops for good after `goodbye` `replaced` or `revoked`, and hangs up when it heard nothing, not even a
 heartbeat, for `silence_seconds`. What it does on purpose: `hang_up` (FIN), `reset` (RST), `pause` and `go_on` (reading
 stops), `rate` (bytes a second), `connect` (now, instead of when its time has come).
 """
@@ -64,6 +64,7 @@ class Reader:
         version: str = "1.1",
         receive_buffer: int = 0,
         silence_seconds: float = 0.0,
+        time_scale: float = TIME_SCALE,
     ) -> None:
         self.name = name
         self.logs = tuple(logs)
@@ -85,6 +86,7 @@ class Reader:
         self._request = "".join([f"GET {path} HTTP/{version}\r\n", *(f"{k}: {v}\r\n" for k, v in headers.items())])
         self._make_socket = make_socket
         self._receive_buffer = receive_buffer
+        self._time_scale = time_scale
         self._crowd: Crowd | None = None
         self._socket: socket.socket | None = None
         self._head: bytes | None = None
@@ -93,10 +95,23 @@ class Reader:
         self.due = 0.0  # when to connect, or, once connected, when to read again
         self._deadline = 0.0
 
+    def __str__(self) -> str:
+        """How it fares."""
+        due = f"due in {self.due - time.monotonic():.1f} s"
+        state = "live" if self.is_live else "connected" if self._socket else due
+        return f"{self.name}: {state}, ends {dict(self.ends)}, answers {dict(self.answers)}"
+
+    @property
+    def port(self) -> int:
+        """Of this end of its connection."""
+        assert self._socket is not None
+        port: int = self._socket.getsockname()[1]
+        return port
+
     def hearing(self, feed: Iterable[str] = ()) -> Hearing:
         """What it heard so far, for the checker."""
         events, away = tuple(self.events), tuple(self.turned_away)
-        return Hearing(self.name, self.logs, self.since, events, frozenset(feed), self.until, away)
+        return Hearing(self.name, self.logs, self.since or math.inf, events, tuple(feed), self.until, away)
 
     def lost_since(self, began: float) -> bool:
         """Whether it was told of a loss since then."""
@@ -233,7 +248,10 @@ class Reader:
             return
         status = int(head.split(b" ", 2)[1])
         if status != 200:
-            self._refused(status, head, body)
+            if len(body) < (_field(head, b"content-length") or 0):
+                self._head += received  # a server may send head and body apart, and the code stands in the body
+            else:
+                self._refused(status, head, body)
             return
         self._head = None
         self.connections += 1
@@ -244,8 +262,8 @@ class Reader:
         self.answers[f"{status} {code}".strip()] += 1
         if status not in COME_AGAIN:
             self.turned_away.append(f"{status} {code}".strip())
-        seconds = _retry_after(head)
-        self._end(str(status), seconds * TIME_SCALE if seconds else None)
+        seconds = _field(head, b"retry-after")
+        self._end(str(status), seconds * self._time_scale if seconds else None)
 
     def _take(self, received: bytes) -> None:
         self._deadline = time.monotonic() + self.silence_seconds
@@ -279,7 +297,7 @@ class Reader:
                 self._crowd.unwatch(self._socket)
             self._socket.close()
             self._socket = None
-        self.due = time.monotonic() + (self._retry_ms / 1_000 * TIME_SCALE if seconds is None else seconds)
+        self.due = time.monotonic() + (self._retry_ms / 1_000 * self._time_scale if seconds is None else seconds)
 
 
 class Crowd:
@@ -393,9 +411,10 @@ def _code(body: bytes) -> str:
         return ""
 
 
-def _retry_after(head: bytes) -> float | None:
+def _field(head: bytes, wanted: bytes) -> float | None:
+    """The number in a field of a head."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.strip().lower() == b"retry-after":
+        if name.strip().lower() == wanted:
             return float(value)
     return None

@@ -7,6 +7,7 @@
     with proxy.silent(): ...         # nothing goes through, nobody is told; afterwards everything arrives
     with proxy.refusing(): ...       # every connection is cut, and every new one at once
     proxy.lose_replies(3)            # the next 3 replies never arrive: what was asked for was done all the same
+    proxy.lose_replies(1, b"started")  # the next one with this in it
 
 One greenlet-free thread per direction of a connection, of which Belfry has a dozen.
 """
@@ -32,11 +33,13 @@ class LinkProxy:
 
     def __init__(self, target: Path) -> None:
         self.latency_seconds = 0.0
+        self.largest_held = 0  # bytes of the largest piece that is held up by the latency, on its way to Redis
         self._target = str(target)
         self._flowing = threading.Event()
         self._flowing.set()
         self._refusing = False
         self._replies_to_lose = 0
+        self._lost_with = b""
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server((HOST, 0), backlog=64)
@@ -76,10 +79,10 @@ class LinkProxy:
         finally:
             self._refusing = False
 
-    def lose_replies(self, number: int) -> None:
-        """Cut the connection instead of handing on each of the next `number` replies."""
+    def lose_replies(self, number: int, having: bytes = b"") -> None:
+        """Cut the connection instead of handing on each of the next `number` replies that have these bytes in them."""
         with self._lock:
-            self._replies_to_lose = number
+            self._replies_to_lose, self._lost_with = number, having
 
     @property
     def replies_to_lose(self) -> int:
@@ -118,16 +121,22 @@ class LinkProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 if self.latency_seconds:
-                    time.sleep(self.latency_seconds)
+                    self._hold(len(data) if source is pair[0] else 0)
                 self._flowing.wait()
-                if source is pair[1] and self._loses():
+                if source is pair[1] and self._loses(data):
                     break
                 sink.sendall(data)
         self._drop(pair)
 
-    def _loses(self) -> bool:
+    def _hold(self, size: int) -> None:
+        self.largest_held = max(self.largest_held, size)
+        time.sleep(self.latency_seconds)
+        if size == self.largest_held:
+            self.largest_held = 0
+
+    def _loses(self, data: bytes) -> bool:
         with self._lock:
-            losing = self._replies_to_lose > 0
+            losing = self._replies_to_lose > 0 and self._lost_with in data
             self._replies_to_lose -= losing
         return losing
 

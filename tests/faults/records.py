@@ -59,8 +59,8 @@ class Hearing:
     """Everything that one subscriber heard, over all of its connections, in order.
 
     It listens to `logs` and came without a cursor; `since` is when its first `ready` came, so what was sent for the
-    first time after that must have come; it left on purpose at `until`, and what was known before that must have come.
-    `feed` holds the marks in `GET /feed` when all was over. `turned_away` are
+    first time after that must have come (infinite: none ever came); it left on purpose at `until`, and what was known
+    before that must have come. `feed` holds the marks in `GET /feed` when all was over, newest first. `turned_away` are
     the answers to a connect that a client with a valid token and cursor must never get, as `status code`.
     """
 
@@ -68,7 +68,7 @@ class Hearing:
     logs: tuple[str, ...]
     since: float
     events: tuple[Delivery | Reset, ...]
-    feed: frozenset[str] = frozenset()
+    feed: tuple[str, ...] = ()
     until: float = math.inf
     turned_away: tuple[str, ...] = ()
 

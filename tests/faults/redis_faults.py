@@ -7,10 +7,10 @@ import signal
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
+from tests.servers import tcp_connections
 
 MESSAGES = 15  # between two blows
 BLOWS = 8
@@ -33,7 +33,7 @@ def kill_connections_of_each_worker(site: Site, traffic: Traffic) -> None:
     for pid in site.belfry.workers() * 2:
         traffic.run(MESSAGES)
         with site.redis.client() as client:
-            ports = _local_ports(pid)
+            ports = {port for port, _ in tcp_connections(pid)}
             own = [each["addr"] for each in client.client_list() if int(each["addr"].rpartition(":")[2]) in ports]
             killed += sum(int(client.client_kill_filter(addr=address)) for address in own)
     assert killed >= len(site.belfry.workers()), "each has a connection for commands or for the hub"
@@ -109,6 +109,9 @@ def slow_link(site: Site, traffic: Traffic, seconds: float = 0.05) -> None:
     assert site.proxy is not None
     site.proxy.latency_seconds = seconds
     try:
+        began = time.monotonic()
+        traffic.publish()
+        assert time.monotonic() - began >= 2 * seconds
         traffic.run(4 * MESSAGES)
     finally:
         site.proxy.latency_seconds = 0.0
@@ -147,10 +150,12 @@ def lose_replies(site: Site, traffic: Traffic) -> None:
     assert site.proxy is not None
     proxy = site.proxy
     traffic.run(MESSAGES)
+    repeated = traffic.book.answers["200"]
     for _ in range(BLOWS):
         proxy.lose_replies(4)
         traffic.wait(lambda: not proxy.replies_to_lose, what="replies to be lost")
         traffic.run(MESSAGES)
+    assert traffic.book.answers["200"] > repeated, "some were those to an append, which was known when it was repeated"
 
 
 FAULTS: dict[str, Fault] = {
@@ -183,15 +188,3 @@ def _refusals(traffic: Traffic, status: str, number: int = 1) -> Iterator[None]:
 def _dropped(site: Site) -> int:
     """How many clients Redis closed for their output buffer."""
     return site.redis.log().count("overcoming of output buffer limits")
-
-
-def _local_ports(pid: int) -> set[int]:
-    """The local ports of a process's TCP connections, from /proc/net/tcp and the inodes of its descriptors."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            target = str(descriptor.readlink())
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[9] in inodes}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -25,9 +26,22 @@ def heard(*events: int | Reset, logs: Sequence[str] = (ALICE,), feed: Sequence[i
         "tab 1",
         tuple(logs),
         since=0.0,
-        events=tuple(event if isinstance(event, Reset) else Delivery(f"m{event}") for event in events),
-        feed=frozenset(f"m{number}" for number in feed),
+        events=tuple(timed(events)),
+        feed=tuple(f"m{number}" for number in feed),
     )
+
+
+def timed(events: Sequence[int | Reset]) -> Iterator[Delivery | Reset]:
+    """Each message comes soon after it was sent, `RESET` just before the next one."""
+    at = 0.0
+    for place, event in enumerate(events):
+        following = next((each for each in events[place:] if isinstance(each, int)), at + 1)
+        at = max(at, following + (0.5 if isinstance(event, Reset) else 0.6))
+        if isinstance(event, Reset):
+            at = event.at or at
+            yield Reset(at)
+        else:
+            yield Delivery(f"m{event}", at)
 
 
 def breaches(publications: Sequence[Publication], hearing: Hearing, *erasures: Erasure) -> list[tuple[Kind, str]]:
@@ -95,6 +109,16 @@ def test_a_message_that_nobody_knows_of_may_come_or_not(events: tuple[int, ...])
     assert breaches([sent(1), sent(2, outcome=Outcome.UNKNOWN)], heard(*events)) == []
 
 
+def test_a_message_that_is_twice_in_the_feed_is_found() -> None:
+    assert breaches(FIVE, heard(1, 2, 3, 4, 5, feed=[5, 4, 2, 3, 2, 1])) == [(Kind.DOUBLED, "m2")]
+    under_way = [sent(1), sent(2, seconds=5)]
+    assert breaches(under_way, heard(1, 2, feed=[2, 2, 1]), Erasure(3.0, 3.1)) == []
+
+
+def test_a_message_that_is_in_a_strangers_feed_is_found() -> None:
+    assert breaches([sent(1, "user:bob")], heard(feed=[1])) == [(Kind.STRANGER, "m1")]
+
+
 def test_a_message_that_nobody_knows_of_must_not_come_twice() -> None:
     assert breaches([sent(2, outcome=Outcome.UNKNOWN)], heard(2, 2)) == [(Kind.DOUBLED, "m2")]
 
@@ -127,6 +151,11 @@ class TestAReset:
     def test_of_a_store_that_was_erased_excuses_nothing_sent_later(self) -> None:
         assert breaches(FIVE, heard(1, RESET, 5), Erasure(3.7, 3.8)) == [(Kind.NOT_IN_FEED, "m4")]
 
+    def test_long_before_an_erasure_does_not_excuse_what_that_took(self) -> None:
+        early = heard(1, Reset(at=1.7), 4, 5)
+        assert breaches(FIVE, early, Erasure(3.7, 3.8)) == [(Kind.NOT_IN_FEED, "m2"), (Kind.NOT_IN_FEED, "m3")]
+        assert breaches(FIVE, heard(1, Reset(at=1.7), Reset(at=3.75), 4, 5), Erasure(3.7, 3.8)) == []
+
 
 class TestAnErasure:
     def test_without_a_reset_is_a_loss(self) -> None:
@@ -134,7 +163,8 @@ class TestAnErasure:
 
     def test_of_the_known_ids_lets_a_message_under_way_come_again_after_a_reset(self) -> None:
         under_way = [sent(1), sent(2, seconds=5)]
-        assert breaches(under_way, heard(1, 2, RESET, 2), Erasure(3.0, 3.1)) == []
+        assert breaches(under_way, heard(1, 2, Reset(at=3.05), 2), Erasure(3.0, 3.1)) == []
+        assert breaches(under_way, heard(1, 2, Reset(at=2.9), 2), Erasure(3.0, 3.1)) == [(Kind.DOUBLED, "m2")]
         assert breaches(under_way, heard(1, 2, 2), Erasure(3.0, 3.1)) == [(Kind.DOUBLED, "m2")]
 
     def test_lets_no_message_come_again_that_was_known_before(self) -> None:
@@ -167,6 +197,14 @@ def test_a_subscriber_that_was_turned_away_is_found() -> None:
     assert breaches(FIVE, away) == [(Kind.TURNED_AWAY, "400 bad_cursor")]
 
 
+def test_a_subscriber_that_was_never_let_in_is_found() -> None:
+    away = replace(heard(), since=math.inf, turned_away=("401 token_invalid",))
+    assert breaches(FIVE, away) == [
+        (Kind.TURNED_AWAY, "401 token_invalid"),
+        (Kind.TURNED_AWAY, "no `ready` ever came"),
+    ]
+
+
 def test_a_message_to_several_users_is_checked_for_each() -> None:
     both = sent(1, ALICE, "user:bob")
     bob = replace(heard(logs=("user:bob",)), subscriber="bob's")
@@ -178,5 +216,12 @@ def test_a_verdict_tells_its_counts_and_its_breaches() -> None:
     verdict = check(Records((*FIVE, sent(6, outcome=Outcome.REFUSED)), (heard(1, 2, RESET, feed=[3, 4]),)))
     assert not verdict.kept
     assert (verdict.acknowledged, verdict.refused, verdict.deliveries, verdict.resets) == (5, 1, 2, 1)
+    assert verdict.untold == ()
     assert str(verdict).startswith("BROKEN 1 times: 5 messages acknowledged, 1 refused, 0 unknown; 1 subscribers")
     assert "tab 1: m5 not in the feed after a reset" in str(verdict)
+
+
+def test_a_verdict_names_who_heard_no_reset() -> None:
+    told, untold = heard(1, RESET, RESET), replace(heard(1), subscriber="tab 2")
+    verdict = check(Records((sent(1),), (told, untold)))
+    assert (verdict.resets, verdict.subscribers, verdict.untold) == (2, 2, ("tab 2",))

@@ -9,9 +9,11 @@
 
 `users` users with `tabs` subscribers each. Everyone hears their own messages and those for everyone; every second tab
 hears a topic besides, so its cursor has three positions. Publishers send to one user, to two, to the topic and to
-everyone in turn, one message at a time: the next one leaves when the fate of the one before is known. A publish that
-ended without a clear answer (a cut, a timeout, a 503) is repeated with the same id until there is one. Now and then a
-publisher sends what must be refused, also under an id that was used before.
+everyone in turn, one message at a time: the next one leaves when the fate of the one before is known. The last of
+several publishers sends batches instead, so large that Belfry writes a second round trip behind the first; the next
+batch leaves when the fate of every line is known. What ended without a clear answer (a cut, a timeout, a 503) is
+repeated with the same id, and in its order, until there is one. Now and then a publisher sends what must be refused,
+also under an id that was used before.
 
 `traffic.readers` may be told to hang up, pause and so on, see `crowd`; `traffic.checkpoint()` waits until everybody
 has heard everything up to now, and raises when that takes too long; `traffic.erasing()` surrounds a FLUSHALL.
@@ -20,16 +22,17 @@ has heard everything up to now, and raises when that takes too long; `traffic.er
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-from typing import Any, Self
+from itertools import chain, count, zip_longest
+from typing import Any, NamedTuple, Self
 
 import requests
 
@@ -37,7 +40,7 @@ from tests.faults.checker import Verdict, check
 from tests.faults.crowd import Crowd, Reader
 from tests.faults.records import Erasure, Outcome, Publication, Records, Reset
 from tests.servers import Api, Belfry
-from tests.waiting import wait_until
+from tests.waiting import LateError, wait_until
 
 TOKEN_SECONDS = 86_400
 TOKEN_AGE_SECONDS = 7_200  # they are older than any clock is set back
@@ -47,9 +50,14 @@ GIVE_UP_SECONDS = 60.0
 SETTLE_SECONDS = 20.0  # from the last message until every subscriber has everything
 READY_SECONDS = 20.0
 EVERY_REFUSED = 10  # one of so many messages is sent to be refused
+# With those of the wide lines' recipients who are never there, two round trips: Belfry writes the second one behind the
+# first, since it makes a pause within so many lines.
+BATCH_LINES = 40
+ABSENT = 8
 # A store without room refuses the message; whoever publishes may drop it. It must not come later.
 MAY_REFUSE = {507}
 LATER = {429, 502, 503, 504}
+ACCEPTED = {200, 201}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,35 @@ def to_users(*users: str) -> Target:
     return Target({"to": list(users) if len(users) > 1 else users[0]}, tuple(f"user:{user}" for user in users))
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message to publish. `fields`, or the `id` of another message, make one that must be refused."""
+
+    mark: str
+    target: Target
+    id: str = ""
+    must_be_refused: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def message(self) -> Mapping[str, Any]:
+        return {**self.target.fields, "id": self.id or self.mark, "data": self.mark, **self.fields}
+
+
+class Answer(NamedTuple):
+    """What became of a message in one attempt; `told` are the members of Belfry's answer, none of a proxy's own."""
+
+    status: int
+    told: Mapping[str, Any]
+
+    @property
+    def deliveries(self) -> Sequence[Mapping[str, Any]]:
+        return self.told["deliveries"] if self.status in ACCEPTED else ()
+
+
+Attempt = Callable[[Sequence[Draft]], Sequence[Answer]]  # the first ones' answers, as many as came
+
+
 class Book:
     """All publications of a run, and how many ended how; shared by the publishers' threads."""
 
@@ -72,16 +109,18 @@ class Book:
         self._publications: list[Publication] = []
         self.outcomes: Counter[Outcome] = Counter()
         self.erasures: list[Erasure] = []
-        self.answers: Counter[str] = Counter()  # of all attempts, by status and code, or by the name of the exception
+        self.answers: Counter[str] = Counter()  # of all attempts, by status, or by the name of the exception
+        self.refusals: Counter[str] = Counter()  # of them and of single lines, by the problem's code
 
     def add(self, publication: Publication) -> None:
         with self._lock:
             self._publications.append(publication)
             self.outcomes[publication.outcome] += 1
 
-    def answered(self, answer: str) -> None:
+    def answered(self, answer: str, *codes: str) -> None:
         with self._lock:
             self.answers[answer] += 1
+            self.refusals.update(codes)
 
     @property
     def publications(self) -> tuple[Publication, ...]:
@@ -90,7 +129,7 @@ class Book:
 
 
 class Sender:
-    """Publishes one message at a time, and notes its fate. Not to be shared between threads."""
+    """Publishes one message, or one batch, at a time, and notes its fate. Not to be shared between threads."""
 
     def __init__(self, url: str, token: str, book: Book) -> None:
         self._url = url
@@ -104,31 +143,36 @@ class Sender:
 
         Raises AssertionError where a sound message is refused, or an unsound one is not.
         """
-        message = {**target.fields, "id": id or mark, "data": mark, **fields}
-        first_sent = time.monotonic()
-        answer = self._decisive(message)
-        outcome, offsets = _fate(answer, target)
-        self._book.add(Publication(mark, target.logs, first_sent, time.monotonic(), outcome, offsets))
-        if answer is not None:
-            refused = outcome is Outcome.REFUSED
-            # A store that forgot its ids takes the other content under one of them for a new message, and rightly so.
-            forgot = bool(id) and bool(self._book.erasures)
-            as_expected = refused or forgot if must_be_refused else not refused or answer.status_code in MAY_REFUSE
-            assert as_expected, (message, answer.status_code, answer.text)
-        return outcome is Outcome.ACKNOWLEDGED
+        return bool(self._settle([Draft(mark, target, id, must_be_refused, fields)], self._attempt))
 
-    def _decisive(self, message: Mapping[str, Any]) -> requests.Response | None:
-        """The answer that settles the message's fate, over as many attempts as it takes; None if there is none."""
-        began = time.monotonic()
-        leaves_open = LATER
-        while True:
-            answer = self._attempt(message)
-            if answer is not None and answer.status_code not in leaves_open:
-                return answer
-            # This attempt may have been appended: from now on, that there is no room for it says nothing.
-            leaves_open = LATER | MAY_REFUSE
-            if self._give_up.wait(REPEAT_SECONDS) or time.monotonic() - began > GIVE_UP_SECONDS:
-                return None
+    def publish_batch(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Repeat those lines whose fate is not known, until there is none; those that were acknowledged.
+
+        Raises as `publish`, and where lines that were accepted together stand in a log in another order.
+        """
+        return self._settle(drafts, self._attempt_batch)
+
+    def _settle(self, drafts: Sequence[Draft], attempt: Attempt) -> list[Draft]:
+        first_sent = time.monotonic()
+        rest, acknowledged, leaves_open = list(drafts), list[Draft](), LATER
+        while rest:
+            still_open = []
+            answers = attempt(rest)
+            # Offsets may begin anew in an erasure.
+            if not any(erasure.ended >= first_sent for erasure in self._book.erasures):
+                _assert_in_order(rest, answers, first=leaves_open is LATER)
+            for draft, answer in zip_longest(rest, answers):
+                if answer is None or answer.status in leaves_open:
+                    still_open.append(draft)
+                elif self._note(draft, first_sent, answer) is Outcome.ACKNOWLEDGED:
+                    acknowledged.append(draft)
+            # These may have been appended in this attempt: from now on, that there is no room for them says nothing.
+            rest, leaves_open = still_open, LATER | MAY_REFUSE
+            if rest and (self._give_up.wait(REPEAT_SECONDS) or time.monotonic() - first_sent > GIVE_UP_SECONDS):
+                for draft in rest:
+                    self._add(draft, first_sent, Outcome.UNKNOWN)
+                break
+        return acknowledged
 
     def give_up(self) -> None:
         """Repeat nothing any more; what is not known then stays unknown."""
@@ -137,25 +181,76 @@ class Sender:
     def close(self) -> None:
         self._api.close()
 
-    def _attempt(self, message: Mapping[str, Any]) -> requests.Response | None:
+    def _note(self, draft: Draft, first_sent: float, answer: Answer) -> Outcome:
+        refused = answer.status not in ACCEPTED
+        outcome = Outcome.REFUSED if refused else Outcome.ACKNOWLEDGED
+        offsets = [delivery["offset"] for delivery in answer.deliveries]
+        self._add(draft, first_sent, outcome, {} if refused else dict(zip(draft.target.logs, offsets, strict=True)))
+        # A store that forgot its ids takes the other content under one of them for a new message, and rightly so.
+        forgot = bool(draft.id) and bool(self._book.erasures)
+        as_expected = refused or forgot if draft.must_be_refused else not refused or answer.status in MAY_REFUSE
+        assert as_expected, (draft.message, answer)
+        return outcome
+
+    def _add(self, draft: Draft, first_sent: float, outcome: Outcome, offsets: Mapping[str, int] | None = None) -> None:
+        self._book.add(Publication(draft.mark, draft.target.logs, first_sent, time.monotonic(), outcome, offsets or {}))
+
+    def _attempt(self, drafts: Sequence[Draft]) -> Sequence[Answer]:
+        (draft,) = drafts
         try:
-            answer = self._api.post("/publish", json=message, timeout=ANSWER_SECONDS)
+            answer = self._api.post("/publish", json=draft.message, timeout=ANSWER_SECONDS)
         except requests.RequestException as error:
-            self._book.answered(type(error).__name__)
-            self._api.close()
-            self._api = Api(self._url, self._token)
-            return None
-        self._book.answered(str(answer.status_code))
-        return answer
+            self._broken(error)
+            return []
+        self._book.answered(str(answer.status_code), *_codes(told := _told_by(answer)))
+        return [Answer(answer.status_code, told)]
+
+    def _attempt_batch(self, drafts: Sequence[Draft]) -> Sequence[Answer]:
+        """What was answered before the connection broke counts: those lines are not sent again."""
+        answers = self._answered_lines(drafts)
+        for status in {answer.status for answer in answers}:
+            codes = [code for answer in answers if answer.status == status for code in _codes(answer.told)]
+            self._book.answered(str(status), *codes)
+        return answers
+
+    def _answered_lines(self, drafts: Sequence[Draft]) -> list[Answer]:
+        body = b"".join([json.dumps(draft.message).encode() + b"\n" for draft in drafts])
+        headers = {"Content-Type": "application/x-ndjson"}
+        received = b""
+        try:
+            with self._api.post("/publish", data=body, headers=headers, timeout=ANSWER_SECONDS, stream=True) as answer:
+                if answer.status_code != 200:
+                    return [Answer(answer.status_code, _told_by(answer))] * len(drafts)
+                for piece in answer.iter_content(None):
+                    received += piece
+        except requests.RequestException as error:
+            self._broken(error)
+        *whole, _cut = received.split(b"\n")
+        return [Answer(told["status"], told) for told in map(json.loads, whole)]
+
+    def _broken(self, error: requests.RequestException) -> None:
+        self._book.answered(type(error).__name__)
+        self._api.close()
+        self._api = Api(self._url, self._token)
 
 
-def _fate(answer: requests.Response | None, target: Target) -> tuple[Outcome, Mapping[str, int]]:
-    if answer is None:
-        return Outcome.UNKNOWN, {}
-    if answer.status_code not in (200, 201):
-        return Outcome.REFUSED, {}
-    offsets = [delivery["offset"] for delivery in answer.json()["deliveries"]]
-    return Outcome.ACKNOWLEDGED, dict(zip(target.logs, offsets, strict=True))
+def _told_by(answer: requests.Response) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+    return told
+
+
+def _codes(told: Mapping[str, Any]) -> list[str]:
+    return [told["code"]] if "code" in told else []
+
+
+def _assert_in_order(drafts: Sequence[Draft], answers: Sequence[Answer], *, first: bool) -> None:
+    """In each log, as sent. After the first attempt, what an earlier one appended may stand before or behind others."""
+    latest: dict[str, int] = {}
+    for draft, answer in zip(drafts, answers, strict=False):
+        for log, delivery in zip(draft.target.logs, answer.deliveries, strict=False):
+            if first or not delivery["duplicate"]:
+                assert delivery["offset"] > latest.get(log, 0), (draft.mark, log, delivery, latest[log])
+                latest[log] = delivery["offset"]
 
 
 class Publisher(threading.Thread):
@@ -175,19 +270,36 @@ class Publisher(threading.Thread):
     def run(self) -> None:
         try:
             for number in count():
-                self._publish(number, self._targets[number % len(self._targets)])
+                self._publish(number)
                 if self._stop_now.wait(self._pause_seconds):
                     return
         except BaseException as error:  # noqa: BLE001 - raised again by the traffic
             self.failure = error
 
-    def _publish(self, number: int, target: Target) -> None:
-        mark = f"{self.name}-{number}"
-        acknowledged = self.sender.publish(mark, target)
-        if number % EVERY_REFUSED == EVERY_REFUSED - 1:
-            self.sender.publish(f"{mark}-unsound", target, must_be_refused=True, level="unheard-of")
+    def _publish(self, number: int) -> None:
+        sound, *unsound = self._drafts(number)
+        acknowledged = self.sender.publish(sound.mark, sound.target)
+        for draft in unsound:
+            self.sender.publish(draft.mark, draft.target, must_be_refused=True, **draft.fields)
             if acknowledged:
-                self.sender.publish(f"{mark}-other", target, id=mark, must_be_refused=True)
+                self.sender.publish(f"{sound.mark}-other", sound.target, id=sound.mark, must_be_refused=True)
+
+    def _drafts(self, number: int) -> list[Draft]:
+        """A sound message, and now and then an unsound one after it."""
+        mark, target = f"{self.name}-{number}", self._targets[number % len(self._targets)]
+        unsound = Draft(f"{mark}-unsound", target, must_be_refused=True, fields={"level": "unheard-of"})
+        return [Draft(mark, target), *[unsound] * (number % EVERY_REFUSED == EVERY_REFUSED - 1)]
+
+
+class BatchPublisher(Publisher):
+    """As many messages in the same time, by batches. Each begins with a line under an id of the batch before."""
+
+    _other: Sequence[Draft] = ()
+
+    def _publish(self, number: int) -> None:
+        lines = chain.from_iterable(map(self._drafts, range(number * BATCH_LINES, (number + 1) * BATCH_LINES)))
+        known = [each for each in self.sender.publish_batch([*self._other, *lines]) if not each.id]
+        self._other = [Draft(f"{each.mark}-other", each.target, each.mark, must_be_refused=True) for each in known[:1]]
 
 
 class Traffic:
@@ -216,9 +328,11 @@ class Traffic:
             for user in self.users
             for tab in range(tabs)
         ]
-        self.publishers = [self._publisher(f"{name}-p{number}", number, pause_seconds) for number in range(publishers)]
-        self._checkpoints = count()
         self._name = name
+        self.publishers = [self._publisher(number, pause_seconds) for number in range(publishers - 1 or 1)]
+        if publishers > 1:
+            self.publishers.append(self._batch_publisher(pause_seconds))
+        self._checkpoints = count()
         self._checkpoint_sender = self._sender()
 
     def reader(self, user: str, name: str, topics: Sequence[str] = (), port: int = 0, **options: Any) -> Reader:
@@ -356,24 +470,28 @@ class Traffic:
         self._raise_failures()
 
     def finish(self, seconds: float = SETTLE_SECONDS) -> Verdict:
-        """End the traffic, let every subscriber read to the end, and judge what was recorded."""
+        """End the traffic, let every subscriber read to the end, and judge what was recorded.
+
+        Raises AssertionError where nobody knows of a message what became of it: publishers repeat until they do.
+        """
         self.quiet()
         try:
             self.checkpoint(seconds)
-        except AssertionError as late:
+        except LateError as late:  # only the readers: who can't publish is raised
             print(late)  # what is missing then, the checker says more clearly
         self._raise_failures()
-        return check(self.records())
+        verdict = check(self.records())
+        assert verdict.unknown == 0, verdict
+        return verdict
 
     def records(self) -> Records:
         """Everything up to now, with the feeds as they are now."""
-        feeds: dict[tuple[str, ...], frozenset[str]] = {}
+        feeds: dict[tuple[str, ...], tuple[str, ...]] = {}
         hearings = []
         for reader in self.readers:
-            if reader.since:
-                if reader.logs not in feeds:
-                    feeds[reader.logs] = frozenset(self._feed(reader)) if self._needs_feed(reader) else frozenset()
-                hearings.append(reader.hearing(feeds[reader.logs]))
+            if reader.logs not in feeds:
+                feeds[reader.logs] = tuple(self._feed(reader)) if self._needs_feed(reader) else ()
+            hearings.append(reader.hearing(feeds[reader.logs]))
         return Records(self.book.publications, tuple(hearings), tuple(self.book.erasures))
 
     def _needs_feed(self, reader: Reader) -> bool:
@@ -394,10 +512,16 @@ class Traffic:
                     return
                 parameters["before"] = page["next"]
 
-    def _publisher(self, name: str, number: int, pause_seconds: float) -> Publisher:
+    def _publisher(self, number: int, pause_seconds: float) -> Publisher:
         users = self.users[number % len(self.users) :] + self.users[: number % len(self.users)]
         targets = [*map(to_users, users), to_users(*users[:2]), self._to_topic(), _TO_EVERYONE]
-        return Publisher(name, self._sender(), targets, pause_seconds)
+        return Publisher(f"{self._name}-p{number}", self._sender(), targets, pause_seconds)
+
+    def _batch_publisher(self, pause_seconds: float) -> Publisher:
+        absent = [f"{self._name}-absent-{number}" for number in range(ABSENT)]
+        own = chain.from_iterable((to_users(user), to_users(user, *absent)) for user in self.users)
+        targets = [*own, to_users(*self.users[:2]), self._to_topic(), _TO_EVERYONE]
+        return BatchPublisher(f"{self._name}-batches", self._sender(), targets, pause_seconds * BATCH_LINES)
 
     def _sender(self) -> Sender:
         return Sender(f"http://127.0.0.1:{self.port}", self._token(), self.book)

@@ -8,9 +8,10 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import requests
 
@@ -18,12 +19,14 @@ from app.realtime.descriptors import OWN, REQUESTS
 from tests.faults.crowd import Reader
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
-from tests.servers import HOST, Api, open_descriptors
+from tests.servers import HOST, Api, open_descriptors, tcp_connections
 from tests.waiting import wait_until
 
 MESSAGES = 15
 SPARE_DESCRIPTORS = 4
 STEP_SECONDS = 3_600
+NO_ROOM = "503 too_many_connections"
+FROZEN_SECONDS = 3.0  # longer than Belfry waits for Redis, shorter than gunicorn waits for a worker
 CROWD = 60  # more than two workers have room for
 
 
@@ -42,18 +45,26 @@ def end_all_workers_in_turn(site: Site, traffic: Traffic) -> None:
     traffic.run(MESSAGES)
 
 
-def freeze_a_worker(site: Site, traffic: Traffic, messages: int = 10) -> None:
-    """SIGSTOP: its streams fall silent, what others take meanwhile waits for it in Redis."""
-    frozen = site.belfry.workers()[0]
+def freeze_a_worker(site: Site, traffic: Traffic, seconds: float = FROZEN_SECONDS) -> None:
+    """SIGSTOP: its streams fall silent, others go on, and what they miss meanwhile waits for them in Redis."""
     traffic.run(MESSAGES)
-    os.kill(frozen, signal.SIGSTOP)
-    try:
+    readers = [reader for reader in traffic.readers if reader.is_live and reader.address[1] == site.belfry.port]
+    pid, mute, others = _one_with_streams(site, readers)
+    before = {reader: reader.connections for reader in mute}
+    with _stopped(pid):
+        traffic.crowd.call(*[_nothing] * 2)  # has read what had been sent
+        heard = {reader: len(reader.events) for reader in readers}
+        until = time.monotonic() + seconds
         if len(site.belfry.workers()) > 1:
-            for _ in range(messages):
-                traffic.publish()
-    finally:
-        os.kill(frozen, signal.SIGCONT)
+            traffic.publish()
+        traffic.wait(
+            lambda: time.monotonic() > until and all(len(reader.events) > heard[reader] for reader in others),
+            seconds + BACK_SECONDS,
+            what="the other worker's streams to go on",
+        )
+        assert not [reader.name for reader in mute if len(reader.events) > heard[reader]]
     traffic.run(MESSAGES)
+    assert not [str(reader) for reader in mute if reader.connections > before[reader]]
 
 
 def reload(site: Site, traffic: Traffic) -> None:
@@ -79,8 +90,7 @@ def exhaust_descriptors(site: Site, traffic: Traffic) -> None:
     crowd = [traffic.reader(traffic.users[0], f"late {time.monotonic()} {number}") for number in range(CROWD)]
     with _descriptors(site, OWN + REQUESTS + SPARE_DESCRIPTORS):
         traffic.invite(crowd)
-        traffic.wait(lambda: all(reader.is_live or _refused(reader) for reader in crowd), what="streams to be refused")
-        assert not all(reader.is_live for reader in crowd)
+        _wait_for_refusals(traffic, crowd)
         _cut_off_and_go_on(site, traffic)
         traffic.checkpoint()
     traffic.wait_live(crowd)
@@ -136,6 +146,28 @@ def _wait_for_workers(site: Site, number: int, without: list[int]) -> None:
     wait_until(replaced, BACK_SECONDS, what="other workers")
 
 
+def _one_with_streams(site: Site, readers: Sequence[Reader]) -> tuple[int, list[Reader], list[Reader]]:
+    """A worker, the readers that it serves, one at least, and those that others serve."""
+    ports = {pid: {port for _, port in tcp_connections(pid)} for pid in site.belfry.workers()}
+    pid = next(pid for pid in ports if readers[0].port in ports[pid])
+    mute = [reader for reader in readers if reader.port in ports[pid]]
+    return pid, mute, [reader for reader in readers if reader not in mute]
+
+
+@contextlib.contextmanager
+def _stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _nothing() -> None:
+    pass
+
+
 @contextlib.contextmanager
 def _descriptors(site: Site, spare: int) -> Iterator[None]:
     """Every worker may open so many more."""
@@ -157,8 +189,14 @@ def _cut_off_and_go_on(site: Site, traffic: Traffic) -> None:
     traffic.run(MESSAGES)
 
 
-def _refused(reader: Reader) -> bool:
-    return reader.answers["503 too_many_connections"] > 0
+def _wait_for_refusals(traffic: Traffic, crowd: Sequence[Reader]) -> None:
+    """Wait until every reader of the crowd was let in or refused, and some were refused."""
+
+    def waiting() -> list[str]:
+        return [str(reader) for reader in crowd if not reader.is_live and not reader.answers[NO_ROOM]]
+
+    traffic.crowd.wait(lambda: not waiting(), what=lambda: f"streams to be let in or refused; {waiting()}")
+    assert any(reader.answers[NO_ROOM] for reader in crowd)
 
 
 def _is_refused(api: Api) -> bool:

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from app.core.sse import Event
+from tests.faults.link_proxy import LinkProxy
 from tests.live.conftest import StartBelfry
 from tests.servers import START_SECONDS, Belfry, RedisServer, open_descriptors
 from tests.stream_client import StreamClient
@@ -612,6 +613,21 @@ class TestFaults:
         state = Runner(belfry, alice).state(run_id)
         assert (state["status"], state["text"]) == ("failed", "Hel")
 
+    def test_the_bell_rings_for_a_killed_workers_run_though_the_reply_to_its_end_is_lost(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        with contextlib.closing(LinkProxy(own_redis.socket_path)) as proxy:
+            belfry = start_belfry(proxy.url, BELFRY_UPSTREAM_URL=upstream.url)
+            run_id = Runner(belfry, alice).start()
+            upstream.next_request(alice).begin()
+            proxy.lose_replies(1, b"$6\r\nfailed\r\n")
+            (producing,) = belfry.workers()
+            os.kill(producing, signal.SIGKILL)
+            wait_until(lambda: proxy.replies_to_lose == 0, START_SECONDS, what="another worker to end the run")
+            runner = Runner(belfry, alice)
+            (message,) = wait_until(lambda: runner.api.get("/feed").json()["messages"])
+        assert (message["data"]["run"], message["level"]) == (run_id, "error")
+
     def test_a_run_is_stopped_from_the_other_worker_at_once(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
     ) -> None:
@@ -657,6 +673,35 @@ class TestFaults:
             assert to_the_end(stream, 20) == TEXT
             assert types(stream) == ["ready"]
         assert Runner(runner.belfry, alice).state(run_id)["status"] == "done"
+
+    def test_a_start_whose_reply_is_lost_is_produced_all_the_same(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        upstream.play = saying(*WORDS)
+        with contextlib.closing(LinkProxy(own_redis.socket_path)) as proxy:
+            runner = Runner(start_belfry(proxy.url, BELFRY_UPSTREAM_URL=upstream.url), alice)
+            proxy.lose_replies(1, b"started")
+            run_id = runner.start()
+            assert proxy.replies_to_lose == 0
+            state = runner.wait_ended(run_id)
+        assert (state["status"], state["text"]) == ("done", TEXT)
+
+    def test_a_run_whose_lease_was_taken_away_goes_on_and_is_looked_after(
+        self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(own_redis.url, BELFRY_UPSTREAM_URL=upstream.url)
+        runner = Runner(belfry, alice)
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        with runner.watch(run_id) as stream, own_redis.client() as client:
+            (leases,) = client.keys("*:leases")
+            assert client.zrem(leases, f"{alice}/{run_id}")
+            wait_until(lambda: client.zcard(leases), LOST_SECONDS)
+            conversation.say(*WORDS)
+            conversation.finish()
+            assert to_the_end(stream) == TEXT
+        assert runner.wait_ended(run_id)["status"] == "done"
 
     def test_a_redis_that_lost_everything_keeps_nobody_waiting(
         self, start_belfry: StartBelfry, own_redis: RedisServer, upstream: Upstream, alice: str

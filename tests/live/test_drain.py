@@ -8,16 +8,18 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from app.core.sse import Event
+from tests.faults.crowd import Crowd, Reader
 from tests.live.conftest import StartBelfry
-from tests.servers import HOST, Belfry, RedisServer
+from tests.servers import HOST, START_SECONDS, Belfry, RedisServer
 from tests.stream_client import StreamClient
 from tests.waiting import patient, wait_until
 
@@ -25,6 +27,9 @@ STREAMS = 1_000
 STOP_SECONDS = 3.0
 RETRY_MS = 2_000  # the default
 BINS = 10
+TRIES = 4
+CROWD = 200  # few enough for a slow machine to serve as they come
+UNEVEN = 0.15  # a window of half the width is 0.5, a quarter of the crowd at one moment 0.25
 QUEUED = 200  # of each kind: more than a worker takes before it knows that it shall stop
 
 
@@ -36,25 +41,104 @@ def goodbye(stream: StreamClient) -> Event:
     return told
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
-def test_a_thousand_streams_are_told_and_spread_their_return_evenly(
-    start_belfry: StartBelfry, number: signal.Signals, alice: str
-) -> None:
-    belfry = start_belfry(BELFRY_RETRY_MS=str(RETRY_MS))
+def seconds_to_stop(belfry: Belfry) -> float:
+    """From SIGTERM to the end of the master, and so of its worker."""
+    started = time.monotonic()
+    assert belfry.terminate() == 0
+    return time.monotonic() - started
+
+
+def seconds_to_reload(belfry: Belfry) -> float:
+    """From SIGHUP to the end of the old worker."""
     old = belfry.worker()
-    with ExitStack() as stack:
-        streams = [stack.enter_context(belfry.stream(f"{alice}-{at}")) for at in range(STREAMS)]
-        for stream in streams:
-            stream.wait_for("ready")
-        started = time.monotonic()
-        belfry.signal(number)
-        wait_until(lambda: old not in belfry.workers(), STOP_SECONDS, what="the worker to leave")
-        told = [goodbye(stream).retry or 0 for stream in streams]
-    assert time.monotonic() - started < patient(STOP_SECONDS) + 1
-    # So many come back in each tenth of the window, which is as wide as the setting.
-    bins = Counter((retry - RETRY_MS // 2) * BINS // RETRY_MS for retry in told)
-    assert sorted(bins) == list(range(BINS))
-    assert max(bins.values()) < 1.1 * STREAMS / BINS, bins
+    started = time.monotonic()
+    belfry.signal(signal.SIGHUP)
+    wait_until(lambda: old not in belfry.workers(), 10 * STOP_SECONDS, what="the worker to leave")
+    return time.monotonic() - started
+
+
+def bins(delays: Iterable[float]) -> list[int]:
+    """How many of these milliseconds lie in each tenth of the window, which is as wide as the setting."""
+    found = Counter(int(delay * BINS // RETRY_MS) for delay in delays)
+    assert min(found) >= 0
+    assert max(found) < BINS
+    return [found[number] for number in range(BINS)]
+
+
+@pytest.mark.parametrize("end", [seconds_to_stop, seconds_to_reload], ids=["stop", "reload"])
+def test_a_thousand_streams_are_told_and_spread_their_return_evenly(
+    start_belfry: StartBelfry, end: Callable[[Belfry], float], alice: str
+) -> None:
+    """In three seconds by the clock, whatever else the machine does: one of some tries has to."""
+    taken: list[float] = []
+    while not taken or min(taken) > STOP_SECONDS:
+        assert len(taken) < TRIES, taken
+        belfry = start_belfry(BELFRY_RETRY_MS=str(RETRY_MS))
+        with ExitStack() as stack:
+            streams = [stack.enter_context(belfry.stream(f"{alice}-{at}")) for at in range(STREAMS)]
+            for stream in streams:
+                stream.wait_for("ready")
+            taken.append(end(belfry))
+            told = [goodbye(stream).retry or 0 for stream in streams]
+        assert max(bins(retry - RETRY_MS / 2 for retry in told)) < 1.1 * STREAMS / BINS
+        belfry.destroy()
+
+
+def arrivals(belfry: Belfry, since: float) -> list[float]:
+    """When the streams arrived that were opened after a time, by the server's own list; Unix seconds, in order."""
+    answer = belfry.api(belfry.token("root", "admin")).get("/presence", params={"limit": "1000"})
+    connections = [connection for user in answer.json()["users"].values() for connection in user["list"]]
+    times = [datetime.fromisoformat(connection["since"]).timestamp() for connection in connections]
+    return sorted(time for time in times if time > since)
+
+
+def unevenness(times: Sequence[float], seconds: float) -> float:
+    """How far the share that has come is at most from the share of the time that is over (Kolmogorov's distance)."""
+    shares = [(at - times[0]) / seconds for at in times]
+    return max(abs(share - number / len(times)) for number, share in enumerate(shares))
+
+
+def test_a_crowd_that_does_as_told_comes_back_evenly_to_two_workers(start_belfry: StartBelfry, alice: str) -> None:
+    """The best of some tries: what else the machine does holds arrivals up."""
+    belfry = start_belfry(BELFRY_RETRY_MS=str(RETRY_MS), WEB_CONCURRENCY="2", BELFRY_HEARTBEAT_SECONDS="1")
+    wait_until(belfry.all_serve, START_SECONDS, what="both workers to serve")
+    readers = [obedient(belfry, f"{alice}-{at}") for at in range(CROWD)]
+    with ExitStack() as ending:
+        crowd = Crowd()
+        ending.callback(crowd.stop)
+        crowd.add(readers)
+        crowd.wait(lambda: are_there(readers, 1), 30, what="all to be there")
+        found: list[float] = []
+        while not found or min(found) > UNEVEN:
+            assert len(found) < TRIES, found
+            found.append(unevenness(arrivals_after_a_reload(belfry, crowd), RETRY_MS / 1_000))
+    assert {reader.ends["goodbye shutdown"] for reader in readers} == {len(found)}
+
+
+def arrivals_after_a_reload(belfry: Belfry, crowd: Crowd) -> list[float]:
+    """When each of the crowd came back, with both workers replaced; Unix seconds, in order."""
+    began, before = time.time(), set(belfry.workers())
+    times = max(reader.connections for reader in crowd.readers) + 1
+    belfry.signal(signal.SIGHUP)
+    crowd.wait(lambda: are_there(crowd.readers, times), 30, what="all to come back")
+    wait_until(lambda: not before & set(belfry.workers()), what="both workers to leave")
+
+    def all_of_them() -> list[float] | None:  # the list may be a second behind
+        came = arrivals(belfry, began)
+        return came if len(came) == CROWD else None
+
+    return wait_until(all_of_them, what="all to be listed")
+
+
+def are_there(readers: Sequence[Reader], times: int) -> bool:
+    """Whether each was let in so often, and is connected."""
+    return all(reader.is_live and reader.connections >= times for reader in readers)
+
+
+def obedient(belfry: Belfry, user: str) -> Reader:
+    """A client that waits for exactly as long as it is told."""
+    headers = {"Authorization": f"Bearer {belfry.token(user, 'feed')}"}
+    return Reader(user, belfry.port, "/stream", headers, logs=(f"user:{user}",), time_scale=1.0)
 
 
 def publish_head(belfry: Belfry, user: str) -> bytes:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,10 @@ import pytest
 import requests
 
 from tests.conftest import absent
-from tests.servers import Belfry
+from tests.live.conftest import StartBelfry
+from tests.servers import HOST, Belfry, RedisServer
 from tests.upstream import Conversation, Play, Upstream, chunk, content, refusing, running_upstream, saying, sending
+from tests.waiting import wait_until
 
 NODE_SCRIPT = Path(__file__).parent / "openai.mjs"
 NODE_CLIENT = NODE_SCRIPT.parent / "browser" / "node_modules" / "openai"
@@ -33,6 +40,8 @@ ANSWER = {
     "usage": USAGE,
     "made_up": {"kept": True},
 }
+STOPS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+DRAIN_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +89,14 @@ def texts(stream: Any) -> str:
     return "".join(part.choices[0].delta.content or "" for part in stream if part.choices)
 
 
-def post(belfry: Belfry, user: str, **fields: Any) -> requests.Response:
+def post(belfry: Belfry, user: str, /, **fields: Any) -> requests.Response:
     api = belfry.api(belfry.token(user, "complete"))
     return api.post("/v1/chat/completions", json={"model": "m", "messages": HI} | fields)
 
 
-def relayed(belfry: Belfry, user: str) -> list[str]:
+def relayed(belfry: Belfry, user: str, /, **fields: Any) -> list[str]:
     """The data of each block of a streamed answer, which has nothing but data and comments."""
-    body = post(belfry, user, stream=True).content.decode()
+    body = post(belfry, user, stream=True, **fields).content.decode()
     blocks = [block for block in body.split("\n\n") if block and not block.startswith(":")]
     assert all(block.startswith("data: ") and "\n" not in block for block in blocks), blocks
     return [block.removeprefix("data: ") for block in blocks]
@@ -346,3 +355,154 @@ def test_a_client_that_leaves_lets_the_upstream_go(belfry: Belfry, upstream: Ups
         assert next(answer.iter_content(65_536))
         answer.close()
     assert left.wait(5)
+
+
+Ask = Callable[..., Any]
+
+
+class TestAWorkerThatStops:
+    """What it passes through has the time that streams have, and then its client is told."""
+
+    @pytest.fixture
+    def stopping(self, start_belfry: StartBelfry, upstream: Upstream) -> Belfry:
+        upstream.play = upstream.hand_over
+        return start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_DRAIN_SECONDS=str(DRAIN_SECONDS))
+
+    @pytest.fixture
+    def ask(self, stopping: Belfry, alice: str) -> Iterator[Ask]:
+        base, key = f"{stopping.url}/v1", stopping.token(alice, "complete")
+        with openai.OpenAI(base_url=base, api_key=key, max_retries=0, timeout=20) as client:
+            yield partial(client.chat.completions.create, model="m", messages=HI, user=alice)
+
+    @STOPS
+    def test_ends_an_answer_with_an_error_that_the_official_client_raises(
+        self,
+        stopping: Belfry,
+        ask: Ask,
+        upstream: Upstream,
+        redis_server: RedisServer,
+        alice: str,
+        number: signal.Signals,
+    ) -> None:
+        old = stopping.worker()
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, stream=True)
+            conversation = upstream.next_request(alice)
+            conversation.begin()
+            conversation.say("Hello")
+            stream = asked.result()
+        assert next(stream).choices[0].delta.content == "Hello"
+        stopping.signal(number)
+        with pytest.raises(openai.APIError, match="shutting down") as caught:
+            next(stream)
+        assert caught.value.code == "shutting_down"
+        assert conversation.has_left()
+        wait_until(lambda: old not in stopping.workers(), 10, what="the worker to leave")
+        assert held(redis_server, stopping, alice) == ([], 1)
+
+    def test_ends_it_like_one_whose_upstream_broke(self, stopping: Belfry, upstream: Upstream, alice: str) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            relaying = pool.submit(relayed, stopping, alice, user=alice)
+            conversation = upstream.next_request(alice)
+            conversation.begin()
+            conversation.say("Hel")
+            stopping.signal(signal.SIGTERM)
+        text, error, done = relaying.result()
+        assert (text, done) == (content("Hel"), "[DONE]")
+        assert json.loads(error)["error"]["type"] == "server_error"
+
+    @STOPS
+    @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+    def test_refuses_what_the_upstream_has_not_begun_to_answer(
+        self, stopping: Belfry, ask: Ask, upstream: Upstream, alice: str, number: signal.Signals, stream: bool
+    ) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, stream=stream)
+            conversation = upstream.next_request(alice)
+            stopping.signal(number)
+            with pytest.raises(openai.InternalServerError, match="shutting down") as caught:
+                asked.result()
+        assert (caught.value.status_code, caught.value.code) == (503, "shutting_down")
+        assert caught.value.response.headers["Retry-After"] == "5"
+        assert conversation.has_left()
+
+    def test_lets_an_answer_come_to_its_end_that_needs_no_longer(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        upstream.play = upstream.hand_over
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_DRAIN_SECONDS="20")
+        with belfry.stream(alice) as told, ThreadPoolExecutor(2) as pool:
+            told.wait_for("ready")
+            relaying = pool.submit(relayed, belfry, alice, user=alice)
+            streamed = upstream.next_request(alice)
+            asked = pool.submit(post, belfry, alice, user=alice)
+            whole = upstream.next_request(alice)
+            belfry.signal(signal.SIGTERM)
+            told.wait_for("goodbye")
+            whole.refuse(200, ANSWER)
+            saying("Hello")(streamed)
+            assert asked.result().json() == ANSWER
+            assert relaying.result() == [content("Hello"), STOP, "[DONE]"]
+
+    @STOPS
+    def test_frees_and_counts_what_an_answer_held_that_nobody_reads(
+        self, stopping: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, number: signal.Signals
+    ) -> None:
+        """It fills every buffer on its way, so that its request would wait for its reader for ever."""
+        old = stopping.worker()
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            silent.connect((HOST, stopping.port))
+            silent.sendall(completion_head(stopping, alice))
+            talk = Talk(upstream.next_request(alice))
+            wait_until(talk.is_stuck, 20, what="every buffer to be full")
+            (_,), _ = held(redis_server, stopping, alice)
+            stopping.signal(number)
+            assert talk.ended.wait(10), "the upstream was not let go"
+            wait_until(lambda: old not in stopping.workers(), 10, what="the worker to leave")
+            active, tokens = held(redis_server, stopping, alice)
+            assert active == []
+            assert tokens > 100
+            assert "Worker exiting" in stopping.log(), "killed before it had said what it counted"
+
+
+class Talk:
+    """An upstream that goes on for as long as it is listened to."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.said = 0
+        self.ended = threading.Event()
+        self._last = (0, 0.0)
+        self._conversation = conversation
+        threading.Thread(target=self._talk, daemon=True).start()
+
+    def is_stuck(self) -> bool:
+        """Whether it could say nothing more for a while."""
+        said, since = self._last
+        if said != self.said or not said:
+            self._last = (self.said, time.monotonic())
+            return False
+        return time.monotonic() - since > 0.3
+
+    def _talk(self) -> None:
+        self._conversation.begin()
+        while not self._conversation.has_left(0):
+            self._conversation.say("on and on " * 100)
+            self.said += 1
+        self.ended.set()
+
+
+def completion_head(belfry: Belfry, user: str) -> bytes:
+    body = json.dumps({"model": "m", "messages": HI, "user": user, "stream": True})
+    return (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {belfry.token(user, 'complete')}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def held(redis_server: RedisServer, belfry: Belfry, user: str) -> tuple[list[str], int]:
+    """What the store counts for a user: the completions under way, and the day's tokens."""
+    log = f"{belfry.settings_environment['BELFRY_REDIS_PREFIX']}:{{user:{user}}}"
+    with redis_server.client() as client:
+        days = [int(client.get(key)) for key in client.scan_iter(f"{log}:tokens:*")]
+        return client.zrange(f"{log}:active", 0, -1), sum(days)

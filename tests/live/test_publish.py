@@ -136,6 +136,15 @@ class TestTheSameIdAgain:
         assert refusal(answer) == (409, "id_reused")
         assert feed_titles(belfry, alice) == ["one"]
 
+    def test_with_other_content_to_a_list_it_is_refused_to_those_alone_who_had_it(
+        self, belfry: Belfry, alice: str, bob: str
+    ) -> None:
+        belfry.publish({"to": alice, "id": f"{alice}-1", "title": "one"})
+        answer = belfry.publisher.publish({"to": [alice, bob], "id": f"{alice}-1", "title": "other"})
+        assert refusal(answer) == (409, "id_reused")
+        assert [(told["to"], told["duplicate"]) for told in answer.json()["deliveries"]] == [(bob, False)]
+        assert (feed_titles(belfry, alice), feed_titles(belfry, bob)) == (["one"], ["other"])
+
     def test_a_list_that_was_cut_short_can_be_sent_again(self, belfry: Belfry, alice: str, bob: str) -> None:
         message = {"id": f"{alice}-1", "title": "once"}
         belfry.publish({**message, "to": [alice]})

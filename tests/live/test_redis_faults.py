@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import requests
 
 from app.store.keys import Keys, user_log
+from tests.faults.link_proxy import LinkProxy
 from tests.live.conftest import StartBelfry
 from tests.servers import Belfry, RedisServer
 from tests.stream_client import StreamClient
@@ -98,6 +100,25 @@ def test_several_first_subscribers_of_one_log_all_become_live(belfry: Belfry, al
                 stream.wait_for_messages(1)
                 assert numbers(stream) == [attempt]
                 stream.close()
+
+
+def test_a_message_whose_answer_was_lost_on_the_way_from_redis_is_none_that_was_sent_before(
+    start_belfry: StartBelfry, own_redis: RedisServer, alice: str
+) -> None:
+    """The worker sends it again by itself: its publisher sent it once, and administrators find it."""
+    with contextlib.closing(LinkProxy(own_redis.socket_path)) as proxy:
+        belfry = start_belfry(proxy.url)
+        belfry.publish({"to": "bob"})
+        ids = [f"{alice}-{number}" for number in range(10)]
+        for message_id in ids:
+            proxy.lose_replies(1)
+            answer = belfry.publisher.publish({"to": alice, "id": message_id})
+            assert (answer.status_code, answer.json()["deliveries"][0]["duplicate"]) == (201, False)
+            wait_until(lambda: proxy.replies_to_lose == 0, BACK_SECONDS)
+        administrator = belfry.api(belfry.token("admin", "admin"))
+        wait_until(lambda: set(ids) <= {each["id"] for each in administrator.get("/messages").json()["messages"]}, 10)
+        counted = f"\nbelfry_messages_total {len(ids) + 1}.0\n"
+        wait_until(lambda: counted in belfry.api().get("/metrics").text, 10)
 
 
 class TestRedisIsFrozen:

@@ -1,4 +1,7 @@
-"""What is posted to one lane is done once and in order, whatever happens to the connection."""
+"""What is posted to one lane is done once and in order, whatever happens to the connection.
+
+Where the server is silent, all that waits is refused at once, and what comes after that is tried anew.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.realtime.auto_pipeline import AutoPipeline
-from app.realtime.lane import Lane
-from app.store.connection import Command, Connection, LostError, Reply, Script
+from app.realtime.auto_pipeline import AutoPipeline, Waiting
+from app.realtime.lane import Lane, Trip
+from app.store.connection import Command, Connection, LostError, Reply, Script, SilentError
 from tests.servers import RedisServer
 
 UNKNOWN = redis.exceptions.NoScriptError()
@@ -69,6 +72,7 @@ class ModelLine:
         self.connection: deque[Write] | None = None
         self.unread: deque[Write] = deque()
         self.happened = Event()
+        self.is_late = False
 
     @property
     def is_open(self) -> bool:
@@ -89,16 +93,21 @@ class ModelLine:
         assert list(write.commands) == list(commands)
         while write.replies is None and self.unread:
             self.wait()
+            self.time_out()
         if write.replies is None or not self.unread:
             raise LostError
         self.unread.popleft()
         return list(write.replies)
 
-    def send(self, commands: Sequence[Command]) -> list[Reply]:
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002
         assert not self.unread, "else its replies would be taken for another's"
         if self.connection is None:
             self.connection = self.server.connect()
+        connection = self.connection
         self.wait()
+        if self.is_late:
+            connection.append(Write(commands))  # may be done, as late as it likes
+        self.time_out()
         self.server.knows_scripts = True
         return self.server.do(commands)
 
@@ -113,6 +122,12 @@ class ModelLine:
         self.unread.clear()
         self.happened.set()
 
+    def time_out(self) -> None:
+        if self.is_late:
+            self.is_late = False
+            self.close()
+            raise SilentError("store_unavailable")
+
     def wait(self) -> None:
         self.happened.clear()
         self.happened.wait()
@@ -123,7 +138,11 @@ def settle() -> None:
         gevent.sleep(0)
 
 
-STEPS = st.lists(st.sampled_from(("post", "post", "serve", "serve", "end", "flush")), min_size=8, max_size=60)
+STEPS = st.lists(
+    st.sampled_from(("post", "post", "post", "serve", "serve", "serve", "end", "flush", "silence")),
+    min_size=8,
+    max_size=60,
+)
 
 
 @given(steps=STEPS, which=st.integers(0, 5))
@@ -134,6 +153,7 @@ def test_under_every_interleaving(steps: Sequence[str], which: int) -> None:
     posted = [pipeline.post([("NOTE", 0)])]
     settle()
     line.happened.set()  # connects
+    refused = 0
     for step in steps:
         settle()
         if step == "post":
@@ -142,6 +162,8 @@ def test_under_every_interleaving(steps: Sequence[str], which: int) -> None:
             server.serve(which)
         elif step == "end":
             line.close()
+        elif step == "silence":
+            refused += fall_silent(line, posted)
         else:
             server.knows_scripts = False
         line.happened.set()
@@ -149,11 +171,26 @@ def test_under_every_interleaving(steps: Sequence[str], which: int) -> None:
         server.serve(0)
         line.happened.set()
         settle()
-    assert [each.get() for each in posted] == [[number] for number in range(len(posted))]
     while any(write.replies is None for each in server.connections for write in each):
         server.serve(which)  # what came over connections that are gone
-    assert server.done == list(range(len(posted)))
+    accepted = [number for number, each in enumerate(posted) if each.replies.successful()]
+    assert [posted[number].get() for number in accepted] == [[number] for number in accepted]
+    assert [number for number in server.done if number in accepted] == accepted
+    assert len(accepted) + refused == len(posted), "what was posted after a silence is taken"
     pipeline.stop()
+
+
+def fall_silent(line: ModelLine, posted: Sequence[Waiting]) -> int:
+    """Let whoever waits for the server wait in vain: all that waits is refused with it. Answers how many were."""
+    before = [each for each in posted if not each.replies.ready()]
+    line.is_late = True
+    line.happened.set()
+    settle()
+    if line.is_late:  # nobody waited for it
+        line.is_late = False
+        return 0
+    assert all(isinstance(each.replies.exception, SilentError) for each in before)
+    return len(before)
 
 
 @pytest.fixture
@@ -173,22 +210,40 @@ def test_a_second_write_goes_out_while_the_first_one_is_worked_on(line: ModelLin
     pipeline.stop()
 
 
-def test_a_timeout_fails_its_own_trip_and_the_next_one_is_sent_again(line: ModelLine) -> None:
-    lane = Lane(line)
-    with lane.writing:
-        first, second = lane.begin([("NOTE", 0)]), lane.begin([("NOTE", 1)])
-
-    def time_out(_commands: Sequence[Command]) -> list[Reply]:
-        line.close()
-        raise BelfryError("store_unavailable")
-
-    line.read = time_out  # type: ignore[assignment,method-assign]  # as a server that froze
+def test_an_answer_that_is_none_fails_its_own_trip_and_the_next_one_is_sent_again(line: ModelLine) -> None:
+    lane, first, second = two_trips(line, BelfryError("store_unavailable"))
     with pytest.raises(BelfryError):
         lane.end(first)
     later = gevent.spawn(lane.end, second)
     settle()
     line.happened.set()
     assert later.get(timeout=5) == [1]
+
+
+def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: ModelLine) -> None:
+    lane, *trips = two_trips(line, SilentError("store_unavailable"))
+    for trip in trips:
+        with pytest.raises(SilentError):
+            lane.end(trip)
+    with lane.writing:
+        later = gevent.spawn(lane.end, lane.begin([("NOTE", 2)]))
+    settle()
+    line.happened.set()
+    assert later.get(timeout=5) == [2]
+
+
+def two_trips(line: ModelLine, failure: BelfryError) -> tuple[Lane, Trip, Trip]:
+    """A lane that has begun both, and hears of the failure instead of the first answer."""
+    lane = Lane(line)
+    with lane.writing:
+        trips = lane.begin([("NOTE", 0)]), lane.begin([("NOTE", 1)])
+
+    def fail(_commands: Sequence[Command]) -> list[Reply]:
+        line.close()
+        raise failure
+
+    line.read = fail  # type: ignore[assignment,method-assign]  # as a server that froze
+    return lane, *trips
 
 
 def test_who_is_killed_leaves_no_replies_for_others(line: ModelLine) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any
 
 import pytest
 import redis
+from redis.connection import Connection as RedisConnection
 
 from app.core.errors import BelfryError
+from app.core.message import parse
 from app.core.settings import Settings
-from app.store.connection import Connection, Line, LostError, Reply, Script, UnpackableError, checked
-from app.store.log import SCRIPTS
+from app.realtime.auto_pipeline import AutoPipeline
+from app.store.connection import Command, Connection, Line, LostError, Reply, Script, UnpackableError, checked
+from app.store.log import APPEND, SCRIPTS, LogStore
 from tests.servers import RedisServer
 
 
@@ -163,6 +168,45 @@ class TestAStoreWithoutMemory:
         with pytest.raises(BelfryError) as refusal:
             checked([self.OOM, redis.exceptions.ResponseError("LOADING")])
         assert refusal.value.code == "store_unavailable"
+
+
+class LosesAReply(Line):
+    """Loses the first reply of a message, whose connection ends, and finds the store full the next time."""
+
+    is_lost = False
+
+    def _replies(self, connection: RedisConnection, commands: Sequence[Command]) -> list[Reply]:
+        replies = super()._replies(connection, commands)
+        if self.is_lost or commands[0][0] != "EVALSHA":
+            return replies
+        self.is_lost = True
+        connection.send_command("CONFIG", "SET", "maxmemory", "1")
+        connection.read_response()
+        raise redis.exceptions.ConnectionError("cut")
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_full_store_that_is_sent_something_again_does_not_say_that_nothing_was_kept(
+    redis_server: RedisServer, is_open: bool
+) -> None:
+    """The first time may have been enough, so this asks for a repetition."""
+    settings = Settings(redis_url=redis_server.url)
+    with redis_server.client() as client:
+        client.flushall()
+        pool = Connection.open(settings, SCRIPTS)
+        lines = AutoPipeline(lambda: LosesAReply(pool._client, SCRIPTS), 5.0, 100, lanes=1, depth=2)
+        client.script_load(APPEND.text)
+        if is_open:
+            lines.run([("PING",)])
+        store = LogStore(lines, settings)
+        message = parse(b'{"to":"alice","id":"m"}', now=1.0, new_id="", max_recipients=1)
+        with contextlib.ExitStack() as stack:
+            stack.callback(client.config_set, "maxmemory", "0")
+            stack.callback(lines.stop)
+            with pytest.raises(BelfryError) as refusal:
+                store.append([("user:alice", message)])
+        assert refusal.value.code == "store_unavailable"
+        assert LogStore(pool, settings).tails(["user:alice"]) != [None]
 
 
 @pytest.mark.parametrize("argument", ["half \ud800", None])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -14,11 +14,12 @@ from app.core.cursor import Position
 from app.core.errors import BelfryError
 from app.core.message import TTL_MAX_SECONDS, Message, parse
 from app.core.settings import Settings
-from app.store.connection import Connection
-from app.store.log import PAGE_BYTES, PAGE_ENTRIES, SCRIPTS, Appended, LogStore, Status
+from app.store.connection import Command, Connection, Reply, checked
+from app.store.log import PAGE_BYTES, PAGE_ENTRIES, ROUND_TRIP_COMMANDS, SCRIPTS, Appended, LogStore, Status
 from tests.servers import RedisServer
 
 LOG = "user:alice"
+TRIM_MOST = 1_000  # as in open.lua
 
 
 def message(**fields: Any) -> Message:
@@ -67,6 +68,30 @@ def test_the_same_id_again_answers_the_first_offset_and_appends_nothing(store: L
     (again,) = append(store, message(id="m", title="a"))
     assert (again.status, again.position) == (Status.DUPLICATE, first.position)
     assert offsets(store) == [1, 2]
+
+
+class Again(Connection):
+    """Sends everything twice, as after a lost answer."""
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        super().send(commands)
+        return super().send(commands)
+
+
+@pytest.mark.parametrize("fields", [{}, {"transient": True}])
+def test_what_is_sent_again_for_want_of_an_answer_is_answered_as_the_first_time_and_appends_nothing(
+    client: redis.Redis, settings: Settings, fields: dict[str, Any]
+) -> None:
+    """It is no duplicate to its publisher, who sent it once."""
+    store = LogStore(Again(client, SCRIPTS), settings)
+    sent = [message(id=f"m{number}", title=str(number), **fields) for number in range(2)]
+    kept = [] if fields else [1, 2]
+    outcomes = append(store, *sent)
+    assert [(outcome.status, outcome.position.offset) for outcome in outcomes] == [
+        (Status.APPENDED, offset) for offset in kept or [0, 0]
+    ]
+    assert offsets(store) == kept
+    assert [outcome.status for outcome in append(store, *sent)] == [Status.DUPLICATE] * 2
 
 
 def test_the_same_id_with_other_content_is_told_apart_and_appends_nothing(store: LogStore) -> None:
@@ -166,6 +191,54 @@ def test_a_later_message_with_the_same_key_takes_the_earlier_ones_place(store: L
         store, message(title="1", key="k"), message(title="x"), message(title="2", key="k"), message(title="3", key="j")
     )
     assert offsets(store) == [2, 3, 4]
+
+
+def expiries(store: LogStore, client: redis.Redis) -> list[int]:
+    """The offsets whose expiry is remembered."""
+    return sorted([int(offset) for offset in client.zrange(store.keys.expiry(LOG), 0, -1)])
+
+
+def test_the_expiry_of_what_was_trimmed_is_forgotten(store: LogStore, client: redis.Redis) -> None:
+    for number in range(50):
+        append(store, message(id=f"m{number}", ttl=1_000 + number))
+    assert expiries(store, client) == offsets(store, 45) == [46, 47, 48, 49, 50]
+    ((_, first),) = client.zrange(store.keys.expiry(LOG), 0, 0, withscores=True)
+    (tail,) = store.tails([LOG])
+    assert tail is not None
+    assert tail.expires_ms == first
+
+
+def test_a_log_whose_last_expiring_message_was_trimmed_pays_for_none(store: LogStore, client: redis.Redis) -> None:
+    append(store, message(id="first", ttl=1_000), *[message(id=f"m{number}") for number in range(4)])
+    assert client.hexists(store.keys.meta(LOG), "expires")
+    append(store, message(id="last"))
+    assert expiries(store, client) == []
+    assert not client.hexists(store.keys.meta(LOG), "expires")
+    append(store, message(id="again", ttl=1_000))
+    assert client.hexists(store.keys.meta(LOG), "expires")
+
+
+@pytest.mark.parametrize("order", [(100, 5_000, 900), (5_000, 900, 100)])
+def test_it_is_known_when_the_first_of_a_log_s_messages_expires(store: LogStore, order: tuple[int, ...]) -> None:
+    sent = [message(id=f"m{seconds}", ttl=seconds) for seconds in order]
+    append(store, *sent)
+    (tail,) = store.tails([LOG])
+    assert tail is not None
+    assert tail.expires_ms == min(each.expires_ms for each in sent)
+
+
+def test_a_log_that_was_much_longer_is_trimmed_in_portions(connection: Connection, client: redis.Redis) -> None:
+    """Nobody waits for thousands of entries to go, and Lua passes no more than some thousand arguments at once."""
+    length = TRIM_MOST + 20
+    long, short = (
+        LogStore(connection, Settings(redis_url="redis://unused.invalid", history_length=most)) for most in (length, 10)
+    )
+    append(long, *[message(id=f"m{number}", ttl=1_000) for number in range(length)])
+    for number, (oldest, newest) in enumerate([(TRIM_MOST + 1, length + 1), (length - 7, length + 2)]):
+        append(short, message(id=f"short{number}"))
+        assert offsets(short, oldest - 1) == list(range(oldest, newest + 1))[:PAGE_ENTRIES]
+        assert offsets(short, oldest - 2) == []
+        assert expiries(short, client) == list(range(oldest, length + 1))
 
 
 def test_a_live_only_message_takes_no_offset_and_is_not_kept(store: LogStore) -> None:
@@ -282,3 +355,58 @@ def test_a_store_without_memory_keeps_nothing_of_a_message_and_is_read_as_before
         finally:
             client.config_set("maxmemory", "0")
         assert append(store, message(id="later", title="2"))[0].position.offset == 2
+
+
+class Filled(Connection):
+    """Has room in the round trips of these numbers, from 0, only; posts them one after the other."""
+
+    roomy: Container[int] = range(9)
+    trips = 0
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        self._client.config_set("maxmemory", "0" if self.trips in self.roomy else "1")
+        self.trips += 1
+        try:
+            return super().send(commands)
+        finally:
+            self._client.config_set("maxmemory", "0")
+
+    def post(self, commands: Sequence[Command]) -> Sent:
+        replies = self.send(commands)
+        return Sent(lambda: checked(replies))
+
+
+class Sent(NamedTuple):
+    """What was posted and done at once."""
+
+    get: Callable[[], list[Reply]]
+
+
+@pytest.mark.parametrize("way", ["append", "post"])
+@pytest.mark.parametrize(
+    ("roomy", "code"), [((), "store_full"), ((0,), "store_unavailable"), ((0, 1), "store_unavailable")]
+)
+def test_a_store_that_fills_up_in_mid_message_does_not_say_that_nothing_was_kept(
+    redis_server: RedisServer, settings: Settings, way: str, roomy: Container[int], code: str
+) -> None:
+    refused = filled(redis_server, settings, way, roomy)
+    assert refused.code == code
+
+
+def test_nor_where_only_a_later_round_trip_found_room(redis_server: RedisServer, settings: Settings) -> None:
+    assert filled(redis_server, settings, "post", (2,)).code == "store_unavailable"
+
+
+def filled(server: RedisServer, settings: Settings, way: str, roomy: Container[int]) -> BelfryError:
+    """How a message to so many that it takes three round trips is refused."""
+    with redis.Redis.from_url(server.url, protocol=2) as client:
+        client.flushall()
+        connection = Filled(client, SCRIPTS)
+        store = LogStore(connection, settings, posts=connection)
+        store.append([("user:a", message(title="1")), ("user:b", message(title="1"))])  # asks whether it's a cluster
+        connection.trips, connection.roomy = 0, roomy
+        one = message(id="m", title="m")
+        appends = [(f"user:u{number}", one) for number in range(2 * ROUND_TRIP_COMMANDS + 1)]
+        with pytest.raises(BelfryError) as refusal:
+            store.append(appends) if way == "append" else store.post(appends)()
+        return refusal.value

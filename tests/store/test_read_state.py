@@ -56,6 +56,15 @@ class Feed:
         pages = self.store.read([(name, ()) for name in (user_log(user), *LOGS[1:])], user)
         return sum(page.unread(page.top) for page in pages)
 
+    def publish_again(self, name: str, message_id: str, **fields: Any) -> None:
+        """As `publish`, once the id is remembered no more, though the entry is still kept."""
+        assert self.client.delete(self.store.keys.message_id(name, message_id))
+        self.publish(name, message_id, **fields)
+
+    def offsets_of(self, name: str, message_id: str) -> list[int]:
+        ((_, offsets),) = self.store.find([name], [message_id])
+        return offsets
+
     def expire(self, name: str, offset: int) -> None:
         """Let an entry's time be over."""
         self.client.zadd(self.store.keys.expiry(name), {str(offset): 1})
@@ -168,6 +177,47 @@ def test_an_expired_message_is_gone_and_its_end_is_announced(feed: Feed, heard: 
     assert tail.expires_ms > time.time() * 1_000
 
 
+def test_a_message_whose_id_comes_again_after_it_was_forgotten_takes_the_earlier_ones_place(
+    feed: Feed, heard: Announcements
+) -> None:
+    feed.publish(LOGS[0], "m", ttl=60)
+    feed.change(Mark.READ, "m")
+    heard.next()
+    feed.publish_again(LOGS[0], "m", ttl=3_600)
+    assert heard.next() == "updated {}"
+    assert (feed.unread(), feed.offsets_of(LOGS[0], "m")) == (1, [2])
+    assert feed.client.ttl(feed.store.keys.ids(LOGS[0])) > 0
+    feed.expire(LOGS[0], 1)
+    assert (feed.unread(), feed.offsets_of(LOGS[0], "m")) == (1, [2])
+    assert feed.store.retract([LOGS[0]], "m") == [LOGS[0]]
+    assert heard.next() == 'removed {"ids":["m"]}'  # and nothing for what expired: it was gone
+    assert [page.kept for page in feed.store.read([(LOGS[0], ())])] == [0]
+    assert feed.unread() == 0
+
+
+def test_one_that_takes_its_own_place_by_key_and_id_is_announced_once(feed: Feed, heard: Announcements) -> None:
+    feed.publish(LOGS[0], "m", key="k")
+    feed.publish_again(LOGS[0], "m", key="k")
+    feed.publish(LOGS[0], "n")
+    assert feed.store.retract([LOGS[0]], "n") == [LOGS[0]]
+    assert [heard.next(), heard.next()] == ["updated {}", 'removed {"ids":["n"]}']
+    assert feed.unread() == 1
+
+
+def test_an_expired_entry_that_no_id_leads_to_is_gone_and_told_too(feed: Feed, heard: Announcements) -> None:
+    """Such entries were stored before an id that came again took the earlier message's place."""
+    for message_id in ("a", "b"):
+        feed.publish(LOGS[0], message_id, ttl=60)
+    feed.client.zrem(feed.store.keys.ids(LOGS[0]), "a")
+    ((before, _),) = feed.store.find([LOGS[0]], [])
+    feed.expire(LOGS[0], 1)
+    feed.expire(LOGS[0], 2)
+    assert feed.unread() == 0
+    assert [heard.next(), heard.next()] == ['removed {"ids":["b"]}', "updated {}"]
+    ((after, _),) = feed.store.find([LOGS[0]], [])
+    assert after.revision == before.revision + 2
+
+
 def test_a_change_is_announced_with_what_changed(feed: Feed, heard: Announcements) -> None:
     feed.publish(EVERYONE, "a")
     feed.change(Mark.READ, "a")
@@ -254,14 +304,22 @@ class Recount(RuleBasedStateMachine):
         message_id = f"m{self.number}"
         fields: dict[str, Any] = ({"ttl": 1_000} if lives else {}) | ({"key": f"k{key}"} if key is not None else {})
         self.feed.publish(name, message_id, **fields)
-        self.tops[name] += 1
-        self.offsets[message_id] = self.tops[name]
         if key is not None:
             self._gone(name, self.keys.get((name, key)))
             self.keys[(name, key)] = message_id
-        self.kept[name].append(message_id)
-        oldest = self.tops[name] - self.HISTORY + 1
-        self.kept[name] = [each for each in self.kept[name] if self.offsets[each] >= oldest]
+        self._come(name, message_id)
+
+    @rule(pick=picks, lives=flags)
+    def publish_again(self, pick: int, lives: bool) -> None:
+        """It takes the earlier one's place, and is unread whatever that one was."""
+        message_id = f"m{pick}"
+        for name in LOGS:
+            if message_id in self.kept[name]:
+                self.feed.publish_again(name, message_id, **({"ttl": 1_000} if lives else {}))
+                self.keys = {place: held for place, held in self.keys.items() if held != message_id}
+                self.marked = {mark: ids - {message_id} for mark, ids in self.marked.items()}
+                self._gone(name, message_id)
+                self._come(name, message_id)
 
     @rule(name=logs, count=st.integers(5, 15))
     def publish_many(self, name: str, count: int) -> None:
@@ -315,6 +373,13 @@ class Recount(RuleBasedStateMachine):
 
     def _recount(self) -> int:
         return len(self._present() - set().union(*self.marked.values()))
+
+    def _come(self, name: str, message_id: str) -> None:
+        self.tops[name] += 1
+        self.offsets[message_id] = self.tops[name]
+        self.kept[name].append(message_id)
+        oldest = self.tops[name] - self.HISTORY + 1
+        self.kept[name] = [each for each in self.kept[name] if self.offsets[each] >= oldest]
 
     def _gone(self, name: str, message_id: str | None) -> None:
         if message_id in self.kept[name]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ from app.core.errors import BelfryError
 from app.core.frames import END
 from app.core.settings import Settings
 from app.store import log
-from app.store.connection import Connection
+from app.store.connection import Command, Connection, Reply
 from app.store.log import LogStore
 from app.store.runs import LEASE_SECONDS, LOST, SCRIPTS, STOPPED, Ending, RunName, Runs
 from tests.servers import RedisServer
@@ -79,6 +80,39 @@ class TestStarting:
         for ask in (lambda: runs.get(NAME), lambda: runs.start(NAME, REQUEST)):
             with pytest.raises(BelfryError, match="run_gone"):
                 ask()
+
+
+class Resent:
+    """Sends all twice, as a line does whose connection ended after Redis did what it was told."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        self._connection.run(commands)
+        return self._connection.run(commands)
+
+
+class TestSentAgainAfterALostReply:
+    """Whoever hears "known" asks no upstream, and the run would have nobody who produces it."""
+
+    @pytest.fixture
+    def resending(self, store: LogStore, connection: Connection, settings: Settings) -> Runs:
+        limits = {"max_runs_per_user": 1, "runs_per_minute": 1}
+        return Runs(store, Resent(connection), settings.model_copy(update=limits), time.time)
+
+    def test_a_start_is_still_the_one_that_started(self, resending: Runs) -> None:
+        assert resending.start(NAME, REQUEST)
+        assert not resending.start(NAME, REQUEST)
+        assert text_of(resending) == ""
+
+    def test_a_completion_does_not_stand_in_its_own_way(self, resending: Runs) -> None:
+        resending.admit("alice", "direct")
+        with pytest.raises(BelfryError, match="too_many_runs"):
+            resending.admit("alice", "another")
+        resending.release("alice", "direct", 0)
+        with pytest.raises(BelfryError, match="rate_limited"):
+            resending.admit("alice", "another")
 
 
 class TestWriting:
@@ -158,6 +192,13 @@ class TestLeases:
         runs.start(NAME, REQUEST)
         runs.end(NAME, STOPPED)
         assert runs.renew([NAME]) == ([NAME], [])
+
+    def test_that_was_taken_away_from_a_run_under_way_is_given_back(self, runs: Runs, client: redis.Redis) -> None:
+        """A refused start of the same id takes its own away, which may be the next one's by then."""
+        runs.start(NAME, REQUEST)
+        client.zrem("belfry:{runs}:leases", "alice/r1")
+        assert runs.renew([NAME]) == ([], [])
+        assert client.zrange("belfry:{runs}:leases", 0, -1) == [b"alice/r1"]
 
     def test_that_nobody_renews_runs_out(self, runs: Runs) -> None:
         runs.start(NAME, REQUEST)
@@ -262,6 +303,18 @@ def test_a_run_is_kept_as_long_as_it_was_told(runs: Runs, store: LogStore, clien
     runs.end(NAME, DONE)
     seconds = {client.ttl(key) for key in client.keys("*:run:r1:*")}
     assert all(0 < left <= Settings().run_seconds for left in seconds)
+
+
+def test_a_run_under_way_outlives_the_time_that_it_is_kept(runs: Runs, client: redis.Redis) -> None:
+    """Nobody could end a run whose state is gone."""
+    runs.start(NAME, REQUEST)
+    runs.append(NAME, 1, [chunk("a")])
+    keys = client.keys("*:run:r1:*")
+    assert len(keys) == 3
+    for key in keys:
+        client.expire(key, 1)
+    runs.keep_active([NAME, RunName("alice", "direct"), RunName("bob", "direct")])
+    assert all(Settings().run_seconds - 60 < client.ttl(key) <= Settings().run_seconds for key in keys)
 
 
 def test_a_store_without_memory_starts_nothing_and_keeps_nothing_of_it(

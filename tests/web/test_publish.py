@@ -14,7 +14,7 @@ from app.core.errors import BelfryError
 from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.realtime.auto_pipeline import AutoPipeline
-from app.store.connection import Connection
+from app.store.connection import Connection, SilentError
 from app.store.log import SCRIPTS, Appended, LogStore, Status
 from app.store.publisher import Posted, Published, Publisher
 from app.store.recipients import Recipients
@@ -72,6 +72,8 @@ class Bell:
             self.answered[number].wait()
             if self.refused.get(number) == "answer":
                 raise BelfryError("store_unavailable")
+            if self.refused.get(number) == "silence":
+                raise SilentError("store_unavailable")
             appended = Appended(Status.APPENDED, Position("e", 1), online=False)
             return [Published(message, (appended,) * len(message.logs)) for message in messages]
 
@@ -124,6 +126,23 @@ class TestGroups:
         assert [result["id"] for result in told] == [f"{number}" for number in range(2 * LINES_PER_GROUP)]
         assert {result["status"] for result in told[:LINES_PER_GROUP]} == {503}
         assert {result["status"] for result in told[LINES_PER_GROUP:]} == {201}
+
+    def test_after_a_silence_of_the_store_the_rest_is_refused_each_line_by_itself_and_not_posted(
+        self, bell: Bell
+    ) -> None:
+        bell.refused[2] = "silence"
+        for answered in bell.answered:
+            answered.set()
+        texts = [line_of(number) for number in range(15 * LINES_PER_GROUP)]
+        texts[-2] = b"{"
+        told = [json.loads(line) for line in b"".join(Batch(bell, read).results(iter(texts))).splitlines()]
+        assert [result.get("id") for result in told] == [
+            None if number == len(texts) - 2 else f"{number}" for number in range(len(texts))
+        ]
+        assert {result["status"] for result in told[: 2 * LINES_PER_GROUP]} == {201}
+        assert {result["code"] for result in told[4 * LINES_PER_GROUP : -2]} == {"store_unavailable"}
+        assert [result["code"] for result in told[-2:]] == ["malformed_json", "store_unavailable"]
+        assert len(bell.posted) <= 4, "what was under way"
 
     def test_a_line_that_takes_more_than_a_round_trip_is_alone(self, bell: Bell) -> None:
         """Its further round trips may overtake the first one, so nothing else is to be among them."""

@@ -3,7 +3,7 @@
 -- it shares.
 --
 -- KEYS    seven of each message: those of its log, then
---   id       string: `<history>.<offset> <digest>` of what was appended under this message id
+--   id       string: `<history>.<offset> <digest> <epoch to give>` of what was appended under this message id
 -- ARGV[1] offsets to keep
 -- ARGV[4] ... six of each message:
 --   epoch to give its log, see `open`
@@ -15,10 +15,20 @@
 --
 -- Reply: the server's id, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
 -- other content); or {'failed', why}, which is no other message's affair.
--- A duplicate answers the first offset; it appends and announces nothing.
+-- A duplicate answers the first offset; it appends and announces nothing. One by the same command, told by the epoch to
+-- give that is made for each, is this command sent again since its answer was lost: 'appended', as that answer was.
 -- A message that took another one's place is followed by `updated`, since readers can't know if they had read that one.
 
 local length = tonumber(ARGV[1])
+
+-- The message's id leads to its entry. One that was remembered no more may come while its earlier entry is kept: that
+-- one goes, else no id would lead to it. Answers whether it did.
+local function link(at, id)
+  if redis.call('ZADD', ids, 'NX', at, id) == 1 then return false end
+  local replaced = drop(tonumber(redis.call('ZSCORE', ids, id)))
+  redis.call('ZADD', ids, at, id)
+  return replaced
+end
 
 -- Put an entry at the end of the log. Answers whether it took an earlier one's place.
 local function keep(at, record, id, expires, key)
@@ -26,17 +36,16 @@ local function keep(at, record, id, expires, key)
   if expires then
     redis.call('ZADD', expiry, expires, at)
     redis.call('EXPIRE', expiry, held_seconds)
-    local first = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
-    redis.call('HSET', meta, 'expires', first)
+    if not first_expiry or tonumber(expires) < tonumber(first_expiry) then redis.call('HSET', meta, 'expires', expires) end
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
   else
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now)
   end
   redis.call('HSET', meta, 'top', at)
-  redis.call('ZADD', ids, at, id)
-  if not key then return false end
+  local replaced = link(at, id)
+  if not key then return replaced end
   local earlier = redis.call('ZSCORE', keys, key)
-  local replaced = earlier and drop(tonumber(earlier))
+  replaced = earlier and drop(tonumber(earlier)) or replaced
   redis.call('ZADD', keys, at, key)
   redis.call('EXPIRE', keys, held_seconds)
   return replaced
@@ -48,13 +57,13 @@ local function options_of(text)
 end
 
 -- What the message was answered first, if its id is known; else the id is known from now on, with this offset.
-local function remembered(name, offset, digest, seconds)
-  local entry = history .. '.' .. offset .. ' ' .. digest
+local function remembered(name, offset, digest, seconds, call)
+  local entry = history .. '.' .. offset .. ' ' .. digest .. ' ' .. call
   local known = redis.call('SET', name, entry, 'NX', 'GET', 'EX', seconds)
   if not known then return end
-  local known_history, known_offset, known_digest = string.match(known, '^(%w+)%.(%d+) (.*)$')
+  local known_history, known_offset, known_digest, known_call = string.match(known, '^(%w+)%.(%d+) (%w+) ?(%w*)$')
   if known_history == history then
-    local status = known_digest == digest and 'duplicate' or 'reused'
+    local status = known_digest ~= digest and 'reused' or known_call == call and 'appended' or 'duplicate'
     return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', 'NUMSUB', live)[2]}
   end
   -- An id of an earlier history went with its log: what it stood for is in none any more.
@@ -70,7 +79,7 @@ local function append(number)
   local expires, live_only, key = false, false, false
   if ARGV[at + 5] ~= '' then expires, live_only, key = options_of(ARGV[at + 5]) end
   local offset, replaced = live_only and '0' or text(top + 1), false
-  local first = remembered(KEYS[name], offset, ARGV[at + 2], ARGV[at + 3])
+  local first = remembered(KEYS[name], offset, ARGV[at + 2], ARGV[at + 3], ARGV[at])
   if first then
     hold()
     return first

@@ -9,7 +9,7 @@
 -- Positions of a former epoch stay valid up to the offset that the log had when the epoch changed: after a restart
 -- that lost nothing, everybody reads on. After a failover nobody knows what was lost, and all are told.
 
-local FORMER_EPOCHS = 8 -- whoever was away for more restarts than that is told of a loss
+local FORMER_EPOCHS = 8 -- whoever was away for that many restarts, or more, is told of a loss
 
 local function text(offset) return string.format('%.0f', offset) end
 
@@ -26,11 +26,12 @@ local function took_over(info)
   return info ~= '' and not string.find(info, 'master_replid2:0000000000', 1, true)
 end
 
--- The valid positions after a change of epoch: the newest of the epoch that ends, then those that were valid before.
+-- The valid positions after a change of epoch: the newest of the epoch that ends, then those that were valid before. The
+-- oldest of these never makes room: a run is read from its start, which is a position in the first epoch.
 local function formers(epoch, top, former)
   local kept = {epoch .. '.' .. text(top)}
   for position in string.gmatch(former, '%S+') do
-    if #kept < FORMER_EPOCHS then kept[#kept + 1] = position end
+    kept[math.min(#kept + 1, FORMER_EPOCHS)] = position
   end
   return table.concat(kept, ' ')
 end

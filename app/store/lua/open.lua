@@ -18,6 +18,7 @@
 
 -- Steps that one call spends on what is too old, and what each log may take when they are spent: more than an append adds.
 local expired_left, aged_left, LEAST = 1000, 100, 2
+local TRIM_MOST = 1000 -- offsets at once, where a log may be shorter than before: what is left goes with what comes next
 
 local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
 local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
@@ -27,7 +28,7 @@ local now = tonumber(time[1])
 local now_ms = now * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local log, meta, keys, ids, expiry, live
-local epoch, top, oldest, history, held_until
+local epoch, top, oldest, history, held_until, first_expiry
 local former, revision, gone_base, gone -- nil until `details` were asked for: an append does without. A reply ends at a nil
 
 local function details()
@@ -41,15 +42,34 @@ local function unlink(lowest, highest)
   if redis.call('ZREMRANGEBYSCORE', ids, lowest, highest) > 0 and redis.call('EXISTS', ids) == 0 then held_until = 0 end
 end
 
+-- When to look for expired entries: a log without them pays nothing.
+local function note_first_expiry()
+  first_expiry = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
+  if first_expiry then
+    redis.call('HSET', meta, 'expires', first_expiry)
+  else
+    redis.call('HDEL', meta, 'expires')
+  end
+end
+
+-- Expiries of entries that were trimmed, from the offset `from` on.
+local function unexpire(from)
+  local offsets = {}
+  for offset = from, oldest - 1 do offsets[#offsets + 1] = text(offset) end
+  if redis.call('ZREM', expiry, unpack(offsets)) > 0 then note_first_expiry() end
+end
+
 -- Entries before the offset `to` are trimmed, with what leads to them.
 local function trim(to)
   if to <= oldest then return end
-  oldest = to
+  local from = oldest
+  oldest = math.min(to, from + TRIM_MOST)
   local first = text(oldest)
   redis.call('XTRIM', log, 'MINID', '=', first)
   redis.call('HSET', meta, 'oldest', first)
   redis.call('ZREMRANGEBYSCORE', keys, '-inf', '(' .. first)
   unlink('-inf', '(' .. first)
+  if first_expiry then unexpire(from) end
 end
 
 -- One entry leaves before its time: retracted, replaced or expired. Answers whether it was there.
@@ -145,23 +165,21 @@ local function let_age()
   end
 end
 
--- Let expired entries go. `expires` says when to look, so a log without them pays nothing.
+-- Let expired entries go.
 local function let_expire()
-  local found = {}
+  local found, nameless = {}, false -- entries stored before `link` that no id leads to
   local most = math.max(expired_left, LEAST)
   for _, offset in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now_ms, 'LIMIT', 0, most)) do
     expired_left = expired_left - 1
     local id = id_at(tonumber(offset))
-    if drop(tonumber(offset)) then found[#found + 1] = '"' .. id .. '"' end
+    if drop(tonumber(offset)) then
+      if id then found[#found + 1] = '"' .. id .. '"' else nameless = true end
+    end
     redis.call('ZREM', expiry, offset)
   end
-  local following = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
-  if following then
-    redis.call('HSET', meta, 'expires', following)
-  else
-    redis.call('HDEL', meta, 'expires')
-  end
+  note_first_expiry()
   if #found > 0 then announce('removed {"ids":[' .. table.concat(found, ',') .. ']}') end
+  if nameless then announce('updated {}') end
 end
 
 -- Open the log whose keys begin at KEYS[at]; `fresh` is the epoch that it gets where it has none, or where its server
@@ -170,7 +188,7 @@ local function open(at, fresh)
   log, meta, keys, ids, expiry, live = unpack(KEYS, at, at + 5)
   local known = redis.call('HMGET', meta, 'epoch', 'top', 'oldest', 'lineage', 'losses', 'aged', 'until', 'history', 'expires')
   epoch, top, oldest = known[1], tonumber(known[2] or 0), tonumber(known[3] or 1)
-  history, held_until, former = known[8] or epoch, tonumber(known[7] or 0), nil
+  history, held_until, former, first_expiry = known[8] or epoch, tonumber(known[7] or 0), nil, known[9]
   if not epoch then
     epoch = fresh
     return begin()
@@ -178,5 +196,5 @@ local function open(at, fresh)
   local losses = tonumber(known[5] or 0)
   if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, losses) end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
-  if known[9] and tonumber(known[9]) <= now_ms then let_expire() end
+  if first_expiry and tonumber(first_expiry) <= now_ms then let_expire() end
 end

@@ -21,6 +21,9 @@ local function text(number) return string.format('%.0f', number) end
 redis.call('SETRANGE', KEYS[3], 0, '')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(now - 60000))
+-- What is sent again, since its reply was lost, must not count against itself.
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return {'too_many_runs', -1} end
 if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[3]) then
   local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]

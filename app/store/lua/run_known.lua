@@ -4,9 +4,13 @@
 -- KEYS[5] runs     zset: run id -> Unix ms of its start
 -- ARGV[1] id
 -- ARGV[6] digest of the request
+-- ARGV[7] epoch of the log, another one for each start
 --
--- Reply: {'known', digest is the same}, or {'run_gone', -1} when it has expired: never a second generation.
+-- Reply: {'started', Unix ms} when it was this very start, sent again since its reply was lost: nobody else produces
+-- that run. Else {'known', digest is the same}, or {'run_gone', -1} when it has expired: never a second generation.
 
-local digest = redis.call('HGET', KEYS[4], 'digest')
+local known = redis.call('HMGET', KEYS[4], 'digest', 'epoch', 'started')
+local digest = known[1]
+if digest and known[2] == ARGV[7] then return {'started', tonumber(known[3])} end
 if digest then return {'known', digest == ARGV[6] and 1 or 0} end
 if redis.call('ZSCORE', KEYS[5], ARGV[1]) then return {'run_gone', -1} end

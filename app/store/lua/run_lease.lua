@@ -1,4 +1,4 @@
--- Gives a run that is about to start its lease, unless it has one.
+-- Gives a run that is about to start, or has lost it, its lease, unless it has one.
 --
 -- KEYS[1] leases   zset, see run_renew.lua
 -- ARGV[1] ms until it ends

@@ -5,7 +5,7 @@
 -- ARGV[2] most to answer
 -- ARGV[3] ... runs to renew
 --
--- Reply: {those of them that have no lease any more since somebody ended them, those of anyone that ran out}
+-- Reply: {those of them that have no lease any more, those of anyone that ran out}
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
