@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from app import demo, embedded
+from app.core import jwk
 from app.core.settings import SettingsError, check_identity, load
 from app.embedded import EmbeddedError
 from app.plan import REFUSAL, ROOT, Plan
@@ -29,6 +30,7 @@ def plan(given: Mapping[str, str]) -> Plan:
         raise embedded.unusable(ROOT / load(given).data_dir, error) from None
     settings = load(environ)
     check_identity(settings)
+    jwk.of_secrets(settings)  # what it refuses is told now, and not by workers that can't start
     return Plan(
         environ,
         settings.bind,

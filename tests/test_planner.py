@@ -39,6 +39,8 @@ def test_a_stand_in_is_for_a_demo_without_an_upstream(
 def test_nobody_serves_without_an_identity_or_a_place_for_the_demo_s(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="BELFRY_SECRET is not set"):
         plan({"BELFRY_DATA_DIR": str(tmp_path), "BELFRY_DEMO": "0"})
+    with pytest.raises(SettingsError, match="BELFRY_SECRET must be random bytes"):
+        plan({"BELFRY_DATA_DIR": str(tmp_path), "BELFRY_SECRET": f"ssh-rsa {SECRET}"})
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedError, match="can't write to"):
         plan({"BELFRY_DATA_DIR": str(tmp_path / "file" / "data")})

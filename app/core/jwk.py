@@ -49,9 +49,17 @@ class Key:
 
 
 def of_settings(settings: Settings) -> tuple[Key, ...]:
-    """Every key that the settings hold: the one that signs first, then those that only check."""
-    secrets = [_shared(secret) for secret in (settings.secret, *settings.former_secrets) if secret]
-    return (*secrets, *(_of_pem(settings.jwt_public_key) if settings.jwt_public_key else ()))
+    """Every key that the settings hold: the one that signs first, then those that only check.
+
+    Raises `SettingsError` where one is none.
+    """
+    return (*of_secrets(settings), *(_of_pem(settings.jwt_public_key) if settings.jwt_public_key else ()))
+
+
+def of_secrets(settings: Settings) -> tuple[Key, ...]:
+    """Those of them that sign as well. Raises `SettingsError` where one is none."""
+    current = [_shared("SECRET", settings.secret)] if settings.secret else []
+    return (*current, *[_shared("PREVIOUS_SECRETS", secret) for secret in settings.former_secrets])
 
 
 def of_set(document: Any) -> tuple[Key, ...]:
@@ -103,7 +111,14 @@ def _public(key: object, kid: str = "") -> Key:
     return Key(algorithm, key, _digest(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)), kid)
 
 
-def _shared(secret: str) -> Key:
+def _shared(setting: str, secret: str) -> Key:
+    """PyJWT refuses every token whose key looks like a public one: that is said once, before anything is served."""
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(secret)
+    except jwt.InvalidKeyError:
+        raise SettingsError(f"{PREFIX}{setting} must be random bytes, not a PEM, SSH or JWK key") from None
+    except UnicodeEncodeError:
+        raise SettingsError(f"{PREFIX}{setting} must be UTF-8") from None
     return Key("HS256", secret, _digest(secret.encode()))
 
 

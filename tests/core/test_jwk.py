@@ -187,3 +187,24 @@ def test_a_token_says_that_it_is_an_access_token_or_nothing(kind: str, accepted:
         assert keyring.verify(text, NOW).user == "alice"
     else:
         assert "'typ'" in refusal(keyring, text)
+
+
+@pytest.mark.parametrize("setting", ["SECRET", "PREVIOUS_SECRETS"])
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        ("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----", "not a PEM, SSH or JWK key"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGludGVncml0eQ", "not a PEM, SSH or JWK key"),
+        ('{"kty": "oct"}', "not a PEM, SSH or JWK key"),
+        (b"\xff".decode(errors="surrogateescape") * 32, "UTF-8"),  # as os.environ holds it
+    ],
+)
+def test_a_secret_that_no_token_could_be_checked_with_is_refused(setting: str, secret: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"BELFRY_{setting} must be .*{reason}") as refusal:
+        jwk.of_settings(Settings(**{setting.lower(): secret}))
+    assert secret not in str(refusal.value)
+
+
+def test_text_that_only_begins_like_a_key_is_a_secret() -> None:
+    (key,) = jwk.of_settings(Settings(secret='{"kty": "oct"} and what makes it random'))
+    assert key.algorithm == "HS256"

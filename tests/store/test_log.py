@@ -195,14 +195,16 @@ def test_a_later_message_with_the_same_key_takes_the_earlier_ones_place(store: L
 
 def expiries(store: LogStore, client: redis.Redis) -> list[int]:
     """The offsets whose expiry is remembered."""
-    return sorted([int(offset) for offset in client.zrange(store.keys.expiry(LOG), 0, -1)])
+    members: Any = client.zrange(store.keys.expiry(LOG), 0, -1)
+    return sorted(map(int, members))
 
 
 def test_the_expiry_of_what_was_trimmed_is_forgotten(store: LogStore, client: redis.Redis) -> None:
     for number in range(50):
         append(store, message(id=f"m{number}", ttl=1_000 + number))
     assert expiries(store, client) == offsets(store, 45) == [46, 47, 48, 49, 50]
-    ((_, first),) = client.zrange(store.keys.expiry(LOG), 0, 0, withscores=True)
+    soonest: Any = client.zrange(store.keys.expiry(LOG), 0, 0, withscores=True)
+    ((_, first),) = soonest
     (tail,) = store.tails([LOG])
     assert tail is not None
     assert tail.expires_ms == first
