@@ -6,6 +6,7 @@ Imported in gunicorn's master, before anything is patched.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import select
@@ -15,12 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gevent
 from gevent import monkey
 from gevent.server import StreamServer
 
 from app.realtime import descriptors
 
 REQUEST_BYTES = 16_384
+log = logging.getLogger("belfry.listener")
 _ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
@@ -31,6 +34,9 @@ class Listener(StreamServer):
     """
 
     no_room: Callable[[str], bytes]
+    handshake_seconds: float  # that a client of TLS has until both have agreed; plain ones have as long for a request
+    ssl_args: Any  # gevent's own, whose stubs know neither this one's values nor that the next is of the instance
+    wrap_socket: Any
 
     def do_handle(self, *accepted: Any) -> None:
         """At once, and not in the connection's greenlet: a hundred may be accepted before the first of those runs."""
@@ -38,6 +44,21 @@ class Listener(StreamServer):
             refuse(accepted[0], self.no_room)
         else:
             super().do_handle(*accepted)
+
+    def wrap_socket_and_handle(self, client: Any, address: Any) -> None:
+        """As gevent's, which waits for the handshake without end: connections that say nothing could hold every place.
+
+        One that fails is the client's doing and no error of ours; its socket is closed then.
+        """
+        late = TimeoutError("the TLS handshake did not come in time")  # an OSError, for which gevent closes the socket
+        try:
+            with gevent.Timeout(self.handshake_seconds, late):
+                wrapped = self.wrap_socket(client, **self.ssl_args)
+        except OSError as error:
+            log.debug("no TLS with %s: %s", address, error)
+            return
+        with wrapped:
+            self.handle(wrapped, address)
 
 
 def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:

@@ -257,6 +257,7 @@ class BelfryWorker(GeventWorker):
             **self._tls(),
         )
         server.no_room = self._refusals.no_room.answer
+        server.handshake_seconds = self.cfg.keepalive
         if self.cfg.workers > 1:
             server.max_accept = 1  # what one worker takes at a time, the others can't
         server.start()

@@ -56,11 +56,14 @@ class Poller:
         return self._count
 
     def add(self, descriptor: int, polled: Polled) -> None:
-        """Watch for a hang-up and for bytes, which a stream's client has no reason to send."""
+        """Watch for a hang-up and for bytes, which a stream's client has no reason to send.
+
+        Raises `OSError` where the kernel watches no more; nothing was changed then.
+        """
+        self._epoll.register(descriptor, _IN | _RDHUP)
         self._polled.extend([None] * (descriptor + 1 - len(self._polled)))
         self._polled[descriptor] = polled
         self._count += 1
-        self._epoll.register(descriptor, _IN | _RDHUP)
 
     def want_write(self, descriptor: int, wanted: bool) -> None:
         """Watch, or no longer watch, for room to write."""

@@ -38,8 +38,8 @@ class ParkedSocket:
         client.setblocking(False)
         self._outbox = b""
         self._poller = poller
+        poller.add(client.fileno(), self)  # may raise, and then the client is still the server's to answer and close
         self._descriptor = client.detach()
-        poller.add(self._descriptor, self)
 
     @property
     def pending(self) -> bool:

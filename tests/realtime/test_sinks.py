@@ -64,6 +64,22 @@ def test_a_unix_socket_can_be_parked(streams: Streams) -> None:
     poller.close()
 
 
+def test_a_client_that_can_t_be_watched_stays_with_the_server() -> None:
+    """The kernel refuses at a limit (`fs.epoll.max_user_watches`), and here a descriptor that it watches already."""
+    poller = Poller()
+    ours, theirs = gevent.socket.socketpair()
+    poller._epoll.register(ours.fileno())
+    with pytest.raises(OSError, match="exists"):
+        ParkedSocket(ours, poller, write_timeout_seconds=1)
+    assert len(poller) == 0
+    ours.sendall(b"500")
+    assert theirs.recv(64) == b"500"
+    ours.close()
+    assert theirs.recv(64) == b""
+    theirs.close()
+    poller.close()
+
+
 def test_a_stream_that_ended_leaves_nothing_to_collect(streams: Streams) -> None:
     """The worker's collector looks at everything only seldom: what ends must go by itself."""
     poller = Poller()
