@@ -18,7 +18,7 @@ import requests
 from app.core.sse import Event
 from tests.faults.link_proxy import LinkProxy
 from tests.live.conftest import StartBelfry
-from tests.servers import START_SECONDS, Belfry, RedisServer, open_descriptors
+from tests.servers import START_SECONDS, Belfry, RedisServer, owner_of
 from tests.stream_client import StreamClient
 from tests.upstream import Conversation, Upstream, chunk, content, refusing, running_upstream, saying, sending, text_of
 from tests.waiting import patient, wait_until
@@ -589,13 +589,11 @@ class TestFaults:
         belfry = start_belfry(
             BELFRY_UPSTREAM_URL=upstream.url, WEB_CONCURRENCY="2", BELFRY_MAX_CONNECTIONS_PER_USER="100"
         )
-        wait_until(belfry.all_serve, START_SECONDS, what="both workers to serve")  # on its way, one opens descriptors
         runner = Runner(belfry, alice)
-        before = {pid: open_descriptors(pid) for pid in belfry.workers()}
         run_id = runner.start()
         conversation = upstream.next_request(runner.user)
         conversation.begin()
-        producing = max(before, key=lambda pid: open_descriptors(pid) - before[pid])
+        producing = owner_of(conversation.client_port, belfry.workers())
         watching = [runner.watch(run_id) for _ in range(20)]
         conversation.say("Hel")
         for stream in watching:
