@@ -159,6 +159,7 @@ def judged(belfry: Belfry, fault: Fault, meanwhile: Callable[[Traffic], None] = 
             traffic.run(MESSAGES)
             meanwhile(traffic)
             traffic.run(MESSAGES)
+            traffic.wait(lambda: traffic.book.answers["201"] > 2 * AT, what="single messages to be published as well")
             return traffic.finish(SETTLE_SECONDS)
 
 
