@@ -41,6 +41,10 @@ _WAIT = "WAIT"
 log = logging.getLogger("belfry.auto_pipeline")
 
 
+class OverdueError(Exception):
+    """Its turn or its answer did not come in time. Others' may have: it doesn't say that the server is silent."""
+
+
 class Waiting:
     """The commands of one caller, and where it waits for the replies. `due` is when it has waited long enough."""
 
@@ -64,7 +68,7 @@ class Waiting:
         """Whether it waits no more; it doesn't for longer than until `due`."""
         if self.due <= now and not (self.given_up or self.replies.ready()):
             self.given_up = True
-            self.replies.set_exception(unavailable(TimeoutError()))
+            self.replies.set_exception(unavailable(OverdueError()))
         return self.given_up or self.replies.ready()
 
 
@@ -85,7 +89,7 @@ class AutoPipeline:
         depth: int = 1,
     ) -> None:
         self._open_line = open_line
-        self._timeout_seconds = timeout_seconds + GRACE_SECONDS
+        self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each may wait for all those before it
         self._limit = limit
         self._lanes = lanes
         self._depth = depth

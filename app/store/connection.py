@@ -161,7 +161,7 @@ class Line:
             again = [commands[at] for at in unknown]
             try:
                 self._round_trip(pack(loads), loads)
-                for at, reply in zip(unknown, self._round_trip(pack(again), again), strict=True):
+                for at, reply in zip(unknown, self._round_trip(pack(again), again, again=True), strict=True):
                     replies[at] = reply
             except (redis.exceptions.RedisError, OSError) as error:
                 raise unavailable(error) from error

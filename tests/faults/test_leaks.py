@@ -65,6 +65,7 @@ class Counted(Belfry):
 @pytest.fixture
 def counted(own_redis: RedisServer, tmp_path: Path) -> Iterator[Counted]:
     environment = {**QUICK, "CENSUS": str(tmp_path / "census"), "BELFRY_HISTORY_LENGTH": "10"}
+    environment["COVERAGE_PROCESS_CONFIG"] = ""  # what a measurement notes grows in the process that is measured
     server = Counted(own_redis.url, environment, options=["-c", "tests/faults/census.conf.py"])
     try:
         yield server.start()

@@ -171,9 +171,13 @@ class TestAStoreWithoutMemory:
 
 
 class LosesAReply(Line):
-    """Loses the first reply of a message, whose connection ends, and finds the store full the next time."""
+    """Loses the first reply of a message, whose connection ends, and finds the store full the next time.
+
+    It may be another one, which has not seen the scripts.
+    """
 
     is_lost = False
+    is_another = False
 
     def _replies(self, connection: RedisConnection, commands: Sequence[Command]) -> list[Reply]:
         replies = super()._replies(connection, commands)
@@ -182,14 +186,19 @@ class LosesAReply(Line):
         self.is_lost = True
         connection.send_command("CONFIG", "SET", "maxmemory", "1")
         connection.read_response()
+        if self.is_another:
+            connection.send_command("SCRIPT", "FLUSH")
+            connection.read_response()
         raise redis.exceptions.ConnectionError("cut")
 
 
 @pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("is_another", [False, True])
 def test_a_full_store_that_is_sent_something_again_does_not_say_that_nothing_was_kept(
-    redis_server: RedisServer, is_open: bool
+    redis_server: RedisServer, is_open: bool, is_another: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first time may have been enough, so this asks for a repetition."""
+    monkeypatch.setattr(LosesAReply, "is_another", is_another)
     settings = Settings(redis_url=redis_server.url)
     with redis_server.client() as client:
         client.flushall()
