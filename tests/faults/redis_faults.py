@@ -12,6 +12,7 @@ from itertools import count
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
 from tests.servers import tcp_connections
+from tests.waiting import wait_until
 
 MESSAGES = 15  # between two blows
 BLOWS = 8
@@ -26,7 +27,7 @@ def kill_connections(site: Site, traffic: Traffic, kind: str) -> None:
     with site.redis.client() as client:
         for _ in range(BLOWS):
             traffic.run(MESSAGES)
-            assert client.client_kill_filter(_type=kind, skipme=True)
+            wait_until(partial(client.client_kill_filter, _type=kind, skipme=True), what="a connection to kill")
 
 
 def kill_connections_of_each_worker(site: Site, traffic: Traffic) -> None:

@@ -115,8 +115,8 @@ def cut(belfry: Belfry) -> None:
     import redis
 
     with redis.Redis.from_url(belfry.settings_environment["BELFRY_REDIS_URL"]) as client:
-        assert client.client_kill_filter(_type="pubsub"), "streams are open"
-        assert client.client_kill_filter(_type="normal", skipme=True), "and were opened by commands"
+        wait_until(partial(client.client_kill_filter, _type="pubsub"), what="a subscriber to kill")
+        wait_until(partial(client.client_kill_filter, _type="normal", skipme=True), what="a connection to kill")
 
 
 def settled(belfry: Counted, least: Census | None = None) -> Census:
