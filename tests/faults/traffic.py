@@ -385,9 +385,17 @@ class Traffic:
         return self.book.outcomes[Outcome.ACKNOWLEDGED]
 
     def run(self, messages: int, seconds: float = 30.0) -> None:
-        """Wait until so many more messages were acknowledged."""
-        goal = self.acknowledged + messages
-        self.wait(lambda: self.acknowledged >= goal, seconds, what=f"{messages} more messages to be acknowledged")
+        """Wait until so many more messages were acknowledged that are sent from now on.
+
+        What was under way before, a batch say, may be known at once, whatever was broken meanwhile.
+        """
+        known, began = len(self.book.publications), time.monotonic()
+
+        def acknowledged() -> int:
+            later = [each for each in self.book.publications[known:] if each.first_sent >= began]
+            return sum(each.outcome is Outcome.ACKNOWLEDGED for each in later)
+
+        self.wait(lambda: acknowledged() >= messages, seconds, what=f"{messages} more messages to be acknowledged")
 
     def wait(self, condition: Any, seconds: float = 10.0, *, what: str = "") -> None:
         """Wait for what traffic brings about. A failure of a publisher or of the crowd is raised here."""
