@@ -102,12 +102,11 @@ Attempt = Callable[[Sequence[Draft]], Sequence[Answer]]  # the first ones' answe
 
 
 class Book:
-    """All publications of a run, and how many ended how; shared by the publishers' threads."""
+    """All publications of a run; shared by the publishers' threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._publications: list[Publication] = []
-        self.outcomes: Counter[Outcome] = Counter()
         self.erasures: list[Erasure] = []
         self.answers: Counter[str] = Counter()  # of all attempts, by status, or by the name of the exception
         self.refusals: Counter[str] = Counter()  # of them and of single lines, by the problem's code
@@ -115,7 +114,6 @@ class Book:
     def add(self, publication: Publication) -> None:
         with self._lock:
             self._publications.append(publication)
-            self.outcomes[publication.outcome] += 1
 
     def answered(self, answer: str, *codes: str) -> None:
         with self._lock:
@@ -379,10 +377,6 @@ class Traffic:
             publisher.sender.close()
         self._checkpoint_sender.close()
         self.crowd.stop()
-
-    @property
-    def acknowledged(self) -> int:
-        return self.book.outcomes[Outcome.ACKNOWLEDGED]
 
     def run(self, messages: int, seconds: float = 30.0) -> None:
         """Wait until so many more messages were acknowledged that are sent from now on.
