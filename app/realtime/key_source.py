@@ -21,9 +21,6 @@ DOCUMENT_MAX_BYTES = 131_072
 # A token may name a key that was published a moment ago. Made-up names must not become a storm of fetches.
 MISS_SECONDS = 10.0
 
-# What is read of an answer's body comes from urllib3, whose errors requests does not make its own there.
-FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
-
 log = logging.getLogger("belfry.keys")
 
 
@@ -60,7 +57,7 @@ class KeySource:
         try:
             self._keyring.replace_published(jwk.of_set(self._fetch()))
             self._loaded = True
-        except FAILURES as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # of requests, or of reading the body
             log.warning("the keys can't be fetched, those known so far stay: %s", error)
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._follow)

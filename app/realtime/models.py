@@ -78,7 +78,7 @@ class Models:
         try:
             models = json.loads(upstream.masked(self._fetch(upstream)))["data"]
             self._told[upstream] = {str(model["id"]): model for model in models}
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             log.warning("an upstream's models can't be fetched: %s", upstream.masked(str(error)))
         except (ValueError, LookupError, TypeError):
             log.warning("an upstream's list of models can't be understood")

@@ -181,7 +181,7 @@ class Exchange:
                         _drain(reply)
                         return
                     self._put(data)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+        except (urllib3.exceptions.HTTPError, OSError):
             if not self.answer.finished:
                 raise BelfryError("upstream_truncated", "The connection to the upstream broke in mid-answer.") from None
         if not self.answer.finished:
@@ -295,7 +295,7 @@ def _complete_once(
     try:
         with post(session, upstream, request, settings, stream=False) as reply:
             text = reply.raw.read(settings.max_answer_bytes + 1)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+    except (urllib3.exceptions.HTTPError, OSError):
         raise BelfryError("upstream_truncated") from None
     if len(text) > settings.max_answer_bytes:
         raise BelfryError("answer_too_large")
@@ -319,7 +319,7 @@ def _drain(reply: requests.Response) -> None:
     """Read what follows [DONE], which is nothing: a connection that was read to the end is used again."""
     with (
         gevent.Timeout(CLOSE_SECONDS, _QUIETLY),
-        contextlib.suppress(requests.RequestException, urllib3.exceptions.HTTPError, OSError),
+        contextlib.suppress(urllib3.exceptions.HTTPError, OSError),
     ):
         while reply.raw.read1(READ_BYTES):
             pass

@@ -99,7 +99,7 @@ class ModelLine:
         self.unread.popleft()
         return list(write.replies)
 
-    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002 - a `Line`'s
         assert not self.unread, "else its replies would be taken for another's"
         if self.connection is None:
             self.connection = self.server.connect()

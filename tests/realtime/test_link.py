@@ -198,7 +198,7 @@ def test_a_ping_waits_until_a_command_that_fills_the_socket_was_written() -> Non
     ours, theirs = gevent.socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     connection = Wired(ours)
-    connection.connect()  # type: ignore[no-untyped-call]
+    connection.connect()  # type: ignore[no-untyped-call] # redis-py's is untyped
     subscription = Subscription(connection)
     wire = Link(lambda: subscription, lambda name: name * 1_000, Ear())
     wire.start()
