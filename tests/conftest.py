@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NoReturn
@@ -20,6 +21,18 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed")
     pytest.skip(f"needs {what}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """Leave the run's own threads out of the coverage: only its main thread and its servers are measured.
+
+    coverage asks for the greenlet of every thread that it traces. Python has the main thread release the greenlets of
+    ended threads, and coverage's callback runs there as a traced function, before which Python 3.11 looks for pending
+    calls again and again while another thread ends: for ever (`DO_TRACING`, `RESUME` and `make_pending_calls` in its
+    ceval.c). No signal ends that, so no test's timeout either.
+    """
+    threading.settrace(None)
 
 
 @pytest.fixture(scope="session")
