@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import re
 import resource
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -82,8 +84,10 @@ class Requests:
 
 @cache
 def compiled(source: str, *options: str) -> Path:
-    """The program made of a C file beside this one, by the machine's C compiler."""
-    program = Path(tempfile.mkdtemp(prefix="belfry-bench-")) / Path(source).stem
+    """The program made of a C file beside this one, by the machine's C compiler; it goes with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="belfry-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    program = folder / Path(source).stem
     try:
         subprocess.run(["cc", "-O2", *options, "-o", program, HERE / source], check=True, capture_output=True)
     except FileNotFoundError:
