@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import requests
 
@@ -19,7 +18,7 @@ from app.realtime.descriptors import OWN, REQUESTS
 from tests.faults.crowd import Reader
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
-from tests.servers import HOST, Api, open_descriptors, tcp_connections
+from tests.servers import HOST, Api, frozen, open_descriptors, tcp_connections
 from tests.waiting import wait_until
 
 MESSAGES = 15
@@ -51,7 +50,7 @@ def freeze_a_worker(site: Site, traffic: Traffic, seconds: float = FROZEN_SECOND
     readers = [reader for reader in traffic.readers if reader.is_live and reader.address[1] == site.belfry.port]
     pid, mute, others = _one_with_streams(site, readers)
     before = {reader: reader.connections for reader in mute}
-    with _stopped(pid):
+    with frozen(pid):
         traffic.crowd.call(*[_nothing] * 2)  # has read what had been sent
         heard = {reader: len(reader.events) for reader in readers}
         until = time.monotonic() + seconds
@@ -152,16 +151,6 @@ def _one_with_streams(site: Site, readers: Sequence[Reader]) -> tuple[int, list[
     pid = next(pid for pid in ports if readers[0].port in ports[pid])
     mute = [reader for reader in readers if reader.port in ports[pid]]
     return pid, mute, [reader for reader in readers if reader not in mute]
-
-
-@contextlib.contextmanager
-def _stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def _nothing() -> None:

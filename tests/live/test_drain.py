@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import time
@@ -19,7 +18,7 @@ import pytest
 from app.core.sse import Event
 from tests.faults.crowd import Crowd, Reader
 from tests.live.conftest import StartBelfry
-from tests.servers import HOST, START_SECONDS, Belfry, RedisServer
+from tests.servers import HOST, START_SECONDS, Belfry, RedisServer, frozen
 from tests.stream_client import StreamClient
 from tests.waiting import patient, wait_until
 
@@ -151,15 +150,6 @@ def publish_head(belfry: Belfry, user: str) -> bytes:
 
 def stream_head(belfry: Belfry, user: str) -> bytes:
     return f"GET /stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {belfry.token(user, 'feed')}\r\n\r\n".encode()
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def was_told_to_stop(pid: int) -> bool:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import select
-import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from functools import partial
 from http.client import HTTPConnection
 
@@ -20,7 +18,7 @@ from app.web.admission import FIRST_GUESS_SECONDS
 from tests.live.conftest import StartBelfry
 from tests.live.test_late_bodies import send_and_have_read
 from tests.live.test_limits import count
-from tests.servers import HOST, Api, Belfry, RedisServer
+from tests.servers import HOST, Api, Belfry, RedisServer, frozen
 from tests.waiting import patient, wait_until
 
 HANGING = 40
@@ -47,15 +45,6 @@ def full(start_belfry: StartBelfry, own_redis: RedisServer) -> Iterator[Belfry]:
             post(belfry, publisher)
         wait_until(lambda: refused_of(hanging))
         yield belfry
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def connected(belfry: Belfry) -> closing[HTTPConnection]:

@@ -23,7 +23,7 @@ ENDS_WITHIN_SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
-    return {"WEB_CONCURRENCY": "2", "BELFRY_DEMO": "1", "BELFRY_MAX_CONNECTIONS_PER_USER": "200"}
+    return {"WEB_CONCURRENCY": "2", "BELFRY_DEMO": "1"}
 
 
 def admin(belfry: Belfry) -> Api:
