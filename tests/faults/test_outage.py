@@ -6,9 +6,8 @@ import contextlib
 import json
 import re
 import resource
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from tests.faults.conftest import StartBelfry, StartSite
 from tests.faults.link_proxy import LinkProxy
 from tests.faults.redis_faults import freeze
 from tests.faults.traffic import Traffic
-from tests.servers import Belfry, RedisServer
+from tests.servers import Belfry, RedisServer, frozen
 from tests.waiting import wait_until
 
 ANSWER_SECONDS = 3.0
@@ -34,22 +33,13 @@ CURRENT_SECONDS = {1_000: 3.0, 5_000: 10.0}  # by the number of streams
 OWN_DESCRIPTORS = 200
 
 
-@contextlib.contextmanager
-def frozen(server: RedisServer) -> Iterator[None]:
-    server.signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.signal(signal.SIGCONT)
-
-
 def test_publishing_is_refused_within_three_seconds_and_repeated_without_a_double(
     start_belfry: StartBelfry, own_redis: RedisServer
 ) -> None:
     belfry = start_belfry()
     with belfry.stream("alice") as stream:
         stream.wait_for("ready")
-        with frozen(own_redis):
+        with frozen(own_redis.pid):
             for _ in range(3):
                 refuse(belfry.publisher.publish({"to": "alice", "id": "order-1", "data": 1}))
         own_redis.kill()
@@ -76,7 +66,7 @@ class TestBatches:
         belfry = start_belfry(WEB_CONCURRENCY="1")
         batches = [batch(f"{number}", 1) for number in range(5)]
         assert belfry.publish_all(batch("before", 1))
-        with frozen(own_redis), ThreadPoolExecutor(len(batches)) as pool:
+        with frozen(own_redis.pid), ThreadPoolExecutor(len(batches)) as pool:
             for answers, seconds in pool.map(partial(publish_batch, belfry), batches):
                 assert [answer["code"] for answer in answers] == ["store_unavailable"]
                 assert seconds < ANSWER_SECONDS
@@ -91,7 +81,7 @@ class TestBatches:
         belfry = start_belfry(WEB_CONCURRENCY="1", BELFRY_HISTORY_LENGTH=f"{self.LINES}")
         lines = batch("alice", self.LINES)
         belfry.publish({"to": "bob"})
-        with frozen(own_redis):
+        with frozen(own_redis.pid):
             answers, seconds = publish_batch(belfry, lines)
         assert {answer["code"] for answer in answers} == {"store_unavailable"}
         assert [answer["id"] for answer in answers] == [line["id"] for line in lines]
@@ -157,7 +147,7 @@ def test_a_frozen_store_is_noticed_by_itself_and_told_in_log_metric_and_readines
         streams = [stack.enter_context(belfry.stream(f"u{number}")) for number in range(3)]
         for stream in streams:
             stream.wait_for("ready")
-        with frozen(own_redis):
+        with frozen(own_redis.pid):
             began = time.monotonic()
             wait_until(lambda: "the store is away" in belfry.log(), NOTICE_SECONDS, what="the canary")
             assert metric(belfry, "belfry_store_away") == 1
