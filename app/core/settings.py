@@ -220,6 +220,7 @@ class Settings(BaseModel):
         le=1_000_000,
         description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
+    log_line_bytes: int = Field(2_048, ge=256, le=65_536, description="longest line in the log; the rest is cut off")
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 
     @field_validator("redis_url")
