@@ -179,7 +179,9 @@ def test_a_refusal_is_told_in_one_line(run: Run) -> None:
 
 def test_an_address_without_a_scheme_is_told_in_one_line(run: Run) -> None:
     code, _, err = run("publish", "alice", "x", url="push.example.com")
-    expected = "belfry: BELFRY_URL must be the server's http or https address: expected an http:// or https:// address\n"
+    expected = (
+        "belfry: BELFRY_URL must be the server's http or https address: expected an http:// or https:// address\n"
+    )
     assert (code, err) == (1, expected)
 
 

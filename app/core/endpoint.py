@@ -89,7 +89,9 @@ def _named(text: str) -> str:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= PORT_MAX):
-        raise ValueError(f"expected a port from 1 to {PORT_MAX} after the host, and %2F, %3F, %23 and %40 in a password")
+        raise ValueError(
+            f"expected a port from 1 to {PORT_MAX} after the host, and %2F, %3F, %23 and %40 in a password"
+        )
     return int(text)
 
 

@@ -141,10 +141,10 @@ def is_sentinel(url: str) -> bool:
 
 def parse_sentinel(url: str) -> SentinelUrl:
     """Raises `ValueError`, also for the address of one server."""
-    found = parse(url)
-    if not isinstance(found, SentinelUrl):
+    parts = _split(url)
+    if parts.scheme not in SENTINEL:
         raise ValueError(f"expected one of {', '.join(SENTINEL)}")
-    return found
+    return _sentinel(parts)
 
 
 def database_of(url: str) -> int:

@@ -61,7 +61,9 @@ def test_an_address_of_the_store_that_is_not_understood_is_refused_without_its_p
 
 
 @pytest.mark.parametrize("name", ["BELFRY_JWKS_URL", "BELFRY_UPSTREAM_URL", "BELFRY_REDIS_URL"])
-@pytest.mark.parametrize("url", ["https://me:hunter2/x@one", "https://me:hunter2#x@one", "hunter2", "https://one:hunter2"])
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2/x@one", "https://me:hunter2#x@one", "hunter2", "https://one:hunter2"]
+)
 def test_an_address_that_can_not_be_asked_is_refused_without_its_password(name: str, url: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: expected") as refusal:
         load({name: url})
