@@ -28,11 +28,12 @@ from app.realtime.relay import Relay
 from app.realtime.reporter import Reporter
 from app.realtime.revocation_watch import RevocationWatch
 from app.realtime.streams import Streams
-from app.store import directory, figures, lineage, log, runs
+from app.store import directory, examination, figures, lineage, log, runs
 from app.store.audit import Audit
 from app.store.bell import Bell
 from app.store.connection import Connection
 from app.store.directory import Directory
+from app.store.examination import Examination
 from app.store.feed import Feed
 from app.store.figures import FigureStore
 from app.store.flights import NOTE, FlightStore
@@ -83,6 +84,7 @@ from app.web.turns import Turns
 SCRIPTS: Final = (
     *log.SCRIPTS,
     *lineage.SCRIPTS,
+    *examination.SCRIPTS,
     *runs.SCRIPTS,
     *figures.SCRIPTS,
     *directory.SCRIPTS,
@@ -156,7 +158,14 @@ class Live:
         self.flights = Flights(store.flights, clock)
         self.recorder = Recorder(store.recent.write, MESSAGES_KEPT)
         self.acquaintance = Acquaintance(store.directory, clock)
-        self.hub = Hub(store.logs, lambda: Subscription.open(settings), settings, clock, store.connection.follow)
+        self.hub = Hub(
+            store.logs,
+            lambda: Subscription.open(settings),
+            settings,
+            clock,
+            store.connection.follow,
+            examination=Examination(store.connection, settings),
+        )
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
@@ -258,10 +267,15 @@ class Web:
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
-            health.blueprint(self._store.connection.ping, self._live.hub.canary.check),
+            health.blueprint(self._check_store, lambda: self._live.hub.canary.faults),
             metrics.blueprint(),
             openapi.blueprint(__version__),
         )
+
+    def _check_store(self) -> None:
+        """Raises `BelfryError` `store_unavailable`. A worker's canary knows; without a worker Redis is asked."""
+        hub = self._live.hub
+        (hub.canary.check if hub.is_running else self._store.connection.ping)()
 
 
 def _shell(settings: Settings) -> Flask:

@@ -23,7 +23,7 @@ from app.core.errors import BelfryError
 from app.core.frames import UPDATED
 from app.core.settings import Settings
 from app.realtime.badges import Badges
-from app.realtime.canary import Canary
+from app.realtime.canary import Canary, Examines
 from app.realtime.catch_up import CatchUp
 from app.realtime.fan_out import FanOut, Pace
 from app.realtime.link import Link, Subscription
@@ -53,6 +53,7 @@ class Hub:
         clock: Callable[[], float],
         follow: Callable[[], bool] = lambda: False,
         pace: Pace | None = None,
+        examination: Examines | None = None,
     ) -> None:
         """`follow` answers whether the store is at another address than before, see `Connection.follow`."""
         self._store = store
@@ -67,13 +68,19 @@ class Hub:
         self._released = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
-        self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
+        beats = settings.canary_seconds, examination, settings.store_check_seconds
+        self.canary = Canary(store, self._link, follow, self._verify_all, *beats)
         self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
         self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace(settings))
         self.badges = Badges(store, self.fan_out)
 
     def __len__(self) -> int:
         return len(self._logs)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started."""
+        return self._verifier is not None
 
     def start(self) -> None:
         """Connect to Redis and watch over the tails; again has no effect."""
