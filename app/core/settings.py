@@ -83,12 +83,17 @@ class Settings(BaseModel):
     )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
-        6_000, ge=1, description="bad tokens and tickets from one address, per worker; above: 429 instead of 401"
+        1_000,
+        ge=1,
+        description="bad tokens, sessions and tickets, and tries at a password, from one address, per worker; above: 429 "
+        "instead of 401",
     )
     trusted_proxies: str = Field(
         "", description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed"
     )
-    audit_length: int = Field(10_000, ge=100, le=1_000_000, description="entries kept in the audit log")
+    audit_length: int = Field(
+        10_000, ge=100, le=1_000_000, description="entries kept in the audit log, and as many refused sign-ins"
+    )
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
     history_seconds: int = Field(
