@@ -91,8 +91,8 @@ class Settings(BaseModel):
     )
     trusted_proxies: str = Field(
         "",
-        description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed; those of "
-        "a unix socket's peer always are",
+        description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed; those "
+        "of a unix socket's peer always are",
     )
     audit_length: int = Field(
         10_000, ge=100, le=1_000_000, description="entries kept in the audit log, and as many refused sign-ins"
