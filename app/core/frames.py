@@ -60,7 +60,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)  # json.d
 def stream_safe(json_text: bytes) -> bytes:
     """The same JSON, safe as data of an event stream, whoever reads it.
 
-    htmx and Turbo put the data of an event into the page as HTML. So `<`, `>` and `&` are escaped, as Go's encoder does.
+    htmx and Turbo put the data of an event into the page as HTML. So `<`, `>` and `&` are escaped, as Go does.
     Readers built on Python's `str.splitlines` end a line at U+0085, U+2028 and U+2029, so these are escaped too. JSON
     allows none of the other characters that end a line there.
     All six occur only inside JSON's strings, so nothing needs to be parsed. A cursor and an event type contain none of
