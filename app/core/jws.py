@@ -1,8 +1,8 @@
 """The text of a signed token (JWS compact serialisation, RFC 7515 section 7.1): one signed thing has one spelling.
 
 Lenient decoders accept many texts for the same bytes: with padding, with other unused bits in the last character, with
-foreign characters that they skip. A withdrawn token must not come back in another spelling, so only the form of RFC 7515
-section 2 is accepted: base64url without padding, each part as an encoder writes it.
+foreign characters that they skip. A withdrawn token must not come back in another spelling, so only the form of
+RFC 7515 section 2 is accepted: base64url without padding, each part as an encoder writes it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Claims:
 
     `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
     addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
-    such a kind means a user. `expires_at` and `issued_at` are in Unix seconds; `issued_at` is 0 if the token has no `iat`.
+    such a kind means a user. `expires_at` and `issued_at` are in Unix seconds; `issued_at` is 0 without an `iat`.
     `token_id` is the `jti`, or a digest of what was signed if the token has none. `session` names the session whose
     cookie stood for the token, if one did. `key` names what vouched for the credential: a signing key, or a way to sign
     in here.

@@ -184,7 +184,7 @@ def test_no_token_lives_longer_than_a_withdrawal_is_remembered(issued_at: float 
 def test_a_token_is_not_signed_for_longer_than_it_would_be_accepted() -> None:
     keyring = Keyring(Settings(secret=SECRET, revocation_seconds=86_400))
     keyring.verify(keyring.sign("alice", {"feed"}, NOW, 86_400), NOW)
-    with pytest.raises(SettingsError, match="at most 86400 seconds.*got 86401"):
+    with pytest.raises(SettingsError, match=r"at most 86400 seconds.*got 86401"):
         keyring.sign("alice", {"feed"}, NOW, 86_401)
 
 
