@@ -38,7 +38,8 @@ def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits
     @views.delete("/presence/<user>")
     def disconnect(user: str) -> Response:
         claims = auth.require(request, "admin")
-        audit.append([note(auth, claims, "disconnect", user_log(check_user_id(user)))])
+        user = check_user_id(user)
+        audit.append([note(auth, claims, "disconnect", user_log(user))])
         presence.disconnect(user, request.args.get("connection", ""))
         return Response(status=204)
 
