@@ -262,7 +262,9 @@ class Server {
 
   /** @param {Record<string, string | number>} given */
   #query(given) {
-    const query = new URLSearchParams(this.topics ? { topics: this.topics.join(",") } : {});
+    const commas = this.topics?.some((topic) => topic.includes(","));
+    const query = new URLSearchParams(this.topics && !commas ? { topics: this.topics.join(",") } : {});
+    if (commas) for (const topic of this.topics ?? []) query.append("topic", topic);
     for (const [name, value] of Object.entries(given)) query.set(name, String(value));
     return query;
   }
