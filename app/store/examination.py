@@ -9,8 +9,8 @@ import redis
 
 from app.core.settings import Settings
 from app.core.store_faults import Fault, judge, lacking_rights, silent
-from app.store.connection import Command, Reply, Script, unavailable
 from app.store.keys import Keys
+from app.transport.connection import Command, Reply, Script, unavailable
 
 RIGHTS = Script("rights")
 SCRIPTS = (RIGHTS,)

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from app.core.settings import Settings
-from app.store.connection import Connection
 from app.store.examination import SCRIPTS, Examination
+from app.transport.connection import Connection
 from tests.conftest import absent
 from tests.servers import RedisServer
 
