@@ -22,7 +22,7 @@ from redis.retry import Retry
 from app.core.errors import BelfryError
 from app.core.redis_url import is_sentinel
 from app.core.settings import Settings
-from app.store.complaints import Complaints
+from app.transport.complaints import Complaints
 from app.transport.primary import Address, Primary, open_pool, primary_of
 
 RETRY_AFTER_SECONDS = 2

@@ -18,7 +18,7 @@ from gevent.lock import BoundedSemaphore
 
 from app.core.errors import BelfryError
 from app.live.streams.subscriber import OpenLog
-from app.store.complaints import Complaints
+from app.transport.complaints import Complaints
 from app.transport.subscription import PING_SECONDS, Kind, Push
 
 CHANNELS_PER_COMMAND = 500

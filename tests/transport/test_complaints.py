@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from app.store.complaints import EVERY_SECONDS, OTHERS, TEXT_MAX, TEXTS_MAX, Complaints
+from app.transport.complaints import EVERY_SECONDS, OTHERS, TEXT_MAX, TEXTS_MAX, Complaints
 
 
 class Clock:
