@@ -16,6 +16,7 @@ from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.passwords import PasswordHash
 from app.core.redis_url import check as check_redis_url
+from app.core.redis_url import database_of
 from app.core.store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
@@ -283,6 +284,11 @@ class Settings(BaseModel):
         if not set(_listed(text)) <= set(OPTIONAL_FAULTS):
             raise ValueError(f"expected some of {', '.join(OPTIONAL_FAULTS)}, separated by commas")
         return text
+
+    @property
+    def redis_db(self) -> int:
+        """The database that `redis_url` leads to."""
+        return database_of(self.redis_url) if self.redis_url else 0
 
     @property
     def strict_store(self) -> tuple[str, ...]:
