@@ -35,6 +35,15 @@ class Conversation:
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + text)
         self.over.set()
 
+    def answer(self, body: bytes, content_type: str, status: int = 200, **headers: str) -> None:
+        """The beginning of an answer with any body, which `end` or `cut` ends."""
+        lines = [f"HTTP/1.1 {status} Said", "Transfer-Encoding: chunked"]
+        lines += [f"Content-Type: {content_type}"] if content_type else []
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        if body:
+            self.send(body)
+
     def begin(self) -> None:
         self._socket.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
