@@ -89,9 +89,9 @@ def failing(*datas: str, raw: bytes = b"") -> bytes:
 
 
 TOOLS = [("find", '{"q":"x"}'), ("look", '{"y":1}')]
-FAILED = {"text": "Hello", "code": "upstream_failed", "tokens": None}
+FAILED: dict[str, Any] = {"text": "Hello", "code": "upstream_failed", "tokens": None}
 ERROR = {"message": "Out of memory", "type": "server_error", "code": 500}
-CALLED = {"text": "", "finish": "tool_calls"}
+CALLED: dict[str, Any] = {"text": "", "finish": "tool_calls"}
 
 NOISE = [
     Habit("plain", sse(*GOOD)),

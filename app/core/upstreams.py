@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from app.core.completion.patience import Limits
+from app.core.endpoint import check_http
 from app.core.errors import BelfryError
 from app.core.settings import PREFIX, Settings, SettingsError
 
@@ -46,6 +47,11 @@ class Timeouts(BaseModel):
     end: Seconds | None = None
 
 
+def _checked(url: str) -> str:
+    check_http(url)
+    return url
+
+
 class Upstream(BaseModel):
     """One OpenAI-compatible API.
 
@@ -56,7 +62,7 @@ class Upstream(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    url: Annotated[str, AfterValidator(_checked)]
     key: str = Field("", repr=False)
     models: tuple[str, ...] = ("*",)
     header: HeaderName = "Authorization"
@@ -181,11 +187,9 @@ class Upstreams:
         except ValidationError as error:
             first = error.errors(include_input=False)[0]  # the input holds keys
             where = ".".join(str(part) for part in first["loc"])
-            raise SettingsError(f"{PREFIX}UPSTREAMS: {where}: {first['msg']}") from None
-        try:
-            others = [Upstream(url=settings.upstream_url, key=settings.upstream_key)] if settings.upstream_url else []
-        except ValidationError:
-            raise SettingsError(f"{PREFIX}UPSTREAM_URL must be an http or https address") from None
+            message = str(first["msg"]).removeprefix("Value error, ")
+            raise SettingsError(f"{PREFIX}UPSTREAMS: {where}: {message}") from None
+        others = [Upstream(url=settings.upstream_url, key=settings.upstream_key)] if settings.upstream_url else []
         self._upstreams = (*named, *others)
 
     def __iter__(self) -> Iterator[Upstream]:

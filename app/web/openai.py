@@ -14,8 +14,9 @@ from functools import partial
 from flask import Blueprint, Response, jsonify, request
 
 from app.core.completion import DONE, openai_error, parse
-from app.core.completion.json_text import written
+from app.core.completion.json_text import cleaned, written
 from app.core.errors import BelfryError
+from app.core.frames import compact
 from app.core.settings import Settings
 from app.realtime.models import Models
 from app.realtime.relay import Relay
@@ -130,7 +131,7 @@ class Passage:
             yield "".join([f"data: {chunk}\n\n" for chunk in [*chunks, DONE]]).encode()
         except BelfryError as error:
             # The status was sent long ago: OpenAI's clients look for the error in the data.
-            yield f"data: {written(in_stream(error))}\n\ndata: {DONE}\n\n".encode()
+            yield f"data: {compact(cleaned(in_stream(error)))}\n\ndata: {DONE}\n\n".encode()
 
     def _next(self) -> list[str]:
         """The chunks that came; none when it is time for a heartbeat, at the end, or when the client has left."""

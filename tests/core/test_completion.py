@@ -114,6 +114,10 @@ class TestAnAnswerThatPassesBy:
     def test_lies_on_one_line(self) -> None:
         assert passed('{\ndata: "choices": []\ndata: }') == ['{ "choices": [] }']
 
+    def test_is_safe_in_a_stream(self) -> None:
+        data = '{"choices":[{"delta":{"content":"<p>\u2028"}}]}'
+        assert passed(data) == [r'{"choices":[{"delta":{"content":"\u003cp\u003e\u2028"}}]}']
+
     @pytest.mark.parametrize("data", ["{", '{"choices": [', "[" * 100_000])
     def test_is_refused_where_it_was_an_object_and_is_broken(self, data: str) -> None:
         with pytest.raises(BelfryError, match="upstream_malformed"):

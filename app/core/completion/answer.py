@@ -13,10 +13,17 @@ from app.core.completion.odd import object_of, objects_of, place_of, text_of
 from app.core.completion.pieces import END, Piece
 from app.core.completion.usage import Usage, usage_in
 from app.core.errors import BelfryError
+from app.core.frames import stream_safe
 
 _NO_REASON = frozenset({"", "null", "none"})
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 _SAID = ("content", "reasoning_content", "reasoning", "refusal", "text")
+
+
+def _safe(piece: Piece) -> Piece:
+    """The piece as data of a stream may hold it."""
+    text = stream_safe(piece.text.encode()).decode()
+    return piece if text == piece.text else Piece(text, piece.value, piece.event)
 
 
 class Answer:
@@ -97,7 +104,7 @@ class Answer:
             if not self._wants_usage or told is None:  # an estimate says more than zeros
                 return
             self._shown_usage = True
-        yield piece
+        yield _safe(piece)
 
     def _judge(self, choice: dict[str, Any]) -> None:
         reason = choice.get("finish_reason")
@@ -119,7 +126,7 @@ class Answer:
         self._require_whole(noise, was_cut=was_cut)
         if self._wants_usage and not self._shown_usage:
             chunk = usage_chunk(self._head, self.usage)
-            yield Piece(written(chunk), chunk)
+            yield _safe(Piece(written(chunk), chunk))
 
     def _require_whole(self, noise: str, *, was_cut: bool) -> None:
         reasons = self._has_reason.values()

@@ -11,7 +11,6 @@ from typing import Any
 
 from app.core.completion.usage import prompt_tokens
 from app.core.errors import BelfryError
-from app.core.frames import compact
 
 TITLE_MAX_CHARS = 120
 DIGEST_BYTES = 16
@@ -96,7 +95,7 @@ def check_run_id(text: object) -> str:
 def _require_unicode(given: dict[str, Any]) -> None:
     """JSON may escape half of a surrogate pair, which is no character: neither a store nor an upstream can have it."""
     try:
-        compact(given).encode()
+        json.dumps(given, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = f"U+{ord(error.object[error.start]):04X}"
         raise BelfryError("invalid_completion", f"Expected Unicode text, got the lone surrogate {half}.") from None
@@ -115,7 +114,8 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def _invalid(name: str, expected: str, got: object) -> BelfryError:
-    return BelfryError("invalid_completion", f"{name}: expected {expected}, got {compact(got)[:40]}.", param=name)
+    shown = json.dumps(got, separators=(",", ":"))[:40]
+    return BelfryError("invalid_completion", f"{name}: expected {expected}, got {shown}.", param=name)
 
 
 def _title(messages: list[dict[str, Any]]) -> str:
