@@ -13,7 +13,7 @@ from app.core.completion.odd import object_of, objects_of, place_of, text_of
 from app.core.completion.pieces import END, Piece
 from app.core.completion.usage import Usage, usage_in
 from app.core.errors import BelfryError
-from app.core.frames import stream_safe
+from app.core.wire.frames import stream_safe
 
 _NO_REASON = frozenset({"", "null", "none"})
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})

@@ -15,7 +15,7 @@ from app.core.completion.failure import failed, short
 from app.core.completion.json_text import BOM, read
 from app.core.completion.pieces import DONE, END, Piece
 from app.core.errors import BelfryError
-from app.core.sse import Lines
+from app.core.wire.sse import Lines
 
 NOISE_CHARS: Final = 2_000  # kept of what can't be understood, to tell it
 # Servers send these to keep a connection open, with any data.

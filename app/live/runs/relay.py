@@ -1,0 +1,219 @@
+"""The runs of this worker: each reads its upstream and appends to its log, whoever watches.
+
+It also looks after the runs of workers that died. A producer follows its own log through the hub: whoever ends the
+run, on whatever worker, is heard there at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import gevent
+from gevent import Greenlet
+
+from app.core.completion import CompletionRequest
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.upstreams import Upstream, Upstreams
+from app.live.delivery.hub import Hub
+from app.live.runs.caller import Callers
+from app.live.runs.producer import Producer
+from app.live.runs.run_writer import RunWriter
+from app.live.runs.upstream import Exchange
+from app.live.runs.whole_answer import WholeAnswer
+from app.live.streams.streams import RETRY_AFTER_SECONDS
+from app.store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
+
+LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
+ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
+DRAIN_LOOK_SECONDS = 0.05
+FINAL_SECONDS = 1.0  # for the endings of what a stopping worker can't finish
+
+log = logging.getLogger("belfry.relay")
+
+
+class Relay:
+    """One per worker. `announce` tells a user of a run that ended while nobody watched it."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        hub: Hub,
+        upstreams: Upstreams,
+        announce: Callable[[RunName, Ending], None],
+        settings: Settings,
+    ) -> None:
+        self._runs = runs
+        self._hub = hub
+        self._upstreams = upstreams
+        self._announce = announce
+        self._settings = settings
+        self.callers = Callers(settings)
+        self.writer = RunWriter(runs)
+        self._producers: dict[RunName, Producer] = {}
+        self._direct: dict[RunName, Exchange | WholeAnswer | None] = {}  # None: the upstream was not asked yet
+        self._starting = 0  # asked of the store, and no producers yet
+        self._draining = False
+        self._closing = False  # the time to come to an end is over
+        self._looks: Counter[RunName] = Counter()
+        self._greenlet: Greenlet[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._producers)
+
+    def start(self) -> None:
+        """Renew leases and look after those of others; again has no effect."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._beat)
+
+    def begin(self, name: RunName, request: CompletionRequest) -> bool:
+        """Start a run; False when the same request started it before.
+
+        Raises as `Runs.start`, and also `model_unknown` and `shutting_down`.
+        """
+        self._require_lasting()
+        upstream = self._upstreams.choose(request.model)
+        self._starting += 1
+        try:
+            if not self._runs.start(name, request):
+                return False
+        finally:  # no switch lies between this and the producer: `drain` sees the one or the other
+            self._starting -= 1
+        producer = Producer(self, self._runs, self._hub, name, self._settings)
+        self._producers[name] = producer
+        producer.begin(self.exchange(upstream, request, producer.filled))
+        return True
+
+    def stop_run(self, name: RunName) -> Written:
+        """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
+        producer = self._producers.get(name)
+        return self._runs.end(name, producer.stopped() if producer is not None else STOPPED)
+
+    # Completions that are answered to who asked, and kept nowhere
+
+    def admit(self, name: RunName) -> None:
+        """Count one against its user's limits. Raises like `Runs.admit`, and `shutting_down`."""
+        self._require_lasting()
+        self._direct[name] = None  # from here on `drain` waits for it, though the store may refuse it
+        try:
+            self._runs.admit(name.user, name.id)
+        except BaseException:
+            del self._direct[name]
+            raise
+        if self._closing:  # while the store was asked: `drain` found nothing to abandon
+            self.release(name, 0)
+            raise shutting_down()
+
+    def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> Exchange:
+        """Ask for the streamed answer to what was admitted."""
+        exchange = self._direct[name] = self.exchange(upstream, request)
+        return exchange
+
+    def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
+        """Ask for the answer in one piece to what was admitted."""
+        answer = self._direct[name] = WholeAnswer(self.callers.of(upstream), request)
+        return answer
+
+    def release(self, name: RunName, tokens: int) -> None:
+        """It is over; again has no effect."""
+        if name not in self._direct:
+            return
+        del self._direct[name]
+        try:
+            self._runs.release(name.user, name.id, tokens)
+        except BelfryError as error:
+            log.warning("%d tokens of %r are not counted: %s", tokens, name.user, error.detail)
+
+    def choose(self, model: str) -> Upstream:
+        """Raises `BelfryError` `model_unknown`."""
+        return self._upstreams.choose(model)
+
+    def exchange(
+        self, upstream: Upstream, request: CompletionRequest, notify: Callable[[], None] | None = None
+    ) -> Exchange:
+        """Ask an upstream for a streamed answer; `notify` as the exchange has it."""
+        return Exchange(self.callers.of(upstream), request, notify)
+
+    # Ending
+
+    def drain(self) -> None:
+        """This worker stops: give its completions the time that streams get, and tell their readers how they ended."""
+        self._draining = True
+        deadline = time.monotonic() + self._settings.drain_seconds
+        while (self._producers or self._starting or self._direct) and time.monotonic() < deadline:
+            gevent.sleep(DRAIN_LOOK_SECONDS)
+        self._closing = True
+        left = list(self._producers.values())
+        for producer in left:
+            producer.abandon()
+        gevent.joinall([*[producer.greenlet for producer in left], *self._abandon_direct()], FINAL_SECONDS)
+        self.stop()
+
+    def _abandon_direct(self) -> list[Greenlet[..., None]]:
+        """End all that passes through; answers who releases it, since its client may take no answer any more."""
+        left = [(name, answer) for name, answer in self._direct.items() if answer is not None]
+        for _, answer in left:
+            answer.abandon(shutting_down())
+        return [gevent.spawn(self.release, name, answer.tokens) for name, answer in left]
+
+    def _require_lasting(self) -> None:
+        """Take nothing on that nobody would look after any more."""
+        if self._draining:
+            raise shutting_down()
+        self.start()
+
+    def stop(self) -> None:
+        """End everything, without a word to anyone."""
+        gevent.killall([producer.greenlet for producer in self._producers.values()])
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+        self.writer.stop()
+
+    def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
+        """A run was ended here. Tells the user, unless somebody watched, or somebody else ended it otherwise."""
+        if written.status == ending.status and not watched:
+            try:
+                self._announce(name, ending)
+            except BelfryError as error:
+                log.warning("%r was not told that run %s ended: %s", name.user, name.id, error.detail)
+
+    def forget(self, name: RunName) -> None:
+        """A producer is done."""
+        del self._producers[name]
+
+    # Leases
+
+    def _beat(self) -> None:
+        active_at = time.monotonic()
+        while True:
+            gevent.sleep(LOOK_SECONDS)
+            try:
+                self._look()
+                if time.monotonic() - active_at > ACTIVE_RENEWAL_SECONDS:
+                    active_at = time.monotonic()
+                    self._runs.keep_active([*self._producers, *self._direct])
+            except BelfryError as error:
+                log.info("leases can't be renewed: %s", error.detail)
+            except Exception:
+                log.exception("a look at the leases failed")
+
+    def _look(self) -> None:
+        ended, expired = self._runs.renew(self._producers)
+        for name in ended:
+            if name in self._producers:
+                self._producers[name].interrupt()
+        self._looks = Counter({name: self._looks[name] + 1 for name in expired})
+        for name in [name for name, looks in self._looks.items() if looks >= LOOKS_BEFORE_LOST]:
+            written = self._runs.end(name, LOST)
+            if written.taken:
+                log.warning("the producer of run %s is gone", name)
+            # Also where nothing was taken: it may have been an end of ours whose reply was lost. The bell rings once.
+            self.ended(name, LOST, written, watched=written.receivers > 0)
+
+
+def shutting_down() -> BelfryError:
+    """The refusal of a worker that stops."""
+    return BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
