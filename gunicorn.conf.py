@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from app import preload
-from app.core.settings import SettingsError, check_identity, load
+from app.core.settings import SettingsError, check_identity, check_store, load
+from app.core.upstreams import Upstreams
 
 # Before any worker: what can't be served is told once, in one line.
 try:
     _settings = load(os.environ)
     check_identity(_settings)
+    check_store(_settings)
+    Upstreams(_settings)
 except SettingsError as error:
     sys.exit(f"belfry: {error}")
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name for it
