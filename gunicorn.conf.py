@@ -62,8 +62,8 @@ _memory = "/dev/shm"  # noqa: S108 - gunicorn makes the file there under a name 
 worker_tmp_dir = _memory if Path(_memory).is_dir() and os.access(_memory, os.W_OK) else None
 
 # Which proxies may say that a request came over TLS: the same as may say from where.
-if _settings.trusted_proxies:
-    forwarded_allow_ips = _settings.trusted_proxies
+if _settings.proxies:
+    forwarded_allow_ips = ",".join(map(str, _settings.proxies))
 # Masks credentials, also in an access log that somebody switches on.
 logger_class = "app.log.MaskingLogger"
 

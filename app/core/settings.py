@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from app.core.addresses import Network, parse_network
 from app.core.endpoint import LOCAL_HOSTS, check_http
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
@@ -84,12 +84,19 @@ class Settings(BaseModel):
     )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
-        6_000, ge=1, description="bad tokens and tickets from one address, per worker; above: 429 instead of 401"
+        1_000,
+        ge=1,
+        description="bad tokens, sessions and tickets, and tries at a password, from one address, per worker; above: "
+        "429 instead of 401",
     )
     trusted_proxies: str = Field(
-        "", description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed"
+        "",
+        description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed; those "
+        "of a unix socket's peer always are",
     )
-    audit_length: int = Field(10_000, ge=100, le=1_000_000, description="entries kept in the audit log")
+    audit_length: int = Field(
+        10_000, ge=100, le=1_000_000, description="entries kept in the audit log, and as many refused sign-ins"
+    )
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
     history_seconds: int = Field(
@@ -285,13 +292,13 @@ class Settings(BaseModel):
     @classmethod
     def _networks(cls, text: str) -> str:
         for network in _listed(text):
-            ip_network(network)
+            parse_network(network)
         return text
 
     @property
-    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+    def proxies(self) -> tuple[Network, ...]:
         """`trusted_proxies` one by one."""
-        return tuple([ip_network(network) for network in _listed(self.trusted_proxies)])
+        return tuple([parse_network(network) for network in _listed(self.trusted_proxies)])
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
