@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of the tier that was asked for; without one, all but the nightly tests."""
     asked = config.getoption("--tier")
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         tier = next((name for name in MARKERS if item.get_closest_marker(name)), None) or tier_of(item.path)
         wanted = tier == asked if asked else tier != NIGHTLY
@@ -52,6 +54,18 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed")
     pytest.skip(f"needs {what}")
+
+
+PACKAGES = {"cc": "gcc libc6-dev", "git": "git"}  # of Debian, for each program that a marker names
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.needs("cc")`: see to the program before any fixture starts something."""
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            if shutil.which(program) is None:
+                absent(f"{program} (Debian: apt-get install {PACKAGES[program]})")
 
 
 @pytest.hookimpl(trylast=True)
