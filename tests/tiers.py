@@ -50,9 +50,9 @@ TIERS: Final = (
     # Unit tests, the store's on a real Redis: every folder that no other tier names.
     Tier("quick", ("tests",), covered=True),
     # Real servers: gunicorn, the launcher, `./run`, nginx, the benchmark.
-    Tier("system", ("tests/live", "tests/bench", "tests/test_launcher.py", "tests/test_run.py")),
+    Tier("system", ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py")),
     # A real Chromium.
-    Tier("browser", ("tests/live/browser",)),
+    Tier("browser", ("tests/system/browser",)),
     # Faults, attacks and measurements: a second test on the same machine would change what they see.
     Tier(ALONE, ("tests/faults", "tests/hostile"), parallel=False),
 )
