@@ -43,11 +43,17 @@ class Revoked:
         return len(self._users) + len(self._tokens) + len(self._sessions)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        """Take in further withdrawals; a later one of the same name extends the earlier."""
+        """Take in further withdrawals, in any order; of one name the latest counts."""
         for revocation in revocations:
             moments = self._moments(revocation.kind)
-            moments.pop(revocation.name, None)
-            moments[revocation.name] = revocation.at
+            moments[revocation.name] = max(revocation.at, moments.pop(revocation.name, revocation.at))
+
+    def arrange(self) -> None:
+        """Put what was taken in without order into the order that `forget` needs."""
+        for moments in (self._users, self._tokens, self._sessions):
+            ordered = sorted(moments.items(), key=lambda each: each[1])
+            moments.clear()
+            moments.update(ordered)
 
     def covers(self, claims: Claims) -> bool:
         """Whether the credential behind `claims` was withdrawn.

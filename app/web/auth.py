@@ -24,6 +24,8 @@ from app.web.limits import Limits
 COOKIE: Final = "belfry_session"
 # RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
 HOST_COOKIE: Final = f"__Host-{COOKIE}"
+USUAL_PORTS: Final = frozenset({"80", "443"})
+PORT_DIGITS: Final = 5
 TICKET: Final = "ticket"
 REALM: Final = 'Bearer realm="belfry"'
 GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals that a guess gets
@@ -143,15 +145,30 @@ class Authenticator:
             raise BelfryError("token_expired", headers=INVALID)
         if self._watch.covers(claims):
             raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
-        if not self.keyring.trusts(claims):
+        if not self._trusts(claims):
             raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
+    def _trusts(self, claims: Claims) -> bool:
+        """A session or a ticket may be of a published key that this worker does not know yet: it fetches the keys once.
+
+        Raises `BelfryError` `keys_unavailable` where they can't be fetched.
+        """
+        if self.keyring.trusts(claims):
+            return True
+        return self._key_source is not None and self._key_source.refreshed() and self.keyring.trusts(claims)
+
     def session_cookie(self, request: Request) -> str:
-        """What the cookie says, "" without one. Only the name counts that this deployment sets."""
-        return request.cookies.get(self.cookie_name(request), "")
+        """What the cookie says, "" without one. Only names count that this server sets, or has set before."""
+        plain = HOST_COOKIE if self.is_secure(request) else COOKIE
+        return request.cookies.get(self.cookie_name(request)) or request.cookies.get(plain, "")
 
     def cookie_name(self, request: Request) -> str:
-        return HOST_COOKIE if self.is_secure(request) else COOKIE
+        """The name of the session cookie, with the port where it is an unusual one.
+
+        Browsers send a cookie to all ports of its host (RFC 6265 section 8.5), so two servers there need two names.
+        Earlier versions had one name for all ports: such a cookie still counts.
+        """
+        return f"{HOST_COOKIE if self.is_secure(request) else COOKIE}{_port_suffix(request.host)}"
 
     def is_secure(self, request: Request) -> bool:
         """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""
@@ -201,6 +218,12 @@ def require_scope(claims: Claims, *scopes: str) -> None:
         needed = " or ".join([repr(scope) for scope in scopes])
         detail = f"This needs the scope {needed}, the token has {' '.join(sorted(claims.scopes)) or 'none'!r}"
         raise BelfryError("scope_missing", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _port_suffix(host: str) -> str:
+    _, _, port = host.rpartition(":")
+    unusual = port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS and port not in USUAL_PORTS
+    return f"_{port}" if unusual and ":" in host else ""
 
 
 def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> bool:

@@ -96,9 +96,9 @@ class Desk:
         claims = self.auth.require(request, "admin")
         check_user_id(user)
         self.audit.append([note(self.auth, claims, "forget", user_log(user))])
-        self.auth.sessions.end_all(user, self.auth.clock())
-        self.revocations.revoke(Kind.USER, user, self.auth.clock())
+        self.revocations.revoke(Kind.USER, user, self.auth.clock())  # first: cleaning up may take long
         self.presence.disconnect(user)
+        self.auth.sessions.end_all(user, self.auth.clock())
         self.runs.forget(user)
         self.store.forget([user_log(user)])
         self.read_state.forget(user)
