@@ -7,7 +7,7 @@ that the settings allow.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from flask import Request
@@ -158,17 +158,25 @@ class Authenticator:
         return self._key_source is not None and self._key_source.refreshed() and self.keyring.trusts(claims)
 
     def session_cookie(self, request: Request) -> str:
-        """What the cookie says, "" without one. Only names count that this server sets, or has set before."""
-        plain = HOST_COOKIE if self.is_secure(request) else COOKIE
-        return request.cookies.get(self.cookie_name(request)) or request.cookies.get(plain, "")
+        """What the cookie says, "" without one.
+
+        The cookie of this port comes first, then the plain one, then that of another port: a proxy may send some other
+        `Host`, and the nodes behind it may listen on different ports. A session of another deployment is unknown here.
+        """
+        name, plain, found = self.cookie_name(request), self._plain_name(request), request.cookies
+        return found.get(name) or found.get(plain) or _of_any_port(found, plain)
 
     def cookie_name(self, request: Request) -> str:
         """The name of the session cookie, with the port where it is an unusual one.
 
         Browsers send a cookie to all ports of its host (RFC 6265 section 8.5), so two servers there need two names.
-        Earlier versions had one name for all ports: such a cookie still counts.
         """
-        return f"{HOST_COOKIE if self.is_secure(request) else COOKIE}{_port_suffix(request.host)}"
+        _, colon, port = request.host.rpartition(":")
+        has_port = colon and _is_port(port) and port not in USUAL_PORTS
+        return f"{self._plain_name(request)}_{port}" if has_port else self._plain_name(request)
+
+    def _plain_name(self, request: Request) -> str:
+        return HOST_COOKIE if self.is_secure(request) else COOKIE
 
     def is_secure(self, request: Request) -> bool:
         """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""
@@ -220,10 +228,15 @@ def require_scope(claims: Claims, *scopes: str) -> None:
         raise BelfryError("scope_missing", detail, headers={"WWW-Authenticate": challenge})
 
 
-def _port_suffix(host: str) -> str:
-    _, _, port = host.rpartition(":")
-    unusual = port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS and port not in USUAL_PORTS
-    return f"_{port}" if unusual and ":" in host else ""
+def _of_any_port(cookies: Mapping[str, str], plain: str) -> str:
+    ours = (
+        value for name, value in cookies.items() if name.startswith(f"{plain}_") and _is_port(name[len(plain) + 1 :])
+    )
+    return next(ours, "")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= PORT_DIGITS
 
 
 def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> bool:
