@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from app.core.names import nfc
 from app.core.times import rfc3339
 from app.core.tokens import Claims
 
@@ -46,7 +47,9 @@ class Revoked:
         """Take in further withdrawals, in any order; of one name the latest counts."""
         for revocation in revocations:
             moments = self._moments(revocation.kind)
-            moments[revocation.name] = max(revocation.at, moments.pop(revocation.name, revocation.at))
+            # Former versions kept a user's name as it was written.
+            name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
+            moments[name] = max(revocation.at, moments.pop(name, revocation.at))
 
     def arrange(self) -> None:
         """Put what was taken in without order into the order that `forget` needs."""
