@@ -1,0 +1,100 @@
+"""This worker's copy of what was withdrawn, so that checking a credential costs no round trip.
+
+One small read a second follows the store, and the listeners hear of each withdrawal within that time. The copy is
+polled for, not pushed: a lost message must not keep a stream open that has to end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from app.core.errors import BelfryError
+from app.core.identity.revocation import Revoked
+from app.core.identity.tokens import Claims
+from app.store.identity.revocations import START, Place, Revocations
+
+POLL_SECONDS = 1.0
+
+log = logging.getLogger("belfry.revocations")
+
+
+class RevocationWatch:
+    """Starts with its first use, in the process that uses it. `listeners` are told of what is new."""
+
+    def __init__(self, store: Revocations, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._place = Place()
+        self._is_complete = False  # whether everything was read that the store remembered when the place was START
+        self._reading = BoundedSemaphore()
+        self._revoked = Revoked()
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self.listeners: list[Callable[[Revoked], None]] = []
+
+    def covers(self, claims: Claims) -> bool:
+        """Whether the credential was withdrawn. Raises `BelfryError` `store_unavailable` before the first reading."""
+        if self._greenlet is None:
+            self._start()
+        return self._revoked.covers(claims)
+
+    def reason(self, claims: Claims) -> str:
+        """Why the credential was withdrawn, see `Revoked.reason`."""
+        return self._revoked.reason(claims)
+
+    def stop(self) -> None:
+        """Follow the store no longer."""
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+            self._greenlet = None
+
+    def read(self) -> None:
+        """Take in what is new. Raises `BelfryError` `store_unavailable`; the next reading then goes on from there."""
+        with self._reading:  # a second greenlet would read everything a second time when a worker starts
+            self._read_stream()
+            if not self._is_complete:
+                self._read_all()
+            for kind, seconds in self._store.kept_seconds.items():
+                self._revoked.forget(kind, self._clock() - seconds)
+
+    def _read_stream(self) -> None:
+        more = True
+        while more:
+            asked = self._place
+            found, self._place, more = self._store.after(asked)
+            if self._place.revoked == START != asked.revoked:
+                self._is_complete = False  # withdrawals were trimmed away before they were read here
+            if found:
+                self._revoked.add(found)
+                self._tell(Revoked(found))
+
+    def _read_all(self) -> None:
+        """Take in all that the store remembers. What is withdrawn meanwhile comes after the place in the stream."""
+        for found in self._store.remembered():
+            self._revoked.add(found)
+        self._revoked.arrange()
+        if self._revoked:
+            self._tell(self._revoked)
+        self._is_complete = True
+
+    def _tell(self, withdrawn: Revoked) -> None:
+        for listener in self.listeners:
+            listener(withdrawn)
+
+    def _start(self) -> None:
+        self.read()
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._follow)
+
+    def _follow(self) -> None:
+        while True:
+            gevent.sleep(POLL_SECONDS)
+            try:
+                self.read()
+            except BelfryError as error:
+                log.info("revocations can't be read: %s", error.detail)
+            except Exception:
+                log.exception("a reading of revocations failed")
