@@ -31,7 +31,11 @@ Which server the store is on, and how many failovers there were:
 
     belfry:{control}:lineage       hash    see `lineage_look.lua`
 
-What happened to a user's connections lies there too:
+What a server lets its user do is tried on a key that is there for that moment only:
+
+    belfry:{control}:probe         string  see `rights.lua`
+
+What happened to a user's connections lies with the user's own log:
 
     belfry:{user:alice}:flights    stream  e = an event as JSON, see `flights`
 
@@ -241,6 +245,14 @@ class Keys:
     @property
     def ended(self) -> str:
         return f"{self._prefix}:{{control}}:ended"
+
+    @property
+    def prefix(self) -> str:
+        return self._prefix
+
+    @property
+    def probe(self) -> str:
+        return f"{self._prefix}:{{control}}:probe"
 
     @property
     def lineage(self) -> str:

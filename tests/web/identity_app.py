@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from app.core.errors import BelfryError
 from app.core.identity.tokens import Keyring
 from app.core.settings import Settings
+from app.core.store_faults import Fault
 from app.live.identity.revocation_watch import RevocationWatch
 from app.store.identity.revocations import Revocations
 from app.store.identity.sessions import Sessions
@@ -42,6 +43,7 @@ class Site:
     redis: fakeredis.FakeRedis
     now: float = NOW
     store_is_up: bool = True
+    faults: tuple[Fault, ...] = ()
 
     def token(self, scopes: str = "feed", seconds: int = 600, user: str = "alice", **claims: Any) -> str:
         return self.keyring.sign(user, scopes.split(), self.now, seconds, **claims)
@@ -92,7 +94,7 @@ def open_site(redis: fakeredis.FakeRedis | None = None, **settings: Any) -> Site
         sign_in.blueprint(auth, audit, limits),
         admin.blueprint(auth, audit, revocations, FigureStore(commands, chosen)),
         pages.blueprint(auth),
-        health.blueprint(site.ping),
+        health.blueprint(site.ping, lambda: site.faults),
     ):
         app.register_blueprint(blueprint)
     _add_probes(app, auth)
