@@ -11,6 +11,7 @@ from typing import Final
 from flask import Blueprint, Flask
 
 from app import __version__
+from app.address import Address, AddressError
 from app.core.settings import Settings, check_identity, load
 from app.core.tokens import Keyring
 from app.core.upstreams import Upstreams
@@ -76,6 +77,7 @@ from app.web import (
 from app.web.auth import Authenticator
 from app.web.express import Express
 from app.web.limits import Limits
+from app.web.loopback import Loopback
 from app.web.publish import GROUPS_UNDER_WAY
 from app.web.ready import Ready, Refusals
 from app.web.turns import Turns
@@ -107,7 +109,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for views in web.blueprints():
         app.register_blueprint(views)
     turns = Turns(Express(app, web.auth, web.desk, web.entrance), lambda environ: environ["PATH_INFO"] == "/stream")
-    app.wsgi_app = turns  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
+    outermost = Loopback(turns, app.wsgi_app, _bound_host(settings)) if settings.demo else turns
+    app.wsgi_app = outermost  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
     app.extensions |= {  # for the worker, which starts and stops them
         "belfry.hub": live.hub,
         "belfry.streams": live.streams,
@@ -115,11 +118,20 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.reporter": live.reporter,
         "belfry.admission": web.admission,
         "belfry.turns": turns,
+        "belfry.max_head_bytes": settings.max_head_bytes,
         "belfry.refusals": Refusals(
             *[Ready(app, error, settings.allowed_origins) for error in (admission.REFUSAL, descriptors.REFUSAL)]
         ),
     }
     return app
+
+
+def _bound_host(settings: Settings) -> str:
+    """The host that the server listens on; "" where gunicorn alone understands the setting."""
+    try:
+        return Address.parse(settings.bind).host
+    except AddressError:
+        return ""
 
 
 class Stored:
