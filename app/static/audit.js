@@ -1,6 +1,6 @@
 // The administrator's page: who signed in, and what was done by hand, newest first. All of it only ever becomes text.
 
-const COLUMNS = ["user", "action", "target", "message_id", "address"];
+const COLUMNS = ["user", "what", "target", "message_id", "address"];
 const SHOWN = 50;
 
 /** @param {string} id @returns {HTMLElement} */
@@ -20,8 +20,11 @@ function element(name, ...children) {
   return made;
 }
 
-/** @param {Record<string, string>} entry */
-function row(entry) {
+/** @param {Record<string, string> & {count?: number}} given */
+function row(given) {
+  const what = given.count ? `${given.action} × ${given.count}` : (given.action ?? "");
+  /** @type {Record<string, string>} */
+  const entry = { ...given, count: "", what };
   const time = new Date(entry.time ?? "").toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
   return element("tr", element("td", time), ...COLUMNS.map((column) => element("td", entry[column] ?? "")));
 }

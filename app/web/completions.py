@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.core import frames
+from app.core.addresses import Network
 from app.core.completion import check_run_id, parse
 from app.core.cursor import Position
 from app.core.errors import BelfryError
@@ -22,7 +23,6 @@ from app.realtime.relay import Relay
 from app.realtime.streams import Opening, Streams
 from app.store.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from app.web.auth import Authenticator
-from app.web.client_address import Network
 from app.web.limits import Limits
 from app.web.reading import body, cursor_of, whole_number
 from app.web.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room

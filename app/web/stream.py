@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flask import Blueprint, Request, Response, request
 
 from app.core import frames
+from app.core.addresses import Network
 from app.core.cursor import Vector
 from app.core.errors import BelfryError
 from app.core.settings import Settings
@@ -20,7 +21,7 @@ from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.realtime.subscriber import Client
 from app.web.auth import Authenticator
-from app.web.client_address import Network, client_address
+from app.web.client_address import client_address
 from app.web.limits import Limits
 from app.web.reading import cursor_of, logs_of, tabs_of
 
