@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.core import strict_json
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.revocation import Kind
@@ -89,12 +90,12 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 
 def _order(text: bytes) -> Order:
+    sent = strict_json.read(text)
     try:
-        return Order.model_validate_json(text)
+        return Order.model_validate(sent)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        code = "malformed_json" if first["type"] == "json_invalid" else "bad_parameter"
-        raise BelfryError(code, f"{first['msg']}.") from None
+        raise BelfryError("bad_parameter", f"{first['msg']}.") from None
 
 
 def _ordered(auth: Authenticator, order: Order) -> tuple[Kind, str]:

@@ -22,6 +22,7 @@ from app.store.audit import Audit
 from app.web.auth import Authenticator
 from app.web.by_hand import entry
 from app.web.limits import Limits
+from app.web.reading import refuse_coding
 from app.web.session import end_session, start_session
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
@@ -45,6 +46,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     def sign_in() -> ResponseReturnValue:
         door.require()
         auth.refuse_cross_site(request)
+        refuse_coding(request)
         request.max_content_length = FORM_MAX_BYTES
         with InTime(auth.settings.body_seconds):
             _ = request.form  # which is read here and then known
