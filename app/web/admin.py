@@ -13,6 +13,7 @@ from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.revocation import Kind
 from app.core.times import rfc3339
+from app.core.tokens import TOKEN_ID_MAX
 from app.store.audit import Audit, Entry
 from app.store.figures import FigureStore
 from app.store.revocations import Revocations
@@ -32,7 +33,7 @@ class Order(BaseModel):
 
     user: Annotated[str, Field(min_length=1)] | None = None
     token: Annotated[str, Field(min_length=1)] | None = None
-    token_id: Annotated[str, Field(min_length=1, max_length=1_024)] | None = None
+    token_id: Annotated[str, Field(min_length=1, max_length=TOKEN_ID_MAX)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Order:

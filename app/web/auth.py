@@ -141,8 +141,10 @@ class Authenticator:
         """Look again, after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
         if claims.expires_at <= self.clock():
             raise BelfryError("token_expired", headers=INVALID)
-        if self._watch.covers(claims) or not self.keyring.trusts(claims):
-            raise BelfryError("token_revoked", headers=INVALID)
+        if self._watch.covers(claims):
+            raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
+        if not self.keyring.trusts(claims):
+            raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
     def session_cookie(self, request: Request) -> str:
         """What the cookie says, "" without one. Only the name counts that this deployment sets."""

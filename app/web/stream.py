@@ -23,7 +23,7 @@ from app.realtime.subscriber import Client
 from app.web.auth import Authenticator
 from app.web.client_address import client_address
 from app.web.limits import Limits
-from app.web.reading import cursor_of, logs_of, tabs_of
+from app.web.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -136,9 +136,9 @@ def require_room(asked: Request) -> None:
 
 
 def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
-    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `cursor_of` do."""
+    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `resumed_from` do."""
     names = logs_of(claims, asked)
-    return names, cursor_of(asked.headers.get("Last-Event-ID") or asked.args.get("last_event_id"))
+    return names, resumed_from(asked)
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
