@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import absent
-from tests.hostile.shipped_nginx import ShippedNginx
-from tests.servers import Belfry, RedisServer
+from tests.servers import HOST, Belfry, RedisServer, ShippedNginx
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def belfry(redis_server: RedisServer) -> Iterator[Belfry]:
 def nginx(belfry: Belfry) -> Iterator[ShippedNginx]:
     if ShippedNginx.binary() is None:
         absent("nginx")
-    server = ShippedNginx(belfry.port)
+    server = ShippedNginx(f"{HOST}:{belfry.port}")
     try:
         yield server.start()
     finally:
