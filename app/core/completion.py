@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core import strict_json
 from app.core.errors import BelfryError
-from app.core.frames import stream_safe
+from app.core.wire.frames import stream_safe
 
 DONE = "[DONE]"  # the data of the last block of a stream
 TITLE_MAX_CHARS = 120

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 from app.core.errors import BelfryError
-from app.realtime.parking import FAILURE
+from app.server.parking import FAILURE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -8,8 +8,9 @@ import zlib
 
 import pytest
 
-from app.core import change, completion, message
+from app.core import completion, message
 from app.core.errors import BelfryError
+from app.core.log import change
 from app.core.strict_json import DEPTH_MAX, read
 
 REFUSED = {
