@@ -58,7 +58,7 @@ forwarder_headers = ""
 limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
-# All of a head together: BELFRY_MAX_HEAD_BYTES, see app/request.py.
+# All of a head together: BELFRY_MAX_HEAD_BYTES, see app/server/request.py.
 
 # The heartbeat file in memory: on a slow disk, touching it would block the worker.
 _memory = "/dev/shm"  # noqa: S108 - gunicorn makes the file there under a name of its own, and unlinks it at once

@@ -76,8 +76,8 @@ from app.web.edge import cors, headers, problems
 from app.web.edge.auth import Authenticator
 from app.web.edge.express import Express
 from app.web.edge.limits import Limits
+from app.web.edge.loopback import Loopback
 from app.web.edge.ready import Ready, Refusals
-from app.web.loopback import Loopback
 from app.web.pages import assets, sign_in
 from app.web.pages import views as pages
 from app.web.paths import Site

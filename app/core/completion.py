@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.core import strict_json
 from app.core.errors import BelfryError
+from app.core.wire import strict_json
 from app.core.wire.frames import stream_safe
 
 DONE = "[DONE]"  # the data of the last block of a stream

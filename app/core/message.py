@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.core import strict_json
 from app.core.errors import CATALOGUE, BelfryError
 from app.core.identity.names import check_topic, check_user_id, nfc
+from app.core.wire import strict_json
 from app.core.wire.frames import RESERVED_EVENTS, compact, stream_safe
 from app.core.wire.times import rfc3339
 

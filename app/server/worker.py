@@ -27,11 +27,11 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.addresses import plain_peer
-from app.request import BoundedRequest, Fair
 from app.server.connection import Problems, end_when_silent, head, send
 from app.server.gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
 from app.server.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.server.regular import Regular
+from app.server.request import BoundedRequest, Fair
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

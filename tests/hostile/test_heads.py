@@ -15,7 +15,7 @@ from gunicorn.http.errors import LimitRequestHeaders, NoMoreData, ParseException
 from gunicorn.http.unreader import SocketUnreader
 
 from app.core.settings import Settings
-from app.request import FREE_READS, BoundedRequest, Fair
+from app.server.request import FREE_READS, BoundedRequest, Fair
 from tests.hostile.raw import ask, heard
 from tests.servers import HOST, Belfry
 
@@ -136,7 +136,7 @@ class Counted(bytearray):
 def test_each_byte_of_a_head_is_looked_at_a_bounded_number_of_times(
     monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    monkeypatch.setattr("app.request.gevent.sleep", lambda _seconds: None)
+    monkeypatch.setattr("app.server.request.gevent.sleep", lambda _seconds: None)
 
     def searched(size: int) -> int:
         request = BoundedRequest.__new__(BoundedRequest)
@@ -152,7 +152,7 @@ def test_each_byte_of_a_head_is_looked_at_a_bounded_number_of_times(
 
 @pytest.mark.parametrize("cut", range(1, 60))
 def test_a_head_is_the_same_wherever_it_is_cut_into_packets(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr("app.request.gevent.sleep", lambda _seconds: None)
+    monkeypatch.setattr("app.server.request.gevent.sleep", lambda _seconds: None)
     sent = b"GET /a?b HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\nBODY AFTER IT AND MORE"
     unreader = Dripping(sent, cut)
     request = BoundedRequest(Config(), unreader, ("127.0.0.1", 1))
@@ -162,14 +162,14 @@ def test_a_head_is_the_same_wherever_it_is_cut_into_packets(monkeypatch: pytest.
 
 @pytest.mark.parametrize("sent", [b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"])
 def test_what_the_parser_takes_it_still_takes(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("app.request.gevent.sleep", lambda _seconds: None)
+    monkeypatch.setattr("app.server.request.gevent.sleep", lambda _seconds: None)
     for piece in (1, 2, 3, 100):
         assert BoundedRequest(Config(), Dripping(sent, piece), ("127.0.0.1", 1)).uri == "/"
 
 
 def test_garbage_never_makes_the_parser_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the head is given up early, gunicorn's parser refuses what is there: it would read on in its own way."""
-    monkeypatch.setattr("app.request.gevent.sleep", lambda _seconds: None)
+    monkeypatch.setattr("app.server.request.gevent.sleep", lambda _seconds: None)
     for sent in (b"GET /" + b"x" * 20_000, b"a\nb", b"GET / HTTP/1.1\r\nA: b\nC: d\r\n", b"\r\n" + b"x" * 20_000):
         with pytest.raises(ParseException):
             BoundedRequest(Config(), Dripping(sent, 10), ("127.0.0.1", 1))
@@ -178,7 +178,7 @@ def test_garbage_never_makes_the_parser_wait_for_more(monkeypatch: pytest.Monkey
 def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head of the limit in single bytes, one each millisecond: the reads are few and the pauses grow."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("app.request.gevent.sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    monkeypatch.setattr("app.server.request.gevent.sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
 
     class Slow:
         taken = reads = 0
@@ -199,7 +199,7 @@ def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ordinary_pieces_are_never_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("app.request.gevent.sleep", pauses.append)
+    monkeypatch.setattr("app.server.request.gevent.sleep", pauses.append)
     fair = Fair(Dripping(b"x" * 1_000_000, 536))
     while fair.recv(65_536):
         pass

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.core import strict_json
 from app.core.errors import BelfryError
 from app.core.log.marks import Mark
 from app.core.message import OnlyTrue
+from app.core.wire import strict_json
 from app.core.wire.frames import compact
 
 IDS_MAX = 1_000

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from app.core import strict_json
 from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.revocation import Kind
 from app.core.identity.tokens import TOKEN_ID_MAX
+from app.core.wire import strict_json
 from app.core.wire.times import rfc3339
 from app.store.identity.revocations import Revocations
 from app.store.insight.audit import Audit, Entry

@@ -11,7 +11,7 @@ import pytest
 from app.core import completion, message
 from app.core.errors import BelfryError
 from app.core.log import change
-from app.core.strict_json import DEPTH_MAX, read
+from app.core.wire.strict_json import DEPTH_MAX, read
 
 REFUSED = {
     "compressed by gzip": (gzip.compress(b'{"to":"a"}'), "unsupported_media_type", "gzip"),

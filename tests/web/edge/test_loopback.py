@@ -10,7 +10,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from app import create_app
 from app.core.settings import Settings
-from app.web.loopback import host_of
+from app.web.edge.loopback import host_of
 
 OWN = [
     *("localhost", "localhost:8000", "localhost:", "LOCALHOST:1", "localhost.", "localhost.:8000"),
