@@ -11,12 +11,12 @@ from typing import Any
 
 from app.core.completion.usage import prompt_tokens
 from app.core.errors import BelfryError
+from app.core.wire import strict_json
 
 TITLE_MAX_CHARS = 120
 DIGEST_BYTES = 16
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # a part of a surrogate pair, or both
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,9 @@ def parse(
 
     Raises `BelfryError` `malformed_json`, `invalid_completion` or `bad_run_id`.
     """
-    try:
-        given = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
+    given = strict_json.read(text, lone_surrogate="invalid_completion")
     if not isinstance(given, dict):
         raise _invalid("the body", "one JSON object", given)
-    if _HALF.search(text):
-        _require_unicode(given)
     run_id = check_run_id(given.pop("id", None) or key) if takes_id else ""
     _check(given)
     options = given.get("stream_options") or {}
@@ -81,24 +76,11 @@ def parse(
     )
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
-
-
 def check_run_id(text: object) -> str:
     """Return `text` if it can name a run; empty names none. Raises `BelfryError` `bad_run_id`."""
     if text and not (isinstance(text, str) and _RUN_ID.fullmatch(text)):
         raise BelfryError("bad_run_id", f"An id is 1 to 64 of A-Z a-z 0-9 . _ : -, got {str(text)[:40]!a}.")
     return str(text)
-
-
-def _require_unicode(given: dict[str, Any]) -> None:
-    """JSON may escape half of a surrogate pair, which is no character: neither a store nor an upstream can have it."""
-    try:
-        json.dumps(given, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = f"U+{ord(error.object[error.start]):04X}"
-        raise BelfryError("invalid_completion", f"Expected Unicode text, got the lone surrogate {half}.") from None
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -109,8 +91,11 @@ def _check(given: dict[str, Any]) -> None:
         raise _invalid("messages", "a list of at least one object", messages)
     if not (stream is None or isinstance(stream, bool)):
         raise _invalid("stream", "true or false", stream)
-    if not isinstance(given.get("stream_options") or {}, dict):
-        raise _invalid("stream_options", "an object", given["stream_options"])
+    options = given.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise _invalid("stream_options", "an object", options)
+    if not isinstance(options.get("include_usage") or False, bool):
+        raise _invalid("stream_options.include_usage", "true or false", options["include_usage"])
 
 
 def _invalid(name: str, expected: str, got: object) -> BelfryError:
