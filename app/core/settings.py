@@ -246,6 +246,13 @@ class Settings(BaseModel):
     canary_seconds: float = Field(
         2.0, ge=0.1, le=3, description="how often it is tried whether Redis answers and what it publishes is heard"
     )
+    away_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="a worker that Redis was away from for so long sends its streams to another node, within one "
+        "heartbeat; 0: never",
+    )
     store_check_seconds: float = Field(
         60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
     )

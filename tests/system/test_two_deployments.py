@@ -38,5 +38,5 @@ def test_neither_messages_nor_marks_nor_disconnects_cross(deployments: tuple[Bel
         production.publish({"to": "alice", "data": "production"})
         here.wait_for_messages(1)
         assert [message["data"] for message in here.messages] == ["production"]
-        assert not {"read", "goodbye", "reset"} & {event.name for event in here.events}
+        assert not {"read", "goodbye", "reset"} & {event.event for event in here.events}
         wait_until(lambda: production.is_online("alice"), what="the stream to be known")
