@@ -59,7 +59,7 @@ def test_only_static_files_are_open_like_this() -> None:
 
 
 def test_the_entry_imports_every_module_from_an_address_with_their_version() -> None:
-    """A page of another origin preloads nothing: so it needs two levels of fetches, not one for each level of imports."""
+    """A page of another origin preloads nothing. It then needs two levels of fetches, not one per level of imports."""
     modules = {path.name for path in (ROOT / "app/static/modules").glob("*.js")}
     assert {address.rpartition("/")[2] for address in imported(open_site().client)} == modules - {"types.js"}
 
