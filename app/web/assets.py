@@ -99,7 +99,7 @@ def _view(app: Flask, assets: Assets) -> Callable[[str], Response]:
         asset = assets.find(f"{MODULES}/{versioned['name']}" if versioned else filename)
         if asset is None:
             return abort(404) if versioned else _open(app.send_static_file(filename))
-        # After an update, a browser may ask for modules of the old version. It gets the new ones, and does not keep them.
+        # After an update, a browser may ask for modules of the old version: it gets the new ones, uncached.
         is_current = versioned is not None and versioned["version"] == assets.version()
         return _lasting(asset) if is_current else _checked(asset)
 
