@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.web.assets import without_comments
+from app.web.pages.assets import without_comments
 from tests.conftest import absent
 from tests.servers import REPOSITORY
 
 HERE = Path(__file__).parent
 SCRIPTS = REPOSITORY / "app/static"
-TYPESCRIPT = REPOSITORY / "tests/live/browser/node_modules/typescript"
+TYPESCRIPT = REPOSITORY / "tests/system/browser/node_modules/typescript"
 OLDEST_NODE = 20
 
 
