@@ -78,6 +78,7 @@ from app.web.edge.limits import Limits
 from app.web.edge.ready import Ready, Refusals
 from app.web.pages import assets, sign_in
 from app.web.pages import views as pages
+from app.web.paths import Site
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
@@ -265,7 +266,7 @@ class Web:
 
 def _shell(settings: Settings) -> Flask:
     """The application without a view: what every answer goes through."""
-    app = Flask("app", template_folder=TEMPLATES)
+    app = Site("app", template_folder=TEMPLATES)
     headers.install(app)
     assets.install(app)
     cors.install(app, settings)

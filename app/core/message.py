@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError, from_json
 
 from app.core.errors import CATALOGUE, BelfryError
-from app.core.identity.names import check_topic, check_user_id
+from app.core.identity.names import check_topic, check_user_id, nfc
 from app.core.wire.frames import RESERVED_EVENTS, compact, stream_safe
 from app.core.wire.times import rfc3339
 
@@ -223,7 +223,7 @@ def _record(given: Publish, message_id: str, now: float, content: bytes) -> byte
     if given.ttl:
         envelope += f',"expires_at":"{rfc3339(now + given.ttl)}"'
     if given.topic is not None:
-        envelope += f',"topic":{compact(given.topic)}'
+        envelope += f',"topic":{compact(nfc(given.topic))}'
     if given.everyone:
         envelope += ',"everyone":true'
     return f"{given.event} {envelope}{',' if content != b'{}' else ''}".encode() + stream_safe(content)[1:]

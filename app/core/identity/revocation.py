@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from app.core.identity.names import nfc
 from app.core.identity.tokens import Claims
 from app.core.wire.times import rfc3339
 
@@ -46,8 +47,10 @@ class Revoked:
         """Take in further withdrawals; a later one of the same name extends the earlier."""
         for revocation in revocations:
             moments = self._moments(revocation.kind)
-            moments.pop(revocation.name, None)
-            moments[revocation.name] = revocation.at
+            # Former versions kept a user's name as it was written.
+            name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
+            moments.pop(name, None)
+            moments[name] = revocation.at
 
     def covers(self, claims: Claims) -> bool:
         """Whether the credential behind `claims` was withdrawn.

@@ -21,7 +21,7 @@ from app.core import jws
 from app.core.errors import BelfryError
 from app.core.identity import hs256, jwk
 from app.core.identity.jwk import Key
-from app.core.identity.names import OWN_TOPICS, check_user_id
+from app.core.identity.names import OWN_TOPICS, check_user_id, nfc
 from app.core.settings import PREFIX, Settings, SettingsError
 
 SCOPES = ("feed", "publish", "complete", "admin")
@@ -70,9 +70,10 @@ class Claims:
         return cls(
             **{
                 **fields,
+                "user": nfc(fields["user"]),  # former versions kept names as they were written
                 "scopes": _scopes(" ".join(fields["scopes"])),
-                "topics": tuple(fields["topics"]),
-                "to": None if to is None else tuple(to),
+                "topics": tuple(map(nfc, fields["topics"])),
+                "to": None if to is None else tuple(map(nfc, to)),
             }
         )
 
@@ -315,7 +316,7 @@ def _patterns(payload: dict[str, Any], name: str) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise _invalid(f"{name!r} is not a list of patterns")
-    return tuple(value)
+    return tuple(map(nfc, value))
 
 
 def _invalid(reason: str) -> BelfryError:
