@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 PREFIX, PASSWORD = "belfry", "word"
 ELSEWHERE = {"role", "wait", "select"}  # Sentinels, replicas and another database have tests of their own
 
+READY_SECONDS = 20.0  # the connections were cut a moment ago
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -72,8 +73,9 @@ def test_all_that_belfry_does_is_allowed(redis: RedisServer, belfry: Belfry) -> 
         client.config_resetstat()
         client.client_kill_filter(_type="normal", skipme=True)
         client.client_kill_filter(_type="pubsub")
+    wait_until(lambda: belfry.is_online("nobody") is False, what="the connections to be there again")
     with belfry.stream("alice", topics=["news"]) as stream:
-        stream.wait_for("ready")
+        stream.wait_for("ready", READY_SECONDS)
         belfry.publish({"to": "alice", "id": "one", "key": "k", "ttl": 600, "title": "hello"})
         belfry.publish({"to": ["alice", "bob"], "id": "two", "key": "k"})
         belfry.publish({"topic": "news", "data": 1})
