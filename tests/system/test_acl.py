@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 PREFIX, PASSWORD = "belfry", "word"
 ELSEWHERE = {"role", "wait", "select"}  # Sentinels, replicas and another database have tests of their own
 
+UNNEEDED = "client|setinfo"  # redis-py offers its name, and goes on without; Redis 7.0 has no such command to grant
 READY_SECONDS = 20.0  # the connections were cut a moment ago
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -62,7 +63,8 @@ def belfry(redis: RedisServer) -> Iterator[Belfry]:
 
 def denials(redis: RedisServer) -> list[str]:
     with redis.client() as client:
-        return [f"{each['object']} in {each['context']}" for each in client.acl_log()]
+        told = [f"{each['object']} in {each['context']}" for each in client.acl_log()]
+    return [each for each in told if not each.startswith(UNNEEDED)]
 
 
 def test_all_that_belfry_does_is_allowed(redis: RedisServer, belfry: Belfry) -> None:
