@@ -16,6 +16,9 @@ from app.core.frames import compact, stream_safe
 
 DONE = "[DONE]"  # the data of the last block of a stream
 TITLE_MAX_CHARS = 120
+MODEL_MAX_CHARS = 256
+ERROR_MAX_CHARS = 2_000  # of each member of an upstream's error
+USAGE_MAX_BYTES = 8_192  # of what an upstream tells of its usage
 DIGEST_BYTES = 16
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
@@ -88,6 +91,8 @@ def _check(given: dict[str, Any]) -> None:
     model, messages, stream = given.get("model"), given.get("messages"), given.get("stream")
     if not (isinstance(model, str) and model):
         raise _invalid("model", "a name", model)
+    if len(model) > MODEL_MAX_CHARS:
+        raise _invalid("model", f"at most {MODEL_MAX_CHARS} characters", f"{len(model)} characters")
     if not (isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)):
         raise _invalid("messages", "a list of at least one object", messages)
     if not (stream is None or isinstance(stream, bool)):
@@ -137,7 +142,7 @@ class Answer:
             raise _failure(chunk["error"])
         choices = chunk.get("choices")
         if chunk.get("usage"):
-            self.usage = cleaned(chunk["usage"])
+            self.usage = _bounded_usage(cleaned(chunk["usage"]))
             if not choices and not wants_usage:
                 return None
         for choice in _objects(choices):
@@ -155,13 +160,23 @@ def _failure(error: object) -> BelfryError:
 
 
 def error_members(told: dict[str, Any]) -> dict[str, Any]:
-    """The members of OpenAI's error object, as far as there are any."""
-    return {name: cleaned(told[name]) for name in ("message", "type", "param", "code") if told.get(name) is not None}
+    """The members of OpenAI's error object, as far as there are any, each cut at `ERROR_MAX_CHARS`."""
+    kept = {name: cleaned(told[name]) for name in ("message", "type", "param", "code") if told.get(name) is not None}
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in kept.items()}
+    return {
+        name: value if len(texts[name]) <= ERROR_MAX_CHARS else texts[name][:ERROR_MAX_CHARS]
+        for name, value in kept.items()
+    }
 
 
 def cleaned(value: Any) -> Any:
     """A value out of JSON, with a question mark for every lone surrogate."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
+def _bounded_usage(usage: Any) -> Any:
+    """The usage, or only its total where the whole is too long to be kept with a run."""
+    return usage if len(json.dumps(usage)) <= USAGE_MAX_BYTES else {"total_tokens": tokens_of(usage)}
 
 
 def tokens_of(usage: object) -> int:

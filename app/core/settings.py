@@ -133,6 +133,13 @@ class Settings(BaseModel):
 
     heartbeat_seconds: float = Field(15.0, ge=0.2, le=120, description="silence after which a stream gets a heartbeat")
     retry_ms: int = Field(2_000, ge=100, le=60_000, description="reconnect delay told to browsers, jittered by half")
+    final_retry_ms: int = Field(
+        3_600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="reconnect delay told to streams that must not come back by themselves (`goodbye` `revoked`, "
+        "`replaced`), jittered by half",
+    )
     write_timeout_seconds: float = Field(
         30.0, ge=1, le=600, description="a reader that takes nothing for this long is cut off"
     )

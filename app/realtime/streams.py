@@ -203,18 +203,25 @@ class Streams:
         """Say goodbye to every stream whose credential was withdrawn just now."""
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             if withdrawn(subscriber.claims):
-                subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+                subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
             if not turn % LOOKS_PER_TURN:
                 gevent.sleep(0)
 
     def retry_ms(self) -> int:
         """A reconnect delay from half of the setting to one and a half of it: a crowd's lie evenly between."""
+        return self._jittered(self._settings.retry_ms)
+
+    def _final_retry_ms(self) -> int:
+        """The delay for clients that must not come back by themselves, though some obey nothing but `retry`."""
+        return self._jittered(self._settings.final_retry_ms)
+
+    def _jittered(self, milliseconds: int) -> int:
         self._spread = (self._spread + GOLDEN) % 1
-        return int(self._settings.retry_ms * (0.5 + self._spread))
+        return int(milliseconds * (0.5 + self._spread))
 
     def _make_room(self, user_log: OpenLog) -> None:
         while len(user_log.members) >= self._settings.max_connections_per_user:
-            next(iter(user_log.members)).say_goodbye(Goodbye.REPLACED, self.retry_ms())
+            next(iter(user_log.members)).say_goodbye(Goodbye.REPLACED, self._final_retry_ms())
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1_000)
@@ -247,7 +254,7 @@ class Streams:
         """An administrator ends the connections of the log's user, or the one with the id that is named."""
         connection = json.loads(wish)["connection"]
         if log is subscriber.logs[0] and connection in ("", id_of(subscriber)):
-            subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+            subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
 
     def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None:
         """The client of one of the log's user's connections says how many tabs share it."""

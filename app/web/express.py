@@ -82,7 +82,8 @@ class Express:
         further = self._fields.get(scheme)
         if further is None:
             further = self._fields[scheme] = self._fields_of_flask(scheme)
-        environ[REPEAT] = self._desk.repeat(partial(self._again, claims, further))
+        if "HTTP_IDEMPOTENCY_KEY" not in environ:  # the next message has another one, and so another head
+            environ[REPEAT] = self._desk.repeat(partial(self._again, claims, further))
         return write(environ, start_response, _STATUS[answer.status], _own_fields(answer) + further, answer.body)
 
     def _again(self, claims: Claims, further: Fields, text: bytes) -> Answered | None:

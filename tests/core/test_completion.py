@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.core.completion import Answer, Transcript, openai_error, parse, tokens_of
+from app.core.completion import MODEL_MAX_CHARS, Answer, Transcript, error_members, openai_error, parse, tokens_of
 from app.core.errors import BelfryError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -199,3 +199,19 @@ def test_a_usage_that_tells_nothing_counts_nothing(usage: object) -> None:
 def test_an_error_has_openais_members(code: str, kind: str) -> None:
     error = openai_error(BelfryError(code, "Because."))["error"]
     assert error == {"message": "Because.", "type": kind, "param": None, "code": code}
+
+
+def test_the_name_of_a_model_has_a_bound() -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    assert parse(json.dumps({"model": "m" * MODEL_MAX_CHARS, "messages": messages}).encode()).model
+    with pytest.raises(BelfryError, match="model: expected at most 256 characters") as refusal:
+        parse(json.dumps({"model": "m" * (MODEL_MAX_CHARS + 1), "messages": messages}).encode())
+    assert (refusal.value.code, refusal.value.extra["param"]) == ("invalid_completion", "model")
+
+
+def test_what_is_kept_of_an_upstreams_error_and_usage_has_a_bound() -> None:
+    kept = error_members({"message": "x" * 10_000, "code": ["y" * 10_000], "type": "t", "param": None})
+    assert {name: len(value) for name, value in kept.items()} == {"message": 2_000, "code": 2_000, "type": 1}
+    answer = Answer()
+    answer.take(json.dumps({"choices": [], "usage": {"total_tokens": 5, "x": "y" * 10_000}}), wants_usage=True)
+    assert (answer.usage, answer.tokens) == ({"total_tokens": 5}, 5)
