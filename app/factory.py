@@ -116,7 +116,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.admission": web.admission,
         "belfry.turns": turns,
         "belfry.refusals": Refusals(
-            *[Ready(app, error, settings.allowed_origins) for error in (admission.REFUSAL, descriptors.REFUSAL)]
+            *[
+                Ready(app, error, settings.allowed_origins)
+                for error in (admission.REFUSAL, descriptors.REFUSAL, admission.NO_PLACE)
+            ]
         ),
     }
     return app

@@ -82,6 +82,9 @@ class Settings(BaseModel):
     connects_per_minute: int = Field(
         20_000, ge=1, description="streams, long polls, sessions, tickets and counts of tabs of one user, per worker"
     )
+    requests_per_minute: int = Field(
+        60_000, ge=1, description="all other requests of one user, pages of the feed for example, per worker"
+    )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
         1_000,
@@ -170,7 +173,13 @@ class Settings(BaseModel):
     )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
     max_connections_per_user: int = Field(
-        10_000, ge=1, description="open streams of one user per worker; the oldest goes"
+        10_000,
+        ge=1,
+        description="open streams of one user per worker, those of runs included; the oldest goes. Waiting long polls "
+        "count too; one more gets 503",
+    )
+    max_waiting_polls: int = Field(
+        5_000, ge=1, description="long polls that wait in a worker, half of its 10,000 places; one more gets 503"
     )
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")
     catch_up_rounds: int = Field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,7 +27,7 @@ from app.realtime.canary import Canary
 from app.realtime.catch_up import CatchUp
 from app.realtime.fan_out import FanOut, Pace
 from app.realtime.link import Link, Subscription
-from app.realtime.subscriber import OpenLog
+from app.realtime.subscriber import OpenLog, Subscriber
 from app.store.connection import RETRY_AFTER_SECONDS
 from app.store.log import LogStore, Tail
 
@@ -131,6 +131,11 @@ class Hub:
             if not open_log.checked_oldest:
                 open_log.check(page.revision, page.oldest)
         return pages
+
+    def readers(self, name: str) -> Collection[Subscriber]:
+        """Who reads the named log here, in the order of their connecting."""
+        open_log = self._logs.get(name)
+        return open_log.members if open_log is not None else ()
 
     def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
         """Wait until something is known of `logs` beyond `vector`, or more than `announced` changes of their state.

@@ -72,7 +72,7 @@ class Express:
         return None
 
     def _publish(self, asked: Request) -> Send:
-        claims = self._auth.require(asked, "publish")
+        claims = self._auth.require(asked, "publish", counted=False)
         return partial(self._answer, self._desk.one(asked, claims), claims)
 
     def _answer(
@@ -97,7 +97,7 @@ class Express:
         return _STATUS[answer.status], lines, answer.body
 
     def _connect(self, asked: Request) -> Send:
-        claims = self._auth.require(asked, "feed")
+        claims = self._auth.require(asked, "feed", counted=False)
         start = self._entrance.open(asked, claims, *place_of(asked, claims))
         self._auth.check(claims)  # as in Flask's view
         return partial(self._park, start)
