@@ -32,7 +32,6 @@ def environment(upstream: Upstream) -> Mapping[str, str]:
         "BELFRY_DEMO": "1",
         "BELFRY_UPSTREAM_URL": upstream.url,
         "BELFRY_MAX_CONNECTIONS_PER_USER": "2",
-        "BELFRY_REQUESTS_PER_MINUTE": "600",
     }
 
 
@@ -88,18 +87,21 @@ def test_waiting_polls_count_while_they_wait(belfry: Belfry, alice: str, bob: st
         assert poll_status(belfry, alice, "0.01") == (200, "")
 
 
-def test_every_request_counts_against_a_limit_also_a_page_of_the_feed(belfry: Belfry, alice: str, bob: str) -> None:
+def test_every_request_counts_against_a_limit_also_a_page_of_the_feed(
+    start_belfry: StartBelfry, alice: str, bob: str
+) -> None:
+    belfry = start_belfry(WEB_CONCURRENCY="1", BELFRY_REQUESTS_PER_MINUTE="2")
     reader = belfry.reader(alice)
-    answers = [reader.get("/feed") for _ in range(610)]
-    assert [answer.status_code for answer in answers[:600]] == [200] * 600
-    assert (answers[-1].status_code, answers[-1].json()["code"]) == (429, "rate_limited")
-    assert int(answers[-1].headers["Retry-After"]) > 0
+    wait_until(lambda: reader.get("/feed").status_code == 429)
+    refused = reader.get("/feed", params={"limit": "1"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert int(refused.headers["Retry-After"]) > 0
     assert belfry.reader(bob).get("/feed").status_code == 200
 
 
 def asked(belfry: Belfry, path: str, token: str = "") -> tuple[int, bytes]:
     """One request on a connection of its own."""
-    connection = HTTPConnection(HOST, belfry.port, timeout=5)
+    connection = HTTPConnection(HOST, belfry.port, timeout=40)
     connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
     answer = connection.getresponse()
     found = answer.status, answer.read()
@@ -112,19 +114,22 @@ def test_health_is_answered_when_every_place_is_taken(start_belfry: StartBelfry,
     token = belfry.token(alice, "feed")
     with belfry.api(token) as api:
         cursor = api.get("/feed").json()["cursor"]
-    polls = [
-        threading.Thread(target=asked, args=(belfry, f"/feed?after={cursor}&wait=4", token)) for _ in range(PLACES)
-    ]
-    for poll in polls:
-        poll.start()
+
+    def poll() -> None:
+        while asked(belfry, f"/feed?after={cursor}&wait=6", token)[0] == 503:  # a look of the test has its place
+            pass
+
+    polls = [threading.Thread(target=poll) for _ in range(PLACES)]
+    for each in polls:
+        each.start()
     others = belfry.token(bob, "feed")
     wait_until(lambda: asked(belfry, "/feed", others)[0] == 503)
     for path in ("/health/live", "/health/ready"):
         assert asked(belfry, path)[0] == 200
     status, body = asked(belfry, "/feed", others)
     assert (status, b"too_many_connections" in body) == (503, True)
-    for poll in polls:
-        poll.join(10)
+    for each in polls:
+        each.join(30)
     assert asked(belfry, "/feed", others)[0] == 200
 
 
