@@ -76,6 +76,7 @@ from app.web import (
 from app.web.auth import Authenticator
 from app.web.express import Express
 from app.web.limits import Limits
+from app.web.paths import Site
 from app.web.publish import GROUPS_UNDER_WAY
 from app.web.ready import Ready, Refusals
 from app.web.turns import Turns
@@ -269,7 +270,7 @@ class Web:
 
 def _shell(settings: Settings) -> Flask:
     """The application without a view: what every answer goes through."""
-    app = Flask("app", template_folder=TEMPLATES)
+    app = Site("app", template_folder=TEMPLATES)
     headers.install(app)
     assets.install(app)
     cors.install(app, settings)

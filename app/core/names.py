@@ -18,6 +18,12 @@ def nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def spellings(name: str) -> tuple[str, ...]:
+    """The forms of a name under which former versions, which compared bytes, may have kept something."""
+    forms = [name, *[unicodedata.normalize(form, name) for form in ("NFC", "NFD")]]
+    return tuple(dict.fromkeys([form for form in forms if len(form.encode()) <= NAME_MAX_BYTES]))
+
+
 def check_user_id(text: str) -> str:
     """Return `text` in NFC if it can name a user. Raises `BelfryError` `bad_user_id`."""
     return _check(text, "bad_user_id", "A user id")

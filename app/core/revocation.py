@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from app.core.names import nfc
 from app.core.times import rfc3339
 from app.core.tokens import Claims
 
@@ -46,8 +47,10 @@ class Revoked:
         """Take in further withdrawals; a later one of the same name extends the earlier."""
         for revocation in revocations:
             moments = self._moments(revocation.kind)
-            moments.pop(revocation.name, None)
-            moments[revocation.name] = revocation.at
+            # Former versions kept a user's name as it was written.
+            name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
+            moments.pop(name, None)
+            moments[name] = revocation.at
 
     def covers(self, claims: Claims) -> bool:
         """Whether the credential behind `claims` was withdrawn.

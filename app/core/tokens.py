@@ -20,7 +20,7 @@ import jwt
 from app.core import hs256, jwk, jws
 from app.core.errors import BelfryError
 from app.core.jwk import Key
-from app.core.names import OWN_TOPICS, check_user_id
+from app.core.names import OWN_TOPICS, check_user_id, nfc
 from app.core.settings import PREFIX, Settings, SettingsError
 
 SCOPES = ("feed", "publish", "complete", "admin")
@@ -69,9 +69,10 @@ class Claims:
         return cls(
             **{
                 **fields,
+                "user": nfc(fields["user"]),  # former versions kept names as they were written
                 "scopes": _scopes(" ".join(fields["scopes"])),
-                "topics": tuple(fields["topics"]),
-                "to": None if to is None else tuple(to),
+                "topics": tuple(map(nfc, fields["topics"])),
+                "to": None if to is None else tuple(map(nfc, to)),
             }
         )
 
@@ -314,7 +315,7 @@ def _patterns(payload: dict[str, Any], name: str) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise _invalid(f"{name!r} is not a list of patterns")
-    return tuple(value)
+    return tuple(map(nfc, value))
 
 
 def _invalid(reason: str) -> BelfryError:

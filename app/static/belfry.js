@@ -196,7 +196,8 @@ class Server {
 
   /** @param {string} id @returns {Promise<{unread?: number, revision?: number}>} */
   async remove(id) {
-    const answer = await this.#fetch(`/feed/${encodeURIComponent(id)}?${this.#query({})}`, { method: "DELETE", keepalive: true });
+    const query = this.#query(isDots(id) ? { id } : {});
+    const answer = await this.#fetch(`/feed/${pathSegment(id)}?${query}`, { method: "DELETE", keepalive: true });
     return answer.status === 204 ? {} : answer.json();
   }
 
@@ -212,7 +213,8 @@ class Server {
 
   /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
   async runStreamUrl(id, cursor) {
-    return `${this.origin}${runPath(id)}/stream?${new URLSearchParams(await this.#streamQuery(cursor))}`;
+    const query = { ...(await this.#streamQuery(cursor)), ...(isDots(id) && { id }) };
+    return `${this.origin}/completions/${pathSegment(id)}/stream?${new URLSearchParams(query)}`;
   }
 
   /** @param {object} request */
@@ -260,7 +262,9 @@ class Server {
 
   /** @param {Record<string, string | number>} given */
   #query(given) {
-    const query = new URLSearchParams(this.topics ? { topics: this.topics.join(",") } : {});
+    const commas = this.topics?.some((topic) => topic.includes(","));
+    const query = new URLSearchParams(this.topics && !commas ? { topics: this.topics.join(",") } : {});
+    if (commas) for (const topic of this.topics ?? []) query.append("topic", topic);
     for (const [name, value] of Object.entries(given)) query.set(name, String(value));
     return query;
   }
@@ -293,8 +297,14 @@ class Server {
   }
 }
 
+/** Whether an id can't stand in a path, since browsers resolve it there. The query holds it then. @param {string} id */
+const isDots = (id) => id === "." || id === "..";
+
 /** @param {string} id */
-const runPath = (id) => `/completions/${encodeURIComponent(id)}`;
+const pathSegment = (id) => (isDots(id) ? "~" : encodeURIComponent(id));
+
+/** @param {string} id */
+const runPath = (id) => `/completions/${pathSegment(id)}${isDots(id) ? `?id=${id}` : ""}`;
 
 /**
  * One EventSource, as blocks. It delivers only the event types that someone listens to: a message with an `event` of its

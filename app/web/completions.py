@@ -65,7 +65,7 @@ class Desk:
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
         started = self.relay.begin(name, asked)
         status = "running" if started else self.runs.get(name).status
-        return jsonify(id=name.id, stream=f"/completions/{name.id}/stream", status=status), 201 if started else 200
+        return jsonify(id=name.id, stream=stream_path(name.id), status=status), 201 if started else 200
 
     def newest(self) -> Response:
         claims = self.auth.require(request, SCOPE)
@@ -123,6 +123,11 @@ def named(claims: Claims, run_id: str) -> RunName:
     return RunName(claims.user, check_run_id(run_id))
 
 
+def stream_path(run_id: str) -> str:
+    """Where a run is read. Clients resolve `.` and `..` in a path, so such an id stands in the query (see `paths`)."""
+    return f"/completions/~/stream?id={run_id}" if run_id in (".", "..") else f"/completions/{run_id}/stream"
+
+
 def shown(run: Run) -> dict[str, Any]:
     """What a client gets to see of a run."""
     told = {"usage": run.usage} | ({"error": run.error} if run.error else {})
@@ -131,7 +136,7 @@ def shown(run: Run) -> dict[str, Any]:
         "status": run.status,
         "model": run.model,
         "title": run.title,
-        "stream": f"/completions/{run.id}/stream",
+        "stream": stream_path(run.id),
         "started": rfc3339(run.started / 1_000),
         "ended": rfc3339(run.ended / 1_000) if run.ended else None,
         **told,

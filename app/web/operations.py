@@ -63,6 +63,7 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
+_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -81,8 +82,9 @@ _RESUME = (
     _query("last_event_id", "The same, as a page writes it into the address."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
-_MESSAGE_ID = _path("message_id", "The message's id.")
-_RUN_ID = _path("run_id", "The run's id.")
+_ELSEWHERE = "Or `~`, with the id in the query as"
+_MESSAGE_ID = _path("message_id", f"The message's id. {_ELSEWHERE} `id`, or `message` below `/users`.")
+_RUN_ID = _path("run_id", f"The run's id. {_ELSEWHERE} `id`.")
 _COMPLETION: Mapping[str, Any] = {
     "type": "object",
     "description": "As OpenAI's API takes it; other members are passed on.",
@@ -100,7 +102,7 @@ _RUN_START: Mapping[str, Any] = {
         "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The run's id, if it has one."},
     },
 }
-_USER = _path("user", "The user's id.")
+_USER = _path("user", f"The user's id. {_ELSEWHERE} `id`.")
 _LIMIT = _query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000)
 _CHANGE = {"type": "object", "description": "Either `ids`, a list of message ids, or `all`: true."}
 _SIGN_IN = ("name", "password", "next")
@@ -137,13 +139,13 @@ OPERATIONS = (
     Operation(
         "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS},
         (*_CONNECTING, "bad_parameter"),
-        (_TOPICS, _TICKET, _TABS, *_RESUME),
+        (_TOPICS, _TOPIC, _TICKET, _TABS, *_RESUME),
     ),
     Operation(
         "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
         Access.SCOPE, ("feed",), {200: JSON}, (*_CONNECTING, "bad_parameter", "history_lost"),
         (
-            _TOPICS, _TICKET,
+            _TOPICS, _TOPIC, _TICKET,
             _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
             _query("before", "The `next` of an earlier page."),
             _query("after", "A cursor: what came after it, oldest first."),
@@ -152,15 +154,15 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/feed/read", "Mark messages of one's own feed as read, or as unread", Access.SCOPE, ("feed",),
-        {200: JSON}, _MARKING, (_TOPICS,), {JSON: _CHANGE},
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC), {JSON: _CHANGE},
     ),
     Operation(
         "POST", "/feed/archive", "Archive messages of one's own feed, or take them back", Access.SCOPE, ("feed",),
-        {200: JSON}, _MARKING, (_TOPICS,), {JSON: _CHANGE},
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC), {JSON: _CHANGE},
     ),
     Operation(
         "DELETE", "/feed/{message_id}", "Remove a message from one's own feed, on all devices", Access.SCOPE, ("feed",),
-        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS),
+        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC),
     ),
     Operation(
         "GET", "/messages", "The messages published last, newest first", Access.SCOPE, ("admin",), {200: JSON},
@@ -186,7 +188,11 @@ OPERATIONS = (
         "GET", "/presence", "Who is connected now; with `users`, whether these are, for which `publish` is enough",
         Access.SCOPE, ("admin",), {200: JSON},
         ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
-        (_query("users", "User ids, separated by commas."), _LIMIT),
+        (
+            _query("users", "User ids, separated by commas."),
+            _query("user", "One more user id, which may hold commas; repeatable."),
+            _LIMIT,
+        ),
     ),
     Operation(
         "POST", "/presence/tabs", "How many tabs of a browser share one's own connection now", Access.SCOPE, ("feed",),

@@ -17,7 +17,7 @@ from app.store.presence import Connection, PresenceStore
 from app.web.auth import Authenticator
 from app.web.by_hand import note
 from app.web.limits import Limits
-from app.web.reading import tabs_of, whole_number
+from app.web.reading import listed, tabs_of, whole_number
 
 USERS_MAX = 1_000
 CONNECTION = re.compile(r"[0-9a-f]{8}")
@@ -28,8 +28,8 @@ def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits
 
     @views.get("/presence")
     def show() -> Response:
-        if "users" in request.args:
-            users = asked_users(auth.require(request, "publish"), request.args["users"])
+        if "users" in request.args or "user" in request.args:
+            users = asked_users(auth.require(request, "publish"), listed(request.args, "users", "user"))
             return answer(told(presence, users))
         auth.require(request, "admin")
         everyone = presence.everyone(whole_number(request, "limit", USERS_MAX, 1, USERS_MAX))
@@ -38,7 +38,8 @@ def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits
     @views.delete("/presence/<user>")
     def disconnect(user: str) -> Response:
         claims = auth.require(request, "admin")
-        audit.append([note(auth, claims, "disconnect", user_log(check_user_id(user)))])
+        user = check_user_id(user)
+        audit.append([note(auth, claims, "disconnect", user_log(user))])
         presence.disconnect(user, request.args.get("connection", ""))
         return Response(status=204)
 
@@ -59,9 +60,9 @@ def connection_of(text: str) -> str:
     return text
 
 
-def asked_users(claims: Claims, text: str) -> list[str]:
-    """The users of `?users=a,b`. Raises `BelfryError`, also where the token may not address one of them."""
-    users = list(dict.fromkeys([check_user_id(user) for user in text.split(",") if user]))
+def asked_users(claims: Claims, names: list[str]) -> list[str]:
+    """The users that are asked for. Raises `BelfryError`, also where the token may not address one of them."""
+    users = list(dict.fromkeys(map(check_user_id, names)))
     if not 1 <= len(users) <= USERS_MAX:
         raise BelfryError("bad_parameter", f"users: expected 1 to {USERS_MAX} user ids, got {len(users)}.")
     for user in users:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import IO
 
 from flask import Request
+from werkzeug.datastructures import MultiDict
 
 from app.core import cursor
 from app.core.cursor import MAX_LOGS, Vector
@@ -23,16 +24,15 @@ PIECE_BYTES = 16_384
 
 
 def logs_of(claims: Claims, asked: Request) -> list[str]:
-    """The logs that a connection reads: the user's own first, everyone's, and the topics of `?topics=a,b`.
+    """The logs that a connection reads: the user's own first, everyone's, and the topics of `?topics=a,b&topic=c`.
 
-    Without the parameter, the topics that the token grants by name. Raises `BelfryError` `bad_topic`,
+    Without either parameter, the topics that the token grants by name. Raises `BelfryError` `bad_topic`,
     `topic_forbidden` or `too_many_topics`.
     """
-    given = asked.args.get("topics")
-    if given is None:
-        topics = [topic for topic in claims.topics if not topic.endswith("*")]
+    if "topics" in asked.args or "topic" in asked.args:
+        topics = [check_topic(topic) for topic in listed(asked.args, "topics", "topic")]
     else:
-        topics = [check_topic(topic) for topic in given.split(",") if topic]
+        topics = [topic for topic in claims.topics if not topic.endswith("*")]
     topics = list(dict.fromkeys(topics))
     for topic in topics:
         if not claims.may_read(topic):
@@ -40,6 +40,11 @@ def logs_of(claims: Claims, asked: Request) -> list[str]:
     if len(topics) > MAX_TOPICS:
         raise BelfryError("too_many_topics", f"A connection reads at most {MAX_TOPICS} topics, got {len(topics)}.")
     return [user_log(claims.user), EVERYONE, *map(topic_log, topics)]
+
+
+def listed(given: MultiDict[str, str], many: str, one: str) -> list[str]:
+    """The names of `?<many>=a,b`, and those of each `?<one>=c`, which may hold commas."""
+    return [name for name in [*given.get(many, "").split(","), *given.getlist(one)] if name]
 
 
 def cursor_of(text: str | None) -> Vector | None:

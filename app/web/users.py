@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from app.core.errors import BelfryError
 from app.core.frames import compact
-from app.core.names import check_user_id
+from app.core.names import check_user_id, spellings
 from app.core.revocation import Kind
 from app.core.times import rfc3339
 from app.store.audit import Audit
@@ -72,7 +72,8 @@ class Desk:
 
     def show(self, user: str) -> Response:
         self.auth.require(request, "admin")
-        self.presence.inquire(check_user_id(user))
+        user = check_user_id(user)
+        self.presence.inquire(user)
         (page,) = self.store.read([(user_log(user), ())], user)
         told = {
             "user": user,
@@ -86,7 +87,8 @@ class Desk:
 
     def trace(self, user: str, message_id: str) -> Response:
         self.auth.require(request, "admin")
-        self.presence.inquire(check_user_id(user))
+        user = check_user_id(user)
+        self.presence.inquire(user)
         told = self.tracing.of(user, message_id)
         if told is None:
             raise BelfryError("not_found", f"No message {message_id[:128]!a} is known to have gone to {user!r}.")
@@ -94,18 +96,23 @@ class Desk:
 
     def forget(self, user: str) -> Response:
         claims = self.auth.require(request, "admin")
-        check_user_id(user)
-        self.audit.append([note(self.auth, claims, "forget", user_log(user))])
-        self.auth.sessions.end_all(user, self.auth.clock())
-        self.revocations.revoke(Kind.USER, user, self.auth.clock())
-        self.presence.disconnect(user)
+        name = check_user_id(user)
+        self.audit.append([note(self.auth, claims, "forget", user_log(name))])
+        self.auth.sessions.end_all(name, self.auth.clock())
+        self.revocations.revoke(Kind.USER, name, self.auth.clock())
+        self.presence.disconnect(name)
+        for spelling in spellings(user):
+            self._erase(spelling)
+        return Response(status=204)
+
+    def _erase(self, user: str) -> None:
+        """Remove what is kept under one spelling of a name."""
         self.runs.forget(user)
         self.store.forget([user_log(user)])
         self.read_state.forget(user)
         self.flights.forget(user)
         self.directory.forget(user)
         self.recent.forget(user)
-        return Response(status=204)
 
 
 def answer(body: dict[str, Any]) -> Response:

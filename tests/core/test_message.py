@@ -241,3 +241,10 @@ def test_a_recipient_of_another_type_is_refused_in_plain_words(to: object, field
     error = refused({"to": to})
     assert (error.code, error.detail) == ("bad_user_id", told)
     assert [each["field"] for each in error.extra["errors"]] == [field]
+
+
+def test_recipients_and_topics_are_named_in_normal_form_c() -> None:
+    assert read({"to": ["J\u00f6rg", "Jo\u0308rg"]}).logs == ("user:J\u00f6rg",)
+    message = read({"topic": "cafe\u0301"})
+    assert message.logs == ("topic:caf\u00e9",)
+    assert shown(message)[1]["topic"] == "caf\u00e9"

@@ -64,6 +64,11 @@ def test_a_token_without_a_session_is_covered_by_the_end_of_none() -> None:
     assert not Revoked([Revocation(Kind.SESSION, "s2", 1.0)]).covers(replace(ALICE, session=""))
 
 
+def test_a_user_who_was_withdrawn_under_another_spelling_is_withdrawn() -> None:
+    revoked = Revoked([Revocation(Kind.USER, "Jo\u0308rg", 100.0)])
+    assert revoked.covers(Claims("J\u00f6rg", frozenset(), (), None, 900.0, "t", issued_at=99.0))
+
+
 def test_the_reason_names_what_was_withdrawn_and_what_the_token_lacks() -> None:
     revoked = Revoked([Revocation(Kind.USER, "alice", 1_500.0)])
     assert "until 1970-01-01T00:25:00" in revoked.reason(ALICE)

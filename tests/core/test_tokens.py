@@ -314,3 +314,17 @@ def test_a_good_header_vouches_for_nothing_that_follows_it(keyring: Keyring) -> 
     ):
         with pytest.raises(BelfryError, match="not valid"):
             keyring.verify(forged, NOW)
+
+
+def test_names_and_patterns_of_a_token_are_in_normal_form_c(keyring: Keyring) -> None:
+    token = signed(sub="Jo\u0308rg", topics=["cafe\u0301*"], to=["user:Jo\u0308rg"])
+    found = keyring.verify(token, NOW)
+    assert found.user == "J\u00f6rg"
+    assert found.may_read("caf\u00e9-1")
+    assert found.may_address("user:J\u00f6rg")
+
+
+def test_claims_that_a_former_version_kept_come_back_in_normal_form_c() -> None:
+    kept = Claims("Jo\u0308rg", frozenset(), ("cafe\u0301",), ("Jo\u0308rg",), NOW, "t")
+    found = Claims.of_json(kept.to_json())
+    assert (found.user, found.topics, found.to) == ("J\u00f6rg", ("caf\u00e9",), ("J\u00f6rg",))

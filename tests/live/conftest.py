@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browsing import chromium_path, launch
 from tests.conftest import absent, starting
-from tests.servers import Belfry, Nginx, RedisServer
+from tests.servers import HOST, Belfry, Nginx, RedisServer, ShippedNginx
 
 StartBelfry = Callable[..., Belfry]
 
@@ -42,6 +43,24 @@ def nginx(belfry: Belfry) -> Iterator[Nginx]:
     if Nginx.binary() is None:
         absent("nginx")
     server = Nginx(belfry.port)
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@pytest.fixture(scope="module")
+def shipped_nginx(belfry: Belfry) -> Iterator[ShippedNginx]:
+    """The module's server behind nginx as `deploy/nginx.conf` sets it up."""
+    with in_front_of(f"{HOST}:{belfry.port}") as server:
+        yield server
+
+
+@contextmanager
+def in_front_of(upstream: str) -> Iterator[ShippedNginx]:
+    if ShippedNginx.binary() is None:
+        absent("nginx")
+    server = ShippedNginx(upstream)
     try:
         yield server.start()
     finally:
