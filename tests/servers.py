@@ -25,9 +25,9 @@ from typing import Any, Self
 import redis
 import requests
 
+from app.core.identity.tokens import Keyring
 from app.core.settings import load
-from app.core.tokens import Keyring
-from app.embedded import engines
+from app.launch.embedded import engines
 from tests.stream_client import StreamClient
 from tests.waiting import patient, wait_until
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
-from app.core.frames import RESERVED_EVENTS
 from app.core.message import ACTIONS_MAX, TAGS_MAX, TTL_MAX_SECONDS, Message, parse, published_at
+from app.core.wire.frames import RESERVED_EVENTS
 
 NOW = 1_700_000_000.25
 
