@@ -29,6 +29,8 @@ from app.metrics import count_failures
 from app.server import descriptors
 from app.server.gates import admission
 from app.server.gates.turns import Turns
+from app.store import examination
+from app.store.examination import Examination
 from app.store.identity.revocations import Revocations
 from app.store.identity.sessions import Sessions
 from app.store.identity.tickets import Tickets
@@ -83,6 +85,7 @@ from app.web.paths import Site
 SCRIPTS: Final = (
     *log.SCRIPTS,
     *lineage.SCRIPTS,
+    *examination.SCRIPTS,
     *runs.SCRIPTS,
     *figures.SCRIPTS,
     *directory.SCRIPTS,
@@ -159,7 +162,14 @@ class Live:
         self.flights = Flights(store.flights, clock)
         self.recorder = Recorder(store.recent.write, MESSAGES_KEPT)
         self.acquaintance = Acquaintance(store.directory, clock)
-        self.hub = Hub(store.logs, lambda: Subscription.open(settings), settings, clock, store.connection.follow)
+        self.hub = Hub(
+            store.logs,
+            lambda: Subscription.open(settings),
+            settings,
+            clock,
+            store.connection.follow,
+            examination=Examination(store.connection, settings),
+        )
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
@@ -261,10 +271,15 @@ class Web:
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
-            health.blueprint(self._store.connection.ping, self._live.hub.canary.check),
+            health.blueprint(self._check_store, lambda: self._live.hub.canary.faults),
             metrics.blueprint(),
             openapi.blueprint(__version__),
         )
+
+    def _check_store(self) -> None:
+        """Raises `BelfryError` `store_unavailable`. A worker's canary knows; without a worker Redis is asked."""
+        hub = self._live.hub
+        (hub.canary.check if hub.is_running else self._store.connection.ping)()
 
 
 def _shell(settings: Settings) -> Flask:

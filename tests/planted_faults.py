@@ -615,6 +615,15 @@ def has_no_store() -> Fault:
     return when("GET", "/health/ready", status(503))
 
 
+@found_by("health.store")
+def has_a_store_that_forgets() -> Fault:
+    def answer(asked: Asked, answer: Answer) -> None:
+        if asked.route == "/health/ready":
+            answer.body = b'{"status":"ready","warnings":[{"code":"eviction","detail":"it evicts"}]}'
+
+    return Fault(answer=answer)
+
+
 # Access
 
 

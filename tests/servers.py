@@ -32,6 +32,7 @@ from tests.stream_client import StreamClient
 from tests.waiting import patient, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
+TRIED = "BELFRY_TEST_ENGINE"  # the path of a redis-server or valkey-server
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
@@ -138,7 +139,9 @@ class RedisServer(Server):
 
     @staticmethod
     def binary() -> str | None:
-        """The launcher's own choice."""
+        """The launcher's own choice, unless the environment names another one to try."""
+        if TRIED in os.environ:
+            return os.environ[TRIED]
         engine = next(engines(os.environ.get("PATH")), None)
         return engine.binary if engine else None
 

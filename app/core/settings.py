@@ -16,6 +16,7 @@ from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.passwords import PasswordHash
 from app.core.redis_url import check as check_redis_url
+from app.core.store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
@@ -60,6 +61,9 @@ class Settings(BaseModel):
     jwt_audience: str = Field("", description="the `aud` that a token must have; empty: it must have none")
     jwt_issuer: str = Field("", description="the `iss` that a token must have; empty: any")
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
+    max_sessions_per_user: int = Field(
+        1_000, ge=1, le=100_000, description="sessions of one user; the oldest ends. About 500 bytes of Redis each"
+    )
     revocation_seconds: int = Field(
         31_536_000,
         ge=3_600,
@@ -227,6 +231,14 @@ class Settings(BaseModel):
     canary_seconds: float = Field(
         2.0, ge=0.1, le=3, description="how often it is tried whether Redis answers and what it publishes is heard"
     )
+    store_check_seconds: float = Field(
+        60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
+    )
+    store_strict: str = Field(
+        "",
+        description="faults of Redis, separated by commas, with which a server is not ready instead of warning: "
+        "eviction, persistence, replicas, replication_id",
+    )
     publish_wait_replicas: int = Field(
         0, ge=0, le=100, description="replicas that must have a message before it is acknowledged; too few: 503"
     )
@@ -283,6 +295,18 @@ class Settings(BaseModel):
         if text:
             check_http(text)
         return text
+
+    @field_validator("store_strict")
+    @classmethod
+    def _faults(cls, text: str) -> str:
+        if not set(_listed(text)) <= set(OPTIONAL_FAULTS):
+            raise ValueError(f"expected some of {', '.join(OPTIONAL_FAULTS)}, separated by commas")
+        return text
+
+    @property
+    def strict_store(self) -> tuple[str, ...]:
+        """`store_strict` one by one."""
+        return _listed(self.store_strict)
 
     @property
     def former_secrets(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ import gevent.socket
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
@@ -34,13 +36,12 @@ from app.server.regular import Regular
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from app.web.edge.ready import Ready
-
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
+STORE_SECONDS = 3.0  # that a start waits for a silent store; one that is away, or answers, is known at once
 LAST_SECONDS = 1.0  # before the arbiter kills whoever waits as long as it does: what was counted is reported then
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
 # Beyond `worker_connections`, so many more are accepted, for health checks: each has so long to send its request, and
@@ -134,10 +135,10 @@ class BelfryWorker(GeventWorker):
         if req.req_number == 1:
             req.unreader.sock = Fair(sock)
         if sock in self._spare and not req.path.endswith(HEALTH):
-            self._refuse(req, sock, self._refusals.no_place)
+            self._refuse(req, sock, self._refusals.no_place.answer)
             raise StopIteration
         if not has_failed and self._admission.refuses(req.method, req.path):
-            return self._refuse(req, sock, self._refusals.overloaded)
+            return self._refuse(req, sock, self._refusals.overloaded.answer)
         self._answering.add(sock)
         try:
             answered = super().handle_request(listener_name, req, sock, addr)
@@ -189,10 +190,10 @@ class BelfryWorker(GeventWorker):
             end_when_silent(sock)
         return b""
 
-    def _refuse(self, req: Any, sock: Any, refusal: Ready) -> bool:
+    def _refuse(self, req: Any, sock: Any, answer: Callable[[str, str], bytes]) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
         origin = next((value for name, value in req.headers if name == "ORIGIN"), "")
-        sock.sendall(refusal.answer(origin, req.scheme))
+        sock.sendall(answer(origin, req.scheme))
         if not self.alive or any(name == "EXPECT" for name, _ in req.headers):
             raise StopIteration
         return True
@@ -230,6 +231,7 @@ class BelfryWorker(GeventWorker):
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
         self._reporter.start()
+        self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]
         self._turns.crowded = partial(pause, servers)
         if self.booting is not None:
@@ -238,6 +240,11 @@ class BelfryWorker(GeventWorker):
         # On a reload, callers would wait for as long as the successors take to load.
         self._wait(lambda: not (self._is_awaited and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
         self._leave(servers)
+
+    def _refuse_store(self) -> None:
+        """End the whole server where its first workers find a store that can never be used; the canary has said why."""
+        if self.age <= self.cfg.workers and self._hub.canary.unusable(STORE_SECONDS):
+            sys.exit(Arbiter.APP_LOAD_ERROR)
 
     @property
     def _is_awaited(self) -> bool:
