@@ -29,7 +29,6 @@ def upstream() -> Iterator[Upstream]:
 def environment(upstream: Upstream) -> Mapping[str, str]:
     return {
         "WEB_CONCURRENCY": "1",
-        "BELFRY_DEMO": "1",
         "BELFRY_UPSTREAM_URL": upstream.url,
         "BELFRY_MAX_CONNECTIONS_PER_USER": "2",
     }
