@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -95,14 +96,12 @@ def on_socket(redis_server: RedisServer) -> Iterator[OnSocket]:
 
 def test_behind_a_unix_socket_each_client_has_a_limit_of_its_own(on_socket: OnSocket, alice: str) -> None:
     with in_front_of(f"unix:{on_socket.path}") as nginx:
-        other = f"http://127.0.0.2:{nginx.port}"
-        nginx.upstream(f"unix:{on_socket.path}")
         statuses = [get(nginx, "/feed", Authorization="Bearer guessed").status_code for _ in range(3)]
         assert statuses == [401, 401, 429]
         with requests.Session() as session:
             session.mount("http://", FromAddress("127.0.0.2"))
             answer = session.get(f"{nginx.url}/feed", headers={"Authorization": "Bearer guessed"}, timeout=10)
-            assert answer.status_code == 401, other
+            assert answer.status_code == 401
         token = on_socket.token(alice, "feed")
         with on_socket.stream(alice, port=nginx.port, token=token) as stream:
             stream.wait_for("ready")
@@ -117,5 +116,5 @@ class FromAddress(requests.adapters.HTTPAdapter):
         self._address = address
         super().__init__()
 
-    def init_poolmanager(self, *arguments: int, **options: object) -> None:
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, source_address=(self._address, 0), **options)
