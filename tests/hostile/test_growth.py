@@ -32,9 +32,8 @@ from app.core.log import change, cursor
 from app.core.settings import Settings
 from app.core.wire import sse, strict_json
 from app.server.request import BoundedRequest
-from app.web import paths
 from app.web.api.publish import lines
-from app.web.edge import loopback
+from app.web.edge import loopback, paths
 from app.web.edge.client_address import client_address, throttled_address
 from app.web.edge.reading import flag, logs_of, number
 from app.web.pages.sign_in import local_path
@@ -197,7 +196,7 @@ READERS: dict[str, Reader] = {
 # The module-level regular expressions, by the module that has them, that the readers above go through.
 LISTED = {
     "app.core.addresses", "app.core.completion", "app.core.identity.jwk", "app.core.log.cursor", "app.core.masking",
-    "app.core.message", "app.core.wire.sse", "app.core.wire.strict_json", "app.server.request", "app.web.paths",
+    "app.core.message", "app.core.wire.sse", "app.core.wire.strict_json", "app.server.request", "app.web.edge.paths",
 }  # fmt: skip
 DIRECT: dict[str, Callable[[Any, str], object]] = {
     "app.server.head": lambda pattern, text: list(pattern.finditer(raw(text))),
