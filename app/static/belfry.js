@@ -39,6 +39,10 @@
  * @property {string | null} ended RFC 3339
  * @property {{code: string, detail: string}} [error]
  * @property {string} [text] the answer so far; a list doesn't tell it
+ * @property {string | null} [finish_reason] why the model stopped
+ * @property {string} [refusal] what the model said instead of an answer
+ * @property {string} [reasoning] what the model thought before it answered
+ * @property {{function: {name: string}}[]} [tool_calls] what the model wants called
  */
 /**
  * @typedef {object} Block What the stream said: one event.
@@ -1229,6 +1233,15 @@ export class BelfryClient {
   }
 }
 
+/** @typedef {{index?: number, finish_reason?: string | null, delta?: Record<string, any>}} Choice of a chunk */
+
+/** The text of a member that may also be a list of parts. @param {unknown} content @returns {string} */
+function textIn(content) {
+  if (typeof content === "string") return content;
+  if (Array.isArray(content)) return content.map(textIn).join("");
+  return content && typeof content === "object" && "text" in content ? textIn(content.text) : "";
+}
+
 /**
  * An answer of a model while it is made, and afterwards. It is kept by the server: it goes on when nobody looks, and any
  * page of its user can show it from the beginning.
@@ -1240,6 +1253,10 @@ export class BelfryClient {
  */
 export class BelfryRun {
   /** The answer so far. */ text = "";
+  /** What the model said instead of an answer. */ refusal = "";
+  /** What the model thought before it answered, where it tells. */ reasoning = "";
+  /** The names of the tools that the model wants called. @type {string[]} */ tools = [];
+  /** Why the model stopped: `stop`, `length`, `content_filter`, `tool_calls`; empty while it has not. */ finishReason = "";
   /** What became of it; `gone` when the server has forgotten it. @type {RunAnswer["status"] | "gone"} */ status = "running";
   /** Why it failed. @type {{code: string, detail: string} | null} */ error = null;
   /** @type {State} */ state = "idle";
@@ -1361,17 +1378,33 @@ export class BelfryRun {
 
   #onReady() {
     clearTimeout(this.#timer);
-    if (this.#cursor === "") this.#setText("", ""); // all of it comes: what a look at the server showed doesn't count
+    if (this.#cursor === "") this.#clear(); // all of it comes: what a look at the server showed doesn't count
     this.#backoff.reset();
     this.#ownRetries = this.#server.usesTickets ? 0 : 1;
     this.#say("live");
   }
 
-  /** @param {{choices?: {index?: number, delta?: {content?: string | null}}[]}} chunk */
+  /** @param {{choices?: Choice[]}} chunk */
   #take(chunk) {
-    const piece = chunk.choices?.find(({ index }) => !index)?.delta?.content;
+    const choice = chunk.choices?.find?.(({ index }) => !index);
+    const delta = choice?.delta ?? {};
+    this.refusal += textIn(delta.refusal);
+    this.reasoning += textIn(delta.reasoning_content ?? delta.reasoning);
+    for (const call of delta.tool_calls ?? []) this.#addTool(call?.function?.name);
+    this.finishReason = choice?.finish_reason || this.finishReason;
+    const piece = textIn(delta.content);
     if (piece) this.#setText(this.text + piece, piece);
     this.#listeners.emit("chunk", chunk);
+  }
+
+  /** Some upstreams repeat the name with each part of a call. @param {string} [name] */
+  #addTool(name) {
+    if (name && this.tools.at(-1) !== name) this.tools.push(name);
+  }
+
+  #clear() {
+    [this.refusal, this.reasoning, this.finishReason, this.tools] = ["", "", "", []];
+    this.#setText("", "");
   }
 
   /** @param {string} reason */
@@ -1427,8 +1460,10 @@ export class BelfryRun {
   }
 
   /** Take the answer from the server's state, in the place of what the stream told. @param {RunAnswer} known */
-  #show({ text = "" }) {
+  #show({ text = "", refusal = "", reasoning = "", finish_reason: reason, tool_calls: calls = [] }) {
     this.#cursor = "";
+    [this.refusal, this.reasoning, this.finishReason] = [refusal, reasoning, reason ?? ""];
+    this.tools = calls.map((call) => call.function.name);
     if (text !== this.text) this.#setText(text, "");
   }
 
