@@ -61,6 +61,16 @@ def test_the_security_page_names_settings_that_there_are() -> None:
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", SECURITY.read_text(encoding="utf-8"))) <= known
 
 
+def test_the_numbers_beside_settings_are_their_defaults() -> None:
+    """`BELFRY_NAME`, 1,000: the number that follows a setting's name in a table or a sentence."""
+    text = SECURITY.read_text(encoding="utf-8")
+    told = re.findall(rf"`{PREFIX}([A-Z_]+)`(?: sessions)?(?: at most)?, ([\d,]*\d)( KiB| MiB)?", text)
+    assert len(told) >= 4
+    sizes = {"": 1, " KiB": 1_024, " MiB": 1_048_576}
+    for name, number, unit in told:
+        assert Settings.model_fields[name.lower()].default == int(number.replace(",", "")) * sizes[unit], name
+
+
 def test_every_sample_token_in_the_documentation_says_when_it_was_issued() -> None:
     """Without `iat` it stops counting for good once its user was withdrawn."""
     root = SECURITY.parent.parent
