@@ -26,7 +26,7 @@ for _, command in ipairs({
   {'+xrevrange', 'XREVRANGE', key, '+', '-'}, {'+zcard', 'ZCARD', key}, {'+zscore', 'ZSCORE', key, 'm'},
   {'+zmscore', 'ZMSCORE', key, 'm'}, {'+zrange', 'ZRANGE', key, 0, 0}, {'+zrevrange', 'ZREVRANGE', key, 0, 0},
   {'+zrangebyscore', 'ZRANGEBYSCORE', key, 0, 0}, {'+zrangebylex', 'ZRANGEBYLEX', key, '-', '+'},
-  {'+pubsub|numsub', 'PUBSUB', 'NUMSUB', ARGV[1]},
+  {'+zscan', 'ZSCAN', key, 0}, {'+pubsub|numsub', 'PUBSUB', 'NUMSUB', ARGV[1]},
 }) do
   try(unpack(command))
 end
@@ -45,6 +45,8 @@ for _, command in ipairs({
   {'+srem', 'SREM', key, 'm'}, {'+lpush', 'LPUSH', key, 'm'}, {'+ltrim', 'LTRIM', key, 0, 0},
   {'+xadd', 'XADD', key, '*', 'f', ''}, {'+xdel', 'XDEL', key, '1-0'},
   {'+xtrim', 'XTRIM', key, 'MAXLEN', 1}, {'+zadd', 'ZADD', key, 0, 'm'}, {'+zrem', 'ZREM', key, 'm'},
+  {'+zremrangebyrank', 'ZREMRANGEBYRANK', key, 0, 0}, {'+zunionstore', 'ZUNIONSTORE', key, 1, key},
+  {'+zinterstore', 'ZINTERSTORE', key, 1, key},
   {'+zremrangebyscore', 'ZREMRANGEBYSCORE', key, 0, 0}, {'+persist', 'PERSIST', key}, {'+pexpire', 'PEXPIRE', key, 60000},
   {'+expire', 'EXPIRE', key, 60}, {'+getdel', 'GETDEL', key}, {'+del', 'DEL', key},
 }) do
