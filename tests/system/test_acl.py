@@ -1,4 +1,4 @@
-"""The rights that docs/redis.md lists are all that Belfry needs, and none is listed for nothing."""
+"""The rights that docs/redis.md lists are all that Belfry needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from tests.upstream import running_upstream, saying
 from tests.waiting import wait_until
 
 PREFIX, PASSWORD = "belfry", "word"
-# Sentinels, replicas, another database, a changed server and the bound of sessions have tests of their own.
-ELSEWHERE = {"role", "wait", "select", "persist", "zinterstore", "zremrangebyrank", "zscan", "zunionstore"}
 
 UNNEEDED = "client|setinfo"  # redis-py offers its name, and goes on without; Redis 7.0 has no such command to grant
 READY_SECONDS = 20.0  # the connections were cut a moment ago
@@ -129,15 +127,3 @@ def everything(belfry: Belfry) -> None:
     answers += [admin.delete("/presence/alice"), admin.delete("/users/bob")]
     failed = [(each.request.method, each.request.url, each.text) for each in answers if each.status_code >= 500]
     assert not failed
-
-
-def test_no_right_is_listed_for_nothing(redis: RedisServer, belfry: Belfry) -> None:
-    """What was called since the server started, by the server's own count."""
-    assert belfry.port
-    listed = {word.removeprefix("+") for word in acl() if word.startswith("+")} - ELSEWHERE
-
-    def unused() -> set[str]:
-        with redis.client() as client:
-            return listed - {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
-
-    wait_until(lambda: not unused(), 20, what=f"{unused()} to be used")
