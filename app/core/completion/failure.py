@@ -12,6 +12,7 @@ from app.core.completion.pieces import Piece
 from app.core.errors import BelfryError
 
 SHORT_CHARS: Final = 500  # of a text that is no JSON
+LOOKED_AT_CHARS: Final = 65_536  # of such a text, to find what to tell
 KEPT: Final = ("message", "type", "param", "code", "status", "innererror", "metadata", "details")
 _MESSAGES: Final = (
     "message",
@@ -23,8 +24,12 @@ _MESSAGES: Final = (
     "error_description",
     "title",
 )
-_TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
-_TAG: Final = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# An upstream's text is a stranger's too: each of these expressions takes time in proportion to the text's length.
+_TITLE: Final = re.compile(r"<(?:title|h1)\b[^<>]{0,200}>", re.IGNORECASE)
+_TITLE_END: Final = re.compile(r"</(?:title|h1)\b", re.IGNORECASE)
+_CODE: Final = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
+_CODE_END: Final = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 _LEAST_STATUS, _LAST_STATUS = 400, 599
 _MAX_DEPTH: Final = 5  # of errors within errors
 _QUOTA: Final = "insufficient_quota"
@@ -32,10 +37,25 @@ _QUOTA: Final = "insufficient_quota"
 
 def short(text: str) -> str:
     """The beginning of a text on one line; of HTML, its title."""
+    text = text[:LOOKED_AT_CHARS]
     if "<" in text:
-        title = _TITLE.search(text)
-        text = _TAG.sub(" ", title[2] if title else text)
+        text = _TAG.sub(" ", _title(text) or _without_code(text))
     return " ".join(text.split())[:SHORT_CHARS]
+
+
+def _title(html: str) -> str:
+    start = _TITLE.search(html)
+    end = _TITLE_END.search(html, start.end()) if start else None
+    return html[start.end() : end.start()] if start and end else ""
+
+
+def _without_code(html: str) -> str:
+    """`html` without its styles and scripts."""
+    kept, at = [], 0
+    while (start := _CODE.search(html, at)) and (end := _CODE_END.search(html, start.end())):
+        kept.append(html[at : start.start()])
+        at = end.start()
+    return " ".join([*kept, html[at:]])
 
 
 def told_in(body: bytes) -> dict[str, Any]:
