@@ -20,7 +20,7 @@ _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 _SAID = ("content", "reasoning_content", "reasoning", "refusal", "text")
 
 
-def _texts_of(choice: dict[str, Any]) -> list[str]:
+def texts_of(choice: dict[str, Any]) -> list[str]:
     """All that a chunk's choice says: text, thoughts, and what it wants called."""
     delta = object_of(choice.get("delta"))
     texts = [text_of(delta[name]) for name in _SAID if name in delta]
@@ -121,7 +121,7 @@ class Answer:
 
     def _judge(self, choice: dict[str, Any]) -> None:
         reason = choice.get("finish_reason")
-        texts = _texts_of(choice)
+        texts = texts_of(choice)
         place, has_reason = place_of(choice), bool(reason) and str(reason).strip().lower() not in _NO_REASON
         self._talks_on = self._talks_on or (self._has_reason.get(place, False) and any(texts))
         self._has_reason[place] = has_reason or self._has_reason.get(place, False)

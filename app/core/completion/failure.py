@@ -186,3 +186,11 @@ def openai_error(error: BelfryError) -> dict[str, Any]:
     kind = kinds.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     told = {"message": error.detail, "type": kind, "param": error.extra.get("param"), "code": error.code}
     return {"error": {**told, **cleaned(error.extra.get("upstream", {}))}}
+
+
+def in_stream(error: BelfryError) -> dict[str, Any]:
+    """An error in mid-stream, with the status and the advice that can't stand in the head any more."""
+    told = openai_error(error)
+    advice = {name.replace("-", "_"): value for name, value in error.headers.items() if name.startswith("retry-after")}
+    told["error"] = {**told["error"], "status": error.status, **advice}
+    return told

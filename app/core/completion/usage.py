@@ -95,7 +95,10 @@ class Usage:
 
     def say(self, texts: list[str]) -> None:
         """A chunk of the answer: mostly a token, or several where the upstream sends large pieces."""
-        size = sum([len(text.encode(errors="replace")) for text in texts])
+        self.say_bytes(sum([len(text.encode(errors="replace")) for text in texts]))
+
+    def say_bytes(self, size: int) -> None:
+        """A text of so many bytes."""
         self._said += size // BYTES_PER_TOKEN if size > TOKEN_MAX_BYTES else bool(size)
 
     @property
