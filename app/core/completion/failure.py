@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 from app.core.completion.json_text import cleaned, written
-from app.core.completion.odd import object_of, objects_of, place_of, text_of
+from app.core.completion.odd import object_of, place_of, text_of
 from app.core.completion.pieces import Piece
 from app.core.errors import BelfryError
 
@@ -127,16 +127,19 @@ def failure_of(piece: Piece) -> dict[str, Any] | None:
     value = piece.value
     if value.get("error"):
         return members_of(value)
-    if piece.is_chunk:
-        return _of_choices(objects_of(value["choices"]))
+    choices = value.get("choices")
+    if isinstance(choices, list):
+        return _of_choices(choices)
     if piece.event == "error" or "error" in (value.get("object"), value.get("type")):
         return members_of(value)
     return members_of(value) if _is_flat_error(value) else None
 
 
-def _of_choices(choices: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
     """OpenRouter tells errors of providers in the choice."""
     for choice in choices:
+        if not isinstance(choice, dict):
+            continue
         if choice.get("error"):
             return members_of(choice["error"])
         if choice.get("finish_reason") == "error":

@@ -6,16 +6,15 @@ the usage stands there and the middle is vectors or pictures.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, Final
 
 from app.core.completion.answer import texts_of
-from app.core.completion.body import Body
 from app.core.completion.json_text import read
-from app.core.completion.odd import objects_of, text_of
-from app.core.completion.pieces import Piece
+from app.core.completion.odd import object_of, objects_of, text_of
 from app.core.completion.usage import Usage, usage_in
-from app.core.errors import BelfryError
+from app.core.wire.sse import Lines
 
 KEPT_BYTES: Final = 1_048_576  # of a JSON text; of a longer one, its ends
 END_BYTES: Final = 65_536
@@ -34,7 +33,7 @@ class Meter:
         self.is_json = kind.endswith(("/json", "+json"))
         self._is_text = kind.startswith("text/") and not self.is_stream
         self._usage = Usage(prompt_tokens)
-        self._events: Body | None = Body(kind, EVENT_MAX_CHARS) if self.is_stream else None
+        self._lines = Lines() if self.is_stream else None
         self._kept = bytearray()
         self._size = 0
 
@@ -45,16 +44,7 @@ class Meter:
             self._kept += data
             if len(self._kept) > KEPT_BYTES + END_BYTES:
                 del self._kept[END_BYTES:-END_BYTES]
-        if self._events is None:
-            return True
-        try:
-            pieces = list(self._events.feed(data))
-        except BelfryError:
-            self._events = None  # the client gets it anyway, and only the estimate is left
-            return True
-        for piece in pieces:
-            self._take(piece)
-        return bool(pieces)
+        return self._lines is None or self._read_events(self._lines, data)
 
     @property
     def tokens(self) -> int:
@@ -67,12 +57,24 @@ class Meter:
             self._size = 0
         return self._usage.tokens
 
-    def _take(self, piece: Piece) -> None:
-        value = piece.value
-        told = usage_in(value)
+    def _read_events(self, lines: Lines, data: bytes) -> bool:
+        says_something = lines.waiting > 0
+        for line in lines.feed(data):
+            if line.startswith("data:"):
+                says_something = True
+                with contextlib.suppress(ValueError):  # the client gets it anyway
+                    value, _ = read(line[5:].strip())
+                    self._take(object_of(value))
+        if lines.waiting > EVENT_MAX_CHARS:
+            self._lines = None  # only an estimate of what came so far is left
+        return says_something
+
+    def _take(self, value: dict[str, Any]) -> None:
+        choices = objects_of(value.get("choices"))
+        told = usage_in(value, choices)
         if told is not None:
             self._usage.take(told)
-        said = [text for choice in objects_of(value.get("choices")) for text in texts_of(choice)]
+        said = [text for choice in choices for text in texts_of(choice)]
         delta = value.get("delta")  # of a transcript
         self._usage.say([*said, delta] if isinstance(delta, str) else said)
 
@@ -93,11 +95,12 @@ class Meter:
         except ValueError:
             return
         if isinstance(value, dict):
-            told = usage_in(value)
+            choices = objects_of(value.get("choices"))
+            told = usage_in(value, choices)
             if told is not None:
                 self._usage.take(told)
             else:
-                said = [text for choice in objects_of(value.get("choices")) for text in texts_of(choice)]
+                said = [text for choice in choices for text in texts_of(choice)]
                 self._usage.say([text_of(value.get("text")), *said])
 
 
@@ -111,4 +114,4 @@ def _usage_near(text: str) -> dict[str, Any] | None:
         value, _ = _DECODER.raw_decode(rest.lstrip())
     except (ValueError, RecursionError):
         return None
-    return usage_in({"usage": value})
+    return usage_in({"usage": value}, [])
