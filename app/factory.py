@@ -14,6 +14,7 @@ from app import __version__
 from app.core.identity.tokens import Keyring
 from app.core.settings import Settings, check_identity, load
 from app.core.upstreams import Upstreams
+from app.launch.address import Address, AddressError
 from app.live.delivery.hub import Hub
 from app.live.identity.key_source import KeySource
 from app.live.identity.revocation_watch import RevocationWatch
@@ -77,6 +78,7 @@ from app.web.edge import cors, headers, problems
 from app.web.edge.auth import Authenticator
 from app.web.edge.express import Express
 from app.web.edge.limits import Limits
+from app.web.edge.loopback import Loopback
 from app.web.edge.ready import Ready, Refusals
 from app.web.pages import assets, sign_in
 from app.web.pages import views as pages
@@ -110,7 +112,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     for views in web.blueprints():
         app.register_blueprint(views)
     turns = Turns(Express(app, web.auth, web.desk, web.entrance), lambda environ: environ["PATH_INFO"] == "/stream")
-    app.wsgi_app = turns  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
+    outermost = Loopback(turns, app.wsgi_app, _bound_host(settings)) if settings.demo else turns
+    app.wsgi_app = outermost  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
     app.extensions |= {  # for the worker, which starts and stops them
         "belfry.hub": live.hub,
         "belfry.streams": live.streams,
@@ -118,11 +121,20 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.reporter": live.reporter,
         "belfry.admission": web.admission,
         "belfry.turns": turns,
+        "belfry.max_head_bytes": settings.max_head_bytes,
         "belfry.refusals": Refusals(
             *[Ready(app, error, settings.allowed_origins) for error in (admission.REFUSAL, descriptors.REFUSAL)]
         ),
     }
     return app
+
+
+def _bound_host(settings: Settings) -> str:
+    """The host that the server listens on; "" where gunicorn alone understands the setting."""
+    try:
+        return Address.parse(settings.bind).host
+    except AddressError:
+        return ""
 
 
 class Stored:

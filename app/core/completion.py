@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.errors import BelfryError
-from app.core.wire.frames import compact, stream_safe
+from app.core.wire import strict_json
+from app.core.wire.frames import stream_safe
 
 DONE = "[DONE]"  # the data of the last block of a stream
 TITLE_MAX_CHARS = 120
@@ -47,13 +48,9 @@ def parse(text: bytes, *, takes_id: bool = False, key: str = "") -> CompletionRe
 
     Raises `BelfryError` `malformed_json`, `invalid_completion` or `bad_run_id`.
     """
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
+    given = strict_json.read(text, lone_surrogate="invalid_completion")
     if not isinstance(given, dict):
         raise _invalid("the body", "one JSON object", given)
-    _require_unicode(given)
     run_id = check_run_id(given.pop("id", None) or key) if takes_id else ""
     _check(given)
     options = given.get("stream_options") or {}
@@ -75,15 +72,6 @@ def check_run_id(text: object) -> str:
     return str(text)
 
 
-def _require_unicode(given: dict[str, Any]) -> None:
-    """JSON may escape half of a surrogate pair, which is no character: neither a store nor an upstream can have it."""
-    try:
-        compact(given).encode()
-    except UnicodeEncodeError as error:
-        half = f"U+{ord(error.object[error.start]):04X}"
-        raise BelfryError("invalid_completion", f"Expected Unicode text, got the lone surrogate {half}.") from None
-
-
 def _check(given: dict[str, Any]) -> None:
     model, messages, stream = given.get("model"), given.get("messages"), given.get("stream")
     if not (isinstance(model, str) and model):
@@ -92,8 +80,11 @@ def _check(given: dict[str, Any]) -> None:
         raise _invalid("messages", "a list of at least one object", messages)
     if not (stream is None or isinstance(stream, bool)):
         raise _invalid("stream", "true or false", stream)
-    if not isinstance(given.get("stream_options") or {}, dict):
-        raise _invalid("stream_options", "an object", given["stream_options"])
+    options = given.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise _invalid("stream_options", "an object", options)
+    if not isinstance(options.get("include_usage") or False, bool):
+        raise _invalid("stream_options.include_usage", "true or false", options["include_usage"])
 
 
 def _invalid(field: str, expected: str, got: object) -> BelfryError:

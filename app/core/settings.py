@@ -122,8 +122,12 @@ class Settings(BaseModel):
         le=31_536_000,
         description="how long a message can be retracted; its recipients are remembered, about 200 bytes a message",
     )
+    max_head_bytes: int = Field(
+        32_768, ge=8_192, le=262_144, description="longest head of a request: request line and headers together"
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
     max_batch_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest NDJSON batch")
+    max_batch_lines: int = Field(100_000, ge=1_000, description="most lines of an NDJSON batch")
     max_batches_bytes: int = Field(
         67_108_864, ge=65_536, description="bytes of NDJSON batches that a worker holds at a time; one more gets 503"
     )

@@ -23,15 +23,17 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.addresses import plain_peer
-from app.server.connection import Fair, Problems, end_when_silent, head, send
+from app.server.connection import Problems, end_when_silent, head, send
 from app.server.gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
 from app.server.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.server.regular import Regular
+from app.server.request import BoundedRequest, Fair
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -78,6 +80,9 @@ class BelfryWorker(GeventWorker):
         self._turns = application.extensions["belfry.turns"]
         self._admission = application.extensions["belfry.admission"]
         self._refusals = application.extensions["belfry.refusals"]
+        # gunicorn makes its parsers by itself; this is where they take the class of their requests from.
+        RequestParser.mesg_class = BoundedRequest
+        BoundedRequest.max_bytes = application.extensions["belfry.max_head_bytes"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
@@ -123,7 +128,7 @@ class BelfryWorker(GeventWorker):
         regular = self._regulars.get(sock)
         sent = b"" if regular is None else regular.next_parsed()
         has_failed = regular is not None and regular.failure is not None  # and so was let in
-        if req.req_number == 1:
+        if req.req_number == 1 and type(req.unreader.sock) is not Fair:
             req.unreader.sock = Fair(sock)
         if not has_failed and self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock)

@@ -146,8 +146,17 @@ def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[i
     raise _too_large(limit_bytes)
 
 
+def refuse_coding(sent: Request) -> None:
+    """Raises `BelfryError` `unsupported_media_type` for a compressed body (RFC 9110, 15.5.16)."""
+    coding = sent.environ.get("HTTP_CONTENT_ENCODING", "")
+    if coding and coding.strip().lower() != "identity":
+        told = f"Expected a body without Content-Encoding, got {coding[:40]!r}."
+        raise BelfryError("unsupported_media_type", told, headers={"Accept-Encoding": "identity"})
+
+
 def _stream(sent: Request) -> IO[bytes]:
     """Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one."""
+    refuse_coding(sent)
     ends = sent.environ.get("wsgi.input_terminated")
     found: IO[bytes] = sent.environ["wsgi.input"] if ends else sent.stream
     return found

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from flask import Flask, Response, request
+from werkzeug.security import safe_join
 
 COMPRESSED_TYPES = {"text/javascript", "text/css", "image/svg+xml"}
 CACHED_FILES = 32
@@ -24,7 +25,10 @@ def install(app: Flask) -> None:
         if request.endpoint == "static" and response.status_code < 400:
             response.headers["Access-Control-Allow-Origin"] = "*"
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-            _compress(response, folder / (request.view_args or {})["filename"])
+            # In its shortest spelling, as Flask found the file: the way given may lead through folders that are not.
+            found = safe_join(str(folder), (request.view_args or {})["filename"])
+            if found is not None:
+                _compress(response, Path(found))
         return response
 
 

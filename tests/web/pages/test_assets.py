@@ -6,6 +6,7 @@ import gzip
 
 import pytest
 
+from app.web.pages.assets import _gzipped
 from tests.web.identity_app import ROOT, open_site
 
 MODULE = "/static/belfry.js"
@@ -45,3 +46,25 @@ def test_pages_of_every_origin_may_load_it() -> None:
 
 def test_only_static_files_are_open_like_this() -> None:
     assert "Access-Control-Allow-Origin" not in open_site(demo=True).client.get("/login").headers
+
+
+@pytest.mark.parametrize("path", ["x/../belfry.js", "./belfry.js", "vendor/../belfry.js", "vendor/x/../../belfry.js"])
+def test_another_spelling_of_a_path_is_compressed_like_the_file_and_once(path: str) -> None:
+    client = open_site().client
+    with (
+        client.get(MODULE, headers={"Accept-Encoding": "gzip"}) as plain,
+        client.get(f"/static/{path}", headers={"Accept-Encoding": "gzip"}) as answer,
+    ):
+        misses = _gzipped.cache_info().misses
+        assert (answer.status_code, answer.data) == (200, plain.data)
+    with client.get(f"/static/{'vendor/../' * 50}{path}", headers={"Accept-Encoding": "gzip"}) as answer:
+        assert answer.status_code == 200
+    assert _gzipped.cache_info().misses == misses
+
+
+@pytest.mark.parametrize(
+    "path", ["../app/server/worker.py", "x/../../worker.py", "%2e%2e/worker.py", "vendor", "", "%00", "a%ff"]
+)
+def test_nothing_outside_of_the_folder_is_sent(path: str) -> None:
+    answer = open_site().client.get(f"/static/{path}", headers={"Accept-Encoding": "gzip"})
+    assert answer.status_code in (301, 308, 404)
