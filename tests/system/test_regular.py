@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.servers import HOST, Belfry, RedisServer
 from tests.system.conftest import StartBelfry
-from tests.system.test_express import BODY, FOREIGN, lines, received, shown
+from tests.system.test_endpoints import BODY, FOREIGN, lines, received, shown
 from tests.system.test_limits import count
 from tests.waiting import patient, wait_until
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Blueprint, Flask, Request, Response, current_app, request
+from flask import Request, Response
+from werkzeug.wsgi import ClosingIterator
 
 from app.core.addresses import Network
 from app.core.errors import BelfryError
@@ -19,24 +20,26 @@ from app.live.streams.sinks import GeneratorSink, ParkedSocket
 from app.live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.live.streams.subscriber import Client
 from app.server import descriptors
-from app.server.parking import FAILURE, PARKED, parkable
+from app.server.parking import PARKED, Fields, parkable
+from app.web.edge.answers import Answer, Answers
 from app.web.edge.auth import Authenticator
 from app.web.edge.client_address import client_address
+from app.web.edge.endpoint import Endpoint
 from app.web.edge.limits import Limits
 from app.web.edge.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-    from werkzeug.datastructures import Headers
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 AGENT_MAX = 160  # characters of a User-Agent that are kept
 CLIENTS_SHARED = 256  # connections from so many places share what is known of the place
 
+OK = "200 OK"
+EVENT_STREAM = "text/event-stream"
 HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -50,9 +53,10 @@ class Start(NamedTuple):
 
 
 class Entrance:
-    """What `/stream` does with a request, whoever reads it and writes the answer."""
+    """Opens the streams that requests ask for."""
 
-    def __init__(self, streams: Streams, limits: Limits, settings: Settings) -> None:
+    def __init__(self, streams: Streams, limits: Limits, answers: Answers, settings: Settings) -> None:
+        self.answers = answers
         self._streams = streams
         self._limits = limits
         self._settings = settings
@@ -104,21 +108,23 @@ class Entrance:
         return sink
 
 
-def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
-    views = Blueprint("stream", __name__)
+def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
+    """`/stream` as a plain WSGI application."""
 
-    @views.get("/stream")
-    def stream() -> Response:
-        claims = auth.require(request, "feed")
-        names, cursor = place_of(request, claims)
-        if request.method == "HEAD":
-            entrance.admit()
-            return Response(headers=HEADERS)
-        start = entrance.open(request, claims, names, cursor)
+    def open_stream(asked: Request) -> WSGIApplication:
+        claims = auth.require(asked, "feed")
+        start = entrance.open(asked, claims, *place_of(asked, claims))
         auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
-        return StreamResponse(entrance, start)
+        fields = [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)]
+        return Stream(entrance, start, fields)
 
-    return views
+    def look(asked: Request) -> WSGIApplication:
+        """HEAD: the answer that a GET would get, without a stream."""
+        place_of(asked, auth.require(asked, "feed"))
+        entrance.admit()
+        return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
+
+    return Endpoint(entrance.answers, {"GET": open_stream, "HEAD": look})
 
 
 def require_room(asked: Request) -> None:
@@ -152,8 +158,31 @@ def _client(address: str, agent: str) -> Client:
     return Client(sys.intern(address), sys.intern(agent))
 
 
+class Stream:
+    """An answer that never ends by itself, as a WSGI application. `fields` are the header fields of its head.
+
+    Its subscriber writes to the parked socket or, where none can be parked, to the iterator that the server drains.
+    """
+
+    def __init__(self, entrance: Entrance, start: Start, fields: Fields) -> None:
+        self._entrance = entrance
+        self._start = start
+        self._fields = fields
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send the head and the first frames in one write, and let go of the socket; otherwise iterate."""
+        try:
+            if self._entrance.park(self._start, head_of(self._fields), environ):
+                return PARKED
+        except BelfryError as error:
+            return self._entrance.answers.problem(error, environ)(environ, start_response)
+        sink = self._entrance.queue(self._start)
+        start_response(OK, self._fields)
+        return ClosingIterator(sink, lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
+
+
 class StreamResponse(Response):
-    """An answer that never ends by itself. Its subscriber writes to the parked socket, or to this very iterator."""
+    """The same for a view of Flask, which adds its own header fields."""
 
     def __init__(self, entrance: Entrance, start: Start) -> None:
         super().__init__(headers=HEADERS)
@@ -161,24 +190,12 @@ class StreamResponse(Response):
         self._start = start
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the head and the first frames in one write, and let go of the socket; else iterate."""
-        head = head_of(self.status, self.get_wsgi_headers(environ))
-        try:
-            if self._entrance.park(self._start, head, environ):
-                return PARKED
-        except BelfryError as error:
-            environ[FAILURE] = error
-            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask documents it
-            # The application itself, without the middleware around it, which let this request in already.
-            refused: Iterable[bytes] = Flask.wsgi_app(app, environ, start_response)
-            return refused
-        sink = self._entrance.queue(self._start)
-        self.response = sink
-        self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
-        return super().__call__(environ, start_response)
+        """As `Stream`."""
+        fields = [field for field in self.get_wsgi_headers(environ).items() if field[0] != "Content-Length"]
+        return Stream(self._entrance, self._start, fields)(environ, start_response)
 
 
-def head_of(status: str, headers: Headers) -> bytes:
+def head_of(fields: Fields) -> bytes:
     """The head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Content-Length"])
-    return f"HTTP/1.1 {status}\r\n{fields}Connection: close\r\n\r\n".encode("latin-1")
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    return f"HTTP/1.1 {OK}\r\n{lines}Connection: close\r\n\r\n".encode("latin-1")
