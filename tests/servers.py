@@ -29,6 +29,7 @@ from app.core.identity.tokens import Keyring
 from app.core.settings import load
 from app.launch.embedded import engines
 from tests.stream_client import StreamClient
+from tests.tiers import port_share
 from tests.waiting import patient, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
@@ -383,9 +384,13 @@ class ShippedNginx(Nginx):
 
 
 def free_port() -> int:
-    """A port that nobody has, and that no connection is given meanwhile: the kernel takes theirs from higher ones."""
+    """A port that nobody has, and that nobody gets before its server listens on it.
+
+    The kernel gives connections higher ones, and other processes of the same test run choose among other ones.
+    """
+    number, processes = port_share()
     while True:
-        port = random.choice(PORTS)
+        port = random.choice(PORTS[number::processes])
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port

@@ -61,6 +61,9 @@ class Settings(BaseModel):
     jwt_audience: str = Field("", description="the `aud` that a token must have; empty: it must have none")
     jwt_issuer: str = Field("", description="the `iss` that a token must have; empty: any")
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
+    max_sessions_per_user: int = Field(
+        1_000, ge=1, le=100_000, description="sessions of one user; the oldest ends. About 500 bytes of Redis each"
+    )
     revocation_seconds: int = Field(
         31_536_000,
         ge=3_600,

@@ -68,9 +68,12 @@ Who may do what is kept under one more tag; digests stand for what a client hold
 
     belfry:{control}:session:<digest>   string  claims of a cookie's session, until it ends
     belfry:{control}:sessions:alice     zset    names of a user's sessions → when they end
+    belfry:{control}:begun:alice        zset    the same names → when they began
     belfry:{control}:ticket:<digest>    string  claims of a ticket, until it is used
-    belfry:{control}:revoked            stream  withdrawn users and tokens: kind, name
-    belfry:{control}:ended              stream  sessions that were ended: kind, name
+    belfry:{control}:withdrawn          zset    `user:<id>` and `token:<id>` → Unix seconds of the latest withdrawal
+    belfry:{control}:revoked            stream  the latest of these withdrawals, for running workers: kind, name, at,
+                                                kept (1; an entry without it is not in the set yet)
+    belfry:{control}:ended              stream  sessions that were ended: the same fields
     belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
     belfry:{control}:refused            stream  the same of sign-ins that were refused
 
@@ -225,8 +228,15 @@ class Keys:
     def sessions(self, user: str) -> str:
         return f"{self._prefix}:{{control}}:sessions:{user}"
 
+    def begun(self, user: str) -> str:
+        return f"{self._prefix}:{{control}}:begun:{user}"
+
     def ticket(self, digest: str) -> str:
         return f"{self._prefix}:{{control}}:ticket:{digest}"
+
+    @property
+    def withdrawn(self) -> str:
+        return f"{self._prefix}:{{control}}:withdrawn"
 
     @property
     def revoked(self) -> str:

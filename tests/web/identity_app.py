@@ -59,12 +59,15 @@ class Site:
             raise BelfryError("store_unavailable", headers={"Retry-After": "1"})
 
 
-def open_site(**settings: Any) -> Site:
-    """A site with these settings. Its client believes in https, so that it sends the cookies that are Secure."""
+def open_site(redis: fakeredis.FakeRedis | None = None, **settings: Any) -> Site:
+    """A site with these settings, on new data or on those of `redis`.
+
+    Its client believes in https, so that it sends the cookies that are Secure.
+    """
     chosen = Settings.model_validate({"secret": SECRET, **settings})
     app = Flask("site", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app/static"))
     keyring = Keyring(chosen)
-    redis = fakeredis.FakeRedis()
+    redis = redis or fakeredis.FakeRedis()
     commands = Connection(redis, ())
     revocations = Revocations(commands, chosen)
     watch = RevocationWatch(revocations, clock=lambda: site.now)

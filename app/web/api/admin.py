@@ -75,8 +75,8 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
         auth.check(claims)  # a body may take long to come
         kind, name = _ordered(auth, _order(text))
         audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
+        revocations.revoke(kind, name, auth.clock())  # first: cleaning up may take long
         ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
-        revocations.revoke(kind, name, auth.clock())
         return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
 
     return views

@@ -112,7 +112,8 @@ class Door:
                 raise BelfryError("sign_in_refused")
         self._audit.append([entry(self._auth, user, "sign_in")])
         scopes, topics = (ADMIN_SCOPES, ()) if self._passwords else (frozenset(SCOPES), ("*",))
-        return Claims(user, scopes, topics, None, now + self._auth.settings.session_seconds, "", issued_at=now)
+        until, key = now + self._auth.settings.session_seconds, self._auth.keyring.sign_in
+        return Claims(user, scopes, topics, None, until, "", issued_at=now, key=key)
 
 
 class Passwords:

@@ -41,6 +41,7 @@ from app.store.runs import runs
 from app.store.runs.runs import STOPPED, Append, RunName, Runs
 from app.transport.connection import Connection
 from tests.conftest import absent
+from tests.examples import examples
 from tests.replication import ALLOW_DEBUG, PRIMARY_OPTIONS, change_replication_id, promote, replica_of, wait_replicated
 from tests.servers import HOST, RedisServer, free_port
 
@@ -620,4 +621,4 @@ def _machine_server() -> Iterator[None]:
 
 
 TestSetBack = SetBack.TestCase
-TestSetBack.settings = hypothesis_settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestSetBack.settings = hypothesis_settings(max_examples=examples(100), stateful_step_count=30, deadline=None)
