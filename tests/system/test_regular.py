@@ -293,7 +293,7 @@ def test_a_worker_of_a_limited_number_of_requests_counts_them_all(redis_server: 
             while b"\r\nConnection: close\r\n" not in heads[-1]:
                 heads.append(ask(client, usual)[1])
             assert client.recv(1) == b"", "the last answer says so"
-        assert 15 <= len(heads) <= 20, "beside those by which the fixture saw that it serves"
+        assert 3 < len(heads) <= 20, "beside those by which the fixture saw that it serves, more on a busy machine"
         wait_until(lambda: belfry.workers() and worker not in belfry.workers(), what="its successor")
     finally:
         belfry.destroy()

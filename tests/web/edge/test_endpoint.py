@@ -15,6 +15,7 @@ from app import create_app, metrics
 from app.core.identity.tokens import Keyring
 from app.core.settings import Settings
 from app.server.parking import REPEAT
+from app.web.edge.auth import COOKIE, HOST_COOKIE
 from tests.servers import RedisServer
 
 APP = "https://app.example.com"
@@ -227,11 +228,15 @@ def test_only_a_token_lets_the_next_request_of_a_connection_be_repeated(redis_se
     site = site_of(redis_server)
     client = Client(site.app)
     client.post("/session", headers=site.bearer(), base_url="https://localhost")
+    (cookie,) = (found for found in map(client.get_cookie, (HOST_COOKIE, COOKIE)) if found)
     options: dict[str, Any] = {"data": BODIES["a user"][0], "base_url": "https://localhost", "method": "POST"}
     for headers, repeats in (({"Sec-Fetch-Site": "same-origin"}, False), (site.bearer(), True)):
-        builder = EnvironBuilder("/publish", headers=Headers(JSON | headers), **options)
-        environ = builder.get_environ()
-        assert client.open(environ).status_code == 201
+        cookies = {} if repeats else {"Cookie": f"{cookie.key}={cookie.value}"}
+        environ = EnvironBuilder("/publish", headers=Headers(JSON | headers | cookies), **options).get_environ()
+        statuses: list[str] = []
+        start_response: Any = lambda status, _, add=statuses.append: add(status)  # noqa: E731 - WSGI passes two arguments
+        list(site.app(environ, start_response))
+        assert statuses == ["201 CREATED"]
         assert (REPEAT in environ) is repeats
 
 
