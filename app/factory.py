@@ -121,6 +121,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.hub": live.hub,
         "belfry.streams": live.streams,
         "belfry.relay": live.relay,
+        "belfry.models": live.models,
         "belfry.reporter": live.reporter,
         "belfry.admission": web.admission,
         "belfry.turns": taking_turns,
@@ -187,7 +188,7 @@ class Live:
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
-        self.models = Models(self.relay.session, upstreams, settings)
+        self.models = Models(self.relay.callers, upstreams)
         self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock)
 
     def note(self, published: tuple[str, Published]) -> None:

@@ -812,6 +812,11 @@ def gives_openai_s_clients_an_id() -> Fault:
     return Fault(blocks=blocks)
 
 
+@found_by("completions.models")
+def has_an_upstream_at_a_wrong_address() -> Fault:
+    return when("GET", "/v1/models", status(502))
+
+
 @found_by("completions.others")
 def hides_nobody_s_run() -> Fault:
     return when("GET", "/completions/", of_status(404, status(200)))

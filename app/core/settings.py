@@ -198,16 +198,42 @@ class Settings(BaseModel):
     upstreams: str = Field(
         "",
         repr=False,
-        description='further upstreams as JSON: `[{"url", "key", "models": ["gpt-4*"], "header": "api-key"}]`',
+        description='further upstreams as JSON: `[{"url", "key", "models": ["gpt-4*"], "header": "api-key"}]`, with '
+        "`headers`, `ca`, `proxy`, `timeouts`, `retries`, `stream_options` and more where they differ",
     )
     upstream_connect_seconds: float = Field(5.0, ge=0.1, le=60, description="longest wait for an upstream's connection")
     upstream_first_token_seconds: float = Field(
         60.0, ge=0.1, le=3_600, description="longest wait for an answer's first token"
     )
     upstream_idle_seconds: float = Field(30.0, ge=0.1, le=3_600, description="longest pause within an answer")
+    upstream_comments_seconds: float = Field(
+        600.0, ge=0.1, le=86_400, description="longest wait for a token while an upstream sends comments only"
+    )
+    upstream_whole_seconds: float = Field(
+        600.0, ge=0.1, le=86_400, description="longest wait for an answer in one piece; nginx.conf allows 20 s more"
+    )
+    upstream_total_seconds: float = Field(3_600.0, ge=0.1, le=86_400, description="longest time of any answer")
+    upstream_end_seconds: float = Field(
+        2.0, ge=0.1, le=600, description="wait for the usage and the end after an answer's last finish reason"
+    )
+    upstream_status_seconds: float = Field(
+        25.0,
+        ge=0.1,
+        le=3_600,
+        description="wait for an upstream's status before a streamed answer begins with 200 and comments",
+    )
+    upstream_request_headers: str = Field(
+        "openai-organization,openai-project,openai-beta,idempotency-key,x-title,http-referer,x-client-request-id,"
+        "traceparent,tracestate",
+        description="headers of clients that go to upstreams, separated by commas; `*` stands for any characters",
+    )
+    upstream_response_headers: str = Field(
+        "x-request-id,x-ratelimit-*,openai-*,retry-after,retry-after-ms,x-should-retry",
+        description="headers of upstreams that go to clients",
+    )
     upstream_retries: int = Field(2, ge=0, le=10, description="tries after a failed one, before the first token only")
     max_completion_bytes: int = Field(
-        4_194_304, ge=1_024, le=268_435_456, description="largest request for a completion"
+        33_554_432, ge=1_024, le=268_435_456, description="largest request for a completion, with its images"
     )
     max_answer_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest answer of a run")
     run_seconds: int = Field(86_400, ge=60, le=31_536_000, description="how long a run can be read again")
@@ -327,6 +353,16 @@ class Settings(BaseModel):
     def proxies(self) -> tuple[Network, ...]:
         """`trusted_proxies` one by one."""
         return tuple([parse_network(network) for network in _listed(self.trusted_proxies)])
+
+    @property
+    def request_headers(self) -> tuple[str, ...]:
+        """`upstream_request_headers` one by one."""
+        return _listed(self.upstream_request_headers)
+
+    @property
+    def response_headers(self) -> tuple[str, ...]:
+        """`upstream_response_headers` one by one."""
+        return _listed(self.upstream_response_headers)
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

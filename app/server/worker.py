@@ -76,6 +76,7 @@ class BelfryWorker(GeventWorker):
         self._hub = application.extensions["belfry.hub"]
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
+        self._models = application.extensions["belfry.models"]
         self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
         self._admission = application.extensions["belfry.admission"]
@@ -217,6 +218,7 @@ class BelfryWorker(GeventWorker):
         settle(self.cfg)
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
+        self._models.start()
         self._reporter.start()
         self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]

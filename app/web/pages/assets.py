@@ -1,51 +1,164 @@
-"""What `/static/` sends: compressed where the browser takes it, and open to pages of other origins.
+"""What `/static/` sends: compressed where the browser accepts it, and open to pages of other origins.
 
-The files hold nothing of anybody: whoever embeds the feed loads them from here.
+The files hold nobody's data: every page that embeds the feed loads them from here.
+
+The scripts in `modules/` are sent below an address that holds their version, a digest of all of them, so that browsers
+keep them for a year. The entry `belfry.js` names that version in its imports, and browsers check it for changes.
+Comments and indentation are not sent. The lines stay, so that an error names the line of the source.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from mimetypes import guess_type
 from pathlib import Path
+from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask, Response, abort, request, url_for
 from werkzeug.security import safe_join
 
-COMPRESSED_TYPES = {"text/javascript", "text/css", "image/svg+xml"}
-CACHED_FILES = 32
+ENTRY: Final = "belfry.js"
+MODULES: Final = "modules"
+COMMENTED: Final = (ENTRY, f"{MODULES}/", "pages/")  # our own scripts; those of others are sent with their licences
+VERSIONED: Final = re.compile(rf"{MODULES}/(?P<version>[0-9a-f]{{12}})/(?P<name>\w+\.js)")
+# As our scripts write comments. A test compares the code before and after.
+DOC_COMMENT: Final = re.compile(r"/\*\*[^*]*\*/ ?")
+END_COMMENT: Final = re.compile(r"(?<=[;{}\[(,>]) // [^'\"`]*$")
+COMPRESSED_TYPES: Final = {"text/javascript", "text/css", "image/svg+xml"}
+KEPT_FILES: Final = 64
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file as it is sent."""
+
+    content: bytes
+    mimetype: str
+    etag: str
+
+
+class Assets:
+    """The files in the folder `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def version(self) -> str:
+        """A digest of all modules, made anew when one of them changes."""
+        files = sorted((self._root / MODULES).glob("*.js"))
+        return _digest(tuple((path, path.stat().st_mtime_ns) for path in files))
+
+    def addresses(self) -> list[str]:
+        """The names, below `/static/`, of the modules that the entry imports."""
+        version = self.version()
+        names = re.findall(rf'"\./{MODULES}/(\w+\.js)";', (self._root / ENTRY).read_text())
+        return [f"{MODULES}/{version}/{name}" for name in names]
+
+    def find(self, name: str) -> Asset | None:
+        """The file `name` if it is a text that can be compressed."""
+        path = Path(safe_join(str(self._root), name) or "")
+        mimetype = guess_type(name)[0] or ""
+        if mimetype not in COMPRESSED_TYPES or not path.is_file():
+            return None
+        name = path.relative_to(self._root).as_posix()  # in its shortest spelling
+        version = self.version() if name == ENTRY else ""
+        return _read(path, path.stat().st_mtime_ns, mimetype, version, has_comments=name.startswith(COMMENTED))
 
 
 def install(app: Flask) -> None:
     """Send `app`'s static files this way."""
-    folder = Path(app.static_folder or "")
+    assets = Assets(Path(app.static_folder or ""))
+    app.view_functions["static"] = _view(app, assets)
 
-    @app.after_request
-    def improve(response: Response) -> Response:
-        if request.endpoint == "static" and response.status_code < 400:
-            response.headers["Access-Control-Allow-Origin"] = "*"
-            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-            # In its shortest spelling, as Flask found the file: the way given may lead through folders that are not.
-            found = safe_join(str(folder), (request.view_args or {})["filename"])
-            if found is not None:
-                _compress(response, Path(found))
-        return response
+    @app.context_processor
+    def preloads() -> dict[str, Callable[[], list[str]]]:
+        return {"module_addresses": lambda: [url_for("static", filename=name) for name in assets.addresses()]}
 
 
-def _compress(response: Response, path: Path) -> None:
-    if response.mimetype not in COMPRESSED_TYPES:
-        return
+def without_comments(script: str) -> str:
+    """`script` without comments and indentation. Its lines stay, some of them empty."""
+    kept = []
+    inside = False
+    for line in script.split("\n"):
+        text = line.strip()
+        begins = text.startswith("/**") and "*/" not in text
+        dropped = inside or begins or text.startswith("//")
+        inside = (inside or begins) and not text.endswith("*/")
+        kept.append("" if dropped else END_COMMENT.sub("", DOC_COMMENT.sub("", text)))
+    return "\n".join(kept)
+
+
+def _view(app: Flask, assets: Assets) -> Callable[[str], Response]:
+    def send(filename: str) -> Response:
+        versioned = VERSIONED.fullmatch(filename)
+        asset = assets.find(f"{MODULES}/{versioned['name']}" if versioned else filename)
+        if asset is None:
+            return abort(404) if versioned else _open(app.send_static_file(filename))
+        # After an update, a browser may ask for modules of the old version: it gets the new ones, uncached.
+        is_current = versioned is not None and versioned["version"] == assets.version()
+        return _lasting(asset) if is_current else _checked(asset)
+
+    return send
+
+
+def _lasting(asset: Asset) -> Response:
+    """The answer at an address that always has this content. It is short: a page loads dozens of modules."""
+    response = _body(asset)
+    response.headers["Cache-Control"] = FOR_EVER
+    return response
+
+
+def _checked(asset: Asset) -> Response:
+    """The answer at an address whose content changes: browsers ask each time whether it did."""
+    response = _open(_body(asset))
+    response.headers["Cache-Control"] = "no-cache"
+    response.set_etag(asset.etag)
+    response.make_conditional(request)
+    return response
+
+
+def _open(response: Response) -> Response:
+    """Let pages of other origins load it, in whichever way they ask for it."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+def _body(asset: Asset) -> Response:
+    response = Response(asset.content, content_type=asset.mimetype)
+    response.headers["Access-Control-Allow-Origin"] = "*"  # browsers fetch modules by CORS, always
     response.vary.add("Accept-Encoding")
-    whole = response.status_code == 200 and request.method == "GET" and "Range" not in request.headers
-    if whole and request.accept_encodings["gzip"]:
-        response.close()  # the plain file
-        response.direct_passthrough = False
-        response.set_data(_gzipped(path, path.stat().st_mtime_ns))
+    if request.accept_encodings["gzip"] and "Range" not in request.headers:
+        response.set_data(_compressed(asset))
         response.headers["Content-Encoding"] = "gzip"
-        response.headers.pop("Accept-Ranges", None)
+    return response
 
 
-@lru_cache(CACHED_FILES)
-def _gzipped(path: Path, _changed_ns: int) -> bytes:
-    """The file's content, compressed once for each of its versions."""
-    return gzip.compress(path.read_bytes(), mtime=0)
+@lru_cache(KEPT_FILES)
+def _read(path: Path, _changed_ns: int, mimetype: str, version: str, *, has_comments: bool) -> Asset:
+    """The file at `path`, read once for each of its versions; `version` is that of the modules it imports, if any."""
+    content = path.read_bytes()
+    if has_comments:
+        content = without_comments(content.decode()).encode()
+    if version:
+        content = content.replace(f'"./{MODULES}/'.encode(), f'"./{MODULES}/{version}/'.encode())
+    return Asset(content, mimetype, hashlib.sha256(content).hexdigest()[:20])
+
+
+@lru_cache(KEPT_FILES)
+def _compressed(asset: Asset) -> bytes:
+    return gzip.compress(asset.content, mtime=0)
+
+
+@lru_cache(4)
+def _digest(files: tuple[tuple[Path, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, _changed_ns in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.browsing import FeedTab, Visitor, count_bytes
 from tests.servers import Belfry
 
-FIRST_PAINT_BYTES = 60_000
+FIRST_VIEW_BYTES = 45_000
 
 
 def test_the_first_view_of_the_feed_takes_few_bytes(visitor: Visitor, belfry: Belfry, alice: str) -> None:
@@ -17,7 +17,7 @@ def test_the_first_view_of_the_feed_takes_few_bytes(visitor: Visitor, belfry: Be
     received = count_bytes(page)
     page.goto("/")
     FeedTab(page).expect_titles("Hello")
-    assert 5_000 < sum(received) <= FIRST_PAINT_BYTES, sum(received)
+    assert 5_000 < sum(received) <= FIRST_VIEW_BYTES, sum(received)
 
 
 def test_a_person_can_ring_the_own_bell(tab: FeedTab) -> None:

@@ -2,13 +2,13 @@
 // tokens become elements and text nodes one by one, so there is no HTML to sanitize, and no Trusted Types policy to ask for.
 // HTML in the text is shown as it was written; pictures are links, since a page would tell their server who reads it.
 
-import { safeUrl } from "./belfry.js";
-import { lexer } from "./vendor/marked-18.2.1/marked.esm.js";
+import { safeUrl } from "../belfry.js";
+import { lexer } from "../vendor/marked-18.2.1/marked.esm.js";
 
-/** @typedef {import("./vendor/marked-18.2.1/marked.esm.js").MarkedToken} Token */
-/** @typedef {import("./vendor/marked-18.2.1/marked.esm.js").Tokens.List} List */
-/** @typedef {import("./vendor/marked-18.2.1/marked.esm.js").Tokens.Table} Table */
-/** @typedef {import("./vendor/marked-18.2.1/marked.esm.js").Tokens.TableCell} Cell */
+/** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").MarkedToken} Token */
+/** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").Tokens.List} List */
+/** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").Tokens.Table} Table */
+/** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").Tokens.TableCell} Cell */
 
 const HEADING_FIRST = 3; // the page has its own above
 const HEADING_LAST = 6;
@@ -53,7 +53,7 @@ function element(name, ...children) {
   return made;
 }
 
-/** @param {Token[] | import("./vendor/marked-18.2.1/marked.esm.js").Token[] | undefined} tokens */
+/** @param {Token[] | import("../vendor/marked-18.2.1/marked.esm.js").Token[] | undefined} tokens */
 const nodes = (tokens) => /** @type {Token[]} */ (tokens ?? []).filter(({ type }) => !INVISIBLE.has(type)).map(node);
 
 /** The kinds of token, as the parser has them. @param {Token} token @returns {Node} */

@@ -1,24 +1,12 @@
 // The administrator's page: who signed in, and what was done by hand, newest first. All of it only ever becomes text.
 
+import { byId, element } from "./dom.js";
+
 const COLUMNS = ["user", "what", "target", "message_id", "address"];
 const SHOWN = 50;
 
-/** @param {string} id @returns {HTMLElement} */
-function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`The page has no ${id}`);
-  return found;
-}
-
 const rows = byId("audit-entries");
 const problem = byId("audit-problem");
-
-/** A table's row or cell. @param {string} name @param {...(Node | string)} children */
-function element(name, ...children) {
-  const made = document.createElement(name);
-  made.append(...children);
-  return made;
-}
 
 /** @param {Record<string, string> & {count?: number}} given */
 function row(given) {
@@ -26,7 +14,7 @@ function row(given) {
   /** @type {Record<string, string>} */
   const entry = { ...given, count: "", what };
   const time = new Date(entry.time ?? "").toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
-  return element("tr", element("td", time), ...COLUMNS.map((column) => element("td", entry[column] ?? "")));
+  return element("tr", "", element("td", "", time), ...COLUMNS.map((column) => element("td", "", entry[column] ?? "")));
 }
 
 async function show() {

@@ -1,5 +1,6 @@
 // The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
+import { button, byId, element } from "./dom.js";
 import { addressOf } from "./ids.js";
 import { showRecent } from "./recent.js";
 import { offerUsers } from "./search.js";
@@ -11,21 +12,6 @@ const LABELS = { user: "User id", users: "User ids, separated by commas", topic:
 const RECORDED_MS = 1_500; // a message is among the recent ones by then
 const SHOWN = 20; // recipients one by one
 const CONFIRM_FROM = 10; // recipients of a list; fewer are seen at a glance
-
-/** @template {HTMLElement} Kind @param {string} id @param {new () => Kind} kind @returns {Kind} */
-function byId(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`The page has no ${id}`);
-  return found;
-}
-
-/** @param {string} name @param {string} className @param {...(Node | string)} children */
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.append(...children);
-  return made;
-}
 
 const form = byId("publish", HTMLFormElement);
 const target = byId("target", HTMLInputElement);
@@ -110,14 +96,6 @@ function tally(deliveries) {
 
 /** @param {Draft} message */
 const headline = (message) => String(message.title ?? message.body ?? message.id);
-
-/** @param {string} text @param {() => Promise<void>} act */
-function button(text, act) {
-  const made = element("button", "quiet", text);
-  made.setAttribute("type", "button");
-  made.addEventListener("click", act);
-  return made;
-}
 
 /** @param {...Node} children */
 function showResult(...children) {

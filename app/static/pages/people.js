@@ -1,5 +1,6 @@
 // The page `/admin/people/`: who is connected, ending connections, and what happened to one user and one message.
 
+import { button, byId, element } from "./dom.js";
 import { addressOf, traceOf } from "./ids.js";
 import { offerUsers } from "./search.js";
 
@@ -15,26 +16,7 @@ const REFRESH_MS = 5_000;
 const LISTED = 1_000; // users that are told at most
 const PLACES_MS = 1_500; // after a question, workers have told by then where the user's connections stand
 
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-const nameField = /** @type {HTMLInputElement} */ (byId("name"));
-
-/** @param {string} name @param {string} className @param {...(Node | string)} children */
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.append(...children);
-  return made;
-}
-
-/** @param {string} text @param {() => void} click @param {string} [label] where the text alone says too little */
-function button(text, click, label) {
-  const made = element("button", "quiet", text);
-  made.setAttribute("type", "button");
-  if (label) made.setAttribute("aria-label", label);
-  made.addEventListener("click", click);
-  return made;
-}
+const nameField = byId("name", HTMLInputElement);
 
 /** @param {string} path @param {string} [method] @returns {Promise<any>} null where nothing is answered */
 async function ask(path, method = "GET") {
@@ -213,7 +195,7 @@ async function show(user, message = "") {
 
 byId("find").addEventListener("submit", (event) => {
   event.preventDefault();
-  const asked = /** @type {HTMLInputElement} */ (byId("message")).value.trim();
+  const asked = byId("message", HTMLInputElement).value.trim();
   show(nameField.value.trim(), asked);
 });
 

@@ -1,9 +1,10 @@
 // The dashboard: the last hour as plots and as a table. Each point comes over Belfry's own stream; what was missed while
 // the stream was away is fetched.
 
-import { BelfryClient } from "./belfry.js";
+import { BelfryClient } from "../belfry.js";
+import { byId, element } from "./dom.js";
 
-/** @typedef {import("./vendor/uplot-1.6.32/uPlot.d.ts")} Plot */
+/** @typedef {import("../vendor/uplot-1.6.32/uPlot.d.ts")} Plot */
 /** @typedef {{time: number, seconds: number, workers: number, connections: number, slow: number, messages: number, deliveries: number, errors: number, refusals: number, p50: number | null, p99: number | null}} Point */
 /** @typedef {{name: string, color: string, of: (point: Point) => number | null}} Line */
 
@@ -37,23 +38,12 @@ const PLOTS = [
   },
 ];
 
-/** @type {new (options: import("./vendor/uplot-1.6.32/uPlot.d.ts").Options, data: any, parent: HTMLElement) => Plot} */
+/** @type {new (options: import("../vendor/uplot-1.6.32/uPlot.d.ts").Options, data: any, parent: HTMLElement) => Plot} */
 const UPlot = Reflect.get(globalThis, "uPlot");
 
 /** @type {Point[]} */
 let points = [];
 let seconds = 5;
-
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-
-/** @param {string} name @param {string} className @param {...(Node | string)} children */
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.append(...children);
-  return made;
-}
 
 /** @param {string} name */
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
@@ -121,7 +111,7 @@ class Chart {
     this.told.replaceChildren(...parts);
   }
 
-  /** @returns {import("./vendor/uplot-1.6.32/uPlot.d.ts").Options} */
+  /** @returns {import("../vendor/uplot-1.6.32/uPlot.d.ts").Options} */
   #options() {
     const axis = { stroke: () => color("--faint"), grid: { stroke: () => color("--line"), width: 1 }, ticks: { show: false } };
     return {

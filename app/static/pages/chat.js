@@ -3,7 +3,8 @@
 // The server keeps answers, not conversations: what was said before goes up with each question, and lies in the entry of
 // the browser's history, which survives a reload. Another device knows the beginning of the question, and the answer.
 
-import { BelfryRun, Refusal } from "./belfry.js";
+import { BelfryRun, Refusal } from "../belfry.js";
+import { button, byId, element } from "./dom.js";
 import { addressOf } from "./ids.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -12,7 +13,7 @@ import { MarkdownView } from "./markdown.js";
 const LISTED = 30;
 const NEAR_END_PX = 80; // who reads further up is left there
 const MODEL_KEY = "belfry-model";
-/** @type {Partial<Record<import("./belfry.js").State, string>>} */
+/** @type {Partial<Record<import("../belfry.js").State, string>>} */
 const NOTICES = {
   waiting: "No connection. Trying again…",
   polling: "A proxy holds the answer back; it comes in larger pieces.",
@@ -20,31 +21,13 @@ const NOTICES = {
   denied: "You are signed out.",
 };
 
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const turns = byId("turns");
-const form = /** @type {HTMLFormElement} */ (byId("ask"));
-const prompt = /** @type {HTMLTextAreaElement} */ (byId("prompt"));
-const model = /** @type {HTMLInputElement} */ (byId("model"));
-const send = /** @type {HTMLButtonElement} */ (byId("send"));
-const stop = /** @type {HTMLButtonElement} */ (byId("stop"));
-const earlier = /** @type {HTMLDetailsElement} */ (byId("earlier"));
-
-/** @param {string} name @param {string} className @param {...(Node | string)} children */
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.append(...children);
-  return made;
-}
-
-/** @param {string} text @param {() => void} click */
-function button(text, click) {
-  const made = /** @type {HTMLButtonElement} */ (element("button", "quiet", text));
-  made.type = "button";
-  made.addEventListener("click", click);
-  return made;
-}
+const form = byId("ask", HTMLFormElement);
+const prompt = byId("prompt", HTMLTextAreaElement);
+const model = byId("model", HTMLInputElement);
+const send = byId("send", HTMLButtonElement);
+const stop = byId("stop", HTMLButtonElement);
+const earlier = byId("earlier", HTMLDetailsElement);
 
 /** What a person said. @param {string} text */
 const question = (text) => element("article", "question", element("h2", "unseen", "You"), element("p", "", text));
@@ -183,7 +166,7 @@ function remedies(run) {
 }
 
 function signIn() {
-  const link = /** @type {HTMLAnchorElement} */ (element("a", "", "Sign in"));
+  const link = element("a", "", "Sign in");
   link.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
   return link;
 }
@@ -199,9 +182,9 @@ function namedRun() {
   return new URLSearchParams(location.search).get("id") ?? decodeURIComponent(location.pathname.split("/")[2] ?? "");
 }
 
-/** @param {import("./belfry.js").RunAnswer} run */
+/** @param {import("../belfry.js").RunAnswer} run */
 function item({ id, title, status, started }) {
-  const link = /** @type {HTMLAnchorElement} */ (element("a", status, element("span", "title", title || "(no text)")));
+  const link = element("a", status, element("span", "title", title || "(no text)"));
   link.href = addressOf("/chat", id);
   if (id === namedRun()) link.ariaCurrent = "page";
   const time = new Date(started).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" });
@@ -251,10 +234,10 @@ prompt.addEventListener("keydown", (event) => {
 
 /** That an answer is ready needs no telling where it is in sight. */
 addEventListener("belfry-message", (event) => {
-  const { target, detail } = /** @type {CustomEvent<{message: import("./belfry.js").Message & {data?: {run?: string}}}>} */ (event);
+  const { target, detail } = /** @type {CustomEvent<{message: import("../belfry.js").Message & {data?: {run?: string}}}>} */ (event);
   if (document.hidden || !conversation.shows(detail.message.data?.run ?? "")) return;
   event.preventDefault();
-  /** @type {import("./belfry.js").BelfryFeed} */ (target).client?.markRead([detail.message.id]).catch(() => {}); // it stays unread
+  /** @type {import("../belfry.js").BelfryFeed} */ (target).client?.markRead([detail.message.id]).catch(() => {}); // it stays unread
 });
 
 /** The models that there are, to choose from; any other name may be typed. */

@@ -1,5 +1,6 @@
 // The recent messages on the administrator's page: how many each one reached, how many read it; taking back, sending again.
 
+import { button, byId, element } from "./dom.js";
 import { addressOf } from "./ids.js";
 
 /** @typedef {{id: string, time: string, level: string | null, title: string, body: string, by: string, recipients: number, to: string[], reached: number, stored: number, duplicates: number}} Summary */
@@ -12,30 +13,13 @@ import { addressOf } from "./ids.js";
 const PAGE = 10;
 const ENVELOPE = new Set(["id", "time", "expires_at", "topic", "everyone"]);
 
-/** @param {string} id */
-const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-
-/** @param {string} name @param {string} className @param {...(Node | string)} children */
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.append(...children);
-  return made;
-}
-
 /** @param {unknown} error */
 function complain(error) {
   byId("recent-problem").textContent = error ? /** @type {Error} */ (error).message : "";
 }
 
 /** @param {string} text @param {string} about @param {() => Promise<void>} act */
-function button(text, about, act) {
-  const made = element("button", "quiet", text);
-  made.setAttribute("type", "button");
-  made.setAttribute("aria-label", `${text}: ${about}`);
-  made.addEventListener("click", () => act().then(() => complain(null), complain));
-  return made;
-}
+const tool = (text, about, act) => button(text, () => act().then(() => complain(null), complain), `${text}: ${about}`);
 
 /** Whether it went to a topic or to everyone, whose readers nobody can list. @param {string} name */
 const isOpen = (name) => name === "everyone" || name.startsWith("topic:");
@@ -112,14 +96,14 @@ export function showRecent({ ask, newId, sendAgain }) {
       }
       if (!message.to.some(isOpen)) readers.textContent = ` · kept by ${told.kept}, read by ${told.read}`;
       else if (told.kept === 0) readers.textContent = " · not kept any more";
-      else tools.prepend(button("Count readers", title, countReaders));
+      else tools.prepend(tool("Count readers", title, countReaders));
       if (told.kept === 0) return;
-      tools.append(button("Retract", title, async () => {
+      tools.append(tool("Retract", title, async () => {
         await ask(path, "DELETE");
         tools.replaceChildren();
         readers.textContent = " · retracted";
       }));
-      tools.append(button("Send again", title, () => copy(message.id)));
+      tools.append(tool("Send again", title, () => copy(message.id)));
     }
 
     const line = element("div", "line", element("h3", message.level ?? "", title), element("time", "", new Date(message.time).toLocaleString()));

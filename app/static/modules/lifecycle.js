@@ -1,0 +1,23 @@
+// What happens to the page: it is hidden, left, frozen, restored, offline.
+
+/**
+ * @typedef {object} PageEvents
+ * @property {() => void} leave the page is left; an open connection would keep it out of the back/forward cache
+ * @property {() => void} restore it came back out of that cache
+ * @property {() => void} wake it is visible again, or the network is back
+ * @property {() => void} [freeze] Chromium suspends it
+ * @property {() => void} [thaw] and resumes it
+ */
+
+/** Call `on` as the page's life goes on. @param {PageEvents} on @returns {() => void} stops that */
+export function watchPage({ leave, restore, wake, freeze = () => {}, thaw = () => {} }) {
+  const watching = new AbortController();
+  const { signal } = watching;
+  addEventListener("pagehide", leave, { signal });
+  addEventListener("pageshow", ({ persisted }) => persisted && restore(), { signal });
+  addEventListener("online", wake, { signal });
+  document.addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
+  document.addEventListener("freeze", freeze, { signal });
+  document.addEventListener("resume", thaw, { signal });
+  return () => watching.abort();
+}

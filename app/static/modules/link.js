@@ -1,0 +1,115 @@
+// A user's messages from the server to one tab.
+
+import { Poll } from "./poll.js";
+import { Reconnect } from "./reconnect.js";
+import { Refusal } from "./server.js";
+import { OWN_TYPES } from "./stream.js";
+import { TabCount } from "./tab_count.js";
+import { PULSE_MS } from "./tabs.js";
+
+/** @import { Diagnosis } from "./reconnect.js" */
+/** @import { Server } from "./server.js" */
+/** @import { Block, State, StreamEvent } from "./types.js" */
+
+/** The user's stream, or long polling while no stream gets through, as one sequence of blocks. */
+export class Link {
+  #server;
+  #cursor;
+  #types;
+  #tabs;
+  #onBlock;
+  #reconnect;
+  #isLost = false; // the history is lost, and nobody was told yet
+  #counting = 0;
+
+  /**
+   * @param {Server} server @param {string} cursor @param {Iterable<string>} types @param {() => Promise<number>} tabs how many share it
+   * @param {(block: Block) => void} onBlock @param {(state: State) => void} onState
+   */
+  constructor(server, cursor, types, tabs, onBlock, onState) {
+    this.#server = server;
+    this.#cursor = cursor;
+    this.#types = new Set([...OWN_TYPES, ...types]);
+    this.#tabs = new TabCount(server, tabs);
+    this.#onBlock = onBlock;
+    this.#reconnect = new Reconnect(server, {
+      url: async () => server.streamUrl(this.#cursor, await this.#tabs.give()),
+      cursor: () => this.#cursor,
+      types: () => this.#types,
+      take: (event) => this.#onEvent(event),
+      fallBack: (failed) => new Poll(server, this.#cursor, this.#onPolled, (error) => this.#onPollFailed(error, failed)),
+      diagnose: () => this.#diagnose(),
+      say: onState,
+      drop: () => this.#tabs.end(),
+    });
+  }
+
+  open() {
+    this.#counting = setInterval(() => this.lookAtTabs(), PULSE_MS);
+    this.#reconnect.open();
+  }
+
+  /** Perhaps a tab came or went. */
+  lookAtTabs() {
+    this.#tabs.look();
+  }
+
+  close() {
+    clearInterval(this.#counting);
+    this.#reconnect.close();
+  }
+
+  wake() {
+    this.#reconnect.wake();
+  }
+
+  resume() {
+    this.#reconnect.resume();
+  }
+
+  /** @param {string} type */
+  listen(type) {
+    if (this.#types.has(type)) return;
+    this.#types.add(type);
+    this.#reconnect.listen(type);
+  }
+
+  /** @param {StreamEvent} event */
+  #onEvent({ type, data, cursor, kept }) {
+    this.#cursor = cursor || this.#cursor;
+    const block = { type, data: JSON.parse(data), cursor, kept };
+    if (type === "ready") this.#tabs.begin(block.data);
+    if (type !== "heartbeat") this.#tell(block);
+  }
+
+  #onPolled = (/** @type {Block} */ block) => {
+    this.#cursor = block.cursor;
+    this.#reconnect.hear();
+    this.#tell(block);
+  };
+
+  /** @param {unknown} error @param {() => void} failed */
+  #onPollFailed(error, failed) {
+    if (error instanceof Refusal && error.code === "history_lost") this.#loseHistory();
+    failed();
+  }
+
+  /** @returns {Promise<Diagnosis>} */
+  async #diagnose() {
+    const refusal = await this.#server.refusal(this.#cursor);
+    if (refusal?.status !== 400) return { refusal };
+    return { refusal, act: () => this.#loseHistory() }; // a cursor of another server, or of topics that are not granted now
+  }
+
+  #loseHistory() {
+    this.#cursor = "";
+    this.#isLost = true;
+  }
+
+  /** A loss is told with the next block: a tab that fetched the feed before that would miss what comes between. @param {Block} block */
+  #tell(block) {
+    if (this.#isLost) this.#onBlock({ type: "reset", data: {}, cursor: block.cursor, kept: true });
+    this.#isLost = false;
+    this.#onBlock(block);
+  }
+}

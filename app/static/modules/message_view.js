@@ -1,0 +1,112 @@
+// One message.
+
+import { element, icon, iconButton, link, safeUrl } from "./markup.js";
+import { headline } from "./texts.js";
+
+/** @import { Age } from "./age.js" */
+/** @import { Texts } from "./texts.js" */
+/** @import { Action, Message, Wanted } from "./types.js" */
+
+/** One message as an article. */
+export class MessageView {
+  /** @param {Message} message @param {Texts} texts @param {Age} age @param {Wanted} feed */
+  constructor(message, texts, age, feed) {
+    this.message = message;
+    this.texts = texts;
+    this.feed = feed;
+    this.shown = MessageView.#look(message);
+    this.article = element(
+      "article",
+      {
+        class: message.read ? "message" : "message unread",
+        tabindex: "0",
+        "data-id": message.id,
+        "data-level": message.level,
+        "aria-label": [message.read ? "" : texts.unread, message.level ? texts[message.level] : "", headline(message, texts)].filter(Boolean).join(". "),
+        click: (event) => this.#onClick(event),
+        keydown: (event) => this.#onKey(event),
+      },
+      element("span", { class: "sign" }, icon(message.level ?? "bell")),
+      element(
+        "div",
+        { class: "content" },
+        element("div", { class: "line" }, this.#title(), age.element(message.time)),
+        message.title && message.body ? element("p", { class: "body" }, message.body) : null,
+        this.#tags(),
+        this.#actions(),
+      ),
+      this.#tools(),
+    );
+  }
+
+  /** Whether it still shows what `message` is. @param {Message} message */
+  shows(message) {
+    return this.shown === MessageView.#look(message);
+  }
+
+  /** @param {Message} message */
+  static #look({ id, read, archived }) {
+    return [id, Boolean(read), Boolean(archived)].join(" ");
+  }
+
+  #title() {
+    const url = safeUrl(this.message.url);
+    const text = headline(this.message, this.texts);
+    return element("h3", {}, url ? link(url, text) : text);
+  }
+
+  #tags() {
+    const tags = [...(this.message.topic ? [this.message.topic] : []), ...(this.message.tags ?? [])];
+    return tags.length ? element("ul", { class: "tags" }, ...tags.map((tag) => element("li", {}, tag))) : null;
+  }
+
+  #actions() {
+    const actions = (this.message.actions ?? []).map((action) => this.#action(action));
+    return actions.length ? element("div", { class: "actions" }, ...actions) : null;
+  }
+
+  /** @param {Action} action */
+  #action(action) {
+    const url = safeUrl(action.url);
+    const made = url ? link(url, action.label, "action") : element("button", { type: "button", class: "action" }, action.label);
+    made.addEventListener("click", (event) => {
+      if (!this.feed.announce("action", { message: this.message, action })) event.preventDefault();
+    });
+    return made;
+  }
+
+  #tools() {
+    const { message, texts, feed } = this;
+    const { read = false, archived = false } = message;
+    return element(
+      "div",
+      { class: "tools" },
+      iconButton(read ? "dot" : "check", read ? texts.markUnread : texts.markRead, () => feed.mark(message, !read)),
+      iconButton(archived ? "unarchive" : "archive", archived ? texts.unarchive : texts.archive, () => feed.archive(message, !archived)),
+      iconButton("remove", texts.remove, () => feed.remove(message)),
+    );
+  }
+
+  /** A click on the message reads it; its own buttons do what they say. @param {MouseEvent} event */
+  #onClick(event) {
+    const target = /** @type {Element} */ (event.target);
+    if (target.closest(".tools")) return;
+    if (!target.closest(".action") && !this.feed.announce("open", { message: this.message })) event.preventDefault();
+    this.feed.mark(this.message, true);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    if (event.target !== this.article) return;
+    const { message, feed } = this;
+    const actions = /** @type {Record<string, () => void>} */ ({
+      Enter: () => (this.article.querySelector("a") ?? this.article).click(),
+      Delete: () => feed.remove(message),
+      e: () => feed.archive(message, !message.archived),
+      u: () => feed.mark(message, !message.read),
+    });
+    if (!Object.hasOwn(actions, event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    actions[event.key]();
+  }
+}

@@ -1,0 +1,200 @@
+// The panel with the feed.
+
+import { ListView } from "./list_view.js";
+import { element, icon, iconButton } from "./markup.js";
+import { TABS } from "./model.js";
+import { Wishes, chime } from "./wishes.js";
+
+/** @import { BelfryClient } from "./client.js" */
+/** @import { FeedModel, Tab } from "./model.js" */
+/** @import { Texts } from "./texts.js" */
+/** @import { Wanted } from "./types.js" */
+
+/** The tabs above the list, as the ARIA pattern describes them: arrow keys move the focus, and the focused tab is shown. */
+class TabsView {
+  #buttons;
+  #count = element("span", { "aria-hidden": "true" });
+
+  /** @param {Texts} texts @param {(tab: Tab) => void} show */
+  constructor(texts, show) {
+    this.#buttons = TABS.map((tab) =>
+      element("button", { type: "button", role: "tab", "data-tab": tab, "aria-controls": "list", click: () => show(tab) }, texts[tab], tab === "unread" ? this.#count : null),
+    );
+    this.root = element("div", { class: "tabs", role: "tablist", "aria-label": texts.title, keydown: (event) => this.#onKey(event) }, ...this.#buttons);
+  }
+
+  /** @param {Tab} chosen @param {number} unread */
+  render(chosen, unread) {
+    for (const button of this.#buttons) {
+      const selected = button.dataset.tab === chosen;
+      button.setAttribute("aria-selected", String(selected));
+      button.tabIndex = selected ? 0 : -1;
+    }
+    this.#count.textContent = String(unread);
+    this.#count.hidden = unread <= 0;
+  }
+
+  focus() {
+    this.#buttons.find((button) => button.tabIndex === 0)?.focus();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    const forward = this.root.matches(":dir(rtl)") ? -1 : 1;
+    const at = this.#buttons.findIndex((button) => button.tabIndex === 0);
+    const to = { ArrowRight: at + forward, ArrowLeft: at - forward, Home: 0, End: -1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const button = this.#buttons.at(to % this.#buttons.length);
+    button?.click();
+    button?.focus();
+  }
+}
+
+/** The user's settings: a sound, and desktop notifications, for which the browser asks. */
+class SettingsView {
+  #texts;
+  #blocked = element("p", { role: "status" });
+
+  /** @param {Texts} texts */
+  constructor(texts) {
+    this.#texts = texts;
+    this.root = element("div", { class: "settings", hidden: true }, this.#toggle("sound", texts.sound), this.#toggle("desktop", texts.desktop), this.#blocked);
+  }
+
+  /** @param {"sound" | "desktop"} name @param {string} label */
+  #toggle(name, label) {
+    const box = element("input", { type: "checkbox", name, change: () => this.#wish(name, box) });
+    box.checked = Wishes.has(name);
+    return element("label", {}, box, label);
+  }
+
+  /** @param {"sound" | "desktop"} name @param {HTMLInputElement} box */
+  async #wish(name, box) {
+    if (box.checked && name === "sound") chime();
+    if (box.checked && name === "desktop") box.checked = (await Notification.requestPermission()) === "granted";
+    this.#blocked.textContent = name === "desktop" && Notification.permission === "denied" ? this.#texts.desktopDenied : "";
+    Wishes.set(name, box.checked);
+  }
+}
+
+/** The feed: head, tabs, list, and what to show when the list is empty. */
+export class FeedPanel {
+  #texts;
+  #model;
+  #client;
+  #tabs;
+  #settings;
+  #list;
+  #readAll;
+  #notice = element("div", { class: "notice", role: "status", hidden: true });
+  #blank = element("div", { class: "blank", hidden: true });
+  #end = element("div", { class: "end" });
+  #alert = element("p", { class: "unseen", role: "alert" });
+
+  /**
+   * @param {FeedModel} model @param {BelfryClient} client @param {Wanted} wanted @param {string} lang @param {Texts} texts
+   * @param {(() => void) | null} close null where the feed is part of the page
+   */
+  constructor(model, client, wanted, lang, texts, close) {
+    this.#texts = texts;
+    this.#model = model;
+    this.#client = client;
+    this.#tabs = new TabsView(texts, (tab) => model.show(tab));
+    this.#settings = new SettingsView(texts);
+    this.#list = new ListView(wanted, lang, texts, () => this.#tabs.focus(), () => this.#isSeen && model.more());
+    this.#readAll = iconButton("checks", texts.readAll, () => model.markAll().catch(() => this.failed()));
+    this.root = element(
+      "section",
+      { class: "panel", role: close ? "dialog" : "region", "aria-labelledby": "title", popover: close ? "manual" : undefined },
+      this.#head(close),
+      this.#tabs.root,
+      this.#settings.root,
+      this.#notice,
+      element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1", scroll: this.#list.look }, this.#list.root, this.#blank, this.#end),
+      this.#alert,
+    );
+  }
+
+  /** @param {Set<string>} fresh ids of messages that just came */
+  render(fresh) {
+    const { messages, tab } = this.#model;
+    const { unread } = this.#client;
+    this.#tabs.render(tab, unread);
+    this.#list.root.hidden = messages.length === 0;
+    this.#list.render(messages, this.#model.isWhole, fresh);
+    this.#readAll.hidden = unread === 0;
+    this.#renderBlank();
+    this.#renderNotice();
+    this.#renderEnd();
+  }
+
+  get #isSeen() {
+    return this.root.getClientRects().length > 0;
+  }
+
+  age() {
+    this.#list.age();
+  }
+
+  focus() {
+    this.#tabs.focus();
+  }
+
+  /** A change that the user made failed. */
+  failed() {
+    this.#alert.textContent = this.#texts.changeFailed;
+  }
+
+  close() {
+    this.#list.close();
+  }
+
+  /** @param {(() => void) | null} close */
+  #head(close) {
+    const settings = iconButton("settings", this.#texts.settings, () => {
+      this.#settings.root.hidden = !this.#settings.root.hidden;
+      settings.setAttribute("aria-expanded", String(!this.#settings.root.hidden));
+    });
+    settings.setAttribute("aria-expanded", "false");
+    const title = element("h2", { id: "title" }, this.#texts.title);
+    return element("div", { class: "head" }, title, this.#readAll, settings, close ? iconButton("close", this.#texts.close, close) : null);
+  }
+
+  #renderBlank() {
+    const { messages, state, tab } = this.#model;
+    this.#blank.hidden = messages.length > 0;
+    const texts = this.#texts;
+    if (state === "loading") return this.#blank.replaceChildren(texts.loading);
+    if (state === "failed") return this.#blank.replaceChildren(icon("error"), texts.failed, this.#button(texts.retry, () => this.#model.reload()));
+    const [title, hint] = {
+      all: [texts.emptyAll, texts.emptyAllHint],
+      unread: [texts.emptyUnread, texts.emptyUnreadHint],
+      archived: [texts.emptyArchived, texts.emptyArchivedHint],
+    }[tab];
+    this.#blank.replaceChildren(icon(tab === "unread" ? "success" : tab === "archived" ? "archive" : "bell"), element("strong", {}, title), hint);
+  }
+
+  /** Below the list: older messages are loading, or could not be loaded. */
+  #renderEnd() {
+    const { messages, state } = this.#model;
+    if (messages.length === 0 || state === "loaded") return this.#end.replaceChildren();
+    if (state === "loading") return this.#end.replaceChildren(this.#texts.loading);
+    this.#end.replaceChildren(this.#texts.failed, this.#button(this.#texts.retry, () => this.#model.retry()));
+  }
+
+  #renderNotice() {
+    const { state } = this.#client;
+    const said = state === "waiting" || state === "stopped" || state === "denied" ? this.#texts[state] : undefined;
+    this.#notice.hidden = said === undefined;
+    if (this.#notice.dataset.state === state) return;
+    this.#notice.dataset.state = state;
+    const again = state === "stopped" ? this.#texts.resume : this.#texts.retry;
+    this.#notice.replaceChildren(...(said === undefined ? [] : [said, this.#button(again, () => this.#client.resume())]));
+  }
+
+  /** @param {string} label @param {() => void} click */
+  #button(label, click) {
+    return element("button", { type: "button", class: "text-button", click }, label);
+  }
+}

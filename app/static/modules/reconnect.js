@@ -1,0 +1,200 @@
+// A stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
+
+import { BACKOFF_MOST_MS, Backoff } from "./backoff.js";
+import { Stream } from "./stream.js";
+
+/** @import { Refusal, Server } from "./server.js" */
+/** @import { State, StreamEvent } from "./types.js" */
+
+const READY_MS = 5_000; // a stream that has not said `ready` by then is held back by a proxy that buffers
+const SILENCE_MS = 40_000; // heartbeats come every 15 s
+const CHECK_MS = 3_000;
+const STREAM_AGAIN_FIRST_MS = 60_000;
+const STREAM_AGAIN_MOST_MS = 600_000;
+/** After a goodbye with one of these reasons the client waits for the user: two tabs would evict each other for ever. */
+const FINAL_REASONS = new Set(["replaced", "revoked"]);
+
+/** @typedef {{close: () => void}} Fallback */
+/**
+ * Why nothing gets through.
+ * @typedef {object} Diagnosis
+ * @property {Refusal | null} refusal null: the server does not answer, or sees no reason
+ * @property {() => void} [act] does what follows from it, unless the attempt is out of date by then
+ */
+/**
+ * What is followed.
+ * @typedef {object} Followed
+ * @property {() => Promise<string>} url the address of the stream, from `cursor()` on
+ * @property {() => string} cursor
+ * @property {() => Iterable<string>} types the event types to listen for
+ * @property {(event: StreamEvent) => void} take takes each event except `goodbye`
+ * @property {(failed: () => void) => Fallback} fallBack fetches what the stream would tell, while a proxy holds streams back
+ * @property {() => Promise<Diagnosis>} diagnose
+ * @property {(state: State) => void} say
+ * @property {() => void} [drop] a stream ended
+ */
+
+/**
+ * An EventSource gives up for good at any answer except 200, and retries at a fixed interval. It gets one such retry; after
+ * that this class reconnects with a growing, random delay. While no stream gets through, the fallback runs, and a stream
+ * is tried again beside it.
+ */
+export class Reconnect {
+  /** @type {Stream | null} */ #stream = null;
+  /** @type {Fallback | null} */ #fallback = null;
+  /** @type {State} */ #state = "idle";
+  #server;
+  #followed;
+  #backoff = new Backoff();
+  #attempt = 0; // whatever an older attempt still tells is ignored
+  #ownRetries = 0; // that the EventSource may still make
+  #heardAt = 0;
+  #streamAgainMs = STREAM_AGAIN_FIRST_MS;
+  #timer = 0; // one thing at a time is awaited: `ready`, the next attempt, or a stream beside the fallback
+  #watchdog = 0;
+
+  /** @param {Server} server @param {Followed} followed */
+  constructor(server, followed) {
+    this.#server = server;
+    this.#followed = followed;
+  }
+
+  open() {
+    clearInterval(this.#watchdog);
+    this.#watchdog = setInterval(() => this.#checkSilence(), CHECK_MS);
+    this.#connect();
+  }
+
+  close() {
+    clearInterval(this.#watchdog);
+    this.#drop();
+    this.#state = "idle";
+  }
+
+  /** The network or the page is back: look now instead of later. */
+  wake() {
+    if (this.#state === "waiting") this.#connect();
+    else this.#checkSilence();
+  }
+
+  /** The user wants to go on after a final goodbye or a refusal. */
+  resume() {
+    if (this.#state === "live" || this.#state === "polling") return;
+    this.#backoff.reset();
+    this.#connect();
+  }
+
+  /** @param {string} type */
+  listen(type) {
+    this.#stream?.listen(type);
+  }
+
+  /** The fallback got an answer. */
+  hear() {
+    this.#backoff.reset();
+    this.#say("polling");
+  }
+
+  async #connect() {
+    this.#dropStream();
+    const attempt = this.#attempt;
+    if (!this.#fallback) this.#say("connecting");
+    const url = await this.#followed.url().catch(() => null);
+    if (attempt !== this.#attempt) return;
+    if (url === null) return this.#fail();
+    this.#allowRetry();
+    this.#heardAt = Date.now();
+    this.#stream = new Stream(url, this.#followed.cursor(), this.#followed.types(), this.#onEvent, this.#onError);
+    this.#timer = setTimeout(() => this.#fallBack(), READY_MS);
+  }
+
+  /** A ticket opens one stream, so the EventSource's own retry would be refused. */
+  #allowRetry() {
+    this.#ownRetries = this.#server.usesTickets ? 0 : 1;
+  }
+
+  #onEvent = (/** @type {StreamEvent} */ event) => {
+    this.#heardAt = Date.now();
+    if (event.type === "goodbye") return this.#onGoodbye(JSON.parse(event.data).reason);
+    if (event.type === "ready") this.#onReady();
+    this.#followed.take(event);
+  };
+
+  #onReady() {
+    clearTimeout(this.#timer);
+    this.#dropFallback();
+    this.#backoff.reset();
+    this.#allowRetry();
+    this.#streamAgainMs = STREAM_AGAIN_FIRST_MS;
+    this.#say("live");
+  }
+
+  /** @param {string} reason */
+  #onGoodbye(reason) {
+    if (reason === "expired") this.#server.forgetToken();
+    const stays = FINAL_REASONS.has(reason);
+    if (!stays && !this.#server.usesTickets) return; // the stream ends now, and the browser retries after the delay it was told
+    this.#drop();
+    this.#say(stays ? "stopped" : "connecting");
+    if (!stays) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+  }
+
+  #onError = (/** @type {boolean} */ closed) => {
+    if (closed || this.#ownRetries-- <= 0) return this.#fail();
+    this.#say("connecting");
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#fallBack(), READY_MS + BACKOFF_MOST_MS); // a goodbye may have named a long delay
+  };
+
+  /** No `ready` in time: use the fallback, and try a stream again beside it, now and then. */
+  #fallBack() {
+    this.#dropStream();
+    this.#fallback ??= this.#followed.fallBack(() => this.#fail());
+    this.#timer = setTimeout(() => this.#connect(), this.#streamAgainMs);
+    this.#streamAgainMs = Math.min(STREAM_AGAIN_MOST_MS, 2 * this.#streamAgainMs);
+  }
+
+  /** Nothing gets through: find out why, and come back later where that makes sense. */
+  async #fail() {
+    this.#drop();
+    this.#say("waiting");
+    const attempt = this.#attempt;
+    const delay = this.#backoff.next();
+    const { refusal, act } = await this.#followed.diagnose();
+    if (attempt !== this.#attempt) return;
+    act?.();
+    if (attempt !== this.#attempt) return; // it was closed for that reason
+    if (refusal?.denied) return this.#say("denied");
+    this.#timer = setTimeout(() => this.#connect(), Math.max(delay, refusal?.retryAfterMs ?? 0));
+  }
+
+  /** A connection can die without a sign. A hidden page's timers hardly run, so its silence means nothing. */
+  #checkSilence() {
+    if (this.#stream && !this.#fallback && !document.hidden && Date.now() - this.#heardAt > SILENCE_MS) this.#connect();
+  }
+
+  /** @param {State} state */
+  #say(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#followed.say(state);
+  }
+
+  #drop() {
+    this.#dropStream();
+    this.#dropFallback();
+  }
+
+  #dropStream() {
+    this.#attempt++;
+    clearTimeout(this.#timer);
+    this.#followed.drop?.();
+    this.#stream?.close();
+    this.#stream = null;
+  }
+
+  #dropFallback() {
+    this.#fallback?.close();
+    this.#fallback = null;
+  }
+}

@@ -1,0 +1,211 @@
+// One answer of a model.
+
+import { Backoff, sleep } from "./backoff.js";
+import { randomId } from "./id.js";
+import { watchPage } from "./lifecycle.js";
+import { Listeners } from "./listeners.js";
+import { Reconnect } from "./reconnect.js";
+import { Refusal, Server } from "./server.js";
+
+/** @import { Diagnosis, Fallback } from "./reconnect.js" */
+/** @import { ClientOptions, RunAnswer, State, StreamEvent } from "./types.js" */
+
+/** The event types of a run's stream. */
+const RUN_TYPES = ["ready", "heartbeat", "message", "stopped", "failed", "goodbye"];
+const RUN_END = "[DONE]";
+const SNAPSHOT_MS = 1_000; // between two snapshots of an answer whose stream is held back
+const STARTS_MOST = 4;
+
+/**
+ * An answer of a model, while it is generated and afterwards. The server keeps it: it continues when nobody watches, and
+ * every page of its user can show it from the beginning.
+ *
+ *   const run = await BelfryRun.start({ model: "m", messages: [{ role: "user", content: "What is a belfry?" }] });
+ *   run.on("text", (text) => show(text));
+ *   run.on("end", () => console.log(run.status, run.error?.detail));
+ *   run.open();
+ */
+export class BelfryRun {
+  /** The answer so far. */ text = "";
+  /** What became of it; `gone` when the server has forgotten it. @type {RunAnswer["status"] | "gone"} */ status = "running";
+  /** Why it failed. @type {{code: string, detail: string} | null} */ error = null;
+  /** @type {State} */ state = "idle";
+  #server;
+  #reconnect;
+  #listeners = new Listeners();
+  #cursor = ""; // without one, a stream tells the answer from its beginning
+  #stopWatching = () => {};
+  #isOpen = false;
+
+  /** A run that was started before. @param {string} id @param {ClientOptions} [options] */
+  constructor(id, options = {}) {
+    this.id = id;
+    this.#server = new Server(options);
+    this.#reconnect = new Reconnect(this.#server, {
+      url: () => this.#server.runStreamUrl(this.id, this.#cursor),
+      cursor: () => this.#cursor,
+      types: () => RUN_TYPES,
+      take: (event) => this.#onEvent(event),
+      fallBack: (failed) => this.#lookNowAndThen(failed),
+      diagnose: () => this.#diagnose(),
+      say: (state) => this.#say(state),
+    });
+  }
+
+  /**
+   * Start one. Its `id` makes it safe to ask again where no answer came: nothing starts twice.
+   * @param {{model: string, messages: object[], id?: string}} request as OpenAI's API takes it @param {ClientOptions} [options]
+   */
+  static async start(request, options) {
+    const run = new BelfryRun(request.id ?? randomId(), options);
+    const backoff = new Backoff();
+    for (let tries = 1; ; tries++) {
+      try {
+        await run.#server.startRun({ ...request, id: run.id });
+        return run;
+      } catch (error) {
+        if (error instanceof Refusal || tries === STARTS_MOST) throw error;
+      }
+      await sleep(backoff.next());
+    }
+  }
+
+  /** The user's runs, newest first. @param {number} limit @param {ClientOptions} [options] */
+  static list(limit, options = {}) {
+    return new Server(options).runs(limit);
+  }
+
+  /**
+   * Hear of `text` (all of it, and the new piece), `chunk` (each as the upstream sent it), `state` or `end`.
+   * @param {"text" | "chunk" | "state" | "end"} type @param {(...told: any[]) => void} listener
+   * @returns {() => void} takes the listener away
+   */
+  on(type, listener) {
+    return this.#listeners.add(type, listener);
+  }
+
+  /** What the server knows of it now. Throws a `Refusal`. */
+  load() {
+    return this.#server.run(this.id);
+  }
+
+  /** Follow it to its end. */
+  open() {
+    if (this.#isOpen || this.status !== "running") return;
+    this.#isOpen = true;
+    this.#stopWatching = watchPage({
+      leave: () => this.#leave(),
+      restore: () => this.#reconnect.open(),
+      wake: () => this.#reconnect.wake(),
+    });
+    this.#reconnect.open();
+  }
+
+  /** Stop following. The run goes on. */
+  close() {
+    this.#isOpen = false;
+    this.#stopWatching();
+    this.#leave();
+  }
+
+  /** Stop the run itself, for everyone. The stream tells its end. Throws a `Refusal`. */
+  stop() {
+    return this.#server.stopRun(this.id);
+  }
+
+  /** Go on after the server said stop: the user asked for it. */
+  resume() {
+    this.#server.forgetToken();
+    if (this.#isOpen) this.#reconnect.resume();
+  }
+
+  /** @param {StreamEvent} event */
+  #onEvent({ type, data, cursor }) {
+    if (type === "ready" && this.#cursor === "") this.#setText("", ""); // the stream starts from the beginning and replaces what a snapshot showed
+    this.#cursor = cursor || this.#cursor;
+    if (data === RUN_END) return this.#end(this.status === "running" ? "done" : this.status);
+    if (type === "message") return this.#take(JSON.parse(data));
+    if (type === "stopped") this.status = type;
+    if (type === "failed") [this.status, this.error] = [type, JSON.parse(data)];
+  }
+
+  /** @param {{choices?: {index?: number, delta?: {content?: string | null}}[]}} chunk */
+  #take(chunk) {
+    const piece = chunk.choices?.find(({ index }) => !index)?.delta?.content;
+    if (piece) this.#setText(this.text + piece, piece);
+    this.#listeners.emit("chunk", chunk);
+  }
+
+  /** Fetch the run's state once a second instead of reading its stream. @param {() => void} failed @returns {Fallback} */
+  #lookNowAndThen(failed) {
+    const stopped = new AbortController();
+    const look = async () => {
+      for (; !stopped.signal.aborted; await sleep(SNAPSHOT_MS)) {
+        const known = await this.#server.run(this.id).catch(() => null);
+        if (stopped.signal.aborted) return;
+        if (known === null) return failed();
+        if (known.ended) return this.#settle(known);
+        this.#show(known);
+        this.#reconnect.hear();
+      }
+    };
+    look();
+    return { close: () => stopped.abort() };
+  }
+
+  /** @returns {Promise<Diagnosis>} */
+  async #diagnose() {
+    try {
+      const known = await this.#server.run(this.id);
+      return { refusal: null, act: () => known.ended && this.#settle(known) };
+    } catch (error) {
+      if (!(error instanceof Refusal)) return { refusal: null };
+      const isGone = error.status === 404 || error.status === 410;
+      return { refusal: error, act: () => isGone && this.#lose(error) };
+    }
+  }
+
+  /** Take the answer from the server's state, in the place of what the stream told. @param {RunAnswer} known */
+  #show({ text = "" }) {
+    this.#cursor = "";
+    if (text !== this.text) this.#setText(text, "");
+  }
+
+  /** @param {RunAnswer} known */
+  #settle(known) {
+    this.#show(known);
+    this.error = known.error ?? null;
+    this.#end(known.status);
+  }
+
+  /** @param {Refusal} refusal */
+  #lose({ code, message }) {
+    this.error = { code, detail: message };
+    this.#end("gone");
+  }
+
+  /** @param {BelfryRun["status"]} status */
+  #end(status) {
+    this.status = status;
+    this.close();
+    this.#listeners.emit("end");
+  }
+
+  /** @param {string} text @param {string} piece */
+  #setText(text, piece) {
+    this.text = text;
+    this.#listeners.emit("text", text, piece);
+  }
+
+  #leave() {
+    this.#reconnect.close();
+    this.#say("idle");
+  }
+
+  /** @param {State} state */
+  #say(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.#listeners.emit("state", state);
+  }
+}

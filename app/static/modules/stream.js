@@ -1,0 +1,45 @@
+// One EventSource.
+
+/** @import { StreamEvent } from "./types.js" */
+
+/** Belfry's own event types. A publisher can't use them, so every other type is a message. */
+export const OWN_TYPES = new Set(["ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"]);
+
+/**
+ * One EventSource. It delivers only the event types that it listens for: a message with an `event` of its own arrives
+ * under that name and under no other.
+ */
+export class Stream {
+  #source;
+  #cursor;
+  #onEvent;
+
+  /**
+   * @param {string} url @param {string} cursor where it begins @param {Iterable<string>} types
+   * @param {(event: StreamEvent) => void} onEvent @param {(closed: boolean) => void} onError
+   */
+  constructor(url, cursor, types, onEvent, onError) {
+    this.#source = new EventSource(url);
+    this.#cursor = cursor;
+    this.#onEvent = onEvent;
+    for (const type of types) this.listen(type);
+    this.#source.onerror = () => onError(this.#source.readyState === EventSource.CLOSED);
+  }
+
+  /** @param {string} type */
+  listen(type) {
+    this.#source.addEventListener(type, this.#take);
+  }
+
+  close() {
+    this.#source.close();
+    this.#source.onerror = null;
+    this.#onEvent = () => {};
+  }
+
+  #take = (/** @type {MessageEvent<string>} */ { type, data, lastEventId }) => {
+    const kept = lastEventId !== this.#cursor; // an event without an id repeats the id of the event before it
+    this.#cursor = lastEventId;
+    this.#onEvent({ type, data, cursor: lastEventId, kept });
+  };
+}
