@@ -86,6 +86,9 @@ class Settings(BaseModel):
     connects_per_minute: int = Field(
         20_000, ge=1, description="streams, long polls, sessions, tickets and counts of tabs of one user, per worker"
     )
+    requests_per_minute: int = Field(
+        60_000, ge=1, description="all other requests of one user, pages of the feed for example, per worker"
+    )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
         1_000,
@@ -141,6 +144,13 @@ class Settings(BaseModel):
 
     heartbeat_seconds: float = Field(15.0, ge=0.2, le=120, description="silence after which a stream gets a heartbeat")
     retry_ms: int = Field(2_000, ge=100, le=60_000, description="reconnect delay told to browsers, jittered by half")
+    final_retry_ms: int = Field(
+        3_600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="reconnect delay told to streams that must not come back by themselves (`goodbye` `revoked`, "
+        "`replaced`), jittered by half",
+    )
     write_timeout_seconds: float = Field(
         30.0, ge=1, le=600, description="a reader that takes nothing for this long is cut off"
     )
@@ -171,7 +181,13 @@ class Settings(BaseModel):
     )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
     max_connections_per_user: int = Field(
-        10_000, ge=1, description="open streams of one user per worker; the oldest goes"
+        10_000,
+        ge=1,
+        description="open streams of one user per worker, those of runs included; the oldest goes. Waiting long polls "
+        "count too; one more gets 503",
+    )
+    max_waiting_polls: int = Field(
+        5_000, ge=1, description="long polls that wait in a worker, half of its 10,000 places; one more gets 503"
     )
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")
     catch_up_rounds: int = Field(
@@ -270,6 +286,13 @@ class Settings(BaseModel):
         description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
     log_line_bytes: int = Field(2_048, ge=256, le=65_536, description="longest line in the log; the rest is cut off")
+    lame_duck_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="how long a server that was told to stop still serves everything, with 503 at `/health/ready`, so "
+        "that balancers turn away; 0: not at all",
+    )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 
     @field_validator("redis_url")

@@ -46,6 +46,11 @@ LINGER_SECONDS = 1.0
 STORE_SECONDS = 3.0  # that a start waits for a silent store; one that is away, or answers, is known at once
 LAST_SECONDS = 1.0  # before the arbiter kills whoever waits as long as it does: what was counted is reported then
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
+# Beyond `worker_connections`, so many more are accepted, for health checks: each has so long to send its request, and
+# anything else is refused.
+SPARE_PLACES = 64
+SPARE_SECONDS = 2.0
+HEALTH = ("/health/live", "/health/ready")
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
 # Left alone, the collector stops the worker for 30 ms every few seconds of a thousand messages: it goes through all
@@ -108,11 +113,15 @@ class BelfryWorker(GeventWorker):
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, and know it while it is open."""
+        if len(self._clients) >= self.worker_connections:
+            self._spare.add(client)
+            self._patience = SPARE_SECONDS
         self._clients.add(client)
         try:
             super().handle(listener, client, _plain(addr))
         finally:
             self._clients.discard(client)
+            self._spare.discard(client)
             self._regulars.pop(client, None)
 
     def timeout_ctx(self) -> Any:
@@ -127,13 +136,18 @@ class BelfryWorker(GeventWorker):
         sent = b"" if regular is None else regular.next_parsed()
         if req.req_number == 1 and type(req.unreader.sock) is not Fair:
             req.unreader.sock = Fair(sock)
+        if sock in self._spare and not req.path.endswith(HEALTH):
+            self._refuse(req, sock, self._refusals.no_place.answer)
+            raise StopIteration
         if self._admission.refuses(req.method, req.path):
-            return self._refuse(req, sock)
+            return self._refuse(req, sock, self._refusals.overloaded.answer)
         self._answering.add(sock)
         try:
             answered = super().handle_request(listener_name, req, sock, addr)
         finally:
             self._answering.discard(sock)
+        if sock in self._spare:
+            raise StopIteration  # the place is for the next health check
         if req.unreader.buf.tell():
             gevent.sleep(0)  # the next request has come with this one: without a wait for it others had no turn
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
@@ -179,10 +193,10 @@ class BelfryWorker(GeventWorker):
             end_when_silent(sock)
         return b""
 
-    def _refuse(self, req: Any, sock: Any) -> bool:
+    def _refuse(self, req: Any, sock: Any, answer: Callable[[str, str], bytes]) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
         origin = next((value for name, value in req.headers if name == "ORIGIN"), "")
-        sock.sendall(self._refusals.overloaded.answer(origin, req.scheme))
+        sock.sendall(answer(origin, req.scheme))
         if not self.alive or any(name == "EXPECT" for name, _ in req.headers):
             raise StopIteration
         return True
@@ -210,6 +224,7 @@ class BelfryWorker(GeventWorker):
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
         self._clients: set[Any] = set()
         self._answering: set[Any] = set()
+        self._spare: set[Any] = set()  # those that hold no place but a spare one
         self._regulars: dict[Any, Regular] = {}
         self._idle: dict[Any, float] = {}  # regulars between two requests, and since when, the longest first
         self._patience = self.cfg.keepalive
@@ -226,6 +241,7 @@ class BelfryWorker(GeventWorker):
         if self.booting is not None:
             self.booting.unlink(missing_ok=True)
         self._stay()
+        self._say_that_it_leaves()
         # On a reload, callers would wait for as long as the successors take to load.
         self._wait(lambda: not (self._is_awaited and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
         self._leave(servers)
@@ -234,6 +250,15 @@ class BelfryWorker(GeventWorker):
         """End the whole server where its first workers find a store that can never be used; the canary has said why."""
         if self.age <= self.cfg.workers and self._hub.canary.unusable(STORE_SECONDS):
             sys.exit(Arbiter.APP_LOAD_ERROR)
+
+    def _say_that_it_leaves(self) -> None:
+        """Serve on for a while, so that balancers see 503 at `/health/ready` before connections are refused.
+
+        Not on a reload, where other workers go on to accept from the same listeners.
+        """
+        if not any(is_shared(listener) for listener in self.sockets):
+            self._streams.leaving = True
+            self._wait(lambda: False, self._streams.lame_duck_seconds)
 
     @property
     def _is_awaited(self) -> bool:
@@ -257,7 +282,7 @@ class BelfryWorker(GeventWorker):
         self._hangs_up = True
         for client in self._clients - self._answering:
             end_when_silent(client)
-        until = started + self.cfg.graceful_timeout - LAST_SECONDS
+        until = started + self.cfg.graceful_timeout - self._streams.lame_duck_seconds - LAST_SECONDS
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), until - time.monotonic())
         self._reporter.stop()
 
@@ -267,7 +292,7 @@ class BelfryWorker(GeventWorker):
         server = Listener(
             listener,
             handle=partial(self.handle, Address(listener)),
-            spawn=Pool(self.worker_connections),
+            spawn=Pool(self.worker_connections + SPARE_PLACES),
             **self._tls(),
         )
         server.no_room = self._refusals.no_room.answer

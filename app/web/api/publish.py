@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 NDJSON = "application/x-ndjson"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _SPACE = b" \t\r"  # to JSON (RFC 8259, 2), beside the line's own end
 
@@ -101,9 +102,10 @@ class Desk:
     def take(self, text: bytes, claims: Claims, asked: Request | None = None) -> Outcome:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`.
 
-        `asked` is the request that brought it. It may be left out where the claims are those of a token.
+        `asked` is the request that brought it. It may be left out for a token's request without `Idempotency-Key`.
         """
-        message, taken = self._accepted(text, claims)
+        key = "" if asked is None else asked.headers.get(IDEMPOTENCY_KEY, "")
+        message, taken = self._accepted(text, claims, key)
         result = publish_one(self._publisher_for(claims, asked), message)
         return Outcome(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
@@ -133,19 +135,19 @@ class Desk:
         self._auth.check(claims)
         return self._accepted(text, claims)[0]
 
-    def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
+    def _accepted(self, text: bytes, claims: Claims, key: str = "") -> tuple[Message, Taken]:
         try:
-            message = self._read(text, claims)
+            message = self._read(text, claims, key)
         except BelfryError:
             self._limits.publish(claims.user, 1)  # it took as much work as a delivery
             raise
         return message, self._limits.publish(claims.user, len(message.logs))
 
-    def _read(self, text: bytes, claims: Claims) -> Message:
+    def _read(self, text: bytes, claims: Claims, key: str) -> Message:
         settings = self._settings
         if len(text) > settings.max_body_bytes:
             raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
-        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients)
+        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients, key=key)
         for name in message.logs:
             if not claims.may_address(name):
                 raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
@@ -167,11 +169,13 @@ class Publishing:
 
     def __call__(self, asked: Request) -> WSGIApplication:
         """Publish what `asked` brings. Raises `BelfryError`."""
-        claims = self._auth.require(asked, "publish")
+        claims = self._auth.require(asked, "publish", counted=False)
         if asked.environ.get("CONTENT_TYPE") != JSON and asked.mimetype == NDJSON:  # the first is quick, and mostly so
             return self._many(asked, claims)
         outcome = self._desk.one(asked, claims)
-        return partial(self._write, outcome, claims, bearer_token(asked) is not None)
+        # A session is looked up again for each request, and a message with a key of its own has another head each time.
+        repeats = bearer_token(asked) is not None and IDEMPOTENCY_KEY not in asked.headers
+        return partial(self._write, outcome, claims, repeats)
 
     def _many(self, asked: Request, claims: Claims) -> WSGIApplication:
         results, give_back = self._desk.batch(asked, claims)
@@ -183,12 +187,12 @@ class Publishing:
         self,
         outcome: Outcome,
         claims: Claims,
-        by_token: bool,
+        repeats: bool,
         environ: WSGIEnvironment,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
         common = self._answers.fields(environ, JSON)
-        if by_token:  # a session is looked up again for each request
+        if repeats:
             failed = partial(self._failed, environ["wsgi.url_scheme"], environ.get("HTTP_ORIGIN", ""))
             environ[REPEAT] = self._desk.repeat(partial(self._again, claims, common, failed), failed)
         fields = _own_fields(outcome) + common

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Request, Response
+from flask import Request, Response, request
 from werkzeug.wsgi import ClosingIterator
 
+from app import metrics
 from app.core.addresses import Network
 from app.core.errors import BelfryError
 from app.core.identity.tokens import Claims
@@ -26,6 +27,7 @@ from app.web.edge.auth import Authenticator
 from app.web.edge.client_address import client_address
 from app.web.edge.endpoint import Endpoint
 from app.web.edge.limits import Limits
+from app.web.edge.problems import problem_response
 from app.web.edge.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
@@ -65,6 +67,22 @@ class Entrance:
     def admit(self) -> None:
         """Raise `BelfryError` as `Streams.admit` does."""
         self._streams.admit()
+
+    def said_in_a_stream(self, error: BelfryError) -> bytes | None:
+        """What a stream says that only tells its client to come again; None where `error` is told as any other.
+
+        An EventSource takes every status but 200 as final (WHATWG HTML, 9.2.3). One that comes while this worker stops,
+        over a connection that it kept, is therefore told in a stream when to come back. Such a refusal is counted.
+        """
+        if error.code != "shutting_down":
+            return None
+        metrics.refused(error.code)
+        return self._streams.come_again()
+
+    def refuse(self, error: BelfryError) -> Response:
+        """The answer of Flask's views to a request for a stream that can't be opened."""
+        said = self.said_in_a_stream(error) if request.method == "GET" else None
+        return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
         """Open the logs `names` from `cursor` on.
@@ -112,15 +130,21 @@ def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
     """`/stream` as a plain WSGI application."""
 
     def open_stream(asked: Request) -> WSGIApplication:
-        claims = auth.require(asked, "feed")
-        start = entrance.open(asked, claims, *place_of(asked, claims))
-        auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
         fields = [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)]
+        claims = auth.require(asked, "feed", counted=False)
+        try:
+            start = entrance.open(asked, claims, *place_of(asked, claims))
+        except BelfryError as error:
+            said = entrance.said_in_a_stream(error)
+            if said is None:
+                raise
+            return Answer(200, [*fields, ("Content-Length", str(len(said)))], said)
+        auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
         return Stream(entrance, start, fields)
 
     def look(asked: Request) -> WSGIApplication:
         """HEAD: the answer that a GET would get, without a stream."""
-        place_of(asked, auth.require(asked, "feed"))
+        place_of(asked, auth.require(asked, "feed", counted=False))
         entrance.admit()
         return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
 
