@@ -75,7 +75,7 @@ def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Setti
         auth.require(request, SCOPE)
         return jsonify(object="list", data=models.all())
 
-    @views.get("/v1/models/<path:model>")
+    @views.get("/v1/models/<path:model>", strict_slashes=False)
     def one_model(model: str) -> Response:
         auth.require(request, SCOPE)
         return jsonify(models.named(model.rstrip("/")))

@@ -41,7 +41,7 @@ class PassedOn:
             self._close()
             raise
         headers = {**self._call.headers, **(STREAM_HEADERS if self._call.is_stream else HEADERS)}
-        answer = Response(self._blocks(first), self._call.status, headers, direct_passthrough=True)
+        answer = Response(self._blocks(first), self._call.status, headers)
         if "Content-Type" not in self._call.headers:
             del answer.headers["Content-Type"]
         answer.call_on_close(self._close)
