@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
-from tests.browsing import FeedTab, Visitor
+from tests.browsing import FeedTab, Visitor, wait_ms
 from tests.servers import REPOSITORY, Belfry, free_port, owner_of
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_accessibility import violations
@@ -129,7 +129,7 @@ class Chat:
         self.page.wait_for_url("**/chat/*")
 
     def wait_ended(self, seconds: float = SECONDS) -> None:
-        expect(self.page.locator(".answer").last).to_have_attribute("aria-busy", "false", timeout=seconds * 1_000)
+        expect(self.page.locator(".answer").last).to_have_attribute("aria-busy", "false", timeout=wait_ms(seconds))
 
     @property
     def text(self) -> str:
@@ -399,7 +399,7 @@ class TestAWorkerThatIsKilled:
             os.kill(pid, signal.SIGKILL)
         chat.page.reload()
         conversation.say("two")
-        expect(chat.answer).to_have_text("One two", timeout=BACK_SECONDS * 1_000)
+        expect(chat.answer).to_have_text("One two", timeout=wait_ms(BACK_SECONDS))
         conversation.finish()
         chat.wait_ended(BACK_SECONDS)
         expect(chat.outcome).to_be_empty()
@@ -439,7 +439,7 @@ class TestAConnection:
         conversation = upstream.next()
         conversation.begin()
         conversation.say("One ")
-        expect(chat.answer).to_have_text("One", timeout=BACK_SECONDS * 1_000)
+        expect(chat.answer).to_have_text("One", timeout=wait_ms(BACK_SECONDS))
         expect(chat.notice).to_contain_text("proxy")
         conversation.say("two")
         conversation.finish()
