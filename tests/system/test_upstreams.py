@@ -475,4 +475,4 @@ class TestRequests:
         api = belfry.api(belfry.token(alice, "complete"))
         answer = api.post("/v1/chat/completions", data=b'{"model":"m","messages":[{}],"temperature":NaN}')
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed_json")
-        assert "NaN" in answer.json()["error"]["message"]
+        assert "line 1 column 44" in answer.json()["error"]["message"]
