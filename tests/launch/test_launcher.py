@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from app.launch.demo import ROOT
+from tests.waiting import patient, wait_until
 
 LIMIT_SECONDS = 20.0
 LONG_SECRET = "s" * 32
@@ -24,10 +25,7 @@ LONG_SECRET = "s" * 32
 
 def eventually(condition: Callable[[], object], what: str) -> None:
     """Wait for `condition`, or fail saying `what` did not happen."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT_SECONDS:.0f} s: {what}"
-        time.sleep(0.02)
+    wait_until(condition, LIMIT_SECONDS, what=what)
 
 
 @dataclass
@@ -64,8 +62,8 @@ class Launched:
         return self
 
     def exit_code(self) -> int:
-        code = self.process.wait(LIMIT_SECONDS)
-        self._reader.join(LIMIT_SECONDS)
+        code = self.process.wait(patient(LIMIT_SECONDS))
+        self._reader.join(patient(LIMIT_SECONDS))
         return code
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -116,7 +114,7 @@ def all_gone(pids: dict[int, str]) -> Callable[[], bool]:
 
 def health(url: str) -> bytes:
     host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as connection:
+    with socket.create_connection((host, int(port)), timeout=patient(LIMIT_SECONDS)) as connection:
         connection.sendall(b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n")
         return connection.recv(12)
 

@@ -1,4 +1,5 @@
-"""The bell on another team's page: another origin, a strict policy, tokens from a back end, as docs/embedding.md shows it."""
+"""The bell on another team's page: another origin, a strict policy, tokens from a back end, as docs/embedding.md
+shows it."""
 
 from __future__ import annotations
 
