@@ -57,7 +57,8 @@ def source_of(file: str, function: str) -> str:
     at: Any = importlib.import_module(file.removesuffix(".py").replace("/", "."))
     for part in function.split("."):
         at = inspect.getattr_static(at, part)
-    return inspect.getsource(at.fget if isinstance(at, property) else at)
+    function_of_property: Any = at.fget if isinstance(at, property) else at
+    return inspect.getsource(function_of_property)
 
 
 def paths() -> Iterator[tuple[str, list[Step]]]:
