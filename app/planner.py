@@ -10,6 +10,7 @@ from dataclasses import asdict
 from app import demo, embedded
 from app.core import jwk
 from app.core.settings import SettingsError, check_identity, load
+from app.core.upstreams import Upstreams
 from app.embedded import EmbeddedError
 from app.plan import REFUSAL, ROOT, Plan
 
@@ -31,6 +32,7 @@ def plan(given: Mapping[str, str]) -> Plan:
     settings = load(environ)
     check_identity(settings)
     jwk.of_secrets(settings)  # what it refuses is told now, and not by workers that can't start
+    Upstreams(settings)
     return Plan(
         environ,
         settings.bind,

@@ -26,6 +26,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.connection import Fair, Problems, end_when_silent, head, send
+from app.core.addresses import plain_peer
 from app.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
 from app.realtime.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.realtime.regular import Regular
@@ -103,7 +104,7 @@ class BelfryWorker(GeventWorker):
         """Serve one connection, and know it while it is open."""
         self._clients.add(client)
         try:
-            super().handle(listener, client, addr)
+            super().handle(listener, client, _plain(addr))
         finally:
             self._clients.discard(client)
             self._regulars.pop(client, None)
@@ -314,6 +315,11 @@ def settle(cfg: Config) -> None:
     Each was looked up by a method that Python calls only after it has found no attribute of the name.
     """
     vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
+
+
+def _plain(addr: Any) -> Any:
+    """The peer's address without the IPv6 form of an IPv4 one: gunicorn compares it with those of proxies."""
+    return (plain_peer(addr[0]), *addr[1:]) if isinstance(addr, tuple) else addr
 
 
 def _drain(pipe: int, signalled: Event) -> None:

@@ -179,7 +179,10 @@ def test_a_refusal_is_told_in_one_line(run: Run) -> None:
 
 def test_an_address_without_a_scheme_is_told_in_one_line(run: Run) -> None:
     code, _, err = run("publish", "alice", "x", url="push.example.com")
-    assert (code, err) == (1, "belfry: BELFRY_URL must be the server's http or https address, got 'push.example.com'\n")
+    expected = (
+        "belfry: BELFRY_URL must be the server's http or https address: expected an http:// or https:// address\n"
+    )
+    assert (code, err) == (1, expected)
 
 
 def test_messages_are_printed_as_they_come_on_one_line_each(run: Run) -> None:

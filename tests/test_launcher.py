@@ -262,6 +262,37 @@ def test_a_short_secret_is_refused_in_one_line_without_showing_it(launch: Launch
     assert belfry.lines == ["belfry: BELFRY_SECRET must be 32 bytes or more, got 7\n"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BELFRY_REDIS_URL", "redis://:hunter2/x@127.0.0.1:6379/0"),
+        ("BELFRY_REDIS_URL", "rediss://:hunter2@127.0.0.1:6379?ssl=true"),
+        ("BELFRY_UPSTREAMS", '[{"url": "https://me:hunter2/x@models", "key": "hunter2"}]'),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_in_one_line_without_its_password(
+    launch: Launch, name: str, value: str
+) -> None:
+    refused = launch(BELFRY_SECRET=LONG_SECRET, **{name: value})
+    assert refused.exit_code() == 1
+    assert len(refused.output.splitlines()) == 1, refused.output
+    assert refused.output.startswith(f"belfry: {name}: ")
+    assert "hunter2" not in refused.output
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2/x@127.0.0.1:6379/0", ""])
+def test_gunicorn_alone_refuses_it_the_same_way(url: str) -> None:
+    environ = {**os.environ, "BELFRY_SECRET": LONG_SECRET, "BELFRY_REDIS_URL": url}
+    command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith("belfry: BELFRY_REDIS_URL")
+    assert len(done.stderr.splitlines()) == 1
+    assert "hunter2" not in done.stderr
+
+
 def test_a_demo_that_was_switched_off_needs_a_secret(launch: Launch) -> None:
     belfry = launch(BELFRY_DEMO="0")
     assert belfry.exit_code() == 1

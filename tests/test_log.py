@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 
+from app.core.masking import LINE_BYTES
 from app.log import MaskingFormatter
 
 SECRET = "kJ8vQ2mN5pR7tW9y"
@@ -35,3 +36,8 @@ def test_a_traceback_is_marked_and_masked() -> None:
     assert rest
     assert all(line.startswith("  | ") for line in rest)
     assert not any(SECRET in line for line in rest)
+
+
+def test_a_long_record_is_one_line_with_a_bound() -> None:
+    (line,) = logged("x" * 500_000)
+    assert len(line.encode()) + 1 <= LINE_BYTES

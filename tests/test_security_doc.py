@@ -61,5 +61,15 @@ def test_the_security_page_names_settings_that_there_are() -> None:
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", SECURITY.read_text(encoding="utf-8"))) <= known
 
 
+def test_every_sample_token_in_the_documentation_says_when_it_was_issued() -> None:
+    """Without `iat` it stops counting for good once its user was withdrawn."""
+    root = SECURITY.parent.parent
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md")), *sorted((root / "deploy").rglob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    samples = re.findall(r"\{[^{}]*[\"']?\bsub\b[^{}]*\bexp\b[^{}]*\}", text)
+    assert samples
+    assert [sample for sample in samples if not re.search(r"\biat\b", sample)] == []
+
+
 if __name__ == "__main__":
     print(route_table())

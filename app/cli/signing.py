@@ -11,6 +11,7 @@ from typing import Any, Final
 from app import demo
 from app.address import Address
 from app.client import Client
+from app.core.endpoint import check_http
 from app.core.settings import PREFIX, Settings, SettingsError, load
 from app.core.tokens import Keyring
 
@@ -33,8 +34,10 @@ def server_url(settings: Settings) -> str:
 
 def checked_url(url: str, name: str = "URL") -> str:
     """Raises `SettingsError` unless `url` is one that can be asked."""
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"{name} must be the server's http or https address, got {url!r}")
+    try:
+        check_http(url)
+    except ValueError as error:
+        raise SettingsError(f"{name} must be the server's http or https address: {error}") from None
     return url.rstrip("/")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.errors import BelfryError
-from app.core.frames import compact
+from app.core.frames import compact, stream_safe
 
 DONE = "[DONE]"  # the data of the last block of a stream
 TITLE_MAX_CHARS = 120
@@ -97,7 +97,8 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def _invalid(field: str, expected: str, got: object) -> BelfryError:
-    return BelfryError("invalid_completion", f"{field}: expected {expected}, got {compact(got)[:40]}.", param=field)
+    shown = json.dumps(got, separators=(",", ":"))[:40]
+    return BelfryError("invalid_completion", f"{field}: expected {expected}, got {shown}.", param=field)
 
 
 def _title(messages: list[dict[str, Any]]) -> str:
@@ -122,7 +123,7 @@ class Answer:
         return self._chunks if self.usage is None else tokens_of(self.usage)
 
     def take(self, data: str, *, wants_usage: bool) -> str | None:
-        """What to pass on for one chunk: itself, on one line; None for a usage chunk that the client did not ask for.
+        """The line to pass on for one chunk, `stream_safe`; None for a usage chunk that the client did not ask for.
 
         Raises `BelfryError` `upstream_malformed` for what is no chunk, `upstream_failed` for an error in mid-stream.
         """
@@ -142,7 +143,8 @@ class Answer:
         for choice in _objects(choices):
             self.finished = self.finished or bool(choice.get("finish_reason"))
         self._chunks += 1
-        return data.translate(_LINE_ENDS) if "\n" in data else data
+        line = data.translate(_LINE_ENDS) if "\n" in data else data
+        return stream_safe(line.encode()).decode()
 
 
 def _failure(error: object) -> BelfryError:
@@ -159,7 +161,7 @@ def error_members(told: dict[str, Any]) -> dict[str, Any]:
 
 def cleaned(value: Any) -> Any:
     """A value out of JSON, with a question mark for every lone surrogate."""
-    return json.loads(compact(value).encode(errors="replace"))
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def tokens_of(usage: object) -> int:

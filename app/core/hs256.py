@@ -1,20 +1,20 @@
-"""The short way for the commonest token: HS256, written plainly, with ordinary claims.
+"""The short way for the commonest token: HS256, a plain header and ordinary claims.
 
-PyJWT asks of the secret with every token whether it might be a public key, and takes five times as long as all that is
-done here. Whatever is unusual or to be refused is left to it: this says yes only where PyJWT does, with its payload.
+PyJWT checks for each token whether the secret might be a public key. That takes five times as long as everything here.
+PyJWT judges every unusual token and every refusal: this module accepts only what PyJWT accepts, with the same payload.
 """
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 import jwt
+
+from app.core import jws
 
 PLAIN: Final = frozenset({"alg", "typ", "kid"})  # no field of a header that asks for more than a signature
 SECRETS_KEPT = 16
@@ -23,13 +23,16 @@ SECRETS_KEPT = 16
 def payload_of(
     token: str, header: Mapping[str, Any], secret: str, audience: str | None, issuer: str | None
 ) -> dict[str, Any] | None:
-    """What an ASCII `token` says, whose `header` PyJWT has read, with HS256 in it; None where PyJWT shall judge."""
+    """The payload of an ASCII `token`, whose `header` was read and says HS256. None where PyJWT has to judge.
+
+    The signature is compared as text with the one spelling of the right signature, so no other spelling passes.
+    """
     key = _prepared(secret)
     signed, _, signature = token.rpartition(".")
     if not key or not header.keys() <= PLAIN or not hmac.compare_digest(_signature(key, signed), signature):
         return None
     try:
-        payload = json.loads(_decoded(signed.partition(".")[2]))
+        payload = json.loads(jws.decoded(signed.partition(".")[2]))
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) and _ordinary(payload, audience, issuer) else None
@@ -45,19 +48,7 @@ def _prepared(secret: str) -> bytes:
 
 
 def _signature(key: bytes, signed: str) -> str:
-    return _encoded(hmac.digest(key, signed.encode(), "sha256"))
-
-
-def _encoded(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _decoded(text: str) -> bytes:
-    """Raises `ValueError` for what `_encoded` does not write."""
-    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if _encoded(data) != text:
-        raise binascii.Error("not the shortest form")
-    return data
+    return jws.encoded(hmac.digest(key, signed.encode(), "sha256"))
 
 
 def _ordinary(payload: Mapping[str, Any], audience: str | None, issuer: str | None) -> bool:

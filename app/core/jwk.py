@@ -26,6 +26,12 @@ SET_MAX_KEYS = 32  # an issuer publishes two or three; each costs a try for toke
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
+_ALGORITHMS: Mapping[tuple[Any, Any], str] = {
+    ("RSA", None): "RS256",
+    ("EC", "P-256"): "ES256",
+    ("OKP", "Ed25519"): "EdDSA",
+}
+
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 
 
@@ -77,13 +83,17 @@ def of_set(document: Any) -> tuple[Key, ...]:
 
 
 def _of_jwk(member: Any) -> Key | None:
-    if not isinstance(member, dict) or member.get("use", "sig") != "sig" or member.get("kty") == "oct":
+    """The key that one member describes, None for one of no use here. No member may spoil the others of its set."""
+    if not isinstance(member, dict) or member.get("use", "sig") != "sig" or not isinstance(member.get("kid", ""), str):
         return None
+    kind = (member.get("kty"), member.get("crv")) if member.get("kty") != "RSA" else ("RSA", None)
     try:
-        key = _public(jwt.PyJWK(member).key, str(member.get("kid", "")))
-    except (jwt.exceptions.PyJWTError, ValueError):
+        algorithm = _ALGORITHMS.get(kind)  # by the key's type, as everywhere; what its `alg` says comes after
+        if algorithm is None or member.get("alg", algorithm) != algorithm:
+            return None
+        return _public(jwt.PyJWK(member, algorithm).key, member.get("kid", ""))
+    except (jwt.exceptions.PyJWTError, ValueError, TypeError):  # a TypeError: a member's field is no text
         return None
-    return key if member.get("alg", key.algorithm) == key.algorithm else None
 
 
 def _of_pem(text_or_path: str) -> tuple[Key, ...]:

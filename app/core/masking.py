@@ -1,20 +1,27 @@
-"""What may stand in a log: no credential, and no character that could begin a line of its own."""
+"""What may stand in a log: no credential, no character that could begin a line of its own, and no more than a bound.
+
+Strangers choose part of what is logged. So the text is cut before it is masked, and each pattern below takes time that
+grows no faster than the text: no character can be tried as the beginning of more than one long match.
+"""
 
 from __future__ import annotations
 
 import re
 
 MASK = "[masked]"
+LINE_BYTES = 2_048  # of one record, and of one line of a traceback
+BLOCK_LINES = 64  # of one traceback, which Python already shortens where a function calls itself
 
+_CUT = "… [cut]"
 _SECRETS = (
-    re.compile(r"()\beyJ[\w-]+\.[\w-]*\.?[\w-]*"),  # a JWT, also one that was cut off
-    re.compile(r"(\bBearer\s+)[^\s\"',;]+", re.IGNORECASE),
+    # A JWT, also one that was cut off. Whatever follows `eyJ` belongs to the match, so no part of it is searched again.
+    re.compile(r"()\beyJ[\w-]{5,}+(?:\.[\w-]*+){0,2}"),
+    re.compile(r"(\bBearer\s++)[^\s\"',;]+", re.IGNORECASE),
     re.compile(r"((?:__Host-)?belfry_session=)[^\s\"',;]+"),
-    re.compile(r"((?:Set-)?Cookie['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE),
-    re.compile(r"((?:password|secret|ticket|token)['\"]?\s*[:=]\s*['\"]?)[^\s\"'&,;]+", re.IGNORECASE),
-    re.compile(
-        r"([?&][^\s=&\"'#]+=)[^\s&\"'#]+"
-    ),  # every value of a query: ids, cursors and searches are nobody's business
+    re.compile(r"((?:Set-)?Cookie['\"]?\s*+[:=]\s*+['\"]?)[^'\"\r\n]+", re.IGNORECASE),
+    re.compile(r"((?:password|secret|ticket|token)['\"]?\s*+[:=]\s*+['\"]?)[^\s\"'&,;]+", re.IGNORECASE),
+    # Every value of a query: ids, cursors and searches are private. A name has no `?`, so names do not overlap.
+    re.compile(r"([?&][^\s=&?\"'#]+=)[^\s&\"'#]+"),
 )
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -31,11 +38,33 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def log_line(text: str) -> str:
-    """`text` as it may be logged on one line."""
-    return one_line(mask(text))
+def cut(text: str, most_bytes: int) -> str:
+    """`text` if it has at most so many bytes of UTF-8, otherwise its beginning and a mark."""
+    if len(text) * 4 <= most_bytes:  # no character has more than four bytes
+        return text
+    sent = text[:most_bytes].encode(errors="backslashreplace")
+    if len(text) <= most_bytes and len(sent) <= most_bytes:
+        return text
+    return sent[: most_bytes - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
-def log_block(text: str) -> str:
-    """A traceback: its lines stay, each marked so that none can be taken for a record."""
-    return "\n".join([f"  | {log_line(line)}" for line in text.split("\n")])
+def log_line(text: str, most_bytes: int = LINE_BYTES) -> str:
+    """`text` as it may be logged on one line of at most `most_bytes`.
+
+    It is cut first, so that a long text costs no more than a short one, and again at the end, since a mask or an
+    escape may be longer than what it replaces.
+    """
+    return cut(one_line(mask(cut(text, most_bytes))), most_bytes)
+
+
+def log_block(text: str, most_bytes: int = LINE_BYTES, most_lines: int = BLOCK_LINES) -> str:
+    """A traceback: its lines stay, each marked so that none can be taken for a record.
+
+    The middle of a long one is left out: its beginning says where it began, its end what failed.
+    """
+    lines = text.split("\n")
+    if len(lines) > most_lines:
+        left_out = len(lines) - most_lines
+        half = most_lines // 2
+        lines = [*lines[:half], f"… [{left_out} lines left out]", *lines[half - most_lines :]]
+    return "\n".join([f"  | {log_line(line, most_bytes)}" for line in lines])

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError, from_json
 
 from app.core.errors import CATALOGUE, BelfryError
-from app.core.frames import RESERVED_EVENTS, compact
+from app.core.frames import RESERVED_EVENTS, compact, stream_safe
 from app.core.names import check_topic, check_user_id
 from app.core.times import rfc3339
 
@@ -226,11 +226,14 @@ def _record(given: Publish, message_id: str, now: float, content: bytes) -> byte
         envelope += f',"topic":{compact(given.topic)}'
     if given.everyone:
         envelope += ',"everyone":true'
-    return f"{given.event} {envelope}{',' if content != b'{}' else ''}".encode() + content[1:]
+    return f"{given.event} {envelope}{',' if content != b'{}' else ''}".encode() + stream_safe(content)[1:]
 
 
 def _digest(given: Publish, content: bytes) -> bytes:
-    """Same content, same digest: whoever retries may have written the members of `data` in another order."""
+    """Same content, same digest: whoever retries may have written the members of `data` in another order.
+
+    `content` is taken before `stream_safe`: digests in the store are older than that.
+    """
     if given.data is not None:
         shown = given.model_dump(exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
         try:

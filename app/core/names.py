@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from app.core.errors import BelfryError
 
 NAME_MAX_BYTES = 128
@@ -11,17 +13,23 @@ FIGURES_TOPIC = f"{OWN_TOPICS}figures"
 _BRACES_AND_SPACE = frozenset("{} ")
 
 
+def nfc(text: str) -> str:
+    """`text` in Unicode's normal form C: names that look alike because they are the same text are one name."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def check_user_id(text: str) -> str:
-    """Return `text` if it can name a user. Raises `BelfryError` `bad_user_id`."""
+    """Return `text` in NFC if it can name a user. Raises `BelfryError` `bad_user_id`."""
     return _check(text, "bad_user_id", "A user id")
 
 
 def check_topic(text: str) -> str:
-    """Return `text` if it can name a topic. Raises `BelfryError` `bad_topic`."""
+    """Return `text` in NFC if it can name a topic. Raises `BelfryError` `bad_topic`."""
     return _check(text, "bad_topic", "A topic")
 
 
-def _check(text: str, code: str, noun: str) -> str:
+def _check(given: str, code: str, noun: str) -> str:
+    text = nfc(given)
     if not text or not _printable(text) or len(text.encode()) > NAME_MAX_BYTES:
         expected = f"1 to {NAME_MAX_BYTES} bytes of printable UTF-8 without whitespace, '{{' or '}}'"
         raise BelfryError(code, f"{noun} is {expected}, got {text[:40]!a}")

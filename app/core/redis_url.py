@@ -1,10 +1,13 @@
-"""Where the store is: `BELFRY_REDIS_URL` taken apart, as far as redis-py doesn't do it.
+"""Where the store is: `BELFRY_REDIS_URL`, taken apart and checked before anything starts.
 
-    redis://[user:password@]host:port[/db]                 one server; rediss:// with TLS; unix:///path
+    redis://[user:password@]host[:port][/db]               one server; rediss:// with TLS
+    unix://[user:password@]/path[?db=0]                    one server on this machine
     redis+sentinel://[user:password@]host:port,host:port/service[?db=0&sentinel_username=&sentinel_password=]
 
-The second names the Sentinels, which know where the primary of a service is; the user and password before the `@` are
-for the primary and its replicas. With `rediss+sentinel` both are reached by TLS, and these options may follow:
+The last one names the Sentinels, which know where the primary of a service is; the user and password before the `@` are
+for the primary and its replicas. With `rediss+sentinel` both are reached by TLS. User, password, path and service may
+be percent-encoded: a password with `/`, `?`, `#` or `%` must be. `db`, `username` and `password` may also follow a `?`.
+With `rediss` and `rediss+sentinel` these options may follow as well:
 
     ssl_ca_certs ssl_ca_path     who is trusted: a PEM file, a folder of hashed ones; by default as the system does
     ssl_certfile ssl_keyfile     our own certificate and its key, PEM files; ssl_password where the key has one
@@ -12,20 +15,31 @@ for the primary and its replicas. With `rediss+sentinel` both are reached by TLS
     ssl_check_hostname           true (the default) or false: for Sentinels that name servers by another address
     ssl_min_version              1.2 or 1.3
     ssl_ciphers                  in OpenSSL's notation
+
+The standard library's and redis-py's own parsers are not used: they take half a password for a host or a port, and
+pass over what they do not understand. No error here quotes a value, since a password may stand in any part.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Final, NamedTuple
 
+from app.core.endpoint import check_characters, decoded, endpoint
+
+PORT = 6_379
 SENTINEL_PORT = 26_379
 PLAIN = ("redis", "rediss", "unix")
 SENTINEL = ("redis+sentinel", "rediss+sentinel")
-_OWN_OPTIONS = ("db", "sentinel_username", "sentinel_password")
+DB_MAX = 2_147_483_647  # Redis reads it as a C int
+SOCKET_PATH_MAX = 107  # sockaddr_un.sun_path holds 108 bytes with its NUL
+_SERVER_OPTIONS = ("db", "username", "password")
+_SENTINEL_OPTIONS = ("db", "sentinel_username", "sentinel_password")
+_OPTION = re.compile(r"[a-z_]{1,40}")
 
 TlsOption = str | int | bool
 
@@ -66,6 +80,20 @@ _TLS_OPTIONS: Final[Mapping[str, Callable[[str], TlsOption]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ServerUrl:
+    """One server, by host and port or by the `path` of its unix socket; `tls_options` are redis-py's own."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    db: int = 0
+    username: str = ""
+    password: str = ""
+    tls: bool = False
+    tls_options: tuple[tuple[str, TlsOption], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SentinelUrl:
     """A service and the Sentinels that watch over it; `tls_options` are redis-py's own."""
 
@@ -80,51 +108,155 @@ class SentinelUrl:
     tls_options: tuple[tuple[str, TlsOption], ...] = ()
 
 
+class _Parts(NamedTuple):
+    """An address in pieces, still percent-encoded, except the user and the password."""
+
+    scheme: str
+    username: str
+    password: str
+    hosts: str
+    path: str
+    query: str
+
+
 def check(url: str) -> str:
-    """The same address. Raises `ValueError`, without the password, for one that can't be understood."""
-    if url and urlsplit(url).scheme not in PLAIN:
-        parse_sentinel(url)
+    """The same address. Raises `ValueError`, which quotes nothing, for one that cannot be understood."""
+    if url:
+        parse(url)
     return url
+
+
+def parse(url: str) -> ServerUrl | SentinelUrl:
+    """Raises `ValueError`."""
+    parts = _split(url)
+    if parts.scheme in SENTINEL:
+        return _sentinel(parts)
+    return _unix(parts) if parts.scheme == "unix" else _server(parts)
 
 
 def is_sentinel(url: str) -> bool:
     """Whether Sentinels are to be asked."""
-    return urlsplit(url).scheme in SENTINEL
+    return url.partition("://")[0].lower() in SENTINEL
 
 
 def parse_sentinel(url: str) -> SentinelUrl:
-    """Raises `ValueError`."""
-    parts = urlsplit(url)
+    """Raises `ValueError`, also for the address of one server."""
+    parts = _split(url)
     if parts.scheme not in SENTINEL:
-        raise ValueError(f"expected one of {', '.join((*PLAIN, *SENTINEL))}")
-    service = unquote(parts.path.removeprefix("/"))
-    if not service or "/" in service:
-        raise ValueError("expected redis+sentinel://host:port,host:port/service")
-    user, _, addresses = parts.netloc.rpartition("@")
+        raise ValueError(f"expected one of {', '.join(SENTINEL)}")
+    return _sentinel(parts)
+
+
+def database_of(url: str) -> int:
+    """The number of the database that an address leads to."""
+    return parse(url).db
+
+
+def _split(url: str) -> _Parts:
+    check_characters(url)
+    scheme, found, rest = url.partition("://")
+    if not found or scheme.lower() not in (*PLAIN, *SENTINEL):
+        raise ValueError(f"expected one of {', '.join((*PLAIN, *SENTINEL))} and '://' at its beginning")
+    if "#" in rest:
+        raise ValueError("expected no '#': write %23 for one in a password")
+    before_query, _, query = rest.partition("?")
+    authority, slash, path = before_query.partition("/")
+    if "@" not in authority and "@" in query and not path:
+        raise ValueError("expected no '?' before the '@': write %3F for one in a password")
+    if "@" in path and scheme.lower() != "unix":
+        raise ValueError("expected no '/' before the '@': write %2F for one in a password")
+    user, _, hosts = authority.rpartition("@")
     username, _, password = user.partition(":")
-    tls = parts.scheme == SENTINEL[1]
-    options = _options(parts, (*_OWN_OPTIONS, *(_TLS_OPTIONS if tls else ())))
-    return SentinelUrl(
-        sentinels=tuple([_address(text) for text in addresses.split(",")]),
-        service=service,
-        db=int(options.get("db", "0")),
-        username=unquote(username),
-        password=unquote(password),
-        sentinel_username=options.get("sentinel_username", ""),
-        sentinel_password=options.get("sentinel_password", ""),
+    return _Parts(scheme.lower(), decoded(username), decoded(password), hosts, slash + path, query)
+
+
+def _server(parts: _Parts) -> ServerUrl:
+    if "," in parts.hosts:
+        raise ValueError("expected one host; redis+sentinel:// names several Sentinels")
+    tls = parts.scheme == "rediss"
+    options, tls_options = _options(parts, _SERVER_OPTIONS, tls=tls)
+    host, port = endpoint(parts.hosts, PORT)
+    given = parts.path.removeprefix("/")
+    if given and options.get("db", given) != given:
+        raise ValueError("expected the database's number once, after the host or as db=")
+    return ServerUrl(
+        host=host,
+        port=port,
+        db=_database(options.get("db", given) or "0"),
+        username=options.get("username", parts.username),
+        password=options.get("password", parts.password),
         tls=tls,
-        tls_options=tuple([(name, _tls_option(name, text)) for name, text in options.items() if name in _TLS_OPTIONS]),
+        tls_options=tls_options,
     )
 
 
-def _options(parts: SplitResult, known: tuple[str, ...]) -> Mapping[str, str]:
-    options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r}, expected one of {', '.join(known)}")
-    if not options.get("db", "0").isdecimal():
-        raise ValueError("db: expected a number")
-    return options
+def _unix(parts: _Parts) -> ServerUrl:
+    if parts.hosts:
+        raise ValueError("expected unix:///path, or unix://user:password@/path with %2F for a '/' in the password")
+    path = decoded(parts.path)
+    if path in ("", "/") or "\0" in path:
+        raise ValueError("expected the path of a socket, as in unix:///run/redis.sock")
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+        raise ValueError(f"expected a path of at most {SOCKET_PATH_MAX} bytes, which a socket's address holds")
+    options, _ = _options(parts, _SERVER_OPTIONS, tls=False)
+    return ServerUrl(
+        path=path,
+        db=_database(options.get("db", "0")),
+        username=options.get("username", parts.username),
+        password=options.get("password", parts.password),
+    )
+
+
+def _sentinel(parts: _Parts) -> SentinelUrl:
+    service = decoded(parts.path.removeprefix("/"))
+    if not service or "/" in service:
+        raise ValueError(f"expected {parts.scheme}://host:port,host:port/service")
+    tls = parts.scheme == SENTINEL[1]
+    options, tls_options = _options(parts, _SENTINEL_OPTIONS, tls=tls)
+    return SentinelUrl(
+        sentinels=tuple([_sentinel_address(text) for text in parts.hosts.split(",")]),
+        service=service,
+        db=_database(options.get("db", "0")),
+        username=parts.username,
+        password=parts.password,
+        sentinel_username=options.get("sentinel_username", ""),
+        sentinel_password=options.get("sentinel_password", ""),
+        tls=tls,
+        tls_options=tls_options,
+    )
+
+
+def _sentinel_address(text: str) -> tuple[str, int]:
+    try:
+        return endpoint(text, SENTINEL_PORT)
+    except ValueError as error:
+        raise ValueError(f"expected each Sentinel as host:port: {error}") from None
+
+
+def _options(
+    parts: _Parts, own: tuple[str, ...], *, tls: bool
+) -> tuple[Mapping[str, str], tuple[tuple[str, TlsOption], ...]]:
+    """What follows the `?`: Belfry's `own` options, and redis-py's for TLS."""
+    known = (*own, *(_TLS_OPTIONS if tls else ()))
+    options: dict[str, str] = {}
+    for each in parts.query.split("&") if parts.query else ():
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise ValueError("expected name=value in the query, after the '?'")
+        if name not in known:
+            raise ValueError(_unknown(name, known, quotable="@" not in parts.query))
+        if name in options:
+            raise ValueError(f"expected the option {name!r} once")
+        options[name] = decoded(value.replace("+", " "))
+    typed = tuple([(name, _tls_option(name, text)) for name, text in options.items() if name in _TLS_OPTIONS])
+    return options, typed
+
+
+def _unknown(name: str, known: tuple[str, ...], *, quotable: bool) -> str:
+    """An option's name is quoted unless it may be a piece of a password."""
+    shown = f" {name!r}" if quotable and _OPTION.fullmatch(name) else ""
+    hint = "; rediss:// asks for TLS" if name in ("ssl", "tls") or name in _TLS_OPTIONS else ""
+    return f"unknown option{shown}, expected one of {', '.join(known)}{hint}"
 
 
 def _tls_option(name: str, text: str) -> TlsOption:
@@ -134,12 +266,7 @@ def _tls_option(name: str, text: str) -> TlsOption:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _address(text: str) -> tuple[str, int]:
-    found = urlsplit(f"//{text}")
-    try:
-        port = found.port or SENTINEL_PORT
-    except ValueError:  # its text may hold what was meant to be a password
-        port = 0
-    if not found.hostname or not port:
-        raise ValueError("expected a Sentinel as host:port")
-    return found.hostname, port
+def _database(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= DB_MAX):
+        raise ValueError(f"db: expected a number from 0 to {DB_MAX}")
+    return int(text)

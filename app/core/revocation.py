@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from app.core.times import rfc3339
 from app.core.tokens import Claims
 
 
@@ -58,6 +59,18 @@ class Revoked:
             or claims.token_id in self._tokens
             or claims.session in self._sessions
         )
+
+    def reason(self, claims: Claims) -> str:
+        """Why the credential was withdrawn, for the person who has to get a new one; "" if it was not."""
+        withdrawn_at = self._users.get(claims.user, -1.0)
+        if claims.issued_at <= withdrawn_at:
+            told = f"Everything issued to this user until {rfc3339(withdrawn_at)} was withdrawn"
+            if not claims.issued_at:
+                return f"{told}, and this token has no 'iat' that says when it was issued. Issue one with an 'iat'"
+            return f"{told}; this credential was issued at {rfc3339(claims.issued_at)}. Get a new one"
+        if claims.token_id in self._tokens:
+            return "This token was withdrawn. Get a new one"
+        return "The session was ended. Sign in again" if claims.session in self._sessions else ""
 
     def forget(self, kind: Kind, before: float) -> None:
         """Drop what is older than `before`: the credentials in question have expired by then."""

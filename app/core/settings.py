@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from app.core.addresses import Network, parse_network
+from app.core.endpoint import LOCAL_HOSTS, check_http
 from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.passwords import PasswordHash
@@ -19,7 +20,7 @@ from app.core.redis_url import check as check_redis_url
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
-_HIDDEN = ("REDIS_URL", "SECRET", "SECRETS", "PASSWORD_HASH")
+_HIDDEN = ("_URL", "SECRET", "SECRETS", "PASSWORD_HASH")  # an address may hold a password or a key
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
@@ -83,12 +84,19 @@ class Settings(BaseModel):
     )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
-        6_000, ge=1, description="bad tokens and tickets from one address, per worker; above: 429 instead of 401"
+        1_000,
+        ge=1,
+        description="bad tokens, sessions and tickets, and tries at a password, from one address, per worker; above: "
+        "429 instead of 401",
     )
     trusted_proxies: str = Field(
-        "", description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed"
+        "",
+        description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed; those "
+        "of a unix socket's peer always are",
     )
-    audit_length: int = Field(10_000, ge=100, le=1_000_000, description="entries kept in the audit log")
+    audit_length: int = Field(
+        10_000, ge=100, le=1_000_000, description="entries kept in the audit log, and as many refused sign-ins"
+    )
 
     history_length: int = Field(1_000, ge=1, le=100_000, description="messages kept per feed")
     history_seconds: int = Field(
@@ -219,6 +227,7 @@ class Settings(BaseModel):
         le=1_000_000,
         description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
+    log_line_bytes: int = Field(2_048, ge=256, le=65_536, description="longest line in the log; the rest is cut off")
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 
     @field_validator("redis_url")
@@ -248,8 +257,15 @@ class Settings(BaseModel):
     @classmethod
     def _safe_address(cls, text: str) -> str:
         """Keys that anyone on the way could replace would check nothing."""
-        if text and not re.match(r"https://|http://(?:localhost|127\.0\.0\.1)[:/]", text):
+        if text and check_http(text).host not in LOCAL_HOSTS and not text.lower().startswith("https:"):
             raise ValueError("expected an https address")
+        return text
+
+    @field_validator("upstream_url")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        if text:
+            check_http(text)
         return text
 
     @property
@@ -276,13 +292,13 @@ class Settings(BaseModel):
     @classmethod
     def _networks(cls, text: str) -> str:
         for network in _listed(text):
-            ip_network(network)
+            parse_network(network)
         return text
 
     @property
-    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+    def proxies(self) -> tuple[Network, ...]:
         """`trusted_proxies` one by one."""
-        return tuple([ip_network(network) for network in _listed(self.trusted_proxies)])
+        return tuple([parse_network(network) for network in _listed(self.trusted_proxies)])
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
@@ -310,8 +326,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
         hidden = name.endswith(_HIDDEN) or first["loc"][0] in _SECRET
-        got = "a secret value" if hidden else repr(first["input"])
-        raise SettingsError(f"{name}: {first['msg']}, got {got}") from None
+        got = "a value that is not shown" if hidden else repr(first["input"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {message}, got {got}") from None
 
 
 def check_identity(settings: Settings) -> None:
@@ -322,3 +339,9 @@ def check_identity(settings: Settings) -> None:
                 raise SettingsError(f"{PREFIX}{name} must be {SECRET_MIN_BYTES} bytes or more, got {size}")
     if not (settings.secret or settings.jwt_public_key or settings.jwks_url):
         raise SettingsError(f"{PREFIX}SECRET is not set: set it to {SECRET_MIN_BYTES} random bytes or more")
+
+
+def check_store(settings: Settings) -> None:
+    """Refuse to serve without a store; the launcher brings one where none is named. Raises `SettingsError`."""
+    if not settings.redis_url:
+        raise SettingsError(f"{PREFIX}REDIS_URL is not set: set it to redis://host:port, or start Belfry by ./run")

@@ -17,7 +17,7 @@ from typing import Any
 
 import jwt
 
-from app.core import hs256, jwk
+from app.core import hs256, jwk, jws
 from app.core.errors import BelfryError
 from app.core.jwk import Key
 from app.core.names import OWN_TOPICS, check_user_id
@@ -27,6 +27,8 @@ SCOPES = ("feed", "publish", "complete", "admin")
 LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none
 CACHE_SIZE = 4_096  # verified tokens remembered: about 1 KB each, and an RS256 check costs 50 times a look-up
 HEADERS_KEPT = 32  # an issuer's tokens all begin with the same one or two
+TOKEN_ID_MAX = 1_024  # characters of a `jti`: each withdrawal keeps one
+MILLISECONDS_FROM = 1e11  # as Unix seconds it is the year 5138, as Unix milliseconds 1973: no issuer means the former
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725 section 3.11, RFC 9068 section 2.1
 
 # PyJWT checks the signature, the algorithm and `aud`; every comparison with the time is ours.
@@ -39,9 +41,10 @@ class Claims:
 
     `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
     addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
-    such a kind means a user. `issued_at` and `expires_at` are in unix seconds. `token_id` is the `jti`, or a
-    digest of a token that has none. `session` names the session whose cookie stood for the token, else it is empty.
-    `key` is the name of the key that vouched for the token, empty where a person signed in here.
+    such a kind means a user. `expires_at` and `issued_at` are in Unix seconds; `issued_at` is 0 without an `iat`.
+    `token_id` is the `jti`, or a digest of what was signed if the token has none. `session` names the session whose
+    cookie stood for the token, if one did. `key` names what vouched for the credential: a signing key, or a way to sign
+    in here.
     """
 
     user: str
@@ -112,6 +115,7 @@ class Keyring:
         self._secret = settings.secret
         self._audience = settings.jwt_audience or None
         self._issuer = settings.jwt_issuer or None
+        self._longest_seconds = settings.revocation_seconds
         self._own = jwk.of_settings(settings)
         self._published: tuple[Key, ...] = ()
         self._names = {"", *[key.name for key in self._own]}
@@ -131,10 +135,14 @@ class Keyring:
     ) -> str:
         """A token for `user`, good for `seconds` from `now`.
 
-        Raises `BelfryError` `bad_user_id`, and `SettingsError` where there is no secret to sign with.
+        Raises `BelfryError` `bad_user_id`, and `SettingsError` where there is no secret to sign with, or where the
+        server would refuse a token that lives so long.
         """
         if not self._secret:
             raise SettingsError(f"{PREFIX}SECRET is not set: tokens can be checked here, but not signed")
+        if seconds > self._longest_seconds:
+            limit = f"at most {self._longest_seconds} seconds ({PREFIX}REVOCATION_SECONDS)"
+            raise SettingsError(f"a token may live {limit}, got {seconds}")
         issued_at = int(now)
         payload = {"sub": check_user_id(user), "scope": " ".join(sorted(scopes)), "iat": issued_at}
         payload |= {"exp": issued_at + seconds}
@@ -153,7 +161,7 @@ class Keyring:
         if not token.isascii():  # base64url and dots; a lone surrogate could not even be hashed
             raise _invalid("it is not ASCII")
         digest = blake2b(token.encode(), digest_size=32).digest()
-        claims = self._verified.get(digest) or self._checked(token, now, digest.hex())
+        claims = self._verified.get(digest) or self._checked(token, now)
         if claims.expires_at <= now:
             self._verified.pop(digest, None)
             raise BelfryError("token_expired")
@@ -165,10 +173,10 @@ class Keyring:
         return claims.key in self._names
 
     def names_unknown_key(self, token: str) -> bool:
-        """Whether `token` calls for a key that none of the published ones is."""
+        """Whether `token` names a key that is none of the published ones."""
         try:
-            kid = jwt.get_unverified_header(token).get("kid")
-        except jwt.InvalidTokenError:
+            kid = _header(token.partition(".")[0]).get("kid")
+        except (jwt.InvalidTokenError, ValueError):
             return False
         return kid is not None and all(key.kid != kid for key in self._published)
 
@@ -181,10 +189,10 @@ class Keyring:
             for listener in self.listeners:
                 listener(self)
 
-    def _checked(self, token: str, now: float, digest: str) -> Claims:
+    def _checked(self, token: str, now: float) -> Claims:
         try:
             header = _header(token.partition(".")[0])
-        except jwt.InvalidTokenError as error:
+        except (jwt.InvalidTokenError, ValueError) as error:
             raise _invalid(str(error)) from None
         if str(header.get("typ", "JWT")).lower() not in TYPES:
             raise _invalid("its 'typ' is not that of an access token")
@@ -192,16 +200,48 @@ class Keyring:
         for key in (*self._own, *self._published):
             if key.may_check(header):
                 try:
-                    return _claims(self._payload(token, header, key), now, digest, key.name)
+                    return self._claims(token, self._payload(token, header, key), now, key)
                 except jwt.InvalidTokenError as error:
                     reason = str(error)
         raise _invalid(reason)
+
+    def _claims(self, token: str, payload: dict[str, Any], now: float, key: Key) -> Claims:
+        for name in ("iat", "nbf"):
+            if name in payload and _unix_seconds(payload, name) > now + LEEWAY_SECONDS:
+                raise _invalid(f"its {name!r} is in the future")
+        scope = payload.get("scope", "")
+        if not isinstance(scope, str):
+            raise _invalid("'scope' is not a string")
+        issued_at = _unix_seconds(payload, "iat") if "iat" in payload else 0.0
+        return Claims(
+            user=_user(payload),
+            scopes=_scopes(scope),
+            topics=_patterns(payload, "topics") or (),
+            to=_patterns(payload, "to"),
+            expires_at=self._end(payload, issued_at, now),
+            token_id=_token_id(payload) or jws.name_of(token),
+            issued_at=issued_at,
+            key=key.name,
+        )
+
+    def _end(self, payload: dict[str, Any], issued_at: float, now: float) -> float:
+        """When the token expires. A withdrawal is forgotten one day, so nothing that it covers may live longer."""
+        expires_at = _unix_seconds(payload, "exp")
+        since, begin = (issued_at, "after its 'iat'") if issued_at > 0 else (now, "from now")
+        if expires_at - since > self._longest_seconds:
+            limit = f"at most {self._longest_seconds} s ({PREFIX}REVOCATION_SECONDS)"
+            raise _invalid(f"its 'exp' is {expires_at - since:.0f} s {begin}, expected {limit}. Issue a shorter one")
+        return expires_at
 
     def _payload(self, token: str, header: Mapping[str, Any], key: Key) -> dict[str, Any]:
         if isinstance(key.material, str):
             payload = hs256.payload_of(token, header, key.material, self._audience, self._issuer)
             if payload is not None:
                 return payload
+        try:
+            jws.check_spelling(token)
+        except ValueError as error:
+            raise _invalid(str(error)) from None
         return jwt.decode(
             token,
             key.material,
@@ -220,27 +260,12 @@ class Keyring:
 
 @lru_cache(maxsize=HEADERS_KEPT)
 def _header(segment: str) -> Mapping[str, Any]:
-    """A token's first part, read. It only says which key to try: with that key PyJWT reads and judges all parts."""
+    """A token's first part. It only says which key to try: with that key PyJWT reads and judges all parts.
+
+    Raises `jwt.InvalidTokenError` and `ValueError`.
+    """
+    jws.decoded(segment)
     return MappingProxyType(jwt.get_unverified_header(f"{segment}.."))
-
-
-def _claims(payload: dict[str, Any], now: float, digest: str, key: str) -> Claims:
-    for name in ("iat", "nbf"):
-        if name in payload and _unix_seconds(payload, name) > now + LEEWAY_SECONDS:
-            raise _invalid(f"its {name!r} is in the future")
-    scope = payload.get("scope", "")
-    if not isinstance(scope, str):
-        raise _invalid("'scope' is not a string")
-    return Claims(
-        user=_user(payload),
-        scopes=_scopes(scope),
-        topics=_patterns(payload, "topics") or (),
-        to=_patterns(payload, "to"),
-        expires_at=_unix_seconds(payload, "exp"),
-        token_id=payload.get("jti") or digest,
-        issued_at=_unix_seconds(payload, "iat") if "iat" in payload else 0.0,
-        key=key,
-    )
 
 
 def _user(payload: dict[str, Any]) -> str:
@@ -259,9 +284,28 @@ def _unix_seconds(payload: dict[str, Any], name: str) -> float:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
-    if not math.isfinite(seconds):
+    if not 0 <= seconds < math.inf:  # a NaN is neither
         raise _invalid(f"{name!r} is not a time")
+    if seconds >= MILLISECONDS_FROM:
+        raise _invalid(f"its {name!r} is {seconds:.0f}: expected Unix seconds, got what looks like milliseconds")
     return seconds
+
+
+def _token_id(payload: dict[str, Any]) -> str:
+    """The `jti`, "" without one. It has to be a text that the store can keep."""
+    token_id: str = payload.get("jti", "")
+    if len(token_id) > TOKEN_ID_MAX or not _encodable(token_id):
+        raise _invalid(f"its 'jti' is not a text of at most {TOKEN_ID_MAX} characters")
+    return token_id
+
+
+def _encodable(text: str) -> bool:
+    """Whether `text` is free of lone surrogates, which JSON can spell and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _patterns(payload: dict[str, Any], name: str) -> tuple[str, ...] | None:

@@ -7,12 +7,18 @@ from fnmatch import fnmatchcase
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from app.core.endpoint import check_http
 from app.core.errors import BelfryError
 from app.core.settings import PREFIX, Settings, SettingsError
 
 MASK = "***"
+
+
+def _checked(url: str) -> str:
+    check_http(url)
+    return url
 
 
 class Upstream(BaseModel):
@@ -20,7 +26,7 @@ class Upstream(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    url: Annotated[str, AfterValidator(_checked)]
     key: str = Field("", repr=False)
     models: tuple[str, ...] = ("*",)
     header: str = "Authorization"
@@ -78,11 +84,9 @@ class Upstreams:
         except ValidationError as error:
             first = error.errors(include_input=False)[0]  # the input holds keys
             where = ".".join(str(part) for part in first["loc"])
-            raise SettingsError(f"{PREFIX}UPSTREAMS: {where}: {first['msg']}") from None
-        try:
-            others = [Upstream(url=settings.upstream_url, key=settings.upstream_key)] if settings.upstream_url else []
-        except ValidationError:
-            raise SettingsError(f"{PREFIX}UPSTREAM_URL must be an http or https address") from None
+            message = str(first["msg"]).removeprefix("Value error, ")
+            raise SettingsError(f"{PREFIX}UPSTREAMS: {where}: {message}") from None
+        others = [Upstream(url=settings.upstream_url, key=settings.upstream_key)] if settings.upstream_url else []
         self._upstreams = (*named, *others)
 
     def __iter__(self) -> Iterator[Upstream]:

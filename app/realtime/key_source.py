@@ -57,7 +57,8 @@ class KeySource:
         try:
             self._keyring.replace_published(jwk.of_set(self._fetch()))
             self._loaded = True
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # of requests, or of reading the body
+        # of requests, of reading the body, of what it says
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
             log.warning("the keys can't be fetched, those known so far stay: %s", error)
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._follow)

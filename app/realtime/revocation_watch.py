@@ -38,6 +38,10 @@ class RevocationWatch:
             self._start()
         return self._revoked.covers(claims)
 
+    def reason(self, claims: Claims) -> str:
+        """Why the credential was withdrawn, see `Revoked.reason`."""
+        return self._revoked.reason(claims)
+
     def stop(self) -> None:
         """Follow the store no longer."""
         if self._greenlet is not None:

@@ -193,7 +193,7 @@ class Subscriber:
 
         False: the sink is full.
         """
-        chunk = [first] if first else []
+        chunk: list[bytes] = []
         size = len(first)
         finished = False
         for at, page in enumerate(pages):
@@ -211,16 +211,16 @@ class Subscriber:
                 if size >= CHUNK_BYTES:
                     # What is left of the page is read again: the position says how far this reader came.
                     self._stand(at, Position(page.epoch, entry.offset))
-                    if not self._hand_over(chunk, finished):
+                    if not self._hand_over(first, chunk, finished):
                         return False
-                    chunk, size = [], 0
+                    first, chunk, size = b"", [], 0
             self._stand(at, reading.position)
             if reading.lost:
                 chunk.append(frames.reset(self.vector))
                 self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.
                 finished = finished or self.logs[at].finite
-        return self._hand_over(chunk, finished)
+        return self._hand_over(first, chunk, finished)
 
     def _stand(self, at: int, position: Position) -> None:
         """Stand at `position` in one of its logs. Thousands who idle at a tail hold the hub's own and no copy of it."""
@@ -228,8 +228,10 @@ class Subscriber:
         if position is not self.vector[at]:
             self.vector = replace(self.vector, position, at)
 
-    def _hand_over(self, chunk: Sequence[bytes], finished: bool) -> bool:
-        written = self.write(b"".join(chunk)) if chunk else True
+    def _hand_over(self, first: bytes, blocks: Sequence[bytes], finished: bool) -> bool:
+        # History may hold what an older version kept. The search is cheap for many blocks at once.
+        data = first + frames.stream_safe(b"".join(blocks)) if blocks else first
+        written = self.write(data) if data else True
         if finished:
             self.finish()
         return written

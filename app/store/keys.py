@@ -68,6 +68,7 @@ Who may do what is kept under one more tag; digests stand for what a client hold
     belfry:{control}:revoked            stream  withdrawn users and tokens: kind, name
     belfry:{control}:ended              stream  sessions that were ended: kind, name
     belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
+    belfry:{control}:refused            stream  the same of sign-ins that were refused
 
 Everything of a user's completion runs lies under the user's own tag, so one script may touch a run, its log and the
 user's limits. A run's log has the keys above after `run:<id>:`, and beside them:
@@ -238,6 +239,10 @@ class Keys:
     @property
     def audit(self) -> str:
         return f"{self._prefix}:{{control}}:audit"
+
+    @property
+    def refused_sign_ins(self) -> str:
+        return f"{self._prefix}:{{control}}:refused"
 
     def _of_log(self, name: str, part: str) -> str:
         kind, _, rest = name.partition(":")

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool, SSLConnection
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from app.core.redis_url import SentinelUrl, is_sentinel, parse_sentinel
+from app.core.redis_url import SentinelUrl, ServerUrl, parse, parse_sentinel
 from app.core.settings import Settings
 
 CONNECT_SECONDS = 1.0
@@ -96,21 +96,29 @@ def open_pool(kind: type[Pool], settings: Settings, **options: Any) -> Pool:
         "protocol": 2,
         "health_check_interval": 0,
     }
-    if not settings.redis_url.startswith("unix:"):
-        options["socket_keepalive"] = True
-    if not is_sentinel(settings.redis_url):
-        return kind.from_url(settings.redis_url, **options)
-    url = parse_sentinel(settings.redis_url)
-    if url.tls:
-        options |= dict(url.tls_options)
+    url = parse(settings.redis_url)
+    options |= dict(url.tls_options)
+    if isinstance(url, ServerUrl):
+        options |= _server_options(url)
+    else:
+        options |= {
+            "connection_class": PrimarySSLConnection if url.tls else PrimaryConnection,
+            "primary": primary_of(settings.redis_url),
+            "socket_keepalive": True,
+        }
     return kind(
-        connection_class=PrimarySSLConnection if url.tls else PrimaryConnection,
-        primary=primary_of(settings.redis_url),
         db=url.db,
         username=url.username or None,
         password=url.password or None,
         **options,
     )
+
+
+def _server_options(url: ServerUrl) -> dict[str, Any]:
+    if url.path:
+        return {"connection_class": UnixDomainSocketConnection, "path": url.path}
+    connection = SSLConnection if url.tls else Connection
+    return {"connection_class": connection, "host": url.host, "port": url.port, "socket_keepalive": True}
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,7 +12,8 @@ from app.core.errors import BelfryError
 from app.core.names import check_user_id
 from app.core.revocation import Kind
 from app.core.times import rfc3339
-from app.store.audit import Audit
+from app.core.tokens import TOKEN_ID_MAX
+from app.store.audit import Audit, Entry
 from app.store.figures import FigureStore
 from app.store.revocations import Revocations
 from app.web.auth import Authenticator
@@ -31,7 +32,7 @@ class Order(BaseModel):
 
     user: Annotated[str, Field(min_length=1)] | None = None
     token: Annotated[str, Field(min_length=1)] | None = None
-    token_id: Annotated[str, Field(min_length=1, max_length=1_024)] | None = None
+    token_id: Annotated[str, Field(min_length=1, max_length=TOKEN_ID_MAX)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Order:
@@ -47,7 +48,7 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
     def entries() -> Response:
         auth.require(request, "admin")
         limit = whole_number(request, "limit", AUDIT_DEFAULT, 1, AUDIT_MAX)
-        return jsonify(entries=[asdict(entry) for entry in audit.newest(limit)])
+        return jsonify(entries=[shown(entry) for entry in audit.newest(limit)])
 
     @views.get("/figures")
     def last_hour() -> Response:
@@ -78,6 +79,14 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
         return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
 
     return views
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """An entry as the listing shows it; one that happened once has no `count`."""
+    fields = asdict(entry)
+    if entry.count == 1:
+        del fields["count"]
+    return fields
 
 
 def _order(text: bytes) -> Order:

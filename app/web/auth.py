@@ -72,9 +72,13 @@ class Authenticator:
         try:
             return self._identified(request)
         except BelfryError as error:
-            if error.code in GUESSED:
-                self._limits.refused_token(request)
+            self._count(request, error)
             raise
+
+    def _count(self, request: Request, error: BelfryError) -> None:
+        """Count a credential that was refused. Raises `BelfryError` `rate_limited` where there were too many."""
+        if error.code in GUESSED:
+            self._limits.refused_credential(request)
 
     def _identified(self, request: Request) -> Claims:
         token = bearer_token(request)
@@ -89,14 +93,31 @@ class Authenticator:
         return self._find(session)
 
     def visitor(self, request: Request) -> Claims | None:
-        """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here."""
+        """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here.
+
+        Raises `BelfryError` `rate_limited` after too many credentials that were not valid.
+        """
         token, session = bearer_token(request), self.session_cookie(request)
+        if not (token or session):
+            return None
         try:
             return self.verify(token) if token else self._find(session)
         except BelfryError as error:
+            self._count(request, error)
             if error.status != 401:
                 raise
             return None
+
+    def holder(self, request: Request) -> Claims:
+        """The claims of the bearer token alone. Raises `BelfryError` as `require` does, apart from the scope."""
+        token = bearer_token(request)
+        if token is None:
+            raise token_missing()
+        try:
+            return self.verify(token)
+        except BelfryError as error:
+            self._count(request, error)
+            raise
 
     def verify(self, token: str) -> Claims:
         """The claims of `token`. Raises `BelfryError` `token_invalid`, `token_expired` or `token_revoked`."""
@@ -120,8 +141,10 @@ class Authenticator:
         """Look again, after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
         if claims.expires_at <= self.clock():
             raise BelfryError("token_expired", headers=INVALID)
-        if self._watch.covers(claims) or not self.keyring.trusts(claims):
-            raise BelfryError("token_revoked", headers=INVALID)
+        if self._watch.covers(claims):
+            raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
+        if not self.keyring.trusts(claims):
+            raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
     def session_cookie(self, request: Request) -> str:
         """What the cookie says, "" without one. Only the name counts that this deployment sets."""

@@ -1,58 +1,52 @@
 """The address that a request comes from, also behind proxies.
 
 A client writes whatever it likes into `X-Forwarded-For`; each proxy appends the address that it saw. So the list is
-read from its end, and only as long as it was written by proxies that the settings trust.
+read from its end, and only as long as it was written by proxies that the settings trust. The peer of a unix socket has
+no address. Only local processes that may open the socket reach it, so it counts as a trusted proxy.
+
+`Forwarded` (RFC 7239) is not read: a proxy that writes one of the two headers often passes the other one on as the
+client sent it, and then the two disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TypeAlias
+from ipaddress import IPv6Network
 
 from flask import Request
 
-Network: TypeAlias = IPv4Network | IPv6Network
+from app.core.addresses import Network, parse_address, plain_peer
 
 HOPS_MAX = 16
+UNIX_PEER = ""
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
-    """The nearest address that is no trusted proxy's; "" where the server doesn't know one (a unix socket)."""
-    address = request.remote_addr or ""
-    if not trusted:
+    """The nearest address that is no trusted proxy's; "" where nobody said one (a unix socket without the header)."""
+    address = plain_peer(request.remote_addr or UNIX_PEER)
+    if address and not trusted:
         return address
-    named = request.headers.get("X-Forwarded-For", "").split(",")
+    named = [hop for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
     for hop in reversed(named[-HOPS_MAX:]):
         if not _is_trusted(address, trusted):
             break
-        if not _is_address(hop.strip()):
+        parsed = parse_address(hop)
+        if parsed is None:
             break
-        address = hop.strip()
+        address = str(parsed)
     return address
 
 
 def throttled_address(address: str) -> str:
     """What a limit counts: an IPv6 subscriber has a whole /64, and could change the address with each request."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
+    parsed = parse_address(address)
+    if parsed is None:
         return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    return str(parsed.ipv4_mapped or IPv6Network((parsed, 64), strict=False))
+    return str(parsed) if parsed.version == 4 else str(IPv6Network((int(parsed), 64), strict=False))
 
 
 def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    if not _is_address(address):
-        return False
-    parsed = ip_address(address)
-    return any(parsed in network for network in trusted)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    if address == UNIX_PEER:
+        return True
+    parsed = parse_address(address)
+    return parsed is not None and any(parsed in network for network in trusted)

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from app.core import frames
+from app.core.addresses import Network
 from app.core.completion import check_run_id, parse
 from app.core.cursor import Position
 from app.core.errors import BelfryError
@@ -22,9 +23,8 @@ from app.realtime.relay import Relay
 from app.realtime.streams import Opening, Streams
 from app.store.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from app.web.auth import Authenticator
-from app.web.client_address import Network
 from app.web.limits import Limits
-from app.web.reading import body, cursor_of, whole_number
+from app.web.reading import body, resumed_from, whole_number
 from app.web.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
 
 LIMIT_DEFAULT = 20
@@ -88,7 +88,7 @@ class Desk:
     def stream(self, run_id: str) -> Response:
         claims = self.auth.require(request, SCOPE)  # once: a ticket can't be used again
         name = named(claims, run_id)
-        cursor = cursor_of(request.headers.get("Last-Event-ID") or request.args.get("last_event_id"))
+        cursor = resumed_from(request)
         run = self.runs.get(name)
         if request.method == "HEAD":
             return Response(headers=HEADERS)

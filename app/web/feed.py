@@ -17,7 +17,7 @@ from app.realtime.streams import Streams
 from app.store.feed import Feed, FeedPage, Filter, oldest
 from app.web.auth import Authenticator
 from app.web.limits import Limits
-from app.web.reading import cursor_of, flag, logs_of, number, whole_number
+from app.web.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
 from app.web.stream import require_room
 
 LIMIT_DEFAULT = 50
@@ -36,7 +36,7 @@ def blueprint(
         claims = auth.require(request, "feed")
         names = logs_of(claims, request)
         limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
-        after = cursor_of(request.args.get("after"))
+        after = after_of(request)
         if after is None:
             before = cursor_of(request.args.get("before"))
             return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))
@@ -81,6 +81,15 @@ def answer(page: FeedPage) -> Response:
         f'"revision":{page.counts.revision},"cursor":"{cursor.encode(page.cursor)}"}}\n'
     )
     return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def after_of(asked: Request) -> Vector | None:
+    """The cursor of a long poll, None where a page of the feed is asked for. Raises `BelfryError` `bad_cursor`.
+
+    A client that falls back from a stream to polling may spell it as for a stream, and is told by its `wait`.
+    """
+    after = cursor_of(asked.args.get("after"))
+    return resumed_from(asked) if after is None and "wait" in asked.args else after
 
 
 def wanted(asked: Request) -> Filter:

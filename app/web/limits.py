@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 
 from flask import Request
 
 from app.core.errors import BelfryError
+from app.core.names import nfc
 from app.core.rate import Buckets, Taken
 from app.core.settings import Settings
 from app.web.client_address import client_address, throttled_address
@@ -36,12 +38,21 @@ class Limits:
         return self._charge(self._connect, user)
 
     def sign_in(self, request: Request, name: str) -> None:
-        """One try, of an address and for a name: neither many names from one place nor one name from many."""
-        self._charge(self._sign_in, f"address {self.address(request)}")
-        self._charge(self._sign_in, f"name {name}")
+        """One try at a password. Call it before the password is checked, which is expensive.
 
-    def refused_token(self, request: Request) -> None:
-        """One credential that was none."""
+        The try counts for the address, for the name, and as one credential of the address: an address that used up
+        its bad credentials elsewhere gets no try here. Passwords can be guessed, so even the right one waits.
+        """
+        self.refused_credential(request)
+        self._charge(self._sign_in, f"address {self.address(request)}")
+        self._charge(self._sign_in, f"name {_digest(name)}")
+
+    def refused_credential(self, request: Request) -> None:
+        """One token, session or ticket that was not valid.
+
+        Call it after the check: nobody can guess 256 random bits or a signature, so a valid credential from a
+        throttled address still works. Clients who share an address cannot lock each other out.
+        """
         self._charge(self._refused, self.address(request))
 
     def address(self, request: Request) -> str:
@@ -57,6 +68,11 @@ class Limits:
                 headers={**headers(taken), "Retry-After": str(taken.wait_seconds)},
             )
         return taken
+
+
+def _digest(name: str) -> str:
+    """A key of fixed size for every spelling of `name`, which a stranger chose."""
+    return blake2b(nfc(name.strip()).encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def headers(taken: Taken) -> Mapping[str, str]:

@@ -62,6 +62,16 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_RESUME = (
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The cursor to resume from, as browsers send it. It comes before both parameters.",
+        "schema": {"type": "string"},
+    },
+    _query("lastEventId", "The same, as polyfills append it. It comes before `last_event_id`."),
+    _query("last_event_id", "The same, as a page writes it into the address."),
+)
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
 _MESSAGE_ID = _path("message_id", "The message's id.")
 _RUN_ID = _path("run_id", "The run's id.")
@@ -118,7 +128,7 @@ OPERATIONS = (
     Operation(
         "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS},
         (*_CONNECTING, "bad_parameter"),
-        (_TOPICS, _TICKET, _TABS, _query("last_event_id", "The cursor to go on from; the header comes first.")),
+        (_TOPICS, _TICKET, _TABS, *_RESUME),
     ),
     Operation(
         "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
@@ -231,7 +241,7 @@ OPERATIONS = (
     Operation(
         "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
         ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", *_ADMITTED),
-        (_RUN_ID, _TICKET, _query("last_event_id", "The cursor to go on from; the header comes first.")),
+        (_RUN_ID, _TICKET, *_RESUME),
     ),
     Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},

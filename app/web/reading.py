@@ -16,6 +16,7 @@ from app.realtime.in_time import InTime
 from app.store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
+LAST_EVENT_ID = "last_event_id"
 MAX_TABS = 1_000
 MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
 PIECE_BYTES = 16_384
@@ -44,6 +45,30 @@ def logs_of(claims: Claims, asked: Request) -> list[str]:
 def cursor_of(text: str | None) -> Vector | None:
     """A cursor out of a header or parameter; absent and empty mean none. Raises `BelfryError` `bad_cursor`."""
     return cursor.parse(text) if text else None
+
+
+def resumed_from(asked: Request) -> Vector | None:
+    """The cursor that a client resumes from, however the client spells it; None where it gives none.
+
+    The newest position wins. The header `Last-Event-ID` comes first: browsers send it with every reconnect. Then comes
+    a parameter that a polyfill appends to the address: `lastEventId` (Yaffle's EventSource, reconnecting-eventsource),
+    `lastEventID` or `Last-Event-ID` (Mercure). `last_event_id` comes last: a page wrote it into the address, so it is
+    the oldest. An empty value counts as absent. Of a value that is given twice, the last one counts, because clients
+    append. Raises `BelfryError` `bad_cursor`.
+    """
+    # A server joins repeated header lines with commas (RFC 9110, 5.3). A cursor contains none.
+    header = asked.headers.get("Last-Event-ID", "").rpartition(",")[2].strip()
+    return cursor_of(header or _resume_parameter(asked))
+
+
+def _resume_parameter(asked: Request) -> str | None:
+    given = [(name, value) for name, value in asked.args.items(multi=True) if value and _is_resume(name)]
+    aliases = [value for name, value in given if name != LAST_EVENT_ID]
+    return aliases[-1] if aliases else given[-1][1] if given else None
+
+
+def _is_resume(name: str) -> bool:
+    return name.replace("-", "").replace("_", "").lower() == "lasteventid"
 
 
 def number(asked: Request, name: str, default: float, least: float, most: float) -> float:

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from app.core.times import rfc3339
 from app.core.tokens import Claims
-from app.web.auth import Authenticator, bearer_token, token_missing
+from app.web.auth import Authenticator
 from app.web.limits import Limits
 
 
@@ -24,10 +24,7 @@ def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
 
     @views.post("/session")
     def start() -> ResponseReturnValue:
-        token = bearer_token(request)
-        if token is None:
-            raise token_missing()
-        claims = auth.verify(token)
+        claims = auth.holder(request)
         limits.connect(claims.user)
         answer = jsonify(user=claims.user, expires_at=rfc3339(_end(auth, claims)))
         answer.status_code = 201

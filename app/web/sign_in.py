@@ -48,10 +48,11 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
         request.max_content_length = FORM_MAX_BYTES
         with InTime(auth.settings.body_seconds):
             _ = request.form  # which is read here and then known
+        name = request.form.get("name", "").strip()
         if door.is_guarded:
-            limits.sign_in(request, request.form.get("name", ""))
+            limits.sign_in(request, name)
         try:
-            claims = door.recognise(request.form.get("name", "").strip(), request.form.get("password", ""))
+            claims = door.recognise(name, request.form.get("password", ""))
         except BelfryError as error:
             metrics.SIGN_INS.labels("refused").inc()
             return door.form(error.detail), error.status
@@ -105,7 +106,7 @@ class Door:
         if self._passwords:
             fits = self._passwords.fit(password)
             if not fits or user != self._auth.settings.admin_name:
-                self._audit.append([entry(self._auth, user, "sign_in_refused")])
+                self._audit.refuse(entry(self._auth, user, "sign_in_refused"))
                 raise BelfryError("sign_in_refused")
         self._audit.append([entry(self._auth, user, "sign_in")])
         scopes, topics = (ADMIN_SCOPES, ()) if self._passwords else (frozenset(SCOPES), ("*",))

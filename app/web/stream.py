@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flask import Blueprint, Request, Response, request
 
 from app.core import frames
+from app.core.addresses import Network
 from app.core.cursor import Vector
 from app.core.errors import BelfryError
 from app.core.settings import Settings
@@ -20,9 +21,9 @@ from app.realtime.sinks import GeneratorSink, ParkedSocket
 from app.realtime.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.realtime.subscriber import Client
 from app.web.auth import Authenticator
-from app.web.client_address import Network, client_address
+from app.web.client_address import client_address
 from app.web.limits import Limits
-from app.web.reading import cursor_of, logs_of, tabs_of
+from app.web.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -124,9 +125,9 @@ def require_room(asked: Request) -> None:
 
 
 def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
-    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `cursor_of` do."""
+    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `resumed_from` do."""
     names = logs_of(claims, asked)
-    return names, cursor_of(asked.headers.get("Last-Event-ID") or asked.args.get("last_event_id"))
+    return names, resumed_from(asked)
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> Client:

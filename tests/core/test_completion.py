@@ -98,6 +98,10 @@ class TestAnAnswerThatPassesBy:
     def test_lies_on_one_line(self) -> None:
         assert Answer().take('{\n"choices": []\n}', wants_usage=False) == '{ "choices": [] }'
 
+    def test_is_safe_in_a_stream(self) -> None:
+        passed = Answer().take('{"choices":[{"delta":{"content":"<p>\u2028"}}]}', wants_usage=False)
+        assert passed == r'{"choices":[{"delta":{"content":"\u003cp\u003e\u2028"}}]}'
+
     @pytest.mark.parametrize("data", ["", "{", "[]", "7", "nonsense", "[" * 100_000])
     def test_is_refused_where_it_is_no_object(self, data: str) -> None:
         with pytest.raises(BelfryError, match="upstream_malformed"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,27 @@ def test_many_messages_of_one_log_are_written_as_each_by_itself() -> None:
         for record in (b'message {"id":"m1"}', b"order {}"):
             assert place.message(43, record) == frames.message(after, record)
     assert frames.Place(VECTOR[:1], 0, "a").message(1, b"message {}") == b"id: a.1\ndata: {}\n\n"
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_is_safe_in_a_stream_and_means_the_same(value: object) -> None:
+    """Neither markup for a page that inserts it as HTML, nor a line end for a reader that is built on `splitlines`."""
+    raw = json.dumps(value, ensure_ascii=False).encode()
+    safe = frames.stream_safe(raw)
+    assert json.loads(safe) == value
+    assert not set(b"<>&") & set(safe)
+    assert len(safe.decode().splitlines()) == 1
+    assert frames.stream_safe(safe) == safe
+
+
+@pytest.mark.parametrize("character", ["<", ">", "&", "\x85", "\u2028", "\u2029"])
+def test_each_character_that_readers_misread_is_escaped(character: str) -> None:
+    text = f"a{character}b"
+    assert frames.compact({text: text}) == json.dumps({text: text}, separators=(",", ":")).replace(
+        character, f"\\u{ord(character):04x}"
+    )
+    assert character.encode() not in frames.ready(VECTOR, 1, text, Counts(0, 0), 0, "c")
+    assert frames.compact("\u00e9\u2027\u202a\xa0") == '"\u00e9\u2027\u202a\xa0"', "its neighbours stay as they are"
 
 
 def test_a_message_of_another_type_says_so() -> None:
@@ -98,4 +120,4 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 @given(VALUES)
 def test_json_is_written_the_same_as_text_and_as_bytes(value: object) -> None:
-    assert frames.compact_bytes(value) == frames.compact(value).encode()
+    assert frames.stream_safe(frames.compact_bytes(value)) == frames.compact(value).encode()

@@ -93,18 +93,37 @@ def test_a_key_checks_no_token_of_another_algorithm() -> None:
         {"kty": "oct", "k": "c2VjcmV0", "kid": "k1"},
         public_jwk("RS256", use="enc"),
         public_jwk("RS256", alg="RS512"),
+        public_jwk("RS256", alg="none"),
+        public_jwk("RS256", alg=["RS256"]),
+        public_jwk("RS256", alg=None),
+        public_jwk("RS256", kid=["k1"]),
+        public_jwk("RS256", use=["sig"]),
+        {"kty": ["RSA"]},
+        {"kty": "EC", "crv": {}},
         {"kty": "RSA"},
         {"kty": "XYZ"},
         "no key",
         None,
     ],
-    ids=["symmetric", "for encryption", "of no known algorithm", "without numbers", "of no known type", "text", "null"],
+    ids=repr,
 )
 def test_what_cannot_check_a_token_is_left_out_of_a_set(member: Any) -> None:
     (key,) = jwk.of_set({"keys": [member, public_jwk("EdDSA")]})
     assert key.algorithm == "EdDSA"
     with pytest.raises(ValueError, match="no key"):
         jwk.of_set({"keys": [member]})
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], {}, 7, True, "", "none", "\ud800", "A" * 5_000, [["RS256"]], 1e400], ids=repr
+)
+@pytest.mark.parametrize("algorithm", PRIVATE_KEYS)
+def test_a_key_with_an_odd_field_spoils_no_other(algorithm: str, odd: Any) -> None:
+    whole = public_jwk(algorithm, kid="k1", use="sig", alg=algorithm)
+    spoiled = [{**whole, name: odd} for name in whole]
+    good = public_jwk("EdDSA", kid="good")
+    for member in spoiled:
+        assert "good" in [key.kid for key in jwk.of_set({"keys": [member, good]})]
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"keys": {}}, {"keys": None}, "x"], ids=json.dumps)

@@ -49,6 +49,13 @@ def test_a_record_is_the_event_and_one_line_of_json() -> None:
     assert (message.logs, message.own_id, message.expires_ms) == (("user:alice",), False, 0)
 
 
+def test_a_record_is_safe_in_a_stream_and_its_digest_is_that_of_the_text_as_sent() -> None:
+    """The digest is the one that versions without the escapes made: whoever retries across an update gets 200."""
+    message = read({"to": "a", "id": "x", "title": "<b>R&D</b>\u2028"})
+    assert message.record.endswith(rb'"title":"\u003cb\u003eR\u0026D\u003c/b\u003e\u2028"}')
+    assert message.digest == b"3d95b796450e164c6c3fd7b6a990ddc9"
+
+
 @pytest.mark.parametrize(
     ("target", "logs", "told"),
     [

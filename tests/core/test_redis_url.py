@@ -12,13 +12,39 @@ import pytest
 from redis import Redis
 from redis.connection import SSLConnection
 
-from app.core.redis_url import SENTINEL_PORT, SentinelUrl, check, is_sentinel, parse_sentinel
+from app.core.redis_url import PORT, SENTINEL_PORT, SentinelUrl, ServerUrl, check, is_sentinel, parse, parse_sentinel
 
 
-@pytest.mark.parametrize("url", ["", "redis://:secret@redis:6379/0", "rediss://redis", "unix:///run/redis.sock?db=2"])
-def test_addresses_of_a_server_are_left_to_redis_py(url: str) -> None:
-    assert check(url) == url
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://:secret@redis:6380/0", ServerUrl("redis", 6_380, password="secret")),
+        ("rediss://redis", ServerUrl("redis", PORT, tls=True)),
+        ("redis://redis/", ServerUrl("redis", PORT)),
+        ("redis://[::1]/7", ServerUrl("::1", PORT, db=7)),
+        ("redis://redis?db=7", ServerUrl("redis", PORT, db=7)),
+        ("redis://redis/7?db=7", ServerUrl("redis", PORT, db=7)),
+        ("REDIS://app:p%2Fs%3Fs%23%25@redis", ServerUrl("redis", PORT, username="app", password="p/s?s#%")),
+        ("redis://app:p@ss%@redis", ServerUrl("redis", PORT, username="app", password="p@ss%")),
+        ("redis://redis?username=app&password=p%26s", ServerUrl("redis", PORT, username="app", password="p&s")),
+        ("redis://:[x]:y@redis", ServerUrl("redis", PORT, password="[x]:y")),
+        ("unix:///run/redis.sock?db=2", ServerUrl(path="/run/redis.sock", db=2)),
+        ("unix://app:p@/run/a%20b@c", ServerUrl(path="/run/a b@c", username="app", password="p")),
+    ],
+)
+def test_a_server_is_found_in_its_address(url: str, found: ServerUrl) -> None:
+    assert parse(check(url)) == found
     assert not is_sentinel(url)
+
+
+def test_no_address_is_none() -> None:
+    assert check("") == ""
+
+
+def test_a_server_takes_the_same_tls_options_as_a_service() -> None:
+    found = parse("rediss://redis/1?ssl_cert_reqs=none&ssl_check_hostname=false")
+    assert (found.tls, found.db) == (True, 1)
+    assert found.tls_options == (("ssl_cert_reqs", "none"), ("ssl_check_hostname", False))
 
 
 def test_a_service_is_named_with_its_sentinels() -> None:
@@ -58,8 +84,48 @@ def test_tls_options_are_handed_on_in_the_types_that_redis_py_takes(tmp_path: Pa
     ("url", "says"),
     [
         ("http://redis", "expected one of redis"),
+        ("redis:secret@redis", "expected one of redis"),
+        ("'redis://:secret@redis'", "expected one of redis"),
+        ("redis://:sec/secret@redis:6379/0", "%2F"),
+        ("redis://:s@c/secret@redis:6379/0", "%2F"),
+        ("redis://:sec?secret@redis:6379/0", "%3F"),
+        ("redis://:s@c?secret@redis:6379/0", "name=value"),
+        ("redis://:s@c?secret=1@redis", "unknown option, expected"),
+        ("redis://:sec#secret@redis:6379/0", "%23"),
+        ("redis://:secret%ff@redis", "%25"),
+        ("redis://:sec secret@redis", "%20"),
+        ("redis://:secret@redis\n", "line break"),
+        ("redis://:secret\udcff@redis", "UTF-8"),
+        ("redis://:secret@", "no host"),
+        ("redis://", "no host"),
+        ("redis:///0", "no host"),
+        ("redis://:secret@:6379", "no host"),
+        ("redis://:secret@redis:0", "port from 1 to 65535"),
+        ("redis://:secret@redis:65536", "port from 1 to 65535"),
+        ("redis://redis:secret", "port from 1 to 65535"),
+        ("redis://::1:6379", "[::1]:6379"),
+        ("redis://[secret]:6379", "IPv6"),
+        ("redis://secret..example", "1 to 63 characters"),
+        ("redis://one,two", "redis+sentinel"),
+        ("redis://redis/secret", "db: expected a number"),
+        ("redis://redis/-1", "db: expected a number"),
+        ("redis://redis/2147483648", "db: expected a number"),
+        ("redis://redis/0/", "db: expected a number"),
+        ("redis://redis/1?db=2", "once"),
+        ("redis://redis?db=secret", "db: expected a number"),
+        ("redis://redis?db=1&db=1", "'db' once"),
+        ("redis://redis?socket_timeout=secret", "unknown option 'socket_timeout', expected one of db"),
+        ("redis://redis?Xsecret=1", "unknown option, expected"),
+        ("rediss://redis?ssl=true", "unknown option 'ssl', expected one of db, username, password, ssl_ca_certs"),
+        ("redis://redis?ssl_cert_reqs=none", "rediss:// asks for TLS"),
+        ("rediss://redis?ssl_cert_reqs=secret", "ssl_cert_reqs: expected one of required"),
+        ("unix://run/secret.sock", "unix:///path"),
+        ("unix://:sec/secret@/run/redis.sock", "unix:///path"),
+        ("unix://", "path of a socket"),
+        ("unix:///" + "secret" * 20, "at most 107 bytes"),
         ("redis+sentinel://secret@one", "/service"),
         ("redis+sentinel://one/a/b", "/service"),
+        ("redis+sentinel://:s@c/secret@one/main", "%2F"),
         ("redis+sentinel://secret@/main", "host:port"),
         ("redis+sentinel://one,/main", "host:port"),
         ("redis+sentinel://one:secret/main", "host:port"),
@@ -69,7 +135,6 @@ def test_tls_options_are_handed_on_in_the_types_that_redis_py_takes(tmp_path: Pa
         ("redis+sentinel://one/main?ssl_check_hostname=false", "'ssl_check_hostname'"),
         ("rediss+sentinel://one/main?ssl_check_hostnames=false", "'ssl_check_hostnames', expected one of db"),
         ("rediss+sentinel://one/main?ssl_check_hostname=secret", "ssl_check_hostname: expected one of true, false"),
-        ("rediss+sentinel://one/main?ssl_cert_reqs=secret", "ssl_cert_reqs: expected one of required"),
         ("rediss+sentinel://one/main?ssl_min_version=1.1", "ssl_min_version: expected one of 1.2, 1.3"),
         ("rediss+sentinel://one/main?ssl_ca_certs=/no/secret.pem", "ssl_ca_certs: there is no such file"),
         ("rediss+sentinel://one/main?ssl_ca_path=/no/secret", "ssl_ca_path: there is no such folder"),
@@ -79,3 +144,4 @@ def test_what_can_not_be_understood_is_told(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)) as refusal:
         check(url)
     assert "secret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)

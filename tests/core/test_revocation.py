@@ -62,3 +62,13 @@ def test_the_withdrawn_is_forgotten_kind_by_kind_once_it_has_expired_anyway() ->
 
 def test_a_token_without_a_session_is_covered_by_the_end_of_none() -> None:
     assert not Revoked([Revocation(Kind.SESSION, "s2", 1.0)]).covers(replace(ALICE, session=""))
+
+
+def test_the_reason_names_what_was_withdrawn_and_what_the_token_lacks() -> None:
+    revoked = Revoked([Revocation(Kind.USER, "alice", 1_500.0)])
+    assert "until 1970-01-01T00:25:00" in revoked.reason(ALICE)
+    assert "issued at 1970-01-01T00:16:40" in revoked.reason(ALICE)
+    assert "has no 'iat'" in revoked.reason(replace(ALICE, issued_at=0.0))
+    assert "token was withdrawn" in Revoked([Revocation(Kind.TOKEN, "t1", 0)]).reason(ALICE)
+    assert "session was ended" in Revoked([Revocation(Kind.SESSION, "s1", 0)]).reason(ALICE)
+    assert not Revoked().reason(ALICE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.settings import SECRET_MIN_BYTES, Settings, SettingsError, check_identity, load
+from app.core.settings import SECRET_MIN_BYTES, Settings, SettingsError, check_identity, check_store, load
 
 
 def test_a_variable_sets_its_setting_and_an_empty_one_is_unset() -> None:
@@ -58,6 +58,29 @@ def test_an_address_of_the_store_that_is_not_understood_is_refused_without_its_p
     assert "/service" in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
     assert "hunter2" not in repr(load({"BELFRY_REDIS_URL": "redis://:hunter2@one"}))
+
+
+@pytest.mark.parametrize("name", ["BELFRY_JWKS_URL", "BELFRY_UPSTREAM_URL", "BELFRY_REDIS_URL"])
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2/x@one", "https://me:hunter2#x@one", "hunter2", "https://one:hunter2"]
+)
+def test_an_address_that_can_not_be_asked_is_refused_without_its_password(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: expected") as refusal:
+        load({name: url})
+    assert "hunter2" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["http://issuer.example/keys", "http://localhost:x@issuer.example/keys"])
+def test_keys_are_not_fetched_over_a_way_on_which_anyone_may_change_them(url: str) -> None:
+    with pytest.raises(SettingsError, match="expected an https address"):
+        load({"BELFRY_JWKS_URL": url})
+    assert load({"BELFRY_JWKS_URL": "http://127.0.0.1:8080/keys"}).jwks_url
+
+
+def test_a_server_without_a_store_is_refused() -> None:
+    with pytest.raises(SettingsError, match="BELFRY_REDIS_URL is not set"):
+        check_store(Settings())
 
 
 def test_replicas_are_waited_for_no_longer_than_for_an_answer() -> None:

@@ -143,6 +143,7 @@ def test_a_token_from_the_future_is_refused_beyond_a_small_leeway(keyring: Keyri
         {"exp": float("inf")},
         {"exp": 10**400},
         {"iat": []},
+        {"iat": -1e12},
         {"scope": ["feed"]},
         {"topics": "news"},
         {"topics": [1]},
@@ -160,6 +161,31 @@ def test_a_token_with_a_missing_or_shapeless_claim_is_refused(keyring: Keyring, 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é.é.é", "." * 10_000])
 def test_what_is_not_a_token_is_refused(keyring: Keyring, token: str) -> None:
     assert refusal(keyring, token) == "token_invalid"
+
+
+@pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
+def test_a_time_in_milliseconds_is_refused_by_that_name(keyring: Keyring, name: str) -> None:
+    with pytest.raises(BelfryError, match=f"'{name}' is 1800000060000: expected Unix seconds.*milliseconds"):
+        keyring.verify(signed(**{name: 1_800_000_060_000}), NOW)
+
+
+@pytest.mark.parametrize("issued_at", [NOW - 7_200, None], ids=["iat", "no iat"])
+def test_no_token_lives_longer_than_a_withdrawal_is_remembered(issued_at: float | None) -> None:
+    keyring = Keyring(Settings(secret=SECRET, revocation_seconds=86_400))
+    end = (NOW if issued_at is None else issued_at) + 86_400
+    assert keyring.verify(signed(iat=issued_at, exp=end), NOW).expires_at == end
+    with pytest.raises(
+        BelfryError, match=r"'exp' is 86401 s .* at most 86400 s \(BELFRY_REVOCATION_SECONDS\)"
+    ) as refused:
+        keyring.verify(signed(iat=issued_at, exp=end + 1), NOW)
+    assert refused.value.status == 401
+
+
+def test_a_token_is_not_signed_for_longer_than_it_would_be_accepted() -> None:
+    keyring = Keyring(Settings(secret=SECRET, revocation_seconds=86_400))
+    keyring.verify(keyring.sign("alice", {"feed"}, NOW, 86_400), NOW)
+    with pytest.raises(SettingsError, match=r"at most 86400 seconds.*got 86401"):
+        keyring.sign("alice", {"feed"}, NOW, 86_401)
 
 
 def test_a_token_of_another_secret_is_refused(keyring: Keyring) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.core.errors import BelfryError
-from app.core.settings import Settings, SettingsError
+from app.core.settings import Settings, SettingsError, load
 from app.core.upstreams import Upstream, Upstreams
 
 AZURE = {
@@ -67,4 +67,4 @@ def test_settings_that_cant_be_used_are_refused_without_their_keys(upstreams: st
 
 def test_an_address_must_be_one() -> None:
     with pytest.raises(SettingsError, match="BELFRY_UPSTREAM_URL"):
-        Upstreams(Settings(upstream_url="b.example"))
+        load({"BELFRY_UPSTREAM_URL": "b.example"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -108,6 +108,26 @@ def test_a_connection_is_shown_with_the_address_that_a_trusted_proxy_saw(
         wait_until(lambda: alice in listed(belfry))
         (connection,) = listed(belfry)[alice]["list"]
         assert connection["address"] == address
+
+
+@pytest.fixture
+def on_ipv6(redis_server: RedisServer) -> Iterator[Belfry]:
+    server = Belfry(redis_server.url, {"BELFRY_TRUSTED_PROXIES": "127.0.0.1"}, listen_on="[::]")
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+def test_a_server_on_ipv6_knows_a_trusted_proxy_by_its_ipv4_address(on_ipv6: Belfry, alice: str) -> None:
+    belfry = on_ipv6
+    forwarded = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7:51234", "X-Forwarded-Proto": "https"}
+    with belfry.stream(alice, headers=forwarded) as stream:
+        stream.wait_for("ready")
+        assert "strict-transport-security" in stream.headers
+        wait_until(lambda: alice in listed(belfry))
+        (connection,) = listed(belfry)[alice]["list"]
+        assert connection["address"] == "203.0.113.7"
 
 
 def test_a_killed_workers_users_are_offline_at_once_and_unlisted_when_its_lease_ends(

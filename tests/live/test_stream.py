@@ -260,6 +260,61 @@ class TestResuming:
             stream.wait_for_messages(1)
             assert titles(stream)[0] == "three"
 
+    @pytest.mark.parametrize(
+        "name", ["lastEventId", "lastEventID", "Last-Event-ID", "last-event-id", "LAST_EVENT_ID", "last_event_id"]
+    )
+    def test_by_every_spelling_of_the_parameter(self, belfry: Belfry, alice: str, name: str) -> None:
+        with belfry.stream(alice, query=f"{name}={self.missed(belfry, alice)}") as stream:
+            stream.wait_for_messages(2)
+            assert titles(stream) == ["two", "three"]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "last_event_id={old}&lastEventId={new}",
+            "lastEventId={new}&last_event_id={old}",
+            "lastEventId={old}&lastEventId={new}",
+            "last_event_id={old}&last_event_id={new}",
+            "last_event_id={new}&lastEventId=",
+            "lastEventId={new}&lastEventId=",
+            "last_event_id=nonsense&lastEventId={new}",
+        ],
+    )
+    def test_the_newest_of_several_positions_counts(self, belfry: Belfry, alice: str, query: str) -> None:
+        """A polyfill appends its own to an address that has one already. An empty one counts as absent."""
+        old = self.missed(belfry, alice)
+        new = belfry.reader(alice).get("/feed").json()["cursor"]
+        belfry.publish({"to": alice, "title": "four"})
+        with belfry.stream(alice, query=query.format(old=old, new=new)) as stream:
+            stream.wait_for_messages(1)
+            assert titles(stream)[0] == "four"
+
+    def test_of_a_repeated_header_the_last_one_counts(self, belfry: Belfry, alice: str) -> None:
+        old = self.missed(belfry, alice)
+        new = belfry.reader(alice).get("/feed").json()["cursor"]
+        belfry.publish({"to": alice, "title": "four"})
+        with belfry.stream(alice, cursor=f"{old}\r\nLast-Event-ID: {new}") as stream:
+            stream.wait_for_messages(1)
+            assert titles(stream)[0] == "four"
+
+    def test_an_empty_header_leaves_the_word_to_the_query(self, belfry: Belfry, alice: str) -> None:
+        with belfry.stream(alice, cursor="", query=f"lastEventId={self.missed(belfry, alice)}") as stream:
+            stream.wait_for_messages(2)
+            assert titles(stream) == ["two", "three"]
+
+    def test_a_long_poll_understands_them_too(self, belfry: Belfry, alice: str) -> None:
+        cursor = self.missed(belfry, alice)
+        reader = belfry.reader(alice)
+        by_parameter = reader.get("/feed", params={"wait": "0", "lastEventId": cursor})
+        by_header = reader.get("/feed", params={"wait": "0"}, headers={"Last-Event-ID": cursor})
+        for answer in (by_parameter, by_header):
+            assert [message["title"] for message in answer.json()["messages"]] == ["two", "three"]
+
+    def test_a_page_of_the_feed_is_no_long_poll(self, belfry: Belfry, alice: str) -> None:
+        cursor = self.missed(belfry, alice)
+        page = belfry.reader(alice).get("/feed", headers={"Last-Event-ID": cursor}).json()
+        assert [message["title"] for message in page["messages"]] == ["three", "two", "one"]
+
     def test_the_first_blocks_cursor_repeats_what_it_resumes_from(self, belfry: Belfry, alice: str) -> None:
         """A client cut off between `ready` and the first message must not skip what it never got."""
         cursor = self.missed(belfry, alice)

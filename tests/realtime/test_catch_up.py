@@ -31,6 +31,22 @@ class Owner:
     blocked = progressed = drained = outdated = lost = located = dismissed = shared = closed = _ignore
 
 
+class Recording:
+    """A sink that keeps what is written to it."""
+
+    subscriber: Subscriber
+    pending = False
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> bool:
+        self.written += data
+        return True
+
+    def close(self) -> None: ...
+
+
 class Store(LogStore):
     """Counts the reads under way; each waits until it may go on."""
 
@@ -67,6 +83,19 @@ def test_reads_are_bounded_in_number_and_size_and_everyone_comes_to_the_end() ->
             gevent.sleep(0)
     assert (store.most, store.largest) == (ROUNDS, BATCH)
     assert all(each.live and each.vector[0].offset == 1 for each in subscribers)
+
+
+def test_history_that_an_older_version_kept_is_made_safe_when_it_is_read() -> None:
+    log = ModelLog("user:alice")
+    reader = subscriber(log)
+    log.append('message {"n":"<b>\u2028&"}'.encode())
+    log.append(b'message {"n":"plain"}')
+    sink = reader.sink = Recording()
+    reader.take([log.page(0)], 0, b"HTTP/1.1 200 OK\r\nLink: </docs>\r\n\r\n")
+    head, _, body = sink.written.partition(b"\r\n\r\n")
+    assert b"Link: </docs>" in head, "only JSON is changed"
+    assert rb'data: {"n":"\u003cb\u003e\u2028\u0026"}' in body
+    assert rb'data: {"n":"plain"}' in body
 
 
 def subscriber(log: ModelLog) -> Subscriber:

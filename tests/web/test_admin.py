@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jwt
 import pytest
 
 from app.core.passwords import hash_password
 from app.core.settings import SettingsError, load
-from tests.web.identity_app import Site, open_site
+from tests.web.identity_app import SECRET, Site, open_site
 
 PASSWORD = "correct horse battery staple"
 HASH = hash_password(PASSWORD)
@@ -62,9 +65,57 @@ def test_with_a_password_a_name_alone_opens_nothing_even_in_the_demo() -> None:
 
 
 def test_a_hash_that_is_none_stops_the_start_without_being_shown() -> None:
-    with pytest.raises(SettingsError, match=r"^BELFRY_ADMIN_PASSWORD_HASH: .*got a secret value$") as refused:
+    with pytest.raises(
+        SettingsError, match=r"^BELFRY_ADMIN_PASSWORD_HASH: .*got a value that is not shown$"
+    ) as refused:
         load({"BELFRY_ADMIN_PASSWORD_HASH": "hunter2"})
     assert "hunter2" not in str(refused.value)
+
+
+def refusal(site: Site, token: str) -> tuple[int, str]:
+    answer = site.client.get("/whoami", headers={"Authorization": f"Bearer {token}"})
+    return answer.status_code, answer.get_json(force=True).get("detail", "")
+
+
+def signed(site: Site, **claims: Any) -> str:
+    return jwt.encode({"sub": "alice", "scope": "feed", "exp": site.now + 600, **claims}, SECRET, "HS256")
+
+
+def test_a_withdrawn_token_does_not_come_back_in_another_spelling(site: Site) -> None:
+    token = signed(site)
+    assert refusal(site, token)[0] == 200
+    answer = site.client.post("/admin/revocations", json={"token": token}, headers=site.bearer("admin"))
+    assert answer.status_code == 200
+    site.watch.read()
+    for other in (token, f"{token}=", f"{token}==", f"{token[:9]}\t{token[9:]}", f"{token} "):
+        assert refusal(site, other)[0] == 401
+
+
+def test_only_a_token_in_its_one_spelling_can_be_withdrawn(site: Site) -> None:
+    answer = site.client.post("/admin/revocations", json={"token": f"{signed(site)}="}, headers=site.bearer("admin"))
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (400, "bad_parameter")
+    assert "without padding" in answer.get_json(force=True)["detail"]
+
+
+def test_after_a_user_was_withdrawn_the_refusal_of_a_token_without_iat_says_what_it_lacks(site: Site) -> None:
+    assert (
+        site.client.post("/admin/revocations", json={"user": "alice"}, headers=site.bearer("admin")).status_code == 200
+    )
+    site.watch.read()
+    status, detail = refusal(site, signed(site))
+    assert (status, "no 'iat'" in detail) == (401, True)
+    assert "issued at" in refusal(site, signed(site, iat=site.now - 1))[1]
+    site.now += 1
+    assert refusal(site, signed(site, iat=site.now))[0] == 200
+
+
+def test_a_token_in_milliseconds_or_of_ten_years_gets_a_clear_refusal(site: Site) -> None:
+    assert refusal(site, signed(site, exp=site.now * 1_000)) == (
+        401,
+        "The token is not valid: its 'exp' is 1800000000000: expected Unix seconds, got what looks like milliseconds",
+    )
+    status, detail = refusal(site, signed(site, exp=site.now + 315_360_000))
+    assert (status, "at most 31536000 s (BELFRY_REVOCATION_SECONDS)" in detail) == (401, True)
 
 
 def test_the_audit_log_tells_who_withdrew_what_from_where(site: Site) -> None:

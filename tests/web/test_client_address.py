@@ -31,7 +31,21 @@ def request(remote: str, forwarded: str | None = None) -> Request:
         ("10.0.0.1", "", "10.0.0.1"),
         ("fd00::1", "2001:db8::7", "2001:db8::7"),
         ("10.0.0.1", "127.0.0.1' OR 1=1, 10.0.0.2", "10.0.0.2"),
-        ("", "198.51.100.1", ""),
+        ("", "198.51.100.1", "198.51.100.1"),
+        ("", "1.1.1.1, 198.51.100.1", "198.51.100.1"),
+        ("", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("", "nonsense", ""),
+        ("", None, ""),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("::ffff:203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1:51234", "198.51.100.1"),
+        ("10.0.0.1", "[2001:db8::7]:51234", "2001:db8::7"),
+        ("10.0.0.1", "1.1.1.1, 198.51.100.1:51234, 10.0.0.2:80, ::ffff:192.168.1.1", "198.51.100.1"),
+        ("10.0.0.1", "198.51.100.1, , ", "198.51.100.1"),
+        ("10.0.0.1", "  198.51.100.1\t,,10.0.0.2", "198.51.100.1"),
+        ("10.0.0.1", "unknown, 10.0.0.2", "10.0.0.2"),
+        ("fd00::1%eth0", "2001:db8::7%9", "2001:db8::7"),
+        ("", ", ".join(["10.0.0.1"] * 100), "10.0.0.1"),
     ],
 )
 def test_the_address_is_the_nearest_that_no_trusted_proxy_has(
@@ -42,6 +56,17 @@ def test_the_address_is_the_nearest_that_no_trusted_proxy_has(
 
 def test_without_trusted_proxies_the_header_means_nothing() -> None:
     assert client_address(request("127.0.0.1", "198.51.100.1"), ()) == "127.0.0.1"
+    assert client_address(request("::ffff:127.0.0.1", "198.51.100.1"), ()) == "127.0.0.1"
+
+
+def test_the_peer_of_a_unix_socket_is_a_trusted_proxy() -> None:
+    assert client_address(request("", "1.1.1.1, 198.51.100.1"), ()) == "198.51.100.1"
+
+
+def test_networks_of_mapped_addresses_are_the_ipv4_networks() -> None:
+    proxies = Settings(trusted_proxies="::ffff:10.0.0.0/104").proxies
+    for remote in ("10.0.0.1", "::ffff:10.0.0.1"):
+        assert client_address(request(remote, "198.51.100.1"), proxies) == "198.51.100.1"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +75,8 @@ def test_without_trusted_proxies_the_header_means_nothing() -> None:
         ("198.51.100.1", "198.51.100.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("::ffff:198.51.100.1", "198.51.100.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("198.51.100.1:51234", "198.51.100.1"),
         ("", ""),
     ],
 )

@@ -2,14 +2,17 @@
 
 import { byId, element } from "./dom.js";
 
-const COLUMNS = ["user", "action", "target", "message_id", "address"];
+const COLUMNS = ["user", "what", "target", "message_id", "address"];
 const SHOWN = 50;
 
 const rows = byId("audit-entries");
 const problem = byId("audit-problem");
 
-/** @param {Record<string, string>} entry */
-function row(entry) {
+/** @param {Record<string, string> & {count?: number}} given */
+function row(given) {
+  const what = given.count ? `${given.action} × ${given.count}` : (given.action ?? "");
+  /** @type {Record<string, string>} */
+  const entry = { ...given, count: "", what };
   const time = new Date(entry.time ?? "").toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
   return element("tr", "", element("td", "", time), ...COLUMNS.map((column) => element("td", "", entry[column] ?? "")));
 }

@@ -1,0 +1,51 @@
+"""Addresses of clients and networks of proxies, in every form that sockets and proxies write. Pure.
+
+An IPv4 address that an IPv6 socket writes as `::ffff:192.0.2.1` is that IPv4 address, in both.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+TEXT_MAX: Final = 64  # characters: brackets, the longest address, a zone and a port
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
+_MAPPED_BITS: Final = 96
+# RFC 3986 puts an IPv6 address in brackets before a port. Azure's gateways add a port to IPv4 addresses.
+_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::[0-9]{1,5})?")
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}")
+
+
+def parse_address(text: str) -> Address | None:
+    """The address that `text` holds, with or without brackets, port, zone and blanks; None where it holds none."""
+    given = text.strip().strip('"')
+    if len(given) > TEXT_MAX:
+        return None
+    framed = _BRACKETS.fullmatch(given) or _WITH_PORT.fullmatch(given)
+    bare, _, _zone = (framed[1] if framed else given).partition("%")  # a zone means something on that host alone
+    try:
+        address = ip_address(bare)
+    except ValueError:
+        return None
+    return address if isinstance(address, IPv4Address) else address.ipv4_mapped or address
+
+
+def parse_network(text: str) -> Network:
+    """The network that `text` names, or the one address. Raises `ValueError`."""
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        mapped = network.network_address.ipv4_mapped
+        return IPv4Network((int(mapped or 0), network.prefixlen - _MAPPED_BITS))
+    return network
+
+
+def plain_peer(text: str) -> str:
+    """The address of a socket's peer as it is written everywhere else; `text` itself where it needs no change."""
+    if ":" not in text:
+        return text
+    address = parse_address(text)
+    return text if address is None else str(address)
