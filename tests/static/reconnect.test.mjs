@@ -227,3 +227,29 @@ test("what an attempt finds out after it was given up changes nothing", async ()
   await pass(60_000);
   assert.deepEqual([acted, streams.length], [[], 1]);
 });
+
+test("a stream that was closed without an error is opened anew", async () => {
+  await follow();
+  streams[0].say("ready");
+  streams[0].readyState = 2; // as Firefox does at a download
+  await pass(3_000);
+  assert.equal(streams.length, 2);
+});
+
+test("a hidden page's stream may be silent for longer, but not for ever", async () => {
+  await follow();
+  streams[0].say("ready");
+  document.hidden = true;
+  await pass(60_000);
+  assert.equal(streams.length, 1);
+  await pass(18_000);
+  assert.equal(streams.length, 2);
+});
+
+test("a page that began to leave and stayed opens its stream anew", async () => {
+  const reconnect = await follow();
+  streams[0].say("ready");
+  reconnect.stay();
+  await settle();
+  assert.deepEqual([streams.length, streams[0].readyState], [2, 2]);
+});

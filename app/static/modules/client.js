@@ -75,7 +75,7 @@ export class BelfryClient {
     if (this.#isOpen) return;
     this.#isOpen = true;
     const join = () => void this.#join();
-    this.#stopWatching = watchPage({ leave: this.#leave, restore: join, wake: this.#wake, freeze: this.#freeze, thaw: join });
+    this.#stopWatching = watchPage({ leave: this.#leave, restore: join, wake: this.#wake, stay: () => this.#link?.stay(), freeze: this.#freeze, thaw: join });
     await this.#join();
   }
 
@@ -261,6 +261,7 @@ export class BelfryClient {
     if (kind === "resume") this.resume();
     if (kind !== "ask") return;
     this.#link?.lookAtTabs();
+    this.#link?.check();
     this.listen(types);
     this.#pulse();
   }

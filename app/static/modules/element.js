@@ -244,6 +244,7 @@ export class BelfryFeed extends HTMLElement {
     this.#panel.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close();
     });
+    this.#panel.root.addEventListener("click", this.#onLink);
     this.#bell = inline ? null : new Bell(this.#words, () => (this.isOpen ? this.close() : this.open()));
     this.#toasts = new Toasts(this.#words, (message) => this.#onToastClick(message));
     this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#toasts.root, this.#live);
@@ -312,6 +313,12 @@ export class BelfryFeed extends HTMLElement {
     this.#model?.mark(message, true).catch(() => this.#panel?.failed());
     if (this.#announce("open", { message }) && !safeUrl(message.url)) this.open();
   }
+
+  /** A page that navigates without loading leaves the panel where it is. */
+  #onLink = (/** @type {MouseEvent} */ event) => {
+    const link = event.composedPath().find((target) => target instanceof HTMLAnchorElement);
+    if (link && link.target !== "_blank" && !event.ctrlKey && !event.metaKey && !event.shiftKey) this.close();
+  };
 
   #onPointerDown = (/** @type {PointerEvent} */ event) => {
     if (this.#bell && this.isOpen && !event.composedPath().includes(this)) {

@@ -1,7 +1,7 @@
 // A user's messages from the server to one tab.
 
 import { Poll } from "./poll.js";
-import { Reconnect } from "./reconnect.js";
+import { Reconnect, SILENCE_MS } from "./reconnect.js";
 import { Refusal } from "./server.js";
 import { OWN_TYPES } from "./stream.js";
 import { TabCount } from "./tab_count.js";
@@ -63,6 +63,15 @@ export class Link {
 
   wake() {
     this.#reconnect.wake();
+  }
+
+  stay() {
+    this.#reconnect.stay();
+  }
+
+  /** Another tab asks whether messages arrive. */
+  check() {
+    this.#reconnect.check(SILENCE_MS);
   }
 
   resume() {

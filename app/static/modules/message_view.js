@@ -31,7 +31,7 @@ export class MessageView {
         "div",
         { class: "content" },
         element("div", { class: "line" }, this.#title(), age.element(message.time)),
-        message.title && message.body ? element("p", { class: "body" }, message.body) : null,
+        message.title?.trim() && message.body ? element("p", { class: "body", dir: "auto" }, message.body) : null,
         this.#tags(),
         this.#actions(),
       ),
@@ -52,12 +52,12 @@ export class MessageView {
   #title() {
     const url = safeUrl(this.message.url);
     const text = headline(this.message, this.texts);
-    return element("h3", {}, url ? link(url, text) : text);
+    return element("h3", { dir: "auto" }, url ? link(url, text) : text);
   }
 
   #tags() {
     const tags = [...(this.message.topic ? [this.message.topic] : []), ...(this.message.tags ?? [])];
-    return tags.length ? element("ul", { class: "tags" }, ...tags.map((tag) => element("li", {}, tag))) : null;
+    return tags.length ? element("ul", { class: "tags" }, ...tags.map((tag) => element("li", { dir: "auto" }, tag))) : null;
   }
 
   #actions() {

@@ -8,7 +8,8 @@ import { Stream } from "./stream.js";
 /** @import { Problem, State, StreamEvent } from "./types.js" */
 
 const READY_MS = 5_000; // a stream that has not said `ready` by then is held back by a proxy that buffers
-const SILENCE_MS = 40_000; // heartbeats come every 15 s
+export const SILENCE_MS = 40_000; // heartbeats come every 15 s
+const SILENCE_HIDDEN_MS = 75_000;
 const CHECK_MS = 3_000;
 const STREAM_AGAIN_FIRST_MS = 60_000;
 const STREAM_AGAIN_MOST_MS = 600_000;
@@ -66,7 +67,7 @@ export class Reconnect {
 
   open() {
     clearInterval(this.#watchdog);
-    this.#watchdog = setInterval(() => this.#checkSilence(), CHECK_MS);
+    this.#watchdog = setInterval(() => this.check(), CHECK_MS);
     this.#connect();
   }
 
@@ -79,7 +80,7 @@ export class Reconnect {
   /** The network or the page is back: look now instead of later. */
   wake() {
     if (this.#state === "waiting") this.#connect();
-    else this.#checkSilence();
+    else this.check();
   }
 
   /** The user wants to go on after a final goodbye or a refusal. */
@@ -184,9 +185,19 @@ export class Reconnect {
     this.#timer = setTimeout(() => this.#connect(), Math.max(delay, refusal?.retryAfterMs ?? 0));
   }
 
-  /** A connection can die without a sign. A hidden page's timers hardly run, so its silence means nothing. */
-  #checkSilence() {
-    if (this.#stream && !this.#fallback && !document.hidden && Date.now() - this.#heardAt > SILENCE_MS) this.#connect();
+  /**
+   * A connection can die without a sign. Make sure that it lives, or replace it: before another tab is told that it does, and
+   * now and then. The timers of a hidden page run once a minute, so its heartbeats may be noticed late.
+   * @param {number} [mostMs] how long it may have been silent
+   */
+  check(mostMs = document.hidden ? SILENCE_HIDDEN_MS : SILENCE_MS) {
+    if (!this.#stream || this.#fallback) return;
+    if (this.#stream.isClosed || Date.now() - this.#heardAt > mostMs) this.#connect();
+  }
+
+  /** The page began to leave and is still here: WebKit stops streams then, and Firefox closes them, without a sign. */
+  stay() {
+    if (this.#stream && !this.#fallback) this.#connect();
   }
 
   /** @param {State} state @param {string} [reason] */

@@ -100,6 +100,7 @@ export class BelfryRun {
       leave: () => this.#leave(),
       restore: () => this.#reconnect.open(),
       wake: () => this.#reconnect.wake(),
+      stay: () => this.#reconnect.stay(),
     });
     this.#reconnect.open();
   }

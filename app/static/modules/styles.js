@@ -90,7 +90,7 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 .tags { display: flex; flex-wrap: wrap; gap: 0.3rem; margin: 0.45rem 0 0; padding: 0; list-style: none; }
 .tags li { padding: 0 0.5rem; overflow-wrap: anywhere; border: 1px solid var(--_line); border-radius: 1rem; color: var(--_faint); font-size: 0.78rem; }
 .actions { position: relative; z-index: 1; display: flex; flex-wrap: wrap; gap: 0.4rem; margin-block-start: 0.6rem; }
-.action { padding: 0.3rem 0.8rem; border: 1px solid var(--_line); border-radius: 8px; background: var(--_paper); color: var(--_ink); font-size: 0.875rem; font-weight: 550; text-decoration: none; }
+.action { max-width: 100%; overflow-wrap: anywhere; padding: 0.3rem 0.8rem; border: 1px solid var(--_line); border-radius: 8px; background: var(--_paper); color: var(--_ink); font-size: 0.875rem; font-weight: 550; text-decoration: none; }
 .action:first-child { border-color: transparent; background: var(--_accent); color: var(--_accent-ink); }
 .action:hover { filter: brightness(1.06); }
 .tools { position: absolute; z-index: 2; inset-block-start: 0.4rem; inset-inline-end: 0.6rem; display: flex; border: 1px solid var(--_line); border-radius: 10px; background: var(--_paper); opacity: 0; }

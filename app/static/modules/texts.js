@@ -95,7 +95,7 @@ export const TEXTS = {
 /** @typedef {typeof TEXTS.en} Texts */
 
 /** The line that a person reads first. @param {Message} message @param {Texts} texts */
-export const headline = (message, texts) => message.title ?? message.body ?? message.event ?? texts.message;
+export const headline = (message, texts) => [message.title, message.body, message.event].find((text) => text?.trim()) ?? texts.message;
 
 /** The language that holds for `element`, and the texts in it. @param {Element} element */
 export function language(element) {
