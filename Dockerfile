@@ -20,5 +20,5 @@ EXPOSE 8000
 # gunicorn takes SIGTERM for a graceful stop; each stream leaves with a goodbye.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import sys; from app.address import Address; sys.exit(not Address.parse('127.0.0.1:8000').answers())"]
+    CMD ["python", "-c", "import sys; from app.launch.address import Address; sys.exit(not Address.parse('127.0.0.1:8000').answers())"]
 CMD ["gunicorn", "-c", "gunicorn.conf.py"]

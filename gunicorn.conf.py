@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from app import preload
 from app.core.settings import SettingsError, check_identity, check_store, load
 from app.core.upstreams import Upstreams
+from app.server import preload
 
 # Before any worker: what can't be served is told once, in one line.
 try:
@@ -31,7 +31,7 @@ def _cores() -> int:
 
 
 wsgi_app = "app:create_app()"
-worker_class = "app.worker.BelfryWorker"
+worker_class = "app.server.worker.BelfryWorker"
 bind = _settings.bind
 workers = int(os.environ.get("WEB_CONCURRENCY") or _cores())
 
@@ -46,7 +46,7 @@ keepalive = 75
 # another second later, and what it counted is reported in one more. The arbiter kills at this limit.
 graceful_timeout = math.ceil(_settings.drain_seconds) + 3
 # Never recycled: a worker that is would hold its streams for a whole graceful period. Of what is loaded before the fork
-# app/preload.py decides: the libraries, never the application, which opens what a fork would share.
+# app/server/preload.py decides: the libraries, never the application, which opens what a fork would share.
 max_requests = 0
 preload_app = False
 # On by default at a path that a second Belfry of the same user would share.
@@ -65,7 +65,7 @@ worker_tmp_dir = _memory if Path(_memory).is_dir() and os.access(_memory, os.W_O
 if _settings.proxies:
     forwarded_allow_ips = ",".join(map(str, _settings.proxies))
 # Masks credentials, also in an access log that somebody switches on.
-logger_class = "app.log.MaskingLogger"
+logger_class = "app.server.logger.MaskingLogger"
 
 # One line per request costs more than many a request here; /metrics counts them. gunicorn's own notes go to stderr.
 accesslog = None

@@ -11,74 +11,74 @@ from typing import Final
 from flask import Blueprint, Flask
 
 from app import __version__
+from app.core.identity.tokens import Keyring
 from app.core.settings import Settings, check_identity, load
-from app.core.tokens import Keyring
 from app.core.upstreams import Upstreams
+from app.live.delivery.hub import Hub
+from app.live.identity.key_source import KeySource
+from app.live.identity.revocation_watch import RevocationWatch
+from app.live.insight.acquaintance import Acquaintance
+from app.live.insight.flights import Flights
+from app.live.insight.presence import Presence
+from app.live.insight.recorder import Recorder
+from app.live.insight.reporter import Reporter
+from app.live.runs.models import Models
+from app.live.runs.relay import Relay
+from app.live.streams.streams import Streams
 from app.metrics import count_failures
-from app.realtime import descriptors
-from app.realtime.acquaintance import Acquaintance
-from app.realtime.auto_pipeline import CONNECTIONS, AutoPipeline
-from app.realtime.flights import Flights
-from app.realtime.hub import Hub
-from app.realtime.key_source import KeySource
-from app.realtime.models import Models
-from app.realtime.presence import Presence
-from app.realtime.recorder import Recorder
-from app.realtime.relay import Relay
-from app.realtime.reporter import Reporter
-from app.realtime.revocation_watch import RevocationWatch
-from app.realtime.streams import Streams
-from app.store import directory, figures, lineage, log, runs
-from app.store.audit import Audit
-from app.store.bell import Bell
-from app.store.connection import Connection
-from app.store.directory import Directory
-from app.store.feed import Feed
-from app.store.figures import FigureStore
-from app.store.flights import NOTE, FlightStore
-from app.store.log import LogStore
-from app.store.presence import PresenceStore
-from app.store.publisher import Published, Publisher
-from app.store.read_state import ReadState
-from app.store.readers import Readers
-from app.store.recent import MESSAGES_KEPT, REWRITE, RecentStore
-from app.store.recipients import Recipients
-from app.store.revocations import Revocations
-from app.store.runs import Runs
-from app.store.sessions import Sessions
-from app.store.subscription import Subscription
-from app.store.tickets import Tickets
-from app.store.trace import Tracing
-from app.web import (
+from app.server import descriptors
+from app.server.gates import admission
+from app.server.gates.turns import Turns
+from app.store.identity.revocations import Revocations
+from app.store.identity.sessions import Sessions
+from app.store.identity.tickets import Tickets
+from app.store.insight import directory, figures
+from app.store.insight.audit import Audit
+from app.store.insight.directory import Directory
+from app.store.insight.figures import FigureStore
+from app.store.insight.flights import NOTE, FlightStore
+from app.store.insight.presence import PresenceStore
+from app.store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
+from app.store.insight.trace import Tracing
+from app.store.logs import lineage, log
+from app.store.logs.feed import Feed
+from app.store.logs.log import LogStore
+from app.store.logs.publisher import Published, Publisher
+from app.store.logs.read_state import ReadState
+from app.store.logs.readers import Readers
+from app.store.logs.recipients import Recipients
+from app.store.runs import runs
+from app.store.runs.bell import Bell
+from app.store.runs.runs import Runs
+from app.transport.auto_pipeline import CONNECTIONS, AutoPipeline
+from app.transport.connection import Connection
+from app.transport.subscription import Subscription
+from app.web.api import (
     admin,
-    admission,
-    assets,
-    completions,
-    cors,
     feed,
-    headers,
     health,
     marking,
     messages,
     metrics,
-    openai,
     openapi,
-    pages,
     presence,
-    problems,
     publish,
     session,
-    sign_in,
     stream,
     tickets,
     users,
 )
-from app.web.auth import Authenticator
-from app.web.express import Express
-from app.web.limits import Limits
-from app.web.publish import GROUPS_UNDER_WAY
-from app.web.ready import Ready, Refusals
-from app.web.turns import Turns
+from app.web.api.publish import GROUPS_UNDER_WAY
+from app.web.completions import openai
+from app.web.completions import runs as completions
+from app.web.edge import cors, headers, problems
+from app.web.edge.auth import Authenticator
+from app.web.edge.express import Express
+from app.web.edge.limits import Limits
+from app.web.edge.ready import Ready, Refusals
+from app.web.pages import assets, sign_in
+from app.web.pages import views as pages
+from app.web.paths import Site
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
@@ -266,7 +266,7 @@ class Web:
 
 def _shell(settings: Settings) -> Flask:
     """The application without a view: what every answer goes through."""
-    app = Flask("app", template_folder=TEMPLATES)
+    app = Site("app", template_folder=TEMPLATES)
     headers.install(app)
     assets.install(app)
     cors.install(app, settings)

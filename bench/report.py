@@ -18,7 +18,7 @@ from typing import Self
 
 import pygal
 
-from app import embedded
+from app.launch import embedded
 from bench.figures import BY_NAME, BY_SCENARIO, FIGURES, SCENARIO_OF, SHARED, Figure, Goal
 from bench.process import ROOT
 from bench.rounds import Failures, Measured, Results

@@ -20,7 +20,7 @@ from pathlib import Path
 import jwt
 import requests as http
 
-from app import embedded
+from app.launch import embedded
 from bench.load import HERE, Load, Requests, compiled
 from bench.process import Process, descendants, free_port, listens, name_of
 
@@ -112,7 +112,7 @@ class Belfry(Server):
             "WEB_CONCURRENCY": str(self.count),
             "BELFRY_UPSTREAM_URL": f"http://127.0.0.1:{self.upstream_port}/v1",
         }
-        process = Process([sys.executable, "-m", "app.launcher"], environment)
+        process = Process([sys.executable, "-m", "app.launch.launcher"], environment)
         self.processes.append(process)
         process.start(self._is_ready)
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from app.embedded import engines
+from app.launch.embedded import engines
 from tests.replication import PRIMARY_OPTIONS, SERVICE, Replicated, Sentinel
 from tests.servers import HOST, RedisServer, free_port
 from tests.waiting import wait_until

@@ -12,9 +12,9 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from app.core.settings import Settings
-from app.store import figures
-from app.store.connection import Connection
-from app.store.figures import KEPT_SECONDS, FigureStore
+from app.store.insight import figures
+from app.store.insight.figures import KEPT_SECONDS, FigureStore
+from app.transport.connection import Connection
 from tests.browsing import FeedTab, Visitor, launch
 from tests.servers import REPOSITORY, Belfry, RedisServer
 from tests.upstream import running_upstream, saying

@@ -25,9 +25,9 @@ from typing import Any, Self
 import redis
 import requests
 
+from app.core.identity.tokens import Keyring
 from app.core.settings import load
-from app.core.tokens import Keyring
-from app.embedded import engines
+from app.launch.embedded import engines
 from tests.stream_client import StreamClient
 from tests.waiting import patient, wait_until
 
@@ -348,6 +348,35 @@ class Nginx(Server):
     def is_ready(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
+
+
+class ShippedNginx(Nginx):
+    """nginx with `deploy/nginx.conf`; only places of the machine are changed in it."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(0)
+        self.access_log = self.directory / "access"
+        self.upstream(upstream)
+        (self.directory / "mime.types").write_text("types { text/html html; }")
+
+    def upstream(self, address: str) -> None:
+        """Write the configuration with the server at this address."""
+        temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        own = "".join([f"{name}_temp_path {self.directory}/{name};\n" for name in temporary])
+        text = f"daemon off; master_process off; pid {self.directory}/pid;\n"
+        text += (REPOSITORY / "deploy" / "nginx.conf").read_text()
+        for shipped, here in {
+            "server belfry:8000;": f"server {address};",
+            "listen 8080;": f"listen {HOST}:{self.port};",
+            "/dev/stdout": str(self.access_log),
+            "/dev/stderr": str(self.log_path),
+            "include mime.types;": f"include {self.directory}/mime.types;\n{own}",
+            "worker_rlimit_nofile 65536;": "",
+            "worker_connections 32768;": "worker_connections 256;",
+        }.items():
+            assert shipped in text, shipped
+            text = text.replace(shipped, here)
+        self._config_path.write_text(text)
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from app.core.sse import Decoder, Event
+from app.core.wire.sse import Decoder, Event
 
 HOST = "127.0.0.1"
 SECONDS = 5.0  # how long a test waits for what it expects

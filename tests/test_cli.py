@@ -16,10 +16,10 @@ from click.testing import CliRunner
 
 from app import cli
 from app.cli import messages
-from app.core.passwords import PasswordHash
+from app.core.identity.passwords import PasswordHash
+from app.core.identity.tokens import Claims, Keyring
 from app.core.settings import Settings
-from app.core.sse import encode
-from app.core.tokens import Claims, Keyring
+from app.core.wire.sse import encode
 from tests.scripted_server import Answer, Script, scripted_server
 from tests.servers import free_port
 

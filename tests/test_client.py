@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.client import BACKOFF_MOST_SECONDS, RETRY_SECONDS, Client, ClientError, UnavailableError, backoff
-from app.core.sse import encode
+from app.core.wire.sse import encode
 from tests.scripted_server import Answer, Script, scripted_server
 from tests.servers import free_port
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app import create_app
 from app.core.settings import PREFIX, Settings
-from app.web.operations import OPERATIONS, Access, Operation
+from app.web.api.operations import OPERATIONS, Access, Operation
 
 SECURITY = Path(__file__).resolve().parent.parent / ".github" / "SECURITY.md"
 IMPLIED = {"HEAD", "OPTIONS"}  # Flask's own, as GET is and without a view

@@ -1,4 +1,4 @@
-"""`python -m tests.unpatched yes|no`: what a worker has once it is patched and loaded, with or without `app.preload`.
+"""`python -m tests.unpatched yes|no`: what a patched worker has, with or without `app.server.preload`.
 
 Prints JSON: who holds what of the standard library that gevent replaces, what of that is replaced, and the libraries
 that were loaded after patching.
@@ -19,7 +19,7 @@ from gevent import monkey
 def main(preloads: bool) -> None:
     load_as_the_master()
     if preloads:
-        from app import preload
+        from app.server import preload
 
         preload.load()
         gc.unfreeze()  # so that everything is found below
@@ -38,8 +38,8 @@ def load_as_the_master() -> None:
     import gunicorn.app.wsgiapp
 
     import app.core.settings
-    import app.log
-    import app.worker
+    import app.server.logger
+    import app.server.worker
 
     del gunicorn, app
 

@@ -12,7 +12,7 @@ from app.cli.signing import client_of
 from app.cli.words import listed, plain
 from app.client import Client, ClientError
 from app.core.completion import Transcript
-from app.core.sse import Event
+from app.core.wire.sse import Event
 
 NOT_MESSAGES: Final = frozenset({"ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"})
 

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from app import demo
-from app.address import Address
 from app.client import Client
 from app.core.endpoint import check_http
+from app.core.identity.tokens import Keyring
 from app.core.settings import PREFIX, Settings, SettingsError, load
-from app.core.tokens import Keyring
+from app.launch import demo
+from app.launch.address import Address
 
 ROOT: Final = Path(__file__).resolve().parents[2]  # the launcher, too, takes a relative data directory from here
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for themselves

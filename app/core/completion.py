@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.errors import BelfryError
-from app.core.frames import compact, stream_safe
+from app.core.wire.frames import compact, stream_safe
 
 DONE = "[DONE]"  # the data of the last block of a stream
 TITLE_MAX_CHARS = 120

@@ -17,9 +17,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError, from_json
 
 from app.core.errors import CATALOGUE, BelfryError
-from app.core.frames import RESERVED_EVENTS, compact, stream_safe
-from app.core.names import check_topic, check_user_id
-from app.core.times import rfc3339
+from app.core.identity.names import check_topic, check_user_id, nfc
+from app.core.wire.frames import RESERVED_EVENTS, compact, stream_safe
+from app.core.wire.times import rfc3339
 
 TTL_MAX_SECONDS = 31_536_000  # a year: a longer one is a mistake in the unit
 TAGS_MAX = 32
@@ -223,7 +223,7 @@ def _record(given: Publish, message_id: str, now: float, content: bytes) -> byte
     if given.ttl:
         envelope += f',"expires_at":"{rfc3339(now + given.ttl)}"'
     if given.topic is not None:
-        envelope += f',"topic":{compact(given.topic)}'
+        envelope += f',"topic":{compact(nfc(given.topic))}'
     if given.everyone:
         envelope += ',"everyone":true'
     return f"{given.event} {envelope}{',' if content != b'{}' else ''}".encode() + stream_safe(content)[1:]

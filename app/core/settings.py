@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from app.core.addresses import Network, parse_network
 from app.core.endpoint import LOCAL_HOSTS, check_http
 from app.core.errors import BelfryError
-from app.core.names import check_user_id
-from app.core.passwords import PasswordHash
+from app.core.identity.names import check_user_id
+from app.core.identity.passwords import PasswordHash
 from app.core.redis_url import check as check_redis_url
 
 PREFIX = "BELFRY_"

@@ -7,7 +7,7 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
-                                           whose entries left one by one, a bit string as `core.marks` describes it),
+                                           whose entries left one by one, a bit string as in `core.log.marks`),
                                            aged (the time of an entry that was the oldest once), lineage (the server's
                                            replication id when it was last used), losses (failovers known then), until
                                            (Unix seconds at which the TTL that was set last ends); after a
@@ -83,7 +83,7 @@ user's limits. A run's log has the keys above after `run:<id>:`, and beside them
 
 from __future__ import annotations
 
-from app.core.names import FIGURES_TOPIC
+from app.core.identity.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
 LIVE = "live"

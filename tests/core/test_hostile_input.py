@@ -10,13 +10,15 @@ import jwt
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.core import cursor, message, sse
+from app.core import message
 from app.core.errors import BelfryError
-from app.core.frames import RESERVED_EVENTS
+from app.core.identity.tokens import Keyring
+from app.core.log import cursor
 from app.core.settings import Settings
-from app.core.sse import Decoder
-from app.core.tokens import Keyring
-from app.web.publish import lines
+from app.core.wire import sse
+from app.core.wire.frames import RESERVED_EVENTS
+from app.core.wire.sse import Decoder
+from app.web.api.publish import lines
 
 NOW = 1_800_000_000.0
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"

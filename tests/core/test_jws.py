@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from app.core import jws
 from app.core.errors import BelfryError
+from app.core.identity.tokens import TOKEN_ID_MAX, Keyring
 from app.core.settings import Settings
-from app.core.tokens import TOKEN_ID_MAX, Keyring
 
 NOW = 1_800_000_000.0
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
-from app.core.frames import RESERVED_EVENTS
 from app.core.message import ACTIONS_MAX, TAGS_MAX, TTL_MAX_SECONDS, Message, parse, published_at
+from app.core.wire.frames import RESERVED_EVENTS
 
 NOW = 1_700_000_000.25
 
@@ -204,3 +204,10 @@ def test_whatever_is_said_comes_out_as_it_went_in(title: str, data: Any) -> None
     message = shown(read(body))[1]
     assert message["title"] == title
     assert message.get("data") == data
+
+
+def test_recipients_and_topics_are_named_in_normal_form_c() -> None:
+    assert read({"to": ["J\u00f6rg", "Jo\u0308rg"]}).logs == ("user:J\u00f6rg",)
+    message = read({"topic": "cafe\u0301"})
+    assert message.logs == ("topic:caf\u00e9",)
+    assert shown(message)[1]["topic"] == "caf\u00e9"

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from app.core.sse import Decoder, Event
+from app.core.wire.sse import Decoder, Event
 from tests.faults.records import Delivery, Hearing, Reset
 from tests.stream_client import HOST, OWN_EVENTS
 from tests.waiting import patient, wait_until

@@ -30,7 +30,7 @@ class Launched(Belfry):
         super().__init__("", {**QUICK, "BELFRY_DATA_DIR": str(data)})
 
     def command(self) -> Sequence[str | Path]:
-        return [sys.executable, "-m", "app.launcher"]
+        return [sys.executable, "-m", "app.launch.launcher"]
 
 
 @pytest.fixture

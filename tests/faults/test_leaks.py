@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from app.realtime.auto_pipeline import CONNECTIONS
+from app.transport.auto_pipeline import CONNECTIONS
 from tests.faults.site import BACK_SECONDS, QUICK
 from tests.servers import Belfry, RedisServer, resident_bytes
 from tests.stream_client import StreamClient
@@ -66,7 +66,7 @@ class Counted(Belfry):
 def counted(own_redis: RedisServer, tmp_path: Path) -> Iterator[Counted]:
     environment = {**QUICK, "CENSUS": str(tmp_path / "census"), "BELFRY_HISTORY_LENGTH": "10"}
     environment["COVERAGE_PROCESS_CONFIG"] = ""  # what a measurement notes grows in the process that is measured
-    server = Counted(own_redis.url, environment, options=["-c", "tests/faults/census.conf.py"])
+    server = Counted(own_redis.url, environment, options=["-c", "tests/faults/census/conf.py"])
     try:
         yield server.start()
     finally:

@@ -14,7 +14,7 @@ from functools import partial
 
 import requests
 
-from app.realtime.descriptors import OWN, REQUESTS
+from app.server.descriptors import OWN, REQUESTS
 from tests.faults.crowd import Reader
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic

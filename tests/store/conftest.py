@@ -9,8 +9,10 @@ import pytest
 import redis
 
 from app.core.settings import Settings
-from app.store import directory, figures, flights, lineage, log, recent, runs
-from app.store.connection import Connection
+from app.store.insight import directory, figures, flights, recent
+from app.store.logs import lineage, log
+from app.store.runs import runs
+from app.transport.connection import Connection
 from tests.servers import RedisServer
 
 

@@ -11,18 +11,21 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 
 from app.core.errors import BelfryError
+from app.core.identity.tokens import Keyring
 from app.core.settings import Settings
-from app.core.tokens import Keyring
-from app.realtime.revocation_watch import RevocationWatch
-from app.store.audit import Audit
-from app.store.connection import Connection
-from app.store.figures import FigureStore
-from app.store.revocations import Revocations
-from app.store.sessions import Sessions
-from app.store.tickets import Tickets
-from app.web import admin, assets, cors, headers, health, pages, problems, session, sign_in, tickets
-from app.web.auth import Authenticator
-from app.web.limits import Limits
+from app.live.identity.revocation_watch import RevocationWatch
+from app.store.identity.revocations import Revocations
+from app.store.identity.sessions import Sessions
+from app.store.identity.tickets import Tickets
+from app.store.insight.audit import Audit
+from app.store.insight.figures import FigureStore
+from app.transport.connection import Connection
+from app.web.api import admin, health, session, tickets
+from app.web.edge import cors, headers, problems
+from app.web.edge.auth import Authenticator
+from app.web.edge.limits import Limits
+from app.web.pages import assets, sign_in
+from app.web.pages import views as pages
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0

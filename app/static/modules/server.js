@@ -68,7 +68,8 @@ export class Server {
 
   /** @param {string} id @returns {Promise<{unread?: number, revision?: number}>} */
   async remove(id) {
-    const answer = await this.#fetch(`/feed/${encodeURIComponent(id)}?${this.#query({})}`, { method: "DELETE", ...lastingCall() });
+    const query = this.#query(isDots(id) ? { id } : {});
+    const answer = await this.#fetch(`/feed/${pathSegment(id)}?${query}`, { method: "DELETE", ...lastingCall() });
     return answer.status === 204 ? {} : answer.json();
   }
 
@@ -84,7 +85,8 @@ export class Server {
 
   /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
   async runStreamUrl(id, cursor) {
-    return `${this.base}${runPath(id)}/stream?${new URLSearchParams(await this.#streamQuery(cursor))}`;
+    const query = { ...(await this.#streamQuery(cursor)), ...(isDots(id) && { id }) };
+    return `${this.base}/completions/${pathSegment(id)}/stream?${new URLSearchParams(query)}`;
   }
 
   /** @param {object} request */
@@ -148,7 +150,9 @@ export class Server {
 
   /** @param {Record<string, string | number>} given */
   #query(given) {
-    const query = new URLSearchParams(this.topics ? { topics: this.topics.join(",") } : {});
+    const commas = this.topics?.some((topic) => topic.includes(","));
+    const query = new URLSearchParams(this.topics && !commas ? { topics: this.topics.join(",") } : {});
+    if (commas) for (const topic of this.topics ?? []) query.append("topic", topic);
     for (const [name, value] of Object.entries(given)) query.set(name, String(value));
     return query;
   }
@@ -186,13 +190,19 @@ export class Server {
     const headers = new Headers(init.headers);
     if (this.#provider) headers.set("Authorization", `Bearer ${await this.#getToken()}`);
     const limit = AbortSignal.timeout(ANSWER_MS + 1_000 * POLL_WAIT_SECONDS);
-    const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
-    return fetch(this.base + path, { ...init, headers, signal, credentials: "same-origin", cache: "no-store" });
+    const both = init.signal && "any" in AbortSignal ? AbortSignal.any([init.signal, limit]) : init.signal; // Safari before 17.4 lacks it
+    return fetch(this.base + path, { ...init, headers, signal: both ?? limit, credentials: "same-origin", cache: "no-store" });
   }
 }
 
+/** Whether an id can't stand in a path, because browsers resolve it there. The query holds it then. @param {string} id */
+const isDots = (id) => id === "." || id === "..";
+
 /** @param {string} id */
-const runPath = (id) => `/completions/${encodeURIComponent(id)}`;
+const pathSegment = (id) => (isDots(id) ? "~" : encodeURIComponent(id));
+
+/** @param {string} id */
+const runPath = (id) => `/completions/${pathSegment(id)}${isDots(id) ? `?id=${id}` : ""}`;
 
 /** A change that goes on when the page is left, and that fails while the user still remembers it. @returns {RequestInit} */
 const lastingCall = () => ({ keepalive: true, signal: AbortSignal.timeout(ANSWER_MS) });

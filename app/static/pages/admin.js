@@ -1,6 +1,7 @@
 // The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
 import { button, byId, element } from "./dom.js";
+import { addressOf } from "./ids.js";
 import { showRecent } from "./recent.js";
 import { offerUsers } from "./search.js";
 
@@ -108,7 +109,7 @@ function showSent(message, deliveries) {
   const said = element("p", "problem", "");
   const retract = button("Retract", async () => {
     try {
-      await ask(`/messages/${encodeURIComponent(message.id)}`, "DELETE");
+      await ask(addressOf("/messages", message.id), "DELETE");
       retract.replaceWith("Retracted");
     } catch (error) {
       said.textContent = /** @type {Error} */ (error).message;

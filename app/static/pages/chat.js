@@ -5,6 +5,7 @@
 
 import { BelfryRun, Refusal } from "../belfry.js";
 import { button, byId, element } from "./dom.js";
+import { addressOf } from "./ids.js";
 import { MarkdownView } from "./markdown.js";
 
 /** @typedef {{role: "user" | "assistant", content: string}} Message */
@@ -111,7 +112,7 @@ class Conversation {
   /** @param {Message[]} messages */
   async #ask(messages) {
     const run = await BelfryRun.start({ model: model.value, messages });
-    history.pushState({ asked: messages }, "", `/chat/${run.id}`);
+    history.pushState({ asked: messages }, "", addressOf("/chat", run.id));
     this.show(run, messages);
     run.open();
     list();
@@ -166,7 +167,7 @@ function remedies(run) {
 
 function signIn() {
   const link = element("a", "", "Sign in");
-  link.href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  link.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
   return link;
 }
 
@@ -176,11 +177,16 @@ function complain(error) {
   byId("notice").replaceChildren(error instanceof Refusal ? error.message : "No answer from the server. Try again.", ...(denied ? [" ", signIn()] : []));
 }
 
+/** The id of the run that the page's address names, "" where it names none. */
+function namedRun() {
+  return new URLSearchParams(location.search).get("id") ?? decodeURIComponent(location.pathname.split("/")[2] ?? "");
+}
+
 /** @param {import("../belfry.js").RunAnswer} run */
 function item({ id, title, status, started }) {
   const link = element("a", status, element("span", "title", title || "(no text)"));
-  link.href = `/chat/${encodeURIComponent(id)}`;
-  if (link.pathname === location.pathname) link.ariaCurrent = "page";
+  link.href = addressOf("/chat", id);
+  if (id === namedRun()) link.ariaCurrent = "page";
   const time = new Date(started).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" });
   link.append(element("span", "hint", status === "done" ? time : `${time} · ${status}`));
   return element("li", "", link);
@@ -203,7 +209,7 @@ const conversation = new Conversation();
 
 /** Show the run that the address names, if it names one. */
 async function open() {
-  const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+  const id = namedRun();
   if (!id) return;
   const run = new BelfryRun(id);
   conversation.show(run, history.state?.asked ?? (await beginning(run)));

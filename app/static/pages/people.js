@@ -1,6 +1,7 @@
 // The page `/admin/people/`: who is connected, ending connections, and what happened to one user and one message.
 
 import { button, byId, element } from "./dom.js";
+import { addressOf, traceOf } from "./ids.js";
 import { offerUsers } from "./search.js";
 
 /** @typedef {{id: string, since: string, address: string, agent: string, tabs: number | null, topics: string[]}} Connection */
@@ -79,8 +80,7 @@ async function refresh() {
 
 /** @param {string} user @param {string} [connection] without it, all */
 async function disconnect(user, connection = "") {
-  const query = new URLSearchParams({ connection });
-  await ask(`/presence/${encodeURIComponent(user)}?${query}`, "DELETE").catch(complain);
+  await ask(addressOf("/presence", user, "", { connection }), "DELETE").catch(complain);
   await refresh();
 }
 
@@ -142,7 +142,7 @@ function verdict({ steps, read }) {
 /** @param {string} user @param {string} id */
 async function trace(user, id) {
   const box = byId("trace");
-  const path = `/users/${encodeURIComponent(user)}/messages/${encodeURIComponent(id)}`;
+  const path = traceOf(user, id);
   const tell = async () => {
     /** @type {Trace} */
     const told = await ask(path);
@@ -174,7 +174,7 @@ function messageItem(user, message) {
 async function show(user, message = "") {
   nameField.value = user;
   try {
-    const { online, log, messages, events } = await ask(`/users/${encodeURIComponent(user)}`);
+    const { online, log, messages, events } = await ask(addressOf("/users", user));
     shownUser = user;
     const title = element("h3", "", heading(user, online));
     const box = element("div", "");

@@ -1,13 +1,14 @@
 // The recent messages on the administrator's page: how many each one reached, how many read it; taking back, sending again.
 
+import { button, byId, element } from "./dom.js";
+import { addressOf } from "./ids.js";
+
 /** @typedef {{id: string, time: string, level: string | null, title: string, body: string, by: string, recipients: number, to: string[], reached: number, stored: number, duplicates: number}} Summary */
 /** @typedef {{to: string, offset: number | null, readers?: {read: number, of: number}}} Delivery */
 /** @typedef {{recipients: number, kept: number, read: number, deliveries: Delivery[]}} Status */
 /** @typedef {Record<string, unknown> & {id: string}} Draft */
 /** @typedef {{event: string, message: Record<string, unknown>, logs: string[]}} Content */
 /** @typedef {{ask: (path: string, method: string) => Promise<any>, newId: () => string, sendAgain: (message: Draft) => Promise<boolean>}} Means `sendAgain` tells whether that is over */
-
-import { button, byId, element } from "./dom.js";
 
 const PAGE = 10;
 const ENVELOPE = new Set(["id", "time", "expires_at", "topic", "everyone"]);
@@ -58,9 +59,9 @@ export function showRecent({ ask, newId, sendAgain }) {
   let shown = PAGE;
   let turn = 0; // of refreshing: an older one stops when a newer one began
 
-  /** @param {string} id @param {string} path */
-  async function copy(id, path) {
-    const content = copying.has(id) ? null : await ask(`${path}/content`, "GET");
+  /** @param {string} id */
+  async function copy(id) {
+    const content = copying.has(id) ? null : await ask(addressOf("/messages", id, "/content"), "GET");
     const drafts = copying.get(id) ?? copies(content, newId);
     copying.set(id, drafts);
     const left = [];
@@ -73,14 +74,14 @@ export function showRecent({ ask, newId, sendAgain }) {
 
   /** @param {Summary} message */
   function item(message) {
-    const path = `/messages/${encodeURIComponent(message.id)}`;
+    const path = addressOf("/messages", message.id);
     const title = message.title || message.body || message.id;
     const readers = element("span", "readers");
     const tools = element("div", "buttons");
 
     async function countReaders() {
       /** @type {Status} */
-      const { deliveries } = await ask(`${path}?readers=true`, "GET");
+      const { deliveries } = await ask(addressOf("/messages", message.id, "", { readers: "true" }), "GET");
       const counted = deliveries.map((each) => each.readers).find((each) => each !== undefined);
       if (counted) readers.textContent = ` · read by ${counted.read} of ${counted.of} known users`;
     }
@@ -102,7 +103,7 @@ export function showRecent({ ask, newId, sendAgain }) {
         tools.replaceChildren();
         readers.textContent = " · retracted";
       }));
-      tools.append(tool("Send again", title, () => copy(message.id, path)));
+      tools.append(tool("Send again", title, () => copy(message.id)));
     }
 
     const line = element("div", "line", element("h3", message.level ?? "", title), element("time", "", new Date(message.time).toLocaleString()));

@@ -1,0 +1,48 @@
+"""What may name a user or a topic: pure checks, shared by tokens, messages and query parameters."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from app.core.errors import BelfryError
+
+NAME_MAX_BYTES = 128
+OWN_TOPICS = "belfry."  # begins the names of topics that only Belfry sends to and only administrators read
+FIGURES_TOPIC = f"{OWN_TOPICS}figures"
+
+_BRACES_AND_SPACE = frozenset("{} ")
+
+
+def nfc(text: str) -> str:
+    """`text` in Unicode's normal form C: names that look alike because they are the same text are one name."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The forms of a name under which former versions, which compared bytes, may have kept something."""
+    forms = [name, *[unicodedata.normalize(form, name) for form in ("NFC", "NFD")]]
+    return tuple(dict.fromkeys([form for form in forms if len(form.encode()) <= NAME_MAX_BYTES]))
+
+
+def check_user_id(text: str) -> str:
+    """Return `text` in NFC if it can name a user. Raises `BelfryError` `bad_user_id`."""
+    return _check(text, "bad_user_id", "A user id")
+
+
+def check_topic(text: str) -> str:
+    """Return `text` in NFC if it can name a topic. Raises `BelfryError` `bad_topic`."""
+    return _check(text, "bad_topic", "A topic")
+
+
+def _check(given: str, code: str, noun: str) -> str:
+    text = nfc(given)
+    if not text or not _printable(text) or len(text.encode()) > NAME_MAX_BYTES:
+        expected = f"1 to {NAME_MAX_BYTES} bytes of printable UTF-8 without whitespace, '{{' or '}}'"
+        raise BelfryError(code, f"{noun} is {expected}, got {text[:40]!a}")
+    return text
+
+
+def _printable(text: str) -> bool:
+    # Braces would break the Redis hash tag. `isprintable` allows no whitespace but U+0020, and no lone surrogate, so
+    # what passes can be encoded.
+    return text.isprintable() and _BRACES_AND_SPACE.isdisjoint(text)

@@ -1,0 +1,88 @@
+"""What was withdrawn before its time: users, tokens and sessions. Pure: `store.identity.revocations` keeps them.
+
+A withdrawn user means every credential issued to them up to that moment; what is issued later counts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from app.core.identity.names import nfc
+from app.core.identity.tokens import Claims
+from app.core.wire.times import rfc3339
+
+
+class Kind(Enum):
+    """What a revocation names."""
+
+    USER = "user"
+    TOKEN = "token"  # noqa: S105 - a word, not a secret
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One withdrawal. `name` is a user id, a token id or a session's name; `at` is in unix seconds."""
+
+    kind: Kind
+    name: str
+    at: float
+
+
+class Revoked:
+    """All withdrawals that still matter, of each kind in the order in which they were made."""
+
+    def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
+        self._users: dict[str, float] = {}
+        self._tokens: dict[str, float] = {}
+        self._sessions: dict[str, float] = {}
+        self.add(revocations)
+
+    def __len__(self) -> int:
+        return len(self._users) + len(self._tokens) + len(self._sessions)
+
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        """Take in further withdrawals; a later one of the same name extends the earlier."""
+        for revocation in revocations:
+            moments = self._moments(revocation.kind)
+            # Former versions kept a user's name as it was written.
+            name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
+            moments.pop(name, None)
+            moments[name] = revocation.at
+
+    def covers(self, claims: Claims) -> bool:
+        """Whether the credential behind `claims` was withdrawn.
+
+        A token says the whole second of its issue: one of the very second of a user's revocation counts as earlier.
+        """
+        return (
+            claims.issued_at <= self._users.get(claims.user, -1.0)
+            or claims.token_id in self._tokens
+            or claims.session in self._sessions
+        )
+
+    def reason(self, claims: Claims) -> str:
+        """Why the credential was withdrawn, for the person who has to get a new one; "" if it was not."""
+        withdrawn_at = self._users.get(claims.user, -1.0)
+        if claims.issued_at <= withdrawn_at:
+            told = f"Everything issued to this user until {rfc3339(withdrawn_at)} was withdrawn"
+            if not claims.issued_at:
+                return f"{told}, and this token has no 'iat' that says when it was issued. Issue one with an 'iat'"
+            return f"{told}; this credential was issued at {rfc3339(claims.issued_at)}. Get a new one"
+        if claims.token_id in self._tokens:
+            return "This token was withdrawn. Get a new one"
+        return "The session was ended. Sign in again" if claims.session in self._sessions else ""
+
+    def forget(self, kind: Kind, before: float) -> None:
+        """Drop what is older than `before`: the credentials in question have expired by then."""
+        moments = self._moments(kind)
+        while moments:
+            name, at = next(iter(moments.items()))
+            if at >= before:
+                return
+            del moments[name]
+
+    def _moments(self, kind: Kind) -> dict[str, float]:
+        return {Kind.USER: self._users, Kind.TOKEN: self._tokens, Kind.SESSION: self._sessions}[kind]

@@ -1,0 +1,323 @@
+"""Signed tokens (JWT, RFC 7519): who someone is and what they may do.
+
+Pure: the caller passes `now` and ids, so PyJWT's own look at the clock is switched off and the times are checked here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any
+
+import jwt
+
+from app.core import jws
+from app.core.errors import BelfryError
+from app.core.identity import hs256, jwk
+from app.core.identity.jwk import Key
+from app.core.identity.names import OWN_TOPICS, check_user_id, nfc
+from app.core.settings import PREFIX, Settings, SettingsError
+
+SCOPES = ("feed", "publish", "complete", "admin")
+LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none
+CACHE_SIZE = 4_096  # verified tokens remembered: about 1 KB each, and an RS256 check costs 50 times a look-up
+HEADERS_KEPT = 32  # an issuer's tokens all begin with the same one or two
+TOKEN_ID_MAX = 1_024  # characters of a `jti`: each withdrawal keeps one
+MILLISECONDS_FROM = 1e11  # as Unix seconds it is the year 5138, as Unix milliseconds 1973: no issuer means the former
+TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725 section 3.11, RFC 9068 section 2.1
+
+# PyJWT checks the signature, the algorithm and `aud`; every comparison with the time is ours.
+_OPTIONS: Any = {"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says.
+
+    `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
+    addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
+    such a kind means a user. `expires_at` and `issued_at` are in Unix seconds; `issued_at` is 0 without an `iat`.
+    `token_id` is the `jti`, or a digest of what was signed if the token has none. `session` names the session whose
+    cookie stood for the token, if one did. `key` names what vouched for the credential: a signing key, or a way to sign
+    in here.
+    """
+
+    user: str
+    scopes: frozenset[str]
+    topics: tuple[str, ...]
+    to: tuple[str, ...] | None
+    expires_at: float
+    token_id: str
+    issued_at: float = 0.0
+    session: str = ""
+    key: str = ""
+
+    def to_json(self) -> str:
+        """For the store; `of_json` reads it."""
+        return json.dumps({**asdict(self), "scopes": sorted(self.scopes)}, separators=(",", ":"))
+
+    @classmethod
+    def of_json(cls, text: str | bytes) -> Claims:
+        """What `to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        to = fields["to"]
+        return cls(
+            **{
+                **fields,
+                "user": nfc(fields["user"]),  # former versions kept names as they were written
+                "scopes": _scopes(" ".join(fields["scopes"])),
+                "topics": tuple(map(nfc, fields["topics"])),
+                "to": None if to is None else tuple(map(nfc, to)),
+            }
+        )
+
+    def may_read(self, topic: str) -> bool:
+        """Whether the user may subscribe to `topic`."""
+        if topic.startswith(OWN_TOPICS):
+            return "admin" in self.scopes
+        return any(_matches(pattern, topic) for pattern in self.topics)
+
+    def may_address(self, log_name: str) -> bool:
+        """Whether messages may go to the log `user:<id>`, `topic:<name>` or `everyone`."""
+        if log_name.startswith(f"topic:{OWN_TOPICS}"):
+            return False
+        return self.to is None or any(_matches(_qualified(pattern), log_name) for pattern in self.to)
+
+
+@lru_cache(maxsize=64)
+def _scopes(text: str) -> frozenset[str]:
+    # Thousands of open streams hold claims with the same few sets.
+    return frozenset(text.split())
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
+
+
+def _qualified(pattern: str) -> str:
+    if pattern in ("*", "everyone") or pattern.startswith(("user:", "topic:")):
+        return pattern
+    return f"user:{pattern}"
+
+
+class Keyring:
+    """Signs and verifies tokens with the keys of the settings.
+
+    Verified tokens are kept by digest, the most recently used ones, until they expire. Nothing here waits, so under
+    gevent no other greenlet sees the cache half changed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._secret = settings.secret
+        self._audience = settings.jwt_audience or None
+        self._issuer = settings.jwt_issuer or None
+        self._longest_seconds = settings.revocation_seconds
+        self._own = jwk.of_settings(settings)
+        self._published: tuple[Key, ...] = ()
+        self._names = {"", *[key.name for key in self._own]}
+        self.listeners: list[Callable[[Keyring], None]] = []
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+
+    def sign(
+        self,
+        user: str,
+        scopes: Iterable[str],
+        now: float,
+        seconds: int,
+        *,
+        topics: Sequence[str] = (),
+        to: Sequence[str] | None = None,
+        token_id: str = "",
+    ) -> str:
+        """A token for `user`, good for `seconds` from `now`.
+
+        Raises `BelfryError` `bad_user_id`, and `SettingsError` where there is no secret to sign with, or where the
+        server would refuse a token that lives so long.
+        """
+        if not self._secret:
+            raise SettingsError(f"{PREFIX}SECRET is not set: tokens can be checked here, but not signed")
+        if seconds > self._longest_seconds:
+            limit = f"at most {self._longest_seconds} seconds ({PREFIX}REVOCATION_SECONDS)"
+            raise SettingsError(f"a token may live {limit}, got {seconds}")
+        issued_at = int(now)
+        payload = {"sub": check_user_id(user), "scope": " ".join(sorted(scopes)), "iat": issued_at}
+        payload |= {"exp": issued_at + seconds}
+        payload |= {"topics": list(topics)} if topics else {}
+        payload |= {"to": list(to)} if to is not None else {}
+        payload |= {"jti": token_id} if token_id else {}
+        payload |= {"aud": self._audience} if self._audience else {}
+        payload |= {"iss": self._issuer} if self._issuer else {}
+        return jwt.encode(payload, self._secret, algorithm="HS256")
+
+    def verify(self, token: str, now: float) -> Claims:
+        """What `token` says, once its signature and times are found good.
+
+        Raises `BelfryError` `token_invalid` or `token_expired`.
+        """
+        if not token.isascii():  # base64url and dots; a lone surrogate could not even be hashed
+            raise _invalid("it is not ASCII")
+        digest = blake2b(token.encode(), digest_size=32).digest()
+        claims = self._verified.get(digest) or self._checked(token, now)
+        if claims.expires_at <= now:
+            self._verified.pop(digest, None)
+            raise BelfryError("token_expired")
+        self._remember(digest, claims)
+        return claims
+
+    def trusts(self, claims: Claims) -> bool:
+        """Whether the key that vouched for `claims` is still one of ours."""
+        return claims.key in self._names
+
+    def names_unknown_key(self, token: str) -> bool:
+        """Whether `token` names a key that is none of the published ones."""
+        try:
+            kid = _header(token.partition(".")[0]).get("kid")
+        except (jwt.InvalidTokenError, ValueError):
+            return False
+        return kid is not None and all(key.kid != kid for key in self._published)
+
+    def replace_published(self, keys: tuple[Key, ...]) -> None:
+        """Trust these keys beside the settings' own, instead of the former ones. Tells the listeners of a loss."""
+        self._published = keys
+        former, self._names = self._names, {"", *[key.name for key in (*self._own, *keys)]}
+        if former - self._names:
+            self._verified.clear()
+            for listener in self.listeners:
+                listener(self)
+
+    def _checked(self, token: str, now: float) -> Claims:
+        try:
+            header = _header(token.partition(".")[0])
+        except (jwt.InvalidTokenError, ValueError) as error:
+            raise _invalid(str(error)) from None
+        if str(header.get("typ", "JWT")).lower() not in TYPES:
+            raise _invalid("its 'typ' is not that of an access token")
+        reason = "no key of this server is of its 'alg' and 'kid'"
+        for key in (*self._own, *self._published):
+            if key.may_check(header):
+                try:
+                    return self._claims(token, self._payload(token, header, key), now, key)
+                except jwt.InvalidTokenError as error:
+                    reason = str(error)
+        raise _invalid(reason)
+
+    def _claims(self, token: str, payload: dict[str, Any], now: float, key: Key) -> Claims:
+        for name in ("iat", "nbf"):
+            if name in payload and _unix_seconds(payload, name) > now + LEEWAY_SECONDS:
+                raise _invalid(f"its {name!r} is in the future")
+        scope = payload.get("scope", "")
+        if not isinstance(scope, str):
+            raise _invalid("'scope' is not a string")
+        issued_at = _unix_seconds(payload, "iat") if "iat" in payload else 0.0
+        return Claims(
+            user=_user(payload),
+            scopes=_scopes(scope),
+            topics=_patterns(payload, "topics") or (),
+            to=_patterns(payload, "to"),
+            expires_at=self._end(payload, issued_at, now),
+            token_id=_token_id(payload) or jws.name_of(token),
+            issued_at=issued_at,
+            key=key.name,
+        )
+
+    def _end(self, payload: dict[str, Any], issued_at: float, now: float) -> float:
+        """When the token expires. A withdrawal is forgotten one day, so nothing that it covers may live longer."""
+        expires_at = _unix_seconds(payload, "exp")
+        since, begin = (issued_at, "after its 'iat'") if issued_at > 0 else (now, "from now")
+        if expires_at - since > self._longest_seconds:
+            limit = f"at most {self._longest_seconds} s ({PREFIX}REVOCATION_SECONDS)"
+            raise _invalid(f"its 'exp' is {expires_at - since:.0f} s {begin}, expected {limit}. Issue a shorter one")
+        return expires_at
+
+    def _payload(self, token: str, header: Mapping[str, Any], key: Key) -> dict[str, Any]:
+        if isinstance(key.material, str):
+            payload = hs256.payload_of(token, header, key.material, self._audience, self._issuer)
+            if payload is not None:
+                return payload
+        try:
+            jws.check_spelling(token)
+        except ValueError as error:
+            raise _invalid(str(error)) from None
+        return jwt.decode(
+            token,
+            key.material,
+            algorithms=[key.algorithm],
+            audience=self._audience,
+            issuer=self._issuer,
+            options=_OPTIONS,
+        )
+
+    def _remember(self, digest: bytes, claims: Claims) -> None:
+        self._verified[digest] = claims
+        self._verified.move_to_end(digest)
+        if len(self._verified) > CACHE_SIZE:
+            self._verified.popitem(last=False)
+
+
+@lru_cache(maxsize=HEADERS_KEPT)
+def _header(segment: str) -> Mapping[str, Any]:
+    """A token's first part. It only says which key to try: with that key PyJWT reads and judges all parts.
+
+    Raises `jwt.InvalidTokenError` and `ValueError`.
+    """
+    jws.decoded(segment)
+    return MappingProxyType(jwt.get_unverified_header(f"{segment}.."))
+
+
+def _user(payload: dict[str, Any]) -> str:
+    try:
+        return check_user_id(payload["sub"])
+    except BelfryError as error:
+        raise _invalid(error.detail) from None
+
+
+def _unix_seconds(payload: dict[str, Any], name: str) -> float:
+    # Python's JSON reads NaN and Infinity: a NaN would never be in the past.
+    value = payload[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _invalid(f"{name!r} is not a number")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not 0 <= seconds < math.inf:  # a NaN is neither
+        raise _invalid(f"{name!r} is not a time")
+    if seconds >= MILLISECONDS_FROM:
+        raise _invalid(f"its {name!r} is {seconds:.0f}: expected Unix seconds, got what looks like milliseconds")
+    return seconds
+
+
+def _token_id(payload: dict[str, Any]) -> str:
+    """The `jti`, "" without one. It has to be a text that the store can keep."""
+    token_id: str = payload.get("jti", "")
+    if len(token_id) > TOKEN_ID_MAX or not _encodable(token_id):
+        raise _invalid(f"its 'jti' is not a text of at most {TOKEN_ID_MAX} characters")
+    return token_id
+
+
+def _encodable(text: str) -> bool:
+    """Whether `text` is free of lone surrogates, which JSON can spell and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _patterns(payload: dict[str, Any], name: str) -> tuple[str, ...] | None:
+    value = payload.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise _invalid(f"{name!r} is not a list of patterns")
+    return tuple(map(nfc, value))
+
+
+def _invalid(reason: str) -> BelfryError:
+    return BelfryError("token_invalid", f"The token is not valid: {reason}")

@@ -1,0 +1,105 @@
+"""What happened to one message on its way to one user, pieced together from what is known of the user's connections.
+
+Nothing is recorded per message. A connection's first and last place in a log say which messages it was sent, and a
+client that comes back with a cursor says what it has. Times are RFC 3339 in UTC, so that they sort as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.log.catch_up import Page
+from app.core.log.cursor import Position
+
+BEGINNINGS = ("connected", "resumed")
+END = "closed"
+CHANGES = ("read", "unread", "archived", "unarchived", "removed", "retracted")
+
+# What is recorded of a connection or a change, and what is answered: JSON objects.
+Event = Mapping[str, Any]
+Step = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message in one log. `offset` is None where nobody knows it any more, `published` is empty then.
+
+    `page` tells which positions are of the history that the offset belongs to.
+    """
+
+    id: str
+    log: str
+    offset: int | None
+    page: Page
+    published: str
+
+
+def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> list[Step]:
+    """What is known of the message, in the order of time.
+
+    `events` are the user's, oldest first; `connections` those that are open, with their places as last told.
+    """
+    found = [{"time": sent.published, "what": "published"}] if sent.published else []
+    if sent.offset is not None:
+        began = {event["connection"]: event for event in events if event["what"] in BEGINNINGS}
+        ended = {event["connection"]: event for event in events if event["what"] == END}
+        is_open = {event["id"]: event for event in connections}
+        for connection in dict.fromkeys([*began, *ended, *is_open]):
+            # The list of open ones may be a second old: what is known to have ended has.
+            last = ended.get(connection) or is_open.get(connection)
+            found += _journey(sent, sent.offset, connection, began.get(connection), last)
+    found += _changes(sent, events)
+    return _without_repetition(sorted(found, key=lambda step: str(step["time"])))
+
+
+def _journey(sent: Sent, offset: int, connection: str, first: Event | None, last: Event | None) -> Iterator[Step]:
+    """What one connection did for the message: `first` is how it began, `last` its end, or where it is now."""
+    begin, end = _place(sent, first), _place(sent, last)
+    if first is not None and begin is not None and begin >= offset:
+        what = "acknowledged" if first["what"] == "resumed" else "began_after"
+        yield {"time": first["time"], "what": what, "connection": connection}
+    elif last is not None and end is not None:
+        # An open connection has no end: it was told when it began, and when it told where it stands.
+        start = first["time"] if first is not None else last.get("since", "")
+        until = last.get("told") or last["time"]
+        if end >= offset and first is None and start > sent.published:
+            return  # it came later, maybe with a cursor beyond: nobody knows until its beginning is recorded
+        if end >= offset:
+            caught_up = start > sent.published
+            time = max(start, sent.published)
+            yield {"time": time, "what": "sent", "connection": connection, "until": until, "caught_up": caught_up}
+        elif until >= sent.published:
+            what = "ended_before" if last.get("what") == END else "not_yet"
+            yield {"time": until, "what": what, "connection": connection}
+
+
+def _place(sent: Sent, event: Event | None) -> int | None:
+    """Where a connection stood in the message's log; None where it did not read that log, or another history of it."""
+    place = (event or {}).get("places", {}).get(sent.log, "")
+    epoch, _, offset = place.partition(".")
+    return sent.page.place(Position(epoch, int(offset))) if offset else None
+
+
+def _changes(sent: Sent, events: Sequence[Event]) -> Iterator[Step]:
+    for event in events:
+        if event["time"] < sent.published:
+            continue
+        if event["what"] == "reset" or (event["what"] in BEGINNINGS and event.get("lost")):
+            yield {"time": event["time"], "what": "reset", "connection": event["connection"]}
+        elif event["what"] in CHANGES and (event.get("all") or sent.id in event.get("ids", ())):
+            yield {"time": event["time"], "what": event["what"]}
+
+
+def _without_repetition(found: list[Step]) -> list[Step]:
+    """Of what every later connection says again, the first; and that one began after it only where nobody had it."""
+    had: set[str] = set()
+    kept: list[Step] = []
+    for step in found:
+        what = str(step["what"])
+        repeated = what == "acknowledged" and what in had
+        if not repeated and not (what == "began_after" and had & {"sent", "acknowledged", what}):
+            kept.append(step)
+        had.add(what)
+    return kept

@@ -1,0 +1,1 @@
+"""Logs: cursors, catching up, marks. Pure."""

@@ -1,0 +1,81 @@
+"""A change of a user's own feed: which messages get which mark, or lose it. `parse` is how a request makes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from app.core.errors import BelfryError
+from app.core.log.marks import Mark
+from app.core.wire.frames import compact
+
+IDS_MAX = 1_000
+
+# Which member of the body says yes or no, and by which event the user's connections hear of it.
+_FLAG = {Mark.READ: "read", Mark.ARCHIVED: "archived"}
+_EVENT = {Mark.READ: "read", Mark.ARCHIVED: "updated", Mark.REMOVED: "removed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Put `mark` on messages, or take it off. `ids` None means all that are kept now."""
+
+    mark: Mark
+    on: bool
+    ids: tuple[str, ...] | None
+
+    def record(self) -> str:
+        """What announces it: event type and JSON, as the record of a message."""
+        what: dict[str, object] = {"all": True} if self.ids is None else {"ids": self.ids}
+        if self.mark in _FLAG:
+            what[_FLAG[self.mark]] = self.on
+        return f"{_EVENT[self.mark]} {compact(what)}"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ids: (
+        Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]], Field(max_length=IDS_MAX)] | None
+    ) = None
+    all: Literal[True] | None = None
+
+
+class _Read(_Body):
+    read: bool = True
+
+
+class _Archive(_Body):
+    archived: bool = True
+
+
+def parse_read(body: bytes) -> Change:
+    """The body of `POST /feed/read`. Raises `BelfryError` `malformed_json`, `unknown_field` or `invalid_change`."""
+    given = _parse(_Read, body)
+    return Change(Mark.READ, given.read, _ids(given))
+
+
+def parse_archive(body: bytes) -> Change:
+    """The body of `POST /feed/archive`; raises as `parse_read` does."""
+    given = _parse(_Archive, body)
+    return Change(Mark.ARCHIVED, given.archived, _ids(given))
+
+
+def _parse(model: type[Any], body: bytes) -> Any:
+    try:
+        return model.model_validate(from_json(body))
+    except ValidationError as error:
+        first = error.errors()[0]
+        code = "unknown_field" if first["type"] == "extra_forbidden" else "invalid_change"
+        raise BelfryError(code, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}.") from None
+    except ValueError as error:
+        raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
+
+
+def _ids(given: _Body) -> tuple[str, ...] | None:
+    if (given.ids is None) == (given.all is None):
+        raise BelfryError("invalid_change", 'Give either "ids" or "all": true.')
+    return None if given.ids is None else tuple(dict.fromkeys(given.ids))

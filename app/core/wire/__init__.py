@@ -1,0 +1,1 @@
+"""What goes over the wire: SSE, Belfry's own frames, times. Pure."""

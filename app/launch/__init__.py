@@ -1,0 +1,1 @@
+"""`./run`: the launcher, the embedded store, the demo and the stand-in model server."""

@@ -1,0 +1,57 @@
+"""The demo's identity: a secret made once per data directory, so that `./run` works before anything is configured.
+
+The launcher and the command line both need it before any server is up, so it imports none of the servers' packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.core.settings import load
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET_FILE = "secret"
+_DECIDING = ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_JWKS_URL", "BELFRY_DEMO")
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What the servers and the command line share: `given` with an absolute data directory and the demo's secret.
+
+    The demo is on if `BELFRY_DEMO` says so, or if nothing was decided at all. A relative data directory is relative to
+    the project. Raises `SettingsError`, and `OSError` if the data directory can't hold the secret.
+    """
+    settings = load(given)
+    data_dir = ROOT / settings.data_dir
+    environ = {**given, "BELFRY_DATA_DIR": str(data_dir)}
+    if settings.secret or not (settings.demo or _is_undecided(given)):
+        return environ
+    return {**environ, "BELFRY_DEMO": "1", "BELFRY_SECRET": secret(data_dir)}
+
+
+def _is_undecided(given: Mapping[str, str]) -> bool:
+    """Whether nothing says how tokens are checked, and nobody decided about the demo."""
+    return not any(given.get(name) for name in _DECIDING)
+
+
+def secret(data_dir: Path) -> str:
+    """The data directory's secret, readable by its owner only; made at the first call."""
+    path = data_dir / SECRET_FILE
+    if not path.exists():
+        _make(path)
+    return path.read_text(encoding="ascii").strip()
+
+
+def _make(path: Path) -> None:
+    """Write a new secret under another name and link it into place: who comes second finds the first one's, whole."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(48) + "\n")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

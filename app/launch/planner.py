@@ -1,0 +1,47 @@
+"""`python -m app.launch.planner`: reads the settings and prints as JSON what the launcher has to start."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from app.core.identity import jwk
+from app.core.settings import SettingsError, check_identity, load
+from app.core.upstreams import Upstreams
+from app.launch import demo, embedded
+from app.launch.embedded import EmbeddedError
+from app.launch.plan import REFUSAL, ROOT, Plan
+
+
+def main() -> None:
+    try:
+        answer = asdict(plan(os.environ))
+    except (EmbeddedError, SettingsError) as error:
+        answer = {REFUSAL: str(error)}
+    print(json.dumps(answer))  # noqa: T201 - to the launcher
+
+
+def plan(given: Mapping[str, str]) -> Plan:
+    """What `given` asks for. Makes the demo's secret. Raises `SettingsError` and `EmbeddedError`."""
+    try:
+        environ = demo.environment(given)
+    except OSError as error:
+        raise embedded.unusable(ROOT / load(given).data_dir, error) from None
+    settings = load(environ)
+    check_identity(settings)
+    jwk.of_secrets(settings)  # what it refuses is told now, and not by workers that can't start
+    Upstreams(settings)
+    return Plan(
+        environ,
+        settings.bind,
+        embeds_store=not settings.redis_url,
+        stands_in=settings.demo and not (settings.upstream_url or settings.upstreams),
+        demo=settings.demo,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From Redis to the readers: the hub, catching up, fan-out, badges."""

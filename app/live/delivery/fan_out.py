@@ -1,0 +1,230 @@
+"""Writes what was published to the readers of its log; where it comes faster than that, several messages at a time.
+
+A log with up to `WIDE` readers is written to at once. One with more takes milliseconds, most of them the kernel's, one
+write for each reader. So it has a rest afterwards, as long as it took and at most `fan_out_rest_seconds`; what is heard
+of it until then is written as one piece to each reader. Others get their turn meanwhile, and within a fan-out.
+
+Nothing is lost, doubled or put out of order by the wait:
+
+- What waits is as if it was not yet heard: `seen` moves on when it is written. Who joins or catches up meanwhile reads
+  it from the store, and takes only the rest of it then (`core.log.catch_up.on_live`). Who leaves, and whoever is told
+  goodbye, has a cursor before it; what is not kept is only for who stays.
+- While a log has something that waits, is being written or rests, all that is heard of it waits behind. It is forgotten
+  only when nothing waits, and no switch lies between that look and the forgetting.
+- A change of the feed's state names what was heard before it, on whatever log: it is told when that is written
+  (`wait_written`).
+- A comparison with the store's tail counts what waits as heard (`reach`).
+- As many bytes wait for a log as are written of history at a time, or one message: more than that, a slow reader would
+  have to keep; for all logs together `fan_out_bytes`. Whoever hears waits with the next, and meanwhile no log rests.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import gevent
+from gevent.event import Event
+
+from app.core.log import catch_up, cursor
+from app.core.log.cursor import Position, Vector
+from app.core.settings import Settings
+from app.core.wire import frames
+from app.live.delivery.batch import Batch, Heard, Share
+from app.live.delivery.catch_up import CatchUp
+from app.live.streams.subscriber import CHUNK_BYTES, OpenLog, Subscriber
+
+WIDE = 256  # readers of a log, or writes of a fan-out, until everybody else on the worker gets a turn
+FRAME_BYTES = cursor.MAX_BYTES + len("id: \nevent: \ndata: \n\n")  # what a frame has at most beside the record
+
+log = logging.getLogger("belfry.fan_out")
+
+
+class Pace:
+    """How a fan-out spends the time of the loop."""
+
+    wide = WIDE
+    joined_bytes = CHUNK_BYTES
+
+    def __init__(self, settings: Settings) -> None:
+        self.waiting_bytes = settings.fan_out_bytes
+        self.rest_seconds = settings.fan_out_rest_seconds
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def turn(self) -> None:
+        """Let everybody else go on."""
+        gevent.sleep(0)
+
+    def wait(self, event: Event, seconds: float | None) -> None:
+        event.wait(seconds)
+
+
+class Waiting:
+    """What was heard of a wide log and is not yet written, and what is being written of it."""
+
+    __slots__ = ("heard", "size", "taken", "until", "writing", "written")
+
+    def __init__(self) -> None:
+        self.heard: list[Heard] = []
+        self.size = 0
+        self.taken = self.written = 0  # entries so far
+        self.writing: Sequence[Heard] = ()
+        self.until = 0.0  # when its rest is over
+
+    def add(self, live: Position, record: bytes, size: int) -> None:
+        """One more, whose frame may have `size` bytes."""
+        self.heard.append((live, record))
+        self.size += size
+        self.taken += 1
+
+
+Mark = dict[Waiting, int]  # of each log's entries, how many were heard
+
+
+class FanOut:
+    """One per worker: one greenlet serves all wide logs."""
+
+    def __init__(
+        self, catch_up: CatchUp, clock: Callable[[], float], failed: Callable[[OpenLog], None], pace: Pace
+    ) -> None:
+        """`failed` is told of a log of which something could not be written."""
+        self._catch_up = catch_up
+        self._clock = clock
+        self._failed = failed
+        self._pace = pace
+        self._waiting: dict[OpenLog, Waiting] = {}
+        self._size = 0
+        self._crowded = False  # whoever hears waits for room
+        self._due = Event()
+        self._room = Event()
+        self._progress = Event()
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, and no log rests."""
+        return not self._waiting
+
+    def start(self) -> None:
+        """Begin."""
+        self._greenlet = gevent.spawn(self._work)
+
+    def stop(self) -> None:
+        """End; what waits is in the store."""
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+
+    def take(self, open_log: OpenLog, live: Position, record: bytes) -> None:
+        """Write an entry that was heard, now or with others after it. Switches where too much waits already."""
+        waiting = self._waiting.get(open_log)
+        if waiting is None and len(open_log.members) <= self._pace.wide:
+            self._write(open_log, [(live, record)])
+            return
+        size = len(record) + FRAME_BYTES
+        while not self._has_room(waiting, size):
+            self._crowded = True
+            self._due.set()
+            self._room.clear()
+            self._room.wait()
+            waiting = self._waiting.get(open_log)  # meanwhile it may have been forgotten
+        self._crowded = False
+        if waiting is None:
+            waiting = self._waiting[open_log] = Waiting()
+            self._due.set()
+        waiting.add(live, record, size)
+        self._size += size
+
+    def reach(self, open_log: OpenLog, position: Position) -> Position:
+        """Where a live reader of the log at `position` will stand when all that waits is written."""
+        waiting = self._waiting.get(open_log)
+        if waiting is None:
+            return position
+        return catch_up.on_live(position, [live for live, _ in (*waiting.writing, *waiting.heard)]).position
+
+    def heard(self) -> Mark:
+        """What was heard until now and is not yet written."""
+        return {waiting: waiting.taken for waiting in self._waiting.values()}
+
+    def wait_written(self, mark: Mark) -> None:
+        """Wait until that is written; one greenlet at a time may."""
+        while any(waiting.written < taken for waiting, taken in mark.items()):
+            self._progress.clear()
+            self._progress.wait()
+
+    def _has_room(self, waiting: Waiting | None, size: int) -> bool:
+        if waiting is not None and waiting.size and waiting.size + size > self._pace.joined_bytes:
+            return False
+        return not self._size or self._size + size <= self._pace.waiting_bytes
+
+    def _work(self) -> None:
+        while True:
+            self._due.clear()
+            self._pace.wait(self._due, self._round())
+
+    def _round(self) -> float | None:
+        """Write what is due; answers the seconds until a rest is over."""
+        for open_log, waiting in list(self._waiting.items()):
+            if self._crowded or self._pace.now() >= waiting.until:
+                if waiting.heard:
+                    self._fan_out(open_log, waiting)
+                else:
+                    del self._waiting[open_log]
+        now = self._pace.now()
+        return min([max(0.0, waiting.until - now) for waiting in self._waiting.values()], default=None)
+
+    def _fan_out(self, open_log: OpenLog, waiting: Waiting) -> None:
+        self._size -= waiting.size
+        waiting.writing, waiting.heard, waiting.size = waiting.heard, [], 0
+        self._room.set()
+        began = self._pace.now()
+        try:
+            self._write(open_log, waiting.writing)
+        except Exception:
+            log.exception("a fan-out failed")
+            self._failed(open_log)
+        waiting.written += len(waiting.writing)
+        waiting.writing = ()
+        self._progress.set()
+        ended = self._pace.now()
+        waiting.until = ended + min(ended - began, self._pace.rest_seconds)
+
+    def _write(self, open_log: OpenLog, heard: Sequence[Heard]) -> None:
+        """Write to whoever stands right before it.
+
+        Of a wide log others get a turn now and then; who leaves, falls back or catches up meanwhile is judged by what
+        is true then.
+        """
+        for live, record in heard:
+            open_log.note(live, record == frames.END)
+        open_log.wake()
+        batch = Batch(open_log, heard)
+        before: Vector | None = None
+        for turn, subscriber in enumerate(list(open_log.members)):
+            if turn and not turn % self._pace.wide:
+                self._pace.turn()
+            if subscriber.live:
+                if subscriber.vector is not before:  # after one shared delivery they hold the very same vector
+                    before = subscriber.vector
+                    frame, after, share = batch.plan(subscriber)
+                if frame:
+                    _give(subscriber, frame, after, share)
+                if share.rest.gap:
+                    self._catch_up.add(subscriber)
+        if not open_log.finite:
+            batch.count(self._clock)
+
+
+def _give(subscriber: Subscriber, frame: bytes, after: Vector, share: Share) -> None:
+    subscriber.vector = after
+    share.readers += 1
+    try:
+        subscriber.write(frame)
+        if share.ends:
+            subscriber.finish()
+    except Exception:
+        # How much of it was written nobody knows. Its client comes back with a cursor; all others are served.
+        log.exception("a stream failed")
+        subscriber.close("error")

@@ -1,0 +1,335 @@
+"""The hub: all logs that are open in this worker, and what Redis publishes for them.
+
+It opens a log with its first local reader and leaves it after the last, has each live entry written to the subscribers
+that stand right before it (`FanOut`), and hands everyone else to `CatchUp`. What a subscriber can't take now is read
+from the store later.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from app.core.errors import BelfryError
+from app.core.log import catch_up
+from app.core.log.catch_up import LIVE_ONLY, Page, newest
+from app.core.log.cursor import Position, Vector
+from app.core.settings import Settings
+from app.core.wire import frames
+from app.core.wire.frames import UPDATED
+from app.live.delivery.badges import Badges
+from app.live.delivery.canary import Canary
+from app.live.delivery.catch_up import CatchUp
+from app.live.delivery.fan_out import FanOut, Pace
+from app.live.delivery.link import Link, Subscription
+from app.live.streams.subscriber import OpenLog
+from app.store.logs.log import LogStore, Tail
+from app.transport.connection import RETRY_AFTER_SECONDS
+
+VERIFY_RETRY_SECONDS = 1.0
+HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
+TAILS_PER_CHECK = 500  # logs compared in one go, before everybody else on the worker gets a turn
+TAILS_PER_SECOND = 1_000  # most that are compared without a reason: half a percent of a core, however many are open
+
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
+
+log = logging.getLogger("belfry.hub")
+
+
+class Hub:
+    """One per worker; starts with its first use, in the process that uses it."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        connect: Callable[[], Subscription],
+        settings: Settings,
+        clock: Callable[[], float],
+        follow: Callable[[], bool] = lambda: False,
+        pace: Pace | None = None,
+    ) -> None:
+        """`follow` answers whether the store is at another address than before, see `Connection.follow`."""
+        self._store = store
+        self._timeout_seconds = settings.redis_timeout_seconds
+        self._check_seconds = settings.tail_check_seconds
+        self._clock = clock
+        self._hold_seconds = settings.history_seconds / HOLDS_PER_LIFE
+        self._held_at = time.monotonic()
+        self._logs: dict[str, OpenLog] = {}
+        self._unverified: dict[OpenLog, None] = {}
+        self._verify_now = Event()
+        self._released = False
+        self._link = Link(connect, store.keys.live, self)
+        self._verifier: gevent.Greenlet[[], None] | None = None
+        self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
+        self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
+        self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace(settings))
+        self.badges = Badges(store, self.fan_out)
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def start(self) -> None:
+        """Connect to Redis and watch over the tails; again has no effect."""
+        if self._verifier is None:
+            self.fan_out.start()
+            self._link.start()
+            self._verifier = gevent.spawn(self._verify)
+            self.canary.start()
+
+    def stop(self) -> None:
+        """End all that was started."""
+        if self._verifier is not None:
+            gevent.kill(self._verifier)
+        self.canary.stop()
+        self.catch_up.stop()
+        self.badges.stop()
+        self.fan_out.stop()
+        self._link.stop()
+
+    @property
+    def check_seconds(self) -> float:
+        """From one comparison of all open logs to the next, while nothing gives reason to doubt."""
+        return max(self._check_seconds, len(self._logs) / TAILS_PER_SECOND)
+
+    # Opening
+
+    def join(self, names: Iterable[str]) -> tuple[OpenLog, ...]:
+        """Hold logs open; each call needs its `leave`."""
+        self.start()
+        logs = tuple([self._open(name) for name in names])
+        for open_log in logs:
+            open_log.references += 1
+        return logs
+
+    def leave(self, logs: Iterable[OpenLog]) -> None:
+        """Let go of logs; Redis is told with the last."""
+        for open_log in logs:
+            open_log.references -= 1
+            if not open_log.references:
+                del self._logs[open_log.name]
+                self._unverified.pop(open_log, None)
+                self._link.unsubscribe(open_log)
+
+    def read(self, logs: Sequence[OpenLog], cursor: Vector | None, user: str = "") -> tuple[Page, ...]:
+        """Read the first page of each log from its position in the cursor, once every append to it will be heard.
+
+        Order: subscribe (`join`), Redis acknowledges, read. What is appended after the read is heard, what was
+        appended before is in it. The pages carry the marks of `user`. Raises `BelfryError` `store_unavailable`.
+        """
+        self._wait_acknowledged(logs)
+        seen_before = [open_log.seen for open_log in logs]
+        pages = tuple(self._store.read([(open_log.name, cursor or ()) for open_log in logs], user))
+        for open_log, before, page in zip(logs, seen_before, pages, strict=True):
+            open_log.seen = newest(open_log.seen, before, page.tail)
+            if not open_log.checked_oldest:
+                open_log.check(page.revision, page.oldest)
+        return pages
+
+    def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
+        """Wait until something is known of `logs` beyond `vector`, or more than `announced` changes of their state.
+
+        False when nothing came in time, or on `release`.
+        """
+
+        def unchanged() -> bool:
+            caught_up = catch_up.caught_up(vector, [open_log.seen for open_log in logs])
+            return caught_up and announced == total_announced(logs)
+
+        changed = Event()
+        for open_log in logs:
+            open_log.watch(changed)
+        try:
+            with gevent.Timeout(max(0.0, seconds), _QUIETLY):
+                # Woken for nothing as well: by a comparison of tails, an acknowledgement, a late duplicate.
+                while not self._released and unchanged():
+                    changed.clear()
+                    changed.wait()
+            return not unchanged()
+        finally:
+            for open_log in logs:
+                open_log.unwatch(changed)
+
+    def release(self) -> None:
+        """Let everybody go who waits for a change, now and from now on: this worker stops."""
+        self._released = True
+        for open_log in self._logs.values():
+            open_log.wake()
+
+    def _open(self, name: str) -> OpenLog:
+        open_log = self._logs.get(name)
+        if open_log is None:
+            open_log = self._logs[name] = OpenLog(name)
+            self._link.subscribe(open_log)
+        return open_log
+
+    def _wait_acknowledged(self, logs: Sequence[OpenLog]) -> None:
+        changed = Event()
+        waiting = [open_log for open_log in logs if not open_log.acknowledged]
+        for open_log in waiting:
+            open_log.watch(changed)
+        try:
+            with gevent.Timeout(self._timeout_seconds, _QUIETLY):
+                while not all(open_log.acknowledged for open_log in waiting):
+                    changed.clear()
+                    changed.wait()
+                return
+            raise BelfryError(
+                "store_unavailable",
+                "The message store did not acknowledge the subscription.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        finally:
+            for open_log in waiting:
+                open_log.unwatch(changed)
+
+    # What the link tells
+
+    def wanted(self) -> Iterable[OpenLog]:
+        return [self.canary.log, *self._logs.values()]
+
+    def acknowledged(self, open_log: OpenLog) -> None:
+        again, open_log.heard = open_log.heard, True
+        open_log.acknowledged = True
+        open_log.wake()
+        if again:
+            # It was read before the link was lost, or is being read: what was appended meanwhile shows in its tail.
+            self._doubt(open_log)
+
+    def lost(self) -> None:
+        for open_log in self._logs.values():
+            open_log.acknowledged = False
+
+    def received(self, channel: bytes, payload: bytes) -> None:
+        """One append: `<epoch>.<offset> <record>`, see `append.lua`."""
+        open_log = self._logs.get(self._store.keys.name_of(channel))
+        if open_log is None:
+            if channel == self.canary.channel:
+                self.canary.heard()
+            return
+        place, _, record = payload.partition(b" ")
+        epoch, _, offset = place.decode().partition(".")
+        live = Position(epoch, int(offset))
+        if live.offset != LIVE_ONLY or not self._announced(open_log, record):
+            self.fan_out.take(open_log, live, record)
+
+    def _announced(self, open_log: OpenLog, record: bytes) -> bool:
+        """Whether this is for the worker and not a message: a change of the feed is told with each reader's counts."""
+        event, _, data = record.partition(b" ")
+        if event == frames.DISMISSAL:
+            for subscriber in list(open_log.members):
+                subscriber.owner.dismissed(subscriber, open_log, data)
+        elif event == frames.TABS:
+            for subscriber in open_log.members:
+                subscriber.owner.shared(subscriber, open_log, data)
+        elif event == frames.WHEREABOUTS:
+            for subscriber in open_log.members:
+                subscriber.owner.located(subscriber, open_log)
+        elif event in frames.STATE_EVENTS:
+            open_log.announced += 1
+            open_log.wake()
+            self.badges.tell(open_log.members, record)
+        else:
+            return False
+        return True
+
+    # Watching over the tails
+
+    def _verify(self) -> None:
+        """Compare what is known with what the store has: at once after a lost connection, and now and then anyway."""
+        while True:
+            pause = VERIFY_RETRY_SECONDS if self._unverified else self.check_seconds
+            if not self._verify_now.wait(pause) and not self._unverified:
+                self._unverified.update(dict.fromkeys(self._logs.values()))
+                self._hold()
+            self._verify_now.clear()
+            while self._unverified and self._verified(list(islice(self._unverified, TAILS_PER_CHECK))):
+                pass
+            if not self._unverified:
+                self._unverified = {}  # one that was emptied keeps room for all that it held
+
+    def _doubt(self, open_log: OpenLog) -> None:
+        """Something of it may not have come to its readers."""
+        if open_log.references:
+            self._unverified[open_log] = None
+            self._verify_now.set()
+
+    def _verify_all(self) -> None:
+        """The store's server is another one: every log may have lost what was known of it, and has a new epoch."""
+        self._unverified.update(dict.fromkeys(self._logs.values()))
+        self._verify_now.set()
+
+    def _hold(self) -> None:
+        """Keep logs with readers from expiring: who listens to a quiet log would be told that its history was lost."""
+        if time.monotonic() - self._held_at >= self._hold_seconds:
+            names = [open_log.name for open_log in self._logs.values()]
+            try:
+                self._store.hold(names)
+                self._held_at = time.monotonic()
+            except BelfryError as error:
+                log.info("logs can't be held: %s", error.detail)
+
+    def _verified(self, batch: Sequence[OpenLog]) -> bool:
+        """Whether these could be compared. What is marked again while their tails are read stays marked."""
+        for open_log in batch:
+            del self._unverified[open_log]
+        try:
+            self._compare(batch)
+        except BelfryError as error:
+            log.info("tails can't be read: %s", error.detail)
+        except Exception:
+            log.exception("tails could not be compared")
+        else:
+            return True
+        self._unverified.update(dict.fromkeys(open_log for open_log in batch if open_log.references))
+        return False
+
+    def _compare(self, batch: Sequence[OpenLog]) -> None:
+        seen_before = [open_log.seen for open_log in batch]
+        tails = self._store.tails([open_log.name for open_log in batch])
+        for open_log, before, tail in zip(batch, seen_before, tails, strict=True):
+            # A log without a tail lost its epoch, and gets another one with the next read of it.
+            open_log.seen = newest(open_log.seen, before, tail.position) if tail else None
+            if tail and open_log.seen and open_log.seen.epoch != tail.position.epoch:
+                # Another answer, of another epoch, came while this one was on its way: which is later is not known.
+                self._unverified.update({open_log: None} if open_log.references else {})
+            open_log.wake()
+            if tail:
+                self._check_state(open_log, tail)
+            self._find_strays(open_log)
+        self._let_expire(zip(batch, tails, strict=True))
+
+    def _find_strays(self, open_log: OpenLog) -> None:
+        """Let those catch up who are behind, since something was not heard, or ahead: the store was set back."""
+        reached: dict[Position, bool] = {}
+        for subscriber in open_log.members:
+            position = subscriber.position(open_log)
+            if subscriber.live and position != open_log.seen:
+                if position not in reached:
+                    reached[position] = self.fan_out.reach(open_log, position) == open_log.seen
+                if not reached[position]:
+                    self.catch_up.add(subscriber)
+
+    def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
+        """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
+        if open_log.check(tail.revision, tail.oldest):
+            self.badges.tell(open_log.members, UPDATED)
+
+    def _let_expire(self, batch: Iterable[tuple[OpenLog, Tail | None]]) -> None:
+        """Touch the logs that hold expired entries: the store lets them go then, and announces it."""
+        now_ms = int(self._clock() * 1_000)
+        due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
+        if due:
+            self._store.survey(due, [])
+
+
+def total_announced(logs: Iterable[OpenLog]) -> int:
+    """How many changes of the state of `logs` were heard here; it differs from what it was if any was."""
+    return sum(open_log.announced for open_log in logs)

@@ -1,0 +1,183 @@
+"""The worker's one subscriber connection to Redis: kept open, its channels kept subscribed, its silence noticed.
+
+The hub says which logs it wants; the link says when Redis has acknowledged each (from then on every append to it is
+heard), and hands over what Redis publishes. After a loss it subscribes again to all that is wanted, and acknowledges
+each log anew: the hub then compares its tail, for nothing was heard in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+from app.core.errors import BelfryError
+from app.live.streams.subscriber import OpenLog
+from app.transport.subscription import PING_SECONDS, Kind, Push
+
+CHANNELS_PER_COMMAND = 500
+RECONNECT_SECONDS = (0.05, 1.0)  # first and longest pause between two attempts
+
+log = logging.getLogger("belfry.link")
+
+
+class Subscription(Protocol):
+    """See `app.transport.subscription`."""
+
+    def subscribe(self, channels: Iterable[str]) -> None: ...
+
+    def unsubscribe(self, channels: Iterable[str]) -> None: ...
+
+    def ping(self) -> None: ...
+
+    def receive(self) -> Push: ...
+
+    def close(self) -> None: ...
+
+
+class Listener(Protocol):
+    """What the link tells."""
+
+    def wanted(self) -> Iterable[OpenLog]:
+        """All open logs, to subscribe to on a new connection."""
+
+    def acknowledged(self, open_log: OpenLog) -> None:
+        """Every append to the log from now on will be heard."""
+
+    def received(self, channel: bytes, payload: bytes) -> None:
+        """Redis published this. May switch greenlets; the next push waits for it."""
+
+    def lost(self) -> None:
+        """The connection is gone; appends are no longer heard."""
+
+
+class Link:
+    """Runs the connection in three greenlets: one reads and reconnects, one writes, one pings."""
+
+    def __init__(self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: Listener) -> None:
+        self._connect = connect
+        self._channel = channel
+        self._listener = listener
+        self._subscription: Subscription | None = None
+        # Commands that wait to be written, and the logs whose SUBSCRIBE was written and not yet acknowledged. Redis
+        # answers in order, so each acknowledgement belongs to the oldest of them, also where a channel was left and
+        # asked for again in between: the first answer must not be taken for the second.
+        self._outgoing: deque[tuple[bool, OpenLog]] = deque()
+        self._unacknowledged: deque[OpenLog] = deque()
+        self._writable = Event()
+        # Two greenlets write, and gevent raises where one begins while the other waits for room in the socket.
+        self._sending = BoundedSemaphore()
+        self._greenlets: list[gevent.Greenlet[[], None]] = []
+
+    @property
+    def connected(self) -> bool:
+        return self._subscription is not None
+
+    def start(self) -> None:
+        """Connect, and keep connected."""
+        self._greenlets = [gevent.spawn(run) for run in (self._read, self._write, self._ping)]
+
+    def stop(self) -> None:
+        """Close the connection for good."""
+        gevent.killall(self._greenlets)
+        if self._subscription is not None:
+            self._subscription.close()
+
+    def reconnect(self) -> None:
+        """Give the connection up for a new one: it is alive, and of no use."""
+        if self._subscription is not None:
+            self._subscription.close()  # the reader notices, and begins anew
+
+    def subscribe(self, open_log: OpenLog) -> None:
+        """Ask for a log; many asked for before the next switch share one command."""
+        self._send(True, open_log)
+
+    def unsubscribe(self, open_log: OpenLog) -> None:
+        """Leave a log."""
+        self._send(False, open_log)
+
+    def _send(self, subscribe: bool, open_log: OpenLog) -> None:
+        if self._subscription is not None:
+            self._outgoing.append((subscribe, open_log))
+            self._writable.set()
+
+    def _read(self) -> None:
+        pause = RECONNECT_SECONDS[0]
+        while True:
+            try:
+                subscription = self._connect()
+                log.info("connected to the store")
+                pause = RECONNECT_SECONDS[0]
+                self._begin(subscription)
+                while True:
+                    self._handle(subscription.receive())
+            except BelfryError as error:
+                log.warning("no connection to the store: %s", error.__cause__ or error.detail)
+            except Exception:
+                log.exception("the link failed")
+            self._end()
+            gevent.sleep(pause)
+            pause = min(pause * 2, RECONNECT_SECONDS[1])
+
+    def _begin(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._outgoing = deque((True, open_log) for open_log in self._listener.wanted())
+        self._unacknowledged.clear()
+        self._writable.set()
+
+    def _end(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+            self._listener.lost()
+
+    def _handle(self, push: Push) -> None:
+        if push.kind is Kind.MESSAGE:
+            self._listener.received(push.channel, push.payload)
+        elif push.kind is Kind.SUBSCRIBED:
+            self._listener.acknowledged(self._unacknowledged.popleft())
+
+    def _write(self) -> None:
+        while True:
+            self._writable.wait()
+            self._writable.clear()
+            while self._outgoing and self._subscription is not None:
+                subscribe, open_logs = self._next_command()
+                self._order(subscribe, open_logs, self._subscription)
+
+    def _next_command(self) -> tuple[bool, list[OpenLog]]:
+        subscribe, first = self._outgoing.popleft()
+        open_logs = [first]
+        while self._outgoing and self._outgoing[0][0] is subscribe and len(open_logs) < CHANNELS_PER_COMMAND:
+            open_logs.append(self._outgoing.popleft()[1])
+        return subscribe, open_logs
+
+    def _order(self, subscribe: bool, open_logs: list[OpenLog], subscription: Subscription) -> None:
+        channels = [self._channel(open_log.name) for open_log in open_logs]
+        if subscribe:
+            self._unacknowledged.extend(open_logs)  # before the write, which may switch to the reader
+            self._guarded(subscription, lambda: subscription.subscribe(channels))
+        else:
+            self._guarded(subscription, lambda: subscription.unsubscribe(channels))
+
+    def _ping(self) -> None:
+        while True:
+            gevent.sleep(PING_SECONDS)
+            if self._subscription is not None:
+                self._guarded(self._subscription, self._subscription.ping)
+
+    def _guarded(self, subscription: Subscription, send: Callable[[], None]) -> None:
+        """Send when nobody else does; who writes lives on, whatever happens."""
+        try:
+            with self._sending:
+                send()
+        except BelfryError:
+            subscription.close()  # the reader notices, and begins anew
+        except Exception:
+            log.exception("writing to the store failed")
+            subscription.close()

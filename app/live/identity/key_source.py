@@ -1,0 +1,86 @@
+"""The issuer's JWK Set, fetched when it is first needed and then kept up to date; an outage changes nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+import gevent
+import requests
+import urllib3
+from gevent.lock import BoundedSemaphore
+
+from app.core.errors import BelfryError
+from app.core.identity import jwk
+from app.core.identity.tokens import Keyring
+
+TIMEOUT_SECONDS = 3.0
+DOCUMENT_MAX_BYTES = 131_072
+# A token may name a key that was published a moment ago. Made-up names must not become a storm of fetches.
+MISS_SECONDS = 10.0
+
+log = logging.getLogger("belfry.keys")
+
+
+class KeySource:
+    """Brings the keys behind `url` into a keyring; starts with its first use, in the process that uses it."""
+
+    def __init__(self, url: str, refresh_seconds: float, keyring: Keyring) -> None:
+        self._url = url
+        self._refresh_seconds = refresh_seconds
+        self._keyring = keyring
+        self._lock = BoundedSemaphore()
+        self._tried_at = -MISS_SECONDS
+        self._loaded = False
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    def refreshed_for(self, token: str) -> bool:
+        """Whether it is worth another try: the keys were fetched because of `token`, which names one unknown so far.
+
+        Raises `BelfryError` `keys_unavailable` if no key was ever fetched.
+        """
+        if self._loaded and not self._keyring.names_unknown_key(token):
+            return False
+        asked_at = time.monotonic()
+        with self._lock:  # who waited here finds the keys that somebody else fetched meanwhile
+            if self._tried_at < asked_at - MISS_SECONDS:
+                self.refresh()
+        if not self._loaded:
+            raise BelfryError("keys_unavailable", headers={"Retry-After": str(int(MISS_SECONDS))})
+        return self._tried_at >= asked_at - MISS_SECONDS
+
+    def refresh(self) -> None:
+        """Fetch once; on failure the keys known so far stay."""
+        self._tried_at = time.monotonic()
+        try:
+            self._keyring.replace_published(jwk.of_set(self._fetch()))
+            self._loaded = True
+        # of requests, of reading the body, of what it says
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
+            log.warning("the keys can't be fetched, those known so far stay: %s", error)
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._follow)
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+
+    def _fetch(self) -> Any:
+        with requests.get(self._url, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=False) as answer:
+            answer.raise_for_status()
+            text = answer.raw.read(DOCUMENT_MAX_BYTES + 1, decode_content=True)
+        if len(text) > DOCUMENT_MAX_BYTES:
+            raise ValueError(f"the document has more than {DOCUMENT_MAX_BYTES} bytes")
+        return json.loads(text)
+
+    def _follow(self) -> None:
+        while True:
+            gevent.sleep(self._refresh_seconds)
+            try:
+                with self._lock:
+                    self.refresh()
+            except Exception:
+                log.exception("a refresh of the keys failed")

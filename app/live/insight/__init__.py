@@ -1,0 +1,1 @@
+"""What a worker tells the store about its connections and its work."""

@@ -1,0 +1,1 @@
+"""The runs of a worker: relays, upstreams and models."""

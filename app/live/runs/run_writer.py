@@ -1,0 +1,88 @@
+"""What the runs of this worker append, in shared round trips.
+
+Nothing waits for company: an idle writer writes at once, and what comes while a round trip is under way goes together
+with the next. So a thousand tokens at the same moment wake one greenlet, not a thousand.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+
+from app.core.errors import BelfryError
+from app.store.runs.runs import Append, Runs, Written
+
+APPENDS_PER_WRITE = 400
+
+log = logging.getLogger("belfry.run_writer")
+
+
+class Source(Protocol):
+    """A run under way."""
+
+    def take(self) -> Append | None:
+        """What it has to append now; the outcome is told before it is asked again."""
+
+    def written(self, written: Written) -> None:
+        """The store has it."""
+
+    def unwritten(self) -> None:
+        """It is not known whether the store has it."""
+
+
+class RunWriter:
+    """One per worker; starts with its first use."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._waiting: dict[Source, None] = {}
+        self._filled = Event()
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    def add(self, source: Source) -> None:
+        """`source` has something to append."""
+        self._waiting[source] = None
+        self._filled.set()
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._work)
+
+    def stop(self) -> None:
+        """Write nothing more."""
+        if self._greenlet is not None:
+            gevent.kill(self._greenlet)
+
+    def _work(self) -> None:
+        while True:
+            self._filled.wait()
+            taken = self._take()
+            if taken:
+                self._write(taken)
+
+    def _take(self) -> dict[Source, Append]:
+        """What goes in one write; who comes later waits for the next."""
+        sources = list(self._waiting)[:APPENDS_PER_WRITE]
+        for source in sources:
+            del self._waiting[source]
+        if not self._waiting:
+            self._filled.clear()
+        taken = {source: source.take() for source in sources}
+        return {source: append for source, append in taken.items() if append is not None}
+
+    def _write(self, taken: dict[Source, Append]) -> None:
+        try:
+            written = self._runs.append_all(list(taken.values()))
+        except BelfryError as error:
+            log.info("%d runs wait for the store: %s", len(taken), error.detail)
+            for source in taken:
+                source.unwritten()
+        except Exception:
+            # Else this greenlet would end, and every run would wait in vain.
+            log.exception("a write failed")
+            for source in taken:
+                source.unwritten()
+        else:
+            for source, told in zip(taken, written, strict=True):
+                source.written(told)

@@ -1,0 +1,305 @@
+"""The streams of this worker: connecting, limits, heartbeats, slow readers, goodbyes.
+
+The hub knows logs; this module knows clients. It owns every subscriber from its first byte to its last.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+
+from app import metrics
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.log.catch_up import Page, start
+from app.core.log.cursor import Vector
+from app.core.settings import Settings
+from app.core.wire import frames
+from app.core.wire.frames import Counts, Goodbye
+from app.live.delivery.hub import Hub, total_announced
+from app.live.insight.flights import Flights
+from app.live.insight.presence import Presence, id_of, name_of, number_of_one
+from app.live.streams.heartbeat import Wheel
+from app.live.streams.poller import AVAILABLE as POLLER_AVAILABLE
+from app.live.streams.poller import Poller
+from app.live.streams.subscriber import Client, OpenLog, Sink, Subscriber
+
+GOODBYES_PER_TURN = 256
+DISCONNECTED_RETRY_MS = 60_000  # a connection that an administrator ended comes back no earlier
+# Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).
+GOLDEN = 0.618_033_988_749_894_9
+SOONER = 10  # who is sent away to spread load comes back so much sooner than after a failure
+LOOKS_PER_TURN = 4_096  # for a withdrawn credential
+RETRY_AFTER_SECONDS = 5
+
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
+
+log = logging.getLogger("belfry.streams")
+
+
+@dataclass(slots=True)
+class Opening:
+    """A connection on its way: its logs are open and read. Lets go of them by itself unless it is attached."""
+
+    hub: Hub
+    user: str
+    logs: tuple[OpenLog, ...]
+    pages: tuple[Page, ...]
+    vector: Vector
+    lost: bool
+    announced: int
+    attached: bool = False
+    resumed: bool = False  # its client came with a cursor
+    number: int = field(default_factory=number_of_one)
+    tabs: int = 0  # of a browser that share it, 0 where the client didn't say
+
+    def __del__(self) -> None:
+        if not self.attached:
+            self.hub.leave(self.logs)
+
+    @property
+    def counts(self) -> Counts:
+        """The user's unread messages and the revision, as of the pages."""
+        return Counts(sum(page.unread(page.top) for page in self.pages), sum(page.revision for page in self.pages))
+
+    @property
+    def connection(self) -> str:
+        """What names it."""
+        return name_of(self.number)
+
+    @property
+    def behind(self) -> int:
+        """Messages that are kept after its place."""
+        places = zip(self.pages, self.vector, strict=True)
+        return sum(page.between(position.offset) for page, position in places)
+
+
+class Streams:
+    """All open streams of one worker."""
+
+    def __init__(
+        self, hub: Hub, presence: Presence, flights: Flights, settings: Settings, clock: Callable[[], float]
+    ) -> None:
+        self._hub = hub
+        self._flights = flights
+        self._presence = presence
+        self._settings = settings
+        self._clock = clock
+        self._wheel = Wheel(settings.heartbeat_seconds, settings.stream_seconds)
+        self._spread = random.random()  # noqa: S311 - spreads, hides nothing
+        self._subscribers: dict[Subscriber, None] = {}
+        self.tick = 0  # the wheel's, read with every write
+        self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
+        self._timer: gevent.Greenlet[[], None] | None = None
+        self.poller: Poller | None = None
+        self.draining = False
+        self.ended: Counter[str] = Counter()  # closed streams by reason
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    @property
+    def slow(self) -> int:
+        """Streams whose client takes nothing now."""
+        return len(self._full)
+
+    def start(self) -> None:
+        """Start the timer; again has no effect."""
+        if self._timer is None:
+            self.poller = Poller() if POLLER_AVAILABLE else None
+            self._timer = gevent.spawn(self._beat)
+            self._presence.start()
+
+    def stop(self) -> None:
+        """End everything that is left, without a word to anyone."""
+        for subscriber in list(self._subscribers):
+            subscriber.close("stopped")
+        if self._timer is not None:
+            gevent.kill(self._timer)
+        if self.poller is not None:
+            self.poller.close()
+
+    def admit(self) -> None:
+        """Raise `BelfryError` `too_many_connections` or `shutting_down` where no stream can be opened now."""
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        if self.draining:
+            raise BelfryError("shutting_down", headers=headers)
+        if len(self._subscribers) >= self._settings.max_connections:
+            raise BelfryError(
+                "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
+            )
+
+    def open(self, user: str, names: Sequence[str], cursor: Vector | None, *, stays: bool = True) -> Opening:
+        """Open the logs `names`, the user's own first, for a client that comes with `cursor`.
+
+        One that doesn't stay needs no room. Raises `BelfryError` `too_many_connections`, `shutting_down` or
+        `store_unavailable`.
+        """
+        if stays:
+            self.admit()
+        self.start()
+        logs = self._hub.join(names)
+        announced = total_announced(logs)
+        try:
+            pages = self._hub.read(logs, cursor, user)
+            if stays:
+                self.admit()  # again: others came while this one waited, or the worker was told to stop
+        except BaseException:
+            self._hub.leave(logs)
+            raise
+        return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced, resumed=cursor is not None)
+
+    def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims, client: Client) -> None:
+        """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
+        opening.attached = True
+        vector = tuple([log.shared(position) for log, position in zip(opening.logs, opening.vector, strict=True)])
+        subscriber = Subscriber(self, claims, opening.logs, vector, sink)
+        sink.subscriber = subscriber
+        subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
+        self._make_room(opening.logs[0])
+        self._subscribers[subscriber] = None
+        if not opening.logs[0].finite:  # who watches a run is not connected to the feed, and stands at other offsets
+            self._presence.connected(subscriber, client, opening.number, opening.tabs)
+            self._flights.connected(subscriber, opening.connection, resumed=opening.resumed, lost=opening.lost)
+        metrics.STREAMS.inc()
+        for open_log in opening.logs:
+            open_log.add(subscriber)
+        first = head + (frames.reset(vector) if opening.lost else b"")
+        if subscriber.take(opening.pages, self._now_ms(), first) and not subscriber.go_live():
+            self._hub.catch_up.add(subscriber)
+        if not subscriber.closed:
+            self._wheel.add(subscriber, self._clock())
+
+    def wait_changed(self, opening: Opening, vector: Vector, seconds: float) -> bool:
+        """Wait until something lies beyond `vector` or changed since the last read; False when nothing did in time."""
+        return self._hub.wait_changed(opening.logs, vector, opening.announced, seconds)
+
+    def read_again(self, opening: Opening, vector: Vector) -> tuple[Page, ...]:
+        """A page of each of its logs after `vector`."""
+        opening.announced = total_announced(opening.logs)
+        return self._hub.read(opening.logs, vector, opening.user)
+
+    def drain(self) -> None:
+        """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
+        self.draining = True
+        self._hub.release()
+        for turn, subscriber in enumerate(list(self._subscribers), 1):
+            subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
+            if not turn % GOODBYES_PER_TURN:
+                gevent.sleep(0)
+        with gevent.Timeout(self._settings.drain_seconds, _QUIETLY):  # a store that is away holds no worker back
+            self._presence.stop()
+            self._flights.stop()
+
+    def end(self, withdrawn: Callable[[Claims], bool]) -> None:
+        """Say goodbye to every stream whose credential was withdrawn just now."""
+        for turn, subscriber in enumerate(list(self._subscribers), 1):
+            if withdrawn(subscriber.claims):
+                subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+            if not turn % LOOKS_PER_TURN:
+                gevent.sleep(0)
+
+    def retry_ms(self) -> int:
+        """A reconnect delay from half of the setting to one and a half of it: a crowd's lie evenly between."""
+        self._spread = (self._spread + GOLDEN) % 1
+        return int(self._settings.retry_ms * (0.5 + self._spread))
+
+    def _make_room(self, user_log: OpenLog) -> None:
+        while len(user_log.members) >= self._settings.max_connections_per_user:
+            next(iter(user_log.members)).say_goodbye(Goodbye.REPLACED, self.retry_ms())
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1_000)
+
+    # What subscribers tell
+
+    def blocked(self, subscriber: Subscriber) -> None:
+        self._full[subscriber] = self.tick
+
+    def progressed(self, subscriber: Subscriber) -> None:
+        self._full[subscriber] = self.tick
+
+    def drained(self, subscriber: Subscriber) -> None:
+        self._full.pop(subscriber, None)
+        self._hub.catch_up.add(subscriber)
+
+    def outdated(self, subscriber: Subscriber) -> None:
+        self._hub.badges.tell([subscriber], frames.UPDATED)
+
+    def lost(self, subscriber: Subscriber) -> None:
+        if not subscriber.logs[0].finite:
+            self._flights.reset(subscriber, id_of(subscriber))
+
+    def located(self, subscriber: Subscriber, log: OpenLog) -> None:
+        """An administrator asks where the connections of the log's user stand."""
+        if log is subscriber.logs[0]:
+            self._presence.tell_again(subscriber.user)
+
+    def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
+        """An administrator ends the connections of the log's user, or the one with the id that is named."""
+        connection = json.loads(wish)["connection"]
+        if log is subscriber.logs[0] and connection in ("", id_of(subscriber)):
+            subscriber.say_goodbye(Goodbye.DISCONNECTED, self.retry_ms() + DISCONNECTED_RETRY_MS)
+
+    def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None:
+        """The client of one of the log's user's connections says how many tabs share it."""
+        tabs = json.loads(told)
+        if log is subscriber.logs[0] and tabs["connection"] == id_of(subscriber):
+            subscriber.tabs = tabs["tabs"]
+            self._presence.tell_again(subscriber.user)
+
+    def closed(self, subscriber: Subscriber, reason: str) -> None:
+        self.ended[reason] += 1
+        metrics.STREAMS.dec()
+        metrics.STREAMS_ENDED.labels(reason).inc()
+        del self._subscribers[subscriber]
+        for open_log in subscriber.logs:
+            open_log.remove(subscriber)
+        if not subscriber.logs[0].finite:
+            self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
+        self._full.pop(subscriber, None)
+        self._wheel.remove(subscriber)
+        self._hub.leave(subscriber.logs)
+        log.debug("stream of %r closed: %s", subscriber.user, reason)
+
+    # Time
+
+    def _beat(self) -> None:
+        due = time.monotonic()
+        while True:
+            # After a stall it goes on from now: ticks made up for would count as silence of readers nobody served.
+            due = max(due + self._wheel.tick_seconds, time.monotonic())
+            gevent.sleep(due - time.monotonic())
+            try:
+                self._turn()
+            except Exception:
+                log.exception("a heartbeat failed")
+
+    def _turn(self) -> None:
+        now = self._clock()
+        due = self._wheel.turn()
+        self.tick = self._wheel.tick
+        for subscriber in due:
+            self._look_at(subscriber, now)
+        limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds
+        for subscriber in [late for late, since in self._full.items() if self.tick - since >= limit]:
+            subscriber.close("stalled")
+
+    def _look_at(self, subscriber: Subscriber, now: float) -> None:
+        if subscriber.expires_at <= now:
+            subscriber.say_goodbye(Goodbye.EXPIRED, self.retry_ms())
+        elif self._wheel.aged(subscriber):
+            subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms() // SOONER, "aged")
+        elif self._wheel.silent(subscriber) and not subscriber.sink.pending:
+            subscriber.write(frames.HEARTBEAT)
+        if not subscriber.closed:
+            self._wheel.again(subscriber, now)

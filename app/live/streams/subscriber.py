@@ -1,0 +1,300 @@
+"""One connection's place in the logs that it reads, and what is written to its sink.
+
+Nothing here switches greenlets: every method runs between two switch points, so a check and the change that rests on
+it can't be torn apart. A subscriber is `live` (the hub writes to it) or catching up (`catch_up` pages for it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app import metrics
+from app.core.identity.tokens import Claims
+from app.core.log import catch_up
+from app.core.log.catch_up import LIVE_ONLY, Page
+from app.core.log.cursor import Position, Vector, replace
+from app.core.wire import frames
+from app.core.wire.frames import Goodbye
+
+CHUNK_BYTES = (
+    32_768  # one write of history: fewer system calls than a write per message, little to keep when it is full
+)
+
+
+class Sink(Protocol):
+    """The way to one client."""
+
+    subscriber: Subscriber
+
+    def write(self, data: bytes) -> bool:
+        """Take all of `data`. False: the client is slow or gone; what it could not take is kept, send nothing more."""
+
+    def close(self) -> None:
+        """Let go of the client."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something that was taken still waits for the client."""
+
+
+class Watcher(Protocol):
+    """An event that somebody waits for."""
+
+    def set(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a connection comes from: the client's address, and what the program calls itself."""
+
+    address: str
+    agent: str
+
+
+class OpenLog:
+    """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
+
+    `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    `finite`: it ends with the record `frames.END`, and so do its readers. `ended`: that record was heard.
+    """
+
+    __slots__ = (
+        "_members", "acknowledged", "announced", "checked_oldest", "checked_unheard", "ended", "finite", "heard",
+        "name", "references", "seen", "watchers",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen: Position | None = None
+        # Nearly every feed has one reader, and a dict of one weighs more than the reader.
+        self._members: dict[Subscriber, None] | Subscriber | None = None
+        self.references = 0
+        self.acknowledged = False
+        self.heard = False
+        self.announced = 0  # changes of the feed's state that were heard here
+        # What the store had when it was last compared: changes not heard here, and the oldest offset, 0 before.
+        self.checked_unheard = 0
+        self.checked_oldest = 0
+        self.finite = name.startswith("run:")
+        self.ended = False
+        self.watchers: tuple[Watcher, ...] = ()  # to be told when something was appended, or when it was acknowledged
+
+    @property
+    def members(self) -> Collection[Subscriber]:
+        """Its readers in the order of their connecting. It changes as they come and go."""
+        if isinstance(self._members, dict):
+            return self._members
+        return () if self._members is None else (self._members,)
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Take a reader in."""
+        if isinstance(self._members, dict):
+            self._members[subscriber] = None
+        else:
+            self._members = subscriber if self._members is None else {self._members: None, subscriber: None}
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Let a reader go."""
+        if isinstance(self._members, dict):
+            del self._members[subscriber]
+        else:
+            self._members = None
+
+    def note(self, live: Position, ends: bool) -> None:
+        """An append was heard; `ends`: nothing follows it."""
+        if live.offset != LIVE_ONLY:
+            if self.seen is None or self.seen.epoch != live.epoch or live.offset > self.seen.offset:
+                self.seen = live
+            self.ended = self.ended or ends
+
+    def wake(self) -> None:
+        """Tell its watchers that there is something new."""
+        for watcher in self.watchers:
+            watcher.set()
+
+    def shared(self, position: Position) -> Position:
+        """The very `seen` where that is the same position."""
+        return self.seen if self.seen is not None and self.seen == position else position
+
+    def check(self, revision: int, oldest: int) -> bool:
+        """Whether something changed since the last check that was not heard, by what the store has now."""
+        before, known = (self.checked_unheard, self.checked_oldest), self.checked_oldest > 0
+        self.checked_unheard, self.checked_oldest = revision - self.announced, oldest
+        return known and before != (self.checked_unheard, self.checked_oldest)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` of each change, until `unwatch`."""
+        self.watchers += (watcher,)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell it no longer."""
+        self.watchers = tuple([each for each in self.watchers if each is not watcher])
+
+
+class Subscriber:
+    """One connection. `owner` hears of its troubles: a full sink, a closed one."""
+
+    __slots__ = (
+        "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
+        "silent_since", "since", "sink", "slot", "stale", "tabs", "vector",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
+        self.owner = owner
+        self.claims = claims
+        self.logs = logs
+        self.vector = vector
+        self.sink = sink
+        self.client: Client | None = None  # where it comes from, if administrators are told of it,
+        self.number = 0  # by which name,
+        self.since = 0.0  # when it began, in Unix seconds,
+        self.tabs = 0  # and how many tabs of a browser share it, 0 where nobody said so
+        self.live = False
+        self.queued = False
+        self.stale = False  # its client has counts from before a change that it could not be told
+        self.closed = False
+        self.finished = False  # nothing follows what its sink still holds
+        self.silent_since = 0  # in ticks of the heartbeat's wheel, as is when it makes room for others
+        self.leaves_at = 0
+        self.slot = -1  # of the wheel, and the place in it
+        self.place = 0
+
+    @property
+    def user(self) -> str:
+        return self.claims.user
+
+    @property
+    def expires_at(self) -> float:
+        return self.claims.expires_at
+
+    def position(self, open_log: OpenLog) -> Position:
+        """Where it stands in one of its logs."""
+        return self.vector[self.logs.index(open_log)]
+
+    def places(self) -> dict[str, str]:
+        """Where it stands in each of its logs, as `epoch.offset`."""
+        return {
+            open_log.name: f"{epoch}.{offset}" for open_log, (epoch, offset) in zip(self.logs, self.vector, strict=True)
+        }
+
+    def write(self, data: bytes) -> bool:
+        """Hand frames to the sink; on False the subscriber waits until the sink has drained, or is closed."""
+        if self.sink.write(data):
+            self.silent_since = self.owner.tick
+            return True
+        self.live = False
+        if not self.closed:
+            self.owner.blocked(self)
+        return False
+
+    def take(self, pages: Sequence[Page | None], now_ms: int, first: bytes = b"") -> bool:
+        """Write `first` and what the pages add, one page per log, None for a log that needs none.
+
+        False: the sink is full.
+        """
+        chunk: list[bytes] = []
+        size = len(first)
+        finished = False
+        for at, page in enumerate(pages):
+            if page is None:
+                continue
+            reading = catch_up.on_page(self.vector[at], page)
+            place = frames.Place(self.vector, at, page.epoch)
+            for entry in reading.entries:
+                if entry.expires_ms and entry.expires_ms <= now_ms:
+                    continue
+                chunk.append(place.message(entry.offset, entry.record))
+                metrics.TALLY.deliveries += not self.logs[at].finite
+                finished = finished or entry.record == frames.END
+                size += len(chunk[-1])
+                if size >= CHUNK_BYTES:
+                    # What is left of the page is read again: the position says how far this reader came.
+                    self._stand(at, Position(page.epoch, entry.offset))
+                    if not self._hand_over(first, chunk, finished):
+                        return False
+                    first, chunk, size = b"", [], 0
+            self._stand(at, reading.position)
+            if reading.lost:
+                chunk.append(frames.reset(self.vector))
+                self.owner.lost(self)
+                # What ended a finite log may be in the part that was lost: nobody must wait for it.
+                finished = finished or self.logs[at].finite
+        return self._hand_over(first, chunk, finished)
+
+    def _stand(self, at: int, position: Position) -> None:
+        """Stand at `position` in one of its logs. Thousands who idle at a tail hold the hub's own and no copy of it."""
+        position = self.logs[at].shared(position)
+        if position is not self.vector[at]:
+            self.vector = replace(self.vector, position, at)
+
+    def _hand_over(self, first: bytes, blocks: Sequence[bytes], finished: bool) -> bool:
+        # History may hold what an older version kept. The search is cheap for many blocks at once.
+        data = first + frames.stream_safe(b"".join(blocks)) if blocks else first
+        written = self.write(data) if data else True
+        if finished:
+            self.finish()
+        return written
+
+    def go_live(self) -> bool:
+        """Become live if nothing is known that was not yet written; no switch lies between the check and the change."""
+        self.live = not self.closed and catch_up.caught_up(self.vector, [log.seen for log in self.logs])
+        if self.live and self.stale:
+            self.stale = False
+            self.owner.outdated(self)
+        return self.live
+
+    def say_goodbye(self, reason: Goodbye, retry_ms: int, closed_as: str = "") -> None:
+        """Tell the client why its stream ends, if it listens at all, and end it; `closed_as` is what counts it."""
+        if not self.closed:
+            if not self.sink.pending:
+                self.sink.write(frames.goodbye(reason, retry_ms))
+            self.close(closed_as or reason.value)
+
+    def finish(self) -> None:
+        """Nothing follows: end the connection as soon as the client has everything."""
+        self.finished = True
+        if not self.sink.pending:
+            self.close("finished")
+
+    def drained(self) -> None:
+        """The sink has room again: what came meanwhile is in the store."""
+        if self.finished:
+            self.close("finished")
+            return
+        self.silent_since = self.owner.tick
+        self.owner.drained(self)
+
+    def close(self, reason: str) -> None:
+        """End the connection; once, whoever asks first."""
+        if not self.closed:
+            self.closed = True
+            self.live = False
+            self.owner.closed(self, reason)
+            self.sink.close()
+
+
+class Owner(Protocol):
+    """What a subscriber needs of the hub."""
+
+    @property
+    def tick(self) -> int: ...
+
+    def blocked(self, subscriber: Subscriber) -> None: ...
+
+    def progressed(self, subscriber: Subscriber) -> None: ...
+
+    def drained(self, subscriber: Subscriber) -> None: ...
+
+    def outdated(self, subscriber: Subscriber) -> None: ...
+
+    def lost(self, subscriber: Subscriber) -> None: ...
+
+    def located(self, subscriber: Subscriber, log: OpenLog) -> None: ...
+
+    def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None: ...
+
+    def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None: ...
+
+    def closed(self, subscriber: Subscriber, reason: str) -> None: ...

@@ -1,0 +1,1 @@
+"""The gunicorn side: the worker, its listeners and connections, socket parking, overload gates."""

@@ -1,0 +1,1 @@
+"""Overload gates, in the order in which a request meets them: listener, turns, admission."""

@@ -1,0 +1,22 @@
+// Addresses with ids in them, for the administrators' pages.
+
+// A browser resolves these before it sends anything, and some proxies decode an encoded slash.
+const SURVIVES_NO_PATH = /^\.{1,2}$|\//;
+
+/**
+ * The address of one entry of a collection, or of what is below it. An id that survives no path stands in the query.
+ * @param {string} collection such as `/messages` @param {string} id @param {string} [rest] such as `/content`
+ * @param {Record<string, string>} [query] @returns {string}
+ */
+export function addressOf(collection, id, rest = "", query = {}) {
+  const hidden = SURVIVES_NO_PATH.test(id);
+  const parameters = String(new URLSearchParams({ ...(hidden && { id }), ...query }));
+  const path = `${collection}/${hidden ? "~" : encodeURIComponent(id)}${rest}`;
+  return parameters ? `${path}?${parameters}` : path;
+}
+
+/** The address of a user's message. @param {string} user @param {string} message @returns {string} */
+export function traceOf(user, message) {
+  const hidden = SURVIVES_NO_PATH.test(message);
+  return addressOf("/users", user, `/messages/${hidden ? "~" : encodeURIComponent(message)}`, hidden ? { message } : {});
+}

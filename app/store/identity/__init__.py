@@ -1,0 +1,1 @@
+"""Sessions, tickets and withdrawals in Redis."""

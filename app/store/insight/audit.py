@@ -1,0 +1,101 @@
+"""The audit log: who signed in, and what was done by hand. A Redis Stream that keeps the newest entries.
+
+Strangers cause refused sign-ins, as many as they like. Those have a stream of their own, so that they cannot displace
+what was done, and a listing tells of all refusals for one name and address in one entry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeAlias
+
+from app.core.settings import Settings
+from app.store.keys import Keys
+from app.transport.connection import Command, Commands
+
+REFUSALS_READ = 1_000  # at most for one listing
+REFUSED_SHARE = 4  # refused sign-ins take a quarter of a listing, or more of it where it has room
+
+_Place: TypeAlias = tuple[int, int]  # an entry's id in its stream: milliseconds, and a number within them
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that somebody did.
+
+    `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `publish`, `retract`, `disconnect`, `revoke` or
+    `forget`. `target` is the log that a message went to, or whom or what it was done to; `message_id` is empty where
+    there is none. `count` is how often it happened; `time` is then that of the last.
+    """
+
+    time: str
+    user: str
+    action: str
+    target: str = ""
+    message_id: str = ""
+    address: str = ""
+    count: int = 1
+
+
+class Audit:
+    """Appends and reads entries. Raises `BelfryError` `store_unavailable`."""
+
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
+        keys = Keys(settings.redis_prefix)
+        self._done, self._refused = keys.audit, keys.refused_sign_ins
+        self._length = settings.audit_length
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Keep `entries` of what was done, in one round trip."""
+        self._commands.run([self._kept(self._done, entry) for entry in entries])
+
+    def refuse(self, entry: Entry) -> None:
+        """Keep the entry of a sign-in that was refused."""
+        self._commands.run([self._kept(self._refused, entry)])
+
+    def newest(self, limit: int) -> list[Entry]:
+        """Up to `limit` entries, newest first."""
+        done, refused = map(
+            _read,
+            self._commands.run(
+                [
+                    ("XREVRANGE", self._done, "+", "-", "COUNT", limit),
+                    ("XREVRANGE", self._refused, "+", "-", "COUNT", REFUSALS_READ),
+                ]
+            ),
+        )
+        told = _counted(refused)[: max(limit - len(done), limit // REFUSED_SHARE)]
+        found = sorted([*done[: limit - len(told)], *told], key=_moment, reverse=True)
+        return [entry for _, entry in found]
+
+    def _kept(self, key: str, entry: Entry) -> Command:
+        fields = asdict(entry)
+        del fields["count"]  # every entry of a stream is of one time
+        return ("XADD", key, "MAXLEN", "~", self._length, "*", "entry", json.dumps(fields))
+
+
+def _read(found: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[_Place, Entry]]:
+    return [(_place(name), Entry(**json.loads(fields[b"entry"]))) for name, fields in found]
+
+
+def _moment(placed: tuple[_Place, Entry]) -> tuple[str, _Place]:
+    place, entry = placed
+    return entry.time, place  # two streams may use one place
+
+
+def _place(name: bytes) -> _Place:
+    milliseconds, _, number = name.partition(b"-")
+    return int(milliseconds), int(number)
+
+
+def _counted(refused: Iterable[tuple[_Place, Entry]]) -> list[tuple[_Place, Entry]]:
+    """One entry for each name and address, as the newest says it, in the order of the newest."""
+    found: dict[tuple[str, str], tuple[_Place, Entry]] = {}
+    for place, entry in refused:
+        of = entry.user, entry.address
+        first, newest = found.get(of, (place, replace(entry, count=0)))
+        found[of] = first, replace(newest, count=newest.count + 1)
+    return list(found.values())

@@ -1,0 +1,70 @@
+"""The figures of the last hour: a point for every few seconds, all workers and nodes together.
+
+Each worker adds what it counted to one hash; the first to come in a new slot takes the sums of the one before, keeps
+them as one entry of a capped stream, and announces them on a topic of Belfry's own. So both are bounded by the hour,
+not by the number of workers, and open dashboards cost one more message every few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.core.errors import BelfryError
+from app.core.identity.names import FIGURES_TOPIC
+from app.core.insight.figures import point
+from app.core.settings import Settings
+from app.core.wire.frames import FIGURES, compact
+from app.store.insight.flights import record_of
+from app.store.keys import Keys, topic_log
+from app.transport.connection import Command, Commands, Script
+
+KEPT_SECONDS = 3_600
+
+ADD = Script("figures")
+SCRIPTS = (ADD,)
+
+log = logging.getLogger("belfry.figures")
+
+
+class FigureStore:
+    """Adds figures up, and keeps the sums."""
+
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
+        self._keys = Keys(settings.redis_prefix)
+        self._seconds = settings.figures_seconds
+        self._channel = self._keys.live(topic_log(FIGURES_TOPIC))
+
+    def add(self, counted: Mapping[str, int]) -> float:
+        """Add what one worker counted; answers the store's time, Unix seconds, by which all workers keep step."""
+        pairs = [part for pair in counted.items() for part in pair]
+        ((now_ms, closed),) = self._commands.run([ADD.call((self._keys.figures_now,), self._seconds, *pairs)])
+        if closed:
+            self._close(_sums(closed))
+        return int(now_ms) / 1_000
+
+    def hour(self, now: float) -> list[str]:
+        """The points of the hour before `now`, oldest first, each as JSON."""
+        since_ms = int((now - KEPT_SECONDS) * 1_000)
+        (entries,) = self._commands.run([("XRANGE", self._keys.figures, since_ms, "+")])
+        return [record_of(fields).decode() for _, fields in entries]
+
+    def _close(self, sums: dict[str, int]) -> None:
+        """Keep a point and announce it. One that can't be kept is a gap: what was added must not seem not to be."""
+        text = compact(point(sums.pop("slot") * self._seconds, self._seconds, sums))
+        commands: list[Command] = [
+            ("XADD", self._keys.figures, "MAXLEN", "~", KEPT_SECONDS // self._seconds, "*", "e", text),
+            ("EXPIRE", self._keys.figures, KEPT_SECONDS),
+            ("PUBLISH", self._channel, f"0.0 {FIGURES.decode()} {text}"),
+        ]
+        try:
+            self._commands.run(commands)
+        except BelfryError as error:
+            log.warning("a point of the figures is missing: %s", error.detail)
+
+
+def _sums(reply: Any) -> dict[str, int]:
+    flat: Sequence[bytes] = reply
+    return {name.decode(): int(number) for name, number in zip(flat[::2], flat[1::2], strict=True)}

@@ -1,0 +1,109 @@
+"""Who is connected now.
+
+Whether someone is, Redis itself knows: a worker subscribes to a user's channel with the first connection and leaves it
+after the last, and a worker that dies takes its subscriptions with it. The connections one by one are what each worker
+says of itself, under a lease: a worker that dies without a word is forgotten when its lease ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.core.settings import Settings
+from app.core.wire.frames import TABS, WHEREABOUTS, compact, compact_bytes
+from app.store.insight.directory import Directory
+from app.store.keys import Keys, user_log
+from app.transport.connection import Command, Commands
+
+USERS_PER_COMMAND = 500
+
+# A connection as JSON: id, since (RFC 3339), address, agent, tabs (of a browser that share it, null where nobody said
+# so), topics; and where it stood (places: log name → epoch.offset) when that was told.
+Connection = dict[str, Any]
+
+
+class PresenceStore:
+    """What all workers say of their connections."""
+
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
+        self._keys = Keys(settings.redis_prefix)
+        self._lease_seconds = settings.lease_seconds
+        self._directory = Directory(commands, settings)
+
+    def renew(self, worker: str, changed: Mapping[str, Sequence[Connection]], now: float) -> bool:
+        """Renew the worker's lease, and tell the connections of the users whose changed; who has some is known then.
+
+        False where the store had nothing of this worker any more: it has to tell everything again.
+        """
+        key = self._keys.presence_of(worker)
+        present = [(user, compact_bytes(connections)) for user, connections in changed.items() if connections]
+        absent = [user for user, connections in changed.items() if not connections]
+        commands: list[Command] = [("EXISTS", key)]
+        for at in range(0, len(present), USERS_PER_COMMAND):
+            pairs = present[at : at + USERS_PER_COMMAND]
+            commands.append(("HSET", key, *[text for pair in pairs for text in pair]))
+        commands += [
+            ("HDEL", key, *absent[at : at + USERS_PER_COMMAND]) for at in range(0, len(absent), USERS_PER_COMMAND)
+        ]
+        commands += [
+            ("EXPIRE", key, self._lease_seconds),
+            ("ZADD", self._keys.workers, now + self._lease_seconds, worker),
+            ("ZREMRANGEBYSCORE", self._keys.workers, "-inf", now),
+            *self._directory.remember([user for user, _ in present], now),
+        ]
+        return bool(self._commands.run(commands)[0])
+
+    def end(self, worker: str) -> None:
+        """Forget a worker that leaves."""
+        self._commands.run([("DEL", self._keys.presence_of(worker)), ("ZREM", self._keys.workers, worker)])
+
+    def online(self, users: Sequence[str]) -> list[bool]:
+        """Whether each of `users` is connected at this moment."""
+        (reply,) = self._commands.run([("PUBSUB", "NUMSUB", *[self._keys.live(user_log(user)) for user in users])])
+        return [count > 0 for count in reply[1::2]]
+
+    def connections(self, users: Sequence[str]) -> list[list[Connection]]:
+        """The connections of each of `users`, as the workers last told them."""
+        replies = self._commands.run([("HMGET", key, *users) for key in self._leased()] or [("PING",)])
+        if not isinstance(replies[0], list):
+            return [[] for _ in users]
+        return [
+            [each for told in by_worker if told for each in json.loads(told)]
+            for by_worker in zip(*replies, strict=True)
+        ]
+
+    def everyone(self, limit: int) -> dict[str, list[Connection]]:
+        """The connections of `limit` users or a few more, as the workers last told them."""
+        found: defaultdict[str, list[Connection]] = defaultdict(list)
+        for key in self._leased():
+            cursor = 0
+            while len(found) < limit:
+                ((cursor, told),) = self._commands.run([("HSCAN", key, cursor, "COUNT", USERS_PER_COMMAND)])
+                for user, connections in told.items():
+                    found[user.decode()] += json.loads(connections)
+                if not cursor:
+                    break
+        return dict(found)
+
+    def inquire(self, user: str) -> None:
+        """Let every worker tell within a second where the user's connections stand."""
+        self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {WHEREABOUTS.decode()} {{}}")])
+
+    def disconnect(self, user: str, connection: str = "") -> None:
+        """Tell every worker to end the user's connections, or only the one with the id `connection`."""
+        wish = compact({"connection": connection})
+        self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 goodbye {wish}")])
+
+    def share(self, user: str, connection: str, tabs: int) -> None:
+        """Tell every worker how many tabs share the user's connection of this name."""
+        told = compact({"connection": connection, "tabs": tabs})
+        self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {TABS.decode()} {told}")])
+
+    def _leased(self) -> list[str]:
+        # The key of a worker whose lease is over is gone by itself, so a name too many finds nothing.
+        (workers,) = self._commands.run([("ZRANGE", self._keys.workers, 0, -1)])
+        return [self._keys.presence_of(worker.decode()) for worker in workers]

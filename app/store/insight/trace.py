@@ -1,0 +1,112 @@
+"""Answers what administrators ask about one user and one message: did it arrive, and when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from app.core.insight.trace import Sent, steps
+from app.core.log.catch_up import Page
+from app.core.log.cursor import Position
+from app.core.message import published_at
+from app.core.wire.times import rfc3339
+from app.store.insight.flights import FlightStore
+from app.store.insight.presence import PresenceStore
+from app.store.insight.recent import RecentStore
+from app.store.keys import EVERYONE, user_log
+from app.store.logs.delivery import content_of
+from app.store.logs.log import LogStore
+from app.store.logs.recipients import Recipients
+
+Told = dict[str, Any]
+
+
+class Tracing:
+    """Answers from what the stores keep; nothing is written for it."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        recipients: Recipients,
+        recent: RecentStore,
+        flights: FlightStore,
+        presence: PresenceStore,
+    ) -> None:
+        self._store = store
+        self._recipients = recipients
+        self._recent = recent
+        self._flights = flights
+        self._presence = presence
+
+    def latest(self, user: str, limit: int) -> list[Told]:
+        """The user's newest messages, and everyone's, as the user marked them: newest first."""
+        names = [user_log(user), EVERYONE]
+        pages = self._store.read_back([(name, ()) for name in names], limit, user)
+        found = [message for name, page in zip(names, pages, strict=True) for message in _messages(name, page)]
+        return sorted(found, key=lambda message: str(message["time"]), reverse=True)[:limit]
+
+    def of(self, user: str, message_id: str) -> Told | None:
+        """What happened to a message on its way to a user; None where no message of this id went there."""
+        events, (connections,) = self._flights.of(user)[::-1], self._presence.connections([user])
+        log = self._log_of(user, message_id, events + connections)
+        if log is None:
+            return None
+        ((page, offsets),) = self._store.find([log], [message_id])
+        offset, page = (offsets[0], page) if offsets else _former(page, self._store.place(log, message_id))
+        sent = Sent(message_id, log, offset, page, self._published(message_id, log))
+        ((marks,),) = self._store.survey((), [(user, (log,))])[1]
+        return {
+            "user": user,
+            "id": message_id,
+            "log": log,
+            "offset": offset,
+            **_state(page._replace(marks=marks), offsets[0] if offsets else None),
+            "steps": steps(sent, events, connections),
+        }
+
+    def _log_of(self, user: str, message_id: str, seen: Sequence[Told]) -> str | None:
+        """The log by which the message went to the user: the own one first, and topics only if they were read."""
+        reads = {name for each in seen for name in each.get("places", ())}
+        names = self._recipients.of(message_id)
+        own = [name for name in (user_log(user), EVERYONE) if name in names]
+        if not names:  # it was retracted, or is too old for that; its id may be remembered
+            own = [name for name in (user_log(user), EVERYONE) if self._store.place(name, message_id)]
+        return next(iter([*own, *[name for name in names if name in reads]]), None)
+
+    def _published(self, message_id: str, log: str) -> str:
+        record = content_of(self._store, message_id, [log])
+        time = published_at(record) if record is not None else None
+        if time is not None:
+            return rfc3339(time)
+        return next((str(each["time"]) for each in self._recent.all() if each["id"] == message_id), "")
+
+
+def _messages(name: str, page: Page) -> list[Told]:
+    found = []
+    for offset, record, _ in page.entries:
+        content = json.loads(record.partition(b" ")[2])
+        shown = {key: content.get(key) for key in ("id", "time", "title", "body", "level")}
+        found.append({**shown, "log": name, "offset": offset, **_state(page, offset)})
+    return found
+
+
+def _former(page: Page, place: Position | None) -> tuple[int | None, Page]:
+    """The offset of a message that is not kept, and what its place is compared by: the log may have begun anew."""
+    if place is None:
+        return None, page
+    is_of_page = place.epoch == (page.history or page.epoch)
+    return place.offset, page if is_of_page else page._replace(epoch=place.epoch, history="", former=())
+
+
+def _state(page: Page, offset: int | None) -> Told:
+    """Whether a message is kept, and what the user did with it."""
+    marks = page.own_marks
+    if offset is None:
+        return {"kept": False, "read": False, "archived": False, "removed": False}
+    return {
+        "kept": True,
+        "read": marks.read.has(offset),
+        "archived": marks.archived.has(offset),
+        "removed": marks.removed.has(offset),
+    }

@@ -1,0 +1,1 @@
+"""Logs in Redis: append, read, marks, recipients."""

@@ -1,0 +1,398 @@
+"""The log: an append-only Redis Stream with contiguous offsets, an epoch, a bounded length and age, and a channel.
+
+A user's feed, a topic and everyone's feed are logs; `keys` says what one consists of, `lua/` what an append and a read
+do in one atomic step. This module sends the scripts and turns their replies into values. All calls take many logs and
+send them in as few round trips as is sensible; all raise `BelfryError` `store_unavailable`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import string
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any, NamedTuple
+
+import redis
+
+from app.core.errors import BelfryError
+from app.core.log.catch_up import Entry, Page
+from app.core.log.cursor import EPOCH_LENGTH, Position, Vector
+from app.core.log.marks import NO_MARKS, Marks, Offsets
+from app.core.message import Message
+from app.core.settings import Settings
+from app.store.keys import Keys
+from app.store.logs.lineage import Lineage
+from app.transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
+
+ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
+CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
+CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
+PAGE_ENTRIES = 100
+PAGE_BYTES = 262_144
+
+PRELUDE = ("lineage", "bits", "open")
+VERBS = ("read", "read_back", "find", "retract", "mark")
+APPEND = Script("room", *PRELUDE, "append")
+READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script(*PRELUDE, verb) for verb in VERBS])
+SCRIPTS = (APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
+
+_EPOCH_ALPHABET = string.digits + string.ascii_letters
+# One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
+# seeds them once per worker instead of making each.
+_epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
+
+
+_EPOCHS_AT_ONCE = 512
+_stock: list[str] = []
+
+
+class Status(Enum):
+    """What an append did."""
+
+    APPENDED = "appended"
+    DUPLICATE = "duplicate"
+    REUSED = "reused"
+
+
+_STATUS = {status.value.encode(): status for status in Status}
+
+
+class Appended(NamedTuple):
+    """The outcome of one append. `offset` is 0 for a message that is not kept; `online`: somebody is connected."""
+
+    status: Status
+    position: Position
+    online: bool
+
+
+Outcomes = Callable[[], list[Appended]]  # of what was posted; waits for them, and raises as `LogStore.append`
+
+
+class Tail(NamedTuple):
+    """What tells whether a log has changed: an append moves `position`, all else `revision`, trimming `oldest`."""
+
+    position: Position
+    revision: int
+    oldest: int
+    expires_ms: int
+
+
+class LogStore:
+    """All logs of one deployment. What reads for a `user` answers pages with that user's marks."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        settings: Settings,
+        appends: Commands | None = None,
+        posts: Posts | None = None,
+    ) -> None:
+        """`appends` runs the appends, which may wait for replicas, so that nothing else waits with them.
+
+        `posts` runs those of batches, so that nobody else waits behind a whole batch.
+        """
+        self._commands = commands
+        self._appends = appends or commands
+        self._posts = posts
+        self._settings = settings
+        self.keys = Keys(settings.redis_prefix)
+        self.lineage = Lineage(commands, self.keys)
+        self._chunk: int | None = None  # unknown until several messages are appended at once
+
+    def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
+        """Append each message to the log named beside it, in this order; no run's log is among them.
+
+        On failure some may have been appended: repeat them all. The commands `before` share the round trips. Raises
+        `BelfryError` `not_replicated` as well.
+        """
+        outcomes: list[Appended] = []
+        for commands in self._append_commands(appends, before):
+            try:
+                outcomes += self._outcomes(self._appends.run(commands))
+            except BelfryError as failure:
+                raise _overall([failure], outcomes) from failure.__cause__
+        return outcomes
+
+    def post(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> Outcomes:
+        """As `append`, without waiting for the outcomes, which are to be asked for.
+
+        What is posted first is appended first, whatever fails. Further round trips of one call don't wait for the first
+        one: no log is to be named in two of them.
+        """
+        if self._posts is None:
+            outcomes = self.append(appends, before)
+            return lambda: outcomes
+        return partial(
+            self._awaited, [self._posts.post(commands) for commands in self._append_commands(appends, before)]
+        )
+
+    def _awaited(self, pending: Sequence[Pending]) -> list[Appended]:
+        outcomes: list[Appended] = []
+        failures: list[BelfryError] = []
+        for each in pending:
+            try:
+                outcomes += self._outcomes(each.get())
+            except BelfryError as failure:
+                failures.append(failure)
+        if failures:
+            raise _overall(failures, outcomes) from failures[0].__cause__
+        return outcomes
+
+    def _chunk_messages(self) -> int:
+        """How many messages one call of the script may take: on a cluster it may touch the keys of one slot only."""
+        if self._chunk is None:
+            self._chunk = 1 if self._has_slots() else CHUNK_MESSAGES
+        return self._chunk
+
+    def _has_slots(self) -> bool:
+        try:
+            self._commands.run([("EXISTS", self.keys.meta("user:a"), self.keys.meta("user:b"))])
+        except BelfryError as error:
+            if isinstance(error.__cause__, redis.exceptions.ClusterCrossSlotError):
+                return True
+            raise
+        return False
+
+    def _append_commands(
+        self, appends: Sequence[tuple[str, Message]], before: Sequence[Command]
+    ) -> Iterator[list[Command]]:
+        """What is sent in each round trip; it ends with the question for replicas, where the setting asks for some."""
+        most = self._chunk_messages() if len(appends) > 1 else 1
+        wanted = self._settings.publish_wait_replicas
+        # Redis counts from this connection's last write, and a duplicate writes too: it is waited for like the first.
+        waits: list[Command] = [("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))] if wanted else []
+        for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
+            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
+            yield [*(() if start else before), *[self._append_command(chunk) for chunk in chunks], *waits]
+
+    def _outcomes(self, replies: Sequence[Reply]) -> list[Appended]:
+        """What became of the messages of one round trip. Raises `BelfryError` `not_replicated`."""
+        wanted = self._settings.publish_wait_replicas
+        if wanted and replies[-1] < wanted:
+            raise BelfryError(
+                "not_replicated",
+                f"{replies[-1]} of {wanted} replicas have it; try again with the same message id.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        outcomes: list[Appended] = []
+        for reply in replies:
+            if isinstance(reply, list):  # an append's; the commands before it are answered by a number or a word
+                self.lineage.acknowledged_by(reply[0])
+                outcomes += [_outcome(outcome) for outcome in reply[1:]]
+        return outcomes
+
+    def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
+        """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""
+        limits = (PAGE_ENTRIES, PAGE_BYTES)
+        names = [name for name, _ in requests]
+        return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)
+
+    def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
+        """A page of each named log, newest first, before the vector's position in it, from the newest without one.
+
+        It ends with the entry that brings it to `count` entries, or to `PAGE_BYTES`.
+        """
+        limits = (count, PAGE_BYTES)
+        names = [name for name, _ in requests]
+        return self._pages(names, [self._call(READ_BACK, name, *limits, *_texts(at)) for name, at in requests], user)
+
+    def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
+        """Of each named log a page without entries, and the offsets of those messages that are kept there."""
+        replies = self._run([self._call(FIND, name, *message_ids) for name in names])
+        return [(_page([*reply[:-1], ()]), [int(offset) for offset in reply[-1] if offset]) for reply in replies]
+
+    def place(self, name: str, message_id: str) -> Position | None:
+        """Where a message was put, though it may not be kept any more; None where its id is not remembered.
+
+        The position's epoch is the log's history, which is what ids belong to.
+        """
+        ((stored,),) = self._run([("MGET", self.keys.message_id(name, message_id))])
+        if not stored:
+            return None
+        epoch, _, offset = stored.partition(b" ")[0].decode().partition(".")
+        return Position(epoch, int(offset))
+
+    def survey(
+        self, names: Sequence[str], readers: Sequence[tuple[str, Sequence[str]]]
+    ) -> tuple[list[Page], list[list[Marks]]]:
+        """What the unread counts of many readers follow from, read together.
+
+        A page without entries of each named log, and for each reader, a user with names of logs, the marks in those.
+        """
+        commands = [self._call(FIND, name) for name in names]
+        commands += [self._marks_command(user, logs) for user, logs in readers]
+        replies = self._run(commands)
+        pages = [_page(reply) for reply in replies[: len(names)]]
+        return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
+
+    def tails(self, names: Sequence[str]) -> list[Tail | None]:
+        """What has become of each named log, None where it is gone.
+
+        A log that was last used before its server was started again or replaced is opened first: it ends its epoch.
+        """
+        replies = self._tails(names)
+        outdated = [at for at, (epoch, *_, lineage) in enumerate(replies) if epoch and self._is_outdated(lineage)]
+        if outdated:
+            self._run([self._call(FIND, names[at]) for at in outdated])
+            for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
+                replies[at] = reply
+        return [_tail(reply) for reply in replies]
+
+    def retract(self, names: Sequence[str], message_id: str) -> list[str]:
+        """Take a message out of the named logs; answers those that had it."""
+        replies = self._run([self._call(RETRACT, name, message_id) for name in names])
+        for found, server in replies:
+            if found:
+                self.lineage.acknowledged_by(server)
+        return [name for name, (found, _) in zip(names, replies, strict=True) if found]
+
+    def hold(self, names: Sequence[str]) -> None:
+        """Let the named logs live on as if they had just been used."""
+        keys = [(key, self._kept_seconds(name)) for name in names for key in self.keys.of_log(name)[:-1]]
+        # Not sooner than its scripts believe, who set it seldom, see `hold` in `open.lua`.
+        self._run([("EXPIRE", key, seconds, "GT") for key, seconds in keys])
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
+        self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
+
+    def _tails(self, names: Sequence[str]) -> list[Reply]:
+        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage")
+        return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
+
+    def _is_outdated(self, lineage: bytes | None) -> bool:
+        return self.lineage.id not in (b"", lineage or b"")
+
+    def _run(self, commands: Sequence[Command]) -> list[Reply]:
+        return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
+
+    def _append_command(self, chunk: Sequence[tuple[str, Message]]) -> Command:
+        settings = self._settings
+        own_id_seconds = min(settings.own_id_seconds, settings.dedup_seconds)
+        keys: list[str] = []
+        arguments: list[Any] = [settings.history_length, settings.history_seconds, self.lineage.losses]
+        for name, message in chunk:
+            keys += self.keys.of_append(name, message.id)
+            arguments += (
+                new_epoch(),
+                message.record,
+                message.digest,
+                own_id_seconds if message.own_id else settings.dedup_seconds,
+                message.id,
+                _options(message),
+            )
+        return APPEND.call(keys, *arguments)
+
+    def _call(self, script: Script, name: str, *arguments: Any) -> Command:
+        return script.call(
+            self.keys.of_log(name), new_epoch(), self._kept_seconds(name), self._losses(name), *arguments
+        )
+
+    def _kept_seconds(self, name: str) -> int:
+        """A run's log must not outlive the state of its run, which says how it ended."""
+        return self._settings.run_seconds if name.startswith("run:") else self._settings.history_seconds
+
+    def _losses(self, name: str) -> int | str:
+        """How many failovers may have cost the log something; what one costs a run is told by how the run ends."""
+        return "" if name.startswith("run:") else self.lineage.losses
+
+    def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
+        if not user:
+            return [_page(reply) for reply in self._run(calls)]
+        # Last, so that what was marked before this read is never missing in it.
+        *replies, marks = self._run([*calls, self._marks_command(user, names)])
+        return [_page(reply, Marks.load(stored)) for reply, stored in zip(replies, marks, strict=True)]
+
+    def _marks_command(self, user: str, names: Sequence[str]) -> Command:
+        return ("HMGET", self.keys.marks(user), *names)
+
+
+def new_epoch() -> str:
+    """A name for a log's history, used if the log has none: 62⁶ of them."""
+    if not _stock:
+        letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
+        _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
+    return _stock.pop()
+
+
+def _chunks(appends: Sequence[tuple[str, Message]], most: int) -> Iterator[Sequence[tuple[str, Message]]]:
+    """What one call of the script each appends."""
+    start = size = 0
+    for at, (_, message) in enumerate(appends):
+        if at - start >= most or size >= CHUNK_BYTES:
+            yield appends[start:at]
+            start, size = at, 0
+        size += len(message.record)
+    if appends:
+        yield appends[start:]
+
+
+def _options(message: Message) -> str:
+    """What hardly any message asks for, in one argument, see `append.lua`."""
+    if message.expires_ms or message.transient or message.key:
+        return f"{message.expires_ms} {message.transient:d} {message.key}"
+    return ""
+
+
+def _overall(failures: Sequence[BelfryError], outcomes: Sequence[Appended]) -> BelfryError:
+    """What the round trips of one call failed by. That the store was full says that none of them kept anything."""
+    others = [failure for failure in failures if failure.code != "store_full"]
+    if others:
+        return others[0]
+    return unavailable(redis.exceptions.OutOfMemoryError()) if outcomes else failures[0]
+
+
+def _outcome(reply: Reply) -> Appended:
+    """What the script says of one message. Raises `BelfryError` `store_unavailable` where it failed."""
+    if reply[0] == b"failed":
+        raise unavailable(redis.exceptions.ResponseError(reply[1].decode()))
+    status, epoch, offset, receivers = reply
+    return Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
+
+
+def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
+    for start in range(0, len(commands), ROUND_TRIP_COMMANDS):
+        yield commands[start : start + ROUND_TRIP_COMMANDS]
+
+
+def _texts(vector: Vector) -> list[str]:
+    return [f"{epoch}.{offset}" for epoch, offset in vector]
+
+
+def _tail(reply: Reply) -> Tail | None:
+    epoch, *numbers, _ = reply
+    if not epoch:
+        return None
+    top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]
+    return Tail(Position(epoch.decode(), top), revision, oldest, expires_ms)
+
+
+def _page(reply: Any, marks: Marks = NO_MARKS) -> Page:
+    epoch, top, oldest, kept, revision, gone_base, gone, history, former, start, entries = reply
+    return Page(
+        epoch=epoch.decode(),
+        top=top,
+        oldest=oldest,
+        kept=kept,
+        after=None if start < 0 else start,
+        entries=tuple([_entry(entry_id, fields) for entry_id, fields in entries]),
+        revision=revision,
+        gone=Offsets.load(gone_base, gone),
+        marks=marks,
+        history=history.decode(),
+        former=_positions(former) if former else (),
+    )
+
+
+def _positions(former: bytes) -> Vector:
+    pairs = (position.split(".") for position in former.decode().split(" "))
+    return tuple([Position(epoch, int(offset)) for epoch, offset in pairs])
+
+
+def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
+    """`fields` are r, record, t, seconds and, where the message expires, x, milliseconds."""
+    offset = int(entry_id.partition(b"-")[0])
+    return Entry(offset, fields[1], int(fields[5]) if len(fields) > 5 else 0)

@@ -1,0 +1,74 @@
+"""Publishing: one message into the logs of all its recipients, or many at once, in as few round trips as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from app.core.message import Message
+from app.store.logs.log import Appended, LogStore, Status
+from app.store.logs.recipients import Recipients
+from app.transport.connection import Command
+
+
+class Published(NamedTuple):
+    """What became of one message: an outcome per recipient's log, in the order of `message.logs`."""
+
+    message: Message
+    outcomes: tuple[Appended, ...]
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether everyone had it already: nothing was sent now."""
+        return not [outcome for outcome in self.outcomes if outcome.status is not Status.DUPLICATE]
+
+    @property
+    def reused(self) -> bool:
+        """Whether somebody has another message under this id."""
+        return Status.REUSED in [outcome.status for outcome in self.outcomes]
+
+
+Posted = Callable[[], list[Published]]  # waits for what became of messages, and raises as `Publisher.publish`
+
+
+class Publishes(Protocol):
+    """What publishes messages, see `Publisher`."""
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]: ...
+    def post(self, messages: Sequence[Message]) -> Posted: ...
+
+
+class Publisher:
+    """Appends messages."""
+
+    def __init__(self, store: LogStore, recipients: Recipients) -> None:
+        self._store = store
+        self._recipients = recipients
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        """Append every message to each of its logs; durable when this returns.
+
+        Raises `BelfryError` `store_unavailable`: then any of them may have been appended, and publishing them again
+        under the same ids completes what is missing and repeats nothing.
+        """
+        return _published(messages, self._store.append(_appends(messages), self._before(messages)))
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        """Have every message appended after all that were posted before, and ask later what became of them.
+
+        A log is named once in more than `ROUND_TRIP_COMMANDS` of them, see `LogStore.post`.
+        """
+        outcomes = self._store.post(_appends(messages), self._before(messages))
+        return lambda: _published(messages, outcomes())
+
+    def _before(self, messages: Sequence[Message]) -> list[Command]:
+        return list(self._recipients.remember(messages))
+
+
+def _appends(messages: Sequence[Message]) -> list[tuple[str, Message]]:
+    return [(name, message) for message in messages for name in message.logs]
+
+
+def _published(messages: Sequence[Message], outcomes: Iterable[Appended]) -> list[Published]:
+    rest = iter(outcomes)
+    return [Published(message, tuple([next(rest) for _ in message.logs])) for message in messages]

@@ -1,0 +1,86 @@
+"""The read state: what a user has marked as read, archived or removed, and the unread count that follows from it.
+
+All marks of a user lie beside that user's own log and change in one script (`mark.lua`), which bumps the revision and
+tells the user's connections. What it needs of other logs (which history, which offsets) is read before and passed on:
+a log that changes in between does no harm, since marking what is gone counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.log.catch_up import Page
+from app.core.log.change import Change
+from app.core.log.marks import Marks
+from app.core.settings import Settings
+from app.core.wire.frames import Counts
+from app.store.keys import Keys, user_log
+from app.store.logs.log import MARK, LogStore, new_epoch
+from app.transport.connection import Command, Commands
+
+ALL = -1  # in place of a number of offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a change: the counts after it, how many of its ids were found, whether it changed anything."""
+
+    counts: Counts
+    found: int
+    changed: bool
+
+
+class ReadState:
+    """Changes read states."""
+
+    def __init__(self, store: LogStore, commands: Commands, settings: Settings) -> None:
+        self._store = store
+        self._commands = commands
+        self._seconds = settings.history_seconds
+        self._keys = Keys(settings.redis_prefix)
+
+    def change(self, user: str, names: Sequence[str], change: Change) -> Outcome:
+        """Apply `change` to the messages of the logs `names`, the user's own first, as that user sees them.
+
+        Ids that are in none of these logs change nothing. Raises `BelfryError` `store_unavailable`.
+        """
+        found = self._store.find(names, change.ids or ())
+        ((changed, revision, stored, server),) = self._commands.run([self._command(user, names, change, found)])
+        if changed:
+            self._store.lineage.acknowledged_by(server)
+        pages = [page._replace(marks=Marks.load(marks)) for (page, _), marks in zip(found, stored, strict=True)]
+        return Outcome(
+            counts=Counts(
+                unread=sum(page.unread(page.top) for page in pages),
+                revision=revision + sum(page.revision for page in pages[1:]),
+            ),
+            found=sum(len(offsets) for _, offsets in found),
+            changed=bool(changed),
+        )
+
+    def forget(self, user: str) -> None:
+        """Forget all marks of a user."""
+        self._commands.run([("DEL", self._keys.marks(user))])
+
+    def _command(
+        self, user: str, names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]]
+    ) -> Command:
+        return MARK.call(
+            (*self._store.keys.of_log(user_log(user)), self._keys.marks(user)),
+            new_epoch(),
+            self._seconds,
+            self._store.lineage.losses,
+            change.mark.value,
+            "1" if change.on else "0",
+            change.record(),
+            *_places(names, change, found),
+        )
+
+
+def _places(names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]]) -> Iterator[Any]:
+    """The arguments of `mark.lua` that say where."""
+    for name, (page, offsets) in zip(names, found, strict=True):
+        yield from (name, page.history or page.epoch, page.oldest, page.top)
+        yield from (ALL,) if change.ids is None else (len(offsets), *offsets)

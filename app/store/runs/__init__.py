@@ -1,0 +1,1 @@
+"""Runs in Redis: completions that live apart from their viewers."""

@@ -1,0 +1,35 @@
+"""Rings a user's bell when an answer ended while nobody watched it: the message leads back to the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from urllib.parse import quote
+
+from app import metrics
+from app.core import message
+from app.store.logs.publisher import Publisher
+from app.store.runs.runs import Ending, RunName
+
+
+class Bell:
+    """Publishes to the feed."""
+
+    def __init__(self, publisher: Publisher, clock: Callable[[], float]) -> None:
+        self._publisher = publisher
+        self._clock = clock
+
+    def ring(self, name: RunName, ending: Ending) -> None:
+        """Tell the user, once per run. Raises `BelfryError` `store_unavailable`."""
+        failed = ending.status == "failed"
+        body = {
+            "to": name.user,
+            "id": f"run:{name.id}",
+            "title": "Your answer could not be finished" if failed else "Your answer is ready",
+            "level": "error" if failed else "success",
+            "url": f"/chat/{quote(name.id, safe='')}",
+            "data": {"run": name.id},
+        }
+        parsed = message.parse(json.dumps(body).encode(), now=self._clock(), new_id="", max_recipients=1)
+        (published,) = self._publisher.publish([parsed])
+        metrics.TALLY.messages += not published.duplicate  # several workers may find that one producer is gone

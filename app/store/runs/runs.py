@@ -1,0 +1,362 @@
+"""Runs: completions that live apart from who watches them.
+
+What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the upstream's chunks and which ends with
+`frames.END`. Beside it lies the run's state, a hash: status (running, done, stopped, failed), digest (of the request),
+epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched.
+
+A run under way has a lease that its producer renews. Whoever finds one that ran out ends the run in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.core.completion import CompletionRequest, Transcript
+from app.core.errors import BelfryError
+from app.core.log.cursor import Position
+from app.core.settings import Settings
+from app.core.wire.frames import END, compact
+from app.store.keys import run_log
+from app.store.logs.log import LogStore, new_epoch
+from app.transport.connection import Command, Commands, Reply, Script
+
+ADMIT = Script("run_admit")
+START = Script("lineage", "run_known", "run_admit", "run_start")
+APPEND = Script("lineage", "run_append")
+LEASE = Script("run_lease")
+RENEW = Script("run_renew")
+SCRIPTS = (ADMIT, START, APPEND, LEASE, RENEW)
+
+# A dead producer is known after the lease and three looks: 4 s at most. Every living one renews five times meanwhile.
+LEASE_SECONDS = 2.5
+LOOK_SECONDS = 0.5
+EXPIRED_PER_LOOK = 100
+ACTIVE_SECONDS = 60  # a completion that a dead worker left counts against its user's limit for so long
+KNOWN_SECONDS = 2_592_000  # an expired run is answered by "gone" for so long
+_LIMITED = {"too_many_runs", "rate_limited", "tokens_used_up"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """Whose run, and which."""
+
+    user: str
+    id: str
+
+    @property
+    def log(self) -> str:
+        return run_log(self.user, self.id)
+
+    def __str__(self) -> str:
+        return f"{self.user}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> RunName:
+        user, _, run_id = text.rpartition("/")
+        return cls(user, run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of a run. Times are Unix ms, `ended` 0 while it is under way."""
+
+    id: str
+    status: str
+    model: str
+    title: str
+    started: int
+    ended: int
+    start: Position
+    usage: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends; what its readers are told before the last record. `tokens` None: as many as it has chunks."""
+
+    status: str
+    error: dict[str, str] | None = None
+    usage: dict[str, Any] | None = None
+    tokens: int | None = None
+
+    @classmethod
+    def failed(cls, error: BelfryError) -> Ending:
+        return cls("failed", {"code": error.code, "detail": error.detail})
+
+    @property
+    def records(self) -> tuple[bytes, ...]:
+        if self.status == "done":
+            return (END,)
+        return f"{self.status} {compact(self.error or {})}".encode(), END
+
+
+ENDING_RECORDS = 2  # at most
+
+
+def is_ending(record: bytes) -> bool:
+    """Whether a record tells how a run ended: all others are chunks."""
+    return record == END or not record.startswith(b"message ")
+
+
+STOPPED = Ending("stopped")
+LOST = Ending.failed(BelfryError("producer_lost"))
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Records of a run, the first of them at the offset `first`; 0: at the log's end."""
+
+    name: RunName
+    first: int
+    records: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of an append. `status` is the run's now, empty when it is gone; `receivers`: workers that heard it.
+
+    `taken` is False when the run had ended before.
+    """
+
+    status: str
+    top: int
+    receivers: int
+    taken: bool
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing was taken since a failover lost what was appended before."""
+        return not self.taken and self.status == "running"
+
+
+class Runs:
+    """All runs of one deployment. Raises `BelfryError` `store_unavailable`."""
+
+    def __init__(self, store: LogStore, commands: Commands, settings: Settings, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._commands = commands
+        self._settings = settings
+        self._clock = clock
+        self._keys = store.keys
+
+    # Starting
+
+    def start(self, name: RunName, request: CompletionRequest) -> bool:
+        """Start a run; False when the same request started it before.
+
+        Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, or a limit of the user.
+        """
+        _, (code, detail) = self._commands.run([self._lease(name), self._start_command(name, request)])
+        if code == b"started":
+            return True
+        if code != b"known":
+            self._commands.run([("ZREM", self._keys.leases, str(name))] if code.decode() in _LIMITED else [])
+            raise _refusal(code.decode(), detail)
+        if not detail:
+            raise BelfryError("id_reused", f"The id {name.id!r} was used before with another request.")
+        return False
+
+    def admit(self, user: str, completion_id: str) -> None:
+        """Count a completion that is no run against the user's limits. Raises `BelfryError` like `start`."""
+        (refused,) = self._commands.run([ADMIT.call(self._admission_keys(user), *self._admission(completion_id))])
+        if refused:
+            raise _refusal(refused[0].decode(), refused[1])
+
+    def release(self, user: str, completion_id: str, tokens: int) -> None:
+        """A completion that was admitted is over."""
+        day = self._keys.tokens(user, self._day())
+        count = [("INCRBY", day, tokens), ("EXPIRE", day, 172_800)] if tokens else []
+        self._commands.run([("ZREM", self._keys.active(user), completion_id), *count])
+
+    # Producing
+
+    def append(self, name: RunName, first: int, records: Sequence[bytes]) -> Written:
+        """Append records as offsets `first`, `first` + 1 …; those that the log has already are left out."""
+        return self.append_all([Append(name, first, records)])[0]
+
+    def append_all(self, appends: Sequence[Append]) -> list[Written]:
+        """The same for many runs in one round trip."""
+        replies = self._commands.run([self._write_command(append, None) for append in appends])
+        return [_written(reply) for reply in replies]
+
+    def end(self, name: RunName, ending: Ending, first: int = 0, records: Sequence[bytes] = ()) -> Written:
+        """Append the last records and end the run, unless it has ended. Can be repeated."""
+        command = self._write_command(Append(name, first, (*records, *ending.records)), ending)
+        written = _written(self._commands.run([command])[0])
+        if not written.lost:
+            # After it has ended, or a crash between would leave it running. Whoever finds a lease that could not be
+            # taken away, once it has run out, ends the run again, which changes nothing but this.
+            with contextlib.suppress(BelfryError):
+                self._commands.run([("ZREM", self._keys.leases, str(name))])
+        return written
+
+    def renew(self, names: Iterable[RunName]) -> tuple[list[RunName], list[RunName]]:
+        """Renew leases. Answers those of `names` that somebody ended, and the runs of anyone whose lease ran out."""
+        members = [str(name) for name in names]
+        command = RENEW.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), EXPIRED_PER_LOOK, *members)
+        without, expired = self._commands.run([command])[0]
+        return self._ended(_names(without)), _names(expired)
+
+    def keep_active(self, completions: Iterable[RunName]) -> None:
+        """Go on counting completions under way against their users' limits, and keep the runs among them."""
+        until = int((self._clock() + ACTIVE_SECONDS) * 1_000)
+        by_user: dict[str, list[RunName]] = defaultdict(list)
+        for name in completions:
+            by_user[name.user].append(name)
+        for user, names in by_user.items():
+            key = self._keys.active(user)
+            pairs = [part for name in names for part in (until, name.id)]
+            kept = [("EXPIRE", part, self._settings.run_seconds) for name in names for part in self._parts(name)]
+            self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS), *kept])
+
+    def forget(self, user: str) -> None:
+        """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
+        keys = self._keys
+        active, known = self._commands.run([("ZRANGE", keys.active(user), 0, -1), ("ZRANGE", keys.runs(user), 0, -1)])
+        for run_id in active:
+            self.end(RunName(user, run_id.decode()), STOPPED)
+        names = [RunName(user, run_id.decode()) for run_id in known]
+        self._store.forget([name.log for name in names])
+        states = [keys.run_state(user, name.id) for name in names]
+        self._commands.run([("DEL", keys.runs(user), keys.active(user), keys.starts(user), *states)])
+
+    # Reading
+
+    def get(self, name: RunName) -> Run:
+        """Raises `BelfryError` `not_found` or, for a run that has expired, `run_gone`."""
+        keys = self._keys
+        known = ("ZSCORE", keys.runs(name.user), name.id)
+        state, started = self._commands.run([("HGETALL", keys.run_state(name.user, name.id)), known])
+        if state:
+            return _run(name.id, state)
+        raise BelfryError("run_gone" if started else "not_found")
+
+    def newest(self, user: str, limit: int) -> list[Run]:
+        """The user's runs that can still be read, newest first."""
+        (ids,) = self._commands.run([("ZREVRANGE", self._keys.runs(user), 0, limit - 1)])
+        names = [run_id.decode() for run_id in ids]
+        states = self._commands.run([("HGETALL", self._keys.run_state(user, run_id)) for run_id in names])
+        return [_run(run_id, state) for run_id, state in zip(names, states, strict=True) if state]
+
+    def transcript(self, name: RunName, run: Run) -> Transcript:
+        """The answer so far."""
+        transcript, position = Transcript(), run.start
+        while True:
+            (page,) = self._store.read([(name.log, (position,))])
+            for entry in page.entries:
+                event, _, data = entry.record.partition(b" ")
+                if event == b"message" and entry.record != END:
+                    transcript.add(data.decode())
+            if not page.entries:
+                return transcript
+            position = Position(page.epoch, page.entries[-1].offset)
+
+    def _ended(self, names: Sequence[RunName]) -> list[RunName]:
+        """Those of `names` that are not under way; the others get their lease back.
+
+        A start that was refused takes its lease away by name. It may be another's by then: of who came after it with
+        the same id, found that lease, and was let in. Without a lease nobody would end that run for a dead producer.
+        """
+        if not names:
+            return []
+        states = [self._keys.run_state(name.user, name.id) for name in names]
+        statuses = self._commands.run([("HGET", state, "status") for state in states])
+        under_way = {name for name, status in zip(names, statuses, strict=True) if status == b"running"}
+        if under_way:
+            self._commands.run([self._lease(name) for name in under_way])
+        return [name for name in names if name not in under_way]
+
+    def _parts(self, name: RunName) -> tuple[str, str, str]:
+        """The keys of a run: its state, and its log with its meta."""
+        keys = self._keys
+        return keys.run_state(name.user, name.id), keys.meta(name.log), keys.log(name.log)
+
+    def _lease(self, name: RunName) -> Command:
+        return LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))
+
+    def _start_command(self, name: RunName, request: CompletionRequest) -> Command:
+        keys, settings = self._keys, self._settings
+        return START.call(
+            (
+                *self._admission_keys(name.user),
+                keys.run_state(name.user, name.id),
+                keys.runs(name.user),
+                keys.meta(name.log),
+                keys.log(name.log),
+            ),
+            *self._admission(name.id),
+            request.digest,
+            new_epoch(),
+            settings.run_seconds,
+            max(KNOWN_SECONDS, settings.run_seconds),
+            *("model", request.model, "title", request.title),
+        )
+
+    def _admission_keys(self, user: str) -> tuple[str, ...]:
+        return self._keys.active(user), self._keys.starts(user), self._keys.tokens(user, self._day())
+
+    def _admission(self, completion_id: str) -> tuple[str | int, ...]:
+        limits = self._settings.max_runs_per_user, self._settings.runs_per_minute, self._settings.tokens_per_day
+        return (completion_id, *limits, ACTIVE_SECONDS * 1_000)
+
+    def _write_command(self, append: Append, ending: Ending | None) -> Command:
+        keys, name, log = self._keys, append.name, append.name.log
+        return APPEND.call(
+            (
+                keys.run_state(name.user, name.id),
+                *(keys.meta(log), keys.log(log), keys.live(log)),
+                *((keys.active(name.user), keys.tokens(name.user, self._day())) if ending else ()),
+            ),
+            *(name.id, append.first, self._settings.run_seconds),
+            *_ending_arguments(ending),
+            new_epoch(),
+            *append.records,
+        )
+
+    def _day(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d")
+
+
+def _ending_arguments(ending: Ending | None) -> tuple[str | int, ...]:
+    if ending is None:
+        return "", "", "", 0
+    error, usage = (compact(value) if value else "" for value in (ending.error, ending.usage))
+    return ending.status, error, usage, -1 if ending.tokens is None else ending.tokens
+
+
+def _written(reply: Reply) -> Written:
+    status, top, receivers, taken = reply
+    return Written(status.decode(), top, receivers, bool(taken))
+
+
+def _names(members: Iterable[bytes]) -> list[RunName]:
+    return [RunName.parse(member.decode()) for member in members]
+
+
+def _refusal(code: str, retry_ms: int) -> BelfryError:
+    headers = {"Retry-After": str(-(-retry_ms // 1_000) if retry_ms > 0 else 1)} if code in _LIMITED else {}
+    return BelfryError(code, headers=headers)
+
+
+def _run(run_id: str, reply: Reply) -> Run:
+    # redis-py makes a dict of HGETALL's answer, hiredis a list.
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    state = {name.decode(): value.decode() for name, value in pairs}
+    return Run(
+        id=run_id,
+        status=state["status"],
+        model=state["model"],
+        title=state["title"],
+        started=int(state["started"]),
+        ended=int(state.get("ended", 0)),
+        start=Position(state["epoch"], 0),
+        usage=json.loads(state.get("usage", "null")),
+        error=json.loads(state.get("error", "null")),
+    )

@@ -1,0 +1,1 @@
+"""Every socket to Redis: connections, pipelines, scripts and subscriptions."""

@@ -1,0 +1,268 @@
+"""Auto-pipelining: the commands of concurrent requests share round trips.
+
+A caller's commands go out at once when nothing is under way; whatever comes in meanwhile goes out together in the next
+write (as rueidis and ioredis do it). So a lone request waits for nobody, and a thousand at the same moment cost a few
+round trips instead of a thousand turns at a pool. Another connection is there for who would have to wait longer than
+a usual round trip takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult, Event
+
+from app.core.errors import BelfryError
+from app.transport.connection import (
+    RETRY_AFTER_SECONDS,
+    Command,
+    Reply,
+    SilentError,
+    UnpackableError,
+    checked,
+    pack,
+    unavailable,
+)
+from app.transport.lane import Lane, Line, Trip
+
+CONNECTIONS = 2
+PATIENCE_SECONDS = 0.001  # longer than most round trips take: what waits so long goes by another connection
+COMMANDS_PER_WRITE = 400
+GRACE_SECONDS = 0.5  # for a caller whose commands had to wait for a round trip that failed
+
+_WAIT = "WAIT"
+
+log = logging.getLogger("belfry.auto_pipeline")
+
+
+class OverdueError(Exception):
+    """Its turn or its answer did not come in time. Others' may have: it doesn't say that the server is silent."""
+
+
+class Waiting:
+    """The commands of one caller, and where it waits for the replies. `due` is when it has waited long enough."""
+
+    __slots__ = ("commands", "due", "given_up", "replies")
+
+    def __init__(self, commands: Sequence[Command], due: float) -> None:
+        self.commands = commands
+        self.due = due
+        self.replies: AsyncResult[list[Reply]] = AsyncResult()
+        self.given_up = False
+
+    def get(self) -> list[Reply]:
+        """The replies. Raises `BelfryError` `store_unavailable`, or `internal_error` for what can't be sent."""
+        try:
+            self.replies.wait()  # not for longer than until `due`: `AutoPipeline` sees to it
+        finally:  # killed as well: what its caller does next must not be overtaken
+            self.given_up |= not self.replies.ready()
+        return checked(self.replies.get() or [])
+
+    def is_over(self, now: float) -> bool:
+        """Whether it waits no more; it doesn't for longer than until `due`."""
+        if self.due <= now and not (self.given_up or self.replies.ready()):
+            self.given_up = True
+            self.replies.set_exception(unavailable(OverdueError()))
+        return self.given_up or self.replies.ready()
+
+
+class AutoPipeline:
+    """Runs batches of commands like a `Connection`, at most `limit` commands waiting at a time.
+
+    With one lane, commands are done in the order in which they were posted, up to `depth` writes ahead of the answers.
+    What waits for it when the store doesn't answer is refused as well: on another one it would go on.
+    """
+
+    def __init__(
+        self,
+        open_line: Callable[[], Line],
+        timeout_seconds: float,
+        limit: int,
+        *,
+        lanes: int = CONNECTIONS,
+        depth: int = 1,
+    ) -> None:
+        self._open_line = open_line
+        self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each may wait for all those before it
+        self._limit = limit
+        self._lanes = lanes
+        self._depth = depth
+        self._queue: deque[Waiting] = deque()
+        self._queued = 0
+        self._under_way: list[list[Waiting]] = []
+        self._idle: list[Event] = []
+        self._greenlets: list[gevent.Greenlet[[Lane], None]] = []
+        self._watch: Any = None  # the timer that runs while anybody waits
+        self._patience: Any = None  # the timer that runs while commands wait for a round trip of others
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of `commands`. Raises as `post` and `Waiting.get` do."""
+        return self.post(commands).get()
+
+    def post(self, commands: Sequence[Command]) -> Waiting:
+        """Have `commands` done, and get the replies later.
+
+        Raises `BelfryError` `overloaded` when too many commands wait already.
+        """
+        if self._queued >= self._limit:
+            raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        if not self._greenlets:
+            self._start()
+        waiting = Waiting(commands, time.monotonic() + self._timeout_seconds)
+        self._queue.append(waiting)
+        self._queued += len(commands)
+        if len(self._idle) == len(self._greenlets) or self._depth > 1:
+            self._call()
+        elif self._patience is None and self._idle:
+            self._patience = gevent.get_hub().loop.timer(PATIENCE_SECONDS)
+            self._patience.start(self._call_late)
+        if self._watch is None:
+            self._watch_until(waiting.due)
+        return waiting
+
+    def stop(self) -> None:
+        """End the round trips; whoever waits gets a timeout."""
+        gevent.killall(self._greenlets)
+
+    def _start(self) -> None:
+        if self._lanes == 1:
+            lanes = [Lane(self._open_line(), self._refuse_queued)]
+        else:
+            lanes = [Lane(self._open_line()) for _ in range(self._lanes)]
+        self._greenlets = [gevent.spawn(self._work, lane) for lane in lanes for _ in range(self._depth)]
+
+    def _work(self, lane: Lane) -> None:
+        filled = Event()
+        while True:
+            if not self._queue:
+                filled.clear()
+                self._idle.append(filled)
+                filled.wait()
+            with lane.writing:
+                batch, trip = self._begun(lane)
+            if trip is not None:
+                self._end(lane, batch, trip)
+
+    def _call(self) -> None:
+        """Have an idle lane take what waits."""
+        if self._queue and self._idle:
+            self._idle.pop().set()
+
+    def _call_late(self) -> None:
+        self._patience.close()
+        self._patience = None
+        self._call()
+
+    def _begun(self, lane: Lane) -> tuple[list[Waiting], Trip | None]:
+        """Take the next callers' commands on their way."""
+        batch = self._take()
+        try:
+            try:
+                return batch, lane.begin(_merged(batch)) if batch else None
+            except UnpackableError:
+                batch = _packable(batch)
+                return batch, lane.begin(_merged(batch)) if batch else None
+        except Exception as error:
+            log.exception("a round trip failed")
+            _refuse(batch, unavailable(error))
+            return [], None
+
+    def _take(self) -> list[Waiting]:
+        """What fits into one write, without those who have given up: their commands must not be done any more."""
+        batch: list[Waiting] = []
+        size = 0
+        while self._queue and (not batch or size + len(self._queue[0].commands) <= COMMANDS_PER_WRITE):
+            waiting = self._queue.popleft()
+            self._queued -= len(waiting.commands)
+            if not waiting.given_up:
+                batch.append(waiting)
+                size += len(waiting.commands)
+        self._call()
+        return batch
+
+    def _refuse_queued(self, failure: SilentError) -> None:
+        """Nothing of it was sent. Without a switch since the failure: what comes later is tried again."""
+        queued, self._queue, self._queued = self._queue, deque(), 0
+        _refuse(queued, failure)
+
+    def _end(self, lane: Lane, batch: list[Waiting], trip: Trip) -> None:
+        self._under_way.append(batch)
+        try:
+            _hand_out(lane.end(trip), batch)
+        except BelfryError as error:
+            _refuse(batch, error)
+        except Exception as error:
+            # Else this greenlet would end, and after the last of them every caller would wait in vain.
+            log.exception("a round trip failed")
+            _refuse(batch, unavailable(error))
+        finally:
+            self._under_way.remove(batch)
+
+    def _watch_until(self, due: float) -> None:
+        self._watch = gevent.get_hub().loop.timer(max(0.0, due - time.monotonic()))
+        self._watch.start(self._look)
+
+    def _look(self) -> None:
+        """Tell whoever has waited long enough; look again when the next one will have.
+
+        One timer for all: a caller's own would cost more than all else that is done here for it.
+        """
+        self._watch.close()
+        self._watch = None
+        now = time.monotonic()
+        while self._queue and self._queue[0].is_over(now):
+            self._queued -= len(self._queue.popleft().commands)
+        late = [waiting for batch in self._under_way for waiting in batch if not waiting.is_over(now)]
+        if late or self._queue:
+            self._watch_until(min([waiting.due for waiting in chain(late, islice(self._queue, 1))]))
+
+
+def _merged(batch: Sequence[Waiting]) -> list[Command]:
+    """All commands of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
+
+    It counts the replicas that have all that this connection wrote before, hence also what each caller wrote.
+    """
+    commands = [command for waiting in batch for command in waiting.commands]
+    waits = [command for command in commands if command[0] == _WAIT]
+    if len(waits) < 2:
+        return commands
+    return [*[command for command in commands if command[0] != _WAIT], waits[-1]]
+
+
+def _hand_out(replies: Sequence[Reply], batch: Sequence[Waiting]) -> None:
+    """Give each caller its own."""
+    rest = iter(replies)
+    is_merged = len(replies) < sum([len(waiting.commands) for waiting in batch])
+    for waiting in batch:
+        own = [replies[-1] if is_merged and command[0] == _WAIT else next(rest) for command in waiting.commands]
+        if not waiting.given_up:
+            waiting.replies.set(own)
+
+
+def _packable(batch: Sequence[Waiting]) -> list[Waiting]:
+    """Refuse only those whose own commands can't be sent: not to be repeated, for they never can. Answers the rest."""
+    refused = [waiting for waiting in batch if not _is_packable(waiting.commands)]
+    log.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
+    _refuse(refused or batch, BelfryError("internal_error"))
+    return [waiting for waiting in batch if waiting not in refused] if refused else []
+
+
+def _is_packable(commands: Sequence[Command]) -> bool:
+    try:
+        pack(commands)
+    except UnpackableError:
+        return False
+    return True
+
+
+def _refuse(batch: Iterable[Waiting], error: BelfryError) -> None:
+    """Tell each caller; in an error of its own, for what one adds to it is not for the others' clients."""
+    for waiting in batch:
+        if not waiting.given_up:
+            waiting.replies.set_exception(type(error)(error.code, error.detail, headers=error.headers))

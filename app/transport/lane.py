@@ -1,0 +1,158 @@
+"""A lane: one connection to Redis with a few round trips under way, all of them done in the order of their beginning.
+
+Redis answers a connection in order, so the next write goes out while it still works on the one before. Order must
+survive a connection that ends in between: what was written to it may or may not have been done, and is sent again, the
+first one first. Until then nothing else is written ahead, for it would be done before those.
+
+A server that is silent is another matter: each trip would wait as long once more. So the one that waits in vain fails
+all that are under way with it and tells its owner, who fails what waits to begin. None of them is tried again here: it
+may be done or not, early or late, and whoever sent it is told just that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Protocol
+
+from gevent.event import Event
+from gevent.lock import BoundedSemaphore
+
+from app.core.errors import BelfryError
+from app.transport.connection import Command, LostError, Reply, SilentError
+
+
+class Line(Protocol):
+    """See `app.transport.connection.Line`."""
+
+    @property
+    def is_open(self) -> bool: ...
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]: ...
+    def packed(self, commands: Sequence[Command]) -> bytes: ...
+    def write(self, packed: bytes) -> None: ...
+    def read(self, commands: Sequence[Command]) -> list[Reply]: ...
+    def lacks_scripts(self, replies: Sequence[Reply]) -> bool: ...
+    def completed(self, commands: Sequence[Command], replies: list[Reply]) -> list[Reply]: ...
+    def close(self) -> None: ...
+
+
+class Trip:
+    """One round trip. `is_written` as long as its replies are to come over the connection that is open now.
+
+    `was_begun`: something of it was written, now or earlier.
+    """
+
+    __slots__ = ("commands", "failure", "is_written", "replies", "turn", "was_begun")
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self.commands = commands
+        self.is_written = False
+        self.was_begun = False
+        self.replies: list[Reply] | None = None
+        self.failure: BelfryError | None = None
+        self.turn: Event | None = None
+
+
+class Lane:
+    """Round trips on one line. Whoever holds `writing` is the only one to begin one.
+
+    `fell_silent` is called once for each time that the server did not answer, before anybody hears of it.
+    """
+
+    def __init__(self, line: Line, fell_silent: Callable[[SilentError], None] = lambda _: None) -> None:
+        self.writing = BoundedSemaphore(1)
+        self._line = line
+        self._fell_silent = fell_silent
+        self._under_way: deque[Trip] = deque()  # the first one is the one whose replies come next
+
+    def begin(self, commands: Sequence[Command]) -> Trip:
+        """Write `commands` if that keeps the order, else leave it to `end`. Raises `UnpackableError`: nothing is begun.
+
+        To be called with `writing` held, and followed by `end` in the same greenlet, whatever happens.
+        """
+        packed = self._line.packed(commands)
+        trip = Trip(commands)
+        in_order = all(earlier.is_written for earlier in self._under_way)
+        self._under_way.append(trip)
+        if in_order and self._line.is_open:
+            trip.was_begun = True
+            try:
+                self._line.write(packed)
+            except LostError:
+                pass  # `end` sends it again
+            except BelfryError as failure:
+                self._fail(trip, failure)
+            else:
+                # Set without a switch since the last byte was written: had the connection ended before, `write` failed.
+                trip.is_written = True
+        return trip
+
+    def end(self, trip: Trip) -> list[Reply]:
+        """The replies, after those of all trips before it. Raises as `Line.send` does."""
+        try:
+            if self._under_way[0] is not trip:
+                trip.turn = Event()
+                trip.turn.wait()
+            return self._replies(trip)
+        except BaseException:
+            if trip.is_written:  # killed: nobody will read what comes for it
+                self._forget_written()
+                self._line.close()
+            raise
+        finally:
+            self._under_way.remove(trip)
+            if self._under_way and self._under_way[0].turn is not None:
+                self._under_way[0].turn.set()
+
+    def _replies(self, trip: Trip) -> list[Reply]:
+        if trip.is_written:
+            self._read(trip)
+        if trip.failure is not None:
+            raise trip.failure
+        if trip.replies is not None and not self._line.lacks_scripts(trip.replies):
+            return self._line.completed(trip.commands, trip.replies)
+        with self.writing:
+            return self._replies_to_more(trip)
+
+    def _replies_to_more(self, trip: Trip) -> list[Reply]:
+        """Those of a trip that is sent again, or of which something wasn't done for want of its script."""
+        if trip.replies is not None:
+            self._read_ahead()
+        if trip.failure is not None:
+            raise trip.failure
+        try:
+            if trip.replies is None:
+                return self._line.send(trip.commands, again=trip.was_begun)
+            return self._line.completed(trip.commands, trip.replies)
+        except SilentError as failure:
+            self._fail(trip, failure)
+            raise
+
+    def _read(self, trip: Trip) -> None:
+        """Read its replies; leave it without them where the connection has ended."""
+        try:
+            trip.replies = self._line.read(trip.commands)
+            trip.is_written = False
+        except LostError:
+            self._forget_written()
+        except BelfryError as failure:
+            self._forget_written()
+            self._fail(trip, failure)
+
+    def _fail(self, trip: Trip, failure: BelfryError) -> None:
+        trip.failure = failure
+        if isinstance(failure, SilentError):
+            for each in self._under_way:
+                each.failure = failure
+            self._fell_silent(failure)
+
+    def _read_ahead(self) -> None:
+        """Have the answers to all that is written: no script is loaded before, else they would be done before this."""
+        for later in islice(self._under_way, 1, None):
+            if later.is_written:
+                self._read(later)
+
+    def _forget_written(self) -> None:
+        for trip in self._under_way:
+            trip.is_written = False

@@ -1,0 +1,110 @@
+"""`/admin/…`: what an administrator asks and orders besides sending: the audit log, sessions, revocations."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.core.errors import BelfryError
+from app.core.identity.names import check_user_id
+from app.core.identity.revocation import Kind
+from app.core.identity.tokens import TOKEN_ID_MAX
+from app.core.wire.times import rfc3339
+from app.store.identity.revocations import Revocations
+from app.store.insight.audit import Audit, Entry
+from app.store.insight.figures import FigureStore
+from app.web.edge.auth import Authenticator
+from app.web.edge.by_hand import note
+from app.web.edge.reading import body, whole_number
+
+AUDIT_DEFAULT = 100
+AUDIT_MAX = 1_000
+BODY_MAX_BYTES = 16_384
+
+
+class Order(BaseModel):
+    """The body of `POST /admin/revocations`: exactly one of a user, a token, and the id of a token."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    user: Annotated[str, Field(min_length=1)] | None = None
+    token: Annotated[str, Field(min_length=1)] | None = None
+    token_id: Annotated[str, Field(min_length=1, max_length=TOKEN_ID_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Order:
+        if sum(value is not None for value in (self.user, self.token, self.token_id)) != 1:
+            raise ValueError("give exactly one of user, token and token_id")
+        return self
+
+
+def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figures: FigureStore) -> Blueprint:
+    views = Blueprint("admin", __name__, url_prefix="/admin")
+
+    @views.get("/audit")
+    def entries() -> Response:
+        auth.require(request, "admin")
+        limit = whole_number(request, "limit", AUDIT_DEFAULT, 1, AUDIT_MAX)
+        return jsonify(entries=[shown(entry) for entry in audit.newest(limit)])
+
+    @views.get("/figures")
+    def last_hour() -> Response:
+        auth.require(request, "admin")
+        points = ",".join(figures.hour(auth.clock()))  # JSON already
+        text = f'{{"seconds":{auth.settings.figures_seconds},"points":[{points}]}}\n'
+        return Response(text, mimetype="application/json")
+
+    @views.get("/sessions")
+    def sessions() -> Response:
+        auth.require(request, "admin")
+        user = check_user_id(request.args.get("user", ""))
+        found = auth.sessions.of_user(user, auth.clock())
+        return jsonify(
+            user=user,
+            sessions=[{"name": session.name, "expires_at": rfc3339(session.expires_at)} for session in found],
+        )
+
+    @views.post("/revocations")
+    def revoke() -> Response:
+        claims = auth.require(request, "admin")
+        text = body(request, BODY_MAX_BYTES, auth.settings.body_seconds)
+        auth.check(claims)  # a body may take long to come
+        kind, name = _ordered(auth, _order(text))
+        audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
+        ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
+        revocations.revoke(kind, name, auth.clock())
+        return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
+
+    return views
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """An entry as the listing shows it; one that happened once has no `count`."""
+    fields = asdict(entry)
+    if entry.count == 1:
+        del fields["count"]
+    return fields
+
+
+def _order(text: bytes) -> Order:
+    try:
+        return Order.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        code = "malformed_json" if first["type"] == "json_invalid" else "bad_parameter"
+        raise BelfryError(code, f"{first['msg']}.") from None
+
+
+def _ordered(auth: Authenticator, order: Order) -> tuple[Kind, str]:
+    """What to withdraw. A token is named by its id, which its holder may have hidden: so it has to be a good one."""
+    if order.user is not None:
+        return Kind.USER, check_user_id(order.user)
+    if order.token is not None:
+        try:
+            return Kind.TOKEN, auth.keyring.verify(order.token, auth.clock()).token_id
+        except BelfryError as error:
+            raise BelfryError("bad_parameter", f"token: {error.detail}") from None
+    return Kind.TOKEN, order.token_id or ""

@@ -1,0 +1,105 @@
+"""`GET /feed`: the messages that are kept for a user, newest first; or, as a long poll, what came after a cursor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flask import Blueprint, Request, Response, request
+
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.log import cursor
+from app.core.log.cursor import Vector
+from app.core.message import LEVELS
+from app.core.settings import Settings
+from app.live.streams.streams import Streams
+from app.store.logs.feed import Feed, FeedPage, Filter, oldest
+from app.web.api.stream import require_room
+from app.web.edge.auth import Authenticator
+from app.web.edge.limits import Limits
+from app.web.edge.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 100
+REVISION_MAX = 2**53  # what a client in JavaScript can count to
+UNKNOWN = -1  # the revision that a client knows when it knows none
+
+
+def blueprint(
+    auth: Authenticator, feed: Feed, streams: Streams, limits: Limits, settings: Settings, clock: Callable[[], float]
+) -> Blueprint:
+    views = Blueprint("feed", __name__)
+
+    @views.get("/feed")
+    def read() -> Response:
+        claims = auth.require(request, "feed")
+        names = logs_of(claims, request)
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
+        after = after_of(request)
+        if after is None:
+            before = cursor_of(request.args.get("before"))
+            return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))
+        wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
+        known = whole_number(request, "revision", UNKNOWN, UNKNOWN, REVISION_MAX)
+        return answer(poll(claims, names, after, known, limit, wait_seconds))
+
+    def poll(claims: Claims, names: list[str], after: Vector, known: int, limit: int, wait_seconds: float) -> FeedPage:
+        """What came after the cursor; waits until something does, or the feed's revision is not the one `known`.
+
+        Raises `BelfryError` `history_lost`.
+        """
+        if wait_seconds:
+            require_room(request)
+        limits.connect(claims.user)
+        deadline = time.monotonic() + wait_seconds
+        opening = streams.open(claims.user, names, after, stays=wait_seconds > 0)
+        vector, lost, pages = opening.vector, opening.lost, opening.pages
+        while True:
+            page, gone = oldest(vector, pages, limit, now_ms())
+            if lost or gone:
+                raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
+            if page.messages or page.counts.revision != (opening.counts.revision if known < 0 else known):
+                return page
+            if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
+                return page
+            auth.check(claims)
+            vector = page.cursor
+            pages = streams.read_again(opening, vector)
+
+    def now_ms() -> int:
+        return int(clock() * 1_000)
+
+    return views
+
+
+def answer(page: FeedPage) -> Response:
+    """The page as JSON. The messages are JSON already."""
+    following = f'"{cursor.encode(page.next)}"' if page.next else "null"
+    text = (
+        f'{{"messages":[{",".join(page.messages)}],"next":{following},"unread":{page.counts.unread},'
+        f'"revision":{page.counts.revision},"cursor":"{cursor.encode(page.cursor)}"}}\n'
+    )
+    return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+
+def after_of(asked: Request) -> Vector | None:
+    """The cursor of a long poll, None where a page of the feed is asked for. Raises `BelfryError` `bad_cursor`.
+
+    A client that falls back from a stream to polling may spell it as for a stream, and is told by its `wait`.
+    """
+    after = cursor_of(asked.args.get("after"))
+    return resumed_from(asked) if after is None and "wait" in asked.args else after
+
+
+def wanted(asked: Request) -> Filter:
+    """The filters of the query. Raises `BelfryError` `bad_parameter`."""
+    level = asked.args.get("level", "")
+    if level and level not in LEVELS:
+        raise BelfryError("bad_parameter", f"level: expected one of {', '.join(LEVELS)}, got {level[:40]!r}.")
+    return Filter(
+        unread=flag(asked, "unread"),
+        archived=bool(flag(asked, "archived")),
+        level=level,
+        tag=asked.args.get("tag", ""),
+    )

@@ -1,0 +1,65 @@
+"""What a user does with the own feed: mark messages as read, archive them, remove them, and undo it.
+
+Each answer has the counts after the change; the user's connections hear of it by an event of their streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.log.change import Change, parse_archive, parse_read
+from app.core.log.marks import Mark
+from app.core.settings import Settings
+from app.core.wire.frames import compact
+from app.store.logs.read_state import Outcome, ReadState
+from app.web.edge.auth import Authenticator
+from app.web.edge.reading import json_body, logs_of
+
+
+def blueprint(
+    auth: Authenticator, read_state: ReadState, note: Callable[[str, Change], None], settings: Settings
+) -> Blueprint:
+    """The views; `note` hears of each change, and by whom."""
+    views = Blueprint("marking", __name__)
+
+    @views.post("/feed/read")
+    def read() -> Response:
+        claims = auth.require(request, "feed")
+        return answer(change(claims, parse_read(sent(claims))))
+
+    @views.post("/feed/archive")
+    def archive() -> Response:
+        claims = auth.require(request, "feed")
+        return answer(change(claims, parse_archive(sent(claims))))
+
+    @views.delete("/feed/<message_id>")
+    def remove(message_id: str) -> Response:
+        claims = auth.require(request, "feed")
+        outcome = change(claims, Change(Mark.REMOVED, True, (message_id,)))
+        if not outcome.found:
+            raise BelfryError("not_found", f"The feed holds no message {message_id[:128]!a}.")
+        return answer(outcome)
+
+    def sent(claims: Claims) -> bytes:
+        text = json_body(request, settings.max_body_bytes, settings.body_seconds)
+        auth.check(claims)  # a body may take long to come
+        return text
+
+    def change(claims: Claims, wish: Change) -> Outcome:
+        # Whose feed it is comes from the credential alone, as do the logs: there is no way to another user's.
+        outcome = read_state.change(claims.user, logs_of(claims, request), wish)
+        if outcome.changed:
+            note(claims.user, wish)
+        return outcome
+
+    return views
+
+
+def answer(outcome: Outcome) -> Response:
+    """The counts after a change."""
+    text = compact(outcome.counts._asdict()) + "\n"
+    return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,115 @@
+"""`/messages`: the latest, what has become of one, and taking it back from everywhere it went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.wire.frames import compact
+from app.live.insight.flights import Flights
+from app.store.insight.audit import Audit
+from app.store.insight.recent import MESSAGES_KEPT, RecentStore
+from app.store.logs.delivery import USER, Delivery, content_of, deliveries
+from app.store.logs.log import LogStore
+from app.store.logs.readers import Read, Readers
+from app.store.logs.recipients import Recipients
+from app.web.edge.auth import Authenticator, require_scope
+from app.web.edge.by_hand import note
+from app.web.edge.reading import flag, whole_number
+
+LIMIT_DEFAULT = 50
+
+
+def blueprint(
+    auth: Authenticator,
+    recipients: Recipients,
+    store: LogStore,
+    recent: RecentStore,
+    readers: Readers,
+    flights: Flights,
+    audit: Audit,
+) -> Blueprint:
+    views = Blueprint("messages", __name__)
+
+    @views.get("/messages")
+    def newest() -> Response:
+        auth.require(request, "admin")
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, MESSAGES_KEPT)
+        return answer({"messages": recent.newest(limit)})
+
+    @views.get("/messages/<message_id>")
+    def show(message_id: str) -> Response:
+        claims = auth.require(request, "publish")
+        names = logs_of(recipients, claims, message_id)
+        counted = {}
+        if flag(request, "readers"):
+            require_scope(claims, "admin")
+            counted = {name: readers.count(name, message_id) for name in names if not name.startswith(USER)}
+        return answer({"id": message_id, **status(deliveries(store, message_id, names), counted)})
+
+    @views.get("/messages/<message_id>/content")
+    def content(message_id: str) -> Response:
+        claims = auth.require(request, "admin")
+        names = logs_of(recipients, claims, message_id)
+        record = content_of(store, message_id, names)
+        if record is None:
+            raise BelfryError("not_found", f"The message {message_id[:128]!a} is not kept any more.")
+        event, _, text = record.partition(b" ")
+        return answer({"event": event.decode(), "message": json.loads(text), "logs": names})
+
+    @views.delete("/messages/<message_id>")
+    def retract(message_id: str) -> Response:
+        claims = auth.require(request, "publish")
+        names = logs_of(recipients, claims, message_id)
+        if claims.session:
+            audit.append([note(auth, claims, "retract", "", message_id)])
+        found = recipients.retract(message_id, names)
+        flights.retracted([name.removeprefix(USER) for name in found if name.startswith(USER)], message_id)
+        return answer({"id": message_id, "retracted": [shown(name) for name in found]})
+
+    return views
+
+
+def logs_of(recipients: Recipients, claims: Claims, message_id: str) -> list[str]:
+    """Where the message went. Raises `BelfryError` `not_found`, or `target_forbidden` if some is off limits."""
+    names = recipients.of(message_id)
+    if not names:
+        raise BelfryError("not_found", f"No message {message_id[:128]!a} is known, or not any more.")
+    for name in names:
+        if not claims.may_address(name):
+            raise BelfryError("target_forbidden", f"The token may not address {name!r}, to whom it also went.")
+    return names
+
+
+def status(found: list[Delivery], counted: Mapping[str, Read]) -> dict[str, Any]:
+    """How many recipients keep and have read the message, and each one; `counted` are the readers of topics."""
+    return {
+        "recipients": len(found),
+        "kept": sum(each.offset is not None for each in found),
+        "read": sum(each.read for each in found),
+        "deliveries": [
+            {
+                "to": shown(each.log),
+                "offset": each.offset,
+                "read": each.read,
+                "archived": each.archived,
+                "removed": each.removed,
+                **({"readers": counted[each.log]._asdict()} if each.log in counted else {}),
+            }
+            for each in found
+        ],
+    }
+
+
+def shown(log_name: str) -> str:
+    """A log as the answer of a publish names it: a user by the id alone."""
+    return log_name.removeprefix("user:")
+
+
+def answer(body: dict[str, Any]) -> Response:
+    return Response(compact(body) + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"})

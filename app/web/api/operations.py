@@ -1,0 +1,323 @@
+"""Every operation of the HTTP interface in one table: who may call it, what it takes, what it answers.
+
+The OpenAPI document, the page `/docs` and the table in SECURITY.md are made from it; tests hold it to the running
+application, route by route and credential by credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
+EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""
+PROBLEM = "application/problem+json"
+
+
+class Access(Enum):
+    """Which credential an operation asks for."""
+
+    PUBLIC = "anyone"
+    SCOPE = "a credential with the scope"
+    TOKEN = "any bearer token"  # noqa: S105 - words for a document
+    OWN_COOKIE = "whoever has it"
+    PAGE = "a person with the scope; others are led to the sign-in"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `path` is written as in the document: `/feed/{id}`.
+
+    `scopes`: one of them is enough, but for a page, which asks for all. `answers` maps a status to a media type;
+    `refusals` are the codes of its own problems, beside those that every operation of its access has; `refused_in` is
+    the media type of them all, which is JSON where they have OpenAI's shape.
+    """
+
+    method: str
+    path: str
+    summary: str
+    access: Access = Access.PUBLIC
+    scopes: tuple[str, ...] = ()
+    answers: Mapping[int, str] = field(default_factory=lambda: {200: JSON})
+    refusals: tuple[str, ...] = ()
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    body: Mapping[str, Mapping[str, Any]] | None = None  # media type → schema
+    refused_in: str = PROBLEM
+
+    @property
+    def needs(self) -> str:
+        """The scopes in words."""
+        return (" and " if self.access is Access.PAGE else " or ").join([f"`{scope}`" for scope in self.scopes])
+
+
+def _query(name: str, description: str, **schema: Any) -> Mapping[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
+
+
+def _path(name: str, description: str) -> Mapping[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+
+
+_TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
+_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.")
+_TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_RESUME = (
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The cursor to resume from, as browsers send it. It comes before both parameters.",
+        "schema": {"type": "string"},
+    },
+    _query("lastEventId", "The same, as polyfills append it. It comes before `last_event_id`."),
+    _query("last_event_id", "The same, as a page writes it into the address."),
+)
+_TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
+_ELSEWHERE = "Or `~`, with the id in the query as"
+_MESSAGE_ID = _path("message_id", f"The message's id. {_ELSEWHERE} `id`, or `message` below `/users`.")
+_RUN_ID = _path("run_id", f"The run's id. {_ELSEWHERE} `id`.")
+_COMPLETION: Mapping[str, Any] = {
+    "type": "object",
+    "description": "As OpenAI's API takes it; other members are passed on.",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string", "minLength": 1},
+        "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
+        "stream": {"type": "boolean"},
+    },
+}
+_RUN_START: Mapping[str, Any] = {
+    **_COMPLETION,
+    "properties": {
+        **_COMPLETION["properties"],
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The run's id, if it has one."},
+    },
+}
+_USER = _path("user", f"The user's id. {_ELSEWHERE} `id`.")
+_LIMIT = _query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000)
+_CHANGE = {"type": "object", "description": "Either `ids`, a list of message ids, or `all`: true."}
+_SIGN_IN = ("name", "password", "next")
+_PUBLISH = {"$ref": "#/components/schemas/Publish"}
+_READING = ("bad_topic", "too_many_topics", "topic_forbidden", "bad_cursor", "store_unavailable", "overloaded")
+_MARKING = (
+    "malformed_json", "invalid_change", "unknown_field", "body_too_large", "unsupported_media_type", *_READING,
+)  # fmt: skip
+_COMPLETING = (
+    "malformed_json", "invalid_completion", "body_too_large", "model_unknown", "rate_limited", "too_many_runs",
+    "tokens_used_up", "shutting_down", "store_unavailable", "store_full", "overloaded",
+)  # fmt: skip
+_RELAYING = (
+    "upstream_refused", "upstream_rate_limited", "upstream_failed", "upstream_unreachable", "upstream_malformed",
+    "upstream_truncated", "upstream_timeout", "answer_too_large",
+)  # fmt: skip
+_RUN = ("bad_run_id", "not_found", "run_gone", "store_unavailable")
+_ADMITTED = ("rate_limited", "too_many_connections", "shutting_down", "overloaded")
+_CONNECTING = (*_READING, *_ADMITTED)
+_PUBLISHING = (
+    "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
+    "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
+    "bad_url", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type", "rate_limited",
+    "store_unavailable", "store_full", "not_replicated", "overloaded",
+)  # fmt: skip
+
+OPERATIONS = (
+    Operation(
+        "POST", "/publish", "Send a message to a user, a list of users, a topic or everyone; NDJSON: many",
+        Access.SCOPE, ("publish",), {200: JSON, 201: JSON}, _PUBLISHING,
+        body={JSON: _PUBLISH, NDJSON: {"type": "string", "description": "One message per line."}},
+    ),
+    Operation(
+        "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS},
+        (*_CONNECTING, "bad_parameter"),
+        (_TOPICS, _TOPIC, _TICKET, _TABS, *_RESUME),
+    ),
+    Operation(
+        "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
+        Access.SCOPE, ("feed",), {200: JSON}, (*_CONNECTING, "bad_parameter", "history_lost"),
+        (
+            _TOPICS, _TOPIC, _TICKET,
+            _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
+            _query("before", "The `next` of an earlier page."),
+            _query("after", "A cursor: what came after it, oldest first."),
+            _query("wait", "Seconds to wait for something to come.", type="number", minimum=0, default=0),
+        ),
+    ),
+    Operation(
+        "POST", "/feed/read", "Mark messages of one's own feed as read, or as unread", Access.SCOPE, ("feed",),
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC), {JSON: _CHANGE},
+    ),
+    Operation(
+        "POST", "/feed/archive", "Archive messages of one's own feed, or take them back", Access.SCOPE, ("feed",),
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC), {JSON: _CHANGE},
+    ),
+    Operation(
+        "DELETE", "/feed/{message_id}", "Remove a message from one's own feed, on all devices", Access.SCOPE, ("feed",),
+        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC),
+    ),
+    Operation(
+        "GET", "/messages", "The messages published last, newest first", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_parameter", "store_unavailable"), (_LIMIT,),
+    ),
+    Operation(
+        "GET", "/messages/{message_id}", "What has become of a message, recipient by recipient", Access.SCOPE,
+        ("publish",), {200: JSON}, ("not_found", "target_forbidden", "bad_parameter", "store_unavailable"),
+        (
+            _MESSAGE_ID,
+            _query("readers", "For administrators: count who read it in topics and of everyone.", type="boolean"),
+        ),
+    ),
+    Operation(
+        "GET", "/messages/{message_id}/content", "A message, its event type, and to whom it went, to send it again",
+        Access.SCOPE, ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+    ),
+    Operation(
+        "DELETE", "/messages/{message_id}", "Retract a message everywhere it went", Access.SCOPE, ("publish",),
+        {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+    ),
+    Operation(
+        "GET", "/presence", "Who is connected now; with `users`, whether these are, for which `publish` is enough",
+        Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
+        (
+            _query("users", "User ids, separated by commas."),
+            _query("user", "One more user id, which may hold commas; repeatable."),
+            _LIMIT,
+        ),
+    ),
+    Operation(
+        "POST", "/presence/tabs", "How many tabs of a browser share one's own connection now", Access.SCOPE, ("feed",),
+        {204: NOTHING}, ("bad_parameter", "rate_limited", "store_unavailable"),
+        ({**_query("connection", "Its name, as `ready` told it."), "required": True}, {**_TABS, "required": True}),
+    ),
+    Operation(
+        "DELETE", "/presence/{user}", "End a user's connections, or the one that is named", Access.SCOPE, ("admin",),
+        {204: NOTHING}, ("bad_user_id", "store_unavailable"),
+        (_USER, _query("connection", "The id of one connection.")),
+    ),
+    Operation(
+        "GET", "/users", "The known users whose ids begin like this", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "bad_parameter", "store_unavailable"),
+        (
+            _query("prefix", "The beginning of the id; without it, of all users."),
+            _query("limit", "Users at most.", type="integer", minimum=1, maximum=100, default=20),
+        ),
+    ),
+    Operation(
+        "GET", "/users/{user}", "What is known of a user, and what happened to the connections", Access.SCOPE,
+        ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
+    ),
+    Operation(
+        "GET", "/users/{user}/messages/{message_id}", "What happened to a message on its way to a user", Access.SCOPE,
+        ("admin",), {200: JSON}, ("bad_user_id", "not_found", "store_unavailable"), (_USER, _MESSAGE_ID),
+    ),
+    Operation(
+        "DELETE", "/users/{user}",
+        "Forget a user: feed, read state, runs, sessions; tokens issued so far are withdrawn, open streams end",
+        Access.SCOPE, ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
+    ),
+    Operation(
+        "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
+        {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/models", "The models of all upstreams, as OpenAI lists them", Access.SCOPE, ("complete",),
+        {200: JSON}, ("upstream_unreachable",), refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/models/{model}", "One of these models", Access.SCOPE, ("complete",), {200: JSON},
+        ("model_unknown", "upstream_unreachable"), (_path("model", "The model's id."),), refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
+        {200: JSON, 201: JSON}, (*_COMPLETING, "bad_run_id", "id_reused", "run_gone"), body={JSON: _RUN_START},
+    ),
+    Operation(
+        "GET", "/completions", "One's own runs, newest first", Access.SCOPE, ("complete",), {200: JSON},
+        ("bad_parameter", "store_unavailable"),
+        (_query("limit", "Runs at most.", type="integer", minimum=1, maximum=100, default=20),),
+    ),
+    Operation(
+        "GET", "/completions/{run_id}", "The state of a run and its text so far", Access.SCOPE, ("complete",),
+        {200: JSON}, _RUN, (_RUN_ID,),
+    ),
+    Operation(
+        "DELETE", "/completions/{run_id}", "Stop a run", Access.SCOPE, ("complete",), {200: JSON}, _RUN, (_RUN_ID,),
+    ),
+    Operation(
+        "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
+        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", *_ADMITTED),
+        (_RUN_ID, _TICKET, *_RESUME),
+    ),
+    Operation(
+        "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},
+        refusals=("store_unavailable", "store_full"),
+    ),
+    Operation(
+        "DELETE", "/session", "End the session", Access.OWN_COOKIE, answers={204: NOTHING},
+        refusals=("cross_site", "store_unavailable"),
+    ),
+    Operation(
+        "POST", "/tickets", "A credential for one use within 60 seconds", Access.SCOPE, ("feed", "complete"),
+        {201: JSON}, ("store_unavailable", "store_full"),
+    ),
+    Operation("GET", "/", "The user's feed as a page", Access.PAGE, ("feed",), {200: HTML, 302: NOTHING, 401: HTML}),
+    Operation(
+        "GET", "/chat", "Asking a model, as a page", Access.PAGE, ("complete",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
+        "GET", "/chat/{run_id}", "One answer as a page, made or being made", Access.PAGE, ("complete",),
+        {200: HTML, 302: NOTHING, 401: HTML}, ("bad_run_id",), (_RUN_ID,),
+    ),
+    Operation(
+        "GET", "/admin/", "The administrator's page", Access.PAGE, ("publish", "admin"),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
+        "GET", "/admin/dashboard/", "The last hour in plots, as a page", Access.PAGE, ("admin",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
+        "GET", "/admin/people/", "Who is connected, as a page", Access.PAGE, ("admin",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation("GET", "/login", "The sign-in page of the demo, or of the administrator", answers={200: HTML},
+              refusals=("not_found",)),
+    Operation(
+        "POST", "/login", "Sign in", answers={303: NOTHING, 401: HTML, 422: HTML},
+        refusals=("not_found", "cross_site", "rate_limited", "store_unavailable"),
+        body={FORM: {"type": "object", "properties": {name: {"type": "string"} for name in _SIGN_IN}}},
+    ),
+    Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
+              refusals=("cross_site", "store_unavailable")),
+    Operation(
+        "GET", "/admin/audit", "Who signed in, and what was done by hand, newest first", Access.SCOPE, ("admin",),
+        {200: JSON}, ("bad_parameter", "store_unavailable"),
+        (_query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000, default=100),),
+    ),
+    Operation(
+        "GET", "/admin/figures", "What all workers did in the last hour, in numbers", Access.SCOPE, ("admin",),
+        {200: JSON}, ("store_unavailable",),
+    ),
+    Operation(
+        "GET", "/admin/sessions", "The sessions of a user", Access.SCOPE, ("admin",), {200: JSON},
+        ("bad_user_id", "store_unavailable"), ({**_query("user", "The user's id."), "required": True},),
+    ),
+    Operation(
+        "POST", "/admin/revocations", "Withdraw a user's credentials, or one token; open streams end within 2 seconds",
+        Access.SCOPE, ("admin",), {200: JSON},
+        ("malformed_json", "bad_parameter", "bad_user_id", "body_too_large", "store_unavailable"),
+        body={JSON: {"$ref": "#/components/schemas/Order"}},
+    ),
+    Operation("GET", "/health/live", "This process answers"),
+    Operation("GET", "/health/ready", "This process reaches its store", refusals=("store_unavailable",)),
+    Operation("GET", "/metrics", "Counters of all workers for Prometheus", answers={200: TEXT}),
+    Operation("GET", "/openapi.json", "This document"),
+    Operation("GET", "/docs", "This document as a page", answers={200: HTML}),
+    Operation(
+        "GET", "/static/{filename}", "Scripts, styles and pictures of the pages", answers={200: "*/*"},
+        refusals=("not_found",),
+        parameters=({"name": "filename", "in": "path", "required": True, "schema": {"type": "string"}},),
+    ),
+)  # fmt: skip

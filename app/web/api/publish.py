@@ -1,0 +1,332 @@
+"""`POST /publish`: one message as JSON, or many as NDJSON."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import gevent
+from flask import Blueprint, Request, Response, request
+
+from app import metrics
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.message import Message, parse
+from app.core.rate import Taken
+from app.core.settings import Settings
+from app.core.wire.frames import compact_bytes
+from app.server.gates.admission import Room
+from app.server.parking import Answered, Repeat
+from app.store.insight.audit import Audit
+from app.store.logs.log import Status
+from app.store.logs.publisher import Posted, Published, Publishes
+from app.transport.connection import SilentError
+from app.web.edge.auth import Authenticator
+from app.web.edge.by_hand import ByHand
+from app.web.edge.limits import Limits, headers
+from app.web.edge.reading import json_body, long_body
+
+NDJSON = "application/x-ndjson"
+
+# From what is not white space to JSON (RFC 8259, 2) to the end of the line; a CR before the LF is such white space.
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+
+LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
+LINES_PER_GROUP = 100  # of a batch, which are published together
+GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one, the next one lies before it
+GROUP_BYTES = 1_048_576  # of lines, after which a group takes no further one
+ID_BYTES = 12
+IDS_AT_ONCE = 256  # the system is asked for randomness seldom: it takes as long for one as for many
+
+_ids: list[str] = []
+
+Result = dict[str, Any]
+Group = list[Message | BelfryError]
+Note = Callable[[tuple[str, Published]], None]
+GiveBack = Callable[[], None]
+
+
+class Answer(NamedTuple):
+    """What a publisher of one message hears, and how far it may go on."""
+
+    status: int
+    body: bytes
+    taken: Taken
+
+
+class Desk:
+    """What `/publish` does with a request, whoever reads it and writes the answer.
+
+    `note` hears of each message that was published, and by whom.
+    """
+
+    def __init__(
+        self,
+        auth: Authenticator,
+        publisher: Publishes,
+        note: Note,
+        audit: Audit,
+        limits: Limits,
+        settings: Settings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._auth = auth
+        self._publisher = publisher
+        self._note = note
+        self._audit = audit
+        self._limits = limits
+        self._settings = settings
+        self._clock = clock
+        self._room = Room(settings.max_batches_bytes)
+
+    def one(self, asked: Request, claims: Claims) -> Answer:
+        """Publish the one message that `asked` brings. Raises `BelfryError`."""
+        settings = self._settings
+        text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
+        self._auth.check(claims)  # a body may take long to come
+        return self.take(text, claims)
+
+    def repeat(self, answer: Callable[[bytes], Answered | None]) -> Repeat:
+        """`answer` within the bounds that `one` holds a body to."""
+        return Repeat(answer, self._settings.max_body_bytes, self._settings.body_seconds)
+
+    def take(self, text: bytes, claims: Claims) -> Answer:
+        """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
+        message, taken = self._accepted(text, claims)
+        result = publish_one(self._publisher_for(claims), message)
+        return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
+
+    def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
+        """Publish the messages that `asked` brings, a line each.
+
+        Answers a line for each of them, and what is to be called when all were read or nobody reads on.
+        Raises `BelfryError`.
+        """
+        text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
+        group = Batch(self._publisher_for(claims), partial(self._accepted_line, claims))
+        return group.results(lines(text)), give_back
+
+    def _publisher_for(self, claims: Claims) -> Publishes:
+        by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
+        return Noted(by_hand or self._publisher, self._note, claims.user)
+
+    def _accepted_line(self, claims: Claims, text: bytes) -> Message:
+        self._auth.check(claims)
+        return self._accepted(text, claims)[0]
+
+    def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
+        message = self._read(text, claims)
+        return message, self._limits.publish(claims.user, len(message.logs))
+
+    def _read(self, text: bytes, claims: Claims) -> Message:
+        settings = self._settings
+        if len(text) > settings.max_body_bytes:
+            raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
+        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients)
+        for name in message.logs:
+            if not claims.may_address(name):
+                raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
+        return message
+
+
+def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
+    """The view of `/publish`."""
+    views = Blueprint("publish", __name__)
+
+    @views.post("/publish")
+    def publish() -> Response:
+        claims = auth.require(request, "publish")
+        if request.mimetype == NDJSON:
+            results, give_back = desk.batch(request, claims)
+            answer = Response(results, mimetype=NDJSON)
+            answer.call_on_close(give_back)
+            return answer
+        status, told, taken = desk.one(request, claims)
+        return Response(told, status, headers(taken), mimetype="application/json")
+
+    return views
+
+
+def new_id() -> str:
+    """An id for a message that brings none, which nobody can guess."""
+    if not _ids:
+        made = secrets.token_hex(ID_BYTES * IDS_AT_ONCE)
+        _ids.extend([made[at : at + 2 * ID_BYTES] for at in range(0, len(made), 2 * ID_BYTES)])
+    return _ids.pop()
+
+
+def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
+    """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
+    place = room.place(min(sent.content_length or limit_bytes, limit_bytes))
+    try:
+        return long_body(sent, limit_bytes, seconds, place.grow), place.leave
+    except BaseException:
+        place.leave()
+        raise
+
+
+class Noted:
+    """A publisher that tells `note` of what was sent now."""
+
+    def __init__(self, publisher: Publishes, note: Note, by: str) -> None:
+        self._publisher = publisher
+        self._note = note
+        self._by = by
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        return self._told(self._publisher.publish(messages))
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        posted = self._publisher.post(messages)
+        return lambda: self._told(posted())
+
+    def _told(self, published: list[Published]) -> list[Published]:
+        for each in published:
+            if not each.duplicate:
+                metrics.TALLY.messages += 1
+                self._note((self._by, each))
+        return published
+
+
+class Batch:
+    """Publishes lines in groups of about one round trip; each line gets its result, in order.
+
+    The store works on one group while the next one lies before it already and the one after that is read. They are
+    posted one after the other by the greenlet that reads: the messages of a batch go out in their order. A group that
+    can't be posted or fails is answered so, and the next ones go on; unless the store was silent: none is posted after
+    that, for each would wait as long.
+    """
+
+    def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
+        self._publisher = publisher
+        self._read = read
+        self._silence: SilentError | None = None
+
+    def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
+        """One line of JSON per line of input."""
+        under_way: deque[gevent.Greenlet[[Group, Posted], bytes]] = deque()
+        for group in self._groups(texts):
+            if len(under_way) == GROUPS_UNDER_WAY:
+                yield under_way.popleft().get()
+            under_way.append(self._begun(group))
+        while under_way:
+            yield under_way.popleft().get()
+
+    def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
+        """Lines that fit into one round trip, or one with more recipients than that."""
+        group: Group = []
+        logs = size = 0
+        for number, text in enumerate(texts, 1):
+            item = self._item(text)
+            more = len(item.logs) if isinstance(item, Message) else 0
+            if not number % LINES_PER_TURN:
+                gevent.sleep(0)  # to send the group before, and for everybody else
+            if group and (logs + more > LINES_PER_GROUP or len(group) >= LINES_PER_GROUP or size > GROUP_BYTES):
+                yield group
+                group, logs, size = [], 0, 0
+            group.append(item)
+            logs += more
+            size += len(text)
+        if group:
+            yield group
+
+    def _item(self, text: bytes) -> Message | BelfryError:
+        try:
+            return self._read(text)
+        except BelfryError as error:
+            metrics.refused(error.code)
+            return error
+
+    def _begun(self, group: Group) -> gevent.Greenlet[..., bytes]:
+        if self._silence is not None:
+            return gevent.spawn(_refused, group, self._silence)
+        return gevent.spawn(self._answers, group, self._posted(group))
+
+    def _posted(self, group: Group) -> Posted:
+        try:
+            return self._publisher.post([item for item in group if isinstance(item, Message)])
+        except BelfryError as failure:
+            self._take_note(failure)
+            return partial(_fail, failure)
+
+    def _answers(self, group: Group, posted: Posted) -> bytes:
+        try:
+            published = iter(posted())
+            return _told(
+                [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+            )
+        except BelfryError as failure:
+            self._take_note(failure)
+            return _refused(group, failure)
+
+    def _take_note(self, failure: BelfryError) -> None:
+        if isinstance(failure, SilentError):
+            self._silence = failure
+
+
+def _refused(group: Group, failure: BelfryError) -> bytes:
+    """The store failed for all of the group; what each line needs for its retry is its id."""
+    problem = failure.problem()
+    return _told([item.problem() if isinstance(item, BelfryError) else {**problem, "id": item.id} for item in group])
+
+
+def _told(results: Sequence[Result]) -> bytes:
+    return b"".join([compact_bytes(result) + b"\n" for result in results])
+
+
+def _fail(failure: BelfryError) -> list[Published]:
+    raise failure
+
+
+def publish_one(publisher: Publishes, message: Message) -> Result:
+    """Publish one message. Raises `BelfryError` `id_reused`, or `store_unavailable` with the `id` for a retry."""
+    try:
+        (published,) = publisher.publish([message])
+    except BelfryError as error:
+        error.extra["id"] = message.id
+        raise
+    if published.reused:
+        raise _reused(published)
+    return _result(published)
+
+
+def lines(text: bytes) -> Iterator[bytes]:
+    """The lines that hold anything, one at a time: a list of them could take many times the text's memory."""
+    return (found[0] for found in _LINE.finditer(text))
+
+
+def _result(published: Published) -> Result:
+    """The answer for one message, with its `status`: 201, 200 when everyone had it already, or a problem with 409."""
+    if published.reused:
+        return _reused(published).problem()
+    return {
+        "status": 200 if published.duplicate else 201,
+        "id": published.message.id,
+        "deliveries": _deliveries(published),
+    }
+
+
+def _reused(published: Published) -> BelfryError:
+    return BelfryError(
+        "id_reused",
+        f"The message id {published.message.id!r} was used before with other content.",
+        id=published.message.id,
+        deliveries=_deliveries(published),
+    )
+
+
+def _deliveries(published: Published) -> list[Result]:
+    return [
+        {
+            "to": name.removeprefix("user:"),
+            "offset": position.offset or None,
+            "duplicate": status is Status.DUPLICATE,
+            "online": online,
+        }
+        for name, (status, position, online) in zip(published.message.logs, published.outcomes, strict=True)
+        if status is not Status.REUSED
+    ]

@@ -1,0 +1,71 @@
+"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end it.
+
+The cookie is a random number; what it stands for lies in the store. So a session can be ended for good, never outlives
+its token and allows exactly what the token allows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.wrappers import Response
+
+from app.core.identity.tokens import Claims
+from app.core.wire.times import rfc3339
+from app.web.edge.auth import Authenticator
+from app.web.edge.limits import Limits
+
+
+def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
+    """The views of `/session`."""
+    views = Blueprint("session", __name__)
+
+    @views.post("/session")
+    def start() -> ResponseReturnValue:
+        claims = auth.holder(request)
+        limits.connect(claims.user)
+        answer = jsonify(user=claims.user, expires_at=rfc3339(_end(auth, claims)))
+        answer.status_code = 201
+        start_session(answer, auth, claims)
+        return answer
+
+    @views.delete("/session")
+    def end() -> ResponseReturnValue:
+        auth.refuse_cross_site(request)
+        answer = Response(status=204)
+        end_session(answer, auth)
+        return answer
+
+    return views
+
+
+def start_session(response: Response, auth: Authenticator, claims: Claims) -> None:
+    """Let `response` start a session that allows what `claims` allow, and lasts as long but no longer than it may.
+
+    The session that the browser had ends: whoever signs in never goes on with a cookie that somebody else may know.
+    """
+    _end_stored(auth)
+    now, until = auth.clock(), _end(auth, claims)
+    value = auth.sessions.start(replace(claims, expires_at=until), now)
+    secure = auth.is_secure(request)
+    name = auth.cookie_name(request)
+    response.set_cookie(name, value, max_age=int(until - now), httponly=True, samesite="Lax", secure=secure)
+
+
+def end_session(response: Response, auth: Authenticator) -> None:
+    """End the request's session, if there is one, in the store and in the browser."""
+    _end_stored(auth)
+    response.delete_cookie(auth.cookie_name(request), httponly=True, samesite="Lax", secure=auth.is_secure(request))
+
+
+def _end_stored(auth: Authenticator) -> None:
+    value = auth.session_cookie(request)
+    claims = auth.sessions.find(value, auth.clock()) if value else None
+    if claims is not None:
+        auth.sessions.end(claims.user, claims.session, auth.clock())
+
+
+def _end(auth: Authenticator, claims: Claims) -> float:
+    return min(claims.expires_at, auth.clock() + auth.settings.session_seconds)

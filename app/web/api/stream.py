@@ -1,0 +1,166 @@
+"""`GET /stream`: the SSE connection of one user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from flask import Blueprint, Request, Response, request
+
+from app.core.addresses import Network
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.log.cursor import Vector
+from app.core.settings import Settings
+from app.core.wire import frames
+from app.live.streams.sinks import GeneratorSink, ParkedSocket
+from app.live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
+from app.live.streams.subscriber import Client
+from app.server import descriptors
+from app.server.parking import PARKED, parkable
+from app.web.edge.auth import Authenticator
+from app.web.edge.client_address import client_address
+from app.web.edge.limits import Limits
+from app.web.edge.reading import logs_of, resumed_from, tabs_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from werkzeug.datastructures import Headers
+
+AGENT_MAX = 160  # characters of a User-Agent that are kept
+CLIENTS_SHARED = 256  # connections from so many places share what is known of the place
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Start(NamedTuple):
+    """A stream that can begin: its logs are read, `first` is the first thing that its client gets."""
+
+    opening: Opening
+    first: bytes
+    claims: Claims
+    client: Client
+
+
+class Entrance:
+    """What `/stream` does with a request, whoever reads it and writes the answer."""
+
+    def __init__(self, streams: Streams, limits: Limits, settings: Settings) -> None:
+        self._streams = streams
+        self._limits = limits
+        self._settings = settings
+        self._proxies = settings.proxies
+
+    def admit(self) -> None:
+        """Raise `BelfryError` as `Streams.admit` does."""
+        self._streams.admit()
+
+    def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
+        """Open the logs `names` from `cursor` on.
+
+        Raises `BelfryError` `rate_limited`, and as `require_room`, `tabs_of` and `Streams.open` do.
+        """
+        require_room(asked)
+        self._limits.connect(claims.user)
+        tabs = tabs_of(asked) if "tabs" in asked.args else 0
+        opening = self._streams.open(claims.user, names, cursor)
+        opening.tabs = tabs
+        ready = frames.ready(
+            opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind, opening.connection
+        )
+        return Start(opening, ready, claims, client_of(asked, self._proxies))
+
+    def park(self, start: Start, head: bytes, environ: WSGIEnvironment) -> bool:
+        """Take the request's socket and send `head` and the first frames in one write; False where it can't be."""
+        client, poller = parkable(environ), self._streams.poller
+        if client is None or poller is None:
+            return False
+        sink = ParkedSocket(client, poller, self._settings.write_timeout_seconds)
+        self._streams.attach(start.opening, sink, head + start.first, start.claims, start.client)
+        return True
+
+    def queue(self, start: Start) -> GeneratorSink:
+        """The same for a server that has to iterate."""
+        sink = GeneratorSink(self._settings.outbox_bytes)
+        self._streams.attach(start.opening, sink, start.first, start.claims, start.client)
+        return sink
+
+
+def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
+    views = Blueprint("stream", __name__)
+
+    @views.get("/stream")
+    def stream() -> Response:
+        claims = auth.require(request, "feed")
+        names, cursor = place_of(request, claims)
+        if request.method == "HEAD":
+            entrance.admit()
+            return Response(headers=HEADERS)
+        start = entrance.open(request, claims, names, cursor)
+        auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
+        return StreamResponse(entrance, start)
+
+    return views
+
+
+def require_room(asked: Request) -> None:
+    """Refuse what holds its connection where the last descriptors are left, which are for requests.
+
+    Raises `BelfryError` `too_many_connections`.
+    """
+    client = asked.environ.get("gunicorn.socket")
+    if client is not None and descriptors.spent_for_streams(client.fileno()):
+        raise BelfryError(
+            "too_many_connections",
+            "This worker has no descriptor left for a stream.",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+
+
+def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
+    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `resumed_from` do."""
+    names = logs_of(claims, asked)
+    return names, resumed_from(asked)
+
+
+def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
+    """Where a connection comes from."""
+    return _client(client_address(asked, proxies), asked.headers.get("User-Agent", "")[:AGENT_MAX])
+
+
+@lru_cache(maxsize=CLIENTS_SHARED)
+def _client(address: str, agent: str) -> Client:
+    # Thousands share an address or a name, which is kept once.
+    return Client(sys.intern(address), sys.intern(agent))
+
+
+class StreamResponse(Response):
+    """An answer that never ends by itself. Its subscriber writes to the parked socket, or to this very iterator."""
+
+    def __init__(self, entrance: Entrance, start: Start) -> None:
+        super().__init__(headers=HEADERS)
+        self._entrance = entrance
+        self._start = start
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send the head and the first frames in one write, and let go of the socket; else iterate."""
+        head = head_of(self.status, self.get_wsgi_headers(environ))
+        if self._entrance.park(self._start, head, environ):
+            return PARKED
+        sink = self._entrance.queue(self._start)
+        self.response = sink
+        self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
+        return super().__call__(environ, start_response)
+
+
+def head_of(status: str, headers: Headers) -> bytes:
+    """The head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Content-Length"])
+    return f"HTTP/1.1 {status}\r\n{fields}Connection: close\r\n\r\n".encode("latin-1")

@@ -1,0 +1,30 @@
+"""`POST /tickets`: a credential for one use within a minute.
+
+For an `EventSource` on another origin, which sends neither header nor cookie: a token in its address would end up in
+logs, a used ticket is worth nothing there.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from app.store.identity.tickets import LIFE_SECONDS
+from app.web.edge.auth import Authenticator, require_scope
+from app.web.edge.limits import Limits
+
+
+def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
+    """The view of `/tickets`."""
+    views = Blueprint("tickets", __name__)
+
+    @views.post("/tickets")
+    def issue() -> ResponseReturnValue:
+        claims = auth.identify(request)
+        require_scope(claims, "feed", "complete")
+        limits.connect(claims.user)
+        answer = jsonify(ticket=auth.tickets.issue(claims), expires_in=LIFE_SECONDS)
+        answer.headers["Cache-Control"] = "no-store"
+        return answer, 201
+
+    return views

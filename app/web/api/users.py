@@ -1,0 +1,119 @@
+"""`/users`, for administrators: who is known, what is known of a user, and forgetting it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app.core.errors import BelfryError
+from app.core.identity.names import check_user_id, spellings
+from app.core.identity.revocation import Kind
+from app.core.wire.frames import compact
+from app.core.wire.times import rfc3339
+from app.store.identity.revocations import Revocations
+from app.store.insight.audit import Audit
+from app.store.insight.directory import Directory
+from app.store.insight.flights import FlightStore
+from app.store.insight.presence import PresenceStore
+from app.store.insight.recent import RecentStore
+from app.store.insight.trace import Tracing
+from app.store.keys import user_log
+from app.store.logs.log import LogStore
+from app.store.logs.read_state import ReadState
+from app.store.runs.runs import Runs
+from app.web.edge.auth import Authenticator
+from app.web.edge.by_hand import note
+from app.web.edge.reading import whole_number
+
+FOUND_DEFAULT = 20
+FOUND_MAX = 100
+MESSAGES_TOLD = 20
+
+
+def blueprint(desk: Desk) -> Blueprint:
+    """The views of `/users`."""
+    views = Blueprint("users", __name__)
+    views.get("/users")(desk.search)
+    views.get("/users/<user>")(desk.show)
+    views.get("/users/<user>/messages/<message_id>")(desk.trace)
+    views.delete("/users/<user>")(desk.forget)
+    return views
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What administrators ask about users, each question a view."""
+
+    auth: Authenticator
+    store: LogStore
+    read_state: ReadState
+    presence: PresenceStore
+    flights: FlightStore
+    revocations: Revocations
+    runs: Runs
+    audit: Audit
+    directory: Directory
+    tracing: Tracing
+    recent: RecentStore
+
+    def search(self) -> Response:
+        self.auth.require(request, "admin")
+        prefix = request.args.get("prefix", "")
+        limit = whole_number(request, "limit", FOUND_DEFAULT, 1, FOUND_MAX)
+        found = self.directory.search(check_user_id(prefix) if prefix else "", limit)
+        online = self.presence.online([user for user, _ in found]) if found else []
+        users = [
+            {"user": user, "online": connected, "seen": rfc3339(seen)}
+            for (user, seen), connected in zip(found, online, strict=True)
+        ]
+        return answer({"users": users, "known": self.directory.count()})
+
+    def show(self, user: str) -> Response:
+        self.auth.require(request, "admin")
+        user = check_user_id(user)
+        self.presence.inquire(user)
+        (page,) = self.store.read([(user_log(user), ())], user)
+        told = {
+            "user": user,
+            "online": self.presence.online([user])[0],
+            "connections": self.presence.connections([user])[0],
+            "log": {"newest": page.top, "oldest": page.oldest, "kept": page.kept, "unread": page.unread(page.top)},
+            "messages": self.tracing.latest(user, MESSAGES_TOLD),
+            "events": self.flights.of(user),
+        }
+        return answer(told)
+
+    def trace(self, user: str, message_id: str) -> Response:
+        self.auth.require(request, "admin")
+        user = check_user_id(user)
+        self.presence.inquire(user)
+        told = self.tracing.of(user, message_id)
+        if told is None:
+            raise BelfryError("not_found", f"No message {message_id[:128]!a} is known to have gone to {user!r}.")
+        return answer(told)
+
+    def forget(self, user: str) -> Response:
+        claims = self.auth.require(request, "admin")
+        name = check_user_id(user)
+        self.audit.append([note(self.auth, claims, "forget", user_log(name))])
+        self.auth.sessions.end_all(name, self.auth.clock())
+        self.revocations.revoke(Kind.USER, name, self.auth.clock())
+        self.presence.disconnect(name)
+        for spelling in spellings(user):
+            self._erase(spelling)
+        return Response(status=204)
+
+    def _erase(self, user: str) -> None:
+        """Remove what is kept under one spelling of a name."""
+        self.runs.forget(user)
+        self.store.forget([user_log(user)])
+        self.read_state.forget(user)
+        self.flights.forget(user)
+        self.directory.forget(user)
+        self.recent.forget(user)
+
+
+def answer(body: dict[str, Any]) -> Response:
+    return Response(compact(body) + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"})

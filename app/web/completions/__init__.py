@@ -1,0 +1,1 @@
+"""Runs and OpenAI's API over HTTP."""

@@ -1,0 +1,143 @@
+"""`/completions`: a run is started by POST and watched by `EventSource`, from the start or from where one was.
+
+The run doesn't end when its watchers leave; `DELETE` stops it, from anywhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.core.addresses import Network
+from app.core.completion import check_run_id, parse
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims
+from app.core.log.cursor import Position
+from app.core.wire import frames
+from app.core.wire.times import rfc3339
+from app.live.runs.relay import Relay
+from app.live.streams.streams import Opening, Streams
+from app.store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
+from app.web.api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
+from app.web.edge.auth import Authenticator
+from app.web.edge.limits import Limits
+from app.web.edge.reading import body, resumed_from, whole_number
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+SCOPE = "complete"
+
+
+def blueprint(desk: Desk) -> Blueprint:
+    """The views of `/completions`."""
+    views = Blueprint("completions", __name__, url_prefix="/completions")
+    views.post("")(desk.start)
+    views.get("")(desk.newest)
+    views.get("/<run_id>")(desk.state)
+    views.delete("/<run_id>")(desk.stop)
+    views.get("/<run_id>/stream")(desk.stream)
+    return views
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Takes runs on, tells of them and lets them be watched, each by a view."""
+
+    auth: Authenticator
+    runs: Runs
+    relay: Relay
+    streams: Streams
+    entrance: Entrance
+    limits: Limits
+    body_bytes: int
+    body_seconds: float
+    proxies: Sequence[Network]
+
+    def start(self) -> tuple[Response, int]:
+        claims = self.auth.require(request, SCOPE)
+        text = body(request, self.body_bytes, self.body_seconds)
+        self.auth.check(claims)  # a body may take long to come
+        asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""))
+        name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
+        started = self.relay.begin(name, asked)
+        status = "running" if started else self.runs.get(name).status
+        return jsonify(id=name.id, stream=stream_path(name.id), status=status), 201 if started else 200
+
+    def newest(self) -> Response:
+        claims = self.auth.require(request, SCOPE)
+        limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
+        return jsonify(completions=[shown(run) for run in self.runs.newest(claims.user, limit)])
+
+    def state(self, run_id: str) -> Response:
+        name = named(self.auth.require(request, SCOPE), run_id)
+        run = self.runs.get(name)
+        transcript = self.runs.transcript(name, run)
+        answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
+        calls = {"tool_calls": transcript.tool_calls} if transcript.tool_calls else {}
+        return jsonify(shown(run) | answer | calls)
+
+    def stop(self, run_id: str) -> Response:
+        name = named(self.auth.require(request, SCOPE), run_id)
+        self.runs.get(name)
+        return jsonify(id=run_id, status=self.relay.stop_run(name).status)
+
+    def stream(self, run_id: str) -> Response:
+        claims = self.auth.require(request, SCOPE)  # once: a ticket can't be used again
+        name = named(claims, run_id)
+        cursor = resumed_from(request)
+        run = self.runs.get(name)
+        if request.method == "HEAD":
+            return Response(headers=HEADERS)
+        require_room(request)
+        self.limits.connect(claims.user)
+        opening = self.streams.open(claims.user, [name.log], cursor or (run.start,))
+        if opening.lost:
+            opening = reopened(self.streams, name, run, opening.pages[0].tail)
+        elif run.ended and opening.vector[0] == opening.pages[0].tail:
+            return Response(status=204)  # EventSource comes back after every end, and this one stops it
+        self.auth.check(claims)  # as in the view of `/stream`
+        ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
+        return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
+
+
+def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Opening:
+    """For a reader whose place the store has lost: it is told so, and how the run ended or will.
+
+    Raises `BelfryError` `bad_cursor` where nothing can have been lost, since the log has its first epoch.
+    """
+    if tail.epoch == run.start.epoch:
+        raise BelfryError("bad_cursor", "The cursor is not of this run.")
+    opening = streams.open(name.user, [name.log], (Position(tail.epoch, max(0, tail.offset - ENDING_RECORDS)),))
+    (page,) = opening.pages
+    ending = next((entry.offset for entry in page.entries if is_ending(entry.record)), page.top + 1)
+    opening.vector, opening.lost = (Position(page.epoch, ending - 1),), True
+    return opening
+
+
+def named(claims: Claims, run_id: str) -> RunName:
+    """The run of who asks. Somebody else's is not found, for it goes by another name."""
+    return RunName(claims.user, check_run_id(run_id))
+
+
+def stream_path(run_id: str) -> str:
+    """Where a run is read. Clients resolve `.` and `..` in a path, so such an id stands in the query (see `paths`)."""
+    return f"/completions/~/stream?id={run_id}" if run_id in (".", "..") else f"/completions/{run_id}/stream"
+
+
+def shown(run: Run) -> dict[str, Any]:
+    """What a client gets to see of a run."""
+    told = {"usage": run.usage} | ({"error": run.error} if run.error else {})
+    return {
+        "id": run.id,
+        "status": run.status,
+        "model": run.model,
+        "title": run.title,
+        "stream": stream_path(run.id),
+        "started": rfc3339(run.started / 1_000),
+        "ended": rfc3339(run.ended / 1_000) if run.ended else None,
+        **told,
+    }

@@ -1,0 +1,1 @@
+"""The edge of the web layer: authentication, request reading, limits, error answers."""

@@ -1,0 +1,212 @@
+"""Who is asking: the bearer header says it, else a ticket in the query, else the session cookie.
+
+The cookie travels by itself, so it only counts when the request comes from our own pages, or from those of an origin
+that the settings allow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from flask import Request
+
+from app.core.errors import BelfryError
+from app.core.identity.tokens import Claims, Keyring
+from app.core.settings import Settings
+from app.live.identity.key_source import KeySource
+from app.live.identity.revocation_watch import RevocationWatch
+from app.store.identity.sessions import Sessions
+from app.store.identity.tickets import Tickets
+from app.web.edge.limits import Limits
+
+COOKIE: Final = "belfry_session"
+# RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
+HOST_COOKIE: Final = f"__Host-{COOKIE}"
+TICKET: Final = "ticket"
+REALM: Final = 'Bearer realm="belfry"'
+GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals that a guess gets
+INVALID: Final = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
+
+
+class Authenticator:
+    """Turns a request into verified claims, or refuses it with the challenge that RFC 6750 section 3 asks for.
+
+    A bearer token costs no round trip to the store, a ticket one, a cookie one a second.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        sessions: Sessions,
+        tickets: Tickets,
+        watch: RevocationWatch,
+        limits: Limits,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        key_source: KeySource | None = None,
+    ) -> None:
+        self.keyring = keyring
+        self.sessions = sessions
+        self.tickets = tickets
+        self.settings = settings
+        self.clock = clock
+        self._watch = watch
+        self._limits = limits
+        self._key_source = key_source
+        self._origins = frozenset(settings.allowed_origins)
+
+    def require(self, request: Request, scope: str) -> Claims:
+        """The claims of who sent `request`, who must have `scope`.
+
+        Raises `BelfryError`: `token_missing`, `token_invalid`, `token_expired`, `token_revoked`, `ticket_invalid`,
+        `scope_missing`, `cross_site`.
+        """
+        claims = self.identify(request)
+        require_scope(claims, scope)
+        return claims
+
+    def identify(self, request: Request) -> Claims:
+        """The claims of who sent `request`, whatever they may do. Raises as `require` does."""
+        try:
+            return self._identified(request)
+        except BelfryError as error:
+            self._count(request, error)
+            raise
+
+    def _count(self, request: Request, error: BelfryError) -> None:
+        """Count a credential that was refused. Raises `BelfryError` `rate_limited` where there were too many."""
+        if error.code in GUESSED:
+            self._limits.refused_credential(request)
+
+    def _identified(self, request: Request) -> Claims:
+        token = bearer_token(request)
+        if token is not None:
+            return self.verify(token)
+        if request.method == "GET" and TICKET in request.args:  # HEAD would use it up for nothing
+            return self._redeem(request.args[TICKET])
+        session = self.session_cookie(request)
+        if not session:
+            raise token_missing()
+        self.refuse_cross_site(request)
+        return self._find(session)
+
+    def visitor(self, request: Request) -> Claims | None:
+        """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here.
+
+        Raises `BelfryError` `rate_limited` after too many credentials that were not valid.
+        """
+        token, session = bearer_token(request), self.session_cookie(request)
+        if not (token or session):
+            return None
+        try:
+            return self.verify(token) if token else self._find(session)
+        except BelfryError as error:
+            self._count(request, error)
+            if error.status != 401:
+                raise
+            return None
+
+    def holder(self, request: Request) -> Claims:
+        """The claims of the bearer token alone. Raises `BelfryError` as `require` does, apart from the scope."""
+        token = bearer_token(request)
+        if token is None:
+            raise token_missing()
+        try:
+            return self.verify(token)
+        except BelfryError as error:
+            self._count(request, error)
+            raise
+
+    def verify(self, token: str) -> Claims:
+        """The claims of `token`. Raises `BelfryError` `token_invalid`, `token_expired` or `token_revoked`."""
+        try:
+            claims = self._verified(token)
+        except BelfryError as error:
+            error.headers.update(INVALID if error.status == 401 else {})
+            raise
+        self.check(claims)
+        return claims
+
+    def _verified(self, token: str) -> Claims:
+        try:
+            return self.keyring.verify(token, self.clock())
+        except BelfryError as error:
+            if error.code != "token_invalid" or self._key_source is None or not self._key_source.refreshed_for(token):
+                raise
+        return self.keyring.verify(token, self.clock())
+
+    def check(self, claims: Claims) -> None:
+        """Look again, after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
+        if claims.expires_at <= self.clock():
+            raise BelfryError("token_expired", headers=INVALID)
+        if self._watch.covers(claims):
+            raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
+        if not self.keyring.trusts(claims):
+            raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
+
+    def session_cookie(self, request: Request) -> str:
+        """What the cookie says, "" without one. Only the name counts that this deployment sets."""
+        return request.cookies.get(self.cookie_name(request), "")
+
+    def cookie_name(self, request: Request) -> str:
+        return HOST_COOKIE if self.is_secure(request) else COOKIE
+
+    def is_secure(self, request: Request) -> bool:
+        """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""
+        return request.is_secure or not self.settings.demo
+
+    def refuse_cross_site(self, request: Request) -> None:
+        """Raises `BelfryError` `cross_site` when a browser says that a page of a foreign origin sent this.
+
+        SameSite=Lax does not stop other subdomains of our site, which a browser counts as the same site.
+        """
+        origin = request.headers.get("Origin")
+        if origin in self._origins:
+            return
+        if not _comes_from_us(request.headers.get("Sec-Fetch-Site"), origin, request.host):
+            raise BelfryError("cross_site")
+
+    def _find(self, session: str) -> Claims:
+        claims = self.sessions.find(session, self.clock()) if session else None
+        if claims is None:
+            raise BelfryError("token_invalid", "The session is unknown or was ended", headers=INVALID)
+        self.check(claims)
+        return claims
+
+    def _redeem(self, ticket: str) -> Claims:
+        claims = self.tickets.redeem(ticket)
+        if claims is None:
+            raise BelfryError("ticket_invalid", headers=INVALID)
+        self.check(claims)
+        return claims
+
+
+def bearer_token(request: Request) -> str | None:
+    """The token of `Authorization: Bearer`, or None. Another scheme is some proxy's business and doesn't count."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def token_missing() -> BelfryError:
+    """The refusal that asks for a credential."""
+    return BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
+
+
+def require_scope(claims: Claims, *scopes: str) -> None:
+    """Raises `BelfryError` `scope_missing` unless the token has one of `scopes`."""
+    if claims.scopes.isdisjoint(scopes):
+        challenge = f'{REALM}, error="insufficient_scope", scope="{" ".join(scopes)}"'
+        needed = " or ".join([repr(scope) for scope in scopes])
+        detail = f"This needs the scope {needed}, the token has {' '.join(sorted(claims.scopes)) or 'none'!r}"
+        raise BelfryError("scope_missing", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> bool:
+    if fetch_site in ("same-origin", "none"):
+        return True  # no page can forge it; behind a proxy that rewrites Host, Origin would mislead
+    if fetch_site == "same-site" or fetch_site is None:
+        # Browsers leave Sec-Fetch-Site out over plain http, and programs leave out both.
+        return fetch_site is None if origin is None else origin.lower().partition("://")[2] == host.lower()
+    return False

@@ -1,0 +1,49 @@
+"""What people do by hand, in a page, is written to the audit log before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flask import request
+
+from app.core.identity.tokens import Claims
+from app.core.message import Message
+from app.core.wire.times import rfc3339
+from app.store.insight.audit import Audit, Entry
+from app.store.logs.publisher import Posted, Published, Publishes
+from app.web.edge.auth import Authenticator
+from app.web.edge.client_address import client_address
+
+
+def note(auth: Authenticator, claims: Claims, action: str, target: str, message_id: str = "") -> Entry:
+    """An entry about the request that is being answered."""
+    return entry(auth, claims.user, action, target, message_id)
+
+
+def entry(auth: Authenticator, user: str, action: str, target: str = "", message_id: str = "") -> Entry:
+    """As `note`, for somebody who has no claims yet."""
+    address = client_address(request, auth.settings.proxies)
+    return Entry(rfc3339(auth.clock()), user, action, target, message_id, address)
+
+
+class ByHand:
+    """A publisher for somebody with a session: a person in front of a page."""
+
+    def __init__(self, publisher: Publishes, audit: Audit, auth: Authenticator, claims: Claims) -> None:
+        self._publisher = publisher
+        self._audit = audit
+        self._noted = note(auth, claims, "publish", "")
+
+    def publish(self, messages: Sequence[Message]) -> list[Published]:
+        """Note who sends what to whom, then send it."""
+        self._note(messages)
+        return self._publisher.publish(messages)
+
+    def post(self, messages: Sequence[Message]) -> Posted:
+        self._note(messages)
+        return self._publisher.post(messages)
+
+    def _note(self, messages: Sequence[Message]) -> None:
+        noted = [(name, message.id) for message in messages for name in message.logs]
+        self._audit.append([replace(self._noted, target=name, message_id=id_) for name, id_ in noted])

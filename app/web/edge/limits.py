@@ -1,0 +1,84 @@
+"""How much one publisher, user or address may do: buckets in this worker, and the headers that tell of them.
+
+The header fields are those of draft-ietf-httpapi-ratelimit-headers up to its sixth version, which clients know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+
+from flask import Request
+
+from app.core.errors import BelfryError
+from app.core.identity.names import nfc
+from app.core.rate import Buckets, Taken
+from app.core.settings import Settings
+from app.web.edge.client_address import client_address, throttled_address
+
+
+class Limits:
+    """The limits of one worker."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
+        self._proxies = settings.proxies
+        self._now = now
+        self._publish = Buckets(settings.publish_per_minute)
+        self._connect = Buckets(settings.connects_per_minute)
+        self._sign_in = Buckets(settings.sign_ins_per_minute)
+        self._refused = Buckets(settings.refused_tokens_per_minute)
+
+    def publish(self, user: str, deliveries: int) -> Taken:
+        """One message to so many logs. Raises `BelfryError` `rate_limited`, as all of these do."""
+        return self._charge(self._publish, user, deliveries)
+
+    def connect(self, user: str) -> Taken:
+        """One stream, long poll, session, ticket or count of tabs."""
+        return self._charge(self._connect, user)
+
+    def sign_in(self, request: Request, name: str) -> None:
+        """One try at a password. Call it before the password is checked, which is expensive.
+
+        The try counts for the address, for the name, and as one credential of the address: an address that used up
+        its bad credentials elsewhere gets no try here. Passwords can be guessed, so even the right one waits.
+        """
+        self.refused_credential(request)
+        self._charge(self._sign_in, f"address {self.address(request)}")
+        self._charge(self._sign_in, f"name {_digest(name)}")
+
+    def refused_credential(self, request: Request) -> None:
+        """One token, session or ticket that was not valid.
+
+        Call it after the check: nobody can guess 256 random bits or a signature, so a valid credential from a
+        throttled address still works. Clients who share an address cannot lock each other out.
+        """
+        self._charge(self._refused, self.address(request))
+
+    def address(self, request: Request) -> str:
+        """What counts as one address."""
+        return throttled_address(client_address(request, self._proxies))
+
+    def _charge(self, buckets: Buckets, key: str, cost: int = 1) -> Taken:
+        taken = buckets.take(key, cost, self._now())
+        if not taken.allowed:
+            raise BelfryError(
+                "rate_limited",
+                f"At most {taken.limit} a minute; try again in {taken.wait_seconds} s.",
+                headers={**headers(taken), "Retry-After": str(taken.wait_seconds)},
+            )
+        return taken
+
+
+def _digest(name: str) -> str:
+    """A key of fixed size for every spelling of `name`, which a stranger chose."""
+    return blake2b(nfc(name.strip()).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def headers(taken: Taken) -> Mapping[str, str]:
+    """What tells a client how far it may go."""
+    return {
+        "RateLimit-Limit": str(taken.limit),
+        "RateLimit-Remaining": str(taken.remaining),
+        "RateLimit-Reset": str(taken.wait_seconds),
+    }

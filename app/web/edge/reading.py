@@ -1,0 +1,157 @@
+"""What a request asks: whose logs, from which cursor, with which parameters, and its body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO
+
+from flask import Request
+from werkzeug.datastructures import MultiDict
+
+from app.core.errors import BelfryError
+from app.core.identity.names import check_topic
+from app.core.identity.tokens import Claims
+from app.core.log import cursor
+from app.core.log.cursor import MAX_LOGS, Vector
+from app.server.in_time import InTime
+from app.store.keys import EVERYONE, topic_log, user_log
+
+JSON = "application/json"
+LAST_EVENT_ID = "last_event_id"
+MAX_TABS = 1_000
+MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
+PIECE_BYTES = 16_384
+
+
+def logs_of(claims: Claims, asked: Request) -> list[str]:
+    """The logs that a connection reads: the user's own first, everyone's, and the topics of `?topics=a,b&topic=c`.
+
+    Without either parameter, the topics that the token grants by name. Raises `BelfryError` `bad_topic`,
+    `topic_forbidden` or `too_many_topics`.
+    """
+    if "topics" in asked.args or "topic" in asked.args:
+        topics = [check_topic(topic) for topic in listed(asked.args, "topics", "topic")]
+    else:
+        topics = [topic for topic in claims.topics if not topic.endswith("*")]
+    topics = list(dict.fromkeys(topics))
+    for topic in topics:
+        if not claims.may_read(topic):
+            raise BelfryError("topic_forbidden", f"The token does not grant the topic {topic!r}.")
+    if len(topics) > MAX_TOPICS:
+        raise BelfryError("too_many_topics", f"A connection reads at most {MAX_TOPICS} topics, got {len(topics)}.")
+    return [user_log(claims.user), EVERYONE, *map(topic_log, topics)]
+
+
+def listed(given: MultiDict[str, str], many: str, one: str) -> list[str]:
+    """The names of `?<many>=a,b`, and those of each `?<one>=c`, which may hold commas."""
+    return [name for name in [*given.get(many, "").split(","), *given.getlist(one)] if name]
+
+
+def cursor_of(text: str | None) -> Vector | None:
+    """A cursor out of a header or parameter; absent and empty mean none. Raises `BelfryError` `bad_cursor`."""
+    return cursor.parse(text) if text else None
+
+
+def resumed_from(asked: Request) -> Vector | None:
+    """The cursor that a client resumes from, however the client spells it; None where it gives none.
+
+    The newest position wins. The header `Last-Event-ID` comes first: browsers send it with every reconnect. Then comes
+    a parameter that a polyfill appends to the address: `lastEventId` (Yaffle's EventSource, reconnecting-eventsource),
+    `lastEventID` or `Last-Event-ID` (Mercure). `last_event_id` comes last: a page wrote it into the address, so it is
+    the oldest. An empty value counts as absent. Of a value that is given twice, the last one counts, because clients
+    append. Raises `BelfryError` `bad_cursor`.
+    """
+    # A server joins repeated header lines with commas (RFC 9110, 5.3). A cursor contains none.
+    header = asked.headers.get("Last-Event-ID", "").rpartition(",")[2].strip()
+    return cursor_of(header or _resume_parameter(asked))
+
+
+def _resume_parameter(asked: Request) -> str | None:
+    given = [(name, value) for name, value in asked.args.items(multi=True) if value and _is_resume(name)]
+    aliases = [value for name, value in given if name != LAST_EVENT_ID]
+    return aliases[-1] if aliases else given[-1][1] if given else None
+
+
+def _is_resume(name: str) -> bool:
+    return name.replace("-", "").replace("_", "").lower() == "lasteventid"
+
+
+def number(asked: Request, name: str, default: float, least: float, most: float) -> float:
+    """A number out of the query. Raises `BelfryError` `bad_parameter` unless it lies between the bounds."""
+    text = asked.args.get(name, "")
+    try:
+        value = float(text or default)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise BelfryError("bad_parameter", f"{name}: expected a number from {least} to {most}, got {text[:40]!r}.")
+    return value
+
+
+def whole_number(asked: Request, name: str, default: int, least: int, most: int) -> int:
+    """A number without a fraction out of the query. Raises `BelfryError` `bad_parameter` as `number` does."""
+    value = number(asked, name, default, least, most)
+    if not value.is_integer():
+        raise BelfryError("bad_parameter", f"{name}: expected a whole number, got {value}.")
+    return int(value)
+
+
+def tabs_of(asked: Request) -> int:
+    """How many tabs of a browser share a connection. Raises `BelfryError` `bad_parameter`."""
+    return whole_number(asked, "tabs", 0, 1, MAX_TABS)
+
+
+def flag(asked: Request, name: str) -> bool | None:
+    """`true` or `false` out of the query, None if absent. Raises `BelfryError` `bad_parameter` for anything else."""
+    text = asked.args.get(name, "")
+    if text not in ("", "true", "false", "1", "0"):
+        raise BelfryError("bad_parameter", f"{name}: expected true or false, got {text[:40]!r}.")
+    return text in ("true", "1") if text else None
+
+
+def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "application/json") -> bytes:
+    """The body of a request that must be JSON. Raises `BelfryError` `unsupported_media_type`, and as `body`."""
+    if sent.environ.get("CONTENT_TYPE") != JSON and sent.mimetype != JSON:  # the first is quick, and mostly so
+        raise BelfryError("unsupported_media_type", f"Send {expected}, got {sent.mimetype or 'none'!r}.")
+    return body(sent, limit_bytes, seconds)
+
+
+def body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
+    """The request's body.
+
+    Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`,
+    `body_broken` where it can't be read to its end.
+    """
+    if (sent.content_length or 0) <= limit_bytes:
+        with InTime(seconds):
+            text: bytes = _stream(sent).read(limit_bytes + 1)
+        if len(text) <= limit_bytes:
+            return text
+    raise _too_large(limit_bytes)
+
+
+def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[int], object]) -> bytes:
+    """As `body`, read in pieces: `note` hears of each piece's size when it has come, and may raise."""
+    pieces: list[bytes] = []
+    left = limit_bytes
+    if (sent.content_length or 0) <= limit_bytes:
+        stream = _stream(sent)
+        with InTime(seconds):
+            while left >= 0 and (piece := stream.read(PIECE_BYTES)):
+                note(len(piece))
+                pieces.append(piece)
+                left -= len(piece)
+        if left >= 0:
+            return b"".join(pieces)
+    raise _too_large(limit_bytes)
+
+
+def _stream(sent: Request) -> IO[bytes]:
+    """Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one."""
+    ends = sent.environ.get("wsgi.input_terminated")
+    found: IO[bytes] = sent.environ["wsgi.input"] if ends else sent.stream
+    return found
+
+
+def _too_large(limit_bytes: int) -> BelfryError:
+    return BelfryError("body_too_large", f"The body has at most {limit_bytes} bytes.")

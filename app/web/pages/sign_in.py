@@ -1,0 +1,136 @@
+"""`/login` and `/logout`: the demo's sign-in by name alone, the administrator's by password, and the way out.
+
+With neither the demo nor a password there is no `/login`: the application that people sign in to hands them a token.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import gevent
+from flask import Blueprint, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from gevent.lock import BoundedSemaphore
+
+from app import metrics
+from app.core.errors import BelfryError
+from app.core.identity.names import check_user_id
+from app.core.identity.passwords import PasswordHash
+from app.core.identity.tokens import SCOPES, Claims
+from app.server.in_time import InTime
+from app.store.insight.audit import Audit
+from app.web.api.session import end_session, start_session
+from app.web.edge.auth import Authenticator
+from app.web.edge.by_hand import entry
+from app.web.edge.limits import Limits
+
+DEMO_NAMES: Final = ("alice", "bob", "carol")
+ADMIN_SCOPES: Final = frozenset({"feed", "publish", "admin"})
+FORM_MAX_BYTES: Final = 16_384  # werkzeug's own limit doesn't count a body without a Content-Length
+PASSWORD_MAX_LENGTH: Final = 1_024
+CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
+
+
+def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
+    """The views of `/login` and `/logout`."""
+    views = Blueprint("sign_in", __name__)
+    door = Door(auth, audit)
+
+    @views.get("/login")
+    def show() -> ResponseReturnValue:
+        door.require()
+        return door.form()
+
+    @views.post("/login")
+    def sign_in() -> ResponseReturnValue:
+        door.require()
+        auth.refuse_cross_site(request)
+        request.max_content_length = FORM_MAX_BYTES
+        with InTime(auth.settings.body_seconds):
+            _ = request.form  # which is read here and then known
+        name = request.form.get("name", "").strip()
+        if door.is_guarded:
+            limits.sign_in(request, name)
+        try:
+            claims = door.recognise(name, request.form.get("password", ""))
+        except BelfryError as error:
+            metrics.SIGN_INS.labels("refused").inc()
+            return door.form(error.detail), error.status
+        metrics.SIGN_INS.labels("accepted").inc()
+        answer = redirect(local_path(request.form.get("next", "/")), code=303)
+        start_session(answer, auth, claims)
+        return answer
+
+    @views.post("/logout")
+    def sign_out() -> ResponseReturnValue:
+        auth.refuse_cross_site(request)
+        answer = redirect("/", code=303)
+        end_session(answer, auth)
+        return answer
+
+    return views
+
+
+class Door:
+    """Who may come in: with a password set, the administrator; in a demo without one, anybody."""
+
+    def __init__(self, auth: Authenticator, audit: Audit) -> None:
+        self._auth = auth
+        self._audit = audit
+        stored = auth.settings.admin_password_hash
+        self._passwords = Passwords(stored) if stored else None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether there is a password to guess."""
+        return self._passwords is not None
+
+    def require(self) -> None:
+        """Raises `BelfryError` `not_found` where there is no sign-in."""
+        if not (self._auth.settings.demo or self._passwords):
+            raise BelfryError("not_found", "This server has no sign-in of its own: the application hands out tokens")
+
+    def form(self, problem: str = "") -> str:
+        """The page that asks."""
+        return render_template(
+            "sign_in/login.html",
+            names=() if self._passwords else DEMO_NAMES,
+            next=local_path(request.values.get("next", "/")),
+            password=self.is_guarded,
+            problem=problem,
+        )
+
+    def recognise(self, name: str, password: str) -> Claims:
+        """What somebody of this name may do; noted either way. Raises `bad_user_id`, `sign_in_refused`."""
+        user, now = check_user_id(name), self._auth.clock()
+        if self._passwords:
+            fits = self._passwords.fit(password)
+            if not fits or user != self._auth.settings.admin_name:
+                self._audit.refuse(entry(self._auth, user, "sign_in_refused"))
+                raise BelfryError("sign_in_refused")
+        self._audit.append([entry(self._auth, user, "sign_in")])
+        scopes, topics = (ADMIN_SCOPES, ()) if self._passwords else (frozenset(SCOPES), ("*",))
+        return Claims(user, scopes, topics, None, now + self._auth.settings.session_seconds, "", issued_at=now)
+
+
+class Passwords:
+    """Checks the administrator's password outside the event loop, so that no stream waits for it."""
+
+    def __init__(self, stored: str) -> None:
+        self._stored = PasswordHash.parse(stored)
+        self._turns = BoundedSemaphore(CONCURRENT_CHECKS)
+
+    def fit(self, password: str) -> bool:
+        """Whether it is the one. The name plays no part, so that an unknown one takes as long as the right one."""
+        with self._turns:
+            fits: bool = gevent.get_hub().threadpool.apply(self._stored.fits, (password[:PASSWORD_MAX_LENGTH],))
+        return fits
+
+
+def local_path(text: str) -> str:
+    r"""`text` if it leads to a page of this server, else `/`.
+
+    A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
+    """
+    local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
+    return text if local else "/"

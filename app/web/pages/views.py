@@ -1,0 +1,69 @@
+"""The pages: `/` shows one's feed, `/chat` asks a model; those below `/admin/` are for administrators.
+
+They hold no data: their scripts fetch it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from flask import Blueprint, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app.core.completion import check_run_id
+from app.web.edge.auth import REALM, Authenticator, require_scope
+
+
+def blueprint(auth: Authenticator) -> Blueprint:
+    """The views of the pages."""
+    views = Blueprint("pages", __name__)
+
+    @views.get("/")
+    def feed() -> ResponseReturnValue:
+        claims = auth.visitor(request)
+        if not claims:
+            return _sign_in_first(has_sign_in=auth.settings.demo)
+        require_scope(claims, "feed")
+        return render_template("pages/feed.html", user=claims.user, bell=True, may_publish="publish" in claims.scopes)
+
+    @views.get("/chat")
+    @views.get("/chat/<run_id>")
+    def chat(run_id: str = "") -> ResponseReturnValue:
+        claims = auth.visitor(request)
+        if not claims:
+            return _sign_in_first(has_sign_in=auth.settings.demo)
+        require_scope(claims, "complete")
+        check_run_id(run_id)
+        return render_template("pages/chat.html", user=claims.user, bell="feed" in claims.scopes)
+
+    _add_admin_pages(views, auth)
+    return views
+
+
+def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
+    @views.get("/admin/")
+    def admin() -> ResponseReturnValue:
+        return page("admin", "publish", "admin")
+
+    @views.get("/admin/people/")
+    def people() -> ResponseReturnValue:
+        return page("people", "admin")
+
+    @views.get("/admin/dashboard/")
+    def dashboard() -> ResponseReturnValue:
+        return page("dashboard", "admin")
+
+    def page(name: str, *scopes: str) -> ResponseReturnValue:
+        """A page for administrators, who need all of `scopes`."""
+        claims = auth.visitor(request)
+        if not claims:
+            return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
+        for scope in scopes:
+            require_scope(claims, scope)
+        return render_template(f"pages/{name}.html", user=claims.user, bell="feed" in claims.scopes)
+
+
+def _sign_in_first(*, has_sign_in: bool) -> ResponseReturnValue:
+    if has_sign_in:
+        return redirect(f"/login?next={quote(request.path)}")
+    return render_template("pages/anonymous.html"), 401, {"WWW-Authenticate": REALM}

@@ -1,0 +1,97 @@
+"""The list of models: every upstream's own, each once, and an outage hides none that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.upstreams import Upstreams
+from app.live.runs import models as module
+from app.live.runs.models import Models
+from app.live.runs.upstream import open_session
+from tests.servers import HOST, free_port
+from tests.upstream import Upstream, running_upstream
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with running_upstream() as upstream:
+        yield upstream
+
+
+def models_of(*named: dict[str, Any], url: str = "", key: str = "") -> Models:
+    settings = Settings(upstreams=json.dumps(named), upstream_url=url, upstream_key=key)
+    return Models(open_session(), Upstreams(settings), settings)
+
+
+def ids(models: Models) -> list[str]:
+    return [model["id"] for model in models.all()]
+
+
+def test_an_upstreams_list_passes_through(upstream: Upstream) -> None:
+    upstream.models = [{"id": "a", "object": "model", "made_up": [1]}, {"id": "b/c"}]
+    models = models_of(url=upstream.url)
+    assert models.all() == upstream.models
+    assert models.named("b/c") == {"id": "b/c"}
+    with pytest.raises(BelfryError, match="model_unknown"):
+        models.named("c")
+
+
+def test_each_model_is_the_upstreams_that_serves_it(upstream: Upstream) -> None:
+    upstream.models = [{"id": "gpt-4o", "of": "second"}, {"id": "llama", "of": "second"}, {"id": "o1", "of": "second"}]
+    first = {"url": f"http://{HOST}:{free_port()}/v1", "models": ["gpt-4o", "o1"]}
+    models = models_of(first, url=upstream.url).all()
+    assert [(model["id"], model.get("of")) for model in models] == [("gpt-4o", None), ("o1", None), ("llama", "second")]
+
+
+def test_a_pattern_lists_what_it_fits(upstream: Upstream) -> None:
+    upstream.models = [{"id": "gpt-4o"}, {"id": "embedding"}]
+    assert ids(models_of({"url": upstream.url, "models": ["gpt-*", "own"]})) == ["gpt-4o", "own"]
+
+
+def test_an_upstream_whose_models_are_all_named_is_not_asked(upstream: Upstream) -> None:
+    assert ids(models_of({"url": upstream.url, "models": ["a"]})) == ["a"]
+    assert upstream.asked == []
+
+
+def test_the_list_is_kept_and_those_who_ask_together_share_it(upstream: Upstream) -> None:
+    models = models_of(url=upstream.url)
+    asking = [gevent.spawn(ids, models) for _ in range(20)]
+    gevent.joinall(asking, raise_error=True)
+    assert [greenlet.value for greenlet in asking] == [["m"]] * 20
+    assert upstream.asked == ["/v1/models"]
+
+
+def test_an_outage_hides_nothing_that_was_told_before(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    models = models_of(url=upstream.url)
+    assert ids(models) == ["m"]
+    upstream.models = None
+    assert ids(models) == ["m"]
+    assert len(upstream.asked) == 2
+
+
+@pytest.mark.parametrize("told", [None, [7], [{}], {"id": 1}])
+def test_one_upstream_that_tells_nothing_hides_no_other(upstream: Upstream, told: Any) -> None:
+    upstream.models = told
+    assert ids(models_of({"url": upstream.url, "models": ["a", "gpt-*"]})) == ["a"]
+    with pytest.raises(BelfryError, match="upstream_unreachable"):
+        models_of(url=upstream.url).all()
+    with pytest.raises(BelfryError, match="upstream_unreachable"):
+        models_of(url=f"http://{HOST}:{free_port()}/v1").all()
+
+
+def test_without_an_upstream_the_list_is_empty() -> None:
+    assert models_of().all() == []
+
+
+def test_the_key_is_not_quoted(upstream: Upstream) -> None:
+    upstream.models = [{"id": "m", "key": "sk-1"}]
+    assert models_of(url=upstream.url, key="sk-1").all() == [{"id": "m", "key": "***"}]

@@ -1,0 +1,116 @@
+"""A worker that stops takes no completions on, and sees to those that it was taking on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+from pydantic import ValidationError
+
+from app.core.completion import parse
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.upstreams import Upstreams
+from app.live.runs.relay import ACTIVE_RENEWAL_SECONDS, Relay
+from app.store.runs.runs import RunName
+
+NAME = RunName("alice", "r1")
+REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
+
+
+class Store:
+    """Answers late."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = Event(), Event()
+        self.released: list[tuple[object, ...]] = []
+
+    def start(self, *_: object) -> bool:
+        self.asked.set()
+        self.go.wait()
+        return False
+
+    def admit(self, *_: object) -> None:
+        self.start()
+
+    def release(self, *of: object) -> None:
+        self.released.append(of)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def relay(store: Store) -> Relay:
+    return make_relay(store, 60)
+
+
+def make_relay(store: Store, drain_seconds: float) -> Relay:
+    settings = Settings(
+        redis_url="redis://unused.invalid", upstream_url="http://unused.invalid", drain_seconds=drain_seconds
+    )
+    kept: Any = store
+    unused: Any = None
+    return Relay(kept, unused, Upstreams(settings), unused, settings)
+
+
+def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() -> None:
+    with pytest.raises(ValidationError):
+        Settings(redis_url="redis://unused.invalid", run_seconds=int(2 * ACTIVE_RENEWAL_SECONDS))
+
+
+def test_who_drains_waits_for_a_run_that_the_store_is_asked_to_start(relay: Relay, store: Store) -> None:
+    beginning = gevent.spawn(relay.begin, NAME, REQUEST)
+    assert store.asked.wait(5)
+    drain = gevent.spawn(relay.drain)
+    drain.join(0.2)
+    assert not drain.ready()
+    store.go.set()
+    beginning.join(5)
+    drain.join(5)
+    assert (beginning.value, drain.ready()) == (False, True)
+
+
+def test_after_that_nothing_is_begun(relay: Relay, store: Store) -> None:
+    relay.drain()
+    for begin in (lambda: relay.begin(NAME, REQUEST), lambda: relay.admit(NAME)):
+        with pytest.raises(BelfryError) as refusal:
+            begin()
+        assert (refusal.value.code, refusal.value.headers) == ("shutting_down", {"Retry-After": "5"})
+    assert not store.asked.is_set()
+
+
+def test_who_drains_waits_for_what_the_store_is_asked_to_admit(relay: Relay, store: Store) -> None:
+    admitting = gevent.spawn(relay.admit, NAME)
+    assert store.asked.wait(5)
+    drain = gevent.spawn(relay.drain)
+    drain.join(0.2)
+    assert not drain.ready()
+    store.go.set()
+    admitting.get(timeout=5)
+    drain.join(0.2)
+    assert not drain.ready(), "it passes through now"
+    relay.release(NAME, 3)
+    relay.release(NAME, 3)
+    drain.join(5)
+    assert (drain.ready(), store.released) == (True, [("alice", "r1", 3)])
+
+
+def test_what_the_store_admits_when_the_time_is_over_is_released_and_refused(store: Store) -> None:
+    relay = make_relay(store, 0.1)
+
+    def refused() -> BelfryError:
+        with pytest.raises(BelfryError) as refusal:
+            relay.admit(NAME)
+        return refusal.value
+
+    admitting = gevent.spawn(refused)
+    assert store.asked.wait(5)
+    relay.drain()
+    store.go.set()
+    assert admitting.get(timeout=5).code == "shutting_down"
+    assert store.released == [("alice", "r1", 0)]

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from app.server.descriptors import OWN, REQUESTS, spent, spent_for_streams
+
+LIMIT = 512
+
+
+@pytest.fixture(autouse=True)
+def limit() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_last_descriptors_are_belfrys_own() -> None:
+    assert not spent(LIMIT - OWN - 1)
+    assert spent(LIMIT - OWN)
+
+
+def test_streams_leave_some_to_requests() -> None:
+    assert not spent_for_streams(LIMIT - OWN - REQUESTS - 1)
+    assert spent_for_streams(LIMIT - OWN - REQUESTS)
+    assert not spent(LIMIT - OWN - REQUESTS)
+
+
+def test_a_limit_that_was_lifted_counts_at_once() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT + 100, hard))
+    assert not spent_for_streams(LIMIT)

@@ -1,0 +1,160 @@
+"""Who asks the same again is answered by what was found out for that very request, and for no other."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gevent
+import pytest
+
+from app.core.errors import BelfryError
+from app.server.parking import Answered, Repeat
+from app.server.regular import MISSES_MAX, Regular
+
+Fields = list[tuple[str, str]]
+MOST = 100
+SECONDS = 0.05
+
+
+def asked(token: str, body: bytes = b"{}") -> tuple[bytes, Fields]:
+    head = f"POST /publish HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body, [("AUTHORIZATION", f"Bearer {token}"), ("CONTENT-LENGTH", str(len(body)))]
+
+
+def answered(who: str, body: bytes) -> Answered | None:
+    return who, "", body
+
+
+def never(_: int) -> bytes:
+    raise AssertionError("all of it came")
+
+
+def known(token: str = "a") -> Regular:
+    """A connection over which the request of `token` was answered twice."""
+    regular = Regular()
+    parse(regular, asked(token)[1], token)
+    assert come(regular, token, token) is None
+    return regular
+
+
+def parse(regular: Regular, fields: Fields, who: str | None) -> None:
+    """What the worker does with a request that gunicorn parsed, answered to `who`, or refused."""
+    sent = regular.next_parsed()
+    if who is not None:
+        regular.offered = Repeat(partial(answered, who), MOST, SECONDS)
+        regular.learn(sent, fields)
+
+
+def come(regular: Regular, token: str, who: str | None) -> str | None:
+    """A request comes in; the status tells whose answer was repeated, None that gunicorn had to parse it."""
+    sent, fields = asked(token)
+    answer = regular.answer(sent, never)
+    if answer is None:
+        parse(regular, fields, who)
+        return None
+    return answer[0]
+
+
+def test_the_third_of_the_same_is_answered_at_once() -> None:
+    regular = Regular()
+    parse(regular, asked("a")[1], "a")
+    assert [come(regular, "a", "a") for _ in range(3)] == [None, "a", "a"]
+
+
+def test_another_publisher_on_the_connection_is_never_taken_for_the_first() -> None:
+    """As behind a proxy that sends many callers' requests over one connection."""
+    regular = Regular()
+    parse(regular, asked("a")[1], "a")
+    for token in "aabbabaaabbb" * 3:
+        assert come(regular, token, token) in (None, token)
+
+
+def test_a_refused_request_is_not_known_by_the_next_one_that_is_answered() -> None:
+    """`bad` came in and was refused; gunicorn read `a` by itself: what `a` may do says nothing of `bad`."""
+    regular = Regular()
+    parse(regular, asked("a")[1], "a")
+    assert come(regular, "bad", None) is None
+    parse(regular, asked("a")[1], "a")
+    assert come(regular, "bad", None) is None
+
+
+def test_heads_that_are_always_new_are_not_learned_for_ever() -> None:
+    regular = Regular()
+    parse(regular, asked("0")[1], "0")
+    for number in range(MISSES_MAX):
+        assert come(regular, str(number), str(number)) is None
+    assert [come(regular, "x", "x") for _ in range(2)] == [None, None]
+    # What is known still is, with the right it came with.
+    assert come(regular, str(MISSES_MAX - 2), "") == str(MISSES_MAX - 2)
+
+
+def test_a_failure_is_kept_for_flask() -> None:
+    regular = Regular()
+    failure = ZeroDivisionError()
+
+    def fail(_: bytes) -> Answered | None:
+        raise failure
+
+    sent, fields = asked("a")
+    assert regular.answer(sent, never) is None
+    regular.offered = Repeat(fail, MOST, SECONDS)
+    regular.learn(regular.next_parsed(), fields)
+    assert regular.answer(sent, never) is None
+    assert regular.failure is failure
+    assert regular.came == sent
+    assert regular.next_parsed() == b""
+
+
+def test_what_was_answered_is_not_kept() -> None:
+    """A connection may be idle for long, and there may be thousands."""
+    regular = known()
+    assert come(regular, "a", "a") == "a"
+    assert regular.came == b""
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_a_body_that_comes_after_its_head_is_read_and_no_byte_more(at: int) -> None:
+    regular = known()
+    sent, _ = asked("a", b"12345")
+    split = len(sent) - 5 + at
+    rest = iter([sent[split : split + 2], sent[split + 2 :]])
+    wanted: list[int] = []
+
+    def receive(size: int) -> bytes:
+        wanted.append(size)
+        return next(rest)
+
+    assert regular.answer(sent[:split], receive) == ("a", "", b"12345")
+    assert wanted == [size for size in (5 - at, 3 - at) if size > 0]
+
+
+@pytest.mark.parametrize("came", [b"", b"12"])
+def test_what_a_client_sent_before_it_hung_up_is_left_to_gunicorn(came: bytes) -> None:
+    regular = known()
+    sent, _ = asked("a", b"12345")
+    rest = iter([came, b""])
+    assert regular.answer(sent[:-5], lambda _: next(rest)) is None
+    assert regular.came == sent[:-5] + came
+    assert regular.failure is None
+
+
+def test_a_body_that_never_comes_is_given_up_and_flask_tells() -> None:
+    regular = known()
+    sent, _ = asked("a", b"12345")
+
+    def wait(_: int) -> bytes:
+        gevent.sleep(10)
+        raise AssertionError("nobody gave up")
+
+    assert regular.answer(sent[:-5], wait) is None
+    assert isinstance(regular.failure, BelfryError)
+    assert regular.failure.code == "body_late"
+    assert regular.came == sent[:-5]
+
+
+@pytest.mark.parametrize("sent", [asked("a", b"1" * (MOST + 1))[0], asked("a")[0] + b"P", asked("a")[0] * 2])
+def test_a_body_that_is_too_long_and_what_follows_one_are_left_to_gunicorn(sent: bytes) -> None:
+    regular = known()
+    assert regular.answer(sent, never) is None
+    assert (regular.came, regular.failure) == (sent, None)
+    assert come(regular, "a", "a") == "a", "it is still known"

@@ -1,0 +1,127 @@
+"""Sessions in the store: found by their cookie, listed by user, ended for good, gone with their time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+import redis
+
+from app.core.identity.revocation import Kind
+from app.core.identity.tokens import Claims
+from app.core.settings import Settings
+from app.store.identity.revocations import Place, Revocations
+from app.store.identity.sessions import FRESH_SECONDS, Sessions
+from app.transport.connection import Command, Connection, Reply
+
+
+def now() -> float:
+    """Redis ends what is due by its own clock, so no time of the past will do."""
+    return time.time()
+
+
+def claims(user: str = "alice", seconds: float = 600) -> Claims:
+    return Claims(user, frozenset({"feed"}), ("news",), None, now() + seconds, "t1", issued_at=now())
+
+
+class Counting:
+    """Counts the round trips of a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.round_trips = 0
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        self.round_trips += 1
+        return self._connection.run(commands)
+
+
+@pytest.fixture
+def counted(connection: Connection) -> Counting:
+    return Counting(connection)
+
+
+@pytest.fixture
+def sessions(counted: Counting, settings: Settings) -> Sessions:
+    return Sessions(counted, settings)
+
+
+def test_a_cookie_leads_to_the_claims_and_names_the_session(sessions: Sessions) -> None:
+    found = sessions.find(sessions.start(claims(), now()), now())
+    assert found is not None
+    assert (found.user, found.topics, found.token_id) == ("alice", ("news",), "t1")
+    assert found.scopes == {"feed"}
+    assert found.session
+
+
+def test_a_burst_of_requests_costs_one_round_trip_a_second(sessions: Sessions, counted: Counting) -> None:
+    value = sessions.start(claims(), now())
+    counted.round_trips = 0
+    for step in range(10):
+        sessions.find(value, now() + step * FRESH_SECONDS / 10)
+    assert counted.round_trips == 1
+    sessions.find(value, now() + FRESH_SECONDS)
+    assert counted.round_trips == 2
+
+
+def test_each_operation_is_one_round_trip(sessions: Sessions, counted: Counting) -> None:
+    value = sessions.start(claims(), now())
+    found = sessions.find(value, now())
+    assert found is not None
+    sessions.end("alice", found.session, now())
+    assert counted.round_trips == 3
+
+
+def test_an_ended_session_is_unknown_and_everybody_is_told(
+    sessions: Sessions, connection: Connection, settings: Settings
+) -> None:
+    value = sessions.start(claims(), now())
+    found = sessions.find(value, now())
+    assert found is not None
+    sessions.end("alice", found.session, now())
+    assert sessions.find(value, now()) is None
+    (told,), _, _ = Revocations(connection, settings).after(Place())
+    assert (told.kind, told.name) == (Kind.SESSION, found.session)
+
+
+def test_a_worker_believes_for_a_second_only_what_another_has_ended(
+    sessions: Sessions, connection: Connection, settings: Settings
+) -> None:
+    value = sessions.start(claims(), now())
+    found = sessions.find(value, now())
+    assert found is not None
+    Sessions(connection, settings).end("alice", found.session, now())
+    assert sessions.find(value, now() + FRESH_SECONDS) is None
+
+
+def test_a_user_s_sessions_are_listed_until_they_end(sessions: Sessions) -> None:
+    for seconds in (300, 100, 200):
+        sessions.start(claims(seconds=seconds), now())
+    sessions.start(claims("bob"), now())
+    assert [round(session.expires_at - now()) for session in sessions.of_user("alice", now())] == [100, 200, 300]
+    assert len(sessions.of_user("alice", now() + 150)) == 2
+
+
+def test_all_sessions_of_a_user_end_together(sessions: Sessions) -> None:
+    values = [sessions.start(claims(), now()) for _ in range(3)]
+    other = sessions.start(claims("bob"), now())
+    assert sessions.end_all("alice", now()) == 3
+    assert [sessions.find(value, now()) for value in values] == [None] * 3
+    assert sessions.of_user("alice", now()) == []
+    assert sessions.find(other, now()) is not None
+
+
+def test_nothing_of_a_session_outlives_it(sessions: Sessions, client: redis.Redis, settings: Settings) -> None:
+    sessions.start(claims(seconds=90), now())
+    lives = {key: client.ttl(key) for key in client.keys("*")}
+    assert len(lives) == 2
+    assert all(0 < seconds <= settings.session_seconds for seconds in lives.values())
+    assert min(lives.values()) <= 91
+
+
+def test_the_store_holds_nothing_that_can_be_used_as_a_cookie(sessions: Sessions, client: redis.Redis) -> None:
+    value = sessions.start(claims(), now())
+    (session,) = sessions.of_user("alice", now())
+    assert sessions.find(session.name, now()) is None
+    assert not client.keys(f"*{value}*")

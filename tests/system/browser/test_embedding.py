@@ -1,0 +1,241 @@
+"""The bell on another team's page: another origin, a strict policy, tokens from a back end, as the README tells it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from tests.browsing import WAIT_MS, FeedTab
+from tests.host_site import HostSite, host_site
+from tests.servers import HOST, REPOSITORY, Belfry, Server, free_port
+from tests.system.conftest import StartBelfry
+from tests.waiting import wait_until
+
+BACK_SECONDS = 40.0
+AT_ONCE_SECONDS = 6.0  # less than a leader may be silent
+README_BELFRY = "http://127.0.0.1:8000"
+README_HOST = "http://127.0.0.1:8080"
+# Only Chromium tells a page that it will be frozen, as it is in the cache; the others tell that it is left.
+NO_FREEZING = """for (const type of ["freeze", "resume"])
+    addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });
+"""
+
+
+@pytest.fixture
+def site() -> Iterator[HostSite]:
+    with host_site() as site:
+        yield site
+
+
+@pytest.fixture
+def belfry(start_belfry: StartBelfry, site: HostSite, alice: str) -> Belfry:
+    belfry = start_belfry(BELFRY_CORS_ORIGINS=site.url, BELFRY_RETRY_MS="100")
+    site.belfry = belfry.url
+    site.mint = lambda: belfry.token(alice, "feed")
+    return belfry
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser that has never been at Belfry's own pages. What a policy forbids there is an error."""
+    context = browser.new_context()
+    context.set_default_timeout(WAIT_MS)
+    failures: list[str] = []
+    context.on("weberror", lambda failure: failures.append(str(failure.error)))
+    context.on("console", lambda line: failures.append(line.text) if "Content Security Policy" in line.text else None)
+    yield context
+    context.close()
+    assert not failures
+
+
+def bell_on(context: BrowserContext, site: HostSite) -> FeedTab:
+    """The site's page with its bell, connected."""
+    tab = FeedTab(context.new_page())
+    tab.page.goto(site.url)
+    tab.wait_connected()
+    return tab
+
+
+def badge(tab: FeedTab) -> str:
+    return tab.feed.locator(".badge").inner_text() if tab.feed.locator(".badge").is_visible() else ""
+
+
+def expect_badge(tab: FeedTab, text: str, seconds: float = 10.0) -> None:
+    wait_until(lambda: badge(tab) == text, seconds, what=f"the badge to show {text!r}")
+
+
+def test_the_bell_works_on_another_origin_under_a_strict_policy(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
+) -> None:
+    """All that a day brings: a message, a click, a reload, a second tab, a server that restarts."""
+    tab = bell_on(context, site)
+    belfry.publish({"to": alice, "title": "Order shipped", "level": "success", "event": "order"})
+    expect(tab.toasts).to_contain_text("Order shipped")
+    expect_badge(tab, "1")
+    tab.feed.locator(".bell").click()
+    tab.expect_titles("Order shipped")
+    assert tab.feed.locator(".panel").bounding_box()["width"] > 300, "the styles are missing"  # type: ignore[index]  # None fails just as well
+    tab.articles.first.click()
+    expect_badge(tab, "")
+    wait_until(lambda: belfry.reader(alice).feed()["unread"] == 0, what="the server to know")
+
+    belfry.publish({"to": alice, "title": "Second"})
+    tab.page.reload()
+    tab.wait_connected()
+    expect_badge(tab, "1")
+    other = bell_on(context, site)
+    expect_badge(other, "1")
+
+    belfry.kill()
+    wait_until(lambda: tab.state != "live", BACK_SECONDS)
+    belfry.start()
+    belfry.publish({"to": alice, "title": "Third"})
+    for each in (tab, other):
+        expect_badge(each, "2", BACK_SECONDS)
+    other.feed.locator(".bell").click()
+    other.feed.get_by_role("button", name="Mark all as read").click()
+    for each in (tab, other):
+        expect_badge(each, "")
+    assert not context.cookies(), "Belfry set a cookie on a stranger's page"
+
+
+@pytest.mark.parametrize("script", ["", NO_FREEZING], ids=["as Chromium", "as others"])
+def test_a_page_that_was_left_lets_go_and_goes_on_when_one_comes_back(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str, script: str
+) -> None:
+    """The browser's real back/forward cache, which takes no page with an open connection, lock or channel."""
+    context.add_init_script(script)
+    context.add_init_script("addEventListener('pageshow', (event) => { window.cameBack = event.persisted; })")
+    tab = bell_on(context, site)
+    belfry.publish({"to": alice, "title": "1"})
+    expect_badge(tab, "1")
+    tab.page.goto(f"{site.url}/other")
+    wait_until(lambda: not belfry.is_online(alice), what="the left page's connection to end")
+    belfry.publish({"to": alice, "title": "2"})
+    tab.page.go_back(wait_until="commit")
+    wait_until(lambda: tab.page.evaluate("window.cameBack"), what="the page out of the cache")
+    tab.wait_connected()
+    expect_badge(tab, "2")
+    belfry.publish({"to": alice, "title": "3"})
+    expect_badge(tab, "3")
+    tab.feed.locator(".bell").click()
+    tab.expect_titles("3", "2", "1")
+
+
+def test_another_tab_takes_over_when_the_leader_s_page_is_left(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
+) -> None:
+    leader, other = bell_on(context, site), bell_on(context, site)
+    leader.page.goto(f"{site.url}/other")
+    belfry.publish({"to": alice, "title": "1"})
+    expect_badge(other, "1", AT_ONCE_SECONDS)
+    leader.page.go_back(wait_until="commit")
+    leader.wait_connected()
+    belfry.publish({"to": alice, "title": "2"})
+    for tab in (leader, other):
+        expect_badge(tab, "2")
+
+
+def test_tabs_of_another_origin_are_counted_too(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
+) -> None:
+    for _ in range(2):
+        bell_on(context, site)
+    root = belfry.api(belfry.token("root", "admin"))
+
+    def tabs() -> list[int | None]:
+        return [each["tabs"] for each in root.get("/presence").json()["users"].get(alice, {"list": []})["list"]]
+
+    wait_until(lambda: tabs() == [2], 20, what=lambda: f"two tabs on one connection, got {tabs()}")
+
+
+@pytest.mark.usefixtures("belfry")
+def test_a_stream_on_another_origin_is_opened_with_a_ticket_not_a_token(
+    context: BrowserContext, site: HostSite
+) -> None:
+    with context.expect_event("request", lambda request: "/stream?" in request.url) as opened:
+        bell_on(context, site)
+    assert re.search(r"[?&]ticket=\w", opened.value.url)
+    assert "authorization" not in opened.value.all_headers()
+    assert "eyJ" not in opened.value.url, "a token stands in an address"
+    assert "/belfry-token" in site.asked
+
+
+def test_a_token_that_ran_out_is_replaced_by_the_back_end_s_next_one(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
+) -> None:
+    site.mint = lambda: belfry.token(alice, "feed", seconds=3)
+    tab = bell_on(context, site)
+    asked = len(site.asked)
+    wait_until(lambda: site.asked[asked:].count("/belfry-token") > 1, BACK_SECONDS, what="another two tokens")
+    wait_until(lambda: tab.state == "live", BACK_SECONDS)
+    belfry.publish({"to": alice, "title": "still here"})
+    expect_badge(tab, "1")
+
+
+def test_an_origin_that_is_not_on_the_list_gets_nothing(
+    browser: Browser, start_belfry: StartBelfry, site: HostSite, alice: str
+) -> None:
+    belfry = start_belfry(BELFRY_CORS_ORIGINS="https://elsewhere.example")
+    site.belfry = belfry.url
+    site.mint = lambda: belfry.token(alice, "feed")
+    belfry.publish({"to": alice, "title": "secret"})
+    context = browser.new_context()
+    tab = FeedTab(context.new_page())
+    tab.page.goto(site.url)
+    wait_until(lambda: tab.state == "waiting")
+    assert tab.unread == 0
+    assert tab.titles.count() == 0
+    context.close()
+
+
+class ReadmeSite(Server):
+    """The files that the README gives, in an otherwise empty folder, run as it says."""
+
+    def __init__(self, belfry_secret: str, port: int) -> None:
+        super().__init__("readme", {"BELFRY_SECRET": belfry_secret})
+        self.port = port
+        self.url = f"http://{HOST}:{self.port}"
+
+    def write(self, belfry_url: str) -> None:
+        for name, text in readme_files().items():
+            (self.directory / name).write_text(text.replace(README_BELFRY, belfry_url))
+
+    def command(self) -> Sequence[str | Path]:
+        return [sys.executable, "-m", "flask", "--app", self.directory / "shop.py", "run", "--port", str(self.port)]
+
+    def is_ready(self) -> bool:
+        try:
+            return requests.get(self.url, timeout=1).ok
+        except requests.RequestException:
+            return False
+
+
+def readme_files() -> dict[str, str]:
+    """`shop.py` and `page.html`: the code blocks of the README that begin with their names."""
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"^```\w+\n((?:# |<!-- )(shop\.py|page\.html)\b.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return {name: block for block, name in blocks}
+
+
+def test_the_readme_s_two_files_make_a_page_with_a_bell(context: BrowserContext, start_belfry: StartBelfry) -> None:
+    assert set(readme_files()) == {"shop.py", "page.html"}
+    port = free_port()
+    belfry = start_belfry(BELFRY_CORS_ORIGINS=README_HOST.replace("8080", str(port)))
+    shop = ReadmeSite(belfry.settings_environment["BELFRY_SECRET"], port)
+    try:
+        shop.write(belfry.url)
+        shop.start()
+        tab = FeedTab(context.new_page(), "belfry-feed")
+        tab.page.goto(shop.url)
+        tab.wait_connected()
+        belfry.publish({"to": "alice", "title": "Hello"})
+        expect_badge(tab, "1")
+    finally:
+        shop.destroy()

@@ -1,0 +1,142 @@
+"""The page about people: who is connected, ending that, and why somebody did not see a message."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browsing import Visitor
+from tests.servers import Belfry
+from tests.system.browser.conftest import Visit
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def people(visitor: Visitor) -> Page:
+    page = visitor.context.new_page()
+    page.goto("/admin/people/")
+    return page
+
+
+def test_who_is_connected_is_listed_and_can_be_disconnected(people: Page, visit: Visit, bob: str) -> None:
+    tab = visit(bob).tab()
+    people.reload()
+    entry = people.locator("#online > li").filter(has_text=bob)
+    expect(entry).to_contain_text("1 connection", timeout=15_000)
+    expect(entry).to_contain_text("from 127.0.0.1")
+    entry.get_by_role("button", name="Disconnect").click()
+    wait_until(lambda: tab.state == "stopped")
+    expect(entry).to_have_count(0, timeout=15_000)
+
+
+def test_that_nobody_is_connected_is_said(people: Page) -> None:
+    people.route("**/presence", lambda route: route.fulfill(json={"users": {}}))
+    people.reload()
+    expect(people.locator("#nobody")).to_be_visible()
+    people.unroute("**/presence")
+    expect(people.locator("#nobody")).to_be_hidden(timeout=15_000)  # the page has a bell of its own
+
+
+def test_each_connection_tells_how_many_tabs_share_it(people: Page, visit: Visit, bob: str) -> None:
+    """Three in one browser, one in another; also when some are closed, and when another tab has taken over."""
+    one, other = visit(bob), visit(bob)
+    asked: list[str] = []
+    one.context.on("request", lambda request: asked.append(request.url) if "/presence/tabs" in request.url else None)
+    tabs = [one.tab() for _ in range(3)]
+    other.tab()
+    people.reload()
+    lines = people.locator("#online > li").filter(has_text=bob).locator("ul li")
+    expect(lines.filter(has_text="3 tabs")).to_have_count(1, timeout=20_000)
+    expect(lines.filter(has_text="1 tab,")).to_have_count(1)
+    told = len(asked)
+    assert 1 <= told <= 2, "one call for each tab that came"
+    tabs.pop().page.close()
+    expect(lines.filter(has_text="2 tabs")).to_have_count(1, timeout=20_000)
+    tabs.pop(0).page.close()
+    expect(lines.filter(has_text="1 tab,")).to_have_count(2, timeout=20_000)
+    assert len(asked) == told + 1, "who takes over tells with the stream's address"
+
+
+def test_the_recorder_tells_up_to_which_message_a_connection_was_sent(people: Page, belfry: Belfry, bob: str) -> None:
+    with belfry.stream(bob) as stream:
+        stream.wait_for("ready")
+        belfry.publish({"to": bob, "title": "seen"})
+        stream.wait_for_messages(1)
+    wait_until(lambda: not belfry.is_online(bob))
+    belfry.publish({"to": bob, "title": "not seen"})
+    people.fill("#name", bob)
+    said = people.locator("#user")
+    for _ in range(10):  # it is written once a second
+        people.get_by_role("button", name="Show").click()
+        people.wait_for_timeout(300)
+        if "ended" in said.inner_text():
+            break
+    expect(said).to_contain_text(f"{bob} is not connected")
+    expect(said).to_contain_text("it was sent everything up to message 1.")
+    expect(said).to_contain_text("The feed holds 2 messages, 1 to 2; 2 are unread.")
+
+
+def test_no_name_is_taken_for_a_connected_user_s(people: Page) -> None:
+    """`constructor` is in every plain object."""
+    people.clock.install()
+    people.goto("/admin/people/?user=constructor")
+    heading = people.locator("#user h3").first
+    expect(heading).to_have_text("constructor is not connected")
+    for _ in range(2):  # with the second answer the first has been shown
+        with people.expect_response("**/presence"):
+            people.clock.run_for(5_000)
+    expect(heading).to_have_text("constructor is not connected")
+
+
+def test_an_impossible_name_is_explained(people: Page) -> None:
+    people.fill("#name", "two words")
+    people.get_by_role("button", name="Show").click()
+    expect(people.get_by_role("alert")).not_to_be_empty()
+
+
+def test_one_of_several_connections_can_be_ended(people: Page, visit: Visit, bob: str) -> None:
+    tabs = [visit(bob).tab(), visit(bob).tab()]
+    people.reload()
+    entry = people.locator("#online > li").filter(has_text=bob)
+    expect(entry).to_contain_text("2 connections", timeout=15_000)
+    entry.get_by_role("button", name="Disconnect connection").first.click()
+    expect(entry).to_contain_text("1 connection", timeout=15_000)
+    wait_until(lambda: sorted(tab.state for tab in tabs) == ["live", "stopped"])
+
+
+def test_an_administrator_sees_whether_and_when_a_message_arrived(
+    people: Page, visit: Visit, belfry: Belfry, bob: str
+) -> None:
+    tab = visit(bob).tab()
+    belfry.publish({"to": bob, "title": "Invoice"})
+    tab.expect_titles("Invoice")
+    people.fill("#name", bob)
+    people.get_by_role("button", name="Show").click()
+    people.get_by_role("button", name="Did “Invoice” arrive?").click()
+    traced = people.locator("#trace")
+    expect(traced).to_contain_text(f"Did {bob} get ")
+    expect(traced).to_contain_text("It was sent:", timeout=15_000)
+    expect(traced.get_by_role("listitem").nth(0)).to_contain_text("Published.")
+    expect(traced.get_by_role("listitem").nth(1)).to_contain_text("as it was published")
+    expect(traced).to_contain_text("Now: unread, stored as message 1 of")
+    tab.titles.first.click()  # reads it
+    tab.expect_unread(0)
+    wait_until(lambda: asked_again(people, "Read."), 20)
+    expect(traced).to_contain_text(re.compile(r"It arrived, by \d.* at the latest: it was read\. Now: read"))
+
+
+def asked_again(people: Page, expected: str) -> bool:
+    people.get_by_role("button", name="Did “Invoice” arrive?").click()
+    people.wait_for_timeout(200)
+    return expected in people.locator("#trace").inner_text()
+
+
+def test_a_message_that_was_not_sent_is_told_at_its_own_address(people: Page, belfry: Belfry, bob: str) -> None:
+    sent = belfry.publish({"to": bob, "id": f"away-{bob}", "title": "Invoice"})["id"]
+    people.goto(f"/admin/people/?user={bob}&message={sent}")
+    expect(people.locator("#trace")).to_contain_text("Nothing says that it arrived. Now: unread")
+    people.fill("#message", "another")
+    people.get_by_role("button", name="Show").click()
+    expect(people.get_by_role("alert")).to_contain_text("No message 'another' is known")

@@ -1,0 +1,173 @@
+"""What is withdrawn ends at once, wherever it is in use: logout, a user, a token; and a ticket is used once."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
+from typing import Any
+
+import pytest
+import requests
+
+from tests.servers import Api, Belfry
+from tests.stream_client import StreamClient
+from tests.system.test_two_workers import open_on_both_workers
+from tests.waiting import wait_until
+
+ENDS_WITHIN_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"WEB_CONCURRENCY": "2", "BELFRY_DEMO": "1"}
+
+
+def admin(belfry: Belfry) -> Api:
+    return belfry.api(belfry.token("root", "admin"))
+
+
+def goodbye(stream: StreamClient, seconds: float = ENDS_WITHIN_SECONDS) -> str:
+    """The reason that the server gave at the end of the stream."""
+    events = stream.read_to_end(seconds)
+    (reason,) = re.findall(r'"reason":"(\w+)"', events[-1].data)
+    return str(reason)
+
+
+def wait_revoked(refusal: Callable[[], dict[str, Any]]) -> None:
+    """Whichever worker ends a stream first, the other one may hear of the revocation later."""
+    wait_until(lambda: refusal().get("code") == "token_revoked", ENDS_WITHIN_SECONDS)
+
+
+def signed_in(belfry: Belfry, user: str) -> requests.Session:
+    browser = belfry.api()
+    assert browser.post("/login", data={"name": user}, allow_redirects=False).status_code == 303
+    return browser
+
+
+def cookies(browser: requests.Session) -> dict[str, str]:
+    return {"Authorization": "", "Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
+
+
+def test_a_withdrawn_token_ends_its_streams_and_opens_no_other(belfry: Belfry, alice: str) -> None:
+    token, other = belfry.token(alice, "feed"), belfry.token(alice, "feed", seconds=601)
+    with belfry.stream(alice, token=token) as stream, belfry.stream(alice, token=other) as second:
+        stream.wait_for("ready")
+        second.wait_for("ready")
+        assert admin(belfry).post("/admin/revocations", json={"token": token}).status_code == 200
+        assert goodbye(stream) == "revoked"
+        wait_revoked(lambda: belfry.api(token).get("/feed").json())
+        belfry.publish({"to": alice, "data": 1})
+        second.wait_for_messages(1)
+
+
+def test_a_logout_ends_the_streams_of_that_session_alone(belfry: Belfry, alice: str) -> None:
+    phone, laptop = signed_in(belfry, alice), signed_in(belfry, alice)
+    with (
+        belfry.stream(alice, headers=cookies(phone)) as on_phone,
+        belfry.stream(alice, headers=cookies(laptop)) as on_laptop,
+    ):
+        on_phone.wait_for("ready")
+        on_laptop.wait_for("ready")
+        assert phone.delete("/session").status_code == 204
+        assert goodbye(on_phone) == "revoked"
+        belfry.publish({"to": alice, "data": 1})
+        on_laptop.wait_for_messages(1)
+
+
+def test_a_withdrawn_user_s_sessions_are_listed_no_more(belfry: Belfry, alice: str) -> None:
+    browser = signed_in(belfry, alice)
+    root = admin(belfry)
+    assert len(root.get("/admin/sessions", params={"user": alice}).json()["sessions"]) == 1
+    assert root.post("/admin/revocations", json={"user": alice}).json()["sessions_ended"] == 1
+    assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
+    with belfry.stream(alice, headers=cookies(browser)) as refused:
+        assert refused.status == 401
+
+
+def test_a_forgotten_user_is_signed_out_everywhere_until_a_new_token_is_issued(belfry: Belfry, alice: str) -> None:
+    browser, token = signed_in(belfry, alice), belfry.token(alice, "feed")
+    ticket = belfry.reader(alice).post("/tickets").json()["ticket"]
+    root = admin(belfry)
+    with ExitStack() as stack:
+        streams = open_on_both_workers(belfry, alice, stack)
+        streams.append(stack.enter_context(belfry.stream(alice, headers=cookies(browser))))
+        streams[-1].wait_for("ready")
+        assert root.delete(f"/users/{alice}").status_code == 204
+        assert {goodbye(stream) for stream in streams} == {"revoked"}
+    time.sleep(ENDS_WITHIN_SECONDS)  # not a guess: so long a worker may take to hear of it, and no longer
+    assert belfry.api(token).get("/feed").json()["code"] == "token_revoked"
+    assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
+    with belfry.stream(alice, headers=cookies(browser)) as refused:  # a worker may remember the session for a moment
+        assert (refused.status, refused.body()["code"] in {"token_invalid", "token_revoked"}) == (401, True)
+    assert belfry.api().get("/feed", params={"ticket": ticket}).json()["code"] in {"token_revoked", "ticket_invalid"}
+    later = belfry.token(alice, "feed", now=time.time() + 1)  # one of the same second would count as earlier
+    assert belfry.api(later).get("/feed").status_code == 200
+    entry = root.get("/admin/audit", params={"limit": 1}).json()["entries"][0]
+    assert (entry["user"], entry["action"], entry["target"]) == ("root", "forget", f"user:{alice}")
+
+
+def test_a_forgotten_user_who_was_connected_does_not_come_back(belfry: Belfry, alice: str, bob: str) -> None:
+    root = admin(belfry)
+
+    def known(user: str) -> bool:
+        return bool(root.get("/users", params={"prefix": user}).json()["users"])
+
+    with belfry.stream(alice) as stream, belfry.stream(bob) as other:
+        stream.wait_for("ready")
+        other.wait_for("ready")
+        belfry.publish({"to": alice, "title": "Private"})
+        wait_until(lambda: known(alice) and root.get(f"/users/{alice}").json()["events"])
+        wait_until(lambda: [alice] in [each["to"] for each in root.get("/messages").json()["messages"]])
+        assert root.delete(f"/users/{alice}").status_code == 204
+        assert goodbye(stream) == "revoked"
+    # What bob's end left behind was told after what alice's did.
+    wait_until(lambda: [each["what"] for each in root.get(f"/users/{bob}").json()["events"]] == ["closed", "connected"])
+    wait_until(lambda: bob not in root.get("/presence").json()["users"])
+    assert not known(alice)
+    assert root.get(f"/users/{alice}").json()["events"] == []
+    assert [alice] not in [each["to"] for each in root.get("/messages").json()["messages"]]
+
+
+def test_a_token_that_ends_in_mid_stream_ends_the_stream(belfry: Belfry, alice: str) -> None:
+    with belfry.stream(alice, token=belfry.token(alice, "feed", seconds=2)) as stream:
+        stream.wait_for("ready")
+        assert goodbye(stream, 2 + ENDS_WITHIN_SECONDS) == "expired"
+
+
+def test_of_fifty_clients_with_one_ticket_one_wins(belfry: Belfry, alice: str) -> None:
+    ticket = belfry.reader(alice).post("/tickets").json()["ticket"]
+    start = Barrier(50)
+
+    def race(_: int) -> int:
+        start.wait()
+        with belfry.stream(alice, query=f"ticket={ticket}", headers={"Authorization": ""}) as stream:
+            return stream.status
+
+    with ThreadPoolExecutor(50) as pool:
+        statuses = list(pool.map(race, range(50)))
+    assert sorted(statuses) == [200] + [401] * 49
+
+
+def test_a_stream_opened_by_a_ticket_ends_with_the_session_behind_it(belfry: Belfry, alice: str) -> None:
+    browser = signed_in(belfry, alice)
+    ticket = browser.post("/tickets").json()["ticket"]
+    with belfry.stream(alice, query=f"ticket={ticket}", headers={"Authorization": ""}) as stream:
+        stream.wait_for("ready")
+        browser.delete("/session")
+        assert goodbye(stream) == "revoked"
+
+
+def test_a_withdrawn_user_loses_every_stream_on_every_worker(belfry: Belfry, alice: str, bob: str) -> None:
+    with ExitStack() as stack:
+        streams = open_on_both_workers(belfry, alice, stack)
+        bystander = stack.enter_context(belfry.stream(bob))
+        bystander.wait_for("ready")
+        answer = admin(belfry).post("/admin/revocations", json={"user": alice})
+        assert answer.status_code == 200
+        assert {goodbye(stream) for stream in streams} == {"revoked"}
+        belfry.publish({"to": bob, "data": 1})
+        bystander.wait_for_messages(1)

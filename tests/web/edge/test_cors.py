@@ -1,0 +1,82 @@
+"""Other origins: those on the list may call with credentials, everybody else gets no header to go by."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.settings import SettingsError, load
+from app.web.edge.auth import HOST_COOKIE
+from tests.web.identity_app import Site, open_site
+
+APP = "https://app.example"
+
+
+@pytest.fixture
+def site() -> Site:
+    return open_site(cors_origins=f"{APP}, https://other.example:8443")
+
+
+def test_an_allowed_origin_may_read_the_answer_with_credentials(site: Site) -> None:
+    headers = site.client.get("/whoami", headers={**site.bearer(), "Origin": APP}).headers
+    assert headers["Access-Control-Allow-Origin"] == APP
+    assert headers["Access-Control-Allow-Credentials"] == "true"
+    assert "Origin" in headers["Vary"]
+
+
+def test_a_refusal_can_be_read_too(site: Site) -> None:
+    answer = site.client.get("/whoami", headers={"Origin": APP})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, APP)
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "https://app.example.evil", "http://app.example", "https://app.example/"]
+)
+def test_another_origin_gets_nothing_but_is_told_apart_by_caches(site: Site, origin: str) -> None:
+    headers = site.client.get("/whoami", headers={**site.bearer(), "Origin": origin}).headers
+    assert "Access-Control-Allow-Origin" not in headers
+    assert "Origin" in headers["Vary"]
+
+
+def preflight(site: Site, origin: str) -> dict[str, str]:
+    answer = site.client.options(
+        "/whoami",
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "authorization,last-event-id",
+        },
+    )
+    assert answer.status_code == 204
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def test_a_preflight_allows_the_headers_that_clients_of_streams_send(site: Site) -> None:
+    headers = preflight(site, APP)
+    assert {"authorization", "last-event-id", "cache-control"} <= set(
+        headers["access-control-allow-headers"].split(", ")
+    )
+    assert headers["access-control-allow-origin"] == APP
+
+
+def test_a_preflight_of_a_stranger_allows_nothing(site: Site) -> None:
+    assert not [name for name in preflight(site, "https://evil.example") if name.startswith("access-control")]
+
+
+def test_without_the_setting_no_origin_is_allowed() -> None:
+    site = open_site()
+    headers = site.client.get("/whoami", headers={**site.bearer(), "Origin": APP}).headers
+    assert not [name for name in headers if name[0].startswith("Access-Control")]
+
+
+def test_an_allowed_origin_s_pages_may_use_the_session(site: Site) -> None:
+    site.start_session()
+    assert site.client.get_cookie(HOST_COOKIE)
+    allowed = {"Origin": APP, "Sec-Fetch-Site": "same-site"}
+    assert site.client.post("/whoami", headers=allowed).status_code == 200
+    assert site.client.post("/whoami", headers={**allowed, "Origin": "https://evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("text", ["*", "https://*.example", "app.example", "https://app.example/", "HTTPS://A.example"])
+def test_only_exact_origins_can_be_allowed(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^BELFRY_CORS_ORIGINS"):
+        load({"BELFRY_CORS_ORIGINS": text})

@@ -1,0 +1,45 @@
+"""Refusals that lie ready say what Flask would, also to pages of other origins."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from werkzeug.http import parse_list_header
+
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.web.edge import cors, headers, problems
+from app.web.edge.ready import Ready
+
+ALLOWED = "https://app.example"
+ORIGINS = ("", ALLOWED, "https://elsewhere.example", "null")
+ERROR = BelfryError("overloaded", "Later.", headers={"Retry-After": "1"})
+
+
+def build(allowed: str) -> Flask:
+    app = Flask("site")
+    headers.install(app)
+    cors.install(app, Settings(cors_origins=allowed))
+    problems.install(app)
+
+    @app.get("/")
+    def fail() -> str:
+        raise ERROR
+
+    return app
+
+
+@pytest.mark.parametrize("allowed", ["", f"{ALLOWED},https://other.example"])
+@pytest.mark.parametrize("origin", ORIGINS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_each_is_what_flask_answers(allowed: str, origin: str, scheme: str) -> None:
+    app = build(allowed)
+    ready = Ready(app, ERROR, parse_list_header(allowed)).answer(origin, scheme)
+    asked = {"Origin": origin} if origin else {}
+    flask = app.test_client().get("/", base_url=f"{scheme}://localhost", headers=asked)
+    first, *lines = ready.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert first == f"HTTP/1.1 {flask.status}"
+    assert sorted(lines) == sorted(f"{name}: {value}" for name, value in flask.headers.items())
+    assert ready.partition(b"\r\n\r\n")[2] == flask.data
+    assert (f"Access-Control-Allow-Origin: {ALLOWED}" in lines) is (bool(allowed) and origin == ALLOWED)
+    assert ("Strict-Transport-Security" in flask.headers) is (scheme == "https")
