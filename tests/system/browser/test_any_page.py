@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browsing import FeedTab, Visitor
 from tests.conftest import absent
-from tests.system.browser.conftest import Visit
 from tests.servers import Belfry, Nginx
+from tests.system.browser.conftest import Visit
 from tests.waiting import wait_until
 
 SCRIPT = '<script type="module" src="/static/belfry.js"></script>'

@@ -9,9 +9,9 @@ from playwright.sync_api import Browser, Route, expect
 
 from tests.browsing import WAIT_MS, FeedTab
 from tests.host_site import HostSite, host_site
+from tests.servers import Belfry, Nginx
 from tests.system.browser.conftest import Visit
 from tests.system.conftest import StartBelfry
-from tests.servers import Belfry, Nginx
 from tests.waiting import wait_until
 
 BACK_SECONDS = 40.0  # the longest delay between two tries, and the try

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, ConsoleMessage, expect
 
 from tests.browsing import WAIT_MS, FeedTab
 from tests.host_site import PAGE, HostSite, host_site
-from tests.system.conftest import StartBelfry
 from tests.servers import Belfry
+from tests.system.conftest import StartBelfry
 from tests.waiting import wait_until
 
 Bell = Callable[[], FeedTab]
