@@ -52,10 +52,13 @@ preload_app = False
 # On by default at a path that a second Belfry of the same user would share.
 control_socket_disable = True
 
+# No header sets SCRIPT_NAME or PATH_INFO, whoever sends it: a proxy may pass a client's own on.
+forwarder_headers = ""
 # A long token in a header, or eight long topics in the query, percent-encoded.
 limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
+# All of a head together: BELFRY_MAX_HEAD_BYTES, see app/server/request.py.
 
 # The heartbeat file in memory: on a slow disk, touching it would block the worker.
 _memory = "/dev/shm"  # noqa: S108 - gunicorn makes the file there under a name of its own, and unlinks it at once

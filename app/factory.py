@@ -14,6 +14,7 @@ from app import __version__
 from app.core.identity.tokens import Keyring
 from app.core.settings import Settings, check_identity, load
 from app.core.upstreams import Upstreams
+from app.launch.address import Address, AddressError
 from app.live.delivery.hub import Hub
 from app.live.identity.key_source import KeySource
 from app.live.identity.revocation_watch import RevocationWatch
@@ -29,6 +30,8 @@ from app.metrics import count_failures
 from app.server import descriptors
 from app.server.gates import admission
 from app.server.gates.turns import Turns
+from app.store import examination
+from app.store.examination import Examination
 from app.store.identity.revocations import Revocations
 from app.store.identity.sessions import Sessions
 from app.store.identity.tickets import Tickets
@@ -75,6 +78,7 @@ from app.web.edge import cors, headers, problems
 from app.web.edge.auth import Authenticator
 from app.web.edge.express import Express
 from app.web.edge.limits import Limits
+from app.web.edge.loopback import Loopback
 from app.web.edge.ready import Ready, Refusals
 from app.web.pages import assets, sign_in
 from app.web.pages import views as pages
@@ -83,6 +87,7 @@ from app.web.paths import Site
 SCRIPTS: Final = (
     *log.SCRIPTS,
     *lineage.SCRIPTS,
+    *examination.SCRIPTS,
     *runs.SCRIPTS,
     *figures.SCRIPTS,
     *directory.SCRIPTS,
@@ -107,19 +112,30 @@ def create_app(settings: Settings | None = None) -> Flask:
     for views in web.blueprints():
         app.register_blueprint(views)
     turns = Turns(Express(app, web.auth, web.desk, web.entrance), lambda environ: environ["PATH_INFO"] == "/stream")
-    app.wsgi_app = turns  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
+    outermost = Loopback(turns, app.wsgi_app, _bound_host(settings)) if settings.demo else turns
+    app.wsgi_app = outermost  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
     app.extensions |= {  # for the worker, which starts and stops them
         "belfry.hub": live.hub,
         "belfry.streams": live.streams,
         "belfry.relay": live.relay,
+        "belfry.models": live.models,
         "belfry.reporter": live.reporter,
         "belfry.admission": web.admission,
         "belfry.turns": turns,
+        "belfry.max_head_bytes": settings.max_head_bytes,
         "belfry.refusals": Refusals(
             *[Ready(app, error, settings.allowed_origins) for error in (admission.REFUSAL, descriptors.REFUSAL)]
         ),
     }
     return app
+
+
+def _bound_host(settings: Settings) -> str:
+    """The host that the server listens on; "" where gunicorn alone understands the setting."""
+    try:
+        return Address.parse(settings.bind).host
+    except AddressError:
+        return ""
 
 
 class Stored:
@@ -156,12 +172,19 @@ class Live:
         self.flights = Flights(store.flights, clock)
         self.recorder = Recorder(store.recent.write, MESSAGES_KEPT)
         self.acquaintance = Acquaintance(store.directory, clock)
-        self.hub = Hub(store.logs, lambda: Subscription.open(settings), settings, clock, store.connection.follow)
+        self.hub = Hub(
+            store.logs,
+            lambda: Subscription.open(settings),
+            settings,
+            clock,
+            store.connection.follow,
+            examination=Examination(store.connection, settings),
+        )
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
-        self.models = Models(self.relay.session, upstreams, settings)
+        self.models = Models(self.relay.callers, upstreams)
         self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock)
 
     def note(self, published: tuple[str, Published]) -> None:
@@ -258,10 +281,15 @@ class Web:
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
-            health.blueprint(self._store.connection.ping, self._live.hub.canary.check),
+            health.blueprint(self._check_store, lambda: self._live.hub.canary.faults),
             metrics.blueprint(),
             openapi.blueprint(__version__),
         )
+
+    def _check_store(self) -> None:
+        """Raises `BelfryError` `store_unavailable`. A worker's canary knows; without a worker Redis is asked."""
+        hub = self._live.hub
+        (hub.canary.check if hub.is_running else self._store.connection.ping)()
 
 
 def _shell(settings: Settings) -> Flask:

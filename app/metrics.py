@@ -28,6 +28,12 @@ STORE_AWAY = Gauge(
     "Workers to which the store is silent, or that don't hear it",
     multiprocess_mode="livesum",
 )
+STORE_FAULTS = Gauge(
+    "belfry_store_faults",
+    "Workers that see this fault in how the store is configured",
+    ["fault"],
+    multiprocess_mode="livesum",
+)
 STORE_OUTAGES = Counter("belfry_store_outages", "Times that a worker noticed the store to be away")
 SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])
 FAILURES = Counter("belfry_failures", "Exceptions that nobody foresaw, by the part of Belfry that lives on", ["part"])

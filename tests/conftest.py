@@ -3,17 +3,52 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import redis
 
+from tests.examples import choose_profile
 from tests.servers import Belfry, RedisServer, Server
+from tests.tiers import ALONE, BY_NAME, NIGHTLY, tier_of
 
+MARKERS = (NIGHTLY, ALONE)
+# The store of the whole run keeps what it gets, so that Belfry has nothing to warn of; the disk may take its time.
+KEEPS = ("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
 LOG_TAIL = 4_000  # characters of a server's log that go into a failure's report
+
+choose_profile()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tier", choices=BY_NAME, help="run only the tests of this tier, see tests/tiers.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import the files of other tiers. A marked test may be in any file."""
+    asked = config.getoption("--tier")
+    if asked in (None, *MARKERS) or not collection_path.is_file() or tier_of(collection_path) == asked:
+        return None
+    return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the tier that was asked for; without one, all but the nightly tests."""
+    asked = config.getoption("--tier")
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        tier = next((name for name in MARKERS if item.get_closest_marker(name)), None) or tier_of(item.path)
+        wanted = tier == asked if asked else tier != NIGHTLY
+        (kept if wanted else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 def absent(what: str) -> NoReturn:
@@ -21,6 +56,18 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed")
     pytest.skip(f"needs {what}")
+
+
+PACKAGES = {"cc": "gcc libc6-dev", "git": "git"}  # of Debian, for each program that a marker names
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.needs("cc")`: see to the program before any fixture starts something."""
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            if shutil.which(program) is None:
+                absent(f"{program} (Debian: apt-get install {PACKAGES[program]})")
 
 
 @pytest.hookimpl(trylast=True)
@@ -40,7 +87,7 @@ def redis_server() -> Iterator[RedisServer]:
     """One server for the whole run."""
     if RedisServer.binary() is None:
         absent("Redis or Valkey")
-    server = RedisServer()
+    server = RedisServer(options=KEEPS)
     try:
         yield server.start()
     finally:

@@ -30,6 +30,17 @@ from tests.waiting import wait_until
 AGREE_SECONDS = 20.0
 _DAY = dt.timedelta(days=1)
 _PROBE_SECONDS = 10.0
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @cache
@@ -59,8 +70,14 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(f"authority {secrets.token_hex(4)}")
         self.path = self._directory / "authority.pem"
-        anyone = x509.BasicConstraints(ca=True, path_length=None)
-        signed = _unsigned(self._name, self._name, self._key).add_extension(anyone, critical=True)
+        # RFC 5280 requires a critical key usage of an authority, and each of the two key identifiers where a chain uses
+        # it. Python verifies this since 3.13 (VERIFY_X509_STRICT is part of its default context).
+        signed = (
+            _unsigned(self._name, self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS_CERTIFICATES, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+        )
         self.path.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def certify(self, name: str, address: str = "") -> Certificate:
@@ -69,8 +86,11 @@ class Authority:
         names: list[x509.GeneralName] = [x509.DNSName(name)]
         if address:
             names.append(x509.IPAddress(ipaddress.ip_address(address)))
-        built = _unsigned(_named(name), self._name, key).add_extension(
-            x509.SubjectAlternativeName(names), critical=False
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        built = (
+            _unsigned(_named(name), self._name, key)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(issuer, critical=False)
         )
         made = Certificate(self._directory / f"{name}.pem", self._directory / f"{name}.key")
         made.path.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))

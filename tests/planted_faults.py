@@ -615,6 +615,15 @@ def has_no_store() -> Fault:
     return when("GET", "/health/ready", status(503))
 
 
+@found_by("health.store")
+def has_a_store_that_forgets() -> Fault:
+    def answer(asked: Asked, answer: Answer) -> None:
+        if asked.route == "/health/ready":
+            answer.body = b'{"status":"ready","warnings":[{"code":"eviction","detail":"it evicts"}]}'
+
+    return Fault(answer=answer)
+
+
 # Access
 
 
@@ -801,6 +810,11 @@ def gives_openai_s_clients_an_id() -> Fault:
             yield (b"id: 1\n" if asked.method == "POST" else b"") + block
 
     return Fault(blocks=blocks)
+
+
+@found_by("completions.models")
+def has_an_upstream_at_a_wrong_address() -> Fault:
+    return when("GET", "/v1/models", status(502))
 
 
 @found_by("completions.others")

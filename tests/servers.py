@@ -29,9 +29,11 @@ from app.core.identity.tokens import Keyring
 from app.core.settings import load
 from app.launch.embedded import engines
 from tests.stream_client import StreamClient
+from tests.tiers import port_share
 from tests.waiting import patient, wait_until
 
 REPOSITORY = Path(__file__).parent.parent
+TRIED = "BELFRY_TEST_ENGINE"  # the path of a redis-server or valkey-server
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
@@ -138,7 +140,9 @@ class RedisServer(Server):
 
     @staticmethod
     def binary() -> str | None:
-        """The launcher's own choice."""
+        """The launcher's own choice, unless the environment names another one to try."""
+        if TRIED in os.environ:
+            return os.environ[TRIED]
         engine = next(engines(os.environ.get("PATH")), None)
         return engine.binary if engine else None
 
@@ -380,9 +384,13 @@ class ShippedNginx(Nginx):
 
 
 def free_port() -> int:
-    """A port that nobody has, and that no connection is given meanwhile: the kernel takes theirs from higher ones."""
+    """A port that nobody has, and that nobody gets before its server listens on it.
+
+    The kernel gives connections higher ones, and other processes of the same test run choose among other ones.
+    """
+    number, processes = port_share()
     while True:
-        port = random.choice(PORTS)
+        port = random.choice(PORTS[number::processes])
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port

@@ -208,6 +208,16 @@ def test_a_message_cannot_command_the_terminal(run: Run) -> None:
         assert run("tail", "alice", url=script.url)[1] == " [2Jgone \n"
 
 
+@pytest.mark.parametrize("char", ["\x9b", "\u202e", "\x7f", "\u2028", "\U000e0001", "\ud83d", "\x1b"])
+def test_what_a_terminal_would_obey_is_escaped_in_json(run: Run, char: str) -> None:
+    message = {"title": f"a{char}b", "body": "é🔔"}
+    text = json.dumps(message, ensure_ascii=char in "\ud83d\x1b")
+    with scripted_server(Answer(body=encode(text.replace(": ", ":\t")) + REPLACED)) as script:
+        out = run("tail", "alice", "--json", url=script.url)[1]
+    assert json.loads(out) == message
+    assert all(each.isprintable() for each in out.rstrip("\n"))
+
+
 def test_messages_are_printed_as_they_are_when_json_is_asked_for(run: Run) -> None:
     with scripted_server(Answer(body=encode('{"title":"t","n":1}') + REPLACED)) as script:
         assert run("tail", "alice", "--json", url=script.url)[1] == '{"title":"t","n":1}\n'

@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 import yaml
 
+from app.core.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_nginx_waits_longer_than_any_limit_on_a_whole_answer_and_takes_the_largest_body() -> None:
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    location = text.partition("location /v1/ {")[2].partition("}")[0]
+    (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", location)
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    assert int(seconds) >= Settings().upstream_whole_seconds + 20
+    assert int(megabytes) << 20 >= max(Settings().max_completion_bytes, Settings().max_batch_bytes)
 
 
 def test_only_the_proxy_is_published() -> None:

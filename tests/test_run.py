@@ -16,6 +16,7 @@ from tests.conftest import absent
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("sh", "cat", "cksum", "dirname", "flock", "ls", "mv", "rm")
 SETTING_UP = "belfry: setting up .venv from requirements.txt (once)\n"
+SCRIPTS = ("run", ".ci/run")
 BASE_PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 
 
@@ -144,3 +145,29 @@ def test_uv_is_used_where_it_is_present(bare: Project) -> None:
     code, output, _ = bare.run("word")
     assert (code, output) == (0, f"word|{bare.folder}\n")
     assert "uv" in (bare.venv / "pyvenv.cfg").read_text()
+
+
+@pytest.fixture
+def windows_checkout(tmp_path: Path) -> Path:
+    """The scripts as Git for Windows checks them out: it turns line ends into CRLF unless .gitattributes says no."""
+    origin, checkout = tmp_path / "origin", tmp_path / "checkout"
+    for name in (".gitattributes", *SCRIPTS):
+        copy = origin / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+    author = "-c", "user.name=Test", "-c", "user.email=test@example.com"
+    commands: list[list[str | Path]] = [
+        ["-C", origin, "init", "--quiet"],
+        ["-C", origin, "add", "--all"],
+        ["-C", origin, *author, "commit", "--quiet", "--no-gpg-sign", "--message", "The scripts"],
+        ["-c", "core.autocrlf=true", "-c", "core.eol=crlf", "clone", "--quiet", origin, checkout],
+    ]
+    for command in commands:
+        subprocess.run(["git", *command], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
+    return checkout
+
+
+@pytest.mark.needs("git")
+def test_scripts_keep_their_line_ends_in_a_windows_checkout(windows_checkout: Path) -> None:
+    assert [name for name in SCRIPTS if b"\r" in (windows_checkout / name).read_bytes()] == []
+    assert [name for name in SCRIPTS if not os.access(windows_checkout / name, os.X_OK)] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,15 @@ class Conversation:
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + text)
         self.over.set()
+
+    def answer(self, body: bytes, content_type: str, status: int = 200, **headers: str) -> None:
+        """The beginning of an answer with any body, which `end` or `cut` ends."""
+        lines = [f"HTTP/1.1 {status} Said", "Transfer-Encoding: chunked"]
+        lines += [f"Content-Type: {content_type}"] if content_type else []
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        if body:
+            self.send(body)
 
     def begin(self) -> None:
         self._socket.sendall(
@@ -92,6 +102,7 @@ class Upstream:
         self.url = ""
         self.conversations: list[Conversation] = []
         self.models: list[dict[str, Any]] | None = [{"id": "m", "object": "model", "made_up": True}]
+        self.lists_at = "/models"
         self.asked: list[str] = []  # the paths of GET requests
         self._waiting: Queue[Conversation] = Queue()
         self.play: Play = self.hand_over
@@ -119,7 +130,8 @@ class Upstream:
 
 
 @contextmanager
-def running_upstream() -> Iterator[Upstream]:
+def running_upstream(context: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    """With a context, it speaks TLS."""
     upstream = Upstream()
 
     class Handler(BaseHTTPRequestHandler):
@@ -133,7 +145,8 @@ def running_upstream() -> Iterator[Upstream]:
         def do_GET(self) -> None:
             """The list of models."""
             upstream.asked.append(self.path)
-            status = 200 if upstream.models is not None else 404
+            known = upstream.models is not None and self.path.endswith(upstream.lists_at)
+            status = 200 if known else 404
             text = json.dumps({"object": "list", "data": upstream.models}).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
@@ -153,7 +166,9 @@ def running_upstream() -> Iterator[Upstream]:
     with Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
-        upstream.url = f"http://127.0.0.1:{server.server_port}/v1"
+        upstream.url = f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}/v1"
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from app.cli.signing import client_of
-from app.cli.words import listed, plain
+from app.cli.words import harmless_json, listed, plain
 from app.client import Client, ClientError
 from app.core.completion import Transcript
 from app.core.wire.sse import Event
@@ -129,7 +129,7 @@ def _show_part(event: Event) -> None:
 
 
 def _show_json(data: str) -> None:
-    click.echo(data)
+    click.echo(harmless_json(data))
 
 
 def _show_line(data: str) -> None:

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 
 def listed(text: str) -> list[str]:
     return [part for part in text.split(",") if part]
+
+
+def harmless_json(text: str) -> str:
+    """The same JSON without what a terminal would obey.
+
+    Such a character stands in a string, where it may be escaped, or between two tokens, where a space will do.
+    """
+    return "".join([char if char.isprintable() else _escaped(char) for char in text])
+
+
+def _escaped(char: str) -> str:
+    if char < " ":
+        return " "
+    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]  # which leaves this one as it is
 
 
 def plain(text: str) -> str:

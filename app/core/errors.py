@@ -20,6 +20,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "line_too_large": (413, "A line of the batch is too large"),
     "uri_too_long": (414, "The address is too long"),
     "head_too_large": (431, "The headers are too many or too long"),
+    "wrong_host": (421, "The server does not answer for this host"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "not_acceptable": (406, "The answer's form is not acceptable to the client"),

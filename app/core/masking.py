@@ -17,7 +17,7 @@ _SECRETS = (
     # A JWT, also one that was cut off. Whatever follows `eyJ` belongs to the match, so no part of it is searched again.
     re.compile(r"()\beyJ[\w-]{5,}+(?:\.[\w-]*+){0,2}"),
     re.compile(r"(\bBearer\s++)[^\s\"',;]+", re.IGNORECASE),
-    re.compile(r"((?:__Host-)?belfry_session=)[^\s\"',;]+"),
+    re.compile(r"((?:__Host-)?belfry_session(?:_[0-9]{1,5})?=)[^\s\"',;]+"),
     re.compile(r"((?:Set-)?Cookie['\"]?\s*+[:=]\s*+['\"]?)[^'\"\r\n]+", re.IGNORECASE),
     re.compile(r"((?:password|secret|ticket|token)['\"]?\s*+[:=]\s*+['\"]?)[^\s\"'&,;]+", re.IGNORECASE),
     # Every value of a query: ids, cursors and searches are private. A name has no `?`, so names do not overlap.

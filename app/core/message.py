@@ -13,11 +13,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError, from_json
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.core.errors import CATALOGUE, BelfryError
 from app.core.identity.names import check_topic, check_user_id, nfc
+from app.core.wire import strict_json
 from app.core.wire.frames import RESERVED_EVENTS, compact, stream_safe
 from app.core.wire.times import rfc3339
 
@@ -64,6 +65,14 @@ def _link(url: str) -> str:
     return url
 
 
+def _only_true(value: object) -> object:
+    # `Literal[True]` alone takes 1 and 1.0, which are equal to it.
+    if value is not True:
+        raise PydanticCustomError("literal_error", "Input should be true")
+    return value
+
+
+OnlyTrue = Annotated[Literal[True], BeforeValidator(_only_true)]
 Level = Literal["info", "success", "warning", "error"]
 LEVELS: tuple[str, ...] = get_args(Level)
 
@@ -103,7 +112,7 @@ class Publish(Content):
     id: Annotated[str, _token("bad_message_id")] | None = None
     to: str | list[str] | None = None
     topic: str | None = None
-    everyone: Literal[True] | None = None
+    everyone: OnlyTrue | None = None
     ttl: Annotated[int, Field(ge=1, le=TTL_MAX_SECONDS)] | None = None
     transient: bool = False
 
@@ -167,13 +176,11 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int) -> Messa
     `now` is Unix time in seconds, `new_id` the id for a message that brings none. Raises `BelfryError` with the code of
     the first thing wrong; all of them are in its `errors`.
     """
+    sent = strict_json.read(body)
     try:
-        # RFC 8259 has no NaN and no Infinity: let in, they would come out as null.
-        given: Publish = _VALIDATOR.validate_python(from_json(body, allow_inf_nan=False))
+        given: Publish = _VALIDATOR.validate_python(sent)
     except ValidationError as error:
         raise _refusal(error) from None
-    except ValueError as error:
-        raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
     message_id = given.id or new_id
     content = _SERIALIZER.to_json(given, exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
     return Message(

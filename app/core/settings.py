@@ -16,6 +16,7 @@ from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.passwords import PasswordHash
 from app.core.redis_url import check as check_redis_url
+from app.core.store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
@@ -60,6 +61,9 @@ class Settings(BaseModel):
     jwt_audience: str = Field("", description="the `aud` that a token must have; empty: it must have none")
     jwt_issuer: str = Field("", description="the `iss` that a token must have; empty: any")
     session_seconds: int = Field(43_200, ge=60, le=31_536_000, description="longest life of a session cookie")
+    max_sessions_per_user: int = Field(
+        1_000, ge=1, le=100_000, description="sessions of one user; the oldest ends. About 500 bytes of Redis each"
+    )
     revocation_seconds: int = Field(
         31_536_000,
         ge=3_600,
@@ -121,8 +125,12 @@ class Settings(BaseModel):
         le=31_536_000,
         description="how long a message can be retracted; its recipients are remembered, about 200 bytes a message",
     )
+    max_head_bytes: int = Field(
+        32_768, ge=8_192, le=262_144, description="longest head of a request: request line and headers together"
+    )
     max_body_bytes: int = Field(65_536, ge=1_024, le=1_048_576, description="largest message")
     max_batch_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest NDJSON batch")
+    max_batch_lines: int = Field(100_000, ge=1_000, description="most lines of an NDJSON batch")
     max_batches_bytes: int = Field(
         67_108_864, ge=65_536, description="bytes of NDJSON batches that a worker holds at a time; one more gets 503"
     )
@@ -190,16 +198,42 @@ class Settings(BaseModel):
     upstreams: str = Field(
         "",
         repr=False,
-        description='further upstreams as JSON: `[{"url", "key", "models": ["gpt-4*"], "header": "api-key"}]`',
+        description='further upstreams as JSON: `[{"url", "key", "models": ["gpt-4*"], "header": "api-key"}]`, with '
+        "`headers`, `ca`, `proxy`, `timeouts`, `retries`, `stream_options` and more where they differ",
     )
     upstream_connect_seconds: float = Field(5.0, ge=0.1, le=60, description="longest wait for an upstream's connection")
     upstream_first_token_seconds: float = Field(
         60.0, ge=0.1, le=3_600, description="longest wait for an answer's first token"
     )
     upstream_idle_seconds: float = Field(30.0, ge=0.1, le=3_600, description="longest pause within an answer")
+    upstream_comments_seconds: float = Field(
+        600.0, ge=0.1, le=86_400, description="longest wait for a token while an upstream sends comments only"
+    )
+    upstream_whole_seconds: float = Field(
+        600.0, ge=0.1, le=86_400, description="longest wait for an answer in one piece; nginx.conf allows 20 s more"
+    )
+    upstream_total_seconds: float = Field(3_600.0, ge=0.1, le=86_400, description="longest time of any answer")
+    upstream_end_seconds: float = Field(
+        2.0, ge=0.1, le=600, description="wait for the usage and the end after an answer's last finish reason"
+    )
+    upstream_status_seconds: float = Field(
+        25.0,
+        ge=0.1,
+        le=3_600,
+        description="wait for an upstream's status before a streamed answer begins with 200 and comments",
+    )
+    upstream_request_headers: str = Field(
+        "openai-organization,openai-project,openai-beta,idempotency-key,x-title,http-referer,x-client-request-id,"
+        "traceparent,tracestate",
+        description="headers of clients that go to upstreams, separated by commas; `*` stands for any characters",
+    )
+    upstream_response_headers: str = Field(
+        "x-request-id,x-ratelimit-*,openai-*,retry-after,retry-after-ms,x-should-retry",
+        description="headers of upstreams that go to clients",
+    )
     upstream_retries: int = Field(2, ge=0, le=10, description="tries after a failed one, before the first token only")
     max_completion_bytes: int = Field(
-        4_194_304, ge=1_024, le=268_435_456, description="largest request for a completion"
+        33_554_432, ge=1_024, le=268_435_456, description="largest request for a completion, with its images"
     )
     max_answer_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest answer of a run")
     run_seconds: int = Field(86_400, ge=60, le=31_536_000, description="how long a run can be read again")
@@ -210,6 +244,14 @@ class Settings(BaseModel):
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
     canary_seconds: float = Field(
         2.0, ge=0.1, le=3, description="how often it is tried whether Redis answers and what it publishes is heard"
+    )
+    store_check_seconds: float = Field(
+        60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
+    )
+    store_strict: str = Field(
+        "",
+        description="faults of Redis, separated by commas, with which a server is not ready instead of warning: "
+        "eviction, persistence, replicas, replication_id",
     )
     publish_wait_replicas: int = Field(
         0, ge=0, le=100, description="replicas that must have a message before it is acknowledged; too few: 503"
@@ -268,6 +310,18 @@ class Settings(BaseModel):
             check_http(text)
         return text
 
+    @field_validator("store_strict")
+    @classmethod
+    def _faults(cls, text: str) -> str:
+        if not set(_listed(text)) <= set(OPTIONAL_FAULTS):
+            raise ValueError(f"expected some of {', '.join(OPTIONAL_FAULTS)}, separated by commas")
+        return text
+
+    @property
+    def strict_store(self) -> tuple[str, ...]:
+        """`store_strict` one by one."""
+        return _listed(self.store_strict)
+
     @property
     def former_secrets(self) -> tuple[str, ...]:
         """`previous_secrets` one by one."""
@@ -299,6 +353,16 @@ class Settings(BaseModel):
     def proxies(self) -> tuple[Network, ...]:
         """`trusted_proxies` one by one."""
         return tuple([parse_network(network) for network in _listed(self.trusted_proxies)])
+
+    @property
+    def request_headers(self) -> tuple[str, ...]:
+        """`upstream_request_headers` one by one."""
+        return _listed(self.upstream_request_headers)
+
+    @property
+    def response_headers(self) -> tuple[str, ...]:
+        """`upstream_response_headers` one by one."""
+        return _listed(self.upstream_response_headers)
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

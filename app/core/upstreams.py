@@ -1,19 +1,50 @@
-"""Which upstream serves which model, as the settings tell it."""
+"""Which upstream serves which model, and how each one is asked, as the settings tell it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from app.core.completion.patience import Limits
 from app.core.endpoint import check_http
 from app.core.errors import BelfryError
 from app.core.settings import PREFIX, Settings, SettingsError
 
 MASK = "***"
+SECRET_MIN_CHARS: Final = 8  # a shorter key is a word like `EMPTY`, as local servers want one, and no secret
+# A client's or an upstream's own for this connection, or a credential: none of them ever passes.
+NEVER_PASSED: Final = frozenset(
+    {
+        "authorization", "api-key", "x-api-key", "cookie", "set-cookie", "host", "connection", "keep-alive", "te",
+        "transfer-encoding", "trailer", "upgrade", "content-length", "content-type", "content-encoding",
+        "accept-encoding", "expect", "proxy-authorization", "proxy-authenticate", "www-authenticate",
+    }
+)  # fmt: skip
+_SECRET_NAME: Final = re.compile(r"key|token|secret|auth|password|cookie", re.IGNORECASE)
+_HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+_VERSION: Final = re.compile(r"/v\d|/openai|/api|/deployments", re.IGNORECASE)
+
+Seconds = Annotated[float, Field(ge=0.1, le=86_400)]
+HeaderName = Annotated[str, Field(pattern=_HEADER_NAME)]
+
+
+class Timeouts(BaseModel):
+    """Limits of one upstream where they differ from the settings, in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connect: Seconds | None = None
+    first_token: Seconds | None = None
+    idle: Seconds | None = None
+    comments: Seconds | None = None
+    whole: Seconds | None = None
+    total: Seconds | None = None
+    end: Seconds | None = None
 
 
 def _checked(url: str) -> str:
@@ -22,24 +53,58 @@ def _checked(url: str) -> str:
 
 
 class Upstream(BaseModel):
-    """One OpenAI-compatible API. `models` are names or patterns with `*`; `header` is what carries the key."""
+    """One OpenAI-compatible API.
+
+    `models` are names or patterns with `*`; `header` is what carries the key. `proxy` is an address, `""` for none;
+    left out, `HTTPS_PROXY` and `NO_PROXY` decide. `ca` is a file or folder of certificates; left out, `SSL_CERT_FILE`
+    and `REQUESTS_CA_BUNDLE` decide. `stream_options` says whether it takes them; left out, that is found out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: Annotated[str, AfterValidator(_checked)]
     key: str = Field("", repr=False)
     models: tuple[str, ...] = ("*",)
-    header: str = "Authorization"
+    header: HeaderName = "Authorization"
+    headers: Mapping[HeaderName, str] = Field(default_factory=dict, repr=False)
+    ca: str = ""
+    proxy: str | None = Field(None, repr=False)
+    timeouts: Timeouts = Timeouts()
+    retries: Annotated[int, Field(ge=0, le=10)] | None = None
+    stream_options: bool | None = None
+    request_headers: tuple[str, ...] | None = None
+    response_headers: tuple[str, ...] | None = None
+
+    @field_validator("headers")
+    @classmethod
+    def _on_one_line(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if any(not text.isprintable() or not text.isascii() for text in headers.values()):
+            raise ValueError("a header's value has printable ASCII characters only")
+        return headers
+
+    def __hash__(self) -> int:
+        return hash((self.url, self.key, self.models))
+
+    @property
+    def name(self) -> str:
+        """Its address as a log may show it: without a user's name, a password or a query."""
+        parts = urlsplit(self.url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+    @property
+    def has_version(self) -> bool:
+        """Whether the address looks complete, as most do that end with `/v1`."""
+        return bool(_VERSION.search(urlsplit(self.url).path))
 
     @property
     def completions_url(self) -> str:
         """Where completions are posted."""
-        return self._below("/chat/completions")
+        return self.below("/chat/completions")
 
     @property
     def models_url(self) -> str:
         """Where its models are listed."""
-        return self._below("/models")
+        return self.below("/models")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,23 +117,61 @@ class Upstream(BaseModel):
         return any(map(_is_pattern, self.models))
 
     @property
-    def credentials(self) -> dict[str, str]:
-        """The header with the key, if there is one."""
+    def own_headers(self) -> dict[str, str]:
+        """The header with the key, if there is one, and those that the settings add."""
         if not self.key:
-            return {}
-        return {self.header: f"Bearer {self.key}" if self.header.lower() == "authorization" else self.key}
+            return dict(self.headers)
+        key = f"Bearer {self.key}" if self.header.lower() == "authorization" else self.key
+        return {self.header: key, **self.headers}
 
     def masked(self, text: str) -> str:
-        """`text` without the key, should the upstream repeat it."""
-        return text.replace(self.key, MASK) if self.key else text
+        """The text of an error without a secret, should the upstream repeat it. An answer is never masked."""
+        for secret in self._secrets():
+            text = text.replace(secret, MASK)
+        return text
+
+    def masked_all(self, value: Any) -> Any:
+        """`value`, out of JSON, with each of its texts masked."""
+        if isinstance(value, str):
+            return self.masked(value)
+        if isinstance(value, dict):
+            return {name: self.masked_all(member) for name, member in value.items()}
+        return [self.masked_all(member) for member in value] if isinstance(value, list) else value
+
+    def _secrets(self) -> Iterator[str]:
+        values = [self.key, *[text for name, text in self.headers.items() if _SECRET_NAME.search(name)]]
+        for value in values:
+            for secret in (value, value.rpartition(" ")[2]):  # also without `Bearer`
+                if len(secret) >= SECRET_MIN_CHARS:
+                    yield secret
 
     def serves(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
-    def _below(self, path: str) -> str:
+    def below(self, path: str) -> str:
         """An address below its own; a query, such as Azure's `api-version`, stays at the end."""
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
+
+    def limits(self, settings: Settings) -> Limits:
+        """Its own limits, else those of the settings."""
+        own = {name: seconds for name, seconds in self.timeouts if seconds is not None}
+        common = {name: getattr(settings, f"upstream_{name}_seconds") for name in Limits.__slots__}
+        return Limits(**{**common, **own})
+
+
+class Passing:
+    """Which headers of clients go to upstreams, or those of upstreams to clients: names, or patterns with `*`."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._patterns = tuple(pattern.strip().lower() for pattern in patterns)
+
+    def of(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Those of `headers` that pass."""
+        return {name: value for name, value in headers.items() if self._passes(name.lower())}
+
+    def _passes(self, name: str) -> bool:
+        return name not in NEVER_PASSED and any(fnmatchcase(name, pattern) for pattern in self._patterns)
 
 
 def _is_pattern(model: str) -> bool:

@@ -15,32 +15,13 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.handlers import format_date_time
 
-import gevent
 from gunicorn import SERVER
 
 from app.core.errors import BelfryError
 
-# gunicorn asks for a megabyte of a body, and copies what is left of it with each piece that it hands on or drops.
-READ_BYTES = 65_536
 # What gunicorn refuses with a status of its own before there is a request.
 _CODE_BY_STATUS = {414: "uri_too_long", 431: "head_too_large"}
 DETAIL_MAX = 200  # characters of gunicorn's reason, which may repeat what was sent
-
-
-class Fair:
-    """A connection as gunicorn reads it: others get a turn before each read.
-
-    gevent gives them one where a read has to wait. Who sends faster than it is read, requests or a body that nobody
-    wants, never lets it wait: all others, streams included, would stand still for as long as that goes on.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def recv(self, most_bytes: int) -> bytes:
-        gevent.sleep(0)
-        came: bytes = self._client.recv(min(most_bytes, READ_BYTES))
-        return came
 
 
 class Problems:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,16 +21,19 @@ import gevent.socket
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.core.addresses import plain_peer
-from app.server.connection import Fair, Problems, end_when_silent, head, send
+from app.server.connection import Problems, end_when_silent, head, send
 from app.server.gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
 from app.server.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.server.regular import Regular
+from app.server.request import BoundedRequest, Fair
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -39,6 +43,7 @@ NOTIFY_SECONDS = 1.0
 # A publisher that keeps its connection open gets so long to send one more request, whose answer says
 # `Connection: close`. Closing at once would meet requests that are on their way (RFC 9112, 9.6).
 LINGER_SECONDS = 1.0
+STORE_SECONDS = 3.0  # that a start waits for a silent store; one that is away, or answers, is known at once
 LAST_SECONDS = 1.0  # before the arbiter kills whoever waits as long as it does: what was counted is reported then
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
@@ -71,10 +76,14 @@ class BelfryWorker(GeventWorker):
         self._hub = application.extensions["belfry.hub"]
         self._streams = application.extensions["belfry.streams"]
         self._relay = application.extensions["belfry.relay"]
+        self._models = application.extensions["belfry.models"]
         self._reporter = application.extensions["belfry.reporter"]
         self._turns = application.extensions["belfry.turns"]
         self._admission = application.extensions["belfry.admission"]
         self._refusals = application.extensions["belfry.refusals"]
+        # gunicorn makes its parsers by itself; this is where they take the class of their requests from.
+        RequestParser.mesg_class = BoundedRequest
+        BoundedRequest.max_bytes = application.extensions["belfry.max_head_bytes"]
 
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
@@ -120,7 +129,7 @@ class BelfryWorker(GeventWorker):
         regular = self._regulars.get(sock)
         sent = b"" if regular is None else regular.next_parsed()
         has_failed = regular is not None and regular.failure is not None  # and so was let in
-        if req.req_number == 1:
+        if req.req_number == 1 and type(req.unreader.sock) is not Fair:
             req.unreader.sock = Fair(sock)
         if not has_failed and self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock)
@@ -212,7 +221,9 @@ class BelfryWorker(GeventWorker):
         settle(self.cfg)
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
+        self._models.start()
         self._reporter.start()
+        self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]
         self._turns.crowded = partial(pause, servers)
         if self.booting is not None:
@@ -221,6 +232,11 @@ class BelfryWorker(GeventWorker):
         # On a reload, callers would wait for as long as the successors take to load.
         self._wait(lambda: not (self._is_awaited and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
         self._leave(servers)
+
+    def _refuse_store(self) -> None:
+        """End the whole server where its first workers find a store that can never be used; the canary has said why."""
+        if self.age <= self.cfg.workers and self._hub.canary.unusable(STORE_SECONDS):
+            sys.exit(Arbiter.APP_LOAD_ERROR)
 
     @property
     def _is_awaited(self) -> bool:

@@ -31,7 +31,11 @@ Which server the store is on, and how many failovers there were:
 
     belfry:{control}:lineage       hash    see `lineage_look.lua`
 
-What happened to a user's connections lies there too:
+What a server lets its user do is tried on a key that is there for that moment only:
+
+    belfry:{control}:probe         string  see `rights.lua`
+
+What happened to a user's connections lies with the user's own log:
 
     belfry:{user:alice}:flights    stream  e = an event as JSON, see `flights`
 
@@ -64,9 +68,12 @@ Who may do what is kept under one more tag; digests stand for what a client hold
 
     belfry:{control}:session:<digest>   string  claims of a cookie's session, until it ends
     belfry:{control}:sessions:alice     zset    names of a user's sessions → when they end
+    belfry:{control}:begun:alice        zset    the same names → when they began
     belfry:{control}:ticket:<digest>    string  claims of a ticket, until it is used
-    belfry:{control}:revoked            stream  withdrawn users and tokens: kind, name
-    belfry:{control}:ended              stream  sessions that were ended: kind, name
+    belfry:{control}:withdrawn          zset    `user:<id>` and `token:<id>` → Unix seconds of the latest withdrawal
+    belfry:{control}:revoked            stream  the latest of these withdrawals, for running workers: kind, name, at,
+                                                kept (1; an entry without it is not in the set yet)
+    belfry:{control}:ended              stream  sessions that were ended: the same fields
     belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
     belfry:{control}:refused            stream  the same of sign-ins that were refused
 
@@ -221,8 +228,15 @@ class Keys:
     def sessions(self, user: str) -> str:
         return f"{self._prefix}:{{control}}:sessions:{user}"
 
+    def begun(self, user: str) -> str:
+        return f"{self._prefix}:{{control}}:begun:{user}"
+
     def ticket(self, digest: str) -> str:
         return f"{self._prefix}:{{control}}:ticket:{digest}"
+
+    @property
+    def withdrawn(self) -> str:
+        return f"{self._prefix}:{{control}}:withdrawn"
 
     @property
     def revoked(self) -> str:
@@ -231,6 +245,14 @@ class Keys:
     @property
     def ended(self) -> str:
         return f"{self._prefix}:{{control}}:ended"
+
+    @property
+    def prefix(self) -> str:
+        return self._prefix
+
+    @property
+    def probe(self) -> str:
+        return f"{self._prefix}:{{control}}:probe"
 
     @property
     def lineage(self) -> str:

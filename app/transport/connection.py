@@ -6,6 +6,8 @@ redis-py's own defaults (timeouts, retries, pool size, protocol) changed between
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib import resources
@@ -20,10 +22,16 @@ from redis.retry import Retry
 from app.core.errors import BelfryError
 from app.core.redis_url import is_sentinel
 from app.core.settings import Settings
+from app.transport.complaints import Complaints
 from app.transport.primary import Address, Primary, open_pool, primary_of
 
 RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
+_SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # where in which script, by its digest
+_DENIED = re.compile("no permissions|ACL failure|user executing the script", re.IGNORECASE)
+
+complaints = Complaints(logging.getLogger("belfry.store"))
+
 POOL_CONNECTIONS = 8  # callers share the lines of `transport.auto_pipeline`, at most five; a few serve all others
 
 Command = tuple[Any, ...]
@@ -336,10 +344,22 @@ def full() -> BelfryError:
 
 
 def unavailable(error: Exception) -> BelfryError:
-    """What the caller gets to hear of a Redis error: that it may try again, and when."""
+    """What the caller gets to hear of a Redis error: that it may try again, and when.
+
+    What Redis answers, instead of not answering, is logged: nobody else does.
+    """
     kind = SilentError if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)) else BelfryError
+    why = f"The message store did not answer ({type(error).__name__})"
+    if isinstance(error, redis.exceptions.AuthenticationError):
+        why = "The message store refuses Belfry's user or password"
+        complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
+    elif isinstance(error, redis.exceptions.ResponseError):
+        refusal = _SCRIPT_PLACE.sub("", str(error))
+        complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")
+        if _DENIED.search(refusal):
+            why = f"The message store refuses a command to Belfry's user ({refusal}); /health/ready names what lacks"
     return kind(
         "store_unavailable",
-        f"The message store did not answer ({type(error).__name__}); try again with the same message id.",
+        f"{why}; try again with the same message id.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.core.completion import Answer, Transcript, openai_error, parse, tokens_of
+from app.core.completion import Answer, Body, Transcript, openai_error, parse, tokens_of
 from app.core.errors import BelfryError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -76,60 +76,87 @@ class TestARequest:
             parse(body(id=run_id), takes_id=True)
 
 
+def answer(*, wants_usage: bool = False, **options: Any) -> Answer:
+    return Answer(wants_usage=wants_usage, **options)
+
+
+def passed(data: str, judge: Answer | None = None, *, wants_usage: bool = False) -> list[str]:
+    """What goes on of one event of a stream."""
+    judge = judge or answer(wants_usage=wants_usage)
+    pieces = Body("text/event-stream", 1_000_000).feed(f"data: {data}\n\n".encode(errors="surrogatepass"))
+    return [chunk.text for piece in pieces for chunk in judge.take(piece)]
+
+
 class TestAnAnswerThatPassesBy:
     def test_is_finished_when_a_choice_says_why(self) -> None:
-        answer = Answer()
-        answer.take(chunk(content="x"), wants_usage=False)
-        assert not answer.finished
-        answer.take('{"choices":[{"finish_reason":"stop"}]}', wants_usage=False)
-        assert answer.finished
+        judge = answer()
+        for data in (
+            chunk(content="x"),
+            '{"choices":[{"finish_reason":null}]}',
+            '{"choices":[{"finish_reason":"null"}]}',
+        ):
+            passed(data, judge)
+            assert not judge.finished
+        passed('{"choices":[{"finish_reason":"stop"}]}', judge)
+        assert judge.finished
 
     def test_shows_the_usage_chunk_only_to_who_asked_for_it(self) -> None:
         usage = '{"choices":[],"usage":{"total_tokens":5}}'
         for wanted in (True, False):
-            answer = Answer()
-            assert answer.take(usage, wants_usage=wanted) == (usage if wanted else None)
-            assert tokens_of(answer.usage) == 5
+            judge = answer(wants_usage=wanted)
+            assert passed(usage, judge) == ([usage] if wanted else [])
+            assert judge.tokens == tokens_of(judge.usage) == 5
 
     def test_keeps_usage_that_comes_with_content(self) -> None:
         data = '{"choices":[{"delta":{"content":"x"}}],"usage":{"total_tokens":5}}'
-        assert Answer().take(data, wants_usage=False) == data
+        assert passed(data) == [data]
 
     def test_lies_on_one_line(self) -> None:
-        assert Answer().take('{\n"choices": []\n}', wants_usage=False) == '{ "choices": [] }'
+        assert passed('{\ndata: "choices": []\ndata: }') == ['{ "choices": [] }']
 
     def test_is_safe_in_a_stream(self) -> None:
-        passed = Answer().take('{"choices":[{"delta":{"content":"<p>\u2028"}}]}', wants_usage=False)
-        assert passed == r'{"choices":[{"delta":{"content":"\u003cp\u003e\u2028"}}]}'
+        data = '{"choices":[{"delta":{"content":"<p>\u2028"}}]}'
+        assert passed(data) == [r'{"choices":[{"delta":{"content":"\u003cp\u003e\u2028"}}]}']
 
-    @pytest.mark.parametrize("data", ["", "{", "[]", "7", "nonsense", "[" * 100_000])
-    def test_is_refused_where_it_is_no_object(self, data: str) -> None:
+    @pytest.mark.parametrize("data", ["{", '{"choices": [', "[" * 100_000])
+    def test_is_refused_where_it_was_an_object_and_is_broken(self, data: str) -> None:
         with pytest.raises(BelfryError, match="upstream_malformed"):
-            Answer().take(data, wants_usage=False)
+            passed(data)
+
+    @pytest.mark.parametrize("data", ["", "[]", "7", "nonsense", "null"])
+    def test_leaves_out_what_is_no_object(self, data: str) -> None:
+        assert passed(data) == []
 
     @pytest.mark.parametrize(
         ("error", "detail"), [({"message": "no", "code": 7}, "no"), ("no", "no"), ({"x": 1}, "mid-answer")]
     )
     def test_fails_with_what_the_upstream_said(self, error: Any, detail: str) -> None:
         with pytest.raises(BelfryError, match="upstream_failed") as caught:
-            Answer().take(json.dumps({"error": error}), wants_usage=False)
+            passed(json.dumps({"error": error}))
         assert detail in openai_error(caught.value)["error"]["message"]
 
     def test_counts_as_a_token_until_the_usage_is_told(self) -> None:
-        answer = Answer()
+        judge = answer()
         for text in ("a", "b"):
-            answer.take(chunk(content=text), wants_usage=False)
-        assert answer.tokens == 2
-        answer.take('{"choices":[],"usage":{"total_tokens":5}}', wants_usage=False)
-        assert answer.tokens == 5
+            passed(chunk(content=text), judge)
+        assert judge.tokens == 2
+        assert judge.usage["estimated"]
+        passed('{"choices":[],"usage":{"total_tokens":5}}', judge)
+        assert judge.usage == {"total_tokens": 5}
+        assert judge.tokens == 5
+
+    def test_counts_by_its_length_where_it_comes_in_large_pieces(self) -> None:
+        judge = answer(prompt_tokens=10)
+        passed(chunk(content="x" * 400), judge)
+        assert judge.tokens == 110
 
     def test_leaves_no_half_of_a_pair_in_what_is_kept_of_it(self) -> None:
-        answer = Answer()
-        answer.take('{"choices":[],"usage":{"total_tokens":5,"x":["\\ud800"]}}', wants_usage=False)
-        assert answer.usage == {"total_tokens": 5, "x": ["?"]}
+        judge = answer()
+        passed('{"choices":[],"usage":{"total_tokens":5,"x":["\\ud800"]}}', judge)
+        assert judge.usage == {"total_tokens": 5, "x": ["?"]}
         for error in ({"message": "no \ud800", "code": 7}, "no \ud800"):
             with pytest.raises(BelfryError) as caught:
-                Answer().take(json.dumps({"error": error}), wants_usage=False)
+                passed(json.dumps({"error": error}))
             assert caught.value.detail == "no ?"
             assert openai_error(caught.value)["error"]["message"] == "no ?"
 
@@ -153,7 +180,7 @@ class TestATranscript:
         "odd",
         [
             '{"choices":7}', '{"choices":{"a":1}}', '{"choices":[7,null,"x"]}', '{"choices":[{"delta":"x"}]}',
-            '{"choices":[{"delta":{"content":["x"],"tool_calls":7}}]}', '{"choices":[{"delta":{"tool_calls":[7]}}]}',
+            '{"choices":[{"delta":{"content":[7],"tool_calls":7}}]}', '{"choices":[{"delta":{"tool_calls":[7]}}]}',
             '{"choices":[{"delta":{"tool_calls":[{"index":[],"function":7}]}}]}',
             '{"choices":[{"delta":{"tool_calls":[{"index":null,"function":{"name":7}}]}}]}',
         ],
@@ -161,9 +188,8 @@ class TestATranscript:
     def test_leaves_out_what_no_api_should_send_but_lets_it_pass(self, odd: str) -> None:
         transcript = Transcript()
         for data in (chunk(content="He"), odd, chunk(content="y")):
-            passed = Answer().take(data, wants_usage=False)
-            assert passed == data
-            transcript.add(passed)
+            assert passed(data) == [data]
+            transcript.add(data)
         assert (transcript.text, transcript.finish_reason) == ("Hey", None)
         assert json.dumps(transcript.tool_calls)
 
@@ -181,7 +207,7 @@ class TestATranscript:
         ]
 
 
-@pytest.mark.parametrize("usage", [None, 7, {}, {"total_tokens": "5"}, {"total_tokens": -5}])
+@pytest.mark.parametrize("usage", [None, 7, {}, {"total_tokens": "five"}, {"total_tokens": -5}, {"total_tokens": True}])
 def test_a_usage_that_tells_nothing_counts_nothing(usage: object) -> None:
     assert tokens_of(usage) == 0
 

@@ -46,14 +46,21 @@ def test_completions_are_posted_below_the_address(url: str, completions: str) ->
 
 
 def test_the_key_travels_in_the_header_that_the_upstream_wants() -> None:
-    assert Upstream(url="http://b", key="k").credentials == {"Authorization": "Bearer k"}
-    assert Upstream(url="http://b", key="k", header="api-key").credentials == {"api-key": "k"}
-    assert Upstream(url="http://b").credentials == {}
+    assert Upstream(url="http://b", key="k").own_headers == {"Authorization": "Bearer k"}
+    assert Upstream(url="http://b", key="k", header="api-key").own_headers == {"api-key": "k"}
+    assert Upstream(url="http://b").own_headers == {}
 
 
 def test_the_key_is_masked_wherever_the_upstream_repeats_it() -> None:
-    assert Upstream(url="http://b", key="sk-1").masked("bad key sk-1!") == "bad key ***!"
+    assert Upstream(url="http://b", key="sk-123456").masked("bad key sk-123456!") == "bad key ***!"
+    secret = {"X-Token": "Basic abcdefgh", "X-Team": "documents"}
+    assert Upstream(url="http://b", headers=secret).masked("abcdefgh of documents") == "*** of documents"
     assert Upstream(url="http://b").masked("as it is") == "as it is"
+
+
+@pytest.mark.parametrize("key", ["ollama", "EMPTY", "k", "none"])
+def test_a_key_that_is_a_word_is_no_secret(key: str) -> None:
+    assert Upstream(url="http://b", key=key).masked(f"{key} completion_tokens") == f"{key} completion_tokens"
 
 
 @pytest.mark.parametrize(

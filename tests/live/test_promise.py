@@ -34,6 +34,7 @@ from app.live.streams.subscriber import Client
 from app.store.insight.flights import FlightStore
 from app.store.insight.presence import PresenceStore
 from app.transport.subscription import Subscription
+from tests.examples import examples
 from tests.live.model import Client as ModelClient
 from tests.live.model import ModelLog, ModelPace, ModelSink, ModelStore, NoCommands, numbered
 
@@ -275,7 +276,7 @@ def settle() -> None:
 
 
 TestPromise = Promise.TestCase
-TestPromise.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPromise.settings = hypothesis_settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 
 
 def test_who_had_read_what_the_store_lost_is_told_although_the_log_has_come_that_far_again() -> None:

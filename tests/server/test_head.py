@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.server.head import KnownHead
+from tests.examples import examples
 
 LINES = ("POST /publish HTTP/1.1", "Host: localhost", "Authorization: Bearer a.b.c", "Content-Type: application/json")
 BODY = b'{"to":"alice"}'
@@ -93,7 +94,7 @@ HEADS = st.lists(st.tuples(FIELD, st.sampled_from([":", ": ", ":  ", ""]), VALUE
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(first=HEADS, again=HEADS, length=st.text("0123456789 +-_\r\n", max_size=9), body=st.binary(max_size=8))
 @example(first=head(length="2"), again=head(length="2"), length="4", body=b"xxxx")
 def test_what_is_known_is_what_gunicorn_would_have_read(first: bytes, again: bytes, length: str, body: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from app.core.completion.usage import BYTES_PER_TOKEN
 from app.core.wire.sse import Event
 from tests.faults.link_proxy import LinkProxy
 from tests.servers import START_SECONDS, Belfry, RedisServer, owner_of
@@ -521,7 +522,9 @@ class TestLimits:
     def test_of_tokens_a_day_count_what_came_before_a_stop_or_a_cut_once(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
     ) -> None:
-        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_TOKENS_PER_DAY=str(2 * len(WORDS)))
+        prompt_tokens = len(HI[0]["content"]) // BYTES_PER_TOKEN
+        limit = 2 * (len(WORDS) + prompt_tokens)
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_TOKENS_PER_DAY=str(limit))
         runner = Runner(belfry, alice)
         run_id = runner.start()
         conversation = upstream.next_request(runner.user)

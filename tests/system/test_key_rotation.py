@@ -68,3 +68,31 @@ def test_a_rotated_key_s_streams_end_and_the_next_key_s_stay(start_belfry: Calla
             new.wait_for_messages(2)
         with belfry.stream(alice, token=token("old", alice)) as refused:
             assert (refused.status, refused.body()["code"]) == (401, "token_invalid")
+
+
+def session_of(belfry: Belfry, bearer: str) -> str:
+    answer = belfry.api(bearer).post("/session")
+    assert answer.status_code == 201, answer.text
+    ((name, value),) = answer.cookies.items()
+    return f"{name}={value}"
+
+
+def status(belfry: Belfry, cookie: str) -> tuple[int, str]:
+    answer = belfry.api().get("/feed", headers={"Cookie": cookie})
+    return answer.status_code, answer.json().get("code", "")
+
+
+def test_a_session_outlives_a_restart_but_not_the_key_that_vouched_for_it(
+    start_belfry: Callable[..., Belfry], alice: str
+) -> None:
+    published = ["old", "new"]
+    with issuer(published) as url:
+        settings = {"BELFRY_JWKS_URL": url, "BELFRY_REDIS_PREFIX": f"test-{alice}"}
+        first = start_belfry(**settings)
+        by_old, by_new = (session_of(first, token(kid, alice)) for kid in ("old", "new"))
+        second = start_belfry(**settings)  # knows no key yet: no token has come
+        assert status(second, by_old) == (200, "")
+        published.remove("old")
+        third = start_belfry(**settings)
+        assert status(third, by_old) == (401, "token_revoked")
+        assert status(third, by_new) == (200, "")

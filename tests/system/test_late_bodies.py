@@ -44,7 +44,7 @@ def environment() -> Mapping[str, str]:
 def announced(belfry: Belfry, path: str, media_type: str, framing: str) -> Iterator[socket.socket]:
     """A connection on which the head of a request was sent."""
     token = belfry.token("shop", "publish", "feed", "complete", "admin")
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {media_type}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: {media_type}\r\n"
     with socket.create_connection((HOST, belfry.port), timeout=10) as client:
         client.sendall(f"{head}{framing}\r\n\r\n".encode())
         yield client

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from app.core.settings import Settings
 from tests.servers import Belfry
 from tests.stream_client import StreamClient
 from tests.waiting import wait_until
@@ -48,6 +49,29 @@ def test_a_line_over_the_limit_costs_only_itself(belfry: Belfry, alice: str) -> 
         results = api.publish_lines([json.dumps({"to": alice, "data": number}) for number in range(30)])
     assert [result["status"] for result in results[:20]] == [201] * 20
     assert {result.get("code") for result in results[21:]} == {"rate_limited"}
+
+
+@pytest.mark.parametrize("line", ["1", '{"to":[]}', '{"to":"a","to":"b"}', "{", '{"to":"a b"}'])
+def test_a_bad_line_costs_as_much_as_a_delivery(belfry: Belfry, line: str) -> None:
+    with belfry.api(belfry.token(f"careless-{len(line)}", "publish")) as api:
+        codes = [result["code"] for result in api.publish_lines([line] * 40)]
+        assert "rate_limited" not in codes[:20]
+        assert set(codes[21:]) == {"rate_limited"}
+
+
+def test_a_batch_has_a_limit_of_lines_and_its_answer_stays_in_proportion(belfry: Belfry) -> None:
+    most = Settings().max_batch_lines
+    headers = {"Content-Type": "application/x-ndjson"}
+    with belfry.api(belfry.token("endless", "publish")) as api:
+        for body in (b"1\n" * most + b"1", b"\n" * (most + 1)):
+            answer = api.post("/publish", data=body, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+            assert str(most) in answer.json()["detail"]
+        answer = api.post("/publish", data=b"1\n" * 20_000, headers=headers)
+    results = [json.loads(line) for line in answer.content.splitlines()]
+    assert len(results) == 20_000
+    assert all({"status", "code"} <= result.keys() for result in results)
+    assert len(answer.content) < 20_000 * 50
 
 
 @pytest.mark.parametrize(

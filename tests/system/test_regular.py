@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.servers import HOST, Belfry, RedisServer
 from tests.system.conftest import StartBelfry
 from tests.system.test_express import BODY, FOREIGN, lines, received, shown
@@ -352,7 +353,7 @@ def conversation(belfry: Belfry, requests: list[list[bytes]]) -> list[bytes]:
     return answers
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=1, max_size=8))
 @example(steps=[(MESSAGES[0], "usual", [])] * 4)
 @example(steps=[(MESSAGES[0], "usual", [])] * 3 + [(MESSAGES[0], "short", []), (MESSAGES[0], "usual", [])])

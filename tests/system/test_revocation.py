@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Barrier
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.servers import Api, Belfry
+from tests.servers import Api, Belfry, RedisServer
 from tests.stream_client import StreamClient
 from tests.system.test_two_workers import open_on_both_workers
 from tests.waiting import wait_until
@@ -86,6 +86,44 @@ def test_a_withdrawn_user_s_sessions_are_listed_no_more(belfry: Belfry, alice: s
     assert root.get("/admin/sessions", params={"user": alice}).json()["sessions"] == []
     with belfry.stream(alice, headers=cookies(browser)) as refused:
         assert refused.status == 401
+
+
+MANY_SESSIONS = 45_000
+
+
+@pytest.fixture
+def many_sessions(belfry: Belfry, redis_server: RedisServer, alice: str) -> Iterator[None]:
+    """As many sessions of alice as a version without a limit could be made to keep."""
+    control = f"{belfry.settings_environment['BELFRY_REDIS_PREFIX']}:{{control}}"
+    names = [f"{number:032x}" for number in range(MANY_SESSIONS)]
+    with redis_server.client() as client:
+        for at in range(0, MANY_SESSIONS, 5_000):
+            part = names[at : at + 5_000]
+            client.zadd(f"{control}:sessions:{alice}", dict.fromkeys(part, time.time() + 600))
+            client.mset({f"{control}:session:{name}": "{}" for name in part})
+        yield
+        assert client.keys(f"{control}:session*{alice}") == []
+        assert client.keys(f"{control}:session:0*") == []
+
+
+@pytest.mark.usefixtures("many_sessions")
+@pytest.mark.parametrize("how", ["revoke", "forget"])
+def test_a_user_is_refused_within_two_seconds_however_many_sessions_there_are(
+    belfry: Belfry, alice: str, how: str
+) -> None:
+    token = belfry.token(alice, "feed")
+    with ThreadPoolExecutor(1) as pool, belfry.stream(alice, token=token) as stream:
+        stream.wait_for("ready")
+        root = admin(belfry)
+        if how == "revoke":
+            answered = pool.submit(root.post, "/admin/revocations", json={"user": alice})
+        else:
+            answered = pool.submit(root.delete, f"/users/{alice}")
+        assert goodbye(stream) == "revoked"
+        wait_revoked(lambda: belfry.api(token).get("/feed").json())
+        answer = answered.result()
+        assert answer.ok
+        assert how == "forget" or answer.json()["sessions_ended"] == MANY_SESSIONS
 
 
 def test_a_forgotten_user_is_signed_out_everywhere_until_a_new_token_is_issued(belfry: Belfry, alice: str) -> None:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from app.core.errors import BelfryError
 from app.core.identity.tokens import Keyring
 from app.core.settings import Settings
+from app.core.store_faults import Fault
 from app.live.identity.revocation_watch import RevocationWatch
 from app.store.identity.revocations import Revocations
 from app.store.identity.sessions import Sessions
@@ -42,6 +43,7 @@ class Site:
     redis: fakeredis.FakeRedis
     now: float = NOW
     store_is_up: bool = True
+    faults: tuple[Fault, ...] = ()
 
     def token(self, scopes: str = "feed", seconds: int = 600, user: str = "alice", **claims: Any) -> str:
         return self.keyring.sign(user, scopes.split(), self.now, seconds, **claims)
@@ -57,12 +59,15 @@ class Site:
             raise BelfryError("store_unavailable", headers={"Retry-After": "1"})
 
 
-def open_site(**settings: Any) -> Site:
-    """A site with these settings. Its client believes in https, so that it sends the cookies that are Secure."""
+def open_site(redis: fakeredis.FakeRedis | None = None, **settings: Any) -> Site:
+    """A site with these settings, on new data or on those of `redis`.
+
+    Its client believes in https, so that it sends the cookies that are Secure.
+    """
     chosen = Settings.model_validate({"secret": SECRET, **settings})
     app = Flask("site", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "app/static"))
     keyring = Keyring(chosen)
-    redis = fakeredis.FakeRedis()
+    redis = redis or fakeredis.FakeRedis()
     commands = Connection(redis, ())
     revocations = Revocations(commands, chosen)
     watch = RevocationWatch(revocations, clock=lambda: site.now)
@@ -89,7 +94,7 @@ def open_site(**settings: Any) -> Site:
         sign_in.blueprint(auth, audit, limits),
         admin.blueprint(auth, audit, revocations, FigureStore(commands, chosen)),
         pages.blueprint(auth),
-        health.blueprint(site.ping),
+        health.blueprint(site.ping, lambda: site.faults),
     ):
         app.register_blueprint(blueprint)
     _add_probes(app, auth)

@@ -18,6 +18,14 @@ SECONDS: Final = 60.0  # that a model may take
 MOST_TOKENS: Final = 32
 
 
+@GROUP.check("complete", doctor=True)
+def models(probe: Probe) -> None:
+    """The upstreams are where the settings say, and tell which models they have."""
+    answer = probe.ask("GET", "/v1/models", "complete")
+    told = json_object(answer)
+    expect(answer.status_code == 200, "a list of models", told.get("error") or told)  # empty where no upstream is set
+
+
 @GROUP.check("complete")
 def run(probe: Probe) -> None:
     """A run streams its answer, ends with [DONE], and is 204 once it was read to the end."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from app.conformance.check import Group
 from app.conformance.probe import Probe
-from app.conformance.verdict import SkippedError, expect_status
+from app.conformance.verdict import FailedError, SkippedError, expect_status, json_object
 
 GROUP: Final = Group("health")
 HIDDEN: Final = frozenset({401, 403, 404})  # a proxy may keep it inside
@@ -28,3 +28,14 @@ def ready(probe: Probe) -> None:
     if answer.status_code in HIDDEN:
         raise SkippedError(f"/health/ready answers {answer.status_code} from outside")
     expect_status(answer, 200)
+
+
+@GROUP.check(doctor=True)
+def store(probe: Probe) -> None:
+    """The store is configured so that it keeps what it acknowledges."""
+    answer = probe.ask("GET", "/health/ready")
+    if answer.status_code != 200:
+        raise SkippedError(f"/health/ready answers {answer.status_code}")
+    warnings = json_object(answer).get("warnings", ())
+    if warnings:
+        raise FailedError("a store that keeps messages", "; ".join([str(each["detail"]) for each in warnings]))

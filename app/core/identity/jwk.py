@@ -68,6 +68,16 @@ def of_secrets(settings: Settings) -> tuple[Key, ...]:
     return (*current, *[_shared("PREVIOUS_SECRETS", secret) for secret in settings.former_secrets])
 
 
+def sign_in_name(settings: Settings) -> str:
+    """What vouches for the people who sign in here, named as a key is. "" where nobody can sign in.
+
+    With another password, another administrator, another demo secret or without the demo, the name is another one.
+    """
+    if settings.admin_password_hash:
+        return _digest(f"administrator {settings.admin_name} {settings.admin_password_hash}".encode())
+    return _digest(b"demo " + settings.secret.encode(errors="surrogateescape")) if settings.demo else ""
+
+
 def of_set(document: Any) -> tuple[Key, ...]:
     """The usable keys of a JWK Set; others (encryption, symmetric, weak, unknown kinds) are left out.
 

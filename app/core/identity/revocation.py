@@ -44,13 +44,19 @@ class Revoked:
         return len(self._users) + len(self._tokens) + len(self._sessions)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        """Take in further withdrawals; a later one of the same name extends the earlier."""
+        """Take in further withdrawals, in any order; of one name the latest counts."""
         for revocation in revocations:
             moments = self._moments(revocation.kind)
             # Former versions kept a user's name as it was written.
             name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
-            moments.pop(name, None)
-            moments[name] = revocation.at
+            moments[name] = max(revocation.at, moments.pop(name, revocation.at))
+
+    def arrange(self) -> None:
+        """Put what was taken in without order into the order that `forget` needs."""
+        for moments in (self._users, self._tokens, self._sessions):
+            ordered = sorted(moments.items(), key=lambda each: each[1])
+            moments.clear()
+            moments.update(ordered)
 
     def covers(self, claims: Claims) -> bool:
         """Whether the credential behind `claims` was withdrawn.

@@ -120,7 +120,8 @@ class Keyring:
         self._longest_seconds = settings.revocation_seconds
         self._own = jwk.of_settings(settings)
         self._published: tuple[Key, ...] = ()
-        self._names = {"", *[key.name for key in self._own]}
+        self.sign_in = jwk.sign_in_name(settings)
+        self._names = self._trusted()
         self.listeners: list[Callable[[Keyring], None]] = []
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
@@ -171,7 +172,7 @@ class Keyring:
         return claims
 
     def trusts(self, claims: Claims) -> bool:
-        """Whether the key that vouched for `claims` is still one of ours."""
+        """Whether what vouched for `claims` still does: a key of ours, or the way to sign in here."""
         return claims.key in self._names
 
     def names_unknown_key(self, token: str) -> bool:
@@ -185,11 +186,15 @@ class Keyring:
     def replace_published(self, keys: tuple[Key, ...]) -> None:
         """Trust these keys beside the settings' own, instead of the former ones. Tells the listeners of a loss."""
         self._published = keys
-        former, self._names = self._names, {"", *[key.name for key in (*self._own, *keys)]}
+        former, self._names = self._names, self._trusted()
         if former - self._names:
             self._verified.clear()
             for listener in self.listeners:
                 listener(self)
+
+    def _trusted(self) -> frozenset[str]:
+        keys = frozenset([key.name for key in (*self._own, *self._published)])
+        return keys | {self.sign_in} if self.sign_in else keys
 
     def _checked(self, token: str, now: float) -> Claims:
         try:

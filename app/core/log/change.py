@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
 
 from app.core.errors import BelfryError
 from app.core.log.marks import Mark
+from app.core.message import OnlyTrue
+from app.core.wire import strict_json
 from app.core.wire.frames import compact
 
 IDS_MAX = 1_000
@@ -41,7 +42,7 @@ class _Body(BaseModel):
     ids: (
         Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]], Field(max_length=IDS_MAX)] | None
     ) = None
-    all: Literal[True] | None = None
+    all: OnlyTrue | None = None
 
 
 class _Read(_Body):
@@ -65,14 +66,13 @@ def parse_archive(body: bytes) -> Change:
 
 
 def _parse(model: type[Any], body: bytes) -> Any:
+    sent = strict_json.read(body)
     try:
-        return model.model_validate(from_json(body))
+        return model.model_validate(sent)
     except ValidationError as error:
         first = error.errors()[0]
         code = "unknown_field" if first["type"] == "extra_forbidden" else "invalid_change"
         raise BelfryError(code, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}.") from None
-    except ValueError as error:
-        raise BelfryError("malformed_json", f"Expected one JSON object: {error}.") from None
 
 
 def _ids(given: _Body) -> tuple[str, ...] | None:

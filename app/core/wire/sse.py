@@ -56,6 +56,34 @@ def _single_line(field: str, value: str) -> str:
     return value
 
 
+class Lines:
+    """Reads bytes that are split anywhere, also inside a character or between CR and LF, and answers the lines.
+
+    As "UTF-8 decode" (9.2.5) says, one leading BOM is dropped, and what is not UTF-8 becomes U+FFFD.
+    """
+
+    def __init__(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._line: list[str] = []
+        self._after_cr = False
+        self.waiting = 0  # characters of the line that has no end yet
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The lines that `chunk` ends. A CR ends its line at once; if an LF follows, it belongs to that CR."""
+        text = self._utf8.decode(chunk)
+        if not text:
+            return
+        belongs_to_cr = self._after_cr and text[0] == "\n"
+        self._after_cr = text[-1] == "\r"
+        first, *others = _LINE_END.split(text[1:] if belongs_to_cr else text)
+        self._line.append(first)
+        self.waiting += len(first)
+        for start_of_next in others:
+            line = "".join(self._line)
+            self._line, self.waiting = [start_of_next], len(start_of_next)
+            yield line
+
+
 class Decoder:
     """Reads a stream in chunks of any size, split anywhere, also inside a character or between CR and LF.
 
@@ -71,30 +99,14 @@ class Decoder:
     def __init__(self) -> None:
         self.last_event_id = ""
         self.reconnection_ms: int | None = None
-        # "UTF-8 decode" (9.2.5): one leading BOM is dropped, what is not UTF-8 becomes U+FFFD
-        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-        self._line: list[str] = []
-        self._after_cr = False
+        self._lines = Lines()
         self._id = ""
         self._start_block()
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. A block that never gets its blank line is never dispatched."""
-        events = (self._interpret(line) for line in self._lines(self._utf8.decode(chunk)))
+        events = (self._interpret(line) for line in self._lines.feed(chunk))
         return [event for event in events if event is not None]
-
-    def _lines(self, text: str) -> Iterator[str]:
-        """A CR ends its line at once, since an LF may never come; if one does, it belongs to that CR."""
-        if not text:
-            return
-        belongs_to_cr = self._after_cr and text[0] == "\n"
-        self._after_cr = text[-1] == "\r"
-        first, *others = _LINE_END.split(text[1:] if belongs_to_cr else text)
-        self._line.append(first)
-        for start_of_next in others:
-            line = "".join(self._line)
-            self._line = [start_of_next]
-            yield line
 
     def _interpret(self, line: str) -> Event | None:
         if not line:

@@ -24,7 +24,7 @@ from app.core.settings import Settings
 from app.core.wire import frames
 from app.core.wire.frames import UPDATED
 from app.live.delivery.badges import Badges
-from app.live.delivery.canary import Canary
+from app.live.delivery.canary import Canary, Examines
 from app.live.delivery.catch_up import CatchUp
 from app.live.delivery.fan_out import FanOut, Pace
 from app.live.delivery.link import Link, Subscription
@@ -54,6 +54,7 @@ class Hub:
         clock: Callable[[], float],
         follow: Callable[[], bool] = lambda: False,
         pace: Pace | None = None,
+        examination: Examines | None = None,
     ) -> None:
         """`follow` answers whether the store is at another address than before, see `Connection.follow`."""
         self._store = store
@@ -68,13 +69,19 @@ class Hub:
         self._released = False
         self._link = Link(connect, store.keys.live, self)
         self._verifier: gevent.Greenlet[[], None] | None = None
-        self.canary = Canary(store, self._link, follow, self._verify_all, settings.canary_seconds)
+        beats = settings.canary_seconds, examination, settings.store_check_seconds
+        self.canary = Canary(store, self._link, follow, self._verify_all, *beats)
         self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
         self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace(settings))
         self.badges = Badges(store, self.fan_out)
 
     def __len__(self) -> int:
         return len(self._logs)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started."""
+        return self._verifier is not None
 
     def start(self) -> None:
         """Connect to Redis and watch over the tails; again has no effect."""

@@ -18,6 +18,7 @@ from gevent.lock import BoundedSemaphore
 
 from app.core.errors import BelfryError
 from app.live.streams.subscriber import OpenLog
+from app.transport.complaints import Complaints
 from app.transport.subscription import PING_SECONDS, Kind, Push
 
 CHANNELS_PER_COMMAND = 500
@@ -73,6 +74,9 @@ class Link:
         # Two greenlets write, and gevent raises where one begins while the other waits for room in the socket.
         self._sending = BoundedSemaphore()
         self._greenlets: list[gevent.Greenlet[[], None]] = []
+        self._complaints = Complaints(log)
+        self._pause = RECONNECT_SECONDS[0]
+        self.trouble = ""  # why there is no connection, or none that hears anything
 
     @property
     def connected(self) -> bool:
@@ -107,22 +111,26 @@ class Link:
             self._writable.set()
 
     def _read(self) -> None:
-        pause = RECONNECT_SECONDS[0]
         while True:
             try:
                 subscription = self._connect()
-                log.info("connected to the store")
-                pause = RECONNECT_SECONDS[0]
                 self._begin(subscription)
                 while True:
                     self._handle(subscription.receive())
             except BelfryError as error:
-                log.warning("no connection to the store: %s", error.__cause__ or error.detail)
+                self.trouble = self._told(error)
+                self._complaints.note(f"no connection to the store: {self.trouble}")
             except Exception:
                 log.exception("the link failed")
             self._end()
-            gevent.sleep(pause)
-            pause = min(pause * 2, RECONNECT_SECONDS[1])
+            gevent.sleep(self._pause)
+            self._pause = min(self._pause * 2, RECONNECT_SECONDS[1])
+
+    def _told(self, error: BelfryError) -> str:
+        told = str(error.__cause__ or error.detail)
+        if "permission" in told.lower() and self._unacknowledged:
+            return f"{told} (SUBSCRIBE {self._channel(self._unacknowledged[0].name)})"
+        return told
 
     def _begin(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -140,6 +148,8 @@ class Link:
         if push.kind is Kind.MESSAGE:
             self._listener.received(push.channel, push.payload)
         elif push.kind is Kind.SUBSCRIBED:
+            # Not sooner: Redis may take every connection, and refuse every subscription.
+            self._pause, self.trouble = RECONNECT_SECONDS[0], ""
             self._listener.acknowledged(self._unacknowledged.popleft())
 
     def _write(self) -> None:

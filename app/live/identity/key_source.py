@@ -43,6 +43,13 @@ class KeySource:
         """
         if self._loaded and not self._keyring.names_unknown_key(token):
             return False
+        return self.refreshed()
+
+    def refreshed(self) -> bool:
+        """Whether it is worth another look: the keys were fetched just now, or a moment ago.
+
+        Raises `BelfryError` `keys_unavailable` if no key was ever fetched.
+        """
         asked_at = time.monotonic()
         with self._lock:  # who waited here finds the keys that somebody else fetched meanwhile
             if self._tried_at < asked_at - MISS_SECONDS:

@@ -1,7 +1,7 @@
 """This worker's copy of what was withdrawn, so that checking a credential costs no round trip.
 
-One small read a second follows the store; whoever listens hears of each withdrawal within that time. Polled rather
-than pushed: a lost message must not keep a stream open that has to end.
+One small read a second follows the store, and the listeners hear of each withdrawal within that time. The copy is
+polled for, not pushed: a lost message must not keep a stream open that has to end.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import logging
 from collections.abc import Callable
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from app.core.errors import BelfryError
 from app.core.identity.revocation import Revoked
 from app.core.identity.tokens import Claims
-from app.store.identity.revocations import Place, Revocations
+from app.store.identity.revocations import START, Place, Revocations
 
 POLL_SECONDS = 1.0
 
@@ -28,6 +29,8 @@ class RevocationWatch:
         self._store = store
         self._clock = clock
         self._place = Place()
+        self._is_complete = False  # whether everything was read that the store remembered when the place was START
+        self._reading = BoundedSemaphore()
         self._revoked = Revoked()
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self.listeners: list[Callable[[Revoked], None]] = []
@@ -49,20 +52,40 @@ class RevocationWatch:
             self._greenlet = None
 
     def read(self) -> None:
-        """Take in what is new. Raises `BelfryError` `store_unavailable`."""
+        """Take in what is new. Raises `BelfryError` `store_unavailable`; the next reading then goes on from there."""
+        with self._reading:  # a second greenlet would read everything a second time when a worker starts
+            self._read_stream()
+            if not self._is_complete:
+                self._read_all()
+            for kind, seconds in self._store.kept_seconds.items():
+                self._revoked.forget(kind, self._clock() - seconds)
+
+    def _read_stream(self) -> None:
         more = True
         while more:
-            found, self._place, more = self._store.after(self._place)
+            asked = self._place
+            found, self._place, more = self._store.after(asked)
+            if self._place.revoked == START != asked.revoked:
+                self._is_complete = False  # withdrawals were trimmed away before they were read here
             if found:
                 self._revoked.add(found)
-                fresh = Revoked(found)
-                for listener in self.listeners:
-                    listener(fresh)
-        for kind, seconds in self._store.kept_seconds.items():
-            self._revoked.forget(kind, self._clock() - seconds)
+                self._tell(Revoked(found))
+
+    def _read_all(self) -> None:
+        """Take in all that the store remembers. What is withdrawn meanwhile comes after the place in the stream."""
+        for found in self._store.remembered():
+            self._revoked.add(found)
+        self._revoked.arrange()
+        if self._revoked:
+            self._tell(self._revoked)
+        self._is_complete = True
+
+    def _tell(self, withdrawn: Revoked) -> None:
+        for listener in self.listeners:
+            listener(withdrawn)
 
     def _start(self) -> None:
-        self.read()  # several at the same moment may do so: each reads on from where the others stand, or reads twice
+        self.read()
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._follow)
 

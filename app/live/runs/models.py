@@ -1,44 +1,50 @@
 """Which models there are: those that the settings name, and what each upstream with a pattern tells of its own.
 
-What was told is kept for a minute, and longer where an upstream can't be asked again.
+What was told is kept for a minute, and longer where an upstream can't be asked again. The first question, at the start,
+also finds out whether the addresses are right.
 """
 
 from __future__ import annotations
 
-import json
+import http.client
 import logging
 import time
 from typing import Any
 
 import gevent
-import requests
 import urllib3
 from gevent.lock import BoundedSemaphore
 
+from app.core.completion.failure import short, told_in
+from app.core.completion.models import Model, models_in
 from app.core.errors import BelfryError
-from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
+from app.live.runs.caller import Callers
 
 KEPT_SECONDS = 60.0
 RETRY_SECONDS = 5.0  # after an upstream could not be asked
 ASK_SECONDS = 5.0  # for all upstreams together
 DOCUMENT_MAX_BYTES = 4_194_304
+OK = 200
 
 log = logging.getLogger("belfry.models")
-
-Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and whatever else the upstream tells
 
 
 class Models:
     """One per worker; asks the upstreams when somebody asks it."""
 
-    def __init__(self, session: requests.Session, upstreams: Upstreams, settings: Settings) -> None:
-        self._session = session
+    def __init__(self, callers: Callers, upstreams: Upstreams) -> None:
+        self._callers = callers
         self._upstreams = upstreams
-        self._connect_seconds = settings.upstream_connect_seconds
         self._told: dict[Upstream, dict[str, Model]] = {}
+        self._trouble: dict[Upstream, str] = {}
         self._fresh_until = 0.0
         self._lock = BoundedSemaphore()
+
+    def start(self) -> None:
+        """Ask every upstream in the background, and log what each one answers."""
+        for upstream in self._upstreams:
+            gevent.spawn(self._introduce, upstream)
 
     def all(self) -> list[Model]:
         """Every model once, as the upstream tells it that its completions go to.
@@ -55,8 +61,9 @@ class Models:
             for name, model in {**known, **{name: _plain(name) for name in names}}.items():
                 if upstream.serves(name) and self._upstreams.choose(name) is upstream:
                     found.setdefault(name, model)
-        if not found and any(upstream.has_patterns for upstream in self._upstreams):
-            raise BelfryError("upstream_unreachable", "No upstream tells which models it has.")
+        if not found and self._trouble and not self._told:
+            reasons = " ".join(self._trouble.values())
+            raise BelfryError("upstream_unreachable", f"No upstream tells which models it has. {reasons}")
         return list(found.values())
 
     def named(self, name: str) -> Model:
@@ -65,6 +72,16 @@ class Models:
             if model["id"] == name:
                 return model
         raise BelfryError("model_unknown", f"The model {name[:80]!r} is not listed.", param="model")
+
+    def _introduce(self, upstream: Upstream) -> None:
+        """The line at the start: how an upstream is reached, and whether it answers there."""
+        models, trouble = self._look(upstream)
+        way = self._callers.of(upstream).way
+        if trouble and (upstream.has_patterns or self._has_wrong_address(upstream)):
+            log.warning("upstream %s%s: %s", upstream.name, way, trouble)
+        else:
+            told = f"{len(models)} models" if models else "it lists no models"
+            log.info("upstream %s%s is there: %s", upstream.name, way, told)
 
     def _ask_all(self) -> None:
         asked = [gevent.spawn(self._ask, upstream) for upstream in self._upstreams if upstream.has_patterns]
@@ -75,30 +92,57 @@ class Models:
 
     def _ask(self, upstream: Upstream) -> bool:
         """Whether it answered; else what it told before stays."""
-        try:
-            models = json.loads(upstream.masked(self._fetch(upstream)))["data"]
-            self._told[upstream] = {str(model["id"]): model for model in models}
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            log.warning("an upstream's models can't be fetched: %s", upstream.masked(str(error)))
-        except (ValueError, LookupError, TypeError):
-            log.warning("an upstream's list of models can't be understood")
-        else:
-            return True
-        return False
+        self._trouble[upstream] = f"{upstream.name} did not answer within {ASK_SECONDS:g} s."
+        models, trouble = self._look(upstream)
+        if trouble:
+            self._trouble[upstream] = trouble
+            log.warning("upstream %s: %s", upstream.name, trouble)
+            return False
+        self._told[upstream] = models
+        self._trouble.pop(upstream, None)
+        return True
 
-    def _fetch(self, upstream: Upstream) -> str:
-        headers = {"Accept-Encoding": "identity", **upstream.credentials}
-        timeout = (self._connect_seconds, ASK_SECONDS)
-        with self._session.get(
-            upstream.models_url, headers=headers, timeout=timeout, stream=True, allow_redirects=False
-        ) as reply:
-            reply.raise_for_status()
-            text: bytes = reply.raw.read(DOCUMENT_MAX_BYTES + 1)
+    def _look(self, upstream: Upstream) -> tuple[dict[str, Model], str]:
+        """The models that an upstream lists, or why it lists none."""
+        try:
+            status, text = self._fetch(upstream, upstream.models_url)
+            if status == OK:
+                return models_in(text), ""
+            reason = upstream.masked(str(told_in(text).get("message", "")))
+            return {}, f"It answers GET {upstream.name}/models with {status} {reason}".rstrip() + self._advice(
+                upstream, status
+            )
+        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+            return {}, f"{upstream.name} can't be reached: {upstream.masked(str(error))}."
+        except ValueError as error:
+            return {}, f"The list of models of {upstream.name} can't be understood: {short(str(error))}."
+
+    def _advice(self, upstream: Upstream, status: int) -> str:
+        if 300 <= status < 400:
+            return ": it redirects; set the address to where it leads."
+        if self._has_wrong_address(upstream):
+            return f": the address lacks /v1; set it to {upstream.name}/v1."
+        return "."
+
+    def _has_wrong_address(self, upstream: Upstream) -> bool:
+        """Whether the upstream's API is found at `/v1` below its address, and not at the address."""
+        if upstream.has_version:
+            return False
+        try:
+            status, _ = self._fetch(upstream, upstream.below("/v1/models"))
+        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException):
+            return False
+        return status not in {404, 405}
+
+    def _fetch(self, upstream: Upstream, url: str) -> tuple[int, bytes]:
+        """Raises ValueError for a document that is too large, and whatever a broken connection raises."""
+        with self._callers.of(upstream).get(url, ASK_SECONDS) as reply:
+            text: bytes = reply.raw.read(DOCUMENT_MAX_BYTES + 1, decode_content=True)
         if len(text) > DOCUMENT_MAX_BYTES:
             raise ValueError(f"the list has more than {DOCUMENT_MAX_BYTES} bytes")
-        return text.decode()
+        return reply.status_code, text
 
 
-def _plain(name: str) -> Model:
+def _plain(name: str) -> dict[str, Any]:
     """A model of which nothing is known but its name in the settings."""
     return {"id": name, "object": "model", "created": 0, "owned_by": "upstream"}

@@ -10,27 +10,25 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 
 import gevent
 from gevent import Greenlet
-from gevent.event import Event
 
 from app.core.completion import CompletionRequest
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
 from app.live.delivery.hub import Hub
+from app.live.runs.caller import Callers
+from app.live.runs.producer import Producer
 from app.live.runs.run_writer import RunWriter
-from app.live.runs.upstream import Exchange, WholeAnswer, open_session
+from app.live.runs.upstream import Exchange
+from app.live.runs.whole_answer import WholeAnswer
 from app.live.streams.streams import RETRY_AFTER_SECONDS
-from app.store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Append, Ending, RunName, Runs, Written
+from app.store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
 
-STORE_RETRY_SECONDS = 0.2
-LEAST_WAIT_SECONDS = 0.05  # for an overdue token that came and was not taken yet
 LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
 ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
-RETRIED = {"store_unavailable", "store_full", "overloaded"}
 DRAIN_LOOK_SECONDS = 0.05
 FINAL_SECONDS = 1.0  # for the endings of what a stopping worker can't finish
 
@@ -53,7 +51,7 @@ class Relay:
         self._upstreams = upstreams
         self._announce = announce
         self._settings = settings
-        self.session = open_session()
+        self.callers = Callers(settings)
         self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
         self._direct: dict[RunName, Exchange | WholeAnswer | None] = {}  # None: the upstream was not asked yet
@@ -91,7 +89,8 @@ class Relay:
 
     def stop_run(self, name: RunName) -> Written:
         """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
-        return self._runs.end(name, STOPPED)
+        producer = self._producers.get(name)
+        return self._runs.end(name, producer.stopped() if producer is not None else STOPPED)
 
     # Completions that are answered to who asked, and kept nowhere
 
@@ -115,7 +114,7 @@ class Relay:
 
     def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
         """Ask for the answer in one piece to what was admitted."""
-        answer = self._direct[name] = WholeAnswer(self.session, upstream, request, self._settings)
+        answer = self._direct[name] = WholeAnswer(self.callers.of(upstream), request)
         return answer
 
     def release(self, name: RunName, tokens: int) -> None:
@@ -136,7 +135,7 @@ class Relay:
         self, upstream: Upstream, request: CompletionRequest, notify: Callable[[], None] | None = None
     ) -> Exchange:
         """Ask an upstream for a streamed answer; `notify` as the exchange has it."""
-        return Exchange(self.session, upstream, request, self._settings, notify)
+        return Exchange(self.callers.of(upstream), request, notify)
 
     # Ending
 
@@ -218,168 +217,3 @@ class Relay:
 def shutting_down() -> BelfryError:
     """The refusal of a worker that stops."""
     return BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-
-
-class Producer:
-    """Reads one upstream answer into one run's log.
-
-    The writer takes its chunks and appends them with those of others. Its greenlet sleeps until the answer ends, or
-    until an append failed, which it then repeats by itself: one run's trouble is no other's.
-    """
-
-    _exchange: Exchange
-
-    def __init__(self, relay: Relay, runs: Runs, hub: Hub, name: RunName, settings: Settings) -> None:
-        self._relay = relay
-        self._runs = runs
-        self._hub = hub
-        self._name = name
-        self._left_bytes = settings.max_answer_bytes
-        self._top = 0
-        self._records: list[bytes] = []  # taken, and not known to be in the store
-        self._troubled = False
-        self._lost = False  # the store lacks what was appended before
-        self._over = False
-        self._turn = Event()
-        (self._log,) = hub.join([name.log])
-        self._log.watch(self)
-        self.greenlet: Greenlet[[], None] = Greenlet(self._run)
-        self.greenlet.rawlink(self._leave)
-
-    def begin(self, exchange: Exchange) -> None:
-        """Read this one."""
-        self._exchange = exchange
-        self.greenlet.start()
-
-    def filled(self) -> None:
-        """The exchange has something to take, or has ended: then what is left goes with the ending."""
-        if self._exchange.ended:
-            self._turn.set()
-        else:
-            self._relay.writer.add(self)
-
-    def set(self) -> None:
-        """The hub tells that something was appended to the run's log."""
-        if self._log.ended:
-            self.interrupt()
-
-    def interrupt(self) -> None:
-        """Somebody else ended the run: let go of the upstream at once."""
-        self._over = True
-        self._exchange.close()
-        self._turn.set()
-
-    def abandon(self) -> None:
-        """This worker stops."""
-        self.greenlet.kill(BelfryError("producer_lost"), block=False)
-
-    # For the writer
-
-    def take(self) -> Append | None:
-        if self._records or self._exchange.ended or self._lost or self._over:
-            return None
-        self._take()
-        return Append(self._name, self._top + 1, self._records) if self._records else None
-
-    def written(self, written: Written) -> None:
-        # Unless the ending, which has the same records, was faster.
-        self._records = []
-        self._top = written.top
-        if written.lost:
-            self._lost = True
-            self._turn.set()
-        elif not written.taken:
-            self.interrupt()
-
-    def unwritten(self) -> None:
-        self._troubled = True
-        self._turn.set()
-
-    def _run(self) -> None:
-        try:
-            ending = self._produce()
-            if not self._over:
-                self._finish(ending)
-        except Exception:
-            log.exception("run %s failed", self._name)  # its lease runs out, and it is ended then
-
-    def _leave(self, _greenlet: object) -> None:
-        self._exchange.close()
-        self._relay.forget(self._name)
-        self._log.unwatch(self)
-        self._hub.leave([self._log])
-
-    def _produce(self) -> Ending:
-        """Wait until the answer ends; answers how it did."""
-        try:
-            while not (self._over or self._exchange.ended):
-                self._turn.wait(max(LEAST_WAIT_SECONDS, self._exchange.seconds_left))
-                self._turn.clear()
-                self._look()
-            self._take()
-            self._look()
-            self._exchange.take(0)  # raises what went wrong
-        except BelfryError as error:
-            return self._ending(error)
-        return self._ending()
-
-    def _look(self) -> None:
-        """Raises `BelfryError` if this can't go on."""
-        if self._left_bytes < 0:
-            raise BelfryError("answer_too_large")
-        self._require_whole()
-        self._exchange.check()
-        if self._troubled:
-            self._repeat()
-            self._require_whole()
-
-    def _require_whole(self) -> None:
-        if self._lost:
-            raise BelfryError("answer_lost")
-
-    def _take(self) -> None:
-        """Take what the exchange has, unless it is too much, or would come behind what the store has lost."""
-        if self._lost:
-            return
-        records = [b"message " + chunk.encode() for chunk in self._exchange.take_now()]
-        self._left_bytes -= sum(map(len, records))
-        if self._left_bytes < 0:
-            self._turn.set()
-        else:
-            self._records = [*self._records, *records]
-
-    def _ending(self, error: BelfryError | None = None) -> Ending:
-        answer = self._exchange.answer
-        ending = Ending.failed(error) if error else Ending("done")
-        return replace(ending, usage=answer.usage, tokens=answer.tokens)
-
-    def _repeat(self) -> None:
-        """Append what the writer could not."""
-        append = Append(self._name, self._top + 1, self._records)
-        written = self._persist(lambda: self._runs.append_all([append])[0])
-        self._troubled = False
-        self.written(written)
-        self._relay.writer.add(self)
-
-    def _finish(self, ending: Ending) -> None:
-        watched_here = bool(self._log.members)  # before: the last record sends them away
-        # What the writer may be appending at this moment goes along: it is added once, whichever comes first.
-        # No switch lies between taking the last chunks and this line, so nothing of them was dropped as written.
-        first, records = self._top + 1, self._records
-        written = self._persist(lambda: self._runs.end(self._name, ending, first, records))
-        if written.lost:
-            lost = ending = self._ending(BelfryError("answer_lost"))
-            written = self._persist(lambda: self._runs.end(self._name, lost))
-        # The producer's own worker always hears its log.
-        self._relay.ended(self._name, ending, written, watched=watched_here or written.receivers > 1)
-
-    def _persist(self, write: Callable[[], Written]) -> Written:
-        """Write until the store has it; repeated, it adds nothing twice. Meanwhile the exchange's buffer fills."""
-        while True:
-            try:
-                return write()
-            except BelfryError as error:
-                if error.code not in RETRIED:
-                    raise
-                log.info("run %s waits for the store: %s", self._name, error.detail)
-            gevent.sleep(STORE_RETRY_SECONDS)

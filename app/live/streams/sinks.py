@@ -34,11 +34,16 @@ class ParkedSocket:
     subscriber: Subscriber
 
     def __init__(self, client: socket.socket, poller: Poller, write_timeout_seconds: float) -> None:
+        """Take the socket out of the server.
+
+        Raises `OSError` where the kernel watches no more sockets: then the client is as it was, and the server's to
+        answer.
+        """
         _tune(client, write_timeout_seconds)
-        client.setblocking(False)
         self._outbox = b""
         self._poller = poller
-        poller.add(client.fileno(), self)  # may raise, and then the client is still the server's to answer and close
+        poller.add(client.fileno(), self)
+        client.setblocking(False)
         self._descriptor = client.detach()
 
     @property

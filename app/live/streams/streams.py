@@ -128,6 +128,11 @@ class Streams:
         if self.poller is not None:
             self.poller.close()
 
+    @property
+    def parks(self) -> bool:
+        """Whether sockets can be parked on this system; elsewhere each stream is a queue that the server drains."""
+        return POLLER_AVAILABLE
+
     def admit(self) -> None:
         """Raise `BelfryError` `too_many_connections` or `shutting_down` where no stream can be opened now."""
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}

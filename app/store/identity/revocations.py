@@ -1,12 +1,16 @@
-"""The withdrawals of a deployment: two Redis Streams that every worker reads on from where it stands.
+"""The withdrawals of a deployment. Every worker holds a copy of them.
 
-Streams instead of a channel: a worker that was cut off for a while misses nothing. Sessions have a stream of their own,
-since a logout only matters to streams that are open and to tickets not yet used: their record is gone anyway.
+A sorted set remembers each withdrawn user and token with the time of the latest withdrawal, for
+`BELFRY_REVOCATION_SECONDS`. A user who is withdrawn again takes no further room. A stream carries the same withdrawals
+to the workers that run: each reads on from its place. The stream is short, so a worker that starts, or whose place was
+trimmed away, reads the set.
+
+Ended sessions have a stream of their own. Only open streams and unused tickets need it: a session's record is gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from app.core.identity.revocation import Kind, Revocation
@@ -15,19 +19,20 @@ from app.store.keys import Keys
 from app.transport.connection import Command, Commands, Reply
 
 ENDED_KEPT_SECONDS = 3_600
-KEPT_ENTRIES = 100_000  # of each stream; a worker's copy is as long at most
+KEPT_ENTRIES = 100_000  # of each stream, about 7 MB: workers read it every second
 PAGE_ENTRIES = 1_000
+START = "-"
 
 
 class Place(NamedTuple):
     """How far a reader came in both streams."""
 
-    revoked: str = "-"
-    ended: str = "-"
+    revoked: str = START
+    ended: str = START
 
 
 class Revocations:
-    """Appends withdrawals and reads them in order."""
+    """Records withdrawals and reads them. Raises `BelfryError` `store_unavailable`."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
@@ -39,20 +44,65 @@ class Revocations:
         }
 
     def revoke(self, kind: Kind, name: str, now: float) -> None:
-        """Withdraw a user or a token; every worker hears of it within its poll. Raises `store_unavailable`."""
-        self._commands.run(_append(self._keys.revoked, kind, name, now, self.kept_seconds[kind]))
+        """Withdraw a user or a token; every worker hears of it within its poll. One round trip.
+
+        The set comes before the stream: whoever misses an entry of the stream finds it in the set.
+        """
+        seconds = self.kept_seconds[kind]
+        withdrawn = self._keys.withdrawn
+        self._commands.run(
+            [
+                ("ZADD", withdrawn, "GT", now, _member(kind, name)),
+                ("EXPIRE", withdrawn, seconds),
+                *_append(self._keys.revoked, kind, name, now, seconds),
+                ("ZREMRANGEBYSCORE", withdrawn, "-inf", f"({now - seconds}"),
+            ]
+        )
 
     def after(self, place: Place) -> tuple[list[Revocation], Place, bool]:
-        """What came after `place`, where that leads, and whether there may be more. One round trip."""
+        """What came after `place`, where that leads, and whether there may be more. One round trip.
+
+        Leads back to `START` where withdrawals after `place` are no longer in the stream: the reader then needs
+        `remembered` as well.
+        """
+        # The entry at the place comes first, as long as it is there: without it, what followed may be gone as well.
         revoked, ended = self._commands.run(
             [
-                ("XRANGE", self._keys.revoked, _start(place.revoked), "+", "COUNT", PAGE_ENTRIES),
+                ("XRANGE", self._keys.revoked, place.revoked, "+", "COUNT", PAGE_ENTRIES + 1),
                 ("XRANGE", self._keys.ended, _start(place.ended), "+", "COUNT", PAGE_ENTRIES),
             ]
         )
+        if place.revoked != START:
+            if not revoked or revoked[0][0].decode() != place.revoked:
+                return [], Place(START, place.ended), True
+            del revoked[0]
+        self._adopt([fields for _, fields in revoked if b"kept" not in fields])
         following = Place(_last(revoked, place.revoked), _last(ended, place.ended))
         found = [_revocation(fields) for _, fields in (*revoked, *ended)]
-        return found, following, PAGE_ENTRIES in (len(revoked), len(ended))
+        return found, following, len(revoked) >= PAGE_ENTRIES or len(ended) >= PAGE_ENTRIES
+
+    def remembered(self) -> Iterator[list[Revocation]]:
+        """All withdrawn users and tokens, a page per round trip, in no order; one may come twice.
+
+        SCAN's guarantee: what is in the set from the begin to the end of the reading is told.
+        """
+        cursor = 0
+        while True:
+            ((cursor, found),) = self._commands.run([("ZSCAN", self._keys.withdrawn, cursor, "COUNT", PAGE_ENTRIES)])
+            yield [_remembered(member, at) for member, at in found]
+            if not cursor:
+                return
+
+    def _adopt(self, found: Sequence[Mapping[bytes, bytes]]) -> None:
+        """Remember what a version withdrew that knew of the stream alone."""
+        if found:
+            pairs = [
+                part for fields in found for part in (float(fields[b"at"]), fields[b"kind"] + b":" + fields[b"name"])
+            ]
+            seconds = self.kept_seconds[Kind.USER]
+            self._commands.run(
+                [("ZADD", self._keys.withdrawn, "GT", *pairs), ("EXPIRE", self._keys.withdrawn, seconds)]
+            )
 
 
 def ended(keys: Keys, session: str, now: float) -> list[Command]:
@@ -61,14 +111,21 @@ def ended(keys: Keys, session: str, now: float) -> list[Command]:
 
 
 def _append(key: str, kind: Kind, name: str, now: float, kept_seconds: int) -> list[Command]:
-    return [
-        ("XADD", key, "MAXLEN", "~", KEPT_ENTRIES, "*", "kind", kind.value, "name", name, "at", now),
-        ("EXPIRE", key, kept_seconds),
-    ]
+    entry = ("kind", kind.value, "name", name, "at", now, "kept", 1)
+    return [("XADD", key, "MAXLEN", "~", KEPT_ENTRIES, "*", *entry), ("EXPIRE", key, kept_seconds)]
+
+
+def _member(kind: Kind, name: str) -> str:
+    return f"{kind.value}:{name}"
+
+
+def _remembered(member: bytes, at: float) -> Revocation:
+    kind, _, name = member.decode().partition(":")
+    return Revocation(Kind(kind), name, float(at))
 
 
 def _start(place: str) -> str:
-    return place if place == "-" else f"({place}"
+    return place if place == START else f"({place}"
 
 
 def _last(entries: Sequence[Reply], place: str) -> str:

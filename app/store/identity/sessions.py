@@ -1,6 +1,6 @@
 """Sessions: what a cookie stands for, held here and nowhere else, so that a session can be listed and ended.
 
-Redis knows only a digest of what the cookie says: who reads the store can't sign in with it.
+Redis knows only a digest of the cookie's value: a copy of the store signs nobody in.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
 from app.store.identity import revocations
 from app.store.keys import Keys
-from app.transport.connection import Commands
+from app.transport.connection import Command, Commands
 
 ID_BYTES = 32
 NAME_LENGTH = 32  # hex digits of the digest: 128 bits
 FRESH_SECONDS = 1.0  # how long a worker believes what it read: a page's burst of requests costs one round trip
 CACHE_SIZE = 4_096
+ENDED_AT_ONCE = 500  # sessions per round trip: some 2 ms of Redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +39,34 @@ class Sessions:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix)
         self._longest_seconds = settings.session_seconds
+        self._most = settings.max_sessions_per_user
         self._fresh: OrderedDict[str, tuple[float, Claims]] = OrderedDict()
 
     def start(self, claims: Claims, now: float) -> str:
-        """Begin a session that allows what `claims` allow, as long as they do; answers the cookie's value."""
+        """Begin a session that allows what `claims` allow, as long as they do; answers the cookie's value.
+
+        The user's oldest session ends where there are too many. One round trip, three where one has to end.
+        """
         value = secrets.token_urlsafe(ID_BYTES)
         name = _name(value)
-        mine = self._keys.sessions(claims.user)
-        self._commands.run(
+        # A credential that is seen now was issued by now, whatever its issuer's clock says. So a later withdrawal
+        # covers it.
+        held = replace(claims, session=name, issued_at=min(claims.issued_at, now))
+        ends, begun = self._keys.sessions(claims.user), self._keys.begun(claims.user)
+        replies = self._commands.run(
             [
-                ("SET", self._keys.session(name), replace(claims, session=name).to_json(), *_until(claims.expires_at)),
-                ("ZREMRANGEBYSCORE", mine, "-inf", now),
-                ("ZADD", mine, claims.expires_at, name),
-                ("EXPIRE", mine, self._longest_seconds),
+                ("SET", self._keys.session(name), held.to_json(), *_until(claims.expires_at)),
+                ("ZREMRANGEBYSCORE", ends, "-inf", now),
+                ("ZADD", ends, claims.expires_at, name),
+                ("ZADD", begun, now, name),
+                ("ZREMRANGEBYRANK", begun, 0, -2 * self._most - 1),  # most of the others have expired
+                ("EXPIRE", ends, self._longest_seconds),
+                ("EXPIRE", begun, self._longest_seconds),
+                ("ZCARD", ends),
             ]
         )
+        if replies[-1] > self._most:
+            self._end_oldest(claims.user, replies[-1] - self._most, now)
         return value
 
     def find(self, value: str, now: float) -> Claims | None:
@@ -70,21 +85,47 @@ class Sessions:
 
     def end(self, user: str, name: str, now: float) -> None:
         """End one session of `user`, wherever it is used: workers hear of it within their poll."""
-        self._fresh.pop(name, None)
-        self._commands.run(
-            [
-                ("DEL", self._keys.session(name)),
-                ("ZREM", self._keys.sessions(user), name),
-                *revocations.ended(self._keys, name, now),
-            ]
-        )
+        self._drop(user, [name], revocations.ended(self._keys, name, now))
 
     def end_all(self, user: str, now: float) -> int:
-        """End every session of `user`; answers how many there were."""
-        sessions = self.of_user(user, now)
-        for session in sessions:
-            self.end(user, session.name, now)
-        return len(sessions)
+        """Remove every session of `user`, who was withdrawn before; answers how many there were.
+
+        The withdrawal covers all of them already, so the workers are not told of each.
+        """
+        names = [session.name for session in self.of_user(user, now)]
+        for at in range(0, len(names), ENDED_AT_ONCE):
+            self._drop(user, names[at : at + ENDED_AT_ONCE], ())
+        self._commands.run([("DEL", self._keys.begun(user))])
+        return len(names)
+
+    def _end_oldest(self, user: str, count: int, now: float) -> None:
+        """End `count` sessions of `user`, a batch at most: the next start ends further ones."""
+        ends, begun = self._keys.sessions(user), self._keys.begun(user)
+        *_, oldest = self._commands.run(
+            [
+                # The names of `ends` that `begun` lacks were begun before it was kept: they count as the oldest.
+                ("ZUNIONSTORE", begun, 2, ends, begun, "WEIGHTS", 0, 1, "AGGREGATE", "MAX"),
+                ("ZINTERSTORE", begun, 2, ends, begun, "WEIGHTS", 0, 1, "AGGREGATE", "MAX"),  # none that has expired
+                ("EXPIRE", begun, self._longest_seconds),
+                ("ZRANGE", begun, 0, min(count, ENDED_AT_ONCE) - 1),
+            ]
+        )
+        names = [name.decode() for name in oldest]
+        self._drop(user, names, [command for name in names for command in revocations.ended(self._keys, name, now)])
+
+    def _drop(self, user: str, names: Sequence[str], told: Sequence[Command]) -> None:
+        """Remove sessions of `user`, and run `told` in the same round trip."""
+        for name in names:
+            self._fresh.pop(name, None)
+        if names:
+            self._commands.run(
+                [
+                    ("DEL", *[self._keys.session(name) for name in names]),
+                    ("ZREM", self._keys.sessions(user), *names),
+                    ("ZREM", self._keys.begun(user), *names),
+                    *told,
+                ]
+            )
 
     def of_user(self, user: str, now: float) -> list[Session]:
         """The sessions of `user` that last, the one that ends first at the front."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import replace
 
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
@@ -24,10 +25,11 @@ class Tickets:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix)
 
-    def issue(self, claims: Claims) -> str:
+    def issue(self, claims: Claims, now: float) -> str:
         """A ticket that allows once what `claims` allow."""
         ticket = secrets.token_urlsafe(ID_BYTES)
-        self._commands.run([("SET", self._key(ticket), claims.to_json(), "EX", LIFE_SECONDS)])
+        held = replace(claims, issued_at=min(claims.issued_at, now))  # see `Sessions.start`
+        self._commands.run([("SET", self._key(ticket), held.to_json(), "EX", LIFE_SECONDS)])
         return ticket
 
     def redeem(self, ticket: str) -> Claims | None:

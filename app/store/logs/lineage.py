@@ -49,7 +49,7 @@ class Lineage:
         self._looked = now
         if not (self.id or self._warned):
             self._warned = True
-            log.warning("Redis forbids INFO to this user: a restart or failover that loses messages can't be noticed")
+            log.warning("Redis tells no replication id: a restart or failover that loses messages cannot be noticed")
         elif before and before != self.id:
             self._acknowledged = None
             how = "took over from another" if self.losses > losses else "was started again"

@@ -13,11 +13,13 @@ local FORMER_EPOCHS = 8 -- whoever was away for that many restarts, or more, is 
 
 local function text(offset) return string.format('%.0f', offset) end
 
--- The replication id, and all that Redis says of its replication. '' where INFO is forbidden: then nothing is noticed.
+-- The replication id, and all that Redis says of its replication. '' where INFO is forbidden or names no id, as with some
+-- managed services: then nothing is noticed.
 local function replication()
   local info = redis.pcall('INFO', 'replication')
-  if type(info) ~= 'string' then return '', '' end
-  return string.sub(string.match(info, 'master_replid:(%x+)'), 1, 16), info
+  local id = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
+  if not id then return '', '' end
+  return string.sub(id, 1, 16), info
 end
 
 -- A server that took over from another remembers that one's id; one that only started again does not, unless it has

@@ -12,6 +12,7 @@ from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.revocation import Kind
 from app.core.identity.tokens import TOKEN_ID_MAX
+from app.core.wire import strict_json
 from app.core.wire.times import rfc3339
 from app.store.identity.revocations import Revocations
 from app.store.insight.audit import Audit, Entry
@@ -74,8 +75,8 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
         auth.check(claims)  # a body may take long to come
         kind, name = _ordered(auth, _order(text))
         audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
+        revocations.revoke(kind, name, auth.clock())  # first: cleaning up may take long
         ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
-        revocations.revoke(kind, name, auth.clock())
         return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
 
     return views
@@ -90,12 +91,12 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 
 def _order(text: bytes) -> Order:
+    sent = strict_json.read(text)
     try:
-        return Order.model_validate_json(text)
+        return Order.model_validate(sent)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        code = "malformed_json" if first["type"] == "json_invalid" else "bad_parameter"
-        raise BelfryError(code, f"{first['msg']}.") from None
+        raise BelfryError("bad_parameter", f"{first['msg']}.") from None
 
 
 def _ordered(auth: Authenticator, order: Order) -> tuple[Kind, str]:

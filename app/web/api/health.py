@@ -1,14 +1,19 @@
-"""`/health/live`: this process answers. `/health/ready`: it can also reach the store, so send it traffic."""
+"""`/health/live`: this process answers. `/health/ready`: it can also reach the store, so send it traffic.
+
+A store that is there and not fit to keep messages is told as `warnings`; some of that refuses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Response, jsonify
 
+from app.core.store_faults import Fault
 
-def blueprint(*checks: Callable[[], None]) -> Blueprint:
-    """Each of `checks` raises `BelfryError` `store_unavailable` when the store can't be used."""
+
+def blueprint(check: Callable[[], None], faults: Callable[[], Sequence[Fault]]) -> Blueprint:
+    """`check` raises `BelfryError` `store_unavailable` when the store can't be used; `faults` are the store's."""
     views = Blueprint("health", __name__, url_prefix="/health")
 
     @views.get("/live")
@@ -17,8 +22,8 @@ def blueprint(*checks: Callable[[], None]) -> Blueprint:
 
     @views.get("/ready")
     def ready() -> Response:
-        for check in checks:
-            check()
-        return jsonify(status="ready")
+        check()
+        warnings = [{"code": fault.code, "detail": fault.text} for fault in faults()]
+        return jsonify(status="ready", warnings=warnings) if warnings else jsonify(status="ready")
 
     return views

@@ -11,6 +11,7 @@ from app.core.errors import CATALOGUE
 from app.core.message import Publish
 from app.web.api.admin import Order
 from app.web.api.operations import OPERATIONS, PROBLEM, Access, Operation
+from app.web.edge.auth import HOST_COOKIE
 
 # The refusals that come with asking for a credential at all.
 _IDENTITY = (
@@ -24,6 +25,7 @@ _REFUSALS = {
     Access.TOKEN: _IDENTITY,
     Access.PAGE: ("scope_missing",),
 }
+COOKIE_NAMES = f"On another port than 443 its number follows, as in `{HOST_COOKIE}_8443`."
 _PROBLEM_SCHEMA = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code"],
@@ -77,7 +79,12 @@ def document(version: str) -> dict[str, Any]:
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-belfry_session"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": HOST_COOKIE,
+                    "description": COOKIE_NAMES,
+                },
             },
             "schemas": {
                 "Problem": _PROBLEM_SCHEMA,

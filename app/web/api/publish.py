@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,13 +31,13 @@ from app.web.edge.reading import json_body, long_body
 
 NDJSON = "application/x-ndjson"
 
-# From what is not white space to JSON (RFC 8259, 2) to the end of the line; a CR before the LF is such white space.
-_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+_SPACE = b" \t\r"  # to JSON (RFC 8259, 2), beside the line's own end
 
 LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
 LINES_PER_GROUP = 100  # of a batch, which are published together
 GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one, the next one lies before it
 GROUP_BYTES = 1_048_576  # of lines, after which a group takes no further one
+REFUSALS_TOLD = 100  # lines of a batch whose refusal is told in full; of the others, status and code are
 ID_BYTES = 12
 IDS_AT_ONCE = 256  # the system is asked for randomness seldom: it takes as long for one as for many
 
@@ -107,6 +106,12 @@ class Desk:
         Raises `BelfryError`.
         """
         text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
+        most_lines = self._settings.max_batch_lines
+        if text.count(b"\n") + (not text.endswith(b"\n")) > most_lines:
+            give_back()
+            raise BelfryError(
+                "body_too_large", f"A batch has at most {most_lines} lines; send the rest in another one."
+            )
         group = Batch(self._publisher_for(claims), partial(self._accepted_line, claims))
         return group.results(lines(text)), give_back
 
@@ -119,7 +124,11 @@ class Desk:
         return self._accepted(text, claims)[0]
 
     def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
-        message = self._read(text, claims)
+        try:
+            message = self._read(text, claims)
+        except BelfryError:
+            self._limits.publish(claims.user, 1)  # it took as much work as a delivery
+            raise
         return message, self._limits.publish(claims.user, len(message.logs))
 
     def _read(self, text: bytes, claims: Claims) -> Message:
@@ -204,6 +213,7 @@ class Batch:
     def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
         self._publisher = publisher
         self._read = read
+        self._refusals = 0
         self._silence: SilentError | None = None
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -243,7 +253,7 @@ class Batch:
 
     def _begun(self, group: Group) -> gevent.Greenlet[..., bytes]:
         if self._silence is not None:
-            return gevent.spawn(_refused, group, self._silence)
+            return gevent.spawn(self._refused, group, self._silence)
         return gevent.spawn(self._answers, group, self._posted(group))
 
     def _posted(self, group: Group) -> Posted:
@@ -257,21 +267,29 @@ class Batch:
         try:
             published = iter(posted())
             return _told(
-                [item.problem() if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+                [self._problem(item) if isinstance(item, BelfryError) else _result(next(published)) for item in group]
             )
         except BelfryError as failure:
             self._take_note(failure)
-            return _refused(group, failure)
+            return self._refused(group, failure)
+
+    def _refused(self, group: Group, failure: BelfryError) -> bytes:
+        """The store failed for all of the group; what each line needs for its retry is its id."""
+        return _told(
+            [
+                self._problem(item) if isinstance(item, BelfryError) else {**self._problem(failure), "id": item.id}
+                for item in group
+            ]
+        )
+
+    def _problem(self, error: BelfryError) -> Result:
+        """The result of a refused line: in full for the first ones, so that the answer stays in proportion."""
+        self._refusals += 1
+        return error.problem() if self._refusals <= REFUSALS_TOLD else {"status": error.status, "code": error.code}
 
     def _take_note(self, failure: BelfryError) -> None:
         if isinstance(failure, SilentError):
             self._silence = failure
-
-
-def _refused(group: Group, failure: BelfryError) -> bytes:
-    """The store failed for all of the group; what each line needs for its retry is its id."""
-    problem = failure.problem()
-    return _told([item.problem() if isinstance(item, BelfryError) else {**problem, "id": item.id} for item in group])
 
 
 def _told(results: Sequence[Result]) -> bytes:
@@ -296,7 +314,14 @@ def publish_one(publisher: Publishes, message: Message) -> Result:
 
 def lines(text: bytes) -> Iterator[bytes]:
     """The lines that hold anything, one at a time: a list of them could take many times the text's memory."""
-    return (found[0] for found in _LINE.finditer(text))
+    begin = 0
+    while begin < len(text):
+        end = text.find(b"\n", begin)
+        end = len(text) if end < 0 else end
+        line = text[begin:end].lstrip(_SPACE)
+        if line:
+            yield line
+        begin = end + 1
 
 
 def _result(published: Published) -> Result:

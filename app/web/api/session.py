@@ -68,4 +68,6 @@ def _end_stored(auth: Authenticator) -> None:
 
 
 def _end(auth: Authenticator, claims: Claims) -> float:
-    return min(claims.expires_at, auth.clock() + auth.settings.session_seconds)
+    """When the session ends. It must not outlive a withdrawal of its user, as no token may."""
+    longest_seconds = min(auth.settings.session_seconds, auth.settings.revocation_seconds)
+    return min(claims.expires_at, auth.clock() + longest_seconds)

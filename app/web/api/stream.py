@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Flask, Request, Response, current_app, request
 
 from app.core.addresses import Network
 from app.core.errors import BelfryError
@@ -19,7 +19,7 @@ from app.live.streams.sinks import GeneratorSink, ParkedSocket
 from app.live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.live.streams.subscriber import Client
 from app.server import descriptors
-from app.server.parking import PARKED, parkable
+from app.server.parking import FAILURE, PARKED, parkable
 from app.web.edge.auth import Authenticator
 from app.web.edge.client_address import client_address
 from app.web.edge.limits import Limits
@@ -77,12 +77,23 @@ class Entrance:
         )
         return Start(opening, ready, claims, client_of(asked, self._proxies))
 
+    def can_park(self, environ: WSGIEnvironment) -> bool:
+        """Whether a request's socket can be taken. To be asked before a stream is opened, which costs and counts."""
+        return self._streams.parks and parkable(environ) is not None
+
     def park(self, start: Start, head: bytes, environ: WSGIEnvironment) -> bool:
-        """Take the request's socket and send `head` and the first frames in one write; False where it can't be."""
+        """Take the request's socket and send `head` and the first frames in one write; False where it can't be.
+
+        Raises `BelfryError` `too_many_connections` where the system has no room for it.
+        """
         client, poller = parkable(environ), self._streams.poller
         if client is None or poller is None:
             return False
-        sink = ParkedSocket(client, poller, self._settings.write_timeout_seconds)
+        try:
+            sink = ParkedSocket(client, poller, self._settings.write_timeout_seconds)
+        except OSError as error:
+            told = f"The system watches no further connection ({error.strerror})."
+            raise BelfryError("too_many_connections", told, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from None
         self._streams.attach(start.opening, sink, head + start.first, start.claims, start.client)
         return True
 
@@ -152,8 +163,15 @@ class StreamResponse(Response):
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send the head and the first frames in one write, and let go of the socket; else iterate."""
         head = head_of(self.status, self.get_wsgi_headers(environ))
-        if self._entrance.park(self._start, head, environ):
-            return PARKED
+        try:
+            if self._entrance.park(self._start, head, environ):
+                return PARKED
+        except BelfryError as error:
+            environ[FAILURE] = error
+            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask documents it
+            # The application itself, without the middleware around it, which let this request in already.
+            refused: Iterable[bytes] = Flask.wsgi_app(app, environ, start_response)
+            return refused
         sink = self._entrance.queue(self._start)
         self.response = sink
         self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate

@@ -23,7 +23,7 @@ def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
         claims = auth.identify(request)
         require_scope(claims, "feed", "complete")
         limits.connect(claims.user)
-        answer = jsonify(ticket=auth.tickets.issue(claims), expires_in=LIFE_SECONDS)
+        answer = jsonify(ticket=auth.tickets.issue(claims, auth.clock()), expires_in=LIFE_SECONDS)
         answer.headers["Cache-Control"] = "no-store"
         return answer, 201
 

@@ -98,9 +98,9 @@ class Desk:
         claims = self.auth.require(request, "admin")
         name = check_user_id(user)
         self.audit.append([note(self.auth, claims, "forget", user_log(name))])
-        self.auth.sessions.end_all(name, self.auth.clock())
-        self.revocations.revoke(Kind.USER, name, self.auth.clock())
+        self.revocations.revoke(Kind.USER, name, self.auth.clock())  # first: cleaning up may take long
         self.presence.disconnect(name)
+        self.auth.sessions.end_all(name, self.auth.clock())
         for spelling in spellings(user):
             self._erase(spelling)
         return Response(status=204)

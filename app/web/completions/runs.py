@@ -25,7 +25,7 @@ from app.store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from app.web.api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
 from app.web.edge.auth import Authenticator
 from app.web.edge.limits import Limits
-from app.web.edge.reading import body, resumed_from, whole_number
+from app.web.edge.reading import body, headers_of, resumed_from, whole_number
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -61,7 +61,7 @@ class Desk:
         claims = self.auth.require(request, SCOPE)
         text = body(request, self.body_bytes, self.body_seconds)
         self.auth.check(claims)  # a body may take long to come
-        asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""))
+        asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""), headers=headers_of(request))
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
         started = self.relay.begin(name, asked)
         status = "running" if started else self.runs.get(name).status
@@ -77,8 +77,8 @@ class Desk:
         run = self.runs.get(name)
         transcript = self.runs.transcript(name, run)
         answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
-        calls = {"tool_calls": transcript.tool_calls} if transcript.tool_calls else {}
-        return jsonify(shown(run) | answer | calls)
+        others = {"reasoning": transcript.reasoning, "refusal": transcript.refusal, "tool_calls": transcript.tool_calls}
+        return jsonify(shown(run) | answer | {name: value for name, value in others.items() if value})
 
     def stop(self, run_id: str) -> Response:
         name = named(self.auth.require(request, SCOPE), run_id)

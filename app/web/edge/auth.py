@@ -7,7 +7,7 @@ that the settings allow.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from flask import Request
@@ -24,6 +24,8 @@ from app.web.edge.limits import Limits
 COOKIE: Final = "belfry_session"
 # RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
 HOST_COOKIE: Final = f"__Host-{COOKIE}"
+USUAL_PORTS: Final = frozenset({"80", "443"})
+PORT_DIGITS: Final = 5
 TICKET: Final = "ticket"
 REALM: Final = 'Bearer realm="belfry"'
 GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals that a guess gets
@@ -143,14 +145,37 @@ class Authenticator:
             raise BelfryError("token_expired", headers=INVALID)
         if self._watch.covers(claims):
             raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
-        if not self.keyring.trusts(claims):
+        if not self._trusts(claims):
             raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
+    def _trusts(self, claims: Claims) -> bool:
+        """A session or a ticket may be of a published key that this worker does not know yet: it fetches the keys once.
+
+        Raises `BelfryError` `keys_unavailable` where they can't be fetched.
+        """
+        if self.keyring.trusts(claims):
+            return True
+        return self._key_source is not None and self._key_source.refreshed() and self.keyring.trusts(claims)
+
     def session_cookie(self, request: Request) -> str:
-        """What the cookie says, "" without one. Only the name counts that this deployment sets."""
-        return request.cookies.get(self.cookie_name(request), "")
+        """What the cookie says, "" without one.
+
+        The cookie of this port comes first, then the plain one, then that of another port: a proxy may send some other
+        `Host`, and the nodes behind it may listen on different ports. A session of another deployment is unknown here.
+        """
+        name, plain, found = self.cookie_name(request), self._plain_name(request), request.cookies
+        return found.get(name) or found.get(plain) or _of_any_port(found, plain)
 
     def cookie_name(self, request: Request) -> str:
+        """The name of the session cookie, with the port where it is an unusual one.
+
+        Browsers send a cookie to all ports of its host (RFC 6265 section 8.5), so two servers there need two names.
+        """
+        _, colon, port = request.host.rpartition(":")
+        has_port = colon and _is_port(port) and port not in USUAL_PORTS
+        return f"{self._plain_name(request)}_{port}" if has_port else self._plain_name(request)
+
+    def _plain_name(self, request: Request) -> str:
         return HOST_COOKIE if self.is_secure(request) else COOKIE
 
     def is_secure(self, request: Request) -> bool:
@@ -201,6 +226,17 @@ def require_scope(claims: Claims, *scopes: str) -> None:
         needed = " or ".join([repr(scope) for scope in scopes])
         detail = f"This needs the scope {needed}, the token has {' '.join(sorted(claims.scopes)) or 'none'!r}"
         raise BelfryError("scope_missing", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _of_any_port(cookies: Mapping[str, str], plain: str) -> str:
+    ours = (
+        value for name, value in cookies.items() if name.startswith(f"{plain}_") and _is_port(name[len(plain) + 1 :])
+    )
+    return next(ours, "")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= PORT_DIGITS
 
 
 def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> bool:

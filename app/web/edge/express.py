@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, request
 
 from app.core.errors import BelfryError
 from app.core.identity.tokens import Claims
-from app.server.parking import FAILURE, PARKED, REPEAT, Answered, Fields, parkable, write
+from app.server.parking import FAILURE, PARKED, REPEAT, Answered, Fields, write
 from app.web.api.publish import Answer, Desk
 from app.web.api.stream import HEADERS, Entrance, Start, head_of, place_of
 from app.web.edge.auth import Authenticator
@@ -67,7 +67,7 @@ class Express:
         asked = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         if asked == ("POST", "/publish") and environ.get("CONTENT_TYPE", "").startswith(JSON):
             return self._publish
-        if asked == ("GET", "/stream") and parkable(environ) is not None:
+        if asked == ("GET", "/stream") and self._entrance.can_park(environ):
             return self._connect
         return None
 
@@ -106,7 +106,12 @@ class Express:
         head = self._heads.get(scheme)
         if head is None:
             head = self._heads[scheme] = self._head_of_flask(scheme)
-        return PARKED if self._entrance.park(start, head, environ) else self._application(environ, start_response)
+        try:
+            if self._entrance.park(start, head, environ):
+                return PARKED
+        except BelfryError as error:
+            environ[FAILURE] = error
+        return self._application(environ, start_response)
 
     def _fields_of_flask(self, scheme: str) -> Fields:
         """What Flask's answers to `/publish` carry beside the fields that their view sets."""

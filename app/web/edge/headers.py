@@ -15,8 +15,20 @@ TRANSPORT = "max-age=31536000"
 
 
 def install(app: Flask) -> None:
-    """Add the headers to each answer of `app`, errors included."""
+    """Add the headers to each answer of `app`, errors included, and have each redirect stay on this server."""
     app.after_request(_harden)
+    app.after_request(_stay_here)
+
+
+def _stay_here(response: Response) -> Response:
+    """Flask's own redirects, such as that from `/admin`, are made with the client's `Host`, which a cache could keep.
+
+    Every redirect of ours leads to a path (RFC 9110, 10.2.2 allows one without the host).
+    """
+    location = response.headers.get("Location", "")
+    if location and (location[0] != "/" or location.startswith("//")):
+        response.headers["Location"] = "/" + (location.split("/", 3)[3:] or [""])[0].lstrip("/")
+    return response
 
 
 def _harden(response: Response) -> Response:

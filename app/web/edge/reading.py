@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import IO
 
@@ -13,6 +14,7 @@ from app.core.identity.names import check_topic
 from app.core.identity.tokens import Claims
 from app.core.log import cursor
 from app.core.log.cursor import MAX_LOGS, Vector
+from app.core.upstreams import NEVER_PASSED
 from app.server.in_time import InTime
 from app.store.keys import EVERYONE, topic_log, user_log
 
@@ -117,17 +119,46 @@ def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "
 
 
 def body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
-    """The request's body.
+    """The request's body, decompressed.
 
     Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`,
-    `body_broken` where it can't be read to its end.
+    `body_broken` where it can't be read to its end, `unsupported_media_type` for a coding other than gzip and deflate.
     """
     if (sent.content_length or 0) <= limit_bytes:
         with InTime(seconds):
             text: bytes = _stream(sent).read(limit_bytes + 1)
+        if "HTTP_CONTENT_ENCODING" in sent.environ:
+            text = _decompressed(text, sent.environ["HTTP_CONTENT_ENCODING"], limit_bytes)
         if len(text) <= limit_bytes:
             return text
     raise _too_large(limit_bytes)
+
+
+def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
+    """At most one byte more than the limit of what was compressed."""
+    name = coding.strip().lower()
+    if name in ("", "identity"):
+        return text
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise BelfryError(
+            "unsupported_media_type",
+            f"Content-Encoding: expected gzip, deflate or identity, got {name[:40]!r}.",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
+    try:
+        reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either kind, by its header
+        plain = reader.decompress(text, limit_bytes + 1)
+    except zlib.error as error:
+        raise BelfryError("body_broken", f"The body is not valid {name}: {error}.") from None
+    if not reader.eof and len(plain) <= limit_bytes:
+        raise BelfryError("body_broken", f"The body's {name} ends too soon.")
+    return plain
+
+
+def headers_of(sent: Request) -> dict[str, str]:
+    """The request's headers that an upstream may get, if its settings say so."""
+    lower = {name.lower(): value for name, value in sent.headers.items()}
+    return {name: value for name, value in lower.items() if name not in NEVER_PASSED}
 
 
 def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[int], object]) -> bytes:
@@ -146,8 +177,17 @@ def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[i
     raise _too_large(limit_bytes)
 
 
+def refuse_coding(sent: Request) -> None:
+    """Raises `BelfryError` `unsupported_media_type` for a compressed body (RFC 9110, 15.5.16)."""
+    coding = sent.environ.get("HTTP_CONTENT_ENCODING", "")
+    if coding and coding.strip().lower() != "identity":
+        told = f"Expected a body without Content-Encoding, got {coding[:40]!r}."
+        raise BelfryError("unsupported_media_type", told, headers={"Accept-Encoding": "identity"})
+
+
 def _stream(sent: Request) -> IO[bytes]:
     """Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one."""
+    refuse_coding(sent)
     ends = sent.environ.get("wsgi.input_terminated")
     found: IO[bytes] = sent.environ["wsgi.input"] if ends else sent.stream
     return found

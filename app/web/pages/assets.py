@@ -66,6 +66,7 @@ class Assets:
         mimetype = guess_type(name)[0] or ""
         if mimetype not in COMPRESSED_TYPES or not path.is_file():
             return None
+        name = path.relative_to(self._root).as_posix()  # in its shortest spelling
         version = self.version() if name == ENTRY else ""
         return _read(path, path.stat().st_mtime_ns, mimetype, version, has_comments=name.startswith(COMMENTED))
 

@@ -23,6 +23,7 @@ from app.web.api.session import end_session, start_session
 from app.web.edge.auth import Authenticator
 from app.web.edge.by_hand import entry
 from app.web.edge.limits import Limits
+from app.web.edge.reading import refuse_coding
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
 ADMIN_SCOPES: Final = frozenset({"feed", "publish", "admin"})
@@ -45,6 +46,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     def sign_in() -> ResponseReturnValue:
         door.require()
         auth.refuse_cross_site(request)
+        refuse_coding(request)
         request.max_content_length = FORM_MAX_BYTES
         with InTime(auth.settings.body_seconds):
             _ = request.form  # which is read here and then known
@@ -110,7 +112,8 @@ class Door:
                 raise BelfryError("sign_in_refused")
         self._audit.append([entry(self._auth, user, "sign_in")])
         scopes, topics = (ADMIN_SCOPES, ()) if self._passwords else (frozenset(SCOPES), ("*",))
-        return Claims(user, scopes, topics, None, now + self._auth.settings.session_seconds, "", issued_at=now)
+        until, key = now + self._auth.settings.session_seconds, self._auth.keyring.sign_in
+        return Claims(user, scopes, topics, None, until, "", issued_at=now, key=key)
 
 
 class Passwords:

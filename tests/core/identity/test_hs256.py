@@ -17,6 +17,7 @@ from app.core.errors import BelfryError
 from app.core.identity import hs256
 from app.core.identity.tokens import Claims, Keyring
 from app.core.settings import Settings
+from tests.examples import examples
 
 NOW = 1_800_000_000.0
 SECRET = "a-secret-of-more-than-32-bytes-for-tests"
@@ -66,7 +67,7 @@ def verdicts(settings: Settings, token: str) -> tuple[Claims | tuple[str, str], 
         return quick, verdict(settings, token)
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 @example(json.dumps(GOOD).encode(), {"alg": "HS256", "crit": ["b64"], "b64": False}, "", "")
 @given(PAYLOAD, HEADER, st.sampled_from(["", "here"]), st.sampled_from(["", "here"]))
 def test_it_agrees_with_pyjwt_about_whatever_was_signed(
@@ -76,7 +77,7 @@ def test_it_agrees_with_pyjwt_about_whatever_was_signed(
     assert quick == slow
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_it_agrees_with_pyjwt_about_a_token_that_was_tampered_with(data: st.DataObject) -> None:
     token = signed(json.dumps({**GOOD, "jti": "t"}).encode(), {"alg": "HS256", "typ": "JWT"})
@@ -88,7 +89,7 @@ def test_it_agrees_with_pyjwt_about_a_token_that_was_tampered_with(data: st.Data
     assert quick == slow
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 @given(st.text("aZ09-_.=+/ ", max_size=4), st.sampled_from([0, 1, 2]))
 @example("=", 1)
 @example("..", 1)

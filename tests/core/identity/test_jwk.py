@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.core.errors import BelfryError
 from app.core.identity import jwk
+from app.core.identity.passwords import hash_password
 from app.core.identity.tokens import Claims, Keyring
 from app.core.settings import Settings, SettingsError, check_identity
 
@@ -28,6 +29,12 @@ def public_jwk(algorithm: str, **members: Any) -> dict[str, Any]:
     public = PRIVATE_KEYS[algorithm].public_key()
     dumped = jwt.get_algorithm_by_name(algorithm).to_jwk(public, as_dict=True)
     return {**dumped, **members}
+
+
+def public_pem(algorithm: str) -> str:
+    public = PRIVATE_KEYS[algorithm].public_key()
+    pem: bytes = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()
 
 
 def token(algorithm: str, kid: str | None = None, key: Any = None, **claims: Any) -> str:
@@ -154,8 +161,49 @@ def test_a_key_that_is_published_in_addition_disturbs_nobody() -> None:
     assert keyring.trusts(claims)
 
 
-def test_who_signed_in_with_a_password_needs_no_key() -> None:
-    assert Keyring(Settings()).trusts(Claims("root", frozenset(), (), None, NOW, ""))
+HASHES = [hash_password(password) for password in ("first password", "second password")]
+
+
+def signed_in(settings: Settings) -> Claims:
+    return Claims("root", frozenset(), (), None, NOW, "", key=Keyring(settings).sign_in)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"demo": True, "secret": OLD}, {"secret": OLD}),
+        ({"demo": True, "secret": OLD}, {"secret": NEW}),
+        ({"demo": True, "secret": OLD}, {"demo": True, "secret": NEW}),
+        ({"demo": True, "secret": OLD}, {"demo": True, "secret": NEW, "previous_secrets": OLD}),
+        ({"demo": True, "secret": OLD}, {"demo": True, "secret": OLD, "admin_password_hash": HASHES[0]}),
+        ({"admin_password_hash": HASHES[0]}, {}),
+        ({"admin_password_hash": HASHES[0]}, {"admin_password_hash": HASHES[1]}),
+        ({"admin_password_hash": HASHES[0]}, {"admin_password_hash": HASHES[0], "admin_name": "root"}),
+        ({"admin_password_hash": HASHES[0]}, {"demo": True, "secret": OLD}),
+    ],
+    ids=str,
+)
+def test_who_signed_in_is_trusted_while_that_way_to_sign_in_is_the_same(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    claims = signed_in(Settings(**before))
+    assert Keyring(Settings(**before, jwt_audience="changed")).trusts(claims)
+    assert not Keyring(Settings(**after)).trusts(claims)
+
+
+def test_a_credential_that_names_nothing_that_vouched_for_it_is_not_trusted() -> None:
+    nothing = Claims("root", frozenset(), (), None, NOW, "")
+    for settings in (Settings(), Settings(secret=OLD), Settings(demo=True, secret=OLD)):
+        assert not Keyring(settings).trusts(nothing)
+
+
+def test_of_a_set_of_keys_the_one_that_is_removed_takes_its_tokens_along() -> None:
+    pems = [public_pem(algorithm) for algorithm in ("ES256", "EdDSA")]
+    both = Keyring(Settings(jwt_public_key="".join(pems)))
+    by_first, by_second = (both.verify(token(algorithm), NOW) for algorithm in ("ES256", "EdDSA"))
+    fewer = Keyring(Settings(jwt_public_key=pems[1]))
+    assert not fewer.trusts(by_first)
+    assert fewer.trusts(by_second)
 
 
 def test_only_a_token_that_names_an_unknown_key_is_a_reason_to_look_for_new_ones() -> None:

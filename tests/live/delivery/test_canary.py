@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from app import metrics
 from app.core.errors import BelfryError
 from app.core.settings import Settings
+from app.core.store_faults import Fault, Weight
 from app.live.delivery.canary import BEATS_UNHEARD, Canary
 from app.live.delivery.link import Link
 from app.store.logs.log import LogStore
@@ -44,6 +45,23 @@ class Redis:
         return [[self.id, 0], 1]
 
 
+class Examiner:
+    """Finds what it is told to."""
+
+    def __init__(self) -> None:
+        self.faults: tuple[Fault, ...] = ()
+        self.looks = 0
+        self.begun = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def look(self, channel: str) -> tuple[Fault, ...]:
+        assert channel.startswith("belfry:{canary:")
+        self.looks += 1
+        return self.faults
+
+
 class Setting:
     def __init__(self) -> None:
         self.redis = Redis()
@@ -53,7 +71,10 @@ class Setting:
         self.changes = 0
         self.link = Link(self._connect, lambda name: name, Ear())
         store = LogStore(self.redis, Settings())
-        self.canary = Canary(store, self.link, self._follow, self._changed, BEAT_SECONDS)
+        self.examiner = Examiner()
+        self.canary = Canary(
+            store, self.link, self._follow, self._changed, BEAT_SECONDS, self.examiner, examine_seconds=3_600
+        )
         self.redis.hear = self.canary.heard
         self.link.start()
         self.canary.start()
@@ -163,3 +184,51 @@ def test_a_bug_is_counted_and_the_canary_lives_on(setting: Setting) -> None:
     setting.beat()
     assert counted() == before + 2
     assert setting.is_well
+
+
+def fault_count(code: str) -> float:
+    return REGISTRY.get_sample_value("belfry_store_faults", {"fault": code}) or 0
+
+
+def test_the_store_is_examined_once_and_again_when_it_is_another(setting: Setting) -> None:
+    setting.beat(3)
+    assert setting.examiner.looks == 1
+    setting.redis.id = b"two"
+    settle(lambda: setting.changes)
+    setting.beat()
+    assert (setting.examiner.looks, setting.examiner.begun) == (2, 1)
+
+
+def test_a_fault_that_refuses_is_told_by_readiness_log_and_metric_until_it_is_mended(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.examiner.faults = (Fault("rights", "it lacks +time", Weight.REFUSES),)
+    setting.redis.id = b"two"
+    settle(lambda: setting.canary.faults)
+    assert not setting.is_well
+    assert fault_count("rights") == 1
+    setting.beat(5)
+    assert [record.message for record in caplog.records].count("the store: it lacks +time") == 1
+    setting.examiner.faults = ()
+    settle(lambda: setting.is_well)
+    assert fault_count("rights") == 0
+    assert "the store: no longer wrong: rights" in caplog.text
+
+
+def test_a_fault_that_warns_does_not_refuse_and_one_that_ends_is_told_to_a_start(setting: Setting) -> None:
+    setting.examiner.faults = (Fault("eviction", "it evicts"),)
+    setting.redis.id = b"two"
+    settle(lambda: setting.canary.faults)
+    assert setting.is_well
+    assert setting.canary.unusable(1.0) == ""
+    setting.examiner.faults = (Fault("version", "it is old", Weight.ENDS),)
+    setting.redis.id = b"three"
+    settle(lambda: not setting.is_well)
+    assert setting.canary.unusable(1.0) == "it is old"
+
+
+def test_before_its_first_beat_nobody_is_told_that_all_is_well() -> None:
+    store = LogStore(Redis(), Settings())
+    canary = Canary(store, Link(Server, lambda name: name, Ear()), lambda: False, lambda: None, BEAT_SECONDS)
+    with pytest.raises(BelfryError, match="not answered yet"):
+        canary.check()

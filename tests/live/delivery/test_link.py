@@ -14,7 +14,7 @@ from gevent.queue import Queue
 
 from app.core.errors import BelfryError
 from app.live.delivery import link
-from app.live.delivery.link import CHANNELS_PER_COMMAND, Link
+from app.live.delivery.link import CHANNELS_PER_COMMAND, RECONNECT_SECONDS, Link
 from app.live.streams.subscriber import OpenLog
 from app.transport.connection import unavailable
 from app.transport.subscription import Kind, Push, Subscription
@@ -27,6 +27,7 @@ class Redis:
         self.commands: list[tuple[str, list[str]]] = []
         self.says: Queue[Push | None] = Queue()
         self.closed = False
+        self.refusal = BelfryError("store_unavailable")
 
     def subscribe(self, channels: Iterable[str]) -> None:
         self.commands.append(("subscribe", list(channels)))
@@ -40,7 +41,7 @@ class Redis:
     def receive(self) -> Push:
         push = self.says.get()
         if push is None:
-            raise BelfryError("store_unavailable")
+            raise self.refusal
         return push
 
     def close(self) -> None:
@@ -217,3 +218,32 @@ def test_a_ping_waits_until_a_command_that_fills_the_socket_was_written() -> Non
     wire.stop()
     ours.close()
     theirs.close()
+
+
+def test_a_store_that_refuses_every_subscription_is_asked_ever_more_seldom_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    setting = Setting()
+    try:
+        denied = redis.exceptions.NoPermissionError("No permissions to access a channel")
+        setting.ear.logs = [OpenLog("user:a")]
+        for number in range(4):
+            settle(lambda: setting.link.connected)
+            server = setting.servers[-1]
+            if number:
+                settle(lambda: setting.servers[-1].commands)
+            server.refusal = unavailable(denied)
+            server.refusal.__cause__ = denied
+            server.says.put(None)
+            settle(lambda: not setting.link.connected)
+        assert setting.link._pause >= RECONNECT_SECONDS[0] * 2**3
+        told = [record.message for record in caplog.records if "no connection" in record.message]
+        assert told[-1] == "no connection to the store: No permissions to access a channel (SUBSCRIBE user:a)"
+        assert len(told) <= 2
+        assert setting.link.trouble
+        settle(lambda: setting.link.connected)
+        setting.servers[-1].acknowledge("user:a")
+        settle(lambda: setting.link._pause == RECONNECT_SECONDS[0])
+        assert not setting.link.trouble
+    finally:
+        setting.link.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import fakeredis
 import gevent
@@ -15,6 +16,7 @@ from app.core.settings import Settings
 from app.live.identity import revocation_watch
 from app.live.identity.revocation_watch import RevocationWatch
 from app.store.identity.revocations import Revocations
+from app.store.keys import Keys
 from app.transport.connection import Connection
 
 ALICE = Claims("alice", frozenset(), (), None, 2_000.0, "t1", issued_at=1_000.0)
@@ -71,3 +73,49 @@ def test_nobody_is_let_in_before_the_list_could_be_read() -> None:
         server.connected = True
         assert not watch.covers(ALICE)
         watch.stop()
+
+
+def claims(user: str) -> Claims:
+    return replace(ALICE, user=user)
+
+
+def test_old_and_new_workers_agree_however_much_was_withdrawn(
+    store: Revocations, watch: RevocationWatch, redis: fakeredis.FakeRedis
+) -> None:
+    users = [f"user-{number}" for number in range(50)]
+    watch.read()
+    for user in users:
+        store.revoke(Kind.USER, user, 1_000.5)
+    watch.read()
+    redis.xtrim(Keys("belfry").revoked, maxlen=1, approximate=False)  # as many others would
+    new = RevocationWatch(store, clock=lambda: 1_001.0)
+    new.read()
+    for each in (watch, new):
+        assert all(each.covers(claims(user)) for user in users)
+    new.stop()
+
+
+def test_a_worker_that_missed_withdrawals_takes_in_all_and_tells_of_them(
+    store: Revocations, watch: RevocationWatch, redis: fakeredis.FakeRedis
+) -> None:
+    store.revoke(Kind.USER, "first", 1_000.0)
+    watch.read()
+    heard: list[Revoked] = []
+    watch.listeners.append(heard.append)
+    for user in ("alice", "bob", "carol"):
+        store.revoke(Kind.USER, user, 1_000.5)
+    redis.xtrim(Keys("belfry").revoked, maxlen=1, approximate=False)
+    watch.read()
+    assert all(any(fresh.covers(claims(user)) for fresh in heard) for user in ("alice", "bob", "carol"))
+
+
+def test_a_withdrawal_is_forgotten_after_its_time_in_whatever_order_it_was_read(store: Revocations) -> None:
+    kept = Settings().revocation_seconds
+    for user, at in (("zoe", 500.0), ("alice", 1_000.5), ("bob", 400.0)):
+        store.revoke(Kind.USER, user, at)
+    later = RevocationWatch(store, clock=lambda: 600.0 + kept)
+    later.read()
+    assert later.covers(ALICE)
+    assert not later.covers(replace(claims("zoe"), issued_at=1.0))
+    assert not later.covers(replace(claims("bob"), issued_at=1.0))
+    later.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from app.core.completion import CompletionRequest, parse
+from app.core.completion import CompletionRequest, Piece, parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
@@ -68,10 +69,10 @@ class Spoken(Exchange):
 
     def say(self, *texts: str) -> None:
         for text in texts:
-            self._put(content(text))
+            self._put(Piece(content(text), json.loads(content(text))))
 
     def finish(self) -> None:
-        self._put(chunk({}, "stop"))
+        self._put(Piece(chunk({}, "stop"), json.loads(chunk({}, "stop"))))
         self._end()
 
 
@@ -81,7 +82,7 @@ class Conversations(Relay):
     def exchange(
         self, upstream: Upstream, request: CompletionRequest, notify: Callable[[], None] | None = None
     ) -> Exchange:
-        return Spoken(self.session, upstream, request, SETTINGS, notify)
+        return Spoken(self.callers.of(upstream), request, notify)
 
 
 class Stage:

@@ -11,7 +11,8 @@ from app.core.completion import parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream as Address
-from app.live.runs.upstream import BUFFER_BYTES, Exchange, open_session
+from app.live.runs.caller import Caller
+from app.live.runs.upstream import BUFFER_BYTES, Exchange
 from tests.upstream import Upstream, content, running_upstream, saying, sending, text_of
 
 REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
@@ -27,11 +28,10 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def exchange(upstream: Upstream) -> Iterator[Exchange]:
     """Not started yet: its greenlet runs when the test first waits."""
-    with open_session() as session:
-        exchange = Exchange(session, Address(url=upstream.url), REQUEST, Settings(upstream_retries=0))
-        yield exchange
-        exchange.close()
-        gevent.sleep(0)
+    exchange = Exchange(Caller(Address(url=upstream.url), Settings(upstream_retries=0)), REQUEST)
+    yield exchange
+    exchange.close()
+    gevent.sleep(0)
 
 
 def taken(exchange: Exchange) -> list[str]:
@@ -69,8 +69,7 @@ def test_what_came_before_a_failure_is_taken_first(upstream: Upstream, exchange:
 
 
 def test_an_upstream_that_is_not_there_is_told() -> None:
-    with open_session() as session:
-        settings = Settings(upstream_retries=1, upstream_connect_seconds=1)
-        exchange = Exchange(session, Address(url="http://127.0.0.1:1/v1"), REQUEST, settings)
-        with pytest.raises(BelfryError, match="upstream_unreachable"):
-            exchange.take(5)
+    settings = Settings(upstream_retries=1, upstream_connect_seconds=1)
+    exchange = Exchange(Caller(Address(url="http://127.0.0.1:1/v1"), settings), REQUEST)
+    with pytest.raises(BelfryError, match="upstream_unreachable"):
+        exchange.take(5)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import redis
 
-from app.core.identity.revocation import Kind
+from app.core.identity.revocation import Kind, Revocation, Revoked
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
 from app.store.identity.revocations import Place, Revocations
-from app.store.identity.sessions import FRESH_SECONDS, Sessions
+from app.store.identity.sessions import ENDED_AT_ONCE, FRESH_SECONDS, NAME_LENGTH, Sessions
+from app.store.keys import Keys
 from app.transport.connection import Command, Connection, Reply
 
 
@@ -112,10 +115,70 @@ def test_all_sessions_of_a_user_end_together(sessions: Sessions) -> None:
     assert sessions.find(other, now()) is not None
 
 
+@pytest.fixture
+def three_at_most(connection: Connection, settings: Settings) -> Sessions:
+    return Sessions(connection, settings.model_copy(update={"max_sessions_per_user": 3}))
+
+
+def alive(sessions: Sessions, values: Sequence[str]) -> list[bool]:
+    return [sessions.find(value, now()) is not None for value in values]
+
+
+def test_the_oldest_session_ends_where_a_user_has_too_many(three_at_most: Sessions, connection: Connection) -> None:
+    until = claims()
+    values = [three_at_most.start(until, now() + step) for step in range(5)]
+    assert alive(three_at_most, values) == [False, False, True, True, True]
+    assert len(three_at_most.of_user("alice", now())) == 3
+    told, _, _ = Revocations(connection, Settings()).after(Place())
+    assert {(each.kind, each.name) for each in told} == {
+        (Kind.SESSION, hashlib.sha256(value.encode()).hexdigest()[:NAME_LENGTH]) for value in values[:2]
+    }
+
+
+def test_the_oldest_is_the_one_that_began_first_not_the_one_that_would_end_first(three_at_most: Sessions) -> None:
+    values = [three_at_most.start(claims(seconds=life), now() + step) for step, life in enumerate((900, 60, 600, 300))]
+    assert alive(three_at_most, values) == [False, True, True, True]
+
+
+def test_sessions_that_have_expired_count_no_more(three_at_most: Sessions) -> None:
+    lasting = three_at_most.start(claims(seconds=600), now())
+    for step in range(1, 8):
+        three_at_most.start(claims(seconds=1.5 * step), now() + 1.5 * step - 0.1)
+    assert alive(three_at_most, [lasting]) == [True]
+
+
+def test_sessions_of_before_their_beginnings_were_kept_end_first(
+    three_at_most: Sessions, client: redis.Redis, settings: Settings
+) -> None:
+    former = [three_at_most.start(claims(seconds=5_000), now()) for _ in range(3)]
+    client.delete(Keys(settings.redis_prefix).begun("alice"))
+    later = [three_at_most.start(claims(), now()) for _ in range(2)]
+    assert sum(alive(three_at_most, former)) == 1
+    assert alive(three_at_most, later) == [True, True]
+
+
+def test_a_user_s_sessions_are_removed_by_batches(sessions: Sessions, counted: Counting, client: redis.Redis) -> None:
+    keys = Keys("belfry")
+    names = {f"name-{number}": now() + 600 for number in range(ENDED_AT_ONCE * 3)}
+    client.zadd(keys.sessions("alice"), names)
+    client.mset({keys.session(name): "x" for name in names})
+    counted.round_trips = 0
+    assert sessions.end_all("alice", now()) == len(names)
+    assert counted.round_trips == 1 + 3 + 1
+    assert client.keys("*") == []
+
+
+def test_a_session_begun_with_a_clock_that_is_ahead_is_covered_by_what_is_withdrawn_later(sessions: Sessions) -> None:
+    ahead = replace(claims(), issued_at=now() + 20)
+    found = sessions.find(sessions.start(ahead, now()), now())
+    assert found is not None
+    assert Revoked([Revocation(Kind.USER, "alice", now())]).covers(found)
+
+
 def test_nothing_of_a_session_outlives_it(sessions: Sessions, client: redis.Redis, settings: Settings) -> None:
     sessions.start(claims(seconds=90), now())
     lives = {key: client.ttl(key) for key in client.keys("*")}
-    assert len(lives) == 2
+    assert len(lives) == 3
     assert all(0 < seconds <= settings.session_seconds for seconds in lives.values())
     assert min(lives.values()) <= 91
 

@@ -18,6 +18,7 @@ from app.core.settings import Settings
 from app.store.logs.feed import Feed, FeedPage, Filter, oldest
 from app.store.logs.log import PAGE_BYTES, LogStore
 from app.transport.connection import Connection
+from tests.examples import examples
 
 NAMES = ["user:alice", "everyone", "topic:news"]
 NOW = 1_700_000_000.0
@@ -73,7 +74,9 @@ def test_an_empty_feed_has_a_cursor_for_the_stream(store: LogStore) -> None:
     assert (page.messages, page.next, len(page.cursor)) == ((), None, 3)
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), max_size=25), st.integers(1, 7))
 def test_paging_back_shows_every_message_once_whatever_the_limit(
     store: LogStore, sent: list[tuple[str, bool]], limit: int
@@ -91,7 +94,9 @@ def test_paging_back_shows_every_message_once_whatever_the_limit(
 SIZES = (1, 20, 300)
 
 
-@hypothesis_settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(("", "tag")), st.sampled_from(SIZES)), max_size=30),
     st.integers(1, 7),
@@ -149,7 +154,9 @@ def test_a_log_that_is_read_no_more_or_since_lately_takes_no_page_away(store: Lo
     assert (titles(fewer.messages), titles(more.messages)) == (["0"], ["1", "0"])
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.sampled_from(NAMES), max_size=25), st.integers(1, 7))
 def test_reading_on_from_a_cursor_shows_every_message_once_and_in_order(
     store: LogStore, sent: list[str], limit: int

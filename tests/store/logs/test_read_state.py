@@ -24,6 +24,7 @@ from app.store.keys import EVERYONE, topic_log, user_log
 from app.store.logs.log import SCRIPTS, LogStore
 from app.store.logs.read_state import Outcome, ReadState
 from app.transport.connection import Connection
+from tests.examples import examples
 
 ALICE, BOB = "alice", "bob"
 LOGS = (user_log(ALICE), EVERYONE, topic_log("news"))
@@ -387,4 +388,4 @@ class Recount(RuleBasedStateMachine):
 
 
 TestRecount = Recount.TestCase
-TestRecount.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRecount.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -20,6 +20,7 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.logs.log import CHUNK_BYTES, CHUNK_MESSAGES, SCRIPTS, Appended, LogStore, Status
 from app.transport.connection import Connection
+from tests.examples import examples
 from tests.servers import RedisServer, free_port
 from tests.waiting import wait_until
 
@@ -122,7 +123,9 @@ def told(outcomes: Sequence[Appended]) -> list[tuple[Status, int, bool]]:
     return [(outcome.status, outcome.position.offset, outcome.online) for outcome in outcomes]
 
 
-@hypothesis_settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.lists(DEEDS, max_size=25), max_size=4))
 def test_a_chunk_does_what_its_messages_do_one_by_one(ways: tuple[Way, Way], groups: list[list[Deed]]) -> None:
     """Between the groups whatever was to be retracted is."""

@@ -117,7 +117,10 @@ def test_a_server_with_no_room_is_tried_again_until_it_has_some(
     with belfry.stream(bob):
         page = visit(alice, belfry.url).context.new_page()
         refusals: list[int] = []
-        page.on("response", lambda answer: refusals.append(answer.status) if "/stream" in answer.url else None)
+        page.on(
+            "response",
+            lambda answer: refusals.append(answer.status) if urlsplit(answer.url).path == "/stream" else None,
+        )
         page.goto("/")
         tab = FeedTab(page)
         wait_until(lambda: tab.state == "waiting" and len(refusals) > 2, BACK_SECONDS)

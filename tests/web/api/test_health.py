@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.core.store_faults import Fault
 from tests.web.identity_app import open_site
 
 
@@ -16,3 +17,10 @@ def test_a_server_without_its_store_is_live_but_not_ready() -> None:
     site.store_is_up = False
     assert site.client.get("/health/live").status_code == 200
     assert site.client.get("/health/ready").status_code == 503
+
+
+def test_what_is_wrong_with_the_store_is_told_beside_that_it_is_ready() -> None:
+    site = open_site()
+    site.faults = (Fault("eviction", "It evicts."),)
+    answer = site.client.get("/health/ready").get_json()
+    assert answer == {"status": "ready", "warnings": [{"code": "eviction", "detail": "It evicts."}]}

@@ -18,7 +18,7 @@ from app.store.logs.publisher import Posted, Published, Publisher
 from app.store.logs.recipients import Recipients
 from app.transport.auto_pipeline import AutoPipeline
 from app.transport.connection import Connection, SilentError
-from app.web.api.publish import GROUP_BYTES, GROUPS_UNDER_WAY, LINES_PER_GROUP, Batch, lines, new_id
+from app.web.api.publish import GROUP_BYTES, GROUPS_UNDER_WAY, LINES_PER_GROUP, REFUSALS_TOLD, Batch, lines, new_id
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,19 @@ from app.web.api.publish import GROUP_BYTES, GROUPS_UNDER_WAY, LINES_PER_GROUP, 
 )
 def test_only_a_line_feed_ends_a_line_and_blank_ones_do_not_count(text: bytes, found: list[bytes]) -> None:
     assert list(lines(text)) == found
+
+
+def test_the_refusals_of_a_batch_are_told_in_full_at_first_and_then_in_short() -> None:
+    def refuse(_line: bytes) -> Message:
+        raise BelfryError("malformed_json", "x" * 300)
+
+    bell, count = Bell(), 10 * LINES_PER_GROUP
+    for answered in bell.answered:
+        answered.set()
+    told = [json.loads(line) for line in b"".join(Batch(bell, refuse).results(iter([b"x"] * count))).splitlines()]
+    assert len(told) == count
+    assert {len(each) for each in told[:REFUSALS_TOLD]} == {5}
+    assert told[REFUSALS_TOLD:] == [{"status": 400, "code": "malformed_json"}] * (count - REFUSALS_TOLD)
 
 
 def test_a_batch_of_bad_lines_gives_everybody_else_a_turn() -> None:

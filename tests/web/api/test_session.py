@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from http.cookies import Morsel, SimpleCookie
+from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
+from app.core.identity.passwords import hash_password
 from app.web.edge.auth import COOKIE, HOST_COOKIE
-from tests.web.identity_app import Site, open_site
+from tests.web.identity_app import SECRET, Site, open_site
+
+PASSWORD = "correct horse battery staple"
+HASH = hash_password(PASSWORD)
 
 
 def cookie(answer: TestResponse) -> Morsel[str]:
@@ -129,3 +134,99 @@ def test_a_new_session_takes_the_old_one_s_place() -> None:
 def test_an_unknown_cookie_can_be_ended_all_the_same() -> None:
     answer = open_site().client.delete("/session", headers={"Cookie": f"{HOST_COOKIE}=unknown"})
     assert answer.status_code == 204
+
+
+def on_port(site: Site, path: str, port: int, cookies: dict[str, str], method: str = "GET") -> TestResponse:
+    """An answer of the server on that port. The jar holds every cookie of the host, as a browser's does."""
+    browser = site.client.application.test_client(use_cookies=False)  # with a jar it would send that one
+    sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+    return browser.open(path, method=method, base_url=f"https://localhost:{port}", headers=sent)
+
+
+def signed_in_on(site: Site, port: int, cookies: dict[str, str]) -> None:
+    """Sign in there. The cookie that the answer sets replaces one of the same name, as in a browser."""
+    sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()), **site.bearer()}
+    browser = site.client.application.test_client(use_cookies=False)  # with a jar it would send that one
+    made = cookie(browser.post("/session", base_url=f"https://localhost:{port}", headers=sent))
+    cookies[made.key] = made.value
+
+
+def test_two_servers_on_one_host_do_not_sign_each_other_out() -> None:
+    first, second = open_site(), open_site()
+    cookies: dict[str, str] = {}
+    signed_in_on(first, 8443, cookies)
+    signed_in_on(second, 9443, cookies)
+    assert set(cookies) == {f"{HOST_COOKIE}_8443", f"{HOST_COOKIE}_9443"}
+    assert on_port(second, "/session", 9443, cookies, "DELETE").status_code == 204
+    assert on_port(first, "/whoami", 8443, cookies).status_code == 200
+    assert on_port(second, "/whoami", 9443, cookies).status_code == 401
+
+
+@pytest.mark.parametrize(("first", "second"), [(443, 8443), (8443, 443), (8443, 9443)])
+def test_a_session_goes_on_where_the_host_names_another_port(first: int, second: int) -> None:
+    """Behind a proxy that sets `Host`, and for cookies of the time when all ports had one name."""
+    site = open_site()
+    cookies: dict[str, str] = {}
+    signed_in_on(site, first, cookies)
+    assert on_port(site, "/whoami", second, cookies).status_code == 200
+
+
+@pytest.mark.parametrize("name", [f"{HOST_COOKIE}_x", f"{HOST_COOKIE}_123456", f"{HOST_COOKIE}2", f"{COOKIE}_8443"])
+def test_no_other_cookie_counts_as_a_session(name: str) -> None:
+    site = open_site()
+    cookies: dict[str, str] = {}
+    signed_in_on(site, 443, cookies)
+    answer = on_port(site, "/whoami", 8443, {name: cookies[HOST_COOKIE]})
+    assert answer.get_json(force=True)["code"] == "token_missing"
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:443", "localhost:80", "[::1]"])
+def test_on_the_usual_ports_the_cookie_has_its_plain_name(host: str) -> None:
+    site = open_site()
+    answer = site.client.post("/session", headers={**site.bearer(), "Host": host})
+    assert cookie(answer).key == HOST_COOKIE
+
+
+def test_a_session_never_outlives_the_memory_of_a_withdrawal() -> None:
+    site = open_site(session_seconds=86_400, revocation_seconds=3_600, admin_password_hash=HASH)
+    answer = site.client.post("/login", data={"name": "admin", "password": PASSWORD})
+    assert cookie(answer)["max-age"] == "3600"
+
+
+def reopened(site: Site, **settings: Any) -> Site:
+    """The server started again with other settings, on the data that it had."""
+    return open_site(redis=site.redis, **settings)
+
+
+def kept_cookie(site: Site) -> str:
+    found = site.client.get_cookie(HOST_COOKIE) or site.client.get_cookie(COOKIE)
+    assert found is not None
+    return found.value
+
+
+def test_a_demo_session_opens_nothing_without_the_demo() -> None:
+    site = open_site(demo=True)
+    assert site.client.post("/login", data={"name": "admin"}).status_code == 303
+    value = kept_cookie(site)
+    assert with_cookie(reopened(site, demo=True), value).status_code == 200
+    for settings in ({}, {"secret": SECRET[::-1]}, {"demo": True, "secret": SECRET[::-1]}):
+        assert with_cookie(reopened(site, **settings), value).get_json(force=True)["code"] == "token_revoked"
+
+
+def test_an_administrator_s_session_ends_with_the_password() -> None:
+    site = open_site(admin_password_hash=HASH)
+    assert site.client.post("/login", data={"name": "admin", "password": PASSWORD}).status_code == 303
+    value = kept_cookie(site)
+    assert with_cookie(reopened(site, admin_password_hash=HASH, secret=SECRET[::-1]), value).status_code == 200
+    for changed in ("", hash_password("another password")):
+        answer = with_cookie(reopened(site, admin_password_hash=changed), value)
+        assert answer.get_json(force=True)["code"] == "token_revoked"
+
+
+def test_a_session_ends_with_the_key_that_signed_its_token() -> None:
+    site = open_site()
+    site.start_session()
+    value = kept_cookie(site)
+    new = SECRET[::-1]
+    assert with_cookie(reopened(site, secret=new, previous_secrets=SECRET), value).status_code == 200
+    assert with_cookie(reopened(site, secret=new), value).get_json(force=True)["code"] == "token_revoked"

@@ -14,12 +14,14 @@ import gevent.socket
 import jwt
 import pytest
 from gevent import Greenlet
+from prometheus_client import REGISTRY
 from werkzeug.test import TestResponse
 
 from app.core.errors import BelfryError
 from app.core.identity import jwk
 from app.core.identity.revocation import Kind
 from app.core.identity.tokens import Keyring
+from app.core.rate import Buckets, Taken
 from app.core.settings import Settings
 from app.live.delivery.hub import Hub
 from app.live.identity.revocation_watch import RevocationWatch
@@ -134,6 +136,51 @@ def test_who_is_withdrawn_while_the_store_is_asked_gets_no_stream(
     answer = asked.get(timeout=5)
     assert (answer.status_code, (answer.json or {}).get("code")) == (401, "token_revoked")
     assert len(door.hub) == 0, "its logs are held"
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
+@pytest.mark.parametrize("sent", [{}, {"HTTP_ORIGIN": "https://elsewhere.example"}], ids=["the short way", "Flask's"])
+@pytest.mark.parametrize("path", ["/stream", "/completions/run/stream"])
+def test_where_the_kernel_watches_no_more_sockets_the_client_hears_503_and_it_is_counted(
+    door: Door, sent: dict[str, str], path: str
+) -> None:
+    if path != "/stream":
+        door.run()
+    before = refusals()
+    environ = door.parking()
+    asked = door.open(path, environ | sent)
+    poller = door.site.app.extensions["belfry.streams"].poller
+    poller._epoll.register(environ["gunicorn.socket"].fileno())  # which it then refuses to do again
+    door.acknowledge()
+    answer = asked.get(timeout=5)
+    assert (answer.status_code, (answer.json or {}).get("code")) == (503, "too_many_connections")
+    assert answer.headers["Retry-After"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert refusals() == before + 1
+    assert len(door.hub) == 0, "its logs are held"
+    environ["gunicorn.socket"].sendall(b"still the server's")
+
+
+def test_without_epoll_a_stream_is_opened_and_charged_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.live.streams.streams.POLLER_AVAILABLE", False)
+    charged: list[str] = []
+    take = Buckets.take
+
+    def noted(self: Buckets, key: str, cost: int, now: float) -> Taken:
+        charged.append(key)
+        return take(self, key, cost, now)
+
+    monkeypatch.setattr(Buckets, "take", noted)
+    asked = door.open("/stream", door.parking())
+    door.acknowledge()
+    answer = asked.get(timeout=5)
+    assert b"event: ready" in next(iter(answer.response))
+    answer.close()
+    assert charged == ["alice"]
+
+
+def refusals() -> float:
+    return REGISTRY.get_sample_value("belfry_refusals_total", {"code": "too_many_connections"}) or 0.0
 
 
 def test_who_is_not_gets_one(door: Door) -> None:

@@ -41,3 +41,17 @@ def test_a_page_needs_no_camera() -> None:
 
 def test_no_cache_keeps_an_answer_of_the_api() -> None:
     assert open_site().client.get("/health/live").headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/admin", "//admin", "/admin/people", "/admin/?a=b", "/", "//evil.example//admin"])
+def test_a_redirect_never_names_the_host_that_the_client_sent(path: str) -> None:
+    answer = open_site(demo=True).client.get(path, headers={"Host": "localhost:666"})
+    location = answer.headers.get("Location", "/")
+    assert "666" not in location
+    assert location.startswith("/")
+    assert not location.startswith("//")
+
+
+def test_a_redirect_keeps_its_path_and_query() -> None:
+    answer = open_site(demo=True).client.get("/admin/people?a=b://c")
+    assert (answer.status_code, answer.headers["Location"]) == (308, "/admin/people/?a=b://c")

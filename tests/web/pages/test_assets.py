@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from app.web.pages.assets import Assets, without_comments
+from app.web.pages.assets import Assets, _compressed, without_comments
 from tests.web.identity_app import ROOT, open_site
 
 ENTRY = "/static/belfry.js"
@@ -82,11 +82,6 @@ def test_a_module_of_another_version_is_the_present_one_and_is_not_kept() -> Non
     assert client.get("/static/modules/0123456789ab/nothing.js").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["modules", "modules/", "../web/assets.py", ""])
-def test_what_is_no_file_there_is_404(path: str) -> None:
-    assert open_site().client.get(f"/static/{path}").status_code == 404
-
-
 def test_a_change_of_any_module_changes_the_version_and_the_entry_s_tag(tmp_path: Path) -> None:
     (tmp_path / "modules").mkdir()
     (tmp_path / "belfry.js").write_text('import "./modules/a.js";\n')
@@ -120,3 +115,36 @@ class A {
 def test_the_licences_of_other_people_s_code_are_sent() -> None:
     with open_site().client.get("/static/vendor/uplot-1.6.32/uPlot.iife.min.js") as answer:
         assert answer.data.startswith(b"/*! https://github.com/leeoniya/uPlot")
+
+
+@pytest.mark.parametrize("path", ["x/../belfry.js", "./belfry.js", "vendor/../belfry.js", "vendor/x/../../belfry.js"])
+def test_another_spelling_of_a_path_is_compressed_like_the_file_and_once(path: str) -> None:
+    client = open_site().client
+    with (
+        client.get(ENTRY, headers={"Accept-Encoding": "gzip"}) as plain,
+        client.get(f"/static/{path}", headers={"Accept-Encoding": "gzip"}) as answer,
+    ):
+        misses = _compressed.cache_info().misses
+        assert (answer.status_code, answer.data) == (200, plain.data)
+    with client.get(f"/static/{'vendor/../' * 50}{path}", headers={"Accept-Encoding": "gzip"}) as answer:
+        assert answer.status_code == 200
+    assert _compressed.cache_info().misses == misses
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../app/server/worker.py",
+        "x/../../worker.py",
+        "%2e%2e/worker.py",
+        "vendor",
+        "modules",
+        "modules/",
+        "",
+        "%00",
+        "a%ff",
+    ],
+)
+def test_nothing_outside_of_the_folder_is_sent(path: str) -> None:
+    answer = open_site().client.get(f"/static/{path}", headers={"Accept-Encoding": "gzip"})
+    assert answer.status_code in (301, 308, 404)

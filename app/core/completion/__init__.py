@@ -1,0 +1,46 @@
+"""A completion as OpenAI's chat API describes it: the request, the answer, and everything an upstream sends instead.
+
+One reader serves the streamed answer, the whole answer and the run:
+
+    bytes ──Body──▶ pieces ──Answer──▶ outcome, usage ──┬─▶ chunks (a stream, a run)
+                                                        └─▶ Gathered ──▶ one `chat.completion` (a whole answer)
+
+- `Body` turns bytes into pieces. The content type decides how: an event stream, or one JSON text. The first bytes
+  decide where the content type is missing or wrong. It skips noise: comments, empty data, pings.
+- A piece is a chunk, a whole `chat.completion`, or the end (`[DONE]`). Its text stays as the upstream sent it, unless
+  that text is not valid JSON: then it is written again without `NaN`, `Infinity` and lone surrogates.
+- `Answer` looks at each piece. It decides whether the answer is complete, failed or cut, and counts its tokens.
+- `forms` turns one form into the other, so a client gets the form it asked for, whichever the upstream sent.
+- `failure` finds the reason in every shape of error that upstreams use, and states it in OpenAI's shape.
+- `usage` counts tokens in every shape, and estimates them where the upstream sends none.
+
+An answer is complete when the upstream says so: by `[DONE]`, or by a finish reason for each choice. The end of the
+connection alone proves nothing. Text that was answered with status 200 is paid for, so nobody asks for it again.
+
+Nothing here knows how bytes travel, what time it is, or where chunks are kept. Unknown fields pass through both ways.
+"""
+
+from __future__ import annotations
+
+from app.core.completion.answer import Answer
+from app.core.completion.body import Body
+from app.core.completion.failure import openai_error
+from app.core.completion.forms import Gathered, Transcript
+from app.core.completion.pieces import DONE, Piece
+from app.core.completion.request import CompletionRequest, check_run_id, parse
+from app.core.completion.usage import Usage, tokens_of
+
+__all__ = [
+    "DONE",
+    "Answer",
+    "Body",
+    "CompletionRequest",
+    "Gathered",
+    "Piece",
+    "Transcript",
+    "Usage",
+    "check_run_id",
+    "openai_error",
+    "parse",
+    "tokens_of",
+]

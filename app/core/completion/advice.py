@@ -1,0 +1,40 @@
+"""Whether and when an upstream wants to be asked again, as its headers say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+NAMES = ("retry-after", "retry-after-ms", "x-should-retry")
+
+
+def seconds_until(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds that the upstream asks to wait, from the Unix time `now`; None where it asks for nothing.
+
+    `headers` has names in small letters. `Retry-After` may be a date, or a number with a fraction.
+    """
+    number = _number(headers.get("retry-after-ms", ""))
+    if number is not None:
+        return number / 1_000
+    text = headers.get("retry-after", "")
+    number = _number(text)
+    if number is not None or not text:
+        return number
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def verdict(headers: Mapping[str, str]) -> bool | None:
+    """What `x-should-retry` says; None where it is not there."""
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())

@@ -1,0 +1,144 @@
+"""An answer that passes by, piece by piece: whether it is complete, failed or cut, and how many tokens it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.core.completion.body import not_an_answer
+from app.core.completion.failure import failed, failure_of, short
+from app.core.completion.forms import chunks_of, is_whole, usage_chunk
+from app.core.completion.json_text import written
+from app.core.completion.odd import object_of, objects_of, place_of, text_of
+from app.core.completion.pieces import END, Piece
+from app.core.completion.usage import Usage, usage_in
+from app.core.errors import BelfryError
+from app.core.wire.frames import stream_safe
+
+_NO_REASON = frozenset({"", "null", "none"})
+_PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+_SAID = ("content", "reasoning_content", "reasoning", "refusal", "text")
+
+
+def _safe(piece: Piece) -> Piece:
+    """The piece as data of a stream may hold it."""
+    text = stream_safe(piece.text.encode()).decode()
+    return piece if text == piece.text else Piece(text, piece.value, piece.event)
+
+
+class Answer:
+    """Judges the pieces of one answer. Keeps what must be known at its end, not its text.
+
+    `choices` is how many the request asked for; `wants_usage` whether the client asked for the usage in its stream.
+    """
+
+    def __init__(self, *, choices: int = 1, wants_usage: bool = False, prompt_tokens: int = 0) -> None:
+        self._choices = choices
+        self._wants_usage = wants_usage
+        self._has_reason: dict[int, bool] = {}
+        self._ended = False  # the upstream said so
+        self._came_whole = False  # in one piece
+        self._is_last = False  # the last piece was a usage without choices
+        self._talks_on = False  # something was said after a finish reason
+        self._shown_usage = False
+        self._head: dict[str, Any] = {}
+        self.counted = Usage(prompt_tokens)
+        self.started = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether each choice has its finish reason, or the upstream said that all is over."""
+        reasons = self._has_reason.values()
+        return self._ended or (len(reasons) >= self._choices and all(reasons))
+
+    @property
+    def may_end(self) -> bool:
+        """Whether nothing is missing that must come, though the upstream may still send usage."""
+        return self.finished and not self._talks_on
+
+    @property
+    def ended(self) -> bool:
+        """Whether the upstream said that this is all."""
+        return self._ended
+
+    @property
+    def tokens(self) -> int:
+        return self.counted.tokens
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """As told, or estimated and marked so."""
+        return self.counted.shown()
+
+    def take(self, piece: Piece) -> Iterator[Piece]:
+        """The chunks to pass on for one piece.
+
+        That is the piece itself, several for a whole answer, and none for what the client did not ask for.
+        Raises `BelfryError` for an error in the midst of the answer.
+        """
+        if piece is END:
+            self._ended = True
+            return
+        failure = failure_of(piece)
+        if failure is not None:
+            raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
+        if is_whole(piece.value):
+            for chunk in chunks_of(piece.value):
+                yield from self._chunk(Piece(written(chunk), chunk))
+            self._ended = self._came_whole = True
+        elif piece.value and piece.value.get("type") not in _PINGS:
+            yield from self._chunk(piece)
+
+    def _chunk(self, piece: Piece) -> Iterator[Piece]:
+        choices = objects_of(piece.value.get("choices"))
+        told = usage_in(piece.value)
+        if told is not None:
+            self.counted.take(told)
+        self._is_last = told is not None and not choices
+        for choice in choices:
+            self._judge(choice)
+        self.started = self.started or bool(choices)
+        if choices and not self._head:
+            self._head = {name: piece.value[name] for name in ("id", "created", "model") if name in piece.value}
+        if piece.value.get("usage") and not choices:
+            if not self._wants_usage or told is None:  # an estimate says more than zeros
+                return
+            self._shown_usage = True
+        yield _safe(piece)
+
+    def _judge(self, choice: dict[str, Any]) -> None:
+        reason = choice.get("finish_reason")
+        delta = object_of(choice.get("delta"))
+        texts = [text_of(delta.get(name)) for name in _SAID if delta.get(name)] + [text_of(choice.get("text"))]
+        for call in objects_of(delta.get("tool_calls")):
+            texts += [text_of(value) for value in object_of(call.get("function")).values()]
+        place, has_reason = place_of(choice), str(reason or "").strip().lower() not in _NO_REASON
+        self._talks_on = self._talks_on or (self._has_reason.get(place, False) and any(texts))
+        self._has_reason[place] = has_reason or self._has_reason.get(place, False)
+        self.counted.say(texts)
+
+    def finish(self, noise: str, *, was_cut: bool) -> Iterator[Piece]:
+        """The end of the body, or of the patience with it; `noise` is what came and was no JSON.
+
+        Yields the usage that the client asked for and the upstream did not send. Raises `BelfryError` unless the answer
+        is whole.
+        """
+        self._require_whole(noise, was_cut=was_cut)
+        if self._wants_usage and not self._shown_usage:
+            chunk = usage_chunk(self._head, self.usage)
+            yield _safe(Piece(written(chunk), chunk))
+
+    def _require_whole(self, noise: str, *, was_cut: bool) -> None:
+        reasons = self._has_reason.values()
+        if self._came_whole:
+            return
+        if reasons and (self.finished or (self._is_last and any(reasons))):
+            if noise.strip() and not any(reasons):  # a text in the place of the rest, and then [DONE]
+                raise failed("upstream_failed", f"The upstream failed in mid-answer: {short(noise)}")
+            return
+        if not reasons and not was_cut:
+            raise not_an_answer(noise)
+        if noise.strip() and not was_cut:
+            raise failed("upstream_malformed", f"The upstream's answer broke off with: {short(noise)}")
+        detail = "The connection to the upstream broke in mid-answer." if was_cut else ""
+        raise BelfryError("upstream_truncated", detail, retry=False)

@@ -1,0 +1,227 @@
+"""The body of an upstream's answer, read as bytes come: an event stream, or one JSON text.
+
+The content type decides. Where it is missing or wrong, the first character decides: no event stream begins with `{`,
+and no JSON begins with a field's name.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from app.core.completion.failure import failed, short
+from app.core.completion.json_text import BOM, read
+from app.core.completion.pieces import DONE, END, Piece
+from app.core.errors import BelfryError
+from app.core.wire.sse import Lines
+
+NOISE_CHARS: Final = 2_000  # kept of what can't be understood, to tell it
+# Servers send these to keep a connection open, with any data.
+_UNNAMED: Final = frozenset({"", "message", "error", "data", "chunk"})
+_DONE_SPELLINGS: Final = frozenset({DONE, "DONE", '"[DONE]"'})
+_FIELDS: Final = ("data", "event", "id", "retry", ":")
+
+
+class Body:
+    """Reads one answer of at most `limit` characters at a time. Raises `BelfryError` for what is no answer."""
+
+    def __init__(self, content_type: str, limit: int) -> None:
+        self._type = content_type.partition(";")[0].strip().lower()
+        self._limit = limit
+        self._reader: Events | Whole | None = None
+        self._head = b""
+
+    @property
+    def noise(self) -> str:
+        """The beginning of what came and was no JSON."""
+        return "" if self._reader is None else self._reader.noise
+
+    def feed(self, received: bytes) -> Iterator[Piece]:
+        """The pieces that `received` completes."""
+        if self._reader is not None:
+            return self._reader.feed(received)
+        self._head += received
+        begins = self._head.removeprefix(codecs.BOM_UTF8).lstrip()
+        if not begins:
+            self._head = self._head[-8:]  # blanks, or a part of a BOM
+            return iter(())
+        self._reader = self._choose(begins)
+        return self._reader.feed(self._head)
+
+    def end(self) -> Iterator[Piece]:
+        """The pieces that the end of the body completes."""
+        return iter(()) if self._reader is None else self._reader.end()
+
+    def _choose(self, begins: bytes) -> Events | Whole:
+        start = begins[:8].decode(errors="replace")
+        is_stream = start.startswith(_FIELDS) or (
+            self._type in {"text/event-stream", "application/x-ndjson", "application/jsonl"}
+        )
+        return Events(self._limit) if is_stream else Whole(self._limit)
+
+
+class Events:
+    """Reads an event stream line by line, and takes a line as soon as it is a JSON object.
+
+    So events that one line end separates are told apart, and an object without the field's name is found. Lines that
+    are no object alone are put together until the block ends, as WHATWG HTML 9.2.6 says.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lines = Lines()
+        self._event = ""
+        self._parts: list[str] = []
+        self._size = 0
+        self.noise = ""
+
+    def feed(self, received: bytes) -> Iterator[Piece]:
+        if self._lines.waiting + self._size > self._limit:
+            raise BelfryError("answer_too_large", "The upstream sent an event that is too large.")
+        for line in self._lines.feed(received):
+            yield from self._line(line)
+
+    def end(self) -> Iterator[Piece]:
+        """Some upstreams end without the last blank line."""
+        yield from self.feed(b"\n\n")
+        if self.noise.lstrip()[:1] in ("{", "["):  # one JSON text on many lines, in spite of the content type
+            yield from _whole(self.noise)
+
+    def _line(self, line: str) -> Iterator[Piece]:
+        if line.startswith("data:"):
+            yield from self._data(line[5:].strip())
+        elif not line:
+            yield from self._block_end()
+        elif line.startswith("event:"):
+            self._event = line[6:].strip()
+        elif line[0] == "{" and not self.noise:
+            yield from self._bare(line)
+        elif not line.startswith(_FIELDS):
+            self._hear(line)
+
+    def _data(self, data: str) -> Iterator[Piece]:
+        if data.upper() in _DONE_SPELLINGS:
+            yield END
+        elif data:
+            try:
+                value, text = read(data) if data[0] == "{" or not self._parts else (None, "")
+            except ValueError:
+                value, text = None, ""
+            if self._parts and isinstance(value, dict) and ("choices" in value or "error" in value):
+                yield from self._block_end()  # the next object began without a blank line
+            if self._parts or not text:
+                self._keep(data)
+            else:
+                yield from self._dispatch(value, text)
+
+    def _keep(self, data: str) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+
+    def _bare(self, line: str) -> Iterator[Piece]:
+        try:
+            value, text = read(line)
+        except ValueError:
+            self._hear(line)
+        else:
+            yield from self._dispatch(value, text)
+
+    def _block_end(self) -> Iterator[Piece]:
+        data = "\n".join(self._parts)
+        self._parts, self._size = [], 0
+        if data:
+            try:
+                value, text = read(data)
+            except ValueError:
+                yield from self._not_json(data)
+            else:
+                yield from self._dispatch(value, text)
+        self._event = ""
+
+    def _dispatch(self, value: object, text: str) -> Iterator[Piece]:
+        event, self._event = self._event, ""
+        if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini's errors
+            value = value[0]
+        if not isinstance(value, dict):
+            self._hear(text)
+            return
+        piece = Piece(text, value, event)
+        if event.lower() in _UNNAMED or piece.is_chunk or "error" in value:
+            yield piece
+
+    def _not_json(self, data: str) -> Iterator[Piece]:
+        if self._event == "error":
+            yield Piece("", {"message": short(data)}, "error")
+        elif self._event.lower() in _UNNAMED:
+            if data[0] in "{[":
+                raise BelfryError("upstream_malformed", "The upstream sent a chunk that is not JSON.", retry=False)
+            self._hear(data)
+
+    def _hear(self, text: str) -> None:
+        if len(self.noise) < NOISE_CHARS:
+            self.noise += text + "\n"
+
+
+class Whole:
+    """Reads one JSON text, which is known when all of it came."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.noise = ""
+
+    def feed(self, received: bytes) -> Iterator[Piece]:
+        self._size += len(received)
+        if self._size > self._limit:
+            raise BelfryError("answer_too_large")
+        self._parts.append(received)
+        return iter(())
+
+    def end(self) -> Iterator[Piece]:
+        text = b"".join(self._parts).decode(errors="replace").lstrip(BOM)
+        self.noise = text[:NOISE_CHARS]
+        try:
+            yield from _whole(text)
+        except ValueError as error:
+            pieces = list(_line_by_line(text))
+            if not pieces and text[:1] in ("{", "[") and _is_cut(error, text):
+                raise BelfryError("upstream_truncated", retry=False) from None
+            yield from pieces
+
+
+def _line_by_line(text: str) -> Iterator[Piece]:
+    """Some send one object a line, whatever they call it."""
+    for line in [line for line in text.split("\n") if line.strip()]:
+        try:
+            value, told = read(line)
+        except ValueError:
+            return
+        if isinstance(value, dict):
+            yield Piece(told, value)
+
+
+def _is_cut(error: ValueError, text: str) -> bool:
+    """Whether the JSON is not wrong, but ends too soon."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - 1
+
+
+def _whole(text: str) -> Iterator[Piece]:
+    """Raises ValueError where `text` is not JSON, `BelfryError` where it is a list that tells an error."""
+    value, told = read(text)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+        told = ""
+    if isinstance(value, dict):
+        yield Piece(told, value)
+
+
+def not_an_answer(noise: str) -> BelfryError:
+    """For a body in which no answer was found."""
+    if not noise.strip():
+        return BelfryError("upstream_truncated", "The upstream's answer is empty.", retry=False)
+    return failed("upstream_malformed", f"The upstream answered with something else than a completion: {short(noise)}")

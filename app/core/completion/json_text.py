@@ -1,0 +1,88 @@
+"""JSON as upstreams write it, read with tolerance; and JSON as Belfry writes it, which every parser accepts.
+
+Python's `json` reads and writes `NaN`, `Infinity` and lone surrogates. RFC 8259 has no such numbers, and no such text
+can be encoded in UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+BOM: Final = "\ufeff"
+_INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300
+# An escaped surrogate without its other half. A match may also be a harmless `\\ud800`: it is only looked at again.
+_HALF: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+# Between the tokens of JSON any line end is a space.
+_LINE_ENDS: Final = str.maketrans("\r\n", "  ")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < _INT_MAX_DIGITS else float(digits)
+
+
+_STRICT: Final = json.JSONDecoder(parse_constant=_refuse)
+_TOLERANT: Final = json.JSONDecoder(strict=False, parse_constant=lambda _: None, parse_int=_whole_number)
+_WRITER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def read(text: str) -> tuple[Any, str]:
+    """The value of a JSON text, and the text on one line as it may be sent on: unchanged where it is valid JSON.
+
+    Raises ValueError.
+    """
+    try:
+        value = _STRICT.decode(text)
+    except (ValueError, RecursionError):
+        value = _tolerantly(text)
+        return value, written(value)
+    if "\\u" in text and _HALF.search(text) and not _is_unicode(value):
+        text = written(value)
+        return json.loads(text), text
+    return value, text.translate(_LINE_ENDS) if "\n" in text or "\r" in text else text
+
+
+def _tolerantly(text: str) -> Any:
+    """Raises ValueError; the tolerated are a BOM, `NaN`, `Infinity`, raw control characters and endless numbers."""
+    try:
+        return cleaned(_TOLERANT.decode(text.lstrip(BOM)))
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def written(value: Any) -> str:
+    """`value` as compact JSON that every parser accepts: `null` for what is no number, `?` for a lone surrogate."""
+    try:
+        text = _WRITER.encode(value)
+    except ValueError:
+        text = _WRITER.encode(_finite(value))
+    return text.encode(errors="replace").decode()
+
+
+def cleaned(value: Any) -> Any:
+    """`value` as `written` writes it."""
+    return json.loads(written(value))
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_finite(member) for member in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,43 @@
+"""The list of models, in every shape in which upstreams send it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from app.core.completion.json_text import BOM, read
+from app.core.completion.odd import object_of
+
+Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and whatever else the upstream tells
+_LISTS: Final = ("data", "models", "result")
+_IDS: Final = ("id", "name", "model", "slug")
+
+
+def models_in(body: bytes) -> dict[str, Model]:
+    """The models by their ids; an entry without one is left out, and no list is an empty one.
+
+    Raises ValueError where this is no list of models.
+    """
+    value, _ = read(body.decode().lstrip(BOM))
+    entries = value
+    if isinstance(value, dict):
+        entries = next((value[name] for name in _LISTS if name in value), value)
+    if isinstance(entries, dict) and entries is not value:
+        entries = [{"id": name, **object_of(entry)} for name, entry in entries.items()]
+    if entries is None:
+        entries = []
+    if not isinstance(entries, list):
+        told = json.dumps(value)[:80]
+        raise ValueError(f"expected a list of models, got {told}")  # noqa: TRY004 - a wrong document, no wrong call
+    found = [_model(entry) for entry in entries]
+    return {model["id"]: model for model in found if model["id"]}
+
+
+def _model(entry: object) -> Model:
+    if isinstance(entry, str):
+        return {"id": entry, "object": "model", "created": 0, "owned_by": "upstream"}
+    given = object_of(entry)
+    if isinstance(given.get("id"), str) and given["id"]:
+        return given
+    name = next((given[name] for name in _IDS if isinstance(given.get(name), (str, int)) and given[name] != ""), "")
+    return {"object": "model", "created": 0, "owned_by": "upstream", **given, "id": str(name)}

@@ -1,0 +1,28 @@
+"""Members of JSON that may be missing or of another type than the API says: then they count as empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def object_of(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text_of(value: object) -> str:
+    """Text, also where it comes as a list of parts such as `{"type": "text", "text": "…"}`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return text_of(value.get("text") or value.get("content") or value.get("refusal"))
+    return "".join([text_of(part) for part in value]) if isinstance(value, list) else ""
+
+
+def place_of(item: dict[str, Any]) -> int:
+    """The `index` of a choice or tool call; 0 where it has none."""
+    index = item.get("index")
+    return index if isinstance(index, int) else 0

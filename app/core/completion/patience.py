@@ -1,0 +1,85 @@
+"""How long an upstream may take, the same for a stream, a whole answer and a run. Times are passed in.
+
+Any byte is a sign of life, also of a comment. Comments alone hold an answer for `comments` seconds at most.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one upstream, in seconds."""
+
+    connect: float
+    first_token: float
+    idle: float
+    comments: float  # without a token, though comments come
+    whole: float  # for an answer in one piece
+    total: float  # for any answer
+    end: float  # for what may follow the last finish reason
+
+
+class Patience:
+    """The deadline of one answer, which was asked for at `now`; `whole`: in one piece."""
+
+    def __init__(self, limits: Limits, now: float, *, whole: bool) -> None:
+        self._limits = limits
+        self._longest = min(limits.whole, limits.total) if whole else limits.total
+        self._began = now
+        self._until = now + self._longest
+        self._spoke = now
+        self._heard = now
+        self._pause = math.inf if whole else limits.first_token
+        self._comments = math.inf if whole else limits.comments
+        self._what = "first token"
+        self._is_held = False
+
+    def opened(self, now: float, *, is_stream: bool) -> None:
+        """The head of the answer came."""
+        self._heard = self._spoke = now
+        self._pause, self._comments = (
+            (self._limits.first_token, self._limits.comments) if is_stream else (math.inf,) * 2
+        )
+        if not is_stream:
+            self._what = "whole answer"
+            self._longest = min(self._longest, self._limits.whole)
+            self._until = min(self._until, self._began + self._longest)
+
+    def heard(self, now: float) -> None:
+        """Bytes came."""
+        self._heard = now
+
+    def said(self, now: float) -> None:
+        """A token came."""
+        self._heard = self._spoke = now
+        self._pause, self._comments, self._what = self._limits.idle, self._limits.comments, "token"
+
+    def finished(self) -> None:
+        """Each choice has its finish reason: what follows is not worth waiting long for."""
+        self._pause = self._comments = min(self._limits.end, self._limits.idle)
+
+    def hold(self) -> None:
+        """The taker has to take first, so the upstream is not to blame for a pause."""
+        self._is_held = True
+
+    def go_on(self, now: float) -> None:
+        """The taker took."""
+        self._is_held = False
+        self._heard = self._spoke = now
+
+    @property
+    def deadline(self) -> float:
+        """When to give up."""
+        pause = math.inf if self._is_held else min(self._heard + self._pause, self._spoke + self._comments)
+        return min(self._until, pause)
+
+    def complaint(self, now: float) -> str:
+        """Why patience is over at `now`."""
+        if now >= self._until:
+            return f"The upstream's answer was not complete after {self._longest:g} s."
+        if now >= self._heard + self._pause:
+            return f"The upstream sent no {self._what} in time: nothing came for {self._pause:g} s."
+        return f"The upstream sent no {self._what} in time: only comments came for {self._comments:g} s."

@@ -1,0 +1,120 @@
+"""Tokens, counted in every shape in which upstreams tell them, and estimated where none does.
+
+An estimate has the member `estimated`, so that nobody takes it for the upstream's number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from app.core.completion.json_text import cleaned
+from app.core.completion.odd import object_of, objects_of, text_of
+
+BYTES_PER_TOKEN: Final = 4  # of English and of code; of other scripts a token has fewer
+TOKEN_MAX_BYTES: Final = 32  # a chunk that has more is several tokens
+IMAGE_TOKENS: Final = 85  # the least that OpenAI charges for one
+_MAX: Final = 10**15  # beyond it a number is nonsense
+
+# Names without `_` and in small letters, so that `promptTokens`, `prompt_tokens` and `PROMPT_TOKENS` are one.
+_TOTAL: Final = frozenset({"totaltokens", "totaltokencount"})
+_INPUT: Final = frozenset(
+    {
+        "prompttokens",
+        "inputtokens",
+        "prompttokencount",
+        "inputtokencount",
+        "promptevalcount",
+        "tokensevaluated",
+        "promptn",
+    }
+)
+_OUTPUT: Final = frozenset(
+    {
+        "completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "generatedtokens", "evalcount",
+        "tokenspredicted", "predictedn",
+    }
+)  # fmt: skip
+# Anthropic counts these beside `input_tokens`.
+_CACHED: Final = frozenset({"cachecreationinputtokens", "cachereadinputtokens"})
+_PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "x_groq", "meta", "details", "timings", "tokens")
+# Members of a chunk that count, where no usage object is there: Ollama's and llama.cpp's own.
+_BARE: Final = ("prompt_eval_count", "eval_count", "tokens_evaluated", "tokens_predicted")
+
+
+def tokens_of(usage: object) -> int:
+    """The number of tokens that a usage object stands for; 0 where it tells none."""
+    given = object_of(usage)
+    nested = object_of(given.get("tokens"))
+    named = {name.replace("_", "").lower(): _number(value) for name, value in {**nested, **given}.items()}
+    total, came, went, cached = (
+        [value for name, value in named.items() if name in names] for names in (_TOTAL, _INPUT, _OUTPUT, _CACHED)
+    )
+    return max([0, *total, max([0, *came]) + max([0, *went]) + (0 if total else sum(cached))])
+
+
+def _number(value: object) -> int:
+    """A count of tokens, however it is written; 0 for what is none."""
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 16:
+        value = int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX else 0
+
+
+def usage_in(value: dict[str, Any]) -> dict[str, Any] | None:
+    """The usage object of a chunk or of a whole answer, wherever it is; None where none says anything."""
+    for place in _PLACES:
+        found = object_of(value.get(place))
+        found = object_of(found.get("usage") or found.get("tokens")) or found
+        if tokens_of(found):
+            return dict(cleaned(found))
+    for choice in objects_of(value.get("choices")):
+        if tokens_of(choice.get("usage")):
+            return dict(cleaned(choice["usage"]))
+    bare = {name: value[name] for name in _BARE if value.get(name)}
+    return dict(cleaned(bare)) if tokens_of(bare) else None
+
+
+class Usage:
+    """Counts one answer, whose prompt has about `prompt_tokens`."""
+
+    def __init__(self, prompt_tokens: int = 0) -> None:
+        self._prompt_tokens = prompt_tokens
+        self._told: dict[str, Any] | None = None
+        self._most = 0
+        self._said = 0
+
+    def take(self, told: dict[str, Any]) -> None:
+        """What the upstream told. Some tell it in parts, and some tell what it is so far with each chunk."""
+        self._told = {**(self._told or {}), **{name: value for name, value in told.items() if value is not None}}
+        self._most = max(self._most, tokens_of(self._told), tokens_of(told))
+
+    def say(self, texts: list[str]) -> None:
+        """A chunk of the answer: mostly a token, or several where the upstream sends large pieces."""
+        size = sum([len(text.encode(errors="replace")) for text in texts])
+        self._said += size // BYTES_PER_TOKEN if size > TOKEN_MAX_BYTES else bool(size)
+
+    @property
+    def is_told(self) -> bool:
+        return self._told is not None
+
+    @property
+    def tokens(self) -> int:
+        """What counts against a limit."""
+        return self._most if self._told is not None else self._prompt_tokens + self._said
+
+    def shown(self) -> dict[str, Any]:
+        """As the upstream told it, or an estimate that says so."""
+        if self._told is not None:
+            return self._told
+        counted = {"prompt_tokens": self._prompt_tokens, "completion_tokens": self._said}
+        return {**counted, "total_tokens": self.tokens, "estimated": True}
+
+
+def prompt_tokens(messages: list[dict[str, Any]]) -> int:
+    """About how many tokens the messages of a request have."""
+    contents = [message.get("content") for message in messages]
+    texts = sum([len(text_of(content).encode(errors="replace")) for content in contents])
+    images = sum(["image" in str(part.get("type", "")) for content in contents for part in objects_of(content)])
+    return texts // BYTES_PER_TOKEN + images * IMAGE_TOKENS

@@ -1,0 +1,124 @@
+"""What the store's server lacks to keep what Belfry promises, judged by what the server says of itself (`INFO`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+LEAST_VERSION: Final = (7, 0)  # scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses
+KEEPS: Final = "noeviction"
+
+OPTIONAL: Final = ("eviction", "persistence", "replicas", "replication_id")  # a setting decides if they refuse
+
+
+class Weight(Enum):
+    """What a fault leads to, beside a line in the log, a metric and a warning of `/health/ready`."""
+
+    WARNS = "warns"
+    REFUSES = "refuses"  # not ready
+    ENDS = "ends"  # not ready, and a server that is just starting does not start
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. `code` is what metric and readiness call it; `text` says what is wrong and what mends it."""
+
+    code: str
+    text: str
+    weight: Weight = Weight.WARNS
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the server must not be sent traffic."""
+        return self.weight is not Weight.WARNS
+
+
+def judge(info: Mapping[str, Any], wanted_replicas: int, strict: Collection[str]) -> tuple[Fault, ...]:
+    """The faults that `info`, all of `INFO`, tells of; those named in `strict` refuse.
+
+    A field that is not there accuses nobody: managed services leave some out.
+    """
+    unusable = [fault for fault in (_version(info), _cluster(info)) if fault]
+    if unusable:  # however it is configured
+        return tuple(unusable)
+    found = (_eviction(info), _persistence(info), _replicas(info, wanted_replicas), _replication_id(info))
+    return tuple([_weighed(fault, strict) for fault in found if fault])
+
+
+def lacking_rights(denied: Sequence[str]) -> Fault:
+    """Commands, keys or channels that Redis refuses to its user."""
+    text = f"the Redis user lacks rights: {' '.join(denied)}; docs/redis.md has the ACL line that Belfry needs"
+    return Fault("rights", text, Weight.REFUSES)
+
+
+def silent(strict: Collection[str]) -> Fault:
+    """`INFO` is forbidden."""
+    text = (
+        "Redis refuses INFO to its user: version, eviction and persistence are unknown, and a restart or failover "
+        "that loses messages cannot be noticed; grant +info"
+    )
+    return _weighed(Fault("replication_id", text), strict)
+
+
+def _weighed(fault: Fault, strict: Collection[str]) -> Fault:
+    return Fault(fault.code, fault.text, Weight.REFUSES) if fault.code in strict else fault
+
+
+def _version(info: Mapping[str, Any]) -> Fault | None:
+    if "valkey_version" in info:  # the first Valkey was 7.2
+        return None
+    version = str(info.get("redis_version", ""))
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if not found or (int(found[1]), int(found[2])) >= LEAST_VERSION:
+        return None
+    least = ".".join(map(str, LEAST_VERSION))
+    return Fault("version", f"Redis {version} is too old: Belfry needs Redis {least} or newer, or Valkey", Weight.ENDS)
+
+
+def _cluster(info: Mapping[str, Any]) -> Fault | None:
+    if info.get("cluster_enabled") != 1 and "cluster" not in (info.get("redis_mode"), info.get("server_mode")):
+        return None
+    text = (
+        "the server is a node of a Redis Cluster, of which this kind of address reaches one part only: "
+        "set BELFRY_REDIS_URL to a server without cluster mode, or to a Sentinel service"
+    )
+    return Fault("cluster", text, Weight.ENDS)
+
+
+def _eviction(info: Mapping[str, Any]) -> Fault | None:
+    policy = info.get("maxmemory_policy", KEEPS)
+    if policy == KEEPS:
+        return None
+    text = (
+        f"maxmemory-policy is {policy}: where memory is short, Redis deletes messages, read marks and withdrawals of "
+        f"tokens; set it to {KEEPS}"
+    )
+    return Fault("eviction", text)
+
+
+def _persistence(info: Mapping[str, Any]) -> Fault | None:
+    if info.get("aof_enabled", 1) != 0:
+        return None
+    text = (
+        "appendonly is off: a restart of Redis loses what came after its last snapshot, or everything where it makes "
+        "none; set appendonly to yes"
+    )
+    return Fault("persistence", text)
+
+
+def _replicas(info: Mapping[str, Any], wanted: int) -> Fault | None:
+    connected = int(info.get("connected_slaves", wanted))
+    if connected >= wanted:
+        return None
+    text = f"{connected} replicas are connected, and BELFRY_PUBLISH_WAIT_REPLICAS asks for {wanted}: publishes get 503"
+    return Fault("replicas", text)
+
+
+def _replication_id(info: Mapping[str, Any]) -> Fault | None:
+    if "master_replid" in info:
+        return None
+    text = "INFO tells no master_replid: a restart or failover that loses messages cannot be noticed"
+    return Fault("replication_id", text)

@@ -1,0 +1,74 @@
+"""JSON that a client sent, read as RFC 8259 has it, and refused where two readers could understand it differently.
+
+The refusals name what came: a compressed body, a byte order mark, half of a surrogate pair, a member given twice.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import jiter
+
+from app.core.errors import BelfryError
+
+DEPTH_MAX: Final = 200  # the parser's own limit; Python's writer of JSON takes more
+TOLD_MAX: Final = 160  # characters of the parser's reason, which may repeat a member's name
+
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"x\x9c": "deflate",
+    b"x\x01": "deflate",
+    b"x\xda": "deflate",
+}
+_MARKS = {b"\xef\xbb\xbf": "a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+# The escapes of a text, pairs of surrogates as one.
+_ESCAPES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+
+
+def read(text: bytes, *, lone_surrogate: str = "malformed_json") -> Any:
+    """The value that `text` is.
+
+    Raises `BelfryError` `malformed_json`, `unsupported_media_type` for a compressed body, and `lone_surrogate` as the
+    code for half of a pair.
+    """
+    try:
+        return jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as error:
+        raise _refusal(text, str(error), lone_surrogate) from None
+
+
+def _refusal(text: bytes, reason: str, lone_surrogate: str) -> BelfryError:
+    for magic, coding in _MAGIC.items():
+        if text.startswith(magic):
+            return BelfryError("unsupported_media_type", f"Expected plain JSON, got a body compressed by {coding}.")
+    for mark, what in _MARKS.items():
+        if text.startswith(mark):
+            return _malformed(f"Expected UTF-8 without a byte order mark, got {what}: leave out the first bytes")
+    half = next((found[1] for found in _ESCAPES.finditer(text) if found[1]), None)
+    if half is not None:
+        told = f"Expected Unicode text, got the lone surrogate U+{half.decode().upper()}: send both halves of the pair."
+        return BelfryError(lone_surrogate, told)
+    return _malformed(_explained(reason))
+
+
+def _explained(reason: str) -> str:
+    if "recursion limit" in reason:
+        return f"Expected at most {DEPTH_MAX} lists and objects inside each other, got more"
+    if "unicode code point" in reason:
+        return f"Expected UTF-8, got other bytes: {reason}"
+    if "duplicate key" in reason:
+        return f"Expected each member of an object once: {_cut(reason)}"
+    return f"Expected one JSON object: {_cut(reason)}"
+
+
+def _malformed(told: str) -> BelfryError:
+    return BelfryError("malformed_json", f"{told}.")
+
+
+def _cut(reason: str) -> str:
+    """The parser's words, without the middle of a long one: its end says where."""
+    return reason if len(reason) <= TOLD_MAX else f"{reason[: TOLD_MAX // 2]}…{reason[-TOLD_MAX // 2 :]}"

@@ -1,0 +1,239 @@
+"""The connections to one upstream, kept open between requests, and what was learned about it.
+
+Each upstream has a session of its own, with its own certificates, proxy and headers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import os
+import time
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from app.core.completion import CompletionRequest
+from app.core.completion.advice import NAMES, seconds_until, verdict
+from app.core.completion.failure import is_final, short, told_in
+from app.core.errors import BelfryError
+from app.core.settings import Settings
+from app.core.upstreams import Passing, Upstream
+
+IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
+ERROR_BODY_BYTES = 65_536
+ANSWER_HEADERS = 1_000  # http.client takes 100, which some gateways exceed
+USER_AGENT: Final = "belfry"
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_OPTIONS = "stream_options"
+_OWN_CREDENTIALS = {401, 407}  # ours are wrong, which is not the client's business
+_RETRIED = {408, 409, 425, 429}
+_NEVER_RETRIED = {501, 505}
+
+log = logging.getLogger("belfry.upstream")
+vars(http.client)["_MAXHEADERS"] = ANSWER_HEADERS  # there is no public way to set it
+
+
+class Callers:
+    """All upstreams as they are called. One per worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._callers: dict[int, Caller] = {}
+
+    def of(self, upstream: Upstream) -> Caller:
+        """The caller of one upstream."""
+        known = self._callers.get(id(upstream))
+        if known is None:
+            known = self._callers[id(upstream)] = Caller(upstream, self._settings)
+        return known
+
+
+class Caller:
+    """Calls one upstream."""
+
+    def __init__(self, upstream: Upstream, settings: Settings) -> None:
+        self.upstream = upstream
+        self.settings = settings
+        self.limits = upstream.limits(settings)
+        self.retries = settings.upstream_retries if upstream.retries is None else upstream.retries
+        self.takes_options = upstream.stream_options  # None: not known yet
+        up, back = upstream.request_headers, upstream.response_headers
+        self._up = Passing(settings.request_headers if up is None else up)
+        self._back = Passing(settings.response_headers if back is None else back)
+        self.proxies = _proxies(upstream)
+        self.certificates = _certificates(upstream)
+        self._session = _session(self.proxies, self.certificates)
+
+    @property
+    def way(self) -> str:
+        """By which way it is reached, for the log."""
+        scheme = self.upstream.url.partition(":")[0]
+        proxy = self.proxies.get(scheme) or self.proxies.get("all")
+        parts = [f" by the proxy {proxy.rpartition('@')[2]}" if proxy else ""]
+        parts += [f" with the certificates of {self.certificates}" if isinstance(self.certificates, str) else ""]
+        return "".join(parts)
+
+    def get(self, url: str, seconds: float) -> requests.Response:
+        """What it has at an address of its own, not yet read."""
+        return self._session.get(
+            url,
+            headers={**_OURS, **self.upstream.own_headers},
+            timeout=(self.limits.connect, seconds),
+            stream=True,
+            allow_redirects=False,
+        )
+
+    def complete(self, request: CompletionRequest, *, stream: bool) -> requests.Response:
+        """Ask for a completion; the answer, not yet read, if it is a success.
+
+        An upstream that refuses `stream_options` is asked again without them, once, and they are left out from then on.
+        Raises `BelfryError` `upstream_unreachable`, or what the upstream's refusal comes to.
+        """
+        with_options = stream and self.takes_options is not False
+        reply = self._post(request, stream=stream, with_options=with_options)
+        if reply.ok and reply.status_code < 300:
+            if with_options:
+                self.takes_options = True
+            return reply
+        refusal, reply = self._refusal(reply)
+        if not (with_options and _may_mean_options(refusal, self.takes_options)):
+            raise refusal
+        log.info("upstream %s is asked again without stream_options: %s", self.upstream.name, refusal.detail)
+        reply = self._post(request, stream=stream, with_options=False)
+        if reply.ok and reply.status_code < 300:
+            self.takes_options = False
+            return reply
+        raise self._refusal(reply)[0]
+
+    def passed_back(self, reply: requests.Response) -> dict[str, str]:
+        """The headers of its answer that go to the client."""
+        return self._back.of({name.lower(): value for name, value in reply.headers.items()})
+
+    def masked(self, error: BelfryError) -> BelfryError:
+        """The error without the upstream's secrets."""
+        error.detail = self.upstream.masked(error.detail)
+        if "upstream" in error.extra:
+            error.extra["upstream"] = self.upstream.masked_all(error.extra["upstream"])
+        return error
+
+    def _post(self, request: CompletionRequest, *, stream: bool, with_options: bool) -> requests.Response:
+        headers = {**_OURS, "Content-Type": "application/json", **self._up.of(request.headers)}
+        headers["Accept"] = "text/event-stream" if stream else "application/json"
+        try:
+            return self._session.post(
+                self.upstream.completions_url,
+                data=request.body(stream=stream, with_options=with_options),
+                headers={**headers, **self.upstream.own_headers},
+                timeout=(self.limits.connect, None),  # who waits for the answer has a deadline
+                stream=True,
+                allow_redirects=False,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+            reason = self.upstream.masked(str(error))
+            log.warning("upstream %s can't be reached: %s", self.upstream.name, reason)
+            raise BelfryError("upstream_unreachable") from None
+
+    def _refusal(self, reply: requests.Response) -> tuple[BelfryError, requests.Response]:
+        """What a client gets to hear of a refusal: the upstream's status, reason and advice."""
+        with reply:
+            text = _text(reply)
+        told = told_in(text)
+        status = reply.status_code
+        reason = self.upstream.masked(str(told.get("message") or "(it gives no reason)"))
+        log.warning("upstream %s answered %d: %s%s", self.upstream.name, status, reason, self._hint(status, reply))
+        error = self._told(status, told, reply)
+        error.headers = {**self._back.of(_lower(reply)), **_advice(reply), **error.headers}
+        return self.masked(error), reply
+
+    def _told(self, status: int, told: dict[str, Any], reply: requests.Response) -> BelfryError:
+        if status in _OWN_CREDENTIALS:
+            detail = f"The upstream refused Belfry's own credentials with status {status}; Belfry's log has its reason."
+            return BelfryError("upstream_failed", detail, headers={"x-should-retry": "false"}, retry=False)
+        if status < 400:
+            target = short(reply.headers.get("Location", "").partition("?")[0])
+            detail = f"The upstream answered with status {status}" + (f" and redirects to {target}." if target else ".")
+            return BelfryError("upstream_failed", detail, headers={"x-should-retry": "false"}, retry=False)
+        code = {429: "upstream_rate_limited"}.get(status, "upstream_refused" if status < 500 else "upstream_failed")
+        detail = str(told.get("message") or f"The upstream answered with status {status}.")
+        error = BelfryError(code, detail, retry=_is_retried(status, told, reply), upstream=told)
+        error.status = status  # a client of OpenAI's API tells refusals apart by it
+        return error
+
+    def _hint(self, status: int, reply: requests.Response) -> str:
+        if status in {404, 405} and not self.upstream.has_version:
+            return "; its address may lack /v1"
+        target = reply.headers.get("Location", "")
+        return f"; it redirects to {target.partition('?')[0]}: set its address to where it leads" if target else ""
+
+
+_OURS = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+
+
+def _lower(reply: requests.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in reply.headers.items()}
+
+
+def _advice(reply: requests.Response) -> dict[str, str]:
+    """When and whether to come again, which every client gets to know."""
+    headers = _lower(reply)
+    return {name: headers[name] for name in NAMES if name in headers}
+
+
+def _text(reply: requests.Response) -> bytes:
+    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, http.client.HTTPException):
+        text: bytes = reply.raw.read(ERROR_BODY_BYTES, decode_content=True)
+        return text
+    return b""
+
+
+def _is_retried(status: int, told: dict[str, Any], reply: requests.Response) -> bool:
+    """Whether another try may help, as the upstream says or as its status does."""
+    said = verdict(_lower(reply))
+    if is_final(told) or said is False:
+        return False
+    return bool(said) or status in _RETRIED or (status >= 500 and status not in _NEVER_RETRIED)
+
+
+def _may_mean_options(refusal: BelfryError, takes_options: bool | None) -> bool:
+    """Whether a refusal may be about `stream_options`: it says so, or nobody knows yet whether they are taken."""
+    if refusal.status not in {400, 422}:
+        return False
+    said = f"{refusal.detail} {refusal.extra.get('upstream', '')}"
+    return _OPTIONS in said or "include_usage" in said or takes_options is None
+
+
+def wait_of(error: BelfryError) -> float | None:
+    """The seconds that an upstream asked to wait, if it did."""
+    return seconds_until({name.lower(): value for name, value in error.headers.items()}, time.time())
+
+
+def _session(proxies: dict[str, str], certificates: str | bool) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # ~/.netrc would take the key's place
+    session.proxies.update(proxies)
+    session.verify = certificates
+    # An upstream's cookies would go from one user's request to another's.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = HTTPAdapter(pool_maxsize=IDLE_CONNECTIONS)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _proxies(upstream: Upstream) -> dict[str, str]:
+    """By scheme: the upstream's own, else as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say."""
+    if upstream.proxy is not None:
+        return {"http": upstream.proxy, "https": upstream.proxy} if upstream.proxy else {}
+    found: dict[str, str] = get_environ_proxies(upstream.url)
+    return {scheme: address for scheme, address in found.items() if scheme != "no"}
+
+
+def _certificates(upstream: Upstream) -> str | bool:
+    """The upstream's own, else what the variables name that other tools know, else those of certifi."""
+    return upstream.ca or next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), True)

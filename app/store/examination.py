@@ -1,0 +1,67 @@
+"""Asks the store's server what it is, and judges whether it can keep what Belfry promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import redis
+
+from app.core.settings import Settings
+from app.core.store_faults import Fault, judge, lacking_rights, silent
+from app.store.keys import Keys
+from app.transport.connection import Command, Reply, Script, unavailable
+
+RIGHTS = Script("rights")
+SCRIPTS = (RIGHTS,)
+
+
+class Sends(Protocol):
+    """What sends commands and answers errors in the places of their replies: a `Connection`."""
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]: ...
+
+
+class Examination:
+    """One server's. The commands are tried once, and again while some of them are refused."""
+
+    def __init__(self, connection: Sends, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._keys = Keys(settings.redis_prefix)
+        self._has_rights = False
+
+    def begin(self) -> None:
+        """Another server is there: whatever it grants is unknown."""
+        self._has_rights = False
+
+    def look(self, channel: str) -> tuple[Fault, ...]:
+        """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
+        commands: list[Command] = [("INFO",)]
+        if not self._has_rights:
+            commands.append(RIGHTS.call((self._keys.probe,), channel))
+        info, *rights = self._connection.send(commands)
+        faults = self._judged(info)
+        if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
+            denied = _denied(rights[0], f"~{self._keys.prefix}:*")
+            self._has_rights = not denied
+            faults += (lacking_rights(denied),) if denied else ()
+        return faults
+
+    def _judged(self, info: Any) -> tuple[Fault, ...]:
+        strict = self._settings.strict_store
+        if isinstance(info, redis.exceptions.NoPermissionError):
+            return (silent(strict),)
+        if isinstance(info, Exception):
+            raise unavailable(info) from info
+        return judge(info, self._settings.publish_wait_replicas, strict)
+
+
+def _denied(reply: Reply, keys: str) -> list[str]:
+    if isinstance(reply, redis.exceptions.NoScriptError):  # it could not be loaded
+        return ["+script|load"]
+    if isinstance(reply, redis.exceptions.NoPermissionError):
+        return ["+evalsha"] if "evalsha" in str(reply) else [keys]
+    if isinstance(reply, Exception):
+        raise unavailable(reply) from reply
+    return [each.decode() for each in reply]

@@ -1,0 +1,51 @@
+-- Find the commands that Redis refuses to its user, by trying each one where it changes nothing.
+--
+-- KEYS[1] a string that this script makes and removes: commands for other types fail on it
+-- ARGV[1] channel to publish to
+--
+-- Reply: {what is refused, ...}, as an ACL line grants it
+
+local denied = {}
+
+local function refused(reply)
+  if type(reply) ~= 'table' or not reply.err then return false end
+  return string.find(reply.err, 'ACL failure', 1, true) or string.find(reply.err, 'NOPERM', 1, true)
+    or string.find(reply.err, 'The user executing the script', 1, true)
+end
+
+local function try(name, ...)
+  if refused(redis.pcall(...)) then denied[#denied + 1] = name end
+end
+
+local key = KEYS[1]
+for _, command in ipairs({
+  {'+time', 'TIME'}, {'+exists', 'EXISTS', key}, {'+get', 'GET', key}, {'+mget', 'MGET', key},
+  {'+hget', 'HGET', key, 'f'}, {'+hmget', 'HMGET', key, 'f'}, {'+hgetall', 'HGETALL', key}, {'+hscan', 'HSCAN', key, 0},
+  {'+smembers', 'SMEMBERS', key}, {'+xlen', 'XLEN', key}, {'+xrange', 'XRANGE', key, '-', '+'},
+  {'+xrevrange', 'XREVRANGE', key, '+', '-'}, {'+zcard', 'ZCARD', key}, {'+zscore', 'ZSCORE', key, 'm'},
+  {'+zmscore', 'ZMSCORE', key, 'm'}, {'+zrange', 'ZRANGE', key, 0, 0}, {'+zrevrange', 'ZREVRANGE', key, 0, 0},
+  {'+zrangebyscore', 'ZRANGEBYSCORE', key, 0, 0}, {'+zrangebylex', 'ZRANGEBYLEX', key, '-', '+'},
+  {'+pubsub|numsub', 'PUBSUB', 'NUMSUB', ARGV[1]},
+}) do
+  try(unpack(command))
+end
+local heard = redis.pcall('PUBLISH', ARGV[1], '')
+if refused(heard) then
+  denied[#denied + 1] = string.find(heard.err, 'channel', 1, true) and '&' .. ARGV[1] or '+publish'
+end
+
+local made = redis.pcall('SET', key, 'probe', 'EX', 60)
+if refused(made) then denied[#denied + 1] = '+set' end
+if type(made) == 'table' and made.err then return denied end -- without it, what follows would change something
+
+for _, command in ipairs({
+  {'+setrange', 'SETRANGE', key, 0, ''}, {'+incrby', 'INCRBY', key, 1}, {'+hset', 'HSET', key, 'f', ''},
+  {'+hdel', 'HDEL', key, 'f'}, {'+hincrby', 'HINCRBY', key, 'f', 1}, {'+sadd', 'SADD', key, 'm'},
+  {'+srem', 'SREM', key, 'm'}, {'+xadd', 'XADD', key, '*', 'f', ''}, {'+xdel', 'XDEL', key, '1-0'},
+  {'+xtrim', 'XTRIM', key, 'MAXLEN', 1}, {'+zadd', 'ZADD', key, 0, 'm'}, {'+zrem', 'ZREM', key, 'm'},
+  {'+zremrangebyscore', 'ZREMRANGEBYSCORE', key, 0, 0}, {'+persist', 'PERSIST', key}, {'+pexpire', 'PEXPIRE', key, 60000},
+  {'+expire', 'EXPIRE', key, 60}, {'+getdel', 'GETDEL', key}, {'+del', 'DEL', key},
+}) do
+  try(unpack(command))
+end
+return denied

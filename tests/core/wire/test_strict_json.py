@@ -1,0 +1,92 @@
+"""What a client sent as JSON is read, or refused with the reason that helps."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+
+import pytest
+
+from app.core import completion, message
+from app.core.errors import BelfryError
+from app.core.log import change
+from app.core.wire.strict_json import DEPTH_MAX, read
+
+REFUSED = {
+    "compressed by gzip": (gzip.compress(b'{"to":"a"}'), "unsupported_media_type", "gzip"),
+    "compressed by deflate": (zlib.compress(b'{"to":"a"}'), "unsupported_media_type", "deflate"),
+    "a UTF-8 mark": (b'\xef\xbb\xbf{"to":"a"}', "malformed_json", "byte order mark"),
+    "UTF-16": ('{"to":"a"}'.encode("utf-16"), "malformed_json", "UTF-16"),
+    "half a pair, escaped": (b'{"title":"\\ud83d"}', "malformed_json", "surrogate U+D83D"),
+    "the other half": (b'{"title":"x\\uDE00y"}', "malformed_json", "surrogate U+DE00"),
+    "a half before a letter": (b'{"title":"\\ud83dx"}', "malformed_json", "surrogate U+D83D"),
+    "a half before another": (b'{"title":"\\ud83d\\ud83d\\ude00"}', "malformed_json", "surrogate U+D83D"),
+    "half a pair as bytes": (b'{"title":"\xed\xa0\xbd"}', "malformed_json", "UTF-8"),
+    "a member twice": (b'{"to":"alice","to":"bob"}', "malformed_json", '"to"'),
+    "a member twice, deeper": (b'{"to":"a","data":[{"x":1,"y":2,"x":1}]}', "malformed_json", '"x"'),
+    "a member twice, escaped": (b'{"to":"alice","t\\u006f":"bob"}', "malformed_json", '"to"'),
+    "too deep": (b"[" * (DEPTH_MAX + 1) + b"1" + b"]" * (DEPTH_MAX + 1), "malformed_json", str(DEPTH_MAX)),
+    "far too deep": (b'{"a":' * 50_000, "malformed_json", str(DEPTH_MAX)),
+    "NaN": (b"[NaN]", "malformed_json", "JSON"),
+    "nothing": (b"", "malformed_json", "JSON"),
+    "a long name twice": (b'{"%b":1,"%b":1}' % (b"x" * 9_000, b"x" * 9_000), "malformed_json", "column"),
+}
+
+
+@pytest.mark.parametrize(("text", "code", "told"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_says_what_came(text: bytes, code: str, told: str) -> None:
+    with pytest.raises(BelfryError) as caught:
+        read(text)
+    assert caught.value.code == code
+    assert told in caught.value.detail
+    assert len(caught.value.detail) < 300
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"a": {"a": {"a": 1}}}, ["\U0001f600", "\\ud83d"], 10**40, 0.1, [None, True], {"": ""}]
+)
+def test_what_is_json_is_read_as_python_reads_it(value: object) -> None:
+    for text in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False, indent=1).encode()):
+        assert read(text) == json.loads(text)
+
+
+def test_the_deepest_that_is_taken_can_be_written_again() -> None:
+    deep = b"[" * (DEPTH_MAX - 1) + b"]" * (DEPTH_MAX - 1)
+    body = b'{"to":"a","data":' + deep + b"}"
+    assert deep in message.parse(body, now=0.0, new_id="x", max_recipients=1).record
+    asked = completion.parse(b'{"model":"m","messages":[{}],"x":' + deep + b"}")
+    assert json.loads(asked.body(stream=True))["x"] == json.loads(deep)
+
+
+@pytest.mark.parametrize("depth", [DEPTH_MAX + 1, 958, 5_000])
+def test_a_deeper_completion_is_refused(depth: int) -> None:
+    text = b'{"model":"m","messages":[{}],"x":' + b"[" * depth + b"1" + b"]" * depth + b"}"
+    with pytest.raises(BelfryError, match="malformed_json"):
+        completion.parse(text)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "true", False, 0, [True]])
+def test_only_true_is_true(value: object) -> None:
+    """1 == True in Python, and in what checks a `Literal[True]`."""
+    with pytest.raises(BelfryError, match="invalid_message"):
+        message.parse(json.dumps({"everyone": value}).encode(), now=0.0, new_id="x", max_recipients=1)
+    with pytest.raises(BelfryError, match="invalid_change"):
+        change.parse_read(json.dumps({"all": value}).encode())
+
+
+def test_true_is_true() -> None:
+    assert message.parse(b'{"everyone":true}', now=0.0, new_id="x", max_recipients=1).logs == ("everyone",)
+    assert change.parse_read(b'{"all":true}').ids is None
+
+
+@pytest.mark.parametrize("name", ["transient", "everyone"])
+def test_a_number_is_no_yes(name: str) -> None:
+    with pytest.raises(BelfryError, match="invalid_message"):
+        message.parse(json.dumps({"to": "a", name: 1}).encode(), now=0.0, new_id="x", max_recipients=1)
+
+
+def test_the_options_of_a_completion_are_told_by_true_and_false() -> None:
+    for options in ({"include_usage": 1}, {"include_usage": "no"}):
+        with pytest.raises(BelfryError, match="include_usage"):
+            completion.parse(json.dumps({"model": "m", "messages": [{}], "stream_options": options}).encode())

@@ -1,0 +1,111 @@
+"""What Redis refuses to its user is found by trying, and nothing is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from app.core.settings import Settings
+from app.store.examination import SCRIPTS, Examination
+from app.transport.connection import Connection
+from tests.conftest import absent
+from tests.servers import RedisServer
+
+CHANNEL = "belfry:{canary:one}:live"
+ALL = ("resetchannels", "~belfry:*", "&belfry:*", "+@all")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    server = RedisServer()
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with server.client() as client:
+        client.flushall()
+        client.script_flush()
+        yield client
+
+
+def examination(server: RedisServer, client: redis.Redis, *rules: str) -> Examination:
+    client.execute_command("ACL", "SETUSER", "app", "reset", "on", ">p", *ALL, *rules)
+    settings = Settings(redis_url=f"unix://app:p@{server.socket_path}")
+    return Examination(Connection.open(settings, SCRIPTS), settings)
+
+
+def refused(server: RedisServer, client: redis.Redis, *rules: str) -> str:
+    faults = examination(server, client, *rules).look(CHANNEL)
+    return " ".join([fault.text for fault in faults if fault.code == "rights"])
+
+
+def test_with_all_rights_nothing_is_refused_and_nothing_stays(server: RedisServer, client: redis.Redis) -> None:
+    assert refused(server, client) == ""
+    assert client.keys() == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "time", "get", "set", "setrange", "incrby", "del", "exists", "expire", "persist", "mget", "getdel", "publish",
+        "hset", "hget", "hmget", "hgetall", "hdel", "hincrby", "hscan", "sadd", "srem", "smembers",
+        "xadd", "xdel", "xlen", "xrange", "xrevrange", "xtrim",
+        "zadd", "zcard", "zmscore", "zrange", "zrangebylex", "zrangebyscore", "zrem", "zremrangebyscore", "zrevrange",
+        "zscore",
+        "evalsha", "script|load", "pubsub|numsub", "pexpire",
+    ],
+)  # fmt: skip
+def test_each_command_that_is_refused_is_named(server: RedisServer, client: redis.Redis, command: str) -> None:
+    told = refused(server, client, f"-{command}")
+    assert f"lacks rights: +{command};" in told, told
+
+
+def test_a_channel_and_keys_that_are_refused_are_named(server: RedisServer, client: redis.Redis) -> None:
+    assert f"lacks rights: &{CHANNEL};" in refused(server, client, "resetchannels", "&other:*")
+    assert "lacks rights: ~belfry:*;" in refused(server, client, "resetkeys", "~other:*")
+
+
+def test_without_info_a_warning_is_all(server: RedisServer, client: redis.Redis) -> None:
+    (fault,) = examination(server, client, "-info").look(CHANNEL)
+    assert (fault.code, fault.refuses) == ("replication_id", False)
+    assert "+info" in fault.text
+
+
+def test_rights_are_tried_again_until_they_are_there_and_for_another_server(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    looking = examination(server, client, "-time")
+    assert "rights" in [fault.code for fault in looking.look(CHANNEL)]
+    client.execute_command("ACL", "SETUSER", "app", "+time")
+    assert "rights" not in [fault.code for fault in looking.look(CHANNEL)]
+    client.execute_command("ACL", "SETUSER", "app", "-time")
+    assert "rights" not in [fault.code for fault in looking.look(CHANNEL)], "it was tried without need"
+    looking.begin()
+    assert "rights" in [fault.code for fault in looking.look(CHANNEL)]
+
+
+def test_the_server_says_how_it_is_configured(server: RedisServer, client: redis.Redis) -> None:
+    looking = examination(server, client)
+    assert [fault.code for fault in looking.look(CHANNEL)] == ["persistence"]
+    client.config_set("maxmemory-policy", "volatile-lru")
+    client.config_set("appendonly", "yes")
+    assert [fault.code for fault in looking.look(CHANNEL)] == ["eviction"]
+    client.config_set("maxmemory-policy", "noeviction")
+    assert looking.look(CHANNEL) == ()
+    client.config_set("appendonly", "no")
+
+
+def test_a_store_without_memory_is_examined_too(server: RedisServer, client: redis.Redis) -> None:
+    client.config_set("maxmemory", "1")
+    try:
+        assert refused(server, client) == ""
+    finally:
+        client.config_set("maxmemory", "0")

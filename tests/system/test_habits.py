@@ -1,0 +1,204 @@
+"""Every habit of upstreams, against a real server: as a stream, as a whole answer and as a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import openai
+import pytest
+import requests
+
+from tests.habits import HABITS, Habit
+from tests.servers import Belfry, RedisServer
+from tests.system.test_openai import HI, held
+from tests.upstream import Conversation, Play, Upstream, running_upstream
+from tests.waiting import wait_until
+
+GOOD = [habit for habit in HABITS if not habit.fails]
+KEY = "ollama"  # a word that answers have in them
+
+
+@pytest.fixture(scope="module")
+def shared_upstream() -> Iterator[Upstream]:
+    with running_upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared_upstream: Upstream) -> Upstream:
+    shared_upstream.conversations.clear()
+    return shared_upstream
+
+
+@pytest.fixture(scope="module")
+def environment(shared_upstream: Upstream) -> Mapping[str, str]:
+    return {
+        "BELFRY_UPSTREAM_URL": shared_upstream.url,
+        "BELFRY_UPSTREAM_KEY": KEY,
+        "BELFRY_UPSTREAM_IDLE_SECONDS": "0.8",
+        "BELFRY_UPSTREAM_END_SECONDS": "0.3",
+    }
+
+
+def playing(habit: Habit) -> Play:
+    def play(conversation: Conversation) -> None:
+        conversation.answer(habit.body, habit.type, habit.head, **habit.headers)
+        if habit.cut:
+            conversation.cut()
+        elif habit.hangs:
+            conversation.over.wait(10)
+        else:
+            conversation.end()
+
+    return play
+
+
+def strictly(text: str) -> Any:
+    """The value of a text that must be JSON for every parser there is."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    text.encode()
+    value = json.loads(text, parse_constant=refuse)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def ask(belfry: Belfry, user: str, habit: Habit, *, stream: bool) -> requests.Response:
+    api = belfry.api(belfry.token(user, "complete"))
+    asked = {"model": "m", "messages": HI, "stream": stream, "n": habit.choices}
+    return api.post(
+        "/v1/chat/completions", json=asked | ({"stream_options": {"include_usage": True}} if stream else {})
+    )
+
+
+def datas_of(answer: requests.Response) -> list[str]:
+    """The data of each block of a stream that has nothing but data and comments, and ends with [DONE]."""
+    blocks = [block for block in answer.content.decode().split("\n\n") if block and not block.startswith(":")]
+    assert all(block.startswith("data: ") and "\n" not in block for block in blocks), blocks
+    *datas, done = [block.removeprefix("data: ") for block in blocks]
+    assert done == "[DONE]"
+    return datas
+
+
+def text_in(content: object) -> str:
+    if isinstance(content, list):
+        return "".join([part["text"] for part in content])
+    return content if isinstance(content, str) else ""
+
+
+def calls_in(calls: Any) -> list[tuple[str, str]]:
+    """Names and arguments, which some upstreams send as an object."""
+    told = [(call["function"]["name"], call["function"]["arguments"]) for call in calls or ()]
+    return [(name, given if isinstance(given, str) else json.dumps(given).replace(" ", "")) for name, given in told]
+
+
+def check_error(habit: Habit, error: dict[str, Any]) -> None:
+    assert habit.reason in error["message"]
+    assert set(error) >= {"message", "type", "param", "code"}
+    if habit.code:
+        assert error["code"] in (habit.code, 500, 502, 503)
+
+
+@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name)
+class TestEveryHabit:
+    def test_as_a_stream(
+        self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
+    ) -> None:
+        upstream.play = playing(habit)
+        answer = ask(belfry, alice, habit, stream=True)
+        if answer.status_code == 200:
+            self._check_stream(habit, [strictly(data) for data in datas_of(answer)])
+        else:
+            assert habit.fails
+            assert answer.status_code == habit.status
+            check_error(habit, strictly(answer.text)["error"])
+        assert len(upstream.conversations) == habit.asked
+        self._check_tokens(habit, redis_server, belfry, alice)
+
+    @staticmethod
+    def _check_stream(habit: Habit, values: list[dict[str, Any]]) -> None:
+        choices = [choice for value in values for choice in value.get("choices", ())]
+        deltas = [choice.get("delta", {}) for choice in choices]
+        assert "".join([text_in(delta.get("content")) for delta in deltas]) == habit.text
+        errors = [value["error"] for value in values if "error" in value]
+        assert bool(errors) == habit.fails
+        for error in errors:
+            check_error(habit, error)
+        if not habit.fails:
+            reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+            assert reasons[-1:] == ([habit.finish] if habit.finish else [])
+            usage = [value["usage"] for value in values if value.get("usage")]
+            assert usage[-1].get("estimated", False) is (habit.tokens is None)
+
+    def test_as_a_whole(
+        self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
+    ) -> None:
+        upstream.play = playing(habit)
+        answer = ask(belfry, alice, habit, stream=False)
+        told = strictly(answer.text)
+        if habit.fails:
+            assert answer.status_code >= 400
+            check_error(habit, told["error"])
+        else:
+            assert answer.status_code == 200
+            (choice,) = told["choices"]
+            assert text_in(choice["message"]["content"]) == habit.text
+            assert calls_in(choice["message"].get("tool_calls")) == habit.calls
+            assert choice["finish_reason"] == (habit.finish or "stop")
+        assert len(upstream.conversations) == habit.asked
+        self._check_tokens(habit, redis_server, belfry, alice)
+
+    def test_as_a_run(
+        self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
+    ) -> None:
+        upstream.play = playing(habit)
+        api = belfry.api(belfry.token(alice, "complete"))
+        run_id = api.post("/completions", json={"model": "m", "messages": HI, "n": habit.choices}).json()["id"]
+
+        def ended() -> dict[str, Any] | None:
+            state: dict[str, Any] = strictly(api.get(f"/completions/{run_id}").text)
+            return state if state["ended"] else None
+
+        state = wait_until(ended, 10)
+        assert state["status"] == ("failed" if habit.fails else "done")
+        assert state["text"] == habit.text
+        if habit.fails:
+            assert habit.reason in state["error"]["detail"]
+        else:
+            assert calls_in(state.get("tool_calls")) == habit.calls
+            assert (state["finish_reason"] or "") == habit.finish
+            assert state["usage"].get("estimated", False) is (habit.tokens is None)
+            assert {name: state.get(name) for name in habit.more} == habit.more
+        assert len(upstream.conversations) == habit.asked
+        assert strictly(api.get("/completions").text)["completions"][0]["id"] == run_id
+        self._check_tokens(habit, redis_server, belfry, alice)
+
+    @staticmethod
+    def _check_tokens(habit: Habit, redis_server: RedisServer, belfry: Belfry, user: str) -> None:
+        wait_until(lambda: not held(redis_server, belfry, user)[0], 5, what="the completion to be released")
+        _, tokens = held(redis_server, belfry, user)
+        if habit.tokens is None:
+            assert 0 < tokens < 50
+        elif not habit.fails:
+            assert tokens == habit.tokens
+
+
+@pytest.mark.parametrize("habit", GOOD, ids=lambda habit: habit.name)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_the_official_client_gets_it(
+    belfry: Belfry, upstream: Upstream, alice: str, habit: Habit, stream: bool
+) -> None:
+    upstream.play = playing(habit)
+    key = belfry.token(alice, "complete")
+    with openai.OpenAI(base_url=f"{belfry.url}/v1", api_key=key, max_retries=0) as client:
+        asked: dict[str, Any] = {"model": "m", "messages": HI}
+        if stream:
+            parts = list(client.chat.completions.create(**asked, stream=True))
+            text = "".join([text_in(part.choices[0].delta.content) for part in parts if part.choices])
+        else:
+            text = text_in(client.chat.completions.create(**asked).choices[0].message.content)
+    assert text == habit.text

@@ -1,0 +1,123 @@
+"""A Redis that cannot keep what Belfry promises says so: at the start, in readiness, log, metric and doctor."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.conftest import absent
+from tests.servers import HOST, REPOSITORY, Belfry, RedisServer, free_port, frozen
+from tests.waiting import wait_until
+
+READY_SECONDS = 0.1
+FIRST_BEATS = {"BELFRY_CANARY_SECONDS": "0.1", "BELFRY_STORE_CHECK_SECONDS": "1", "WEB_CONCURRENCY": "2"}
+
+
+@contextmanager
+def serving(redis: RedisServer, url: str = "", **environment: str) -> Iterator[Belfry]:
+    if RedisServer.binary() is None:
+        absent("Redis or Valkey")
+    with ExitStack() as stack:
+        stack.callback(redis.destroy)
+        redis.start()
+        belfry = Belfry(url or redis.url, {**FIRST_BEATS, **environment})
+        stack.callback(belfry.destroy)
+        yield belfry
+
+
+def metric(belfry: Belfry, fault: str) -> float:
+    text = belfry.api().get("/metrics").text
+    found = re.search(rf'^belfry_store_faults{{fault="{fault}"}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+def doctor(belfry: Belfry) -> str:
+    command = [sys.executable, "-m", "app.cli", "doctor", belfry.url]
+    environment = {**belfry._environment}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout
+
+
+def test_a_redis_that_evicts_or_forgets_is_told_everywhere_and_is_ready() -> None:
+    with serving(RedisServer(options=("--maxmemory-policy", "volatile-lru"))) as belfry:
+        belfry.start()
+        wait_until(lambda: metric(belfry, "eviction") == 2, what="both workers to examine it")
+        answer = belfry.api().get("/health/ready")
+        assert answer.status_code == 200
+        assert [each["code"] for each in answer.json()["warnings"]] == ["eviction", "persistence"]
+        assert belfry.log().count("maxmemory-policy is volatile-lru") == 2, "once for each worker"
+        assert "appendonly is off" in belfry.log()
+        assert re.search(r"FAIL.*health\.store.*volatile-lru", doctor(belfry), re.IGNORECASE | re.DOTALL)
+
+
+def test_a_setting_has_it_refuse_until_it_is_mended() -> None:
+    redis = RedisServer(options=("--maxmemory-policy", "allkeys-lru", "--appendonly", "yes"))
+    with serving(redis, BELFRY_STORE_STRICT="eviction") as belfry:
+        belfry.start()
+        answer = belfry.api().get("/health/ready")
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        assert "allkeys-lru" in answer.json()["detail"]
+        with redis.client() as client:
+            client.config_set("maxmemory-policy", "noeviction")
+        wait_until(lambda: belfry.api().get("/health/ready").json() == {"status": "ready"}, what="it to be ready")
+        wait_until(lambda: metric(belfry, "eviction") == 0, what="the metric")
+
+
+def test_a_node_of_a_cluster_is_refused_at_the_start() -> None:
+    with serving(RedisServer(options=("--cluster-enabled", "yes"))) as belfry:
+        with pytest.raises(AssertionError, match="ended with 4"):
+            belfry.start()
+        assert "the server is a node of a Redis Cluster" in belfry.log()
+        assert "Traceback" not in belfry.log()
+
+
+def test_readiness_is_answered_at_once_while_redis_is_silent() -> None:
+    redis = RedisServer(options=("--appendonly", "yes"))
+    with serving(redis, WEB_CONCURRENCY="1") as belfry, belfry.start().api() as api:
+        wait_until(lambda: api.get("/health/ready").ok, what="it to be ready")
+        with frozen(redis.pid):
+            answers = []
+
+            def refused() -> bool:
+                answers.append(api.get("/health/ready"))
+                return answers[-1].status_code == 503
+
+            wait_until(refused, 15, what="it not to be ready")
+            took = [answer.elapsed.total_seconds() for answer in answers]
+            assert sorted(took)[len(took) // 2] < READY_SECONDS
+            assert min(api.get("/health/ready").elapsed.total_seconds() for _ in range(3)) < READY_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("rules", "names"),
+    [(("-time",), "+time"), (("resetchannels", "&other:*"), "&test-"), (("-subscribe",), "subscribe")],
+)
+def test_a_right_that_lacks_is_named_in_readiness_and_log_and_the_log_stays_short(
+    rules: tuple[str, ...], names: str
+) -> None:
+    redis = RedisServer(options=("--appendonly", "yes"), port=free_port())
+    with serving(redis, f"redis://narrow:word@{HOST}:{redis.port}") as belfry:
+        with redis.client() as client:
+            client.execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "&*", "+@all", *rules)
+        belfry.start()
+
+        def refusal() -> str:
+            answer = belfry.api().get("/health/ready")
+            return str(answer.json()["detail"]) if answer.status_code == 503 else ""
+
+        wait_until(lambda: names in refusal(), what="readiness to name it")
+        for number in range(50):
+            belfry.publisher.publish({"to": "alice", "data": number})
+        assert names in belfry.log()
+        assert len(belfry.log().splitlines()) < 60, belfry.log()
+        with redis.client() as client:
+            client.execute_command("ACL", "SETUSER", "narrow", "allchannels", "+@all")
+        wait_until(lambda: belfry.api().get("/health/ready").ok, what="it to be ready")
+        belfry.publish({"to": "alice"})

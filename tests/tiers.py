@@ -1,0 +1,106 @@
+"""The tiers of the tests: which tests run together, and how.
+
+    ./run test                  every tier, one after the other
+    ./run test quick [args]     one tier; further arguments go to pytest
+    ./run test tests/core -x    pytest as it is, one test after the other
+
+A test belongs to the tier with the longest entry that its path begins with, so a new file needs no entry here. A test
+marked `alone` belongs to the tier of that name, wherever its file is: mark a test that measures time, memory or the
+processor, since another test beside it would change the figure. A test marked `nightly` takes long and repeats what a
+quicker one promises in more combinations: `./run test nightly` runs it, and nothing else does.
+
+This file is the only one that names folders of tests/ for this purpose.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+REPOSITORY: Final = Path(__file__).parent.parent
+ALONE: Final = "alone"  # each of the two is also the name of the marker
+NIGHTLY: Final = "nightly"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """`parallel` tiers use every core; each file of theirs runs in one process, in its own order."""
+
+    name: str
+    paths: tuple[str, ...]
+    parallel: bool = True
+    covered: bool = False  # whether coverage is measured; see docs/testing.md
+
+    def options(self) -> list[str]:
+        """pytest's options for this tier."""
+        return [
+            f"--tier={self.name}",
+            *(["-n", "auto", "--dist", "loadfile"] if self.parallel else []),
+            *(["--cov"] if self.covered else []),
+        ]
+
+
+TIERS: Final = (
+    # Unit tests, the store's on a real Redis: every folder that no other tier names.
+    Tier("quick", ("tests",), covered=True),
+    # Real servers: gunicorn, the launcher, `./run`, nginx, the benchmark.
+    Tier("system", ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py")),
+    # A real Chromium.
+    Tier("browser", ("tests/system/browser",)),
+    # Faults, attacks and measurements: a second test on the same machine would change what they see.
+    Tier(ALONE, ("tests/faults", "tests/hostile"), parallel=False),
+)
+BY_NAME: Final = {tier.name: tier for tier in (*TIERS, Tier(NIGHTLY, (), parallel=False))}
+
+
+def tier_of(path: Path) -> str:
+    """The tier of a test file by its path; markers of its tests may say otherwise."""
+    name = path.relative_to(REPOSITORY).as_posix()
+    entries = [(len(entry), tier.name) for tier in TIERS for entry in tier.paths if _begins(name, entry)]
+    return max(entries, default=(0, ALONE))[1]
+
+
+def _begins(name: str, entry: str) -> bool:
+    return name == entry or name.startswith(f"{entry}/")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all tiers, the tier that the first argument names, or pytest with the arguments."""
+    if not arguments:
+        return _run_all()
+    tier = BY_NAME.get(arguments[0])
+    if tier is None:
+        return _pytest(arguments)
+    # With further arguments only some of the tests may run, which cannot reach the coverage of all.
+    return _pytest([*tier.options(), *(["--no-cov"] if arguments[1:] else []), *arguments[1:]])
+
+
+def _run_all() -> int:
+    """Run every tier, also after one that failed. Returns the first exit code that is not 0."""
+    codes = []
+    for tier in TIERS:
+        began = time.monotonic()
+        codes.append(_pytest(tier.options()))
+        took = time.monotonic() - began
+        print(f"belfry: tier {tier.name} {'failed' if codes[-1] else 'passed'} after {took:.0f} s", flush=True)
+    return next((code for code in codes if code), 0)
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=REPOSITORY, check=False).returncode
+
+
+def port_share() -> tuple[int, int]:
+    """The number of this test process, from 0, and how many there are: servers of two processes never share a port."""
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return int(name.removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
