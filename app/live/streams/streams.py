@@ -251,9 +251,10 @@ class Streams:
 
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
         """An administrator ends the connections of the log's user, or the one with the id that is named."""
-        connection = json.loads(wish)["connection"]
-        if log is subscriber.logs[0] and connection in ("", id_of(subscriber)):
-            subscriber.say_goodbye(Goodbye.DISCONNECTED, self.retry_ms() + DISCONNECTED_RETRY_MS)
+        told = json.loads(wish)
+        if log is subscriber.logs[0] and told["connection"] in ("", id_of(subscriber)):
+            reason = Goodbye(told.get("reason", "disconnected"))  # a node of an older version tells none
+            subscriber.say_goodbye(reason, self.retry_ms() + DISCONNECTED_RETRY_MS)
 
     def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None:
         """The client of one of the log's user's connections says how many tabs share it."""

@@ -302,10 +302,11 @@ export class BelfryFeed extends HTMLElement {
   #notifyDesktop(message) {
     if (!Wishes.has("desktop")) return;
     const body = (message.title && message.body) ?? "";
-    showNotification(headline(message, this.#words), { body, tag: message.id }, () => {
+    const isPossible = showNotification(headline(message, this.#words), { body, tag: message.id }, () => {
       focus();
       this.open();
     });
+    if (!isPossible) this.#panel?.showWishes();
   }
 
   /** @param {Message} message */

@@ -56,6 +56,7 @@ class TabsView {
 /** The user's settings: a sound, and desktop notifications, for which the browser asks. */
 class SettingsView {
   #texts;
+  /** @type {Map<"sound" | "desktop", HTMLInputElement>} */ #boxes = new Map();
   #blocked = element("p", { role: "status" });
 
   /** @param {Texts} texts */
@@ -64,10 +65,15 @@ class SettingsView {
     this.root = element("div", { class: "settings", hidden: true }, this.#toggle("sound", texts.sound), this.#toggle("desktop", texts.desktop), this.#blocked);
   }
 
+  render() {
+    for (const [name, box] of this.#boxes) box.checked = Wishes.has(name);
+  }
+
   /** @param {"sound" | "desktop"} name @param {string} label */
   #toggle(name, label) {
     const box = element("input", { type: "checkbox", name, change: () => this.#wish(name, box) });
     box.checked = Wishes.has(name);
+    this.#boxes.set(name, box);
     return element("label", {}, box, label);
   }
 
@@ -150,6 +156,11 @@ export class FeedPanel {
 
   focus() {
     this.#tabs.focus();
+  }
+
+  /** A setting was changed elsewhere than in its box. */
+  showWishes() {
+    this.#settings.render();
   }
 
   /** A change that the user made failed. */

@@ -53,14 +53,16 @@ export function mayNotify() {
 
 /**
  * Show a desktop notification where that is possible. Chrome on Android throws: there only a service worker may show one.
- * @param {string} title @param {NotificationOptions} options @param {() => void} click
+ * @param {string} title @param {NotificationOptions} options @param {() => void} click @returns {boolean} false: it can't be done here
  */
 export function showNotification(title, options, click) {
-  if (!mayNotify()) return;
+  if (!mayNotify()) return true;
   try {
     new Notification(title, options).onclick = click;
+    return true;
   } catch {
     Wishes.set("desktop", false);
+    return false;
   }
 }
 

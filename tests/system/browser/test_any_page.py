@@ -63,7 +63,8 @@ def test_properties_that_are_set_before_the_module_has_loaded_count(visitor: Vis
     tab = FeedTab(serve(visitor, page))
     tab.expect_titles("for bob")
     expect(tab.feed.get_by_role("heading", name="Inbox")).to_be_visible()
-    assert not tab.feed.evaluate("feed => Object.keys(feed)"), "own properties hide those of the class"
+    own = set(tab.feed.evaluate("feed => Object.keys(feed)"))
+    assert not own & {"token", "texts", "topics"}, "own properties hide those of the class"
 
 
 def test_properties_that_are_set_later_count(visitor: Visitor, belfry: Belfry, alice: str, bob: str) -> None:

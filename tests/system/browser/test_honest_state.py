@@ -183,5 +183,5 @@ def test_the_notice_stays_while_it_tries_again(tab: FeedTab) -> None:
     tab.page.route("**/stream?*", refuse)
     tab.page.evaluate("feed.client.close(), feed.client.open()")
     expect(tab.feed.locator(".notice")).to_be_visible()
-    wait_until(lambda: asked.count("GET") > 2, BACK_SECONDS, what="some tries")
+    wait_until(lambda: bool(tab.state) and asked.count("GET") > 2, BACK_SECONDS, what="some tries")
     assert set(tab.page.evaluate("hidden")) == {False}
