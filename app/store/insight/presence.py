@@ -94,7 +94,7 @@ class PresenceStore:
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {WHEREABOUTS.decode()} {{}}")])
 
     def disconnect(self, user: str, connection: str = "", reason: str = "disconnected") -> None:
-        """Tell every worker to end the user's connections, or only the one with the id `connection`, for this `reason`."""
+        """Tell every worker to end the user's connections, or only the one with this id, and why."""
         wish = compact({"connection": connection, "reason": reason})
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 goodbye {wish}")])
 
