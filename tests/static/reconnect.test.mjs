@@ -3,6 +3,7 @@ import { beforeEach, mock, test } from "node:test";
 
 import { Reconnect } from "../../app/static/modules/reconnect.js";
 import { Refusal } from "../../app/static/modules/server.js";
+import "../../app/static/modules/remedies.js"; // loaded on demand; here it is there at once
 import { pass, settle, startBrowser, streams } from "./browser.mjs";
 
 let states = [];

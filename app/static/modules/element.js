@@ -1,19 +1,18 @@
 // `<belfry-feed>` and `<belfry-message>`.
 
-import { Age } from "./age.js";
 import { Bell } from "./bell.js";
 import { BelfryClient } from "./client.js";
 import { element, safeUrl } from "./markup.js";
-import { MessageView } from "./message_view.js";
+import { Age, MessageView } from "./message_view.js";
 import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
 import { Refusal } from "./server.js";
 import { styleSheet } from "./styles.js";
 import { TEXTS, headline, language, trouble } from "./texts.js";
-import { Toasts } from "./toasts.js";
 import { Wishes, chime, inOneTab, showNotification } from "./wishes.js";
 
 /** @import { Texts, Trouble } from "./texts.js" */
+/** @import { Toasts } from "./toasts.js" */
 /** @import { Message, TokenProvider, Wanted } from "./types.js" */
 
 /** What the connection depends on, and what only the view depends on. */
@@ -246,8 +245,8 @@ export class BelfryFeed extends HTMLElement {
     });
     this.#panel.root.addEventListener("click", this.#onLink);
     this.#bell = inline ? null : new Bell(this.#words, () => (this.isOpen ? this.close() : this.open()));
-    this.#toasts = new Toasts(this.#words, (message) => this.#onToastClick(message));
-    this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#toasts.root, this.#live);
+    this.#toasts = null;
+    this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#live);
   }
 
   /** @param {FeedModel} model @returns {Wanted} */
@@ -295,7 +294,18 @@ export class BelfryFeed extends HTMLElement {
     if (this.hasAttribute("no-toasts")) return;
     if (Wishes.has("sound")) chime();
     if (document.hidden) this.#notifyDesktop(message);
-    else if (!this.isOpen) this.#toasts?.show(message);
+    else if (!this.isOpen) this.#toast(message).catch(() => {}); // without its module there is the badge
+  }
+
+  /** Its module is loaded with the first one. @param {Message} message */
+  async #toast(message) {
+    const { Toasts } = await import("./toasts.js");
+    if (!this.#model) return; // it left the page meanwhile
+    if (this.#toasts === null) {
+      this.#toasts = new Toasts(this.#words, (clicked) => this.#onToastClick(clicked));
+      this.#root.append(this.#toasts.root);
+    }
+    this.#toasts.show(message);
   }
 
   /** @param {Message} message */

@@ -4,8 +4,7 @@ import { Poll } from "./poll.js";
 import { Reconnect, SILENCE_MS } from "./reconnect.js";
 import { Refusal } from "./server.js";
 import { OWN_TYPES } from "./stream.js";
-import { TabCount } from "./tab_count.js";
-import { PULSE_MS } from "./tabs.js";
+import { PULSE_MS, TabCount } from "./tabs.js";
 
 /** @import { Diagnosis } from "./reconnect.js" */
 /** @import { Server } from "./server.js" */

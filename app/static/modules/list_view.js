@@ -1,8 +1,7 @@
 // The list of messages.
 
-import { Age } from "./age.js";
 import { element } from "./markup.js";
-import { MessageView } from "./message_view.js";
+import { Age, MessageView } from "./message_view.js";
 
 /** @import { Texts } from "./texts.js" */
 /** @import { Message, Wanted } from "./types.js" */

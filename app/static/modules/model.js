@@ -1,6 +1,6 @@
 // A user's feed as the element shows it.
 
-import { Backoff } from "./backoff.js";
+import { Backoff } from "./reconnect.js";
 import { reaches } from "./cursor.js";
 import { Refusal } from "./server.js";
 

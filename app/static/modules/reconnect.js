@@ -1,12 +1,13 @@
-// A stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
+// Trying again: the delays between attempts, and a stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
 
-import { BACKOFF_MOST_MS, Backoff } from "./backoff.js";
 import { Refusal } from "./server.js";
 import { Stream } from "./stream.js";
 
 /** @import { Server } from "./server.js" */
 /** @import { Problem, State, StreamEvent } from "./types.js" */
 
+const BACKOFF_FIRST_MS = 1_000;
+export const BACKOFF_MOST_MS = 30_000;
 const READY_MS = 5_000; // a stream that has not said `ready` by then is held back by a proxy that buffers
 export const SILENCE_MS = 40_000; // heartbeats come every 15 s
 const SILENCE_HIDDEN_MS = 75_000;
@@ -17,6 +18,23 @@ const STREAM_AGAIN_MOST_MS = 600_000;
 const FINAL_REASONS = new Set(["replaced", "revoked"]);
 const UNREACHABLE = "Check that it runs, that its address is right, and that the page's Content-Security-Policy allows it in connect-src.";
 const DISCONNECTED_MS = 60_000; // after an administrator's disconnect: the least time before the client comes back
+
+/** @param {number} ms */
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Random delays between attempts, up to a limit that doubles each time. A thousand clients then don't return at once. */
+export class Backoff {
+  #attempt = 0;
+
+  /** @returns {number} milliseconds */
+  next() {
+    return Math.random() * Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** this.#attempt++);
+  }
+
+  reset() {
+    this.#attempt = 0;
+  }
+}
 
 /** @typedef {{close: () => void}} Fallback */
 /**

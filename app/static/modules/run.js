@@ -1,10 +1,9 @@
 // One answer of a model.
 
-import { Backoff, sleep } from "./backoff.js";
 import { randomId } from "./id.js";
 import { watchPage } from "./lifecycle.js";
 import { Listeners } from "./listeners.js";
-import { Reconnect } from "./reconnect.js";
+import { Backoff, Reconnect, sleep } from "./reconnect.js";
 import { Refusal, Server } from "./server.js";
 
 /** @import { Diagnosis, Fallback } from "./reconnect.js" */

@@ -1,6 +1,6 @@
 // A sound and a desktop notification, for users who want them, in one tab.
 
-import { sleep } from "./backoff.js";
+import { sleep } from "./reconnect.js";
 import { TabGroup } from "./tabs.js";
 
 const UNFOCUSED_MS = 150; // a visible tab lets the focused one go first
