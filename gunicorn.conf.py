@@ -43,8 +43,9 @@ worker_connections = 10_000
 keepalive = 75
 
 # Streams leave within `drain_seconds` of SIGTERM, completions a second later, a worker with a client that takes nothing
-# another second later, and what it counted is reported in one more. The arbiter kills at this limit.
-graceful_timeout = math.ceil(_settings.drain_seconds) + 3
+# another second later, and what it counted is reported in one more. The arbiter kills at this limit. The
+# `lame_duck_seconds` come before all that.
+graceful_timeout = math.ceil(_settings.lame_duck_seconds + _settings.drain_seconds) + 3
 # Never recycled: a worker that is would hold its streams for a whole graceful period. Of what is loaded before the fork
 # app/server/preload.py decides: the libraries, never the application, which opens what a fork would share.
 max_requests = 0

@@ -111,7 +111,7 @@ class Client:
         cursor, failures, delay = "", 0, RETRY_SECONDS
         while True:
             try:
-                for event in self._read(stream, _given(last_event_id=cursor)):
+                for event in self._heard(stream, _given(last_event_id=cursor)):
                     failures = 0
                     cursor = event.id or cursor
                     delay = delay if event.retry is None else event.retry / 1_000
@@ -127,6 +127,14 @@ class Client:
 
     def _events(self, cursor: str, topics: str) -> Iterator[Event]:
         return self._read("/stream", _given(last_event_id=cursor, topics=topics))
+
+    def _heard(self, path: str, params: dict[str, str | int]) -> Iterator[Event]:
+        """As `_read`. Raises `UnavailableError` after no event at all: so a proxy answers for a server that is away."""
+        event = None
+        for event in self._read(path, params):
+            yield event
+        if event is None:
+            raise UnavailableError(f"{self.url} ended the stream without an event")
 
     def _read(self, path: str, params: dict[str, str | int]) -> Iterator[Event]:
         """The events of one connection, until it ends for whatever reason."""

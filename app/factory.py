@@ -79,10 +79,10 @@ from app.web.edge.auth import Authenticator
 from app.web.edge.express import Express
 from app.web.edge.limits import Limits
 from app.web.edge.loopback import Loopback
+from app.web.edge.paths import Site
 from app.web.edge.ready import Ready, Refusals
 from app.web.pages import assets, sign_in
 from app.web.pages import views as pages
-from app.web.paths import Site
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
@@ -281,13 +281,17 @@ class Web:
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
-            health.blueprint(self._check_store, lambda: self._live.hub.canary.faults),
+            health.blueprint(self._check_ready, lambda: self._live.hub.canary.faults),
             metrics.blueprint(),
             openapi.blueprint(__version__),
         )
 
-    def _check_store(self) -> None:
-        """Raises `BelfryError` `store_unavailable`. A worker's canary knows; without a worker Redis is asked."""
+    def _check_ready(self) -> None:
+        """Raises `BelfryError` `shutting_down` or `store_unavailable`.
+
+        A worker's canary knows of the store; without a worker Redis is asked.
+        """
+        self._live.streams.stay()
         hub = self._live.hub
         (hub.canary.check if hub.is_running else self._store.connection.ping)()
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Final
 
 REPOSITORY: Final = Path(__file__).parent.parent
-ALONE: Final = "alone"  # each of the two is also the name of the marker
+BROWSER: Final = "browser"
+ALONE: Final = "alone"  # this and the next one are also the names of markers
 NIGHTLY: Final = "nightly"
 
 
@@ -52,7 +53,7 @@ TIERS: Final = (
     # Real servers: gunicorn, the launcher, `./run`, nginx, the benchmark.
     Tier("system", ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py")),
     # A real Chromium.
-    Tier("browser", ("tests/system/browser",)),
+    Tier(BROWSER, ("tests/system/browser",)),
     # Faults, attacks and measurements: a second test on the same machine would change what they see.
     Tier(ALONE, ("tests/faults", "tests/hostile"), parallel=False),
 )

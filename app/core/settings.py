@@ -270,6 +270,13 @@ class Settings(BaseModel):
         description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
     log_line_bytes: int = Field(2_048, ge=256, le=65_536, description="longest line in the log; the rest is cut off")
+    lame_duck_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="how long a server that was told to stop still serves everything, with 503 at `/health/ready`, so "
+        "that balancers turn away; 0: not at all",
+    )
     drain_seconds: float = Field(2.0, ge=0.1, le=60, description="time that streams get to leave when a worker stops")
 
     @field_validator("redis_url")

@@ -39,7 +39,7 @@ def plan(given: Mapping[str, str]) -> Plan:
         embeds_store=not settings.redis_url,
         stands_in=settings.demo and not (settings.upstream_url or settings.upstreams),
         demo=settings.demo,
-        drain_seconds=settings.drain_seconds,
+        drain_seconds=settings.lame_duck_seconds + settings.drain_seconds,
     )
 
 

@@ -10,7 +10,8 @@ import re
 from typing import Any, Final
 
 import gevent
-from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders
+from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.errors import InvalidChunkSize, InvalidHeader, LimitRequestHeaders
 from gunicorn.http.message import Request
 
 # gunicorn asks for a megabyte of a body, and copies what is left of it with each piece that it hands on or drops.
@@ -21,6 +22,9 @@ FREE_READS = 64
 BYTES_PER_READ = 256
 PAUSE_SECONDS = 0.05  # longer by as much with each further read
 PAUSE_MAX_SECONDS = 5.0
+# A chunk costs as much as 500 bytes to read, however short it is. A body of more chunks than these is broken off.
+FREE_CHUNKS = 1_000
+BYTES_PER_CHUNK = 16
 
 _END: Final = b"\r\n\r\n"
 # RFC 9110, 7.2 with RFC 3986, 3.2.2: a name or an address, and a port.
@@ -62,6 +66,21 @@ class HostError(InvalidHeader):
         return f"An HTTP/1.1 request needs one Host header with a name or an address, got {self.hdr}"
 
 
+class FewChunks(ChunkedReader):
+    """A body in chunks, as long as they are not many and tiny."""
+
+    _chunks = _bytes = 0
+
+    def parse_chunk_size(self, unreader: Any, data: Any = None) -> Any:
+        """As gunicorn's. Raises its error for a broken body once there were too many chunks."""
+        self._chunks += 1
+        if self._chunks > FREE_CHUNKS + self._bytes // BYTES_PER_CHUNK:
+            raise InvalidChunkSize(b"%d chunks of %d bytes in all" % (self._chunks, self._bytes))
+        size, rest = super().parse_chunk_size(unreader, data)
+        self._bytes += size
+        return size, rest
+
+
 class BoundedRequest(Request):
     """gunicorn's request with a bound for its head, `max_bytes`."""
 
@@ -74,6 +93,12 @@ class BoundedRequest(Request):
         if not (_HOST.fullmatch(host) if host is not None else self.version == (1, 0)):
             raise HostError(host or "none")
         return rest
+
+    def set_body_reader(self) -> None:
+        """Know where the body ends, in one with a bounded number of chunks."""
+        super().set_body_reader()
+        if self.body is not None and type(self.body.reader) is ChunkedReader:
+            self.body = Body(FewChunks(self, self.unreader))
 
     def read_into(self, unreader: Any, buf: bytearray, stop: bool | None = False) -> None:
         """Append what comes; the first time in a request, which `stop` tells, all of its head."""

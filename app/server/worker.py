@@ -229,6 +229,7 @@ class BelfryWorker(GeventWorker):
         if self.booting is not None:
             self.booting.unlink(missing_ok=True)
         self._stay()
+        self._say_that_it_leaves()
         # On a reload, callers would wait for as long as the successors take to load.
         self._wait(lambda: not (self._is_awaited and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
         self._leave(servers)
@@ -237,6 +238,15 @@ class BelfryWorker(GeventWorker):
         """End the whole server where its first workers find a store that can never be used; the canary has said why."""
         if self.age <= self.cfg.workers and self._hub.canary.unusable(STORE_SECONDS):
             sys.exit(Arbiter.APP_LOAD_ERROR)
+
+    def _say_that_it_leaves(self) -> None:
+        """Serve on for a while, so that balancers see 503 at `/health/ready` before connections are refused.
+
+        Not on a reload, where other workers go on to accept from the same listeners.
+        """
+        if not any(is_shared(listener) for listener in self.sockets):
+            self._streams.leaving = True
+            self._wait(lambda: False, self._streams.lame_duck_seconds)
 
     @property
     def _is_awaited(self) -> bool:
@@ -260,7 +270,7 @@ class BelfryWorker(GeventWorker):
         self._hangs_up = True
         for client in self._clients - self._answering:
             end_when_silent(client)
-        until = started + self.cfg.graceful_timeout - LAST_SECONDS
+        until = started + self.cfg.graceful_timeout - self._streams.lame_duck_seconds - LAST_SECONDS
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), until - time.monotonic())
         self._reporter.stop()
 

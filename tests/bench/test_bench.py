@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from bench.__main__ import main
 
 
+@pytest.mark.needs("cc")
 def test_one_round_of_one_scenario_writes_its_figures(tmp_path: Path) -> None:
     arguments = ["--rounds", "1", "--only", "posts_1", "--out", str(tmp_path)]
     done = CliRunner().invoke(main, arguments)

@@ -28,6 +28,7 @@ def test_only_those_that_were_named_are_measured() -> None:
     assert given() == []
 
 
+@pytest.mark.needs("cc")
 def test_a_program_that_is_not_there_is_told_before_anything_is_measured(tmp_path: Path) -> None:
     arguments = ["--rounds", "0", "--centrifugo", "no-such-program", "--out", str(tmp_path)]
     assert "Centrifugo is left out: there is no program no-such-program" in CliRunner().invoke(main, arguments).output

@@ -80,6 +80,7 @@ def seen(plan: dict[int, Sequence[int]]) -> dict[str, Any]:
 SOUND = {"events": MESSAGES, "missing": 0, "gaps": 0, "dups": 0, "reorders": 0}
 
 
+@pytest.mark.needs("cc")
 @pytest.mark.parametrize(
     ("fault", "plan", "expected"),
     [
@@ -136,18 +137,21 @@ def _path(port: int) -> Requests:
     return Requests(port, (HERE / "requests" / "path.sub").read_text())
 
 
+@pytest.mark.needs("cc")
 def test_refused_connections_are_told_by_the_answers_first_line() -> None:
     told = pytest.raises(LoadError, match=r"^0 of 2 connected HTTP/1.1 503 Service Unavailable$")
     with one_answer(REFUSAL) as port, running(Load(2, users=2), _path(port)) as process, told:
         wait_until_ready(process, 2)
 
 
+@pytest.mark.needs("cc")
 def test_connections_that_never_open_are_told_when_the_time_is_over() -> None:
     told = pytest.raises(LoadError, match=r"^0 of 2 connected when the time was over$")
     with one_answer(b"") as port, running(Load(2, users=2, timeout=1), _path(port)) as process, told:
         wait_until_ready(process, 2)
 
 
+@pytest.mark.needs("cc")
 def test_a_load_without_messages_of_its_own_ends_with_the_last_that_it_awaits() -> None:
     stream = HEAD + b"data: @@0:1:1@@\n\n"
     with one_answer(stream) as port, running(Load(2, users=1, hold=60, awaited=2), _path(port)) as process:
@@ -155,6 +159,7 @@ def test_a_load_without_messages_of_its_own_ends_with_the_last_that_it_awaits() 
         assert report(process)["events"] == 2
 
 
+@pytest.mark.needs("cc")
 def test_its_own_processor_time_counts_from_the_first_message_on() -> None:
     with relay({}) as server:
         templates = [(HERE / "requests" / name).read_text() for name in ("path.sub", "path.pub")]

@@ -36,6 +36,7 @@ def refused(server: Server) -> Figures:
     raise BenchError(f"{server.title} could not")
 
 
+@pytest.mark.needs("cc")
 def test_a_peer_that_failed_is_told_with_its_reason_and_not_asked_again() -> None:
     asked = []
 
@@ -49,6 +50,7 @@ def test_a_peer_that_failed_is_told_with_its_reason_and_not_asked_again() -> Non
     assert len(asked) == 1
 
 
+@pytest.mark.needs("cc")
 def test_after_a_failure_the_next_scenario_has_a_server_of_its_own() -> None:
     ports = []
 
@@ -61,11 +63,13 @@ def test_after_a_failure_the_next_scenario_has_a_server_of_its_own() -> None:
     assert len(set(ports)) == 2
 
 
+@pytest.mark.needs("cc")
 def test_a_peer_does_some_scenarios_in_the_first_round_only() -> None:
     found = run_of(Scenario("a", counted("x"), kind="fan-out", once=True), Scenario("b", counted("y"), kind="fan-out"))
     assert found.results["loop"] == {"x": [1.0], "y": [1.0, 2.0]}
 
 
+@pytest.mark.needs("cc")
 def test_a_peer_that_no_goal_is_compared_with_is_asked_in_the_first_round_only() -> None:
     scenario = Scenario("a", counted("x"), kind="fan-out")
     found = measured([replace(LOOP, once=True), replace(LOOP, name="other")], [scenario], 2, say=_silent)
@@ -89,12 +93,14 @@ def test_a_server_that_does_not_start_has_failed_in_all_that_was_asked() -> None
     assert found.failures == {"loop": {"a": "no such program", "b": "no such program"}}
 
 
+@pytest.mark.needs("cc")
 def test_a_fan_out_is_measured_on_a_real_server() -> None:
     found = run_of(Scenario("fan", fan_out(10, 5), kind="fan-out"), rounds=1)
     assert found.failures == {}
     assert found.results["loop"]["fanout_10_per_s"][0]
 
 
+@pytest.mark.needs("cc")
 def test_a_round_that_is_broken_off_counts_for_nobody() -> None:
     numbers = count(1)
 
@@ -108,6 +114,7 @@ def test_a_round_that_is_broken_off_counts_for_nobody() -> None:
     assert (found.rounds, found.results) == (1, {"loop": {"x": [1.0]}, "other": {"x": [2.0]}})
 
 
+@pytest.mark.needs("cc")
 def test_a_first_round_that_is_broken_off_tells_nothing() -> None:
     def broken_off(_server: Server) -> Figures:
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from gunicorn.http.errors import LimitRequestHeaders, NoMoreData, ParseException
 from gunicorn.http.unreader import SocketUnreader
 
 from app.core.settings import Settings
-from app.server.request import FREE_READS, BoundedRequest, Fair
+from app.server.request import BYTES_PER_CHUNK, FREE_CHUNKS, FREE_READS, BoundedRequest, Fair
 from tests.hostile.raw import ask, heard
 from tests.servers import HOST, Belfry
 
@@ -195,6 +195,16 @@ def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     while source.taken < LIMIT:
         assert fair.recv(65_536)
     assert source.reads < 4 * FREE_READS
+
+
+def test_a_body_of_many_tiny_chunks_is_broken_off_and_one_of_larger_chunks_is_not(belfry: Belfry) -> None:
+    start = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {belfry.token('shop', 'publish')}\r\n"
+    start += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    tiny = ask(belfry.port, start.encode() + b"1\r\n \r\n" * (2 * FREE_CHUNKS) + b"0\r\n\r\n")
+    assert (tiny.status, tiny.problem["code"]) == (400, "body_broken")
+    chunk = b"%x\r\n%b\r\n" % (BYTES_PER_CHUNK, b" " * BYTES_PER_CHUNK)
+    usual = ask(belfry.port, start.encode() + chunk * (2 * FREE_CHUNKS) + b'e\r\n{"to":"alice"}\r\n0\r\n\r\n')
+    assert usual.status == 201
 
 
 def test_ordinary_pieces_are_never_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_with_all_rights_nothing_is_refused_and_nothing_stays(server: RedisServe
         "hset", "hget", "hmget", "hgetall", "hdel", "hincrby", "hscan", "sadd", "srem", "smembers",
         "xadd", "xdel", "xlen", "xrange", "xrevrange", "xtrim",
         "zadd", "zcard", "zmscore", "zrange", "zrangebylex", "zrangebyscore", "zrem", "zremrangebyscore", "zrevrange",
-        "zscore",
+        "zinterstore", "zremrangebyrank", "zscan", "zscore", "zunionstore",
         "evalsha", "script|load", "pubsub|numsub", "pexpire",
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browsing import chromium_path, launch
 from tests.conftest import absent, starting
 from tests.servers import HOST, Belfry, Nginx, RedisServer, ShippedNginx
+from tests.tiers import BROWSER
 
 StartBelfry = Callable[..., Belfry]
 
@@ -84,9 +86,15 @@ def topic() -> str:
     return f"news-{secrets.token_hex(4)}"
 
 
-@pytest.fixture(scope="module")
+def browser_scope(fixture_name: str, config: pytest.Config) -> Literal["session", "module"]:  # noqa: ARG001 - pytest names both
+    """One browser for the whole browser tier. Elsewhere it ends with its module: Playwright keeps an asyncio loop
+    running in the main thread, which other tests do not expect."""
+    return "session" if config.getoption("--tier") == BROWSER else "module"
+
+
+@pytest.fixture(scope=browser_scope)
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium. Playwright keeps an asyncio loop running, so it ends with the module."""
+    """The machine's own Chromium."""
     if chromium_path() is None:
         absent("Chromium")
     with sync_playwright() as playwright:

@@ -51,6 +51,7 @@ def belfry(redis: RedisServer) -> Iterator[Belfry]:
         settings = {
             **trimmed,
             "BELFRY_REDIS_PREFIX": PREFIX,
+            "BELFRY_MAX_SESSIONS_PER_USER": "1",
             "BELFRY_UPSTREAM_URL": upstream.url,
             "BELFRY_FIGURES_SECONDS": "1",
         }
@@ -99,6 +100,7 @@ def everything(belfry: Belfry) -> None:
         alice.delete("/feed/two"),
         alice.post("/tickets"),
         alice.post("/session"),
+        *[belfry.reader("alice").post("/session") for _ in range(3)],  # more than one may have
         alice.delete("/session"),
         admin.get("/messages/two"),
         admin.delete("/messages/two"),

@@ -18,7 +18,7 @@ import pytest
 from app.core.wire.sse import Event
 from tests.faults.crowd import Crowd, Reader
 from tests.servers import HOST, START_SECONDS, Belfry, RedisServer, frozen
-from tests.stream_client import StreamClient
+from tests.stream_client import StreamClient, StreamEndedError
 from tests.system.conftest import StartBelfry
 from tests.waiting import patient, wait_until
 
@@ -199,16 +199,21 @@ def test_who_comes_during_a_reload_is_served_by_the_new_worker(start_belfry: Sta
             assert "goodbye" not in {event.event for event in again.events}
 
 
-def test_new_streams_are_refused_on_the_way_down(start_belfry: StartBelfry, alice: str) -> None:
+def test_new_streams_are_told_to_come_again_on_the_way_down(start_belfry: StartBelfry, alice: str) -> None:
     belfry = start_belfry()
     with belfry.api() as idle, belfry.stream(alice) as stream:
         idle.get("/health/live")  # the worker waits a second for what this connection may still ask
         stream.wait_for("ready")
         belfry.signal(signal.SIGTERM)
         goodbye(stream)
+        # An EventSource takes any other status as final. It came over the connection that a proxy kept, for example.
         with belfry.stream(alice) as late:
-            assert (late.status, late.body()["code"]) == (503, "shutting_down")
-            assert int(late.headers["retry-after"]) >= 1
+            assert (late.status, late.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            event = late.next_event()
+            assert (event.event, json.loads(event.data)) == ("goodbye", {"reason": "shutdown"})
+            assert event.retry is not None
+            with pytest.raises(StreamEndedError):
+                late.next_event()
         with belfry.stream(alice, method="HEAD") as late:
             assert (late.status, late.headers["retry-after"]) == (503, "5")
         assert belfry.publish({"to": alice})["deliveries"][0]["duplicate"] is False
@@ -339,3 +344,42 @@ def test_a_worker_serves_until_its_successor_does(start_belfry: StartBelfry, ali
             assert [message["data"] for message in stream.wait_for_messages(10)] == list(range(10))
         goodbye(stream)
         wait_until(lambda: belfry.workers() == [successor])
+
+
+def test_a_server_that_leaves_says_so_before_it_refuses_connections(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry(BELFRY_LAME_DUCK_SECONDS="2", WEB_CONCURRENCY="2")
+    with belfry.stream(alice) as stream:
+        stream.wait_for("ready")
+        began = time.monotonic()
+        belfry.signal(signal.SIGTERM)
+        wait_until(lambda: belfry.api().get("/health/ready").status_code == 503)  # over new connections
+        told = belfry.api().get("/health/ready")
+        assert (told.json()["code"], told.headers["Retry-After"]) == ("shutting_down", "5")
+        assert belfry.api().get("/health/live").status_code == 200
+        assert belfry.publish({"to": alice, "title": "still served"})["deliveries"][0]["online"]
+        with belfry.stream(f"{alice}-2") as other:
+            other.wait_for("ready")
+            assert stream.wait_for_messages(1)[0]["title"] == "still served"
+            goodbye(stream)
+        assert time.monotonic() - began >= 2
+    assert belfry.terminate() == 0
+
+
+def test_a_server_without_such_a_time_says_so_on_kept_connections(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry()
+    with belfry.api() as kept, belfry.stream(alice) as stream:
+        assert kept.get("/health/ready").status_code == 200
+        stream.wait_for("ready")
+        belfry.signal(signal.SIGTERM)
+        goodbye(stream)
+        assert kept.get("/health/ready").json()["code"] == "shutting_down"
+
+
+def test_a_reload_keeps_a_server_ready(start_belfry: StartBelfry, alice: str) -> None:
+    belfry = start_belfry(BELFRY_LAME_DUCK_SECONDS="30")
+    with belfry.api() as kept, belfry.stream(alice) as stream:
+        kept.get("/health/ready")
+        stream.wait_for("ready")
+        belfry.signal(signal.SIGHUP)
+        goodbye(stream)
+        assert kept.get("/health/ready").status_code == 200

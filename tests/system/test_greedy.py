@@ -12,6 +12,8 @@ import pytest
 from tests.servers import HOST, Belfry
 from tests.waiting import patient
 
+pytestmark = pytest.mark.alone  # measures how long others wait beside one who takes the processor
+
 WORTH_BYTES = 1_048_576
 CHUNK = b"1\r\n \r\n"
 REQUEST = b"GET /feed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\n\r\n"

@@ -21,6 +21,8 @@ from tests.system.test_late_bodies import send_and_have_read
 from tests.system.test_limits import count
 from tests.waiting import patient, wait_until
 
+pytestmark = pytest.mark.alone  # measures how soon a refusal comes
+
 HANGING = 40
 WAIT_SECONDS = 0.01
 TAKEN = int(WAIT_SECONDS / FIRST_GUESS_SECONDS) + 1

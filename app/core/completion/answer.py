@@ -20,10 +20,23 @@ _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 _SAID = ("content", "reasoning_content", "reasoning", "refusal", "text")
 
 
+def _texts_of(choice: dict[str, Any]) -> list[str]:
+    """All that a chunk's choice says: text, thoughts, and what it wants called."""
+    delta = object_of(choice.get("delta"))
+    texts = [text_of(delta[name]) for name in _SAID if name in delta]
+    if "text" in choice:
+        texts.append(text_of(choice["text"]))
+    if "tool_calls" in delta:
+        for call in objects_of(delta["tool_calls"]):
+            texts += [text_of(value) for value in object_of(call.get("function")).values()]
+    return texts
+
+
 def _safe(piece: Piece) -> Piece:
     """The piece as data of a stream may hold it."""
-    text = stream_safe(piece.text.encode()).decode()
-    return piece if text == piece.text else Piece(text, piece.value, piece.event)
+    plain = piece.text.encode()
+    safe = stream_safe(plain)
+    return piece if safe == plain else Piece(safe.decode(), piece.value, piece.event)
 
 
 class Answer:
@@ -108,11 +121,8 @@ class Answer:
 
     def _judge(self, choice: dict[str, Any]) -> None:
         reason = choice.get("finish_reason")
-        delta = object_of(choice.get("delta"))
-        texts = [text_of(delta.get(name)) for name in _SAID if delta.get(name)] + [text_of(choice.get("text"))]
-        for call in objects_of(delta.get("tool_calls")):
-            texts += [text_of(value) for value in object_of(call.get("function")).values()]
-        place, has_reason = place_of(choice), str(reason or "").strip().lower() not in _NO_REASON
+        texts = _texts_of(choice)
+        place, has_reason = place_of(choice), bool(reason) and str(reason).strip().lower() not in _NO_REASON
         self._talks_on = self._talks_on or (self._has_reason.get(place, False) and any(texts))
         self._has_reason[place] = has_reason or self._has_reason.get(place, False)
         self.counted.say(texts)

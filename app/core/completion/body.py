@@ -46,20 +46,31 @@ class Body:
         begins = self._head.removeprefix(codecs.BOM_UTF8).lstrip()
         if not begins:
             self._head = self._head[-8:]  # blanks, or a part of a BOM
+        if self._is_unclear(begins):
             return iter(())
-        self._reader = self._choose(begins)
-        return self._reader.feed(self._head)
+        return self._begin(begins)
 
     def end(self) -> Iterator[Piece]:
         """The pieces that the end of the body completes."""
-        return iter(()) if self._reader is None else self._reader.end()
+        if self._reader is None:
+            yield from self._begin(self._head)
+        if self._reader is not None:
+            yield from self._reader.end()
 
-    def _choose(self, begins: bytes) -> Events | Whole:
+    @staticmethod
+    def _is_unclear(begins: bytes) -> bool:
+        """Whether the first bytes may still become a field's name, or a BOM."""
+        return any(name.encode().startswith(begins) for name in _FIELDS if name != ":") or (
+            codecs.BOM_UTF8.startswith(begins)
+        )
+
+    def _begin(self, begins: bytes) -> Iterator[Piece]:
         start = begins[:8].decode(errors="replace")
         is_stream = start.startswith(_FIELDS) or (
             self._type in {"text/event-stream", "application/x-ndjson", "application/jsonl"}
         )
-        return Events(self._limit) if is_stream else Whole(self._limit)
+        self._reader = Events(self._limit) if is_stream else Whole(self._limit)
+        return self._reader.feed(self._head)
 
 
 class Events:
@@ -81,7 +92,8 @@ class Events:
         if self._lines.waiting + self._size > self._limit:
             raise BelfryError("answer_too_large", "The upstream sent an event that is too large.")
         for line in self._lines.feed(received):
-            yield from self._line(line)
+            if line or self._parts or self._event:  # else the end of a block that was taken already
+                yield from self._line(line)
 
     def end(self) -> Iterator[Piece]:
         """Some upstreams end without the last blank line."""

@@ -40,6 +40,7 @@ _CACHED: Final = frozenset({"cachecreationinputtokens", "cachereadinputtokens"})
 _PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "x_groq", "meta", "details", "timings", "tokens")
 # Members of a chunk that count, where no usage object is there: Ollama's and llama.cpp's own.
 _BARE: Final = ("prompt_eval_count", "eval_count", "tokens_evaluated", "tokens_predicted")
+_MEMBERS: Final = frozenset({*_PLACES, *_BARE})
 
 
 def tokens_of(usage: object) -> int:
@@ -64,14 +65,16 @@ def _number(value: object) -> int:
 
 def usage_in(value: dict[str, Any]) -> dict[str, Any] | None:
     """The usage object of a chunk or of a whole answer, wherever it is; None where none says anything."""
+    for choice in objects_of(value.get("choices")):
+        if "usage" in choice and tokens_of(choice["usage"]):
+            return dict(cleaned(choice["usage"]))
+    if _MEMBERS.isdisjoint(value):  # as most chunks
+        return None
     for place in _PLACES:
         found = object_of(value.get(place))
         found = object_of(found.get("usage") or found.get("tokens")) or found
-        if tokens_of(found):
+        if found and tokens_of(found):
             return dict(cleaned(found))
-    for choice in objects_of(value.get("choices")):
-        if tokens_of(choice.get("usage")):
-            return dict(cleaned(choice["usage"]))
     bare = {name: value[name] for name in _BARE if value.get(name)}
     return dict(cleaned(bare)) if tokens_of(bare) else None
 

@@ -213,13 +213,11 @@ class Keyring:
         raise _invalid(reason)
 
     def _claims(self, token: str, payload: dict[str, Any], now: float, key: Key) -> Claims:
-        for name in ("iat", "nbf"):
-            if name in payload and _unix_seconds(payload, name) > now + LEEWAY_SECONDS:
-                raise _invalid(f"its {name!r} is in the future")
+        issued_at = _past(payload, "iat", now)
+        _past(payload, "nbf", now)
         scope = payload.get("scope", "")
         if not isinstance(scope, str):
             raise _invalid("'scope' is not a string")
-        issued_at = _unix_seconds(payload, "iat") if "iat" in payload else 0.0
         return Claims(
             user=_user(payload),
             scopes=_scopes(scope),
@@ -282,6 +280,16 @@ def _user(payload: dict[str, Any]) -> str:
         raise _invalid(error.detail) from None
 
 
+def _past(payload: dict[str, Any], name: str, now: float) -> float:
+    """A time that must not lie ahead, 0 without one."""
+    if name not in payload:
+        return 0.0
+    seconds = _unix_seconds(payload, name)
+    if seconds > now + LEEWAY_SECONDS:
+        raise _invalid(f"its {name!r} is in the future")
+    return seconds
+
+
 def _unix_seconds(payload: dict[str, Any], name: str) -> float:
     # Python's JSON reads NaN and Infinity: a NaN would never be in the past.
     value = payload[name]
@@ -301,7 +309,7 @@ def _unix_seconds(payload: dict[str, Any], name: str) -> float:
 def _token_id(payload: dict[str, Any]) -> str:
     """The `jti`, "" without one. It has to be a text that the store can keep."""
     token_id: str = payload.get("jti", "")
-    if len(token_id) > TOKEN_ID_MAX or not _encodable(token_id):
+    if len(token_id) > TOKEN_ID_MAX or not (token_id.isascii() or _encodable(token_id)):
         raise _invalid(f"its 'jti' is not a text of at most {TOKEN_ID_MAX} characters")
     return token_id
 

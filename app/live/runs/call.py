@@ -204,21 +204,25 @@ class Call:
         """Read to the end, which the upstream may tell before its connection does."""
         # read1() answers with what is there; requests' own iterators wait for a full chunk.
         while received := reply.raw.read1(READ_BYTES, decode_content=True):
-            self._patience.heard(time.monotonic())
+            now = time.monotonic()
+            self._patience.heard(now)
             for piece in body.feed(received):
-                self._take(piece)
+                self._take(piece, now)
                 if self.answer.ended:
                     return
         for piece in body.end():
-            self._take(piece)
+            self._take(piece, time.monotonic())
 
-    def _take(self, piece: Piece) -> None:
+    def _take(self, piece: Piece, now: float) -> None:
+        is_first = not self.answer.started
         self._put(piece)
         if self.answer.may_end:
             self._patience.finished()
+            self._hasten()
         elif piece.is_chunk:
-            self._patience.said(time.monotonic())
-        self._hasten()
+            self._patience.said(now)
+            if is_first:  # from here on it may pause for less long
+                self._hasten()
 
 
 def _drain(reply: requests.Response) -> None:

@@ -101,6 +101,8 @@ class Streams:
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
         self._timer: gevent.Greenlet[[], None] | None = None
         self.poller: Poller | None = None
+        self.lame_duck_seconds = settings.lame_duck_seconds
+        self.leaving = False  # the server was told to stop, and still serves
         self.draining = False
         self.ended: Counter[str] = Counter()  # closed streams by reason
 
@@ -142,6 +144,11 @@ class Streams:
             raise BelfryError(
                 "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
             )
+
+    def stay(self) -> None:
+        """Raise `BelfryError` `shutting_down` where balancers shall send nobody here any more."""
+        if self.leaving:
+            raise BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     def open(self, user: str, names: Sequence[str], cursor: Vector | None, *, stays: bool = True) -> Opening:
         """Open the logs `names`, the user's own first, for a client that comes with `cursor`.
@@ -192,6 +199,10 @@ class Streams:
         """A page of each of its logs after `vector`."""
         opening.announced = total_announced(opening.logs)
         return self._hub.read(opening.logs, vector, opening.user)
+
+    def come_again(self) -> bytes:
+        """All of a stream that is asked for while this worker stops: the client comes back, and finds another one."""
+        return frames.goodbye(Goodbye.SHUTDOWN, self.retry_ms())
 
     def drain(self) -> None:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""

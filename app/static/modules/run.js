@@ -15,6 +15,15 @@ const RUN_END = "[DONE]";
 const SNAPSHOT_MS = 1_000; // between two snapshots of an answer whose stream is held back
 const STARTS_MOST = 4;
 
+/** @typedef {{index?: number, finish_reason?: string | null, delta?: Record<string, any>}} Choice of a chunk */
+
+/** The text of a member that may also be a list of parts. @param {unknown} content @returns {string} */
+function textIn(content) {
+  if (typeof content === "string") return content;
+  if (Array.isArray(content)) return content.map(textIn).join("");
+  return content && typeof content === "object" && "text" in content ? textIn(content.text) : "";
+}
+
 /**
  * An answer of a model, while it is generated and afterwards. The server keeps it: it continues when nobody watches, and
  * every page of its user can show it from the beginning.
@@ -26,6 +35,10 @@ const STARTS_MOST = 4;
  */
 export class BelfryRun {
   /** The answer so far. */ text = "";
+  /** What the model said instead of an answer. */ refusal = "";
+  /** What the model thought before it answered, where it tells. */ reasoning = "";
+  /** The names of the tools that the model wants called. @type {string[]} */ tools = [];
+  /** Why the model stopped: `stop`, `length`, `content_filter`, `tool_calls`; empty while it has not. */ finishReason = "";
   /** What became of it; `gone` when the server has forgotten it. @type {RunAnswer["status"] | "gone"} */ status = "running";
   /** Why it failed. @type {{code: string, detail: string} | null} */ error = null;
   /** @type {State} */ state = "idle";
@@ -124,7 +137,7 @@ export class BelfryRun {
 
   /** @param {StreamEvent} event */
   #onEvent({ type, data, cursor }) {
-    if (type === "ready" && this.#cursor === "") this.#setText("", ""); // the stream starts from the beginning and replaces what a snapshot showed
+    if (type === "ready" && this.#cursor === "") this.#clear(); // the stream starts from the beginning and replaces what a snapshot showed
     this.#cursor = cursor || this.#cursor;
     if (data === RUN_END) return this.#end(this.status === "running" ? "done" : this.status);
     if (type === "message") return this.#take(JSON.parse(data));
@@ -132,11 +145,27 @@ export class BelfryRun {
     if (type === "failed") [this.status, this.error] = [type, JSON.parse(data)];
   }
 
-  /** @param {{choices?: {index?: number, delta?: {content?: string | null}}[]}} chunk */
+  /** @param {{choices?: Choice[]}} chunk */
   #take(chunk) {
-    const piece = chunk.choices?.find(({ index }) => !index)?.delta?.content;
+    const choice = chunk.choices?.find?.(({ index }) => !index);
+    const delta = choice?.delta ?? {};
+    this.refusal += textIn(delta.refusal);
+    this.reasoning += textIn(delta.reasoning_content ?? delta.reasoning);
+    for (const call of delta.tool_calls ?? []) this.#addTool(call?.function?.name);
+    this.finishReason = choice?.finish_reason || this.finishReason;
+    const piece = textIn(delta.content);
     if (piece) this.#setText(this.text + piece, piece);
     this.#listeners.emit("chunk", chunk);
+  }
+
+  /** Some upstreams repeat the name with each part of a call. @param {string} [name] */
+  #addTool(name) {
+    if (name && this.tools.at(-1) !== name) this.tools.push(name);
+  }
+
+  #clear() {
+    [this.refusal, this.reasoning, this.finishReason, this.tools] = ["", "", "", []];
+    this.#setText("", "");
   }
 
   /** Fetch the run's state once a second instead of reading its stream. @param {() => void} failed @returns {Fallback} */
@@ -169,8 +198,10 @@ export class BelfryRun {
   }
 
   /** Take the answer from the server's state, in the place of what the stream told. @param {RunAnswer} known */
-  #show({ text = "" }) {
+  #show({ text = "", refusal = "", reasoning = "", finish_reason: reason, tool_calls: calls = [] }) {
     this.#cursor = "";
+    [this.refusal, this.reasoning, this.finishReason] = [refusal, reasoning, reason ?? ""];
+    this.tools = calls.map((call) => call.function.name);
     if (text !== this.text) this.#setText(text, "");
   }
 

@@ -31,6 +31,10 @@
  * @property {string | null} ended RFC 3339
  * @property {{code: string, detail: string}} [error]
  * @property {string} [text] the answer so far; a list doesn't tell it
+ * @property {string | null} [finish_reason] why the model stopped
+ * @property {string} [refusal] what the model said instead of an answer
+ * @property {string} [reasoning] what the model thought before it answered
+ * @property {{function: {name: string}}[]} [tool_calls] what the model wants called
  */
 /**
  * @typedef {object} Block What the stream said: one event.

@@ -13,6 +13,11 @@ import { MarkdownView } from "./markdown.js";
 const LISTED = 30;
 const NEAR_END_PX = 80; // who reads further up is left there
 const MODEL_KEY = "belfry-model";
+/** @type {Record<string, string>} */
+const REMARKS = {
+  length: "The answer reached its limit and is cut off.",
+  content_filter: "A content filter ended the answer.",
+};
 /** @type {Partial<Record<import("../belfry.js").State, string>>} */
 const NOTICES = {
   waiting: "No connection. Trying again…",
@@ -34,6 +39,7 @@ const question = (text) => element("article", "question", element("h2", "unseen"
 
 /** What a model said, or is saying. */
 class AnswerView {
+  #thoughts = /** @type {HTMLDetailsElement} */ (element("details", "thoughts", element("summary", "", "Reasoning"), element("p", "")));
   #body = element("div", "markdown");
   #markdown = new MarkdownView(this.#body);
   #outcome = element("p", "outcome");
@@ -41,7 +47,8 @@ class AnswerView {
 
   /** @param {string} [text] */
   constructor(text = "") {
-    this.root = element("article", "answer", element("h2", "unseen", "Answer"), this.#body, this.#outcome);
+    this.root = element("article", "answer", element("h2", "unseen", "Answer"), this.#thoughts, this.#body, this.#outcome);
+    this.#thoughts.hidden = true;
     this.#markdown.render(text, true);
   }
 
@@ -52,6 +59,7 @@ class AnswerView {
   follow(run, again) {
     this.root.ariaBusy = "true";
     run.on("text", () => (this.#frame ||= requestAnimationFrame(() => this.#render(run.text))));
+    run.on("chunk", () => this.#think(run.reasoning));
     run.on("end", () => this.#end(run, again));
   }
 
@@ -63,16 +71,32 @@ class AnswerView {
     if (isAtEnd) scrollToEnd();
   }
 
+  /** @param {string} reasoning */
+  #think(reasoning) {
+    this.#thoughts.hidden = !reasoning;
+    if (reasoning) /** @type {HTMLElement} */ (this.#thoughts.lastElementChild).textContent = reasoning;
+  }
+
   /** @param {BelfryRun} run @param {(() => void) | null} again */
-  #end({ text, status, error }, again) {
+  #end(run, again) {
+    const { text, status, error } = run;
     cancelAnimationFrame(this.#frame);
     this.root.ariaBusy = "false";
+    this.#think(run.reasoning);
     if (status !== "done") {
       this.#outcome.classList.toggle("problem", status !== "stopped");
       this.#outcome.append(error?.detail ?? "Stopped.", ...(again ? [button("Ask again", again)] : []));
+    } else {
+      this.#outcome.append(remark(run));
     }
     this.#render(text, true);
   }
+}
+
+/** What a reader must know of an answer that came to its end. @param {BelfryRun} run */
+function remark({ refusal, finishReason, tools }) {
+  const calls = tools.length > 0 ? `The model wants to call ${tools.join(", ")}.` : "";
+  return [refusal, REMARKS[finishReason] ?? "", calls].filter(Boolean).join(" ");
 }
 
 /** The conversation that is shown: what its last run was asked, and that run. */

@@ -25,7 +25,7 @@ for _, command in ipairs({
   {'+xrevrange', 'XREVRANGE', key, '+', '-'}, {'+zcard', 'ZCARD', key}, {'+zscore', 'ZSCORE', key, 'm'},
   {'+zmscore', 'ZMSCORE', key, 'm'}, {'+zrange', 'ZRANGE', key, 0, 0}, {'+zrevrange', 'ZREVRANGE', key, 0, 0},
   {'+zrangebyscore', 'ZRANGEBYSCORE', key, 0, 0}, {'+zrangebylex', 'ZRANGEBYLEX', key, '-', '+'},
-  {'+pubsub|numsub', 'PUBSUB', 'NUMSUB', ARGV[1]},
+  {'+zscan', 'ZSCAN', key, 0}, {'+pubsub|numsub', 'PUBSUB', 'NUMSUB', ARGV[1]},
 }) do
   try(unpack(command))
 end
@@ -43,6 +43,8 @@ for _, command in ipairs({
   {'+hdel', 'HDEL', key, 'f'}, {'+hincrby', 'HINCRBY', key, 'f', 1}, {'+sadd', 'SADD', key, 'm'},
   {'+srem', 'SREM', key, 'm'}, {'+xadd', 'XADD', key, '*', 'f', ''}, {'+xdel', 'XDEL', key, '1-0'},
   {'+xtrim', 'XTRIM', key, 'MAXLEN', 1}, {'+zadd', 'ZADD', key, 0, 'm'}, {'+zrem', 'ZREM', key, 'm'},
+  {'+zremrangebyrank', 'ZREMRANGEBYRANK', key, 0, 0}, {'+zunionstore', 'ZUNIONSTORE', key, 1, key},
+  {'+zinterstore', 'ZINTERSTORE', key, 1, key},
   {'+zremrangebyscore', 'ZREMRANGEBYSCORE', key, 0, 0}, {'+persist', 'PERSIST', key}, {'+pexpire', 'PEXPIRE', key, 60000},
   {'+expire', 'EXPIRE', key, 60}, {'+getdel', 'GETDEL', key}, {'+del', 'DEL', key},
 }) do

@@ -1,4 +1,4 @@
-"""`/health/live`: this process answers. `/health/ready`: it can also reach the store, so send it traffic.
+"""`/health/live`: this process answers. `/health/ready`: send it traffic, it reaches the store and does not stop.
 
 A store that is there and not fit to keep messages is told as `warnings`; some of that refuses.
 """
@@ -13,7 +13,7 @@ from app.core.store_faults import Fault
 
 
 def blueprint(check: Callable[[], None], faults: Callable[[], Sequence[Fault]]) -> Blueprint:
-    """`check` raises `BelfryError` `store_unavailable` when the store can't be used; `faults` are the store's."""
+    """`check` raises `BelfryError`, such as `store_unavailable`, against traffic; `faults` are the store's."""
     views = Blueprint("health", __name__, url_prefix="/health")
 
     @views.get("/live")

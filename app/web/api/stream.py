@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flask import Blueprint, Flask, Request, Response, current_app, request
 
+from app import metrics
 from app.core.addresses import Network
 from app.core.errors import BelfryError
 from app.core.identity.tokens import Claims
@@ -23,6 +24,7 @@ from app.server.parking import FAILURE, PARKED, parkable
 from app.web.edge.auth import Authenticator
 from app.web.edge.client_address import client_address
 from app.web.edge.limits import Limits
+from app.web.edge.problems import problem_response
 from app.web.edge.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,17 @@ class Entrance:
     def admit(self) -> None:
         """Raise `BelfryError` as `Streams.admit` does."""
         self._streams.admit()
+
+    def refuse(self, error: BelfryError) -> Response:
+        """The answer to a request for a stream that can't be opened.
+
+        An EventSource takes every status but 200 as final (WHATWG HTML, 9.2.3). One that comes while this worker stops,
+        over a connection that it kept, is therefore told in a stream when to come back.
+        """
+        if error.code != "shutting_down" or request.method != "GET":
+            return problem_response(error)
+        metrics.refused(error.code)
+        return Response(self._streams.come_again(), headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
         """Open the logs `names` from `cursor` on.
@@ -106,6 +119,7 @@ class Entrance:
 
 def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
     views = Blueprint("stream", __name__)
+    views.register_error_handler(BelfryError, entrance.refuse)
 
     @views.get("/stream")
     def stream() -> Response:

@@ -35,6 +35,7 @@ SCOPE = "complete"
 def blueprint(desk: Desk) -> Blueprint:
     """The views of `/completions`."""
     views = Blueprint("completions", __name__, url_prefix="/completions")
+    views.register_error_handler(BelfryError, desk.entrance.refuse)
     views.post("")(desk.start)
     views.get("")(desk.newest)
     views.get("/<run_id>")(desk.state)

@@ -112,7 +112,6 @@ def test_a_key_checks_no_token_of_another_algorithm() -> None:
         "no key",
         None,
     ],
-    ids=repr,
 )
 def test_what_cannot_check_a_token_is_left_out_of_a_set(member: Any) -> None:
     (key,) = jwk.of_set({"keys": [member, public_jwk("EdDSA")]})
@@ -181,7 +180,6 @@ def signed_in(settings: Settings) -> Claims:
         ({"admin_password_hash": HASHES[0]}, {"admin_password_hash": HASHES[0], "admin_name": "root"}),
         ({"admin_password_hash": HASHES[0]}, {"demo": True, "secret": OLD}),
     ],
-    ids=str,
 )
 def test_who_signed_in_is_trusted_while_that_way_to_sign_in_is_the_same(
     before: dict[str, Any], after: dict[str, Any]

@@ -18,7 +18,7 @@ from tests.servers import REPOSITORY, Belfry, free_port, owner_of
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_accessibility import violations
 from tests.system.conftest import StartBelfry
-from tests.upstream import Conversation, Upstream, content, running_upstream, saying
+from tests.upstream import Conversation, Upstream, chunk, content, running_upstream, saying, sending
 from tests.waiting import wait_until
 
 SECONDS = 10.0
@@ -690,3 +690,25 @@ def refuse(route: Route, status: int, detail: str) -> None:
         route.fulfill(status=status, json={"code": "too_many_runs", "detail": detail})
     else:
         route.fallback()
+
+
+@pytest.mark.parametrize(
+    ("delta", "reason", "texts"),
+    [
+        ({"content": [{"type": "text", "text": "In parts"}]}, "stop", ["In parts"]),
+        ({"content": "Too lo"}, "length", ["Too lo", "The answer reached its limit"]),
+        ({"content": ""}, "content_filter", ["A content filter ended the answer"]),
+        ({"refusal": "I will not."}, "stop", ["I will not."]),
+        ({"tool_calls": [{"index": 0, "function": {"name": "find", "arguments": "{}"}}]}, "tool_calls", ["find"]),
+        ({"reasoning_content": "Hm", "content": "Yes"}, "stop", ["Reasoning", "Yes"]),
+    ],
+)
+def test_whatever_a_model_says_is_shown(
+    chat: Chat, upstream: Upstream, delta: dict[str, object], reason: str, texts: list[str]
+) -> None:
+    datas = (chunk(delta), chunk({}, reason), "[DONE]")
+    upstream.play = sending(*[f"data: {data}\n\n".encode() for data in datas])
+    chat.ask("What is a belfry?")
+    chat.wait_ended()
+    for text in texts:
+        expect(chat.page.locator(".answer").last).to_contain_text(text)

@@ -177,6 +177,7 @@ def test_a_message_that_is_removed_far_down_leaves_the_focus_to_the_next(tab: Fe
     expect(tab.articles.locator(":scope:focus")).to_have_attribute("aria-setsize", str(MANY - 1))
 
 
+@pytest.mark.alone
 def test_a_step_costs_the_page_far_less_than_a_frame(visitor: Visitor, belfry: Belfry, alice: str) -> None:
     """In CPU time of the page's main thread, which a busy machine hardly changes: about 2 ms, where a frame has 16."""
     fill(belfry, alice)
@@ -189,6 +190,7 @@ def test_a_step_costs_the_page_far_less_than_a_frame(visitor: Visitor, belfry: B
     assert (work(session) - before) / SCROLL_STEPS <= STEP_CPU_MS
 
 
+@pytest.mark.alone
 def test_a_message_that_comes_costs_the_page_less_than_a_frame_however_long_the_list(
     visitor: Visitor, belfry: Belfry, alice: str
 ) -> None:

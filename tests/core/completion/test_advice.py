@@ -1,0 +1,61 @@
+"""What upstreams say about asking again, and the lists of models that they send."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import pytest
+
+from app.core.completion.advice import seconds_until, verdict
+from app.core.completion.models import models_in
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": formatdate(NOW + 30, usegmt=True)}, 30),
+        ({"retry-after": formatdate(NOW - 30, usegmt=True)}, 0),
+        ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after-ms": "inf", "retry-after": "3"}, 3),
+    ],
+)
+def test_the_wait_may_be_a_number_a_fraction_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    assert seconds_until(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(("text", "said"), [("true", True), (" False ", False), ("", None), ("maybe", None)])
+def test_the_verdict_is_true_false_or_nothing(text: str, said: bool | None) -> None:
+    assert verdict({"x-should-retry": text}) is said
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (b'{"object":"list","data":[{"id":"a"},{"id":"b/c"}]}', ["a", "b/c"]),
+        (b'[{"id":"a"}]', ["a"]),
+        (b'\xef\xbb\xbf{"data":[{"id":"a"}]}', ["a"]),
+        (b'{"data":null}', []),
+        (b'{"data":[]}', []),
+        (b'{"data":[{"id":"a"},{"object":"model"},7,null,{"id":""}]}', ["a"]),
+        (b'{"models":[{"name":"llama3"}]}', ["llama3"]),
+        (b'{"data":["a","b"]}', ["a", "b"]),
+        (b'{"data":{"a":{"owned_by":"x"}}}', ["a"]),
+        (b'{"data":[{"id":"a","price":NaN}]}', ["a"]),
+    ],
+)
+def test_a_list_of_models_is_found_in_every_shape(body: bytes, ids: list[str]) -> None:
+    assert list(models_in(body)) == ids
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error":"x"}', b"7", b"\xff"])
+def test_what_is_no_list_is_told(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        models_in(body)

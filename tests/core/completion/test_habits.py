@@ -1,0 +1,61 @@
+"""Every habit of upstreams, read as one piece and byte by byte: the same pieces, whatever the network makes of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from app.core.completion import Answer, Body, Gathered
+from app.core.errors import BelfryError
+from tests.habits import HABITS, Habit
+
+READ = [habit for habit in HABITS if habit.head == 200 and not habit.hangs]
+
+
+def outcome(habit: Habit, size: int) -> tuple[list[str], str]:
+    """The chunks of a stream, and the code of the error that ends it."""
+    body = gzip.decompress(habit.body) if habit.headers.get("Content-Encoding") else habit.body
+    reader, answer = Body(habit.type, 1_000_000), Answer(choices=habit.choices)
+    chunks: list[str] = []
+    try:
+        for at in range(0, len(body), size):
+            for piece in reader.feed(body[at : at + size]):
+                chunks += [chunk.text for chunk in answer.take(piece)]
+        for piece in reader.end():
+            chunks += [chunk.text for chunk in answer.take(piece)]
+        chunks += [chunk.text for chunk in answer.finish(reader.noise, was_cut=habit.cut)]
+    except BelfryError as error:
+        return chunks, error.code
+    return chunks, ""
+
+
+@pytest.mark.parametrize("habit", READ, ids=lambda habit: habit.name)
+def test_bytes_may_be_split_anywhere(habit: Habit) -> None:
+    chunks, code = outcome(habit, 1_000_000)
+    assert bool(code) == habit.fails
+    assert all("\n" not in chunk and isinstance(json.loads(chunk), dict) for chunk in chunks)
+    for size in (1, 7):
+        assert outcome(habit, size) == (chunks, code)
+
+
+@pytest.mark.parametrize("body", [b"data: " + b"x" * 2_000, b"data: {\n" * 400, b'{"a":"' + b"x" * 2_000])
+def test_what_never_ends_is_given_up(body: bytes) -> None:
+    reader = Body("text/event-stream", 1_000)
+
+    def feed() -> None:
+        for _ in range(4):
+            list(reader.feed(body))
+
+    with pytest.raises(BelfryError, match="answer_too_large"):
+        feed()
+
+
+def test_a_whole_answer_stays_as_the_upstream_sent_it() -> None:
+    text = '{ "choices" : [ {"message":{"content":"<b> \\u00fc"},"finish_reason":"stop"} ], "more": 1 }'
+    reader, gathered = Body("application/json", 1_000), Gathered()
+    list(reader.feed(text.encode()))
+    for piece in reader.end():
+        gathered.whole(piece)
+    assert gathered.text({}) == text
