@@ -124,7 +124,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.turns": turns,
         "belfry.max_head_bytes": settings.max_head_bytes,
         "belfry.refusals": Refusals(
-            *[Ready(app, error, settings.allowed_origins) for error in (admission.REFUSAL, descriptors.REFUSAL)]
+            *[
+                Ready(app, error, settings.allowed_origins)
+                for error in (admission.REFUSAL, descriptors.REFUSAL, admission.NO_PLACE)
+            ]
         ),
     }
     return app

@@ -34,6 +34,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_user_id": (422, "A user id is not valid"),
     "bad_topic": (422, "A topic is not valid"),
     "bad_message_id": (422, "The message id is not valid"),
+    "ambiguous_id": (400, "The message id and the Idempotency-Key differ"),
     "bad_event": (422, "The event type is not valid"),
     "reserved_event": (422, "The event type is Belfry's or EventSource's own"),
     "bad_ttl": (422, "The ttl is not valid"),

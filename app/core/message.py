@@ -32,6 +32,8 @@ _NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient"}  # the envelo
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
 
+_LIST_OF_RECIPIENTS = "to.list[str]"  # where pydantic finds the errors of `to` as a list
+
 # Which code tells of a field's error where its validator doesn't name one itself.
 _CODE_OF_FIELD = {
     "id": "bad_message_id",
@@ -170,10 +172,11 @@ class Message(NamedTuple):
     own_id: bool
 
 
-def parse(body: bytes, *, now: float, new_id: str, max_recipients: int) -> Message:
+def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str = "") -> Message:
     """Read one message as JSON.
 
-    `now` is Unix time in seconds, `new_id` the id for a message that brings none. Raises `BelfryError` with the code of
+    `now` is Unix time in seconds, `new_id` the id for a message that brings none. `key` is the request's
+    `Idempotency-Key`, which is an id too. Raises `BelfryError` with the code of
     the first thing wrong; all of them are in its `errors`.
     """
     sent = strict_json.read(body)
@@ -181,7 +184,8 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int) -> Messa
         given: Publish = _VALIDATOR.validate_python(sent)
     except ValidationError as error:
         raise _refusal(error) from None
-    message_id = given.id or new_id
+    own_id = _agreed(given.id, key) if key else given.id
+    message_id = own_id or new_id
     content = _SERIALIZER.to_json(given, exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
     return Message(
         message_id,
@@ -191,8 +195,19 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int) -> Messa
         expires_ms=int((now + given.ttl) * 1_000) if given.ttl else 0,
         key=given.key or "",
         transient=given.transient,
-        own_id=given.id is None,
+        own_id=own_id is None,
     )
+
+
+def _agreed(message_id: str | None, key: str) -> str:
+    """The one id that the message and the header name. Raises `BelfryError` `bad_message_id` or `ambiguous_id`."""
+    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header quotes it
+    if not _TOKEN.fullmatch(text):
+        raise BelfryError("bad_message_id", "Idempotency-Key: must be 1 to 128 of A-Z a-z 0-9 . _ : -.")
+    if message_id not in (None, text):
+        detail = f"Idempotency-Key: expected {message_id!r}, the id in the message, or no header; got {text!r}."
+        raise BelfryError("ambiguous_id", detail)
+    return text
 
 
 def _refusal(error: ValidationError) -> BelfryError:
@@ -200,7 +215,14 @@ def _refusal(error: ValidationError) -> BelfryError:
     errors = [
         {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": item["msg"]}
         for item in error.errors(include_url=False, include_context=False, include_input=False)
+        if item["loc"][:2] != ("to", "str")  # `to` is told once, by the errors of its list
     ]
+    for each in errors:
+        if each["field"] == _LIST_OF_RECIPIENTS:
+            each |= {"field": "to", "message": "Expected a user id, which is a string, or a list of user ids"}
+        elif each["field"].startswith(f"{_LIST_OF_RECIPIENTS}."):
+            field = f"to{each['field'].removeprefix(_LIST_OF_RECIPIENTS)}"
+            each |= {"field": field, "message": "Expected a user id, which is a string"}
     first = errors[0]
     code = first["type"] if first["type"] in CATALOGUE else _CODE_OF_FIELD.get(first["field"].split(".")[0], "")
     if first["type"] == "extra_forbidden":

@@ -16,6 +16,7 @@ from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.passwords import PasswordHash
 from app.core.redis_url import check as check_redis_url
+from app.core.redis_url import database_of
 from app.core.store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
@@ -86,6 +87,9 @@ class Settings(BaseModel):
     connects_per_minute: int = Field(
         20_000, ge=1, description="streams, long polls, sessions, tickets and counts of tabs of one user, per worker"
     )
+    requests_per_minute: int = Field(
+        60_000, ge=1, description="all other requests of one user, pages of the feed for example, per worker"
+    )
     sign_ins_per_minute: int = Field(20, ge=1, description="tries to sign in, per address and per name, per worker")
     refused_tokens_per_minute: int = Field(
         1_000,
@@ -141,6 +145,13 @@ class Settings(BaseModel):
 
     heartbeat_seconds: float = Field(15.0, ge=0.2, le=120, description="silence after which a stream gets a heartbeat")
     retry_ms: int = Field(2_000, ge=100, le=60_000, description="reconnect delay told to browsers, jittered by half")
+    final_retry_ms: int = Field(
+        3_600_000,
+        ge=1_000,
+        le=86_400_000,
+        description="reconnect delay told to streams that must not come back by themselves (`goodbye` `revoked`, "
+        "`replaced`), jittered by half",
+    )
     write_timeout_seconds: float = Field(
         30.0, ge=1, le=600, description="a reader that takes nothing for this long is cut off"
     )
@@ -171,7 +182,13 @@ class Settings(BaseModel):
     )
     max_connections: int = Field(20_000, ge=1, description="open streams per worker; one more gets 503")
     max_connections_per_user: int = Field(
-        10_000, ge=1, description="open streams of one user per worker; the oldest goes"
+        10_000,
+        ge=1,
+        description="open streams of one user per worker, those of runs included; the oldest goes. Waiting long polls "
+        "count too; one more gets 503",
+    )
+    max_waiting_polls: int = Field(
+        5_000, ge=1, description="long polls that wait in a worker, half of its 10,000 places; one more gets 503"
     )
     catch_up_batch: int = Field(64, ge=1, le=1_000, description="streams that catch up in one Redis round trip")
     catch_up_rounds: int = Field(
@@ -244,6 +261,13 @@ class Settings(BaseModel):
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
     canary_seconds: float = Field(
         2.0, ge=0.1, le=3, description="how often it is tried whether Redis answers and what it publishes is heard"
+    )
+    away_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="a worker that Redis was away from for so long sends its streams to another node, within one "
+        "heartbeat; 0: never",
     )
     store_check_seconds: float = Field(
         60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
@@ -323,6 +347,11 @@ class Settings(BaseModel):
         if not set(_listed(text)) <= set(OPTIONAL_FAULTS):
             raise ValueError(f"expected some of {', '.join(OPTIONAL_FAULTS)}, separated by commas")
         return text
+
+    @property
+    def redis_db(self) -> int:
+        """The database that `redis_url` leads to."""
+        return database_of(self.redis_url) if self.redis_url else 0
 
     @property
     def strict_store(self) -> tuple[str, ...]:

@@ -46,6 +46,11 @@ LINGER_SECONDS = 1.0
 STORE_SECONDS = 3.0  # that a start waits for a silent store; one that is away, or answers, is known at once
 LAST_SECONDS = 1.0  # before the arbiter kills whoever waits as long as it does: what was counted is reported then
 BOOT_SECONDS = 30.0  # a successor that takes longer may never come
+# Beyond `worker_connections`, so many more are accepted, for health checks: each has so long to send its request, and
+# anything else is refused.
+SPARE_PLACES = 64
+SPARE_SECONDS = 2.0
+HEALTH = ("/health/live", "/health/ready")
 ACCEPTS_PER_TURN = 100  # of a worker that stops: nobody else takes them
 
 # Left alone, the collector stops the worker for 30 ms every few seconds of a thousand messages: it goes through all
@@ -111,11 +116,15 @@ class BelfryWorker(GeventWorker):
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, and know it while it is open."""
+        if len(self._clients) >= self.worker_connections:
+            self._spare.add(client)
+            self._patience = SPARE_SECONDS
         self._clients.add(client)
         try:
             super().handle(listener, client, _plain(addr))
         finally:
             self._clients.discard(client)
+            self._spare.discard(client)
             self._regulars.pop(client, None)
 
     def timeout_ctx(self) -> Any:
@@ -131,13 +140,18 @@ class BelfryWorker(GeventWorker):
         has_failed = regular is not None and regular.failure is not None  # and so was let in
         if req.req_number == 1 and type(req.unreader.sock) is not Fair:
             req.unreader.sock = Fair(sock)
+        if sock in self._spare and not req.path.endswith(HEALTH):
+            self._refuse(req, sock, self._refusals.no_place.answer)
+            raise StopIteration
         if not has_failed and self._admission.refuses(req.method, req.path):
-            return self._refuse(req, sock)
+            return self._refuse(req, sock, self._refusals.overloaded.answer)
         self._answering.add(sock)
         try:
             answered = super().handle_request(listener_name, req, sock, addr)
         finally:
             self._answering.discard(sock)
+        if sock in self._spare:
+            raise StopIteration  # the place is for the next health check
         if req.unreader.buf.tell():
             gevent.sleep(0)  # the next request has come with this one: without a wait for it others had no turn
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
@@ -182,10 +196,10 @@ class BelfryWorker(GeventWorker):
             end_when_silent(sock)
         return b""
 
-    def _refuse(self, req: Any, sock: Any) -> bool:
+    def _refuse(self, req: Any, sock: Any, answer: Callable[[str, str], bytes]) -> bool:
         """Answer by what lies ready. After a body that was announced and may never come, no request can follow."""
         origin = next((value for name, value in req.headers if name == "ORIGIN"), "")
-        sock.sendall(self._refusals.overloaded.answer(origin, req.scheme))
+        sock.sendall(answer(origin, req.scheme))
         if not self.alive or any(name == "EXPECT" for name, _ in req.headers):
             raise StopIteration
         return True
@@ -213,6 +227,7 @@ class BelfryWorker(GeventWorker):
         """Serve until told to stop; then say goodbye to every stream and finish what was begun."""
         self._clients: set[Any] = set()
         self._answering: set[Any] = set()
+        self._spare: set[Any] = set()  # those that hold no place but a spare one
         self._regulars: dict[Any, Regular] = {}
         self._idle: dict[Any, float] = {}  # regulars between two requests, and since when, the longest first
         self._patience = self.cfg.keepalive
@@ -280,7 +295,7 @@ class BelfryWorker(GeventWorker):
         server = Listener(
             listener,
             handle=partial(self.handle, Address(listener)),
-            spawn=Pool(self.worker_connections),
+            spawn=Pool(self.worker_connections + SPARE_PLACES),
             **self._tls(),
         )
         server.no_room = self._refusals.no_room.answer

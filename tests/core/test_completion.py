@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.core.completion import Answer, Body, Transcript, openai_error, parse, tokens_of
+from app.core.completion import MODEL_MAX_CHARS, Answer, Body, Transcript, openai_error, parse, tokens_of
 from app.core.errors import BelfryError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -225,3 +225,11 @@ def test_a_usage_that_tells_nothing_counts_nothing(usage: object) -> None:
 def test_an_error_has_openais_members(code: str, kind: str) -> None:
     error = openai_error(BelfryError(code, "Because."))["error"]
     assert error == {"message": "Because.", "type": kind, "param": None, "code": code}
+
+
+def test_the_name_of_a_model_has_a_bound() -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    assert parse(json.dumps({"model": "m" * MODEL_MAX_CHARS, "messages": messages}).encode()).model
+    with pytest.raises(BelfryError, match="model: expected at most 256 characters") as refusal:
+        parse(json.dumps({"model": "m" * (MODEL_MAX_CHARS + 1), "messages": messages}).encode())
+    assert (refusal.value.code, refusal.value.extra["param"]) == ("invalid_completion", "model")

@@ -206,6 +206,43 @@ def test_whatever_is_said_comes_out_as_it_went_in(title: str, data: Any) -> None
     assert message.get("data") == data
 
 
+class TestTheIdempotencyKey:
+    def read(self, key: str, **fields: Any) -> Message:
+        body = json.dumps({"to": "a", **fields}).encode()
+        return parse(body, now=NOW, new_id="made", max_recipients=3, key=key)
+
+    @pytest.mark.parametrize("key", ["order-1", '"order-1"'])
+    def test_is_the_id_of_a_message_that_brings_none(self, key: str) -> None:
+        message = self.read(key)
+        assert (message.id, message.own_id) == ("order-1", False)
+        assert self.read(key, id="order-1").id == "order-1"
+
+    def test_must_not_differ_from_the_id(self) -> None:
+        with pytest.raises(BelfryError, match="order-2") as refusal:
+            self.read("order-1", id="order-2")
+        assert (refusal.value.code, refusal.value.status) == ("ambiguous_id", 400)
+
+    @pytest.mark.parametrize("key", ["a b", '""', "x" * 129, "ä"])
+    def test_is_held_to_the_rules_of_an_id(self, key: str) -> None:
+        with pytest.raises(BelfryError, match="Idempotency-Key") as refusal:
+            self.read(key)
+        assert refusal.value.code == "bad_message_id"
+
+
+@pytest.mark.parametrize(
+    ("to", "field", "told"),
+    [
+        (17, "to", "to: Expected a user id, which is a string, or a list of user ids."),
+        ({"user": "a"}, "to", "to: Expected a user id, which is a string, or a list of user ids."),
+        (["a", 17], "to.1", "to.1: Expected a user id, which is a string."),
+    ],
+)
+def test_a_recipient_of_another_type_is_refused_in_plain_words(to: object, field: str, told: str) -> None:
+    error = refused({"to": to})
+    assert (error.code, error.detail) == ("bad_user_id", told)
+    assert [each["field"] for each in error.extra["errors"]] == [field]
+
+
 def test_recipients_and_topics_are_named_in_normal_form_c() -> None:
     assert read({"to": ["J\u00f6rg", "Jo\u0308rg"]}).logs == ("user:J\u00f6rg",)
     message = read({"topic": "cafe\u0301"})

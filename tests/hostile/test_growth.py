@@ -44,10 +44,11 @@ Reader = Callable[[str], object]
 SETTINGS = Settings(secret="x" * 32, trusted_proxies="127.0.0.0/8")
 KEYRING = Keyring(SETTINGS)
 CLAIMS = KEYRING.verify(KEYRING.sign("alice", {"feed"}, 1.8e9, 60), 1.8e9)
-# What is read only after a credential, or never from the network: settings, the launcher, our own store.
+# What comes from no stranger: settings, the launcher, the store, and the upstreams that the operator named.
 NOT_A_STRANGER_S = {
-    "app.core.endpoint", "app.core.identity.passwords", "app.core.redis_url", "app.core.settings",
-    "app.launch.address", "app.launch.embedded",
+    "app.core.completion.failure", "app.core.endpoint", "app.core.identity.passwords", "app.core.redis_url",
+    "app.core.settings", "app.core.upstreams", "app.transport.connection", "app.launch.address",
+    "app.launch.embedded",
 }  # fmt: skip
 
 
@@ -195,12 +196,16 @@ READERS: dict[str, Reader] = {
 }
 # The module-level regular expressions, by the module that has them, that the readers above go through.
 LISTED = {
-    "app.core.addresses", "app.core.completion", "app.core.identity.jwk", "app.core.log.cursor", "app.core.masking",
-    "app.core.message", "app.core.wire.sse", "app.core.wire.strict_json", "app.server.request", "app.web.edge.paths",
+    "app.core.addresses", "app.core.completion.request", "app.core.identity.jwk", "app.core.log.cursor",
+    "app.core.masking", "app.core.message", "app.core.wire.sse", "app.core.wire.strict_json",
+    "app.server.request", "app.web.edge.paths",
 }  # fmt: skip
 DIRECT: dict[str, Callable[[Any, str], object]] = {
     "app.server.head": lambda pattern, text: list(pattern.finditer(raw(text))),
-    "app.server.listener": lambda pattern, text: pattern.search(raw(text)),
+    "app.core.completion.json_text": lambda pattern, text: pattern.search(text),
+    "app.server.gates.listener": lambda pattern, text: pattern.search(raw(text)),
+    "app.web.pages.assets": lambda pattern, text: pattern.sub("", text),
+    "app.web.edge.cors": lambda pattern, text: pattern.fullmatch(text),
     "app.web.api.presence": lambda pattern, text: pattern.fullmatch(text),
 }
 

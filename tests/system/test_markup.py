@@ -25,7 +25,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def environment(upstream: Upstream) -> Mapping[str, str]:
-    return {"BELFRY_DEMO": "1", "BELFRY_UPSTREAM_URL": upstream.url}
+    return {"BELFRY_UPSTREAM_URL": upstream.url}
 
 
 @pytest.fixture

@@ -130,6 +130,19 @@ class TestTheSameIdAgain:
         }
         assert feed_titles(belfry, alice) == ["next", "once"]
 
+    def test_may_be_given_as_an_idempotency_key(self, belfry: Belfry, alice: str) -> None:
+        """Also over one connection, where a publisher that sends the same head again is answered in a shorter way."""
+        message = {"to": alice, "title": "once"}
+        keys = [f"{alice}-1", f"{alice}-1", f"{alice}-2", f"{alice}-2"]
+        answers = [belfry.publisher.post("/publish", json=message, headers={"Idempotency-Key": key}) for key in keys]
+        assert [answer.status_code for answer in answers] == [201, 200, 201, 200]
+        assert [answer.json()["id"] for answer in answers] == keys
+        differs = belfry.publisher.post(
+            "/publish", json={**message, "id": "other"}, headers={"Idempotency-Key": keys[0]}
+        )
+        assert (differs.status_code, differs.json()["code"]) == (400, "ambiguous_id")
+        assert feed_titles(belfry, alice) == ["once", "once"]
+
     def test_with_other_content_is_refused(self, belfry: Belfry, alice: str) -> None:
         belfry.publish({"to": alice, "id": f"{alice}-1", "title": "one"})
         answer = belfry.publisher.publish({"to": alice, "id": f"{alice}-1", "title": "other"})

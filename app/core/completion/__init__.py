@@ -27,11 +27,12 @@ from app.core.completion.body import Body
 from app.core.completion.failure import openai_error
 from app.core.completion.forms import Gathered, Transcript
 from app.core.completion.pieces import DONE, Piece
-from app.core.completion.request import CompletionRequest, check_run_id, parse
+from app.core.completion.request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, parse
 from app.core.completion.usage import Usage, tokens_of
 
 __all__ = [
     "DONE",
+    "MODEL_MAX_CHARS",
     "Answer",
     "Body",
     "CompletionRequest",

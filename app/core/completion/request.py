@@ -14,6 +14,7 @@ from app.core.errors import BelfryError
 from app.core.wire import strict_json
 
 TITLE_MAX_CHARS = 120
+MODEL_MAX_CHARS = 256
 DIGEST_BYTES = 16
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
@@ -87,6 +88,8 @@ def _check(given: dict[str, Any]) -> None:
     model, messages, stream = given.get("model"), given.get("messages"), given.get("stream")
     if not (isinstance(model, str) and model):
         raise _invalid("model", "a name", model)
+    if len(model) > MODEL_MAX_CHARS:
+        raise _invalid("model", f"at most {MODEL_MAX_CHARS} characters", f"{len(model)} characters")
     if not (isinstance(messages, list) and messages and all(isinstance(message, dict) for message in messages)):
         raise _invalid("messages", "a list of at least one object", messages)
     if not (stream is None or isinstance(stream, bool)):

@@ -32,7 +32,7 @@ _ALGORITHMS: Mapping[tuple[Any, Any], str] = {
     ("OKP", "Ed25519"): "EdDSA",
 }
 
-_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----(?:(?!-----).)*+-----END [A-Z ]+-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

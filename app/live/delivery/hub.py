@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -28,7 +28,7 @@ from app.live.delivery.canary import Canary, Examines
 from app.live.delivery.catch_up import CatchUp
 from app.live.delivery.fan_out import FanOut, Pace
 from app.live.delivery.link import Link, Subscription
-from app.live.streams.subscriber import OpenLog
+from app.live.streams.subscriber import OpenLog, Subscriber
 from app.store.logs.log import LogStore, Tail
 from app.transport.connection import RETRY_AFTER_SECONDS
 
@@ -139,6 +139,11 @@ class Hub:
             if not open_log.checked_oldest:
                 open_log.check(page.revision, page.oldest)
         return pages
+
+    def readers(self, name: str) -> Collection[Subscriber]:
+        """Who reads the named log here, in the order of their connecting."""
+        open_log = self._logs.get(name)
+        return open_log.members if open_log is not None else ()
 
     def wait_changed(self, logs: Sequence[OpenLog], vector: Vector, announced: int, seconds: float) -> bool:
         """Wait until something is known of `logs` beyond `vector`, or more than `announced` changes of their state.

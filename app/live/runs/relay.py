@@ -82,6 +82,9 @@ class Relay:
                 return False
         finally:  # no switch lies between this and the producer: `drain` sees the one or the other
             self._starting -= 1
+        if self._closing:  # while the store was asked: `drain` found no producer to abandon
+            self._runs.take_back(name)
+            raise shutting_down()
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
         producer.begin(self.exchange(upstream, request, producer.filled))

@@ -10,8 +10,10 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import gevent
@@ -31,6 +33,7 @@ from app.live.streams.heartbeat import Wheel
 from app.live.streams.poller import AVAILABLE as POLLER_AVAILABLE
 from app.live.streams.poller import Poller
 from app.live.streams.subscriber import Client, OpenLog, Sink, Subscriber
+from app.store.keys import user_log
 
 GOODBYES_PER_TURN = 256
 DISCONNECTED_RETRY_MS = 60_000  # a connection that an administrator ended comes back no earlier
@@ -98,6 +101,10 @@ class Streams:
         self._spread = random.random()  # noqa: S311 - spreads, hides nothing
         self._subscribers: dict[Subscriber, None] = {}
         self.tick = 0  # the wheel's, read with every write
+        # Of each user: the streams of runs, which are no readers of the user's own log, and the waiting long polls.
+        self._run_streams: dict[str, dict[Subscriber, None]] = {}
+        self._polls: Counter[str] = Counter()
+        self._waiting_polls = 0
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
         self._timer: gevent.Greenlet[[], None] | None = None
         self.poller: Poller | None = None
@@ -137,13 +144,10 @@ class Streams:
 
     def admit(self) -> None:
         """Raise `BelfryError` `too_many_connections` or `shutting_down` where no stream can be opened now."""
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         if self.draining:
-            raise BelfryError("shutting_down", headers=headers)
+            raise BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         if len(self._subscribers) >= self._settings.max_connections:
-            raise BelfryError(
-                "too_many_connections", f"This worker holds {len(self._subscribers)} streams.", headers=headers
-            )
+            raise _no_room(f"This worker holds {len(self._subscribers)} streams.")
 
     def stay(self) -> None:
         """Raise `BelfryError` `shutting_down` where balancers shall send nobody here any more."""
@@ -177,9 +181,12 @@ class Streams:
         subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
-        self._make_room(opening.logs[0])
+        self._make_room(subscriber.user)
         self._subscribers[subscriber] = None
-        if not opening.logs[0].finite:  # who watches a run is not connected to the feed, and stands at other offsets
+        subscriber.since = self._clock()
+        if opening.logs[0].finite:
+            self._run_streams.setdefault(subscriber.user, {})[subscriber] = None
+        else:  # who watches a run is not connected to the feed, and stands at other offsets
             self._presence.connected(subscriber, client, opening.number, opening.tabs)
             self._flights.connected(subscriber, opening.connection, resumed=opening.resumed, lost=opening.lost)
         metrics.STREAMS.inc()
@@ -190,6 +197,30 @@ class Streams:
             self._hub.catch_up.add(subscriber)
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())
+
+    @contextmanager
+    def polling(self, user: str, seconds: float) -> Iterator[None]:
+        """Count one long poll of `user` while it waits; one of no seconds holds nothing.
+
+        Raises `BelfryError` `too_many_connections`.
+        """
+        if not seconds:
+            yield
+            return
+        if self._waiting_polls >= self._settings.max_waiting_polls:
+            raise _no_room(f"This worker holds {self._waiting_polls} waiting polls.")
+        held = self._held(user)
+        if held >= self._settings.max_connections_per_user:
+            raise _no_room(f"This worker holds {held} streams and waiting polls of this user.")
+        self._polls[user] += 1
+        self._waiting_polls += 1
+        try:
+            yield
+        finally:
+            self._waiting_polls -= 1
+            self._polls[user] -= 1
+            if not self._polls[user]:
+                del self._polls[user]
 
     def wait_changed(self, opening: Opening, vector: Vector, seconds: float) -> bool:
         """Wait until something lies beyond `vector` or changed since the last read; False when nothing did in time."""
@@ -220,18 +251,36 @@ class Streams:
         """Say goodbye to every stream whose credential was withdrawn just now."""
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             if withdrawn(subscriber.claims):
-                subscriber.say_goodbye(Goodbye.REVOKED, self.retry_ms())
+                subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
             if not turn % LOOKS_PER_TURN:
                 gevent.sleep(0)
 
     def retry_ms(self) -> int:
         """A reconnect delay from half of the setting to one and a half of it: a crowd's lie evenly between."""
-        self._spread = (self._spread + GOLDEN) % 1
-        return int(self._settings.retry_ms * (0.5 + self._spread))
+        return self._jittered(self._settings.retry_ms)
 
-    def _make_room(self, user_log: OpenLog) -> None:
-        while len(user_log.members) >= self._settings.max_connections_per_user:
-            next(iter(user_log.members)).say_goodbye(Goodbye.REPLACED, self.retry_ms())
+    def _final_retry_ms(self) -> int:
+        """The delay for clients that must not come back by themselves, though some obey nothing but `retry`."""
+        return self._jittered(self._settings.final_retry_ms)
+
+    def _jittered(self, milliseconds: int) -> int:
+        self._spread = (self._spread + GOLDEN) % 1
+        return int(milliseconds * (0.5 + self._spread))
+
+    def _make_room(self, user: str) -> None:
+        """Have the user's oldest streams make room for one more. Polls keep theirs, for they end soon."""
+        while self._held(user) >= self._settings.max_connections_per_user:
+            oldest = [next(iter(streams)) for streams in self._streams_of(user) if streams]
+            if not oldest:
+                return
+            min(oldest, key=attrgetter("since")).say_goodbye(Goodbye.REPLACED, self._final_retry_ms())
+
+    def _streams_of(self, user: str) -> tuple[Collection[Subscriber], Collection[Subscriber]]:
+        """The user's streams of the feed and of runs, each in the order of their connecting."""
+        return self._hub.readers(user_log(user)), self._run_streams.get(user, {})
+
+    def _held(self, user: str) -> int:
+        return sum(map(len, self._streams_of(user))) + self._polls[user]
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1_000)
@@ -263,9 +312,12 @@ class Streams:
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
         """An administrator ends the connections of the log's user, or the one with the id that is named."""
         told = json.loads(wish)
-        if log is subscriber.logs[0] and told["connection"] in ("", id_of(subscriber)):
-            reason = Goodbye(told.get("reason", "disconnected"))  # a node of an older version tells none
-            subscriber.say_goodbye(reason, self.retry_ms() + DISCONNECTED_RETRY_MS)
+        if log is not subscriber.logs[0] or told["connection"] not in ("", id_of(subscriber)):
+            return
+        if told.get("reason") == Goodbye.REVOKED.value:
+            subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
+        else:
+            subscriber.say_goodbye(Goodbye.DISCONNECTED, self.retry_ms() + DISCONNECTED_RETRY_MS)
 
     def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None:
         """The client of one of the log's user's connections says how many tabs share it."""
@@ -281,12 +333,20 @@ class Streams:
         del self._subscribers[subscriber]
         for open_log in subscriber.logs:
             open_log.remove(subscriber)
-        if not subscriber.logs[0].finite:
+        if subscriber.logs[0].finite:
+            self._leave_run(subscriber)
+        else:
             self._flights.closed(subscriber, self._presence.disconnected(subscriber), reason)
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         self._hub.leave(subscriber.logs)
         log.debug("stream of %r closed: %s", subscriber.user, reason)
+
+    def _leave_run(self, subscriber: Subscriber) -> None:
+        streams = self._run_streams[subscriber.user]
+        del streams[subscriber]
+        if not streams:
+            del self._run_streams[subscriber.user]
 
     # Time
 
@@ -305,18 +365,26 @@ class Streams:
         now = self._clock()
         due = self._wheel.turn()
         self.tick = self._wheel.tick
+        away = 0 < self._settings.away_seconds <= self._hub.canary.away_seconds
         for subscriber in due:
-            self._look_at(subscriber, now)
+            self._look_at(subscriber, now, away=away)
         limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds
         for subscriber in [late for late, since in self._full.items() if self.tick - since >= limit]:
             subscriber.close("stalled")
 
-    def _look_at(self, subscriber: Subscriber, now: float) -> None:
+    def _look_at(self, subscriber: Subscriber, now: float, *, away: bool) -> None:
+        """Each stream's turn comes once in a heartbeat: what ends them all ends them bit by bit."""
         if subscriber.expires_at <= now:
             subscriber.say_goodbye(Goodbye.EXPIRED, self.retry_ms())
+        elif away:  # another node may hear the store; this one is not ready
+            subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms(), "away")
         elif self._wheel.aged(subscriber):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms() // SOONER, "aged")
         elif self._wheel.silent(subscriber) and not subscriber.sink.pending:
             subscriber.write(frames.HEARTBEAT)
         if not subscriber.closed:
             self._wheel.again(subscriber, now)
+
+
+def _no_room(detail: str) -> BelfryError:
+    return BelfryError("too_many_connections", detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})

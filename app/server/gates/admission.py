@@ -31,6 +31,13 @@ REFUSAL: Final = BelfryError(
     headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
 )
 
+# For a connection that the worker accepts only because it may bring a health check.
+NO_PLACE: Final = BelfryError(
+    "too_many_connections",
+    "As many requests are under way in this worker as it may hold.",
+    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+)
+
 
 class Admission:
     """Publishes, and knows how long one more would wait (Little's law: those inside, times seconds for each)."""

@@ -163,6 +163,13 @@ class Runs:
             raise BelfryError("id_reused", f"The id {name.id!r} was used before with another request.")
         return False
 
+    def take_back(self, name: RunName) -> None:
+        """Undo `start`, so that the run can be started anew under the same id. Nothing was produced yet."""
+        keys, user = self._keys, name.user
+        parts = ("DEL", *self._parts(name))
+        places = [("ZREM", key, name.id) for key in (keys.runs(user), keys.active(user), keys.starts(user))]
+        self._commands.run([parts, *places, ("ZREM", keys.leases, str(name))])
+
     def admit(self, user: str, completion_id: str) -> None:
         """Count a completion that is no run against the user's limits. Raises `BelfryError` like `start`."""
         (refused,) = self._commands.run([ADMIT.call(self._admission_keys(user), *self._admission(completion_id))])

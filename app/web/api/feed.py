@@ -41,6 +41,8 @@ def blueprint(
             before = cursor_of(request.args.get("before"))
             return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))
         wait_seconds = number(request, "wait", 0, 0, settings.max_wait_seconds)
+        if wait_seconds:
+            require_room(request)
         known = whole_number(request, "revision", UNKNOWN, UNKNOWN, REVISION_MAX)
         return answer(poll(claims, names, after, known, limit, wait_seconds))
 
@@ -49,23 +51,22 @@ def blueprint(
 
         Raises `BelfryError` `history_lost`.
         """
-        if wait_seconds:
-            require_room(request)
         limits.connect(claims.user)
-        deadline = time.monotonic() + wait_seconds
-        opening = streams.open(claims.user, names, after, stays=wait_seconds > 0)
-        vector, lost, pages = opening.vector, opening.lost, opening.pages
-        while True:
-            page, gone = oldest(vector, pages, limit, now_ms())
-            if lost or gone:
-                raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
-            if page.messages or page.counts.revision != (opening.counts.revision if known < 0 else known):
-                return page
-            if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
-                return page
-            auth.check(claims)
-            vector = page.cursor
-            pages = streams.read_again(opening, vector)
+        with streams.polling(claims.user, wait_seconds):
+            deadline = time.monotonic() + wait_seconds
+            opening = streams.open(claims.user, names, after, stays=wait_seconds > 0)
+            vector, lost, pages = opening.vector, opening.lost, opening.pages
+            while True:
+                page, gone = oldest(vector, pages, limit, now_ms())
+                if lost or gone:
+                    raise BelfryError("history_lost", "Fetch /feed again and go on from its cursor.")
+                if page.messages or page.counts.revision != (opening.counts.revision if known < 0 else known):
+                    return page
+                if not streams.wait_changed(opening, page.cursor, deadline - time.monotonic()):
+                    return page
+                auth.check(claims)
+                vector = page.cursor
+                pages = streams.read_again(opening, vector)
 
     def now_ms() -> int:
         return int(clock() * 1_000)

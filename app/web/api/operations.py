@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from app.core.completion import MODEL_MAX_CHARS
+
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
 EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""
 PROBLEM = "application/problem+json"
@@ -63,6 +65,12 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.")
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The id of a single message, where the body has no `id`. Batches ignore it.",
+    "schema": {"type": "string"},
+}
 _RESUME = (
     {
         "name": "Last-Event-ID",
@@ -82,7 +90,7 @@ _COMPLETION: Mapping[str, Any] = {
     "description": "As OpenAI's API takes it; other members are passed on.",
     "required": ["model", "messages"],
     "properties": {
-        "model": {"type": "string", "minLength": 1},
+        "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
         "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
         "stream": {"type": "boolean"},
     },
@@ -117,14 +125,15 @@ _CONNECTING = (*_READING, *_ADMITTED)
 _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
     "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
-    "bad_url", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type", "rate_limited",
+    "bad_url", "ambiguous_id", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type",
+    "rate_limited",
     "store_unavailable", "store_full", "not_replicated", "overloaded",
 )  # fmt: skip
 
 OPERATIONS = (
     Operation(
         "POST", "/publish", "Send a message to a user, a list of users, a topic or everyone; NDJSON: many",
-        Access.SCOPE, ("publish",), {200: JSON, 201: JSON}, _PUBLISHING,
+        Access.SCOPE, ("publish",), {200: JSON, 201: JSON}, _PUBLISHING, (_IDEMPOTENCY_KEY,),
         body={JSON: _PUBLISH, NDJSON: {"type": "string", "description": "One message per line."}},
     ),
     Operation(

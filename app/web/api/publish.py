@@ -30,6 +30,7 @@ from app.web.edge.limits import Limits, headers
 from app.web.edge.reading import json_body, long_body
 
 NDJSON = "application/x-ndjson"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _SPACE = b" \t\r"  # to JSON (RFC 8259, 2), beside the line's own end
 
@@ -87,15 +88,15 @@ class Desk:
         settings = self._settings
         text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
         self._auth.check(claims)  # a body may take long to come
-        return self.take(text, claims)
+        return self.take(text, claims, asked.headers.get(IDEMPOTENCY_KEY, ""))
 
     def repeat(self, answer: Callable[[bytes], Answered | None]) -> Repeat:
         """`answer` within the bounds that `one` holds a body to."""
         return Repeat(answer, self._settings.max_body_bytes, self._settings.body_seconds)
 
-    def take(self, text: bytes, claims: Claims) -> Answer:
+    def take(self, text: bytes, claims: Claims, key: str = "") -> Answer:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
-        message, taken = self._accepted(text, claims)
+        message, taken = self._accepted(text, claims, key)
         result = publish_one(self._publisher_for(claims), message)
         return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
@@ -123,19 +124,19 @@ class Desk:
         self._auth.check(claims)
         return self._accepted(text, claims)[0]
 
-    def _accepted(self, text: bytes, claims: Claims) -> tuple[Message, Taken]:
+    def _accepted(self, text: bytes, claims: Claims, key: str = "") -> tuple[Message, Taken]:
         try:
-            message = self._read(text, claims)
+            message = self._read(text, claims, key)
         except BelfryError:
             self._limits.publish(claims.user, 1)  # it took as much work as a delivery
             raise
         return message, self._limits.publish(claims.user, len(message.logs))
 
-    def _read(self, text: bytes, claims: Claims) -> Message:
+    def _read(self, text: bytes, claims: Claims, key: str) -> Message:
         settings = self._settings
         if len(text) > settings.max_body_bytes:
             raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
-        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients)
+        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients, key=key)
         for name in message.logs:
             if not claims.may_address(name):
                 raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
@@ -148,7 +149,7 @@ def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
 
     @views.post("/publish")
     def publish() -> Response:
-        claims = auth.require(request, "publish")
+        claims = auth.require(request, "publish", counted=False)
         if request.mimetype == NDJSON:
             results, give_back = desk.batch(request, claims)
             answer = Response(results, mimetype=NDJSON)

@@ -59,14 +59,18 @@ class Authenticator:
         self._key_source = key_source
         self._origins = frozenset(settings.allowed_origins)
 
-    def require(self, request: Request, scope: str) -> Claims:
+    def require(self, request: Request, scope: str, *, counted: bool = True) -> Claims:
         """The claims of who sent `request`, who must have `scope`.
 
+        The request counts against its user's limit, unless the caller counts it otherwise (`counted`).
+
         Raises `BelfryError`: `token_missing`, `token_invalid`, `token_expired`, `token_revoked`, `ticket_invalid`,
-        `scope_missing`, `cross_site`.
+        `scope_missing`, `cross_site`, `rate_limited`.
         """
         claims = self.identify(request)
         require_scope(claims, scope)
+        if counted:
+            self._limits.request(claims.user)
         return claims
 
     def identify(self, request: Request) -> Claims:

@@ -72,7 +72,7 @@ class Express:
         return None
 
     def _publish(self, asked: Request) -> Send:
-        claims = self._auth.require(asked, "publish")
+        claims = self._auth.require(asked, "publish", counted=False)
         return partial(self._answer, self._desk.one(asked, claims), claims)
 
     def _answer(
@@ -82,7 +82,8 @@ class Express:
         further = self._fields.get(scheme)
         if further is None:
             further = self._fields[scheme] = self._fields_of_flask(scheme)
-        environ[REPEAT] = self._desk.repeat(partial(self._again, claims, further))
+        if "HTTP_IDEMPOTENCY_KEY" not in environ:  # the next message has another one, and so another head
+            environ[REPEAT] = self._desk.repeat(partial(self._again, claims, further))
         return write(environ, start_response, _STATUS[answer.status], _own_fields(answer) + further, answer.body)
 
     def _again(self, claims: Claims, further: Fields, text: bytes) -> Answered | None:
@@ -96,7 +97,7 @@ class Express:
         return _STATUS[answer.status], lines, answer.body
 
     def _connect(self, asked: Request) -> Send:
-        claims = self._auth.require(asked, "feed")
+        claims = self._auth.require(asked, "feed", counted=False)
         start = self._entrance.open(asked, claims, *place_of(asked, claims))
         self._auth.check(claims)  # as in Flask's view
         return partial(self._park, start)

@@ -26,6 +26,7 @@ class Limits:
         self._now = now
         self._publish = Buckets(settings.publish_per_minute)
         self._connect = Buckets(settings.connects_per_minute)
+        self._request = Buckets(settings.requests_per_minute)
         self._sign_in = Buckets(settings.sign_ins_per_minute)
         self._refused = Buckets(settings.refused_tokens_per_minute)
 
@@ -36,6 +37,10 @@ class Limits:
     def connect(self, user: str) -> Taken:
         """One stream, long poll, session, ticket or count of tabs."""
         return self._charge(self._connect, user)
+
+    def request(self, user: str) -> None:
+        """One request that counts against no other limit of its user."""
+        self._charge(self._request, user)
 
     def sign_in(self, request: Request, name: str) -> None:
         """One try at a password. Call it before the password is checked, which is expensive.

@@ -36,6 +36,7 @@ class Refusals(NamedTuple):
 
     overloaded: Ready
     no_room: Ready
+    no_place: Ready
 
 
 def _made(app: Flask, error: BelfryError, origin: str, scheme: str) -> bytes:

@@ -26,14 +26,19 @@ class Store:
     def __init__(self) -> None:
         self.asked, self.go = Event(), Event()
         self.released: list[tuple[object, ...]] = []
+        self.starts = False
+        self.taken_back: list[RunName] = []
 
     def start(self, *_: object) -> bool:
         self.asked.set()
         self.go.wait()
-        return False
+        return self.starts
 
     def admit(self, *_: object) -> None:
         self.start()
+
+    def take_back(self, name: RunName) -> None:
+        self.taken_back.append(name)
 
     def release(self, *of: object) -> None:
         self.released.append(of)
@@ -114,3 +119,22 @@ def test_what_the_store_admits_when_the_time_is_over_is_released_and_refused(sto
     store.go.set()
     assert admitting.get(timeout=5).code == "shutting_down"
     assert store.released == [("alice", "r1", 0)]
+
+
+def test_a_run_that_the_store_starts_when_the_time_is_over_is_taken_back_and_refused(store: Store) -> None:
+    """Nobody would produce it: it ended as `producer_lost` where the client can simply ask again."""
+    relay = make_relay(store, 0.1)
+    store.starts = True
+
+    def refused() -> BelfryError:
+        with pytest.raises(BelfryError) as refusal:
+            relay.begin(NAME, REQUEST)
+        return refusal.value
+
+    beginning = gevent.spawn(refused)
+    assert store.asked.wait(5)
+    relay.drain()
+    store.go.set()
+    error = beginning.get(timeout=5)
+    assert (error.code, error.status, error.headers) == ("shutting_down", 503, {"Retry-After": "5"})
+    assert (store.taken_back, len(relay)) == ([NAME], 0)

@@ -55,6 +55,17 @@ class TestStarting:
         assert (run.id, run.status, run.model, run.title, run.ended) == ("r1", "running", "m", "hi", 0)
         assert text_of(runs) == ""
 
+    def test_taken_back_leaves_nothing_and_may_start_anew(self, runs: Runs, connection: Connection) -> None:
+        runs.start(NAME, REQUEST)
+        runs.take_back(NAME)
+        with pytest.raises(BelfryError) as refusal:
+            runs.get(NAME)
+        assert refusal.value.code == "not_found"
+        assert runs.newest(NAME.user, 10) == []
+        assert runs.renew([]) == ([], [])
+        assert connection.run([("KEYS", "*run*"), ("KEYS", "*active*"), ("KEYS", "*starts*")]) == [[], [], []]
+        assert runs.start(NAME, OTHER), "also with another request"
+
     def test_again_starts_nothing(self, runs: Runs) -> None:
         runs.start(NAME, REQUEST)
         assert not runs.start(NAME, REQUEST)

@@ -181,7 +181,9 @@ def test_the_notice_stays_while_it_tries_again(tab: FeedTab) -> None:
         route.abort()
 
     tab.page.route("**/stream?*", refuse)
-    tab.page.evaluate("for (const each of [feed, bell]) each.client.close(); for (const each of [feed, bell]) each.client.open();")
+    tab.page.evaluate(
+        "for (const each of [feed, bell]) each.client.close(); for (const each of [feed, bell]) each.client.open();"
+    )
     expect(tab.feed.locator(".notice")).to_be_visible()
     wait_until(lambda: bool(tab.state) and asked.count("GET") > 2, BACK_SECONDS, what="some tries")
     assert set(tab.page.evaluate("hidden")) == {False}

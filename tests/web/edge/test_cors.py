@@ -6,6 +6,7 @@ import pytest
 
 from app.core.settings import SettingsError, load
 from app.web.edge.auth import HOST_COOKIE
+from app.web.edge.cors import REQUEST_HEADERS
 from tests.web.identity_app import Site, open_site
 
 APP = "https://app.example"
@@ -37,13 +38,13 @@ def test_another_origin_gets_nothing_but_is_told_apart_by_caches(site: Site, ori
     assert "Origin" in headers["Vary"]
 
 
-def preflight(site: Site, origin: str) -> dict[str, str]:
+def preflight(site: Site, origin: str, headers: str = "authorization,last-event-id") -> dict[str, str]:
     answer = site.client.options(
         "/whoami",
         headers={
             "Origin": origin,
             "Access-Control-Request-Method": "GET",
-            "Access-Control-Request-Headers": "authorization,last-event-id",
+            "Access-Control-Request-Headers": headers,
         },
     )
     assert answer.status_code == 204
@@ -56,6 +57,27 @@ def test_a_preflight_allows_the_headers_that_clients_of_streams_send(site: Site)
         headers["access-control-allow-headers"].split(", ")
     )
     assert headers["access-control-allow-origin"] == APP
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "hx-request,hx-request-type,hx-current-url,hx-source",
+        "sentry-trace,baggage",
+        "traceparent,tracestate",
+        "x-datadog-trace-id,x-datadog-parent-id,x-datadog-origin,x-datadog-sampling-priority",
+        "x-stainless-lang,x-stainless-package-version,x-stainless-retry-count,x-stainless-timeout,openai-organization",
+        "idempotency-key",
+    ],
+)
+def test_a_preflight_allows_the_headers_that_libraries_add(site: Site, added: str) -> None:
+    allowed = preflight(site, APP, f"authorization,{added}")["access-control-allow-headers"].split(", ")
+    assert {"authorization", *added.split(",")} <= set(allowed)
+
+
+def test_a_preflight_allows_no_header_that_means_something_here(site: Site) -> None:
+    asked = "x-forwarded-for,x-forwarded-proto,cookie,hx-request\tx,hx-" + "a" * 100
+    assert preflight(site, APP, asked)["access-control-allow-headers"] == REQUEST_HEADERS
 
 
 def test_a_preflight_of_a_stranger_allows_nothing(site: Site) -> None:
