@@ -1,6 +1,6 @@
 """Every setting: its name, default, limits and reason, in one table read from the environment.
 
-`BELFRY_<NAME>` sets `<name>`. The README's table is held to this one by a test.
+`BELFRY_<NAME>` sets `<name>`. A test keeps the table in docs/settings.md equal to this one.
 """
 
 from __future__ import annotations
