@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.browsing import WAIT_MS, FeedTab
+from tests.browsing import FeedTab, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.servers import Belfry, Nginx
 from tests.system.browser.conftest import Visit
@@ -98,7 +98,7 @@ def bell(browser: Browser, site: HostSite, shop: Belfry) -> Iterator[Bell]:
     """Opens the site's page; the browser has never been at Belfry's own pages."""
     assert shop.url == site.belfry
     context = browser.new_context()
-    context.set_default_timeout(WAIT_MS)
+    context.set_default_timeout(wait_ms())
 
     def start() -> FeedTab:
         tab = FeedTab(context.new_page())

@@ -9,7 +9,7 @@ import jwt
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, expect
 
-from tests.browsing import WAIT_MS, FeedTab
+from tests.browsing import FeedTab, wait_ms
 from tests.host_site import PAGE, HostSite, host_site
 from tests.servers import Belfry
 from tests.system.conftest import StartBelfry
@@ -42,7 +42,7 @@ def warnings() -> list[str]:
 def bell(browser: Browser, site: HostSite, warnings: list[str]) -> Iterator[Bell]:
     """Opens the site's page."""
     context = browser.new_context()
-    context.set_default_timeout(WAIT_MS)
+    context.set_default_timeout(wait_ms())
     context.add_init_script(WATCH)
 
     def note(line: ConsoleMessage) -> None:
