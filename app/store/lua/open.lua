@@ -152,6 +152,18 @@ local function begin_epoch(fresh, losses)
   held_until = 0
 end
 
+-- The stream is gone and the meta still counts what was in it: Redis evicted it, for a stream that became empty stays.
+-- No position before is good any more. Offsets go on, so that none is given twice, and so do message ids and marks: what
+-- was sent once is not sent again. An entry that is added and removed leaves an empty stream, whose loss is noticed too.
+local function begin_after_loss(fresh)
+  redis.call('DEL', keys, ids, expiry) -- takes no room, so that a store without room does not refuse what follows
+  redis.call('HDEL', meta, 'gone_base', 'gone', 'expires')
+  epoch, oldest, former, first_expiry, held_until = fresh, top + 1, nil, false, 0
+  redis.call('XADD', log, text(top) .. '-0', 'r', '')
+  redis.call('XDEL', log, text(top) .. '-0')
+  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', '', 'oldest', text(oldest), 'aged', text(now))
+end
+
 -- Trim by age. A step per entry, a bound per call: an append adds one entry, so two keep up with any backlog.
 -- `aged` is the time of the oldest entry when it was last looked at; what stands there now is as young or younger.
 local function let_age()
@@ -193,6 +205,7 @@ local function open(at, fresh)
     epoch = fresh
     return begin()
   end
+  if top > 0 and redis.call('EXISTS', log) == 0 then begin_after_loss(fresh) end
   local losses = tonumber(known[5] or 0)
   if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, losses) end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
