@@ -57,9 +57,7 @@ def test_only_the_places_of_numbers_are_replaced(tmp_path: Path) -> None:
     assert text.startswith(f"before\n{documents.BEGIN}| figure | goal | Belfry |")
     assert "\nold\n" not in text
     cost = Run.read(KEPT).cell("belfry", "fanout_1000_cpu_us").partition(" (")[0]
-    assert text.endswith(
-        f"{documents.END}after\nA delivery: <!-- = fanout_1000_cpu_us -->{cost}<!-- / --> µs.\n"
-    )
+    assert text.endswith(f"{documents.END}after\nA delivery: <!-- = fanout_1000_cpu_us -->{cost}<!-- / --> µs.\n")
 
 
 def test_a_mark_tells_a_peers_number_or_what_became_of_a_goal() -> None:

@@ -1,4 +1,4 @@
-"""The bell on another team's page: another origin, a strict policy, tokens from a back end, as docs/embedding.md shows it."""
+"""The bell on another team's page: another origin, a strict policy, tokens of a back end, as in docs/embedding.md."""
 
 from __future__ import annotations
 
@@ -224,7 +224,9 @@ def documented_files() -> dict[str, str]:
     return {name: block for block, name in blocks}
 
 
-def test_the_two_files_of_the_documentation_make_a_page_with_a_bell(context: BrowserContext, start_belfry: StartBelfry) -> None:
+def test_the_two_files_of_the_documentation_make_a_page_with_a_bell(
+    context: BrowserContext, start_belfry: StartBelfry
+) -> None:
     assert set(documented_files()) == {"shop.py", "page.html"}
     port = free_port()
     belfry = start_belfry(BELFRY_CORS_ORIGINS=PAGE_HOST.replace("8080", str(port)))
