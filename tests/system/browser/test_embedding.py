@@ -11,7 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.browsing import WAIT_MS, FeedTab
+from tests.browsing import FeedTab, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.servers import HOST, REPOSITORY, Belfry, Server, free_port
 from tests.system.conftest import StartBelfry
@@ -45,7 +45,7 @@ def belfry(start_belfry: StartBelfry, site: HostSite, alice: str) -> Belfry:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser that has never been at Belfry's own pages. What a policy forbids there is an error."""
     context = browser.new_context()
-    context.set_default_timeout(WAIT_MS)
+    context.set_default_timeout(wait_ms())
     failures: list[str] = []
     context.on("weberror", lambda failure: failures.append(str(failure.error)))
     context.on("console", lambda line: failures.append(line.text) if "Content Security Policy" in line.text else None)
