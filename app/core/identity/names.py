@@ -1,4 +1,4 @@
-"""What may name a user or a topic: pure checks, shared by tokens, messages and query parameters."""
+"""The checks of user ids and topic names: pure, and shared by tokens, messages and query parameters."""
 
 from __future__ import annotations
 

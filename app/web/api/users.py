@@ -1,4 +1,4 @@
-"""`/users`, for administrators: who is known, what is known of a user, and forgetting it."""
+"""`/users`, for administrators: list the known users, show what is known of one, and erase it."""
 
 from __future__ import annotations
 
