@@ -1,4 +1,4 @@
-"""The factory: settings → store → hub → blueprints. It alone knows everyone; it opens nothing and starts nothing."""
+"""The factory: settings → store → hub → blueprints. It opens nothing and starts nothing."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from app.web.completions.passed_on import LEFT, LOOK_SECONDS, PassedOn
 from app.web.completions.runs import SCOPE
 from app.web.edge.auth import Authenticator
 from app.web.edge.problems import refusal
-from app.web.edge.reading import body, headers_of
+from app.web.edge.reading import decompressed_body, headers_of
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
 PING = b": ping\n\n"
@@ -186,7 +186,7 @@ class Api:
     def _read(self) -> tuple[str, bytes]:
         """Who asks, and the body."""
         claims = self._auth.require(request, SCOPE)
-        text = body(request, self._settings.max_completion_bytes, self._settings.body_seconds)
+        text = decompressed_body(request, self._settings.max_completion_bytes, self._settings.body_seconds)
         self._auth.check(claims)  # a body may take long to come
         return claims.user, text
 
