@@ -78,7 +78,7 @@ class Lines:
         text = text[1:] if belongs_to_cr else text
         first, *others = (
             text.split("\n") if "\r" not in text else _LINE_END.split(text)
-        )  # the first is ten times as fast
+        )  # a plain split is faster
         self._line.append(first)
         self.waiting += len(first)
         for start_of_next in others:
