@@ -139,7 +139,7 @@ class StreamClient:
     def _send(self, method: str, path: str, version: str, headers: Mapping[str, str]) -> None:
         lines = [
             f"{method} {path} {version}",
-            f"Host: {HOST}",
+            f"Host: {HOST}:{self._socket.getpeername()[1]}",  # the demo answers for this machine's own names only
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -14,6 +14,7 @@ from app.core.errors import BelfryError
 from app.core.wire import strict_json
 
 TITLE_MAX_CHARS = 120
+TITLE_READ_CHARS = 1_000  # of what was said: the others would seldom fit into a title
 MODEL_MAX_CHARS = 256
 DIGEST_BYTES = 16
 
@@ -71,10 +72,18 @@ def parse(
         stream=bool(given.get("stream")),
         wants_usage=bool(options.get("include_usage")),
         title=_title(given["messages"]),
-        digest=hashlib.blake2b(json.dumps(given, sort_keys=True).encode(), digest_size=DIGEST_BYTES).hexdigest(),
+        digest=_digest(given),
         fields=given,
         headers=headers or {},
     )
+
+
+def _digest(given: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(given, sort_keys=True, allow_nan=False)
+    except ValueError:  # 1e999 is JSON by its grammar, and infinite as a float: no upstream could read it
+        raise BelfryError("malformed_json", "Expected numbers that fit into 64 bits, got a larger one.") from None
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def check_run_id(text: object) -> str:
@@ -111,4 +120,5 @@ def _title(messages: list[dict[str, Any]]) -> str:
     said = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), "")
     if isinstance(said, list):  # parts; images have no text
         said = " ".join([str(part.get("text", "")) for part in said if isinstance(part, dict)])
-    return " ".join(str(said or "").split())[:TITLE_MAX_CHARS]
+    begins = str(said or "").lstrip()[:TITLE_READ_CHARS]  # to part all of it could take as long as to read the request
+    return " ".join(begins.split())[:TITLE_MAX_CHARS]

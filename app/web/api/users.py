@@ -99,7 +99,7 @@ class Desk:
         name = check_user_id(user)
         self.audit.append([note(self.auth, claims, "forget", user_log(name))])
         self.revocations.revoke(Kind.USER, name, self.auth.clock())  # first: cleaning up may take long
-        self.presence.disconnect(name)
+        self.presence.disconnect(name, reason="revoked")
         self.auth.sessions.end_all(name, self.auth.clock())
         for spelling in spellings(user):
             self._erase(spelling)

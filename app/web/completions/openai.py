@@ -28,7 +28,7 @@ from app.web.api.stream import HEADERS
 from app.web.completions.runs import SCOPE
 from app.web.edge.auth import Authenticator
 from app.web.edge.problems import refusal
-from app.web.edge.reading import body, headers_of
+from app.web.edge.reading import decompressed_body, headers_of
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
 PING = b": ping\n\n"
@@ -45,7 +45,7 @@ def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Setti
     @views.post("/chat/completions")
     def complete() -> Response:
         claims = auth.require(request, SCOPE)
-        text = body(request, settings.max_completion_bytes, settings.body_seconds)
+        text = decompressed_body(request, settings.max_completion_bytes, settings.body_seconds)
         auth.check(claims)  # a body may take long to come
         asked = parse(text, headers=headers_of(request))
         chosen = relay.choose(asked.model)
