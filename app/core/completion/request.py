@@ -54,15 +54,19 @@ class CompletionRequest:
 
 
 def parse(
-    text: bytes, *, takes_id: bool = False, key: str = "", headers: Mapping[str, str] | None = None
+    text: bytes, *, takes_id: bool = False, key: str = "", headers: Mapping[str, str] | None = None, model: str = ""
 ) -> CompletionRequest:
     """Read a request; with `takes_id`, its member `id`, or else `key`, is Belfry's and doesn't go upstream.
+
+    `model` is the one that the address names, as Azure's do.
 
     Raises `BelfryError` `malformed_json`, `invalid_completion` or `bad_run_id`.
     """
     given = strict_json.read(text, lone_surrogate="invalid_completion")
     if not isinstance(given, dict):
         raise _invalid("the body", "one JSON object", given)
+    if model and given.setdefault("model", model) != model:
+        raise _invalid("model", f"{model!r}, as in the address", given["model"])
     run_id = check_run_id(given.pop("id", None) or key) if takes_id else ""
     _check(given)
     options = given.get("stream_options") or {}

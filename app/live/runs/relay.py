@@ -14,12 +14,14 @@ from collections.abc import Callable
 import gevent
 from gevent import Greenlet
 
-from app.core.completion import CompletionRequest
+from app.core.completion import CompletionRequest, Forwarded
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
 from app.live.delivery.hub import Hub
+from app.live.runs.call import Call
 from app.live.runs.caller import Callers
+from app.live.runs.pass_through import PassThrough
 from app.live.runs.producer import Producer
 from app.live.runs.run_writer import RunWriter
 from app.live.runs.upstream import Exchange
@@ -54,7 +56,7 @@ class Relay:
         self.callers = Callers(settings)
         self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
-        self._direct: dict[RunName, Exchange | WholeAnswer | None] = {}  # None: the upstream was not asked yet
+        self._direct: dict[RunName, Call | None] = {}  # None: the upstream was not asked yet
         self._starting = 0  # asked of the store, and no producers yet
         self._draining = False
         self._closing = False  # the time to come to an end is over
@@ -118,6 +120,11 @@ class Relay:
     def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
         """Ask for the answer in one piece to what was admitted."""
         answer = self._direct[name] = WholeAnswer(self.callers.of(upstream), request)
+        return answer
+
+    def forward(self, name: RunName, upstream: Upstream, request: Forwarded) -> PassThrough:
+        """Pass on what was admitted and is no chat."""
+        answer = self._direct[name] = PassThrough(self.callers.of(upstream), request)
         return answer
 
     def release(self, name: RunName, tokens: int) -> None:

@@ -7,11 +7,11 @@ from gevent.event import Event
 from app.core.completion import Answer, CompletionRequest, Gathered, Piece
 from app.core.completion.forms import is_whole
 from app.core.errors import BelfryError
-from app.live.runs.call import Call
 from app.live.runs.caller import Caller
+from app.live.runs.completing import Completing
 
 
-class WholeAnswer(Call):
+class WholeAnswer(Completing):
     """One request and its whole answer, whichever form the upstream sends it in."""
 
     is_streamed = False
