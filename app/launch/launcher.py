@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app.launch import embedded, plan
-from app.launch.address import Address, AddressError
-from app.launch.embedded import DataDirectory, EmbeddedError
-from app.launch.plan import ROOT, PlanError
+from . import embedded, plan
+from .address import Address, AddressError
+from .embedded import DataDirectory, EmbeddedError
+from .plan import ROOT, PlanError
 
 READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
 STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk
@@ -242,7 +242,7 @@ def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContext
         probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
     environ["BELFRY_UPSTREAM_URL"] = f"http://{STANDIN_HOST}:{port}/v1"
-    command = [sys.executable, "-m", "app.launch.standin", str(port)]
+    command = [sys.executable, "-m", f"{__package__}.standin", str(port)]
     return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
 
 

@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any, Final
 
-from app.core.completion.json_text import cleaned, written
-from app.core.completion.odd import object_of, place_of, text_of
-from app.core.completion.pieces import Piece
-from app.core.errors import BelfryError
+from ..errors import BelfryError
+from .json_text import cleaned, written
+from .odd import object_of, place_of, text_of
+from .pieces import Piece
 
 SHORT_CHARS: Final = 500  # of a text that is no JSON
 LOOKED_AT_CHARS: Final = 65_536  # of such a text, to find what to tell

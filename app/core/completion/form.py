@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.core.errors import BelfryError
+from ..errors import BelfryError
 
 MAX_PARTS: Final = 1_000
 HEAD_MAX_BYTES: Final = 4_096  # of one part

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.core.completion import form
-from app.core.completion.odd import text_of
-from app.core.completion.request import MODEL_MAX_CHARS
-from app.core.completion.usage import BYTES_PER_TOKEN
-from app.core.errors import BelfryError
-from app.core.wire import strict_json
+from ..errors import BelfryError
+from ..wire import strict_json
+from . import form
+from .odd import text_of
+from .request import MODEL_MAX_CHARS
+from .usage import BYTES_PER_TOKEN
 
 FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"

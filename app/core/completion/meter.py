@@ -10,11 +10,11 @@ import contextlib
 import json
 from typing import Any, Final
 
-from app.core.completion.answer import texts_of
-from app.core.completion.json_text import read
-from app.core.completion.odd import object_of, objects_of, text_of
-from app.core.completion.usage import Usage, usage_in
-from app.core.wire.sse import Lines
+from ..wire.sse import Lines
+from .answer import texts_of
+from .json_text import read
+from .odd import object_of, objects_of, text_of
+from .usage import Usage, usage_in
 
 KEPT_BYTES: Final = 1_048_576  # of a JSON text; of a longer one, its ends
 END_BYTES: Final = 65_536

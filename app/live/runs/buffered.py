@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 from gevent.event import Event
 
-from app.live.runs.call import Call
-from app.live.runs.caller import Caller
+from .call import Call
+from .caller import Caller
 
 BUFFER_BYTES = 262_144
 

@@ -6,9 +6,9 @@ import time
 
 import requests
 
-from app.core.completion import Answer, Body, CompletionRequest, Piece
-from app.live.runs.call import BROKEN, READ_BYTES, Call, OverdueError, drain
-from app.live.runs.caller import Caller
+from ...core.completion import Answer, Body, CompletionRequest, Piece
+from .call import BROKEN, READ_BYTES, Call, OverdueError, drain
+from .caller import Caller
 
 
 class Completing(Call):

@@ -7,11 +7,11 @@ from typing import Final
 
 import requests
 
-from app.core.completion import Forwarded, Meter
-from app.core.errors import BelfryError
-from app.live.runs.buffered import Buffered
-from app.live.runs.call import BROKEN, READ_BYTES
-from app.live.runs.caller import Caller
+from ...core.completion import Forwarded, Meter
+from ...core.errors import BelfryError
+from .buffered import Buffered
+from .call import BROKEN, READ_BYTES
+from .caller import Caller
 
 _PASSED: Final = ("Content-Type", "Content-Disposition")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.core.completion import CompletionRequest, Piece
-from app.live.runs.buffered import Buffered
-from app.live.runs.caller import Caller
-from app.live.runs.completing import Completing
+from ...core.completion import CompletionRequest, Piece
+from .buffered import Buffered
+from .caller import Caller
+from .completing import Completing
 
 
 class Exchange(Completing, Buffered[str]):

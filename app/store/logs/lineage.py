@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import time
 
-from app.store.keys import Keys
-from app.transport.connection import Command, Commands, Script
+from ...transport.connection import Command, Commands, Script
+from ..keys import Keys
 
 LOOK = Script("lineage", "lineage_look")
 SCRIPTS = (LOOK,)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 from flask import Response
 
-from app.core.completion import DONE
-from app.core.completion.failure import in_stream
-from app.core.completion.json_text import written
-from app.core.errors import BelfryError
-from app.live.runs.pass_through import PassThrough
+from ...core.completion import DONE
+from ...core.completion.failure import in_stream
+from ...core.completion.json_text import written
+from ...core.errors import BelfryError
+from ...live.runs.pass_through import PassThrough
 
 LOOK_SECONDS = 0.4  # between two looks whether the client is still there
 LEFT = 499  # nginx's number for a client that closed its request; nobody reads it
