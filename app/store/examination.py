@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import redis
 
+from ..core import redis_url
 from ..core.settings import Settings
 from ..core.store_faults import Fault, judge, lacking_rights, silent
 from ..transport.connection import Command, Reply, Script, unavailable
@@ -39,7 +40,7 @@ class Examination:
         """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
         commands: list[Command] = [("INFO",)]
         if not self._has_rights:
-            commands.append(RIGHTS.call((self._keys.probe,), channel))
+            commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
         info, *rights = self._connection.send(commands)
         faults = self._judged(info)
         if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
@@ -54,7 +55,8 @@ class Examination:
             return (silent(strict),)
         if isinstance(info, Exception):
             raise unavailable(info) from info
-        return judge(info, self._settings.publish_wait_replicas, strict)
+        is_cluster = redis_url.is_cluster(self._settings.redis_url)
+        return judge(info, self._settings.publish_wait_replicas, strict, is_cluster=is_cluster)
 
 
 def _denied(reply: Reply, keys: str) -> list[str]:

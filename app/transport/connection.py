@@ -62,14 +62,24 @@ class UnpackableError(ValueError):
 
 
 class Script:
-    """One Lua script out of `lua/`, sent by its digest."""
+    """One Lua script out of `lua/`, sent by its digest.
 
-    __slots__ = ("sha", "text")
+    It publishes by the names that `channels.lua` gives to the commands for channels. On a cluster `sharded` takes its
+    place, in which they are those for sharded channels.
+    """
 
-    def __init__(self, *verbs: str) -> None:
+    __slots__ = ("sha", "text", "verbs")
+
+    def __init__(self, *verbs: str, channels: str = "channels") -> None:
         folder = resources.files(f"{_PACKAGE}.store") / "lua"
-        self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in verbs)
+        self.verbs = verbs
+        self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in (channels, *verbs))
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    @property
+    def sharded(self) -> Script:
+        """The same for a cluster."""
+        return Script(*self.verbs, channels="sharded_channels")
 
     def call(self, keys: Sequence[str], *arguments: Any) -> Command:
         """The command that runs it."""
@@ -252,11 +262,12 @@ class Connection:
         self._address: Address | None = None
 
     @classmethod
-    def open(cls, settings: Settings, scripts: Sequence[Script]) -> Connection:
-        """A pool for `settings.redis_url`. Connects with the first command, not before."""
+    def open(cls, settings: Settings, scripts: Sequence[Script], node: Address | None = None) -> Connection:
+        """A pool for `settings.redis_url`, or for this `node` of a cluster. Connects with the first command."""
         pool = open_pool(
             redis.BlockingConnectionPool,
             settings,
+            node,
             max_connections=POOL_CONNECTIONS,
             timeout=settings.redis_timeout_seconds,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),  # see `Line.send`
@@ -264,7 +275,8 @@ class Connection:
             client_name="belfry",
         )
         primary = primary_of(settings.redis_url) if is_sentinel(settings.redis_url) else None
-        return cls(redis.Redis(connection_pool=pool), scripts, primary)
+        loaded = [script.sharded for script in scripts] if node else scripts
+        return cls(redis.Redis(connection_pool=pool), loaded, primary)
 
     def line(self) -> Line:
         """A connection to keep. Connects with the first command."""
