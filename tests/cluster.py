@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from tests.servers import HOST, RedisServer, Server, free_port
@@ -112,6 +111,11 @@ class RedisCluster:
         port = max(set(ports), key=ports.count)
         return next(node for node in self.nodes if node.port == port)
 
+    def owners(self) -> set[Node]:
+        """Every node that any node considers to hold a slot."""
+        ports = {port for node in self.alive() for _, _, port in _slots(node)}
+        return {node for node in self.nodes if node.port in ports}
+
     def replica_of(self, primary: Node) -> Node | None:
         """One that follows it and is in step."""
         for node in self.alive():
@@ -165,5 +169,3 @@ def _slots(node: Node) -> list[tuple[int, int, int]]:
     if isinstance(told, dict):  # as redis-py reads it
         return [(first, last, entry["primary"][1]) for (first, last), entry in told.items()]
     return [(first, last, primary[1]) for first, last, primary, *_ in told]
-
-

@@ -77,7 +77,7 @@ class Cluster:
         """The shard whose primary is there."""
         shard = self._shards.get(address)
         if shard is None:
-            shard = self._shards[address] = Shard(self._settings, self._scripts, address)
+            shard = self._shards[address] = Shard(self._settings, self._scripts, address, self.refresh_soon)
         return shard
 
     def moved(self, slot: int, address: Address) -> None:

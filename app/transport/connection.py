@@ -356,6 +356,11 @@ def full() -> BelfryError:
     )
 
 
+def has_moved(error: BelfryError) -> bool:
+    """Whether a node of a cluster refused, for what was asked is held by another one."""
+    return isinstance(error.__cause__, redis.exceptions.AskError)
+
+
 def unavailable(error: Exception) -> BelfryError:
     """What the caller gets to hear of a Redis error: that it may try again, and when.
 
@@ -366,6 +371,8 @@ def unavailable(error: Exception) -> BelfryError:
     if isinstance(error, redis.exceptions.AuthenticationError):
         why = "The message store refuses Belfry's user or password"
         complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
+    elif isinstance(error, redis.exceptions.AskError):  # MOVED as well
+        why = "The part of the message store that is asked has just moved"
     elif isinstance(error, redis.exceptions.ResponseError):
         refusal = _SCRIPT_PLACE.sub("", str(error))
         complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")

@@ -6,7 +6,9 @@ stay on the primary that holds the channel's slot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from redis.exceptions import MovedError
 
 from .connection import Command, Connection, Reply, Script, checked
 
@@ -30,11 +32,12 @@ class Dialect:
 
 
 class Translated:
-    """One node of a cluster, for commands whose keys it holds."""
+    """One node of a cluster, for commands whose keys it holds. `moved` is called where it holds them no more."""
 
-    def __init__(self, connection: Connection, dialect: Dialect) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, moved: Callable[[], object]) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._moved = moved
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """See `Connection.run`."""
@@ -42,4 +45,7 @@ class Translated:
 
     def send(self, commands: Sequence[Command]) -> list[Reply]:
         """See `Connection.send`."""
-        return self._connection.send([self._dialect(command) for command in commands])
+        replies = self._connection.send([self._dialect(command) for command in commands])
+        if any(isinstance(reply, MovedError) for reply in replies):
+            self._moved()
+        return replies

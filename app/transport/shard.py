@@ -29,9 +29,16 @@ class Shard:
     `commands` runs commands on it whose keys it holds.
     """
 
-    def __init__(self, settings: Settings, scripts: Sequence[Script], node: Address | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        scripts: Sequence[Script],
+        node: Address | None = None,
+        moved: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`moved` is called where the primary at `node` refuses something that another one holds."""
         self.connection = Connection.open(settings, scripts, node)
-        self.commands: Sends = Translated(self.connection, Dialect(scripts)) if node else self.connection
+        self.commands: Sends = Translated(self.connection, Dialect(scripts), moved) if node else self.connection
         self.name = f"{node[0]}:{node[1]}" if node else ""
         self._settings = settings
         self._node = node

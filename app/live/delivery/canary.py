@@ -21,7 +21,7 @@ from ... import metrics
 from ...core.errors import BelfryError
 from ...core.store_faults import Fault, Weight
 from ...store.logs.lineage import Looks
-from ...transport.connection import RETRY_AFTER_SECONDS
+from ...transport.connection import RETRY_AFTER_SECONDS, has_moved
 from ..streams.subscriber import OpenLog
 from .link import Link
 
@@ -161,7 +161,8 @@ class Canary:
             try:
                 self._try()
             except BelfryError as error:
-                if error.code == "store_unavailable":  # and not that there is too much to do
+                # Not that there is too much to do, and not that the channel's slot has moved: `Links` gives another one.
+                if error.code == "store_unavailable" and not has_moved(error):
                     self._judge(error.detail)
             except Exception:
                 log.exception("the store could not be tried")
