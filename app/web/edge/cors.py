@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, last-event-id"
-# Headers that libraries add in pages by themselves: htmx, tracing and monitoring (W3C Trace Context and Baggage, Sentry,
-# B3, Datadog, New Relic, Elastic, Jaeger, Application Insights, AWS X-Ray, Google, Dynatrace, Instana, SkyWalking,
-# Honeycomb, Grafana Faro), guards against forged requests, openai-node. A name counts only where an allowed origin asks
-# for it; none of them means anything here.
+# Headers that libraries add in pages by themselves: htmx, tracing and monitoring (W3C Trace Context and Baggage,
+# Sentry, B3, Datadog, New Relic, Elastic, Jaeger, Application Insights, AWS X-Ray, Google, Dynatrace, Instana,
+# SkyWalking, Honeycomb, Grafana Faro), guards against forged requests, openai-node. A name counts only where an allowed
+# origin asks for it; none of them means anything here.
 _LIBRARY_HEADER = re.compile(
     r"hx-[a-z-]{1,40}|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-[a-z]{1,20}|x-datadog-[a-z-]{1,40}"
     r"|newrelic|x-newrelic-[a-z]{1,20}|elastic-apm-traceparent|uber-trace-id|uberctx-[a-z-]{1,40}|request-id"
