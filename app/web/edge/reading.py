@@ -33,7 +33,7 @@ class LeftOut(NamedTuple):
 
 
 def logs_of(claims: Claims, asked: Request) -> list[str]:
-    """The logs that a connection reads: the user's own first, everyone's, and its topics. Raises as `topics_of` does."""
+    """The logs that a connection reads: the user's own, everyone's, and its topics. Raises as `topics_of` does."""
     topics, _left_out = topics_of(claims, asked)
     return [user_log(claims.user), EVERYONE, *map(topic_log, topics)]
 
@@ -41,8 +41,8 @@ def logs_of(claims: Claims, asked: Request) -> list[str]:
 def topics_of(claims: Claims, asked: Request) -> tuple[list[str], list[LeftOut]]:
     """The topics that a connection reads, and those that it leaves out.
 
-    They are the topics of `?topics=a,b&topic=c`. A connection that asks for one that it can't read is refused, unless it
-    also asks for `?partial=true`. Without these parameters, they are the topics that the token grants by name: the
+    They are the topics of `?topics=a,b&topic=c`. A connection that asks for one that it can't read is refused, unless
+    it also asks for `?partial=true`. Without these parameters, they are the topics that the token grants by name: the
     first of them, if there are too many, since a token may grant more than one connection reads.
 
     Raises `BelfryError` `bad_topic`, `bad_parameter`, `topic_forbidden` or `too_many_topics`.
