@@ -53,10 +53,9 @@ def test_the_header_of_a_stranger_does_not_count() -> None:
     assert seen("/feed", "/push", STRANGER) == ("", "/feed")
 
 
-@pytest.mark.parametrize("header", ["//evil.example", "push", "/", "/a/../b", "/a b", '/a"', "/a\r\nx", "/" + "a" * 99])
+@pytest.mark.parametrize("header", ["//evil.example", "push", "/", "/a/../b", "/a b", '/a"', "/" + "a" * 99])
 def test_a_header_that_can_be_no_prefix_does_not_count(header: str) -> None:
-    environ_header = header.replace("\r\n", "\n ")  # no header can hold a line end
-    assert seen("/feed", environ_header, remote="") == ("", "/feed")
+    assert seen("/feed", header, remote="") == ("", "/feed")
 
 
 def test_without_a_setting_and_a_header_nothing_changes() -> None:
