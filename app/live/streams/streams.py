@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 
 from ... import metrics
+from ...core.completion.snapshot import Snapshot
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.log.catch_up import Page, start
@@ -64,6 +65,7 @@ class Opening:
     resumed: bool = False  # its client came with a cursor
     number: int = field(default_factory=number_of_one)
     tabs: int = 0  # of a browser that share it, 0 where the client didn't say
+    merges: bool = False  # the history of a run is written as a snapshot
 
     def __del__(self) -> None:
         if not self.attached:
@@ -180,6 +182,8 @@ class Streams:
         vector = tuple([log.shared(position) for log, position in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
+        if opening.merges:
+            subscriber.snapshot = Snapshot(self._settings.snapshot_bytes)
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(subscriber.user)
         self._subscribers[subscriber] = None
