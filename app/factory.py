@@ -91,13 +91,16 @@ SCRIPTS: Final = (
     NOTE,
     REWRITE,
 )
-TEMPLATES: Final = Path(__file__).parent.parent / "templates"
+PACKAGE: Final = Path(__file__).parent
+TEMPLATES: Final = next(  # in the package where it is installed, beside it in a checkout
+    folder for folder in (PACKAGE / "templates", PACKAGE.parent / "templates") if folder.is_dir()
+)
 
 Clock = Callable[[], float]
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """See `app.create_app`."""
+    """See `create_app` of the package."""
     settings = settings or load(os.environ)
     check_identity(settings)
     store = Stored(settings, time.time)
