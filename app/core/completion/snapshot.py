@@ -16,6 +16,7 @@ import jiter
 from ..log.cursor import Position
 from ..wire import frames
 from .json_text import written
+from .odd import object_of
 
 _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 _CALL_MEMBERS: Final = frozenset({"index", "id", "type", "function"})
@@ -165,10 +166,10 @@ class _Choice:
 
     def _add_call(self, part: dict[str, Any]) -> int:
         """Add one part of a tool call. Parts stay apart, in their order, unless one only goes on with another."""
-        index, function = part.get("index"), part.get("function")
+        index, function = part.get("index"), object_of(part.get("function"))
         place = index if isinstance(index, int) else None
         before = self._by_index.get(place) if place is not None else None
-        text = function.get("arguments") if isinstance(function, dict) else None
+        text = function.get("arguments")
         if before is not None and isinstance(text, str) and _goes_on(part, before):
             before["function"]["arguments"].append(text)
             return len(text)
