@@ -269,6 +269,12 @@ class Settings(BaseModel):
         33_554_432, ge=1_024, le=268_435_456, description="largest request for a completion, with its images"
     )
     max_answer_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest answer of a run")
+    snapshot_bytes: int = Field(
+        1_048_576,
+        ge=4_096,
+        le=268_435_456,
+        description="text that a viewer who comes late to a run gets in one event; more comes in several",
+    )
     run_seconds: int = Field(86_400, ge=60, le=31_536_000, description="how long a run can be read again")
     max_runs_per_user: int = Field(500, ge=1, description="completions of one user under way; one more gets 429")
     runs_per_minute: int = Field(6_000, ge=1, description="completions that one user may start; one more gets 429")

@@ -107,6 +107,9 @@ _FORWARDED: Mapping[str, Any] = {
     "properties": {"model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}},
 }
 _OPERATION = _path("operation", "What is asked, as OpenAI names it.")
+_SNAPSHOT = _query(
+    "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
+)
 _RUN_START: Mapping[str, Any] = {
     **_COMPLETION,
     "properties": {
@@ -299,8 +302,8 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
-        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", *_ADMITTED),
-        (_RUN_ID, _TICKET, *_RESUME),
+        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", "bad_parameter", *_ADMITTED),
+        (_RUN_ID, _TICKET, _SNAPSHOT, *_RESUME),
     ),
     Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},
