@@ -1,4 +1,4 @@
-"""A Redis Cluster is broken and rebuilt under traffic: every message once and in order, or a reset where some were lost."""
+"""A Redis Cluster fails and is rebuilt under traffic: each message comes once and in order, or its loss is told."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ log = logging.getLogger("belfry.canary")
 
 
 class Examines(Protocol):
-    """See `app.store.examination`."""
+    """See `store/examination.py`."""
 
     def begin(self) -> None: ...
 
@@ -161,7 +161,7 @@ class Canary:
             try:
                 self._try()
             except BelfryError as error:
-                # Not that there is too much to do, and not that the channel's slot has moved: `Links` gives another one.
+                # Not where there is too much to do, or the channel's slot has moved: `Links` gives another channel.
                 if error.code == "store_unavailable" and not has_moved(error):
                     self._judge(error.detail)
             except Exception:

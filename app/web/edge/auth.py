@@ -17,8 +17,7 @@ from ...core.identity.tokens import Claims, Keyring
 from ...core.settings import Settings
 from ...live.identity.key_source import KeySource
 from ...live.identity.revocation_watch import RevocationWatch
-from ...store.identity.sessions import Sessions
-from ...store.identity.tickets import Tickets
+from ...store.identity.sessions import Sessions, Tickets
 from .limits import Limits
 
 COOKIE: Final = "belfry_session"
@@ -180,7 +179,9 @@ class Authenticator:
         return f"{self._plain_name(request)}_{port}" if has_port else self._plain_name(request)
 
     def _plain_name(self, request: Request) -> str:
-        return HOST_COOKIE if self.is_secure(request) else COOKIE
+        """Below a path prefix it names that: two deployments may share a host, all of which gets the cookie."""
+        name = HOST_COOKIE if self.is_secure(request) else COOKIE
+        return name + request.root_path.replace("/", ".")
 
     def is_secure(self, request: Request) -> bool:
         """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""

@@ -17,7 +17,7 @@ from ...core.errors import BelfryError
 from ...core.identity.names import check_user_id
 from ...core.identity.passwords import PasswordHash
 from ...core.identity.tokens import SCOPES, Claims
-from ...server.in_time import InTime
+from ...server.sockets import ReadDeadline
 from ...store.insight.audit import Audit
 from ..api.session import end_session, start_session
 from ..edge.auth import Authenticator
@@ -48,7 +48,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
         auth.refuse_cross_site(request)
         refuse_coding(request)
         request.max_content_length = FORM_MAX_BYTES
-        with InTime(auth.settings.body_seconds):
+        with ReadDeadline(auth.settings.body_seconds):
             _ = request.form  # which is read here and then known
         name = request.form.get("name", "").strip()
         if door.is_guarded:
@@ -59,14 +59,14 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
             metrics.SIGN_INS.labels("refused").inc()
             return door.form(error.detail), error.status
         metrics.SIGN_INS.labels("accepted").inc()
-        answer = redirect(local_path(request.form.get("next", "/")), code=303)
+        answer = redirect(local_path(request.form.get("next", "")), code=303)
         start_session(answer, auth, claims)
         return answer
 
     @views.post("/logout")
     def sign_out() -> ResponseReturnValue:
         auth.refuse_cross_site(request)
-        answer = redirect("/", code=303)
+        answer = redirect(f"{request.root_path}/", code=303)
         end_session(answer, auth)
         return answer
 
@@ -97,7 +97,7 @@ class Door:
         return render_template(
             "sign_in/login.html",
             names=() if self._passwords else DEMO_NAMES,
-            next=local_path(request.values.get("next", "/")),
+            next=local_path(request.values.get("next", "")),
             password=self.is_guarded,
             problem=problem,
         )
@@ -131,9 +131,9 @@ class Passwords:
 
 
 def local_path(text: str) -> str:
-    r"""`text` if it leads to a page of this server, else `/`.
+    r"""`text` if it leads to a page of this host, otherwise the path of the feed.
 
     A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return text if local else "/"
+    return text if local else f"{request.root_path}/"
