@@ -25,12 +25,9 @@ class Node(RedisServer):
     """One process of a cluster."""
 
     def __init__(self) -> None:
-        port = bus = 0
-        while bus == 0:
-            port, bus = free_port(), free_port()
-        super().__init__(port=port, options=(*CLUSTER_OPTIONS, "--cluster-port", str(bus)))
-        self.bus = bus
-        self.address = f"{HOST}:{port}"
+        self.bus = free_port()
+        super().__init__(port=free_port(), options=(*CLUSTER_OPTIONS, "--cluster-port", str(self.bus)))
+        self.address = f"{HOST}:{self.port}"
 
     def ask(self, *command: Any) -> Any:
         """The reply to one command, to this node alone."""
