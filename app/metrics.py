@@ -130,6 +130,7 @@ OUTBOX_BYTES = Gauge("belfry_outbox_bytes", "Bytes that wait in memory for slow 
 
 REQUESTS = Counter("belfry_requests", "Answered requests, by route and status", ["route", "status"])
 REFUSALS = Counter("belfry_refusals", "Requests and lines of batches that were refused, by code of the error", ["code"])
+ABANDONED = Counter("belfry_abandoned_requests", "Requests for a stream whose client left before its turn came")
 SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])
 FAILURES = Counter("belfry_failures", "Exceptions that nobody foresaw, by the part of Belfry that lives on", ["part"])
 
