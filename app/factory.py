@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     live = Live(store, settings, time.time)
     web = Web(store, live, settings, time.time)
 
-    families.count_failures()
+    families.begin(__version__)
     app = _shell(web.answers)
     for views in web.blueprints():
         app.register_blueprint(views)

@@ -29,7 +29,6 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from . import __version__
 from .core.errors import CATALOGUE
 from .core.insight.figures import BUCKETS, FIRST_MS, PER_DOUBLING, Tally
 from .core.store_faults import CODES
@@ -207,7 +206,6 @@ def _show_from_the_start() -> None:
         for value in values:
             family.labels(value)
     STORE_INFO.labels("", "", "", "").set(0)
-    BUILD_INFO.labels(__version__, platform.python_version()).set(1)
 
 
 _show_from_the_start()
@@ -233,8 +231,9 @@ class FailureCount(logging.Handler):
 _FAILURE_COUNT = FailureCount(logging.ERROR)
 
 
-def count_failures() -> None:
-    """From now on, and once however often this is called."""
+def begin(version: str) -> None:
+    """Tell the version of Belfry, and count failures from now on. To do it again has no effect."""
+    BUILD_INFO.labels(version, platform.python_version()).set(1)
     logging.getLogger("belfry").addHandler(_FAILURE_COUNT)
 
 

@@ -42,7 +42,7 @@ def test_only_what_nobody_foresaw_counts_as_a_failure() -> None:
         return REGISTRY.get_sample_value("belfry_failures_total", {"part": "test"}) or 0
 
     for _ in range(2):
-        metrics.count_failures()
+        metrics.begin("1.2.3")
     log, before = logging.getLogger("belfry.test"), counted()
     log.error("the store is away")
     assert counted() == before

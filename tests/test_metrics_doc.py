@@ -29,13 +29,15 @@ def families() -> Iterator[tuple[Metric, str]]:
     for family in vars(metrics).values():
         if isinstance(family, Counter | Gauge | Histogram):
             (metric,) = family.collect()
-            labels = dict.fromkeys(name for sample in metric.samples for name in sample.labels if name != "le")
-            yield metric, ", ".join(f"`{name}`" for name in labels)
+            yield metric, ", ".join(f"`{name}`" for name in family._labelnames)
 
 
 def exposed_names() -> set[str]:
     """Every name that a query may use."""
-    return {sample.name for metric, _ in families() for sample in metric.samples}
+    found = {
+        sample.name for metric, _ in families() for sample in metric.samples if not sample.name.endswith("_created")
+    }
+    return found | {metric.name for metric, _ in families() if metric.type == "gauge"}
 
 
 def metrics_table() -> str:
