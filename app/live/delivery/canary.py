@@ -218,6 +218,7 @@ class Canary:
             self._away_since = time.monotonic()
         elif self._trouble and not trouble:
             log.warning("%s is back", self._name)
+            metrics.STORE_AWAY_SECONDS.inc(self.away_seconds)
             self._away_since = None
         self._troubles.away(self.shard, is_away=bool(trouble))
         self._trouble = trouble
