@@ -27,6 +27,7 @@ from .live.insight.reporter import Reporter
 from .live.runs.models import Models
 from .live.runs.relay import Relay
 from .live.streams.streams import Streams
+from .live.timers.deliverer import Deliverer
 from .server import sockets
 from .server.gates import admission, turns
 from .server.gates.turns import Turns
@@ -41,7 +42,7 @@ from .store.insight.flights import NOTE, FlightStore
 from .store.insight.presence import PresenceStore
 from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from .store.insight.trace import Tracing
-from .store.keys import Keys
+from .store.keys import TIMERS, Keys
 from .store.logs import lineage, log, succession
 from .store.logs.feed import Feed
 from .store.logs.lineage import Lineage
@@ -54,6 +55,8 @@ from .store.logs.succession import Succession
 from .store.runs import runs
 from .store.runs.bell import Bell
 from .store.runs.runs import Runs
+from .store.timers import timers
+from .store.timers.timers import Timers
 from .transport.cluster import Cluster
 from .transport.shard import OneShard, Shards
 from .web.api import (
@@ -66,12 +69,14 @@ from .web.api import (
     openapi,
     presence,
     publish,
+    scheduled,
     session,
     stream,
     tickets,
     users,
 )
 from .web.api.publish import GROUPS_UNDER_WAY
+from .web.api.scheduling import Scheduling
 from .web.completions import openai
 from .web.completions import runs as completions
 from .web.edge.answers import Answers
@@ -93,6 +98,7 @@ SCRIPTS: Final = (
     *runs.SCRIPTS,
     *figures.SCRIPTS,
     *directory.SCRIPTS,
+    *timers.SCRIPTS,
     NOTE,
     REWRITE,
 )
@@ -128,6 +134,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.relay": live.relay,
         "belfry.models": live.models,
         "belfry.reporter": live.reporter,
+        "belfry.deliverer": live.deliverer,
         "belfry.admission": web.admission,
         "belfry.turns": taking_turns,
         "belfry.endpoints": endpoints.paths,
@@ -163,6 +170,7 @@ class Stored:
         self.read_state = ReadState(self.logs, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
         self.publisher = Publisher(self.logs, self.recipients)
+        self.timers = Timers(commands, settings, waits)
         self.presences = PresenceStore(commands, settings)
         self.flights = FlightStore(commands, settings)
         self.recent = RecentStore(commands, settings)
@@ -198,6 +206,9 @@ class Live:
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
         self.models = Models(self.relay.callers, upstreams)
+        self.watch = RevocationWatch(store.revocations, clock)
+        self.deliverer = Deliverer(store.timers, store.publisher, self.watch, store.audit, self.note, clock)
+        self.hub.listen(TIMERS, self.deliverer.heard)
         gauges: dict[Gauge, Callable[[], float]] = {
             families.SLOW_STREAMS: lambda: self.streams.slow,
             families.OUTBOX_BYTES: lambda: self.streams.outbox_bytes,
@@ -218,9 +229,12 @@ class Web:
         self._store, self._live, self._settings, self._clock = store, live, settings, clock
         self.limits = Limits(settings)
         self.answers = Answers(settings)
-        self.auth = _authenticator(store, live.streams, self.limits, settings, clock)
+        self.auth = _authenticator(store, live, self.limits, settings, clock)
         self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
-        self.desk = publish.Desk(self.auth, self.admission, live.note, store.audit, self.limits, settings, clock)
+        self.scheduling = Scheduling(store.timers, self.auth, store.audit, settings)
+        self.desk = publish.Desk(
+            self.auth, self.admission, self.scheduling, live.note, store.audit, self.limits, settings, clock
+        )
         self.entrance = stream.Entrance(live.streams, self.limits, self.answers, settings)
 
     def endpoints(self) -> dict[str, Endpoint]:
@@ -242,8 +256,16 @@ class Web:
         readers = Readers(store.logs, store.directory, self._settings)
         return (
             messages.blueprint(
-                auth, store.recipients, store.logs, store.recent, readers, self._live.flights, store.audit
+                auth,
+                store.recipients,
+                store.logs,
+                store.recent,
+                readers,
+                self._live.flights,
+                store.audit,
+                self.scheduling,
             ),
+            scheduled.blueprint(auth, self.scheduling),
             presence.blueprint(auth, store.presences, store.audit, self.limits),
         )
 
@@ -328,9 +350,9 @@ def _shell(answers: Answers) -> Flask:
     return app
 
 
-def _authenticator(store: Stored, streams: Streams, limits: Limits, settings: Settings, clock: Clock) -> Authenticator:
+def _authenticator(store: Stored, live: Live, limits: Limits, settings: Settings, clock: Clock) -> Authenticator:
     """Who may do what, and the wires by which a credential that is withdrawn ends its streams."""
-    watch = RevocationWatch(store.revocations, clock)
+    watch, streams = live.watch, live.streams
     watch.listeners.append(lambda fresh: streams.end(fresh.covers))
     keyring = Keyring(settings)
     keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))

@@ -39,7 +39,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "reserved_event": (422, "The event type is Belfry's or EventSource's own"),
     "bad_ttl": (422, "The ttl is not valid"),
     "bad_url": (422, "The url is not valid"),
+    "bad_deliver_at": (422, "The time of delivery is not valid"),
     "id_reused": (409, "The message id was used before with other content"),
+    "too_many_scheduled": (429, "Too many messages are scheduled"),
+    "delivery_under_way": (409, "The message is being delivered"),
     # a stream or a feed
     "invalid_change": (422, "The change of the feed is not valid"),
     "bad_cursor": (400, "The cursor is malformed"),

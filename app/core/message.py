@@ -24,6 +24,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from . import due
+from .due import DeliverAt, Due
 from .errors import CATALOGUE, BelfryError
 from .identity.names import check_topic, check_user_id, nfc
 from .wire import strict_json
@@ -36,7 +38,7 @@ ACTIONS_MAX = 8
 DIGEST_BYTES = 16
 ERRORS_TOLD = 20  # of a message: a refusal stays in proportion to what was sent
 
-_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient"}  # the envelope and the delivery
+_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient", "deliver_at"}  # the envelope and the delivery
 
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
@@ -51,6 +53,7 @@ _CODE_OF_FIELD = {
     "topic": "bad_topic",
     "ttl": "bad_ttl",
     "url": "bad_url",
+    "deliver_at": due.CODE,
 }
 
 
@@ -126,6 +129,7 @@ class Publish(Content):
     everyone: OnlyTrue | None = None
     ttl: Annotated[int, Field(ge=1, le=TTL_MAX_SECONDS)] | None = None
     transient: bool = False
+    deliver_at: DeliverAt | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> Publish:
@@ -133,6 +137,9 @@ class Publish(Content):
         if targets != 1:
             code = "missing_target" if not targets else "ambiguous_target"
             raise PydanticCustomError(code, "give exactly one of to, topic and everyone")
+        if self.deliver_at is not None and self.transient:
+            told = "deliver_at can't be combined with transient: a scheduled message is kept. Leave one of them out"
+            raise PydanticCustomError(due.CODE, told)
         return self
 
 
@@ -168,7 +175,8 @@ class Message(NamedTuple):
 
     `logs` are log names (`user:alice`, `topic:news`, `everyone`), each once. `record` is what they keep. `digest`
     identifies the content under `id`, whatever the server added. `expires_ms` is Unix ms, 0 for never.
-    `key` is empty where the message replaces nothing. `own_id` tells that the server made the id up.
+    `key` is empty where the message replaces nothing. `own_id` tells that the server made the id up. `due` is None for
+    a message to deliver at once; otherwise `text` is what was sent, to be read again then.
     """
 
     id: str
@@ -179,6 +187,8 @@ class Message(NamedTuple):
     key: str
     transient: bool
     own_id: bool
+    due: Due | None = None
+    text: bytes = b""
 
 
 def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str = "") -> Message:
@@ -205,6 +215,8 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str
         key=given.key or "",
         transient=given.transient,
         own_id=own_id is None,
+        due=given.deliver_at,
+        text=b"" if given.deliver_at is None else body,
     )
 
 

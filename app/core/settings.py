@@ -145,6 +145,12 @@ class Settings(BaseModel):
         le=31_536_000,
         description="how long a message can be retracted; its recipients are remembered, about 200 bytes a message",
     )
+    schedule_seconds: int = Field(
+        31_536_000, ge=1, le=31_536_000, description="how far ahead a message can be scheduled"
+    )
+    max_scheduled: int = Field(
+        100_000, ge=1, le=10_000_000, description="scheduled messages of one publisher; one more gets 429"
+    )
     max_head_bytes: int = Field(
         32_768, ge=8_192, le=262_144, description="longest head of a request: request line and headers together"
     )

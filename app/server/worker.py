@@ -83,6 +83,7 @@ class BelfryWorker(GeventWorker):
         self._relay = application.extensions["belfry.relay"]
         self._models = application.extensions["belfry.models"]
         self._reporter = application.extensions["belfry.reporter"]
+        self._deliverer = application.extensions["belfry.deliverer"]
         self._turns = application.extensions["belfry.turns"]
         self._admission = application.extensions["belfry.admission"]
         self._refusals = application.extensions["belfry.refusals"]
@@ -235,6 +236,7 @@ class BelfryWorker(GeventWorker):
         self._relay.start()
         self._models.start()
         self._reporter.start()
+        self._deliverer.start()
         self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]
         self._turns.crowded = partial(pause, servers)
@@ -283,7 +285,8 @@ class BelfryWorker(GeventWorker):
                 server.max_accept = ACCEPTS_PER_TURN
             else:
                 server.close()
-        drains = [gevent.spawn(self._streams.drain), gevent.spawn(self._relay.drain)]
+        parts = (self._streams.drain, self._relay.drain, self._deliverer.stop)
+        drains = [gevent.spawn(drain) for drain in parts]
         pools = [server.pool for server in servers]  # also of those who were let in a moment ago
         self._wait(lambda: not any(pools) and not any(map(has_callers, own)), LINGER_SECONDS)
         for server in own:

@@ -54,6 +54,14 @@ What the deployment does, in numbers, with the channel of the topic that announc
     belfry:{topic:belfry.figures}:now   hash    slot, and what all workers counted in it so far
     belfry:{topic:belfry.figures}:hour  stream  e = a point of the last hour as JSON, see `figures`
 
+What is scheduled, in one slot, with the channel that tells workers of an earlier due time:
+
+    belfry:{timers}:due            zset    message id → Unix ms by the store's clock when a worker shall take it next
+    belfry:{timers}:jobs           hash    message id → what is to be done, see `timers.lua`
+    belfry:{timers}:of:alice       zset    message id → Unix ms of its delivery, of what alice scheduled
+    belfry:{timers}:done:<id>      string  `<state> <due> <digest> <call>` of what is over, while its id is remembered
+    belfry:{timers}:live           channel ms until a message is due, whenever one becomes the first
+
 Who was connected or was sent something, for administrators:
 
     belfry:{users}:names           zset    users in the order of their ids, see `directory`
@@ -98,6 +106,7 @@ from __future__ import annotations
 from ..core.identity.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
+TIMERS = "timers"
 LIVE = "live"
 
 
@@ -185,6 +194,20 @@ class Keys:
     @property
     def figures(self) -> str:
         return self._of_log(topic_log(FIGURES_TOPIC), "hour")
+
+    @property
+    def timers_due(self) -> str:
+        return f"{self._prefix}:{{{TIMERS}}}:due"
+
+    @property
+    def timer_jobs(self) -> str:
+        return f"{self._prefix}:{{{TIMERS}}}:jobs"
+
+    def timers_of(self, publisher: str) -> str:
+        return f"{self._prefix}:{{{TIMERS}}}:of:{publisher}"
+
+    def timer_done(self, message_id: str) -> str:
+        return f"{self._prefix}:{{{TIMERS}}}:done:{message_id}"
 
     @property
     def user_names(self) -> str:

@@ -64,6 +64,7 @@ class Hub:
         self._hold_seconds = settings.history_seconds / HOLDS_PER_LIFE
         self._held_at = time.monotonic()
         self._logs: dict[str, OpenLog] = {}
+        self._controls: dict[str, tuple[OpenLog, Callable[[bytes], None]]] = {}
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
         self._released = False
@@ -97,6 +98,14 @@ class Hub:
         self.badges.stop()
         self.fan_out.stop()
         self._links.stop()
+
+    def listen(self, name: str, heard: Callable[[bytes], None]) -> None:
+        """Have the worker hear the channel of `name`, which is no log. Call it before `start`.
+
+        `heard` gets what is published there. It gets nothing, b"", whenever something may have been missed: when the
+        channel is heard for the first time, or again, and when the server of the store is another one.
+        """
+        self._controls[name] = OpenLog(name), heard
 
     @property
     def check_seconds(self) -> float:
@@ -202,12 +211,16 @@ class Hub:
     # What the links tell
 
     def open_logs(self) -> Iterable[OpenLog]:
-        return self._logs.values()
+        return [*[control for control, _ in self._controls.values()], *self._logs.values()]
 
     def find(self, channel: bytes) -> OpenLog | None:
-        return self._logs.get(self._store.keys.name_of(channel))
+        name = self._store.keys.name_of(channel)
+        return self._controls[name][0] if name in self._controls else self._logs.get(name)
 
     def acknowledged(self, open_log: OpenLog) -> None:
+        if open_log.name in self._controls:
+            self._controls[open_log.name][1](b"")
+            return
         again, open_log.heard = open_log.heard, True
         open_log.acknowledged = True
         open_log.wake()
@@ -221,14 +234,22 @@ class Hub:
 
     def changed(self, logs: Iterable[OpenLog]) -> None:
         """The server of these logs is another one: each may have lost what was known of it, and has a new epoch."""
-        self._unverified.update(dict.fromkeys(logs))
+        for open_log in logs:
+            if open_log.name in self._controls:
+                self._controls[open_log.name][1](b"")
+            else:
+                self._unverified[open_log] = None
         self._verify_now.set()
 
     def received(self, channel: bytes, payload: bytes) -> None:
         """One append: `<epoch>.<offset> <record>`, see `append.lua`."""
-        open_log = self._logs.get(self._store.keys.name_of(channel))
+        name = self._store.keys.name_of(channel)
+        open_log = self._logs.get(name)
         if open_log is None:
-            self.canaries.heard(channel)
+            if name in self._controls:
+                self._controls[name][1](payload)
+            else:
+                self.canaries.heard(channel)
             return
         place, _, record = payload.partition(b" ")
         epoch, _, offset = place.decode().partition(".")

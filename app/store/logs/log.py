@@ -176,13 +176,7 @@ class LogStore:
 
     def _outcomes(self, replies: Sequence[Reply], order: Sequence[int]) -> list[Appended]:
         """What became of the messages of one round trip. Raises `BelfryError` `not_replicated`."""
-        wanted = self._settings.publish_wait_replicas
-        if wanted and replies[-1] < wanted:
-            raise BelfryError(
-                "not_replicated",
-                f"{replies[-1]} of {wanted} replicas have it; try again with the same message id.",
-                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
+        require_replicas(replies, self._settings)
         outcomes: list[Appended] = []
         for reply in replies:
             if isinstance(reply, list):  # an append's; the commands before it are answered by a number or a word
@@ -349,6 +343,17 @@ def _options(message: Message) -> str:
     if message.expires_ms or message.transient or message.key:
         return f"{message.expires_ms} {message.transient:d} {message.key}"
     return ""
+
+
+def require_replicas(replies: Sequence[Reply], settings: Settings) -> None:
+    """Raises `BelfryError` `not_replicated` where WAIT, the last reply, tells of too few replicas."""
+    wanted = settings.publish_wait_replicas
+    if wanted and replies[-1] < wanted:
+        raise BelfryError(
+            "not_replicated",
+            f"{replies[-1]} of {wanted} replicas have it; try again with the same message id.",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
 
 
 def _overall(failures: Sequence[BelfryError], outcomes: Sequence[Appended]) -> BelfryError:

@@ -1,9 +1,9 @@
-"""`/messages`: list the latest, look one up, and retract one everywhere it went."""
+"""`/messages`: list the latest, look one up, and retract one everywhere it went, or before it goes anywhere."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -18,9 +18,11 @@ from ...store.logs.delivery import USER, Delivery, content_of, deliveries
 from ...store.logs.log import LogStore
 from ...store.logs.readers import Read, Readers
 from ...store.logs.recipients import Recipients
+from ...store.timers.timers import Known
 from ..edge.auth import Authenticator, require_scope
 from ..edge.by_hand import note
 from ..edge.reading import flag, whole_number
+from .scheduling import Scheduling, parsed, written
 
 LIMIT_DEFAULT = 50
 
@@ -33,6 +35,7 @@ def blueprint(
     readers: Readers,
     flights: Flights,
     audit: Audit,
+    scheduling: Scheduling,
 ) -> Blueprint:
     views = Blueprint("messages", __name__)
 
@@ -45,7 +48,11 @@ def blueprint(
     @views.get("/messages/<message_id>")
     def show(message_id: str) -> Response:
         claims = auth.require(request, "publish")
-        names = logs_of(recipients, claims, message_id)
+        names = recipients.of(message_id)
+        known = None if names else scheduling.find(message_id)
+        if known is not None:
+            return answer(_scheduled(known, claims, message_id))
+        _require_known(names, claims, message_id)
         counted = {}
         if flag(request, "readers"):
             require_scope(claims, "admin")
@@ -65,9 +72,14 @@ def blueprint(
     @views.delete("/messages/<message_id>")
     def retract(message_id: str) -> Response:
         claims = auth.require(request, "publish")
-        names = logs_of(recipients, claims, message_id)
+        names = recipients.of(message_id)
+        known = None if names else scheduling.find(message_id)
+        job = known.job if known is not None else None
+        _require_known(parsed(job).logs if job is not None else names, claims, message_id)
         if claims.session:
             audit.append([note(auth, claims, "retract", "", message_id)])
+        if job is not None:
+            return answer(scheduling.cancel(job))
         found = recipients.retract(message_id, names)
         flights.retracted([name.removeprefix(USER) for name in found if name.startswith(USER)], message_id)
         return answer({"id": message_id, "retracted": [shown(name) for name in found]})
@@ -78,12 +90,27 @@ def blueprint(
 def logs_of(recipients: Recipients, claims: Claims, message_id: str) -> list[str]:
     """Where the message went. Raises `BelfryError` `not_found`, or `target_forbidden` if some is off limits."""
     names = recipients.of(message_id)
+    _require_known(names, claims, message_id)
+    return names
+
+
+def _require_known(names: Sequence[str], claims: Claims, message_id: str) -> None:
+    """Raises `BelfryError` `not_found` or `target_forbidden`, see `logs_of`."""
     if not names:
         raise BelfryError("not_found", f"No message {message_id[:128]!a} is known, or not any more.")
     for name in names:
         if not claims.may_address(name):
             raise BelfryError("target_forbidden", f"The token may not address {name!r}, to whom it also went.")
-    return names
+
+
+def _scheduled(known: Known, claims: Claims, message_id: str) -> dict[str, Any]:
+    """What is known of a message that nobody was sent yet. Raises `BelfryError` `target_forbidden`."""
+    told = {"id": message_id, "state": known.state, "deliver_at": written(known.due_ms)}
+    if known.job is None:
+        return told
+    names = parsed(known.job).logs
+    _require_known(names, claims, message_id)
+    return {**told, "by": known.job.by, "to": [shown(name) for name in names]}
 
 
 def status(found: list[Delivery], counted: Mapping[str, Read]) -> dict[str, Any]:

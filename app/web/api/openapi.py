@@ -12,6 +12,7 @@ from ...core.message import Publish
 from ..edge.auth import HOST_COOKIE
 from .admin import Order
 from .operations import OPERATIONS, PROBLEM, Access, Operation
+from .scheduled import Reschedule
 
 # The refusals that come with asking for a credential at all.
 _IDENTITY = (
@@ -71,7 +72,7 @@ def document(version: str) -> dict[str, Any]:
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for operation in OPERATIONS:
         paths[operation.path][operation.method.lower()] = _described(operation)
-    schemas = {model.__name__: model for model in (Publish, Order)}
+    schemas = {model.__name__: model for model in (Publish, Order, Reschedule)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Belfry", "version": version, "license": {"name": "MIT", "identifier": "MIT"}},

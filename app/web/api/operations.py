@@ -145,14 +145,14 @@ _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
     "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
     "bad_url", "ambiguous_id", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type",
-    "rate_limited",
+    "rate_limited", "bad_deliver_at", "too_many_scheduled",
     "store_unavailable", "store_full", "not_replicated", "overloaded",
 )  # fmt: skip
 
 OPERATIONS = (
     Operation(
         "POST", "/publish", "Send a message to a user, a list of users, a topic or everyone; NDJSON: many",
-        Access.SCOPE, ("publish",), {200: JSON, 201: JSON}, _PUBLISHING, (_IDEMPOTENCY_KEY,),
+        Access.SCOPE, ("publish",), {200: JSON, 201: JSON, 202: JSON}, _PUBLISHING, (_IDEMPOTENCY_KEY,),
         body={JSON: _PUBLISH, NDJSON: {"type": "string", "description": "One message per line."}},
     ),
     Operation(
@@ -200,8 +200,27 @@ OPERATIONS = (
         Access.SCOPE, ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
     ),
     Operation(
-        "DELETE", "/messages/{message_id}", "Retract a message everywhere it went", Access.SCOPE, ("publish",),
-        {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
+        "DELETE", "/messages/{message_id}", "Retract a message everywhere it went, or cancel one that is scheduled",
+        Access.SCOPE, ("publish",),
+        {200: JSON}, ("not_found", "target_forbidden", "delivery_under_way", "not_replicated", "store_unavailable"),
+        (_MESSAGE_ID,),
+    ),
+    Operation(
+        "GET", "/scheduled", "The scheduled messages, soonest first: one's own, or for administrators all",
+        Access.SCOPE, ("publish",), {200: JSON}, ("bad_parameter", "store_unavailable"),
+        (
+            _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
+            _query("after", "The `next` of an earlier page."),
+        ),
+    ),
+    Operation(
+        "PATCH", "/scheduled/{message_id}", "Deliver a scheduled message at another time", Access.SCOPE, ("publish",),
+        {200: JSON},
+        (
+            "malformed_json", "unknown_field", "bad_deliver_at", "body_too_large", "unsupported_media_type",
+            "not_found", "delivery_under_way", "not_replicated", "store_unavailable",
+        ),
+        (_MESSAGE_ID,), {JSON: {"$ref": "#/components/schemas/Reschedule"}},
     ),
     Operation(
         "GET", "/presence", "Who is connected now; with `users`, whether these are, for which `publish` is enough",

@@ -30,6 +30,7 @@ from ..edge.by_hand import ByHand
 from ..edge.endpoint import Endpoint
 from ..edge.limits import Limits, headers
 from ..edge.reading import JSON, json_body, long_body
+from .scheduling import Accepted, Scheduling
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -52,7 +53,8 @@ IDS_AT_ONCE = 256  # the system is asked for randomness seldom: it takes as long
 _ids: list[str] = []
 
 Result = dict[str, Any]
-Group = list[Message | BelfryError]
+Group = list[Accepted]  # a result is that of a message to be delivered later
+Schedule = Callable[[Sequence[Message]], Sequence[Accepted]]
 Note = Callable[[tuple[str, Published]], None]
 GiveBack = Callable[[], None]
 
@@ -75,6 +77,7 @@ class Desk:
         self,
         auth: Authenticator,
         publisher: Publishes,
+        scheduling: Scheduling,
         note: Note,
         audit: Audit,
         limits: Limits,
@@ -83,6 +86,7 @@ class Desk:
     ) -> None:
         self._auth = auth
         self._publisher = publisher
+        self._scheduling = scheduling
         self._note = note
         self._audit = audit
         self._limits = limits
@@ -108,7 +112,9 @@ class Desk:
         """
         key = "" if asked is None else asked.headers.get(IDEMPOTENCY_KEY, "")
         message, taken = self._accepted(text, claims, key)
-        result = publish_one(self._publisher_for(claims, asked), message)
+        result = None if message.due is None else self._schedule_one(message, claims, asked)
+        if result is None:
+            result = publish_one(self._publisher_for(claims, asked), message)
         return Outcome(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
@@ -124,8 +130,20 @@ class Desk:
             raise BelfryError(
                 "body_too_large", f"A batch has at most {most_lines} lines; send the rest in another one."
             )
-        group = Batch(self._publisher_for(claims, asked), partial(self._accepted_line, claims))
+        schedule = partial(self._scheduling.accept, claims=claims, asked=asked)
+        group = Batch(self._publisher_for(claims, asked), partial(self._accepted_line, claims), schedule)
         return group.results(lines(text)), give_back
+
+    def _schedule_one(self, message: Message, claims: Claims, asked: Request | None) -> Result | None:
+        """The answer to a message to be delivered later; None where it is due already. Raises `BelfryError`."""
+        try:
+            (accepted,) = self._scheduling.accept([message], claims, asked)
+        except BelfryError as error:
+            error.extra["id"] = message.id
+            raise
+        if isinstance(accepted, BelfryError):
+            raise accepted
+        return None if isinstance(accepted, Message) else accepted
 
     def _publisher_for(self, claims: Claims, asked: Request | None) -> Publishes:
         publisher = self._publisher
@@ -290,9 +308,11 @@ class Batch:
     that, for each would wait as long.
     """
 
-    def __init__(self, publisher: Publishes, read: Callable[[bytes], Message]) -> None:
+    def __init__(self, publisher: Publishes, read: Callable[[bytes], Message], schedule: Schedule) -> None:
+        """`schedule` takes the messages to be delivered later."""
         self._publisher = publisher
         self._read = read
+        self._schedule = schedule
         self._refusals = 0
         self._silence: SilentError | None = None
 
@@ -336,7 +356,20 @@ class Batch:
     def _begun(self, group: Group) -> gevent.Greenlet[..., bytes]:
         if self._silence is not None:
             return gevent.spawn(self._refused, group, self._silence)
+        group = self._scheduled(group)
         return gevent.spawn(self._answers, group, self._posted(group))
+
+    def _scheduled(self, group: Group) -> Group:
+        """The group with the result of each message to be delivered later in its place, unless it is due already."""
+        later = [item for item in group if isinstance(item, Message) and item.due is not None]
+        if not later:
+            return group
+        try:
+            accepted = iter(self._schedule(later))
+        except BelfryError as failure:
+            self._take_note(failure)
+            accepted = iter([{**self._problem(failure), "id": item.id} for item in later])
+        return [next(accepted) if isinstance(item, Message) and item.due is not None else item for item in group]
 
     def _posted(self, group: Group) -> Posted:
         try:
@@ -349,7 +382,7 @@ class Batch:
         try:
             published = iter(posted())
             return _told(
-                [self._problem(item) if isinstance(item, BelfryError) else _result(next(published)) for item in group]
+                [_result(next(published)) if isinstance(item, Message) else self._known(item) for item in group]
             )
         except BelfryError as failure:
             self._take_note(failure)
@@ -359,10 +392,13 @@ class Batch:
         """The store failed for all of the group; what each line needs for its retry is its id."""
         return _told(
             [
-                self._problem(item) if isinstance(item, BelfryError) else {**self._problem(failure), "id": item.id}
+                {**self._problem(failure), "id": item.id} if isinstance(item, Message) else self._known(item)
                 for item in group
             ]
         )
+
+    def _known(self, item: Result | BelfryError) -> Result:
+        return self._problem(item) if isinstance(item, BelfryError) else item
 
     def _problem(self, error: BelfryError) -> Result:
         """The result of a refused line: in full for the first ones, so that the answer stays in proportion."""

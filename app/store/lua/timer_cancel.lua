@@ -1,0 +1,12 @@
+-- Cancel a message that is not being delivered yet. Runs after timers.lua; keys as timer_finish.lua.
+--
+-- ARGV[1] id
+-- ARGV[2] seconds to remember the id
+--
+-- Reply: the state that it was in, '' where it is not known.
+
+local job = redis.call('HGET', jobs, ARGV[1])
+if not job then return string.match(redis.call('GET', KEYS[4]) or '', '^%a*') end
+local state = parts(job)
+if state == 'scheduled' then settle(ARGV[1], 'cancelled', job, KEYS[3], KEYS[4], ARGV[2]) end
+return state
