@@ -39,15 +39,15 @@ ERRORS_TOLD = 20  # of a message: a refusal stays in proportion to what was sent
 
 _NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient"}  # the envelope and the delivery
 
-TOKEN_PATTERN = "[A-Za-z0-9._:-]{1,128}"
-_TOKEN = re.compile(TOKEN_PATTERN, re.ASCII)
+ID_PATTERN = "[A-Za-z0-9._:-]{1,128}"
+_TOKEN = re.compile(ID_PATTERN, re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
 
 # The same rules for the OpenAPI document.
-TOKEN_SCHEMA = {"type": "string", "pattern": f"^{TOKEN_PATTERN}$"}
-_EVENT_SCHEMA = {**TOKEN_SCHEMA, "not": {"enum": sorted(RESERVED_EVENTS)}}
+ID_SCHEMA = {"type": "string", "pattern": f"^{ID_PATTERN}$"}
+_EVENT_SCHEMA = {**ID_SCHEMA, "not": {"enum": sorted(RESERVED_EVENTS)}}
 _URL_SCHEMA = {
-    "type": "string", "maxLength": 2_048, "pattern": rf"^(?:(?:[Hh][Tt][Tt][Pp][Ss]?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/)$",
+    "type": "string", "maxLength": 2_048, "pattern": r"^(?:(?:[Hh][Tt][Tt][Pp][Ss]?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/)$",
 }  # fmt: skip
 
 _LIST_OF_RECIPIENTS = "to.list[str]"  # where pydantic finds the errors of `to` as a list
@@ -98,8 +98,8 @@ LEVELS: tuple[str, ...] = get_args(Level)
 
 Event = Annotated[str, _token("bad_event"), AfterValidator(_not_reserved), WithJsonSchema(_EVENT_SCHEMA)]
 Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link), WithJsonSchema(_URL_SCHEMA)]
-Key = Annotated[str, _token("invalid_message"), WithJsonSchema(TOKEN_SCHEMA)]
-MessageId = Annotated[str, _token("bad_message_id"), WithJsonSchema(TOKEN_SCHEMA)]
+Key = Annotated[str, _token("invalid_message"), WithJsonSchema(ID_SCHEMA)]
+MessageId = Annotated[str, _token("bad_message_id"), WithJsonSchema(ID_SCHEMA)]
 Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]  # `_logs` checks it
 
 

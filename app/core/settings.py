@@ -46,8 +46,14 @@ class Settings(BaseModel):
         "empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
-    data_dir: str = Field("data", description="where the embedded server and the demo secret live")
-    demo: bool = Field(False, description="offer the demo sign-in; on by itself when `./run` starts without a secret")
+    data_dir: str = Field(
+        "",
+        description="where the embedded server and the demo secret live; empty: `data` in a checkout, otherwise "
+        "`belfry` in the user's data directory",
+    )
+    demo: bool = Field(
+        False, description="offer the demo sign-in; on by itself when `./run` or `belfry` starts without a secret"
+    )
     secret: str = Field("", repr=False, description="HS256 key that signs and checks tokens, 32 bytes or more")
     jwt_public_key: str = Field(
         "", description="PEM public keys, or a file's path, that check RS256, ES256 or EdDSA tokens"
@@ -444,4 +450,6 @@ def check_identity(settings: Settings) -> None:
 def check_store(settings: Settings) -> None:
     """Refuse to serve without a store; the launcher brings one where none is named. Raises `SettingsError`."""
     if not settings.redis_url:
-        raise SettingsError(f"{PREFIX}REDIS_URL is not set: set it to redis://host:port, or start Belfry by ./run")
+        raise SettingsError(
+            f"{PREFIX}REDIS_URL is not set: set it to redis://host:port, or start Belfry by ./run or by `belfry`"
+        )

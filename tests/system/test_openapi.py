@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jsonschema
@@ -125,9 +126,10 @@ def hold_body(media: str, content: Any, got: requests.Response) -> None:
 
 
 def hold_events(content: Any, stream: bytes) -> None:
+    events = content["x-events"]
     for event in Decoder().feed(stream):
         if event.data != "[DONE]":
-            check(json.loads(event.data), content["x-events"][event.event or "message"])
+            check(json.loads(event.data), events.get(event.event) or events["message"])
 
 
 def test_the_document_is_valid() -> None:
@@ -220,9 +222,15 @@ def test_the_schema_of_a_message_allows_what_the_server_takes(belfry: Belfry, bo
 def test_what_each_operation_answers_is_what_the_document_says(belfry: Belfry) -> None:
     checked = Checked(belfry)
     call = checked.call
-    with belfry.stream("alice"):
-        publish_and_read(call)
-        administrate(call, belfry)
+    with ThreadPoolExecutor(1) as background:
+        stream = background.submit(call, "GET", "/stream", 200)
+        try:
+            wait_until(lambda: belfry.is_online("alice"), 20, what="the stream to be open")
+            publish_and_read(call)
+            administrate(call, belfry)
+        finally:
+            call("DELETE", "/presence/alice", 204)  # ends the stream, so that the whole of it can be read
+        assert all(f"event: {name}" in stream.result().text for name in ("ready", "read", "removed", "goodbye"))
     complete(call)
     other(call)
     refuse(call, belfry)
@@ -286,7 +294,6 @@ def administrate(call: Any, belfry: Belfry) -> None:
     wait_until(lambda: admin.get("/admin/figures").json()["points"], 20, what="a point of the figures")
     call("GET", "/admin/figures", 200)
     call("DELETE", "/messages/m1", 200)
-    call("DELETE", "/presence/alice", 204)
     call("POST", "/session", 201)
     call("GET", "/admin/sessions?user=alice", 200)
     call("GET", "/admin/audit", 200)

@@ -209,7 +209,7 @@ DESCRIBED: Mapping[str, Description] = {
         {
             200: {
                 EVENTS: Content(
-                    {"type": "string", "description": "Server-sent events. `x-events` has their data."},
+                    {"type": "string", "description": "Server-sent events. Those of types of yours hold a `Message`."},
                     _STREAM,
                     _STREAM_EVENTS,
                 )

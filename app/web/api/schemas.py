@@ -14,7 +14,7 @@ from ...core.errors import CATALOGUE
 from ...core.identity.names import NAME_SCHEMA
 from ...core.insight.figures import COUNTED
 from ...core.log.change import IDS_MAX
-from ...core.message import TOKEN_SCHEMA, Action, Content, Publish
+from ...core.message import ID_SCHEMA, Action, Content, Publish
 from ...core.settings import Settings
 from ...core.wire.frames import Goodbye
 from .admin import Order
@@ -148,7 +148,7 @@ _CONNECTION_FIELDS = {"id": TEXT, "since": TIME, "address": TEXT, "agent": TEXT}
 # Not an enumeration: a generated client would fail at a code or a reason that a later version adds.
 _CODE: Schema = text(f"One of {', '.join(sorted(CATALOGUE))}. Later versions add codes.", pattern="^[a-z_]+$")
 _STREAM: Schema = {"type": ["boolean", "null"]}
-_MESSAGE_REQUIRED: Mapping[str, Schema] = {"id": TOKEN_SCHEMA, "time": TIME}
+_MESSAGE_REQUIRED: Mapping[str, Schema] = {"id": ID_SCHEMA, "time": TIME}
 _MESSAGE_OPTIONAL: Mapping[str, Schema] = {
     "expires_at": TIME,
     "topic": text("The topic that it went to, if it went to one."),
@@ -198,7 +198,7 @@ _COUNTS: Mapping[str, Schema] = {
     "unread": COUNT,
     "revision": {**COUNT, "description": "How many changes of the feed were not new messages."},
 }
-_IDS = items(TOKEN_SCHEMA, maxItems=IDS_MAX)
+_IDS = items(ID_SCHEMA, maxItems=IDS_MAX)
 _ALL: Schema = {"type": "boolean", "const": True, "description": "All messages that are kept now."}
 _CHANGED_IDS: Mapping[str, Schema] = {"ids": items(TEXT), "all": FLAG}
 
@@ -223,11 +223,11 @@ SCHEMAS: Mapping[str, Schema] = {
         },
         about="What one recipient of a message got.",
     ),
-    "Published": members({"id": TOKEN_SCHEMA, "deliveries": items(ref("Delivery"))}),
+    "Published": members({"id": ID_SCHEMA, "deliveries": items(ref("Delivery"))}),
     "LineResult": members(
         {"status": STATUS},
         {
-            "id": TOKEN_SCHEMA, "deliveries": items(ref("Delivery")),
+            "id": ID_SCHEMA, "deliveries": items(ref("Delivery")),
             "type": TEXT, "title": TEXT, "detail": TEXT, "code": _CODE, "errors": items(ref("FieldError")),
         },
         "The result of one line of a batch: `Published` with 200 or 201, or a `Problem`.",
@@ -407,7 +407,7 @@ SCHEMAS: Mapping[str, Schema] = {
         {"type": TEXT, "title": TEXT, "status": STATUS, "detail": TEXT, "code": _CODE},
         {
             "errors": {**items(ref("FieldError")), "description": "Of an invalid message: what is wrong, by field."},
-            "id": {**TOKEN_SCHEMA, "description": "Of a message: its id, for a retry."},
+            "id": {**ID_SCHEMA, "description": "Of a message: its id, for a retry."},
             "deliveries": {**items(ref("Delivery")), "description": "Of `id_reused`: who received the message."},
         },
         "RFC 9457. `code` is for programs, `detail` for people.",
