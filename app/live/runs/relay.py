@@ -14,12 +14,14 @@ from collections.abc import Callable
 import gevent
 from gevent import Greenlet
 
+from ... import metrics
 from ...core.completion import CompletionRequest, Forwarded
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...core.upstreams import Upstream, Upstreams
 from ...store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
 from ..delivery.hub import Hub
+from ..loop import Loop
 from ..streams.streams import RETRY_AFTER_SECONDS
 from .call import Call
 from .caller import Callers
@@ -61,15 +63,17 @@ class Relay:
         self._draining = False
         self._closing = False  # the time to come to an end is over
         self._looks: Counter[RunName] = Counter()
-        self._greenlet: Greenlet[[], None] | None = None
+        self._active_at = 0.0  # when the streams of runs were last noted as active
+        self._loop = Loop(self._renew, lambda: gevent.sleep(LOOK_SECONDS), "leases can't be renewed", log)
 
     def __len__(self) -> int:
         return len(self._producers)
 
     def start(self) -> None:
         """Renew leases and look after those of others; again has no effect."""
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._beat)
+        if not self._loop.running:
+            self._active_at = time.monotonic()
+            self._loop.start()
 
     def begin(self, name: RunName, request: CompletionRequest) -> bool:
         """Start a run; False when the same request started it before.
@@ -89,13 +93,18 @@ class Relay:
             raise shutting_down()
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
+        metrics.COMPLETIONS.labels("run").inc()
         producer.begin(self.exchange(upstream, request, producer.filled))
         return True
 
     def stop_run(self, name: RunName) -> Written:
         """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
         producer = self._producers.get(name)
-        return self._runs.end(name, producer.stopped() if producer is not None else STOPPED)
+        ending = producer.stopped() if producer is not None else STOPPED
+        written = self._runs.end(name, ending)
+        if written.taken:
+            _count(ending)
+        return written
 
     # Completions that are answered to who asked, and kept nowhere
 
@@ -111,6 +120,7 @@ class Relay:
         if self._closing:  # while the store was asked: `drain` found nothing to abandon
             self.release(name, 0)
             raise shutting_down()
+        metrics.COMPLETIONS.labels("direct").inc()
 
     def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> Exchange:
         """Ask for the streamed answer to what was admitted."""
@@ -132,6 +142,7 @@ class Relay:
         if name not in self._direct:
             return
         del self._direct[name]
+        metrics.TOKENS.inc(tokens)
         try:
             self._runs.release(name.user, name.id, tokens)
         except BelfryError as error:
@@ -178,12 +189,13 @@ class Relay:
     def stop(self) -> None:
         """End everything, without a word to anyone."""
         gevent.killall([producer.greenlet for producer in self._producers.values()])
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
+        self._loop.stop()
         self.writer.stop()
 
     def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
         """A run was ended here. Tells the user, unless somebody watched, or somebody else ended it otherwise."""
+        if written.taken:
+            _count(ending)
         if written.status == ending.status and not watched:
             try:
                 self._announce(name, ending)
@@ -196,19 +208,11 @@ class Relay:
 
     # Leases
 
-    def _beat(self) -> None:
-        active_at = time.monotonic()
-        while True:
-            gevent.sleep(LOOK_SECONDS)
-            try:
-                self._look()
-                if time.monotonic() - active_at > ACTIVE_RENEWAL_SECONDS:
-                    active_at = time.monotonic()
-                    self._runs.keep_active([*self._producers, *self._direct])
-            except BelfryError as error:
-                log.info("leases can't be renewed: %s", error.detail)
-            except Exception:
-                log.exception("a look at the leases failed")
+    def _renew(self) -> None:
+        self._look()
+        if time.monotonic() - self._active_at > ACTIVE_RENEWAL_SECONDS:
+            self._active_at = time.monotonic()
+            self._runs.keep_active([*self._producers, *self._direct])
 
     def _look(self) -> None:
         ended, expired = self._runs.renew(self._producers)
@@ -222,6 +226,11 @@ class Relay:
                 log.warning("the producer of run %s is gone", name)
             # Also where nothing was taken: it may have been an end of ours whose reply was lost. The bell rings once.
             self.ended(name, LOST, written, watched=written.receivers > 0)
+
+
+def _count(ending: Ending) -> None:
+    metrics.RUNS_ENDED.labels(ending.status).inc()
+    metrics.TOKENS.inc(ending.tokens or 0)
 
 
 def shutting_down() -> BelfryError:
