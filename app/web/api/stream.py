@@ -28,7 +28,7 @@ from ..edge.client_address import client_address
 from ..edge.endpoint import Endpoint
 from ..edge.limits import Limits
 from ..edge.problems import problem_response
-from ..edge.reading import logs_of, resumed_from, tabs_of
+from ..edge.reading import logs_of, resumed_from, tabs_of, topics_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -89,7 +89,7 @@ class Entrance:
         return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
-        """Open the logs `names` from `cursor` on.
+        """Open the logs `names` from `cursor` on. Its client is told of the topics that are left out.
 
         Raises `BelfryError` `rate_limited`, and as `require_room`, `tabs_of` and `Streams.open` do.
         """
@@ -98,9 +98,9 @@ class Entrance:
         tabs = tabs_of(asked) if "tabs" in asked.args else 0
         opening = self._streams.open(claims.user, names, cursor)
         opening.tabs = tabs
-        ready = frames.ready(
-            opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind, opening.connection
-        )
+        place = opening.counts, opening.behind, opening.connection
+        _, left_out = topics_of(claims, asked)
+        ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, *place, left_out)
         return Start(opening, ready, claims, client_of(asked, self._proxies))
 
     def can_park(self, environ: WSGIEnvironment) -> bool:
@@ -157,7 +157,7 @@ def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
         entrance.admit()
         return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
 
-    return Endpoint(entrance.answers, {"GET": open_stream, "HEAD": look})
+    return Endpoint("/stream", entrance.answers, {"GET": open_stream, "HEAD": look})
 
 
 def require_room(asked: Request) -> None:
