@@ -180,7 +180,7 @@ class TestTheOfficialClient:
 
     def test_is_told_what_is_relayed(self, client: openai.OpenAI) -> None:
         with pytest.raises(openai.NotFoundError, match="It relays POST /v1/chat/completions"):
-            client.responses.create(model="m", input="hi")
+            client.fine_tuning.jobs.list()
         with pytest.raises(openai.NotFoundError, match="It relays"):
             client.files.list()
 

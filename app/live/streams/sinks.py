@@ -191,6 +191,10 @@ class TranslatedSink:
     def pending(self) -> bool:
         return self._sink.pending
 
+    @property
+    def pending_bytes(self) -> int:
+        return self._sink.pending_bytes
+
     def write(self, data: bytes) -> bool:
         head, self._head = self._head, b""
         said = head + self._dialect.translate(data)

@@ -41,7 +41,7 @@ PING = b": ping\n\n"
 WHOLE_HEADERS = {"Cache-Control": "no-store"}
 PREFIXES = ("/v1", "/openai")
 # What passes as it is, by its path below the upstream's address: these, and each operation below those.
-FORWARDED = frozenset({"completions", "embeddings", "moderations", "responses"})
+FORWARDED = frozenset({"completions", "embeddings", "moderations"})
 FORWARDED_BELOW = frozenset({"images", "audio"})
 OPERATION_MAX_CHARS = 64
 RELAYED = (
@@ -169,12 +169,12 @@ class Api:
 
     def _forward(self, path: str, model: str = "") -> Response:
         user, text = self.read()
+        if not _is_forwarded(path):
+            raise not_relayed(f"{request.method} {request.path[:80]}")
         return self.pass_on(user, text, path, model)
 
     def pass_on(self, user: str, text: bytes, path: str, model: str = "") -> Response:
         """The upstream's answer as it is."""
-        if not _is_forwarded(path):
-            raise not_relayed(f"{request.method} {request.path[:80]}")
         content_type = request.headers.get("Content-Type", "")
         asked = parse_forwarded(path, content_type, text, model=model, headers=headers_of(request))
         chosen = self._relay.choose(asked.model)
