@@ -315,6 +315,13 @@ def complete(call: Any) -> None:
     call("POST", "/v1/chat/completions", 200, json={**ASKED, "stream": None})
     call("POST", "/v1/chat/completions", 200, json={**ASKED, "stream": True})
     call("POST", "/v1/chat/completions", 400, json={})
+    asked = {"model": "m", "input": "hi"}
+    call("POST", "/v1/responses", 200, json={**asked, "stream": True})
+    whole = call("POST", "/v1/responses", 200, json={**asked, "background": True}).json()
+    call("GET", f"/v1/responses/{whole['id']}", 200)
+    call("GET", f"/v1/responses/{whole['id']}?stream=true", 200)
+    call("POST", f"/v1/responses/{whole['id']}/cancel", 200)
+    call("DELETE", f"/v1/responses/{whole['id']}", 200)
     for path in ("completions", "embeddings", "moderations", "images/generations", "audio/speech"):
         call("POST", f"/v1/{path}", 200, json={"model": "m", "input": "hi"})
     call("POST", "/openai/deployments/m/embeddings", 200, json={"input": "hi"})

@@ -176,6 +176,16 @@ _FORWARDED: Contents = {
 }
 _FORWARDED_FILES: Contents = {**_FORWARDED, MULTIPART: Content(ref("ForwardedRequest"))}
 _PASSED: Contents = {JSON: Content(ref("ForwardedAnswer"))}
+_RESPONSE_ASKED = {"model": "gpt-5-mini", "input": "Say hello"}
+_RESPONSE = {"id": "resp_r1", "object": "response", "status": "completed", "model": "gpt-5-mini", "output": []}
+_RESPONDED: Contents = {
+    JSON: Content(ref("Response"), _RESPONSE),
+    EVENTS: Content(
+        {"type": "string", "description": "For `stream: true`: the events of OpenAI's Responses API."},
+        f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': _RESPONSE})}\n\n",
+        {"message": "ResponseEvent"},
+    ),
+}
 _PAGE: Contents = {HTML: Content(STRING)}
 _ANY: Contents = {"*/*": Content(BYTES)}
 
@@ -331,6 +341,15 @@ DESCRIBED: Mapping[str, Description] = {
             }
         },
         _json("ChatRequest", _ASKED),
+    ),
+    "POST /v1/responses": Description(
+        "createResponse", {200: _RESPONDED}, {JSON: Content(ref("ResponseRequest"), _RESPONSE_ASKED)}
+    ),
+    "GET /v1/responses/{response_id}": Description("getResponse", {200: _RESPONDED}),
+    "POST /v1/responses/{response_id}/cancel": Description("cancelResponse", {200: _json("Response", _RESPONSE)}),
+    "DELETE /v1/responses/{response_id}": Description(
+        "deleteResponse",
+        {200: _json("DeletedResponse", {"id": "resp_r1", "object": "response.deleted", "deleted": True})},
     ),
     "POST /v1/completions": Description("createCompletion", {200: _PASSED}, _FORWARDED),
     "POST /v1/embeddings": Description("createEmbedding", {200: _PASSED}, _FORWARDED),

@@ -386,6 +386,20 @@ SCHEMAS: Mapping[str, Schema] = {
         **_OTHER_FIELDS,
     },
     "ForwardedAnswer": {"type": "object", "description": "As the upstream answered.", **_OTHER_FIELDS},
+    "ResponseRequest": {
+        **members(
+            {"model": MODEL, "input": {"anyOf": [TEXT, items({"type": "object"}, minItems=1)]}},
+            {"instructions": TEXT_OR_NULL, "stream": _STREAM, "background": _STREAM},
+            "As OpenAI's Responses API takes it. Tools are functions; `previous_response_id` is not supported.",
+        ),
+        **_OTHER_FIELDS,
+    },
+    "Response": {
+        **members({"id": TEXT, "object": TEXT, "status": TEXT}, {"model": TEXT, "output": items({"type": "object"})}),
+        **_OTHER_FIELDS,
+    },
+    "ResponseEvent": {**members({"type": TEXT}, {"sequence_number": COUNT}), **_OTHER_FIELDS},
+    "DeletedResponse": members({"id": TEXT, "object": TEXT, "deleted": FLAG}),
     "Model": {**members({"id": TEXT, "object": TEXT}), **_OTHER_FIELDS},
     "Models": members({"object": TEXT, "data": items(ref("Model"))}),
     "Health": members(
