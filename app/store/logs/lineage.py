@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Protocol
 
 from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
@@ -18,6 +19,15 @@ SCRIPTS = (LOOK,)
 log = logging.getLogger("belfry.lineage")
 
 
+class Looks(Protocol):
+    """What looks at the server of one shard."""
+
+    @property
+    def id(self) -> bytes: ...
+
+    def look(self, *commands: Command) -> bool: ...
+
+
 class Lineage:
     """What this worker knows of the server. `id` is its replication id, empty while it is unknown."""
 
@@ -25,15 +35,31 @@ class Lineage:
         self._commands = commands
         self._key = keys.lineage
         self.id = b""
-        self.losses = 0
+        self.losses: int = 0
         self._acknowledged: float | None = None  # by `id`, of this process's clock
         self._looked: float | None = None
         self._warned = False
+
+    @property
+    def known(self) -> int | str:
+        """What the scripts on logs are told of failovers, see `open.lua`."""
+        return self.losses
 
     def acknowledged_by(self, server: bytes) -> None:
         """The server with the id `server` acknowledged a change of a log now: an append, a retraction or a mark."""
         if server == self.id:
             self._acknowledged = time.monotonic()
+
+    def is_outdated(self, lineage: bytes | None) -> bool:
+        """Whether a log was used last before the server was started again or replaced."""
+        return self.id not in (b"", lineage or b"")
+
+    def of(self, shard: str, commands: Commands) -> Looks:  # noqa: ARG002 - see `Succession.of`
+        """What looks at the only shard."""
+        return self
+
+    def leave(self, shard: str) -> None:
+        """See `Succession.leave`: that never happens."""
 
     def look(self, *commands: Command) -> bool:
         """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
