@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..core.settings import SettingsError, changed, check_identity, check_store, load
 from ..core.upstreams import Upstreams
 from . import preload
 
 _PACKAGE = __name__.partition(".")[0]
+_VERSION = vars(sys.modules[_PACKAGE])["__version__"]  # an import would take the factory for a layer below
 # Settings that can't be served are told once, in one line, before any worker starts.
 try:
     _settings = load(os.environ)
@@ -98,7 +98,7 @@ def when_ready(arbiter: Any) -> None:
     store = re.sub(r"//[^/@]*@", "//", _settings.redis_url)  # without user and password
     arbiter.log.info(
         "Belfry %s serves on %s with %s workers, Python %s; store: %s; settings that differ from their defaults: %s",
-        __version__,
+        _VERSION,
         bind,
         arbiter.cfg.workers,
         platform.python_version(),
