@@ -99,7 +99,7 @@ class LogStore:
         self._posts = posts
         self._settings = settings
         self.keys = Keys(settings.redis_prefix, settings.redis_db)
-        self.lineage = Lineage(commands, self.keys)
+        self.lineage = Lineage(commands, self.keys, settings.switchover_seconds)
         self._chunk: int | None = None  # unknown until several messages are appended at once
 
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
@@ -231,10 +231,11 @@ class LogStore:
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
         """What has become of each named log, None where it is gone.
 
-        A log that was last used before its server was started again or replaced is opened first: it ends its epoch.
+        A log that was last used before its server was started again or replaced, or before a loss, is opened first: it
+        ends its epoch.
         """
         replies = self._tails(names)
-        outdated = [at for at, (epoch, *_, lineage) in enumerate(replies) if epoch and self._is_outdated(lineage)]
+        outdated = [at for at, reply in enumerate(replies) if self._is_outdated(names[at], *reply[-2:], *reply[:1])]
         if outdated:
             self._run([self._call(FIND, names[at]) for at in outdated])
             for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
@@ -260,11 +261,14 @@ class LogStore:
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _tails(self, names: Sequence[str]) -> list[Reply]:
-        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage")
+        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage", "losses")
         return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
 
-    def _is_outdated(self, lineage: bytes | None) -> bool:
-        return self.lineage.id not in (b"", lineage or b"")
+    def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None, epoch: bytes | None) -> bool:
+        if not epoch:
+            return False
+        untold = not name.startswith("run:") and int(losses or 0) < self.lineage.losses
+        return untold or self.lineage.id not in (b"", server or b"")
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
@@ -363,7 +367,7 @@ def _texts(vector: Vector) -> list[str]:
 
 
 def _tail(reply: Reply) -> Tail | None:
-    epoch, *numbers, _ = reply
+    epoch, *numbers, _, _ = reply
     if not epoch:
         return None
     top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]
