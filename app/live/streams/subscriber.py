@@ -39,6 +39,10 @@ class Sink(Protocol):
     def pending(self) -> bool:
         """Whether something that was taken still waits for the client."""
 
+    @property
+    def pending_bytes(self) -> int:
+        """How much of what was taken waits for the client."""
+
 
 class Watcher(Protocol):
     """An event that somebody waits for."""
@@ -58,12 +62,13 @@ class OpenLog:
     """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
     `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    `home`: what hears it, the link to the shard that holds it, see `Links`; None while that is not known.
     `finite`: it ends with the record `frames.END`, and so do its readers. `ended`: that record was heard.
     """
 
     __slots__ = (
         "_members", "acknowledged", "announced", "checked_oldest", "checked_unheard", "ended", "finite", "heard",
-        "name", "references", "seen", "watchers",
+        "home", "name", "references", "seen", "watchers",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -74,6 +79,7 @@ class OpenLog:
         self.references = 0
         self.acknowledged = False
         self.heard = False
+        self.home: object | None = None
         self.announced = 0  # changes of the feed's state that were heard here
         # What the store had when it was last compared: changes not heard here, and the oldest offset, 0 before.
         self.checked_unheard = 0
@@ -202,7 +208,8 @@ class Subscriber:
         for at, page in enumerate(pages):
             if page is None:
                 continue
-            reading = catch_up.on_page(self.vector[at], page)
+            before = self.vector[at]
+            reading = catch_up.on_page(before, page)
             place = frames.Place(self.vector, at, page.epoch)
             for entry in reading.entries:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
@@ -221,6 +228,7 @@ class Subscriber:
             if self.snapshot is not None and (finished or reading.lost or reading.position == page.tail):
                 chunk.append(self.snapshot.flush())
             if reading.lost:
+                metrics.RESET["history" if page.place(before) is None else "trimmed",] += 1
                 chunk.append(frames.reset(self.vector))
                 self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.

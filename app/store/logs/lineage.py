@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from typing import Protocol
 
 from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
@@ -25,21 +26,37 @@ CHANGE_BYTES = 40
 log = logging.getLogger("belfry.lineage")
 
 
+class Looks(Protocol):
+    """What looks at the server of one shard."""
+
+    @property
+    def id(self) -> bytes: ...
+
+    def look(self, *commands: Command) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
 class Lineage:
     """What this worker knows of the server. `id` is its replication id, empty while it is unknown."""
 
     def __init__(self, commands: Commands, keys: Keys, switchover_seconds: float = 30.0) -> None:
         self._commands = commands
-        self._keys = (keys.lineage, *keys.lineage_workers)
+        self._keys: tuple[str, ...] = (keys.lineage, *keys.lineage_workers)
         self._switchover_ms = int(switchover_seconds * 1_000)
         self._worker = ""  # made by the first look, in the process that looks
         self.id = b""
-        self.losses = 0
+        self.losses: int = 0
         self._acknowledged: float | None = None  # by `id`, of this process's clock
         self._needed = 0  # replication offset of `id` that comes after the last change that it acknowledged
         self._offsets = 0, 0  # of `id`, at the last but one look and at the last
         self._is_early = False  # a server that was not looked at yet acknowledged something
         self._warned = False
+
+    @property
+    def known(self) -> int | str:
+        """What the scripts on logs are told of failovers, see `open.lua`."""
+        return self.losses
 
     def acknowledged_by(self, server: bytes) -> None:
         """A server acknowledged a change of a log now: an append, a retraction or a mark.
@@ -52,6 +69,21 @@ class Lineage:
         elif id_:
             self._acknowledged = time.monotonic()
             self._needed = max(self._needed, int(offset) + CHANGE_BYTES)
+
+    def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:
+        """Whether a log was used last before the server was started again or replaced, or before a loss was counted.
+
+        `losses` is None for a log whose losses are told otherwise.
+        """
+        untold = losses is not None and int(losses) < self.losses
+        return untold or self.id not in (b"", server or b"")
+
+    def of(self, shard: str, commands: Commands) -> Looks:  # noqa: ARG002 - see `Succession.of`
+        """What looks at the only shard."""
+        return self
+
+    def leave(self, shard: str) -> None:
+        """See `Succession.leave`: that never happens."""
 
     def look(self, *commands: Command) -> bool:
         """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
@@ -71,7 +103,7 @@ class Lineage:
             log.warning("a failover of the store lost messages, or may have: every log goes on under a new epoch")
         return before != self.id or self.losses > losses
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """This worker stops: no server that takes over needs to wait for it. Raises as `look` does."""
         if self._worker:
             self._commands.run([self._command(leaves="1")])

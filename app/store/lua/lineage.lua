@@ -36,6 +36,13 @@ local function predecessor(info)
   return string.sub(id, 1, 16), tonumber(string.match(info, 'second_repl_offset:(%d+)') or 0) - 1
 end
 
+-- On a cluster: whether the log may lack the end of what was acknowledged. `replaced` names the servers that were replaced
+-- by a failover, see servers.lua, and `former` is the one on which the log was used last. Any other server gave the log
+-- away with all its data: its slot went to another shard.
+local function was_replaced(info, former, replaced)
+  return former ~= '' and (string.find(info, 'master_replid2:' .. former, 1, true) or string.find(replaced, former, 1, true)) ~= nil
+end
+
 -- The valid positions after a change of epoch: the newest of the epoch that ends, then those that were valid before. The
 -- oldest of these never makes room: a run is read from its start, which is a position in the first epoch.
 local function formers(epoch, top, former)

@@ -9,7 +9,8 @@
 --   expiry   zset: offset -> expiry, Unix ms
 --   live     channel
 -- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
--- ARGV[3] failovers with losses that the worker knows of, see lineage_look.lua; '' = what a failover loses is told otherwise
+-- ARGV[3] failovers with losses that the worker knows of, see lineage_look.lua; on a cluster `replaced` and the ids of the
+--         servers that were, see servers.lua; '' = what a failover loses is told otherwise
 --
 -- Leaves to the script `open`, and `now` (Unix seconds); and of the log that was opened last: the names of its keys,
 -- epoch, history (the log's first epoch: what message ids and marks belong to, for they survive a change of epoch),
@@ -21,6 +22,7 @@ local expired_left, aged_left, LEAST = 1000, 100, 2
 local TRIM_MOST = 1000 -- offsets at once, where a log may be shorter than before: what is left goes with what comes next
 
 local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
+local servers_replaced = string.match(ARGV[3], '^replaced(.*)')
 local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
 local lineage, info = replication()
 local time = redis.call('TIME')
@@ -92,7 +94,7 @@ end
 local function announce(record)
   details()
   revision = redis.call('HINCRBY', meta, 'revision', 1)
-  redis.call('PUBLISH', live, epoch .. '.0 ' .. record)
+  redis.call(PUBLISH, live, epoch .. '.0 ' .. record)
 end
 
 -- The log has been used: one TTL for all of it. It is a sixteenth longer than it must be and set again when that has
@@ -139,10 +141,12 @@ local function begin()
 end
 
 -- The server is another one than before, or the worker knows of a failover with losses that this log has not told yet.
--- Only the latter ends the positions before: `lineage_look.lua` decides whether a failover lost something.
-local function begin_epoch(fresh, losses)
+-- Only a loss ends the positions before: `lineage_look.lua` decides whether a failover lost something. On a cluster every
+-- failover counts as a loss.
+local function begin_epoch(fresh, losses, before)
   details()
-  local told = ARGV[3] ~= '' and losses_known > losses
+  local replaced = servers_replaced and was_replaced(info, before, servers_replaced)
+  local told = ARGV[3] ~= '' and (replaced or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
   epoch = fresh
   redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows: reading goes on
@@ -206,7 +210,7 @@ local function open(at, fresh)
   end
   if top > 0 and redis.call('EXISTS', log) == 0 then begin_after_loss(fresh) end
   local losses = tonumber(known[5] or 0)
-  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, losses) end
+  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, losses, known[4] or '') end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
   if first_expiry and tonumber(first_expiry) <= now_ms then let_expire() end
 end

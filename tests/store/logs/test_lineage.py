@@ -432,7 +432,7 @@ class TestAReplicaThatTookOver:
             with replica.client() as client:
                 client.replicaof(HOST, free_port())  # it gets nothing more
         stopped.append("2")
-        stopped.logs.lineage.leave()
+        stopped.logs.lineage.stop()
         if not loses:
             wait_replicated(primary, replica)
         promote(replica)
