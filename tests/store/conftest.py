@@ -12,6 +12,7 @@ from app.core.settings import Settings
 from app.store.insight import directory, figures, flights, recent
 from app.store.logs import lineage, log
 from app.store.runs import runs
+from app.store.timers import timers
 from app.transport.connection import Connection
 from tests.servers import RedisServer
 
@@ -31,7 +32,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    modules = (log, lineage, runs, figures, directory, flights, recent)
+    modules = (log, lineage, runs, figures, directory, flights, recent, timers)
     return Connection(client, [script for module in modules for script in module.SCRIPTS])
 
 

@@ -64,6 +64,7 @@ function draft() {
     ...content(fields),
     ...(fields.ttl && { ttl: Number(fields.ttl) }),
     ...(fields.transient && { transient: true }),
+    ...(fields["deliver-at"] && { deliver_at: new Date(fields["deliver-at"]).toISOString() }),
   };
 }
 
@@ -103,8 +104,8 @@ function showResult(...children) {
   results.prepend(element("li", "", ...children));
 }
 
-/** @param {Draft} message @param {Delivery[]} deliveries */
-function showSent(message, deliveries) {
+/** @param {Draft} message @param {Delivery[]} deliveries @param {string} [due] when it is delivered, if it is scheduled */
+function showSent(message, deliveries, due) {
   const time = element("time", "", new Date().toLocaleTimeString());
   const said = element("p", "problem", "");
   const retract = button("Retract", async () => {
@@ -121,7 +122,7 @@ function showSent(message, deliveries) {
   });
   showResult(
     element("div", "line", element("h3", "", headline(message)), time),
-    element("p", "hint", tally(deliveries)),
+    element("p", "hint", due ? `Scheduled for ${new Date(due).toLocaleString()}` : tally(deliveries)),
     element("ul", "recipients", ...deliveries.slice(0, SHOWN).map(deliveryItem)),
     said,
     element("div", "buttons", ...(message.transient ? [] : [retract]), again),
@@ -132,9 +133,9 @@ function showSent(message, deliveries) {
 async function publish(message) {
   unanswered.add(message.id);
   try {
-    const { deliveries } = await ask(here("/publish"), "POST", message);
+    const { deliveries, deliver_at } = await ask(here("/publish"), "POST", message);
     unanswered.delete(message.id);
-    showSent(message, deliveries);
+    showSent(message, deliveries, deliver_at);
     setTimeout(recent.refresh, RECORDED_MS);
   } catch (error) {
     const { message: text, refused } = /** @type {Error & {refused?: boolean}} */ (error);

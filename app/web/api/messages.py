@@ -105,12 +105,13 @@ def _require_known(names: Sequence[str], claims: Claims, message_id: str) -> Non
 
 def _scheduled(known: Known, claims: Claims, message_id: str) -> dict[str, Any]:
     """What is known of a message that nobody was sent yet. Raises `BelfryError` `target_forbidden`."""
-    told = {"id": message_id, "state": known.state, "deliver_at": written(known.due_ms)}
+    when = {"state": known.state, "deliver_at": written(known.due_ms)}
     if known.job is None:
-        return told
+        return {"id": message_id, **status([], {}), **when}
     names = parsed(known.job).logs
     _require_known(names, claims, message_id)
-    return {**told, "by": known.job.by, "to": [shown(name) for name in names]}
+    to = [shown(name) for name in names]
+    return {"id": message_id, **status([], {}), "recipients": len(to), **when, "by": known.job.by, "to": to}
 
 
 def status(found: list[Delivery], counted: Mapping[str, Read]) -> dict[str, Any]:

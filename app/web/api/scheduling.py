@@ -84,7 +84,12 @@ class Scheduling:
                 f"At most {most} messages of one publisher are scheduled (BELFRY_MAX_SCHEDULED); cancel some of them."
             )
             return BelfryError("too_many_scheduled", detail, id=sent.id)
-        answer = {"id": sent.id, "deliver_at": rfc3339(receipt.due_ms / 1_000), "state": receipt.state}
+        answer = {
+            "id": sent.id,
+            "deliveries": [],
+            "deliver_at": rfc3339(receipt.due_ms / 1_000),
+            "state": receipt.state,
+        }
         if receipt.what == "duplicate":
             return {"status": 200, **answer, "duplicate": True}
         return {"status": ACCEPTED, **answer}
