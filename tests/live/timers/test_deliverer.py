@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gevent
 import pytest
 import redis
+from gevent.event import Event
 
 from app.core.errors import BelfryError
 from app.core.identity.tokens import Claims
@@ -22,6 +23,7 @@ from app.store.logs.recipients import Recipients
 from app.store.timers import timers as timers_module
 from app.store.timers.timers import LEASE_SECONDS, Timers
 from app.transport.connection import Connection, SilentError
+from tests.servers import RedisServer
 from tests.waiting import wait_until
 
 ANN = Claims("ann", frozenset(), (), None, 9e9, "t", 1.0)
@@ -95,8 +97,8 @@ class Site:
         self.client.zadd("belfry:{timers}:due", {name: 1}, xx=True)
 
     def feed(self) -> list[str]:
-        (page,) = self.logs.read([("user:alice", ())])
-        return [json.loads(entry.record.partition(b" ")[2])["id"] for entry in page.entries]
+        (page,) = self.logs.read_back([("user:alice", ())], 99)
+        return [json.loads(entry.record.partition(b" ")[2])["id"] for entry in page.entries][::-1]
 
     def state(self, name: str) -> str:
         known = self.timers.find(name)
@@ -108,11 +110,10 @@ class Site:
 
 
 @pytest.fixture
-def site(redis_client: redis.Redis) -> Iterator[Site]:
-    with redis.Redis(
-        connection_pool=redis.ConnectionPool(**{**redis_client.get_connection_kwargs(), "protocol": 2})
-    ) as own:
-        yield Site(own)
+def site(redis_server: RedisServer) -> Iterator[Site]:
+    with redis.Redis.from_url(redis_server.url, protocol=2) as client:
+        client.flushall()
+        yield Site(client)
 
 
 def test_what_is_due_is_published_and_noted_once(site: Site) -> None:
@@ -203,9 +204,8 @@ def test_a_worker_looks_when_the_next_message_is_due_or_it_is_told_of_an_earlier
     assert site.looks_in == LOOK_SECONDS, "nothing is scheduled"
 
 
-def test_a_stopped_worker_finishes_what_it_claimed_and_claims_nothing_more(redis_client: redis.Redis) -> None:
-    site = Site(redis_client)
-    started, go_on = gevent.event.Event(), gevent.event.Event()
+def test_a_stopped_worker_finishes_what_it_claimed_and_claims_nothing_more(site: Site) -> None:
+    started, go_on = Event(), Event()
     post = site.post.post
 
     def slow(messages: Sequence[Message]) -> Posted:

@@ -101,7 +101,7 @@ class World:
                 self.finish(name, worker)
 
     def feed(self) -> list[str]:
-        (page,) = self._logs.read([("user:alice", ())])
+        (page,) = self._logs.read_back([("user:alice", ())], 99)
         return sorted(json.loads(entry.record.partition(b" ")[2])["id"] for entry in page.entries)
 
     def left(self) -> list[Any]:
