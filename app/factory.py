@@ -43,7 +43,7 @@ from app.store.insight.flights import NOTE, FlightStore
 from app.store.insight.presence import PresenceStore
 from app.store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from app.store.insight.trace import Tracing
-from app.store.logs import lineage, log
+from app.store.logs import log
 from app.store.logs.feed import Feed
 from app.store.logs.log import LogStore
 from app.store.logs.publisher import Published, Publisher
@@ -86,7 +86,6 @@ from app.web.pages import views as pages
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
-    *lineage.SCRIPTS,
     *examination.SCRIPTS,
     *runs.SCRIPTS,
     *figures.SCRIPTS,

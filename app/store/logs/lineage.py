@@ -2,18 +2,24 @@
 
 The scripts on logs see it for themselves in the step in which it matters (`lua/lineage.lua`). What a worker knows here
 only makes it sooner for logs that nobody appends to, and complete for logs that nobody touches for long.
+It also notices that the store was emptied.
 """
 
 from __future__ import annotations
 
 import logging
+import string
 import time
 
+from app.core.log.cursor import EPOCH_LENGTH
 from app.store.keys import Keys
 from app.transport.connection import Command, Commands, Script
 
 LOOK = Script("lineage", "lineage_look")
 SCRIPTS = (LOOK,)
+EPOCH_ALPHABET = string.digits + string.ascii_letters
+EPOCHS = 56_800_235_581  # the largest prime below 62 ** EPOCH_LENGTH
+SPANS = 3  # of a vacant epoch, within the time that an entry is kept, see `open.lua`
 
 log = logging.getLogger("belfry.lineage")
 
@@ -25,10 +31,32 @@ class Lineage:
         self._commands = commands
         self._key = keys.lineage
         self.id = b""
-        self.losses = 0
+        self._losses = 0
         self._acknowledged: float | None = None  # by `id`, of this process's clock
         self._looked: float | None = None
         self._warned = False
+
+    @property
+    def losses(self) -> int:
+        """The number that grows with each loss. A log keeps it, so the first use looks: nobody may begin with less.
+
+        Raises `BelfryError` `store_unavailable`.
+        """
+        if self._looked is None:
+            self.look()
+        return self._losses
+
+    def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str:
+        """The epoch of a log that does not exist, as `open.lua` computes it.
+
+        Only to see that nothing has changed: a reader's position comes from a read, by the clock of the store.
+        """
+        text = f"{meta_key} {self.losses} {kept_seconds} {now * SPANS // kept_seconds}"
+        number, epoch = int.from_bytes(text.encode()) % EPOCHS, ""
+        for _ in range(EPOCH_LENGTH):
+            number, digit = divmod(number, len(EPOCH_ALPHABET))
+            epoch += EPOCH_ALPHABET[digit]
+        return epoch
 
     def acknowledged_by(self, server: bytes) -> None:
         """The server with the id `server` acknowledged a change of a log now: an append, a retraction or a mark."""
@@ -40,20 +68,23 @@ class Lineage:
 
         Raises `BelfryError` `store_unavailable`.
         """
-        before, losses = self.id, self.losses
+        before, losses, is_first = self.id, self._losses, self._looked is None
         now = time.monotonic()
         acknowledged_ms = "" if self._acknowledged is None else int((now - self._acknowledged) * 1_000)
         unseen_ms = 0 if self._looked is None else int((now - self._looked) * 2_000)
         look = LOOK.call((self._key,), losses, before, acknowledged_ms, unseen_ms)
-        self.id, self.losses = self._commands.run([look, *commands])[0]
+        self.id, self._losses = self._commands.run([look, *commands])[0]
         self._looked = now
         if not (self.id or self._warned):
             self._warned = True
             log.warning("Redis tells no replication id: a restart or failover that loses messages cannot be noticed")
         elif before and before != self.id:
             self._acknowledged = None
-            how = "took over from another" if self.losses > losses else "was started again"
+            how = "took over from another" if self._losses > losses else "was started again"
             log.warning("the store's server %s: every log goes on under a new epoch", how)
-        elif before and self.losses > losses:
-            log.warning("another worker left the former primary later: every log goes on under a new epoch once more")
-        return before != self.id or self.losses > losses
+        elif not is_first and self._losses > losses:
+            log.warning(
+                "%s: every log goes on under a new epoch",
+                "the store was emptied, or another worker left the former primary later",
+            )
+        return before != self.id or self._losses > losses

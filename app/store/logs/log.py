@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import secrets
-import string
+import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
@@ -24,7 +24,8 @@ from app.core.log.marks import NO_MARKS, Marks, Offsets
 from app.core.message import Message
 from app.core.settings import Settings
 from app.store.keys import Keys
-from app.store.logs.lineage import Lineage
+from app.store.logs import lineage
+from app.store.logs.lineage import EPOCH_ALPHABET, Lineage
 from app.transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
@@ -37,9 +38,8 @@ PRELUDE = ("lineage", "bits", "open")
 VERBS = ("read", "read_back", "find", "retract", "mark")
 APPEND = Script("room", *PRELUDE, "append")
 READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script(*PRELUDE, verb) for verb in VERBS])
-SCRIPTS = (APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
+SCRIPTS = (*lineage.SCRIPTS, APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
 
-_EPOCH_ALPHABET = string.digits + string.ascii_letters
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
 # seeds them once per worker instead of making each.
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
@@ -185,7 +185,7 @@ class LogStore:
         return outcomes
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""
+        """A page of each named log, oldest first, after the vector's position; it creates no log."""
         limits = (PAGE_ENTRIES, PAGE_BYTES)
         names = [name for name, _ in requests]
         return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)
@@ -229,17 +229,18 @@ class LogStore:
         return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
 
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
-        """What has become of each named log, None where it is gone.
+        """What has become of each named log, None where a run's log is gone.
 
-        A log that was last used before its server was started again or replaced is opened first: it ends its epoch.
+        Any other log that does not exist has the tail that its readers are given, see `open.lua`. A log that was last
+        used before its server was started again or replaced, or before a loss, is opened first: it ends its epoch.
         """
         replies = self._tails(names)
-        outdated = [at for at, (epoch, *_, lineage) in enumerate(replies) if epoch and self._is_outdated(lineage)]
+        outdated = [at for at, reply in enumerate(replies) if self._is_outdated(names[at], *reply[-2:], *reply[:1])]
         if outdated:
             self._run([self._call(FIND, names[at]) for at in outdated])
             for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
                 replies[at] = reply
-        return [_tail(reply) for reply in replies]
+        return [_tail(reply) or self._vacant_tail(name) for name, reply in zip(names, replies, strict=True)]
 
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
         """Take a message out of the named logs; answers those that had it."""
@@ -260,11 +261,20 @@ class LogStore:
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _tails(self, names: Sequence[str]) -> list[Reply]:
-        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage")
+        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage", "losses")
         return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
 
-    def _is_outdated(self, lineage: bytes | None) -> bool:
-        return self.lineage.id not in (b"", lineage or b"")
+    def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None, epoch: bytes | None) -> bool:
+        if not epoch:
+            return False
+        untold = not name.startswith("run:") and int(losses or 0) < self.lineage.losses
+        return untold or self.lineage.id not in (b"", server or b"")
+
+    def _vacant_tail(self, name: str) -> Tail | None:
+        if name.startswith("run:"):
+            return None
+        epoch = self.lineage.vacant_epoch(self.keys.meta(name), self._kept_seconds(name), int(time.time()))
+        return Tail(Position(epoch, 0), revision=0, oldest=1, expires_ms=0)
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
@@ -313,7 +323,7 @@ class LogStore:
 def new_epoch() -> str:
     """A name for a log's history, used if the log has none: 62⁶ of them."""
     if not _stock:
-        letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
+        letters = "".join(_epochs.choices(EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
     return _stock.pop()
 
@@ -363,7 +373,7 @@ def _texts(vector: Vector) -> list[str]:
 
 
 def _tail(reply: Reply) -> Tail | None:
-    epoch, *numbers, _ = reply
+    epoch, *numbers, _, _ = reply
     if not epoch:
         return None
     top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]

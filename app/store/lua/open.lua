@@ -3,13 +3,35 @@
 --
 -- Six keys of each log, in this order; those of the first one are KEYS[1] to KEYS[6]:
 --   log      stream
---   meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, aged, history, former, lineage, losses, until
+--   meta     hash: epoch, top, oldest, revision, expires, gone_base, gone, aged, history, former, lineage, losses, until,
+--            born (Unix seconds)
 --   keys     zset: message key -> offset
 --   ids      zset: message id -> offset
 --   expiry   zset: offset -> expiry, Unix ms
 --   live     channel
 -- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
--- ARGV[3] failovers that the worker knows of, see lineage_look.lua; '' = what a failover loses is told otherwise
+-- ARGV[3] losses that the worker knows of, see lineage_look.lua; '' = a run's log, whose losses are told otherwise
+--
+-- A log that nothing was appended to does not exist. Reading it writes nothing, so nobody can fill the store by reading.
+-- Its readers stand at offset 0 of a *vacant* epoch, which is computed from the log's key, the losses and the span of
+-- time: a third of the seconds to keep an entry. The first append creates the log under a random epoch and notes when.
+-- A position V.0 of a vacant epoch is the beginning of the log as long as V is the epoch of
+--   this span or the one before, while the log does not exist;
+--   the span in which the log was created or the one before, once it exists.
+-- Otherwise its reader is told of a loss. The order of events shows why nothing is skipped silently:
+--   1. V.0 is given at a time s, by a read that found no log.
+--   2. A message is appended at t >= s. It is kept until t + kept_seconds, and the log with it.
+--   3. V.0 comes back at u. If the log exists since then, everything is read from offset 1, or `oldest` tells that it
+--      was trimmed. If the log is gone, or is another one, it expired at or after t + kept_seconds >= s + kept_seconds.
+--      V counts for two spans at most, which end before s + kept_seconds: V.0 is refused.
+-- A log that was forgotten (`LogStore.forget`) is no loss to somebody who saw nothing of it: an erased message is not
+-- due to anybody. Positions E.n of the erased log are refused, since a random epoch is never given again: this is why
+-- the log that exists does not go on under V.
+-- FLUSHALL and a failover change the losses, and with them V. A worker that does not know it yet may create the log, or
+-- accept V.0, under the former losses. The log keeps that number, so the first worker that knows better begins a new
+-- epoch and tells everybody. A worker that knows less than the log accepts no V.0 of former losses, since V is computed
+-- from the number that the log keeps. A restart changes nothing here, as with any other log.
+-- A user who sees no message for a day, or for ten, comes back with V.0 and is told nothing, for there was nothing.
 --
 -- Leaves to the script `open`, and `now` (Unix seconds); and of the log that was opened last: the names of its keys,
 -- epoch, history (the log's first epoch: what message ids and marks belong to, for they survive a change of epoch),
@@ -20,6 +42,11 @@
 local expired_left, aged_left, LEAST = 1000, 100, 2
 local TRIM_MOST = 1000 -- offsets at once, where a log may be shorter than before: what is left goes with what comes next
 
+local SPANS = 3 -- of a vacant epoch, within the time that an entry is kept
+local EPOCH_LENGTH = 6
+local EPOCHS = 56800235581 -- the largest prime below 62 ^ EPOCH_LENGTH
+local ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
+
 local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
 local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
 local lineage, info = replication()
@@ -28,13 +55,41 @@ local now = tonumber(time[1])
 local now_ms = now * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local log, meta, keys, ids, expiry, live
-local epoch, top, oldest, history, held_until, first_expiry
-local former, revision, gone_base, gone -- nil until `details` were asked for: an append does without. A reply ends at a nil
+local epoch, top, oldest, history, losses, held_until, first_expiry
+local vacant -- the log does not exist
+local starts -- the vacant epochs whose offset 0 is the beginning of the log, nil until asked for
+local former, revision, gone_base, gone, born -- nil until `details` were asked for: an append does without. A reply ends at a nil
 
 local function details()
   if former then return end
-  local known = redis.call('HMGET', meta, 'former', 'revision', 'gone_base', 'gone')
+  local known = vacant and {} or redis.call('HMGET', meta, 'former', 'revision', 'gone_base', 'gone', 'born')
   former, revision, gone_base, gone = known[1] or '', tonumber(known[2] or 0), tonumber(known[3] or 0), known[4] or ''
+  born = vacant and now or tonumber(known[5] or 0)
+end
+
+local function span_of(time) return math.floor(time * SPANS / kept_seconds) end
+
+-- The epoch of the log while it does not exist, see `Lineage.vacant_epoch`: the text as one number, modulo a prime.
+-- It need not be secret. Epochs of logs that are read together, and of one log at different times, must differ.
+local function vacant_epoch(span)
+  local number, epoch_text = 0, ''
+  for _, byte in ipairs({string.byte(table.concat({meta, text(losses), text(kept_seconds), text(span)}, ' '), 1, -1)}) do
+    number = (number * 256 + byte) % EPOCHS
+  end
+  for _ = 1, EPOCH_LENGTH do
+    local digit = number % #ALPHABET + 1
+    epoch_text = epoch_text .. string.sub(ALPHABET, digit, digit)
+    number = math.floor(number / #ALPHABET)
+  end
+  return epoch_text
+end
+
+-- Whether offset 0 of this epoch is the beginning of the log. One that was created before vacant epochs were has none.
+local function is_start(known_epoch)
+  if ARGV[3] == '' or born == 0 then return false end
+  local span = span_of(born)
+  starts = starts or {[vacant_epoch(span)] = true, [vacant_epoch(span - 1)] = true}
+  return starts[known_epoch]
 end
 
 -- Message ids of entries that left. With the last one `ids` is gone, and with it its TTL: `hold` must see to the next.
@@ -100,6 +155,7 @@ end
 -- A log that keeps no message id is looked at each time: what an append creates has no TTL yet. A run's log never keeps
 -- one, and never lives longer than it must.
 local function hold()
+  if vacant then return end
   if held_until >= now + kept_seconds and held_until <= now + held_seconds then return end
   if redis.call('EXPIRE', ids, held_seconds) == 0 then
     redis.call('EXPIRE', log, kept_seconds)
@@ -121,26 +177,30 @@ local function place_of(position)
   if known_epoch == epoch then return tonumber(offset) end
   local last = string.match(' ' .. former, ' ' .. known_epoch .. '%.(%d+)')
   if last and tonumber(offset) <= tonumber(last) then return tonumber(offset) end
+  if offset == '0' and is_start(known_epoch) then
+    former = former == '' and position or former .. ' ' .. position -- the reply says so, nothing keeps it
+    return 0
+  end
 end
 
 -- What every read answers, see `Page`; `start` is the offset that `found` was read from, -1 = none.
 local function page(start, found)
   details()
-  local kept = redis.call('XLEN', log)
+  local kept = vacant and 0 or redis.call('XLEN', log)
   return {epoch, top, oldest, kept, revision, gone_base, gone, history, former, start, found}
 end
 
 -- What the stream still holds belongs to a history that nobody can name any more; its ids would refuse ours.
-local function begin()
+local function begin(fresh)
+  epoch, history, vacant, former = fresh, fresh, false, nil
   redis.call('DEL', log, meta, keys, ids, expiry)
   redis.call('HSET', meta, 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known,
-    'aged', text(now))
-  history = epoch
+    'aged', text(now), 'born', text(now))
 end
 
 -- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches
 -- the log before any worker has looked counts the failover in advance: it is told once.
-local function begin_epoch(fresh, losses)
+local function begin_epoch(fresh)
   details()
   local replaced = lineage ~= '' and took_over(info)
   local told = ARGV[3] ~= '' and (replaced or losses_known > losses)
@@ -182,19 +242,23 @@ local function let_expire()
   if nameless then announce('updated {}') end
 end
 
--- Open the log whose keys begin at KEYS[at]; `fresh` is the epoch that it gets where it has none, or where its server
--- is another one than before. The script calls `hold` when all is written.
-local function open(at, fresh)
+-- Open the log whose keys begin at KEYS[at]; `fresh` is the epoch that it gets where its server is another one than
+-- before, or where `creates` and it does not exist. Without `creates` such a log stays vacant. The script calls `hold`
+-- when all is written.
+local function open(at, fresh, creates)
   log, meta, keys, ids, expiry, live = unpack(KEYS, at, at + 5)
   local known = redis.call('HMGET', meta, 'epoch', 'top', 'oldest', 'lineage', 'losses', 'aged', 'until', 'history', 'expires')
   epoch, top, oldest = known[1], tonumber(known[2] or 0), tonumber(known[3] or 1)
   history, held_until, former, first_expiry = known[8] or epoch, tonumber(known[7] or 0), nil, known[9]
-  if not epoch then
-    epoch = fresh
-    return begin()
+  vacant, starts, losses = not epoch, nil, tonumber(known[5] or 0)
+  if vacant then
+    losses = losses_known
+    if creates then return begin(fresh) end
+    epoch = ARGV[3] == '' and fresh or vacant_epoch(span_of(now))
+    history = epoch
+    return
   end
-  local losses = tonumber(known[5] or 0)
-  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, losses) end
+  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh) end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
   if first_expiry and tonumber(first_expiry) <= now_ms then let_expire() end
 end

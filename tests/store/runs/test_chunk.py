@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 USERS = ("alice", "bob", "carol")
 HISTORY = 4
 EPOCH = re.compile(rb"\b[0-9A-Za-z]{6}\.(?=\d+ )")
-SCRIPT_FIELDS = {b"epoch", b"history", b"aged", b"until"}  # random, or the time of the call
+SCRIPT_FIELDS = {b"epoch", b"history", b"aged", b"until", b"born", b"losses"}  # random, or the time of the call
 
 Append = tuple[str, Message]
 
@@ -96,7 +96,7 @@ class Way:
 
     def state(self) -> dict[bytes, Any]:
         """All keys of the way's logs and what they hold, without what is random or the time."""
-        return {key.partition(b":")[2]: self._value(key) for key in sorted(self.client.keys(f"{self.name}:*"))}
+        return {key.partition(b":")[2]: self._value(key) for key in sorted(self.client.keys(f"{self.name}:{{user:*"))}
 
     def _value(self, key: bytes) -> Any:
         assert self.client.ttl(key) > 0, f"{key!r} stays for ever"
