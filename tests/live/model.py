@@ -49,6 +49,10 @@ class ModelLog:
         self.top, self.oldest = 0, 1
         self.vacant = True
 
+    def starts(self) -> list[str]:
+        """The epochs in which readers of a log stand that does not exist."""
+        return [self.epoch, *[last.epoch for last in self.former]] if self.vacant else []
+
     def pass_time(self) -> None:
         """Nothing was appended for long: a log that does not exist has another epoch now."""
         if self.vacant:

@@ -19,7 +19,7 @@ from gevent.event import Event
 from app.core.errors import BelfryError
 from app.core.log import catch_up
 from app.core.log.catch_up import LIVE_ONLY, Page, newest
-from app.core.log.cursor import Position, Vector
+from app.core.log.cursor import Position, Vector, replace
 from app.core.settings import Settings
 from app.core.wire import frames
 from app.core.wire.frames import UPDATED
@@ -229,13 +229,15 @@ class Hub:
         place, _, record = payload.partition(b" ")
         epoch, _, offset = place.decode().partition(".")
         live = Position(epoch, int(offset))
-        if live.offset != LIVE_ONLY or not self._announced(open_log, record):
+        if live.offset != LIVE_ONLY or not self._announced(open_log, live, record):
             self.fan_out.take(open_log, live, record)
 
-    def _announced(self, open_log: OpenLog, record: bytes) -> bool:
+    def _announced(self, open_log: OpenLog, live: Position, record: bytes) -> bool:
         """Whether this is for the worker and not a message: a change of the feed is told with each reader's counts."""
         event, _, data = record.partition(b" ")
-        if event == frames.DISMISSAL:
+        if event == frames.BORN:
+            _begin(open_log, live, data.decode().split())
+        elif event == frames.DISMISSAL:
             for subscriber in list(open_log.members):
                 subscriber.owner.dismissed(subscriber, open_log, data)
         elif event == frames.TABS:
@@ -340,6 +342,19 @@ class Hub:
         due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
         if due:
             self._store.survey(due, [])
+
+
+def _begin(open_log: OpenLog, start: Position, vacant: Sequence[str]) -> None:
+    """The log was created: whoever stood in one of the epochs `vacant` stands at its beginning, see `open.lua`.
+
+    The same is true after a read from there, so a reader who is not live needs nothing. No switch lies in here.
+    """
+    if open_log.seen is None or open_log.seen.epoch not in vacant:
+        return
+    open_log.seen = start
+    for subscriber in open_log.members:
+        if subscriber.live and subscriber.position(open_log).epoch in vacant:
+            subscriber.vector = replace(subscriber.vector, start, subscriber.logs.index(open_log))
 
 
 def total_announced(logs: Iterable[OpenLog]) -> int:

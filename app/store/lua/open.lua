@@ -24,6 +24,7 @@
 --   3. V.0 comes back at u. If the log exists since then, everything is read from offset 1, or `oldest` tells that it
 --      was trimmed. If the log is gone, or is another one, it expired at or after t + kept_seconds >= s + kept_seconds.
 --      V counts for two spans at most, which end before s + kept_seconds: V.0 is refused.
+-- The log's channel tells of its creation, with these epochs: readers who are connected go on without a read.
 -- A log that was forgotten (`LogStore.forget`) is no loss to somebody who saw nothing of it: an erased message is not
 -- due to anybody. Positions E.n of the erased log are refused, since a random epoch is never given again: this is why
 -- the log that exists does not go on under V.
@@ -84,12 +85,17 @@ local function vacant_epoch(span)
   return epoch_text
 end
 
+-- The epochs whose offset 0 is the beginning of a log that was created at that time.
+local function starts_at(time)
+  local span = span_of(time)
+  return vacant_epoch(span) .. ' ' .. vacant_epoch(span - 1)
+end
+
 -- Whether offset 0 of this epoch is the beginning of the log. One that was created before vacant epochs were has none.
 local function is_start(known_epoch)
-  if ARGV[3] == '' or born == 0 then return false end
-  local span = span_of(born)
-  starts = starts or {[vacant_epoch(span)] = true, [vacant_epoch(span - 1)] = true}
-  return starts[known_epoch]
+  if ARGV[3] == '' or born == 0 or #known_epoch ~= EPOCH_LENGTH then return false end
+  starts = starts or starts_at(born)
+  return string.find(starts, known_epoch, 1, true)
 end
 
 -- Message ids of entries that left. With the last one `ids` is gone, and with it its TTL: `hold` must see to the next.
@@ -192,10 +198,11 @@ end
 
 -- What the stream still holds belongs to a history that nobody can name any more; its ids would refuse ours.
 local function begin(fresh)
-  epoch, history, vacant, former = fresh, fresh, false, nil
+  epoch, history, losses, vacant, former = fresh, fresh, losses_known, false, nil
   redis.call('DEL', log, meta, keys, ids, expiry)
   redis.call('HSET', meta, 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known,
     'aged', text(now), 'born', text(now))
+  redis.call('PUBLISH', live, epoch .. '.0 belfry.born ' .. starts_at(now))
 end
 
 -- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches

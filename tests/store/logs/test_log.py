@@ -349,14 +349,18 @@ def test_every_append_is_announced_with_its_position_and_a_duplicate_is_not(
     store: LogStore, client: redis.Redis
 ) -> None:
     sent = message(id="m", title="a")
+    vacant = epoch(store)
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(store.keys.live(LOG))
         listener.get_message(timeout=1)
         outcomes = append(store, sent, sent, message(title="b", transient=True))
+        born = listener.get_message(timeout=1)
         heard = [listener.get_message(timeout=1) for _ in range(2)]
         nothing_more = listener.get_message(timeout=0.01)
     assert [outcome.online for outcome in outcomes] == [True, True, True]
     name = epoch(store)
+    assert born is not None
+    assert born["data"].startswith(f"{name}.0 belfry.born {vacant} ".encode())
     assert [each["data"].split(b" ")[0].decode() for each in heard if each] == [f"{name}.1", f"{name}.0"]
     assert heard[0] is not None
     assert heard[0]["data"] == f"{name}.1 ".encode() + sent.record
