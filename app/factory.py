@@ -28,7 +28,7 @@ from app.live.runs.relay import Relay
 from app.live.streams.streams import Streams
 from app.metrics import count_failures
 from app.server import descriptors
-from app.server.gates import admission
+from app.server.gates import admission, turns
 from app.server.gates.turns import Turns
 from app.store import examination
 from app.store.examination import Examination
@@ -74,9 +74,9 @@ from app.web.api import (
 from app.web.api.publish import GROUPS_UNDER_WAY
 from app.web.completions import openai
 from app.web.completions import runs as completions
-from app.web.edge import cors, headers, problems
+from app.web.edge.answers import Answers
 from app.web.edge.auth import Authenticator
-from app.web.edge.express import Express
+from app.web.edge.endpoint import Endpoint, Endpoints
 from app.web.edge.limits import Limits
 from app.web.edge.loopback import Loopback
 from app.web.edge.paths import Site
@@ -107,11 +107,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     web = Web(store, live, settings, time.time)
 
     count_failures()
-    app = _shell(settings)
+    app = _shell(web.answers)
     for views in web.blueprints():
         app.register_blueprint(views)
-    turns = Turns(Express(app, web.auth, web.desk, web.entrance), lambda environ: environ["PATH_INFO"] == "/stream")
-    outermost = Loopback(turns, app.wsgi_app, _bound_host(settings)) if settings.demo else turns
+    endpoints = Endpoints(app.wsgi_app, web.endpoints())
+    taking_turns = Turns(
+        endpoints, lambda environ: environ["PATH_INFO"] == "/stream", web.answers.refusing(turns.REFUSAL)
+    )
+    outermost = Loopback(taking_turns, web.answers, _bound_host(settings)) if settings.demo else taking_turns
     app.wsgi_app = outermost  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
     app.extensions |= {  # for the worker, which starts and stops them
         "belfry.hub": live.hub,
@@ -120,11 +123,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.models": live.models,
         "belfry.reporter": live.reporter,
         "belfry.admission": web.admission,
-        "belfry.turns": turns,
+        "belfry.turns": taking_turns,
+        "belfry.endpoints": endpoints.paths,
         "belfry.max_head_bytes": settings.max_head_bytes,
         "belfry.refusals": Refusals(
             *[
-                Ready(app, error, settings.allowed_origins)
+                Ready(web.answers, error, settings.allowed_origins)
                 for error in (admission.REFUSAL, descriptors.REFUSAL, admission.NO_PLACE)
             ]
         ),
@@ -201,10 +205,18 @@ class Web:
     def __init__(self, store: Stored, live: Live, settings: Settings, clock: Clock) -> None:
         self._store, self._live, self._settings, self._clock = store, live, settings, clock
         self.limits = Limits(settings)
+        self.answers = Answers(settings)
         self.auth = _authenticator(store, live.streams, self.limits, settings, clock)
         self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
         self.desk = publish.Desk(self.auth, self.admission, live.note, store.audit, self.limits, settings, clock)
-        self.entrance = stream.Entrance(live.streams, self.limits, settings)
+        self.entrance = stream.Entrance(live.streams, self.limits, self.answers, settings)
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The paths that do not come to Flask."""
+        return {
+            "/publish": publish.endpoint(self.auth, self.desk, self.answers),
+            "/stream": stream.endpoint(self.auth, self.entrance),
+        }
 
     def blueprints(self) -> Iterator[Blueprint]:
         yield from self.for_publishers()
@@ -217,7 +229,6 @@ class Web:
         store, auth = self._store, self.auth
         readers = Readers(store.logs, store.directory, self._settings)
         return (
-            publish.blueprint(auth, self.desk),
             messages.blueprint(
                 auth, store.recipients, store.logs, store.recent, readers, self._live.flights, store.audit
             ),
@@ -227,7 +238,6 @@ class Web:
     def for_readers(self) -> tuple[Blueprint, ...]:
         store, live, auth, settings = self._store, self._live, self.auth, self._settings
         return (
-            stream.blueprint(auth, self.entrance),
             feed.blueprint(auth, Feed(store.logs), live.streams, self.limits, settings, self._clock),
             marking.blueprint(auth, store.read_state, live.flights.changed, settings),
             session.blueprint(auth, self.limits),
@@ -298,13 +308,11 @@ class Web:
         (hub.canary.check if hub.is_running else self._store.connection.ping)()
 
 
-def _shell(settings: Settings) -> Flask:
+def _shell(answers: Answers) -> Flask:
     """The application without a view: what every answer goes through."""
     app = Site("app", template_folder=TEMPLATES)
-    headers.install(app)
+    answers.install(app)
     assets.install(app)
-    cors.install(app, settings)
-    problems.install(app)
     return app
 
 

@@ -62,7 +62,7 @@ EPILOG = "\n".join(
     help=f"An earlier result.json to stand beside this run. Exit code 1 if a figure got worse by {TOLERANCE:.0%}.",
 )
 @click.option("--brief", is_flag=True, help="Send less in each scenario: a quicker run with more spread.")
-@click.option("--docs", is_flag=True, help="Keep the run in docs/bench; README.md and docs/performance.md show it.")
+@click.option("--docs", is_flag=True, help="Keep the run in docs/bench; docs/performance.md shows it.")
 @click.option(
     "--out",
     default=Path("bench-results"),

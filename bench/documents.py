@@ -1,10 +1,10 @@
-"""The numbers of the run that is kept in docs/bench, where README.md and docs/performance.md tell them.
+"""The numbers of the run that is kept in docs/bench, as docs/performance.md shows them.
 
-./run bench --peers --docs    measures, keeps the run there and writes both
-python -m bench.documents     writes both again, of the run that is there
+./run bench --peers --docs    measures, keeps the run there and writes the page
+python -m bench.documents     writes the page again, from the run that is there
 
-README.md has a section between two marks. In docs/performance.md a number stands between `<!-- = FIGURE SERVER -->`
-(without SERVER: Belfry) and `<!-- / -->`, and what became of a figure's goals after `<!-- = goals FIGURE -->`.
+The page has a section of results between two marks. Elsewhere in it, a number is between `<!-- = FIGURE SERVER -->`
+(without SERVER: Belfry) and `<!-- / -->`, and the outcome of a figure's goals is after `<!-- = goals FIGURE -->`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from bench.process import ROOT
 from bench.report import OWN, Run, markdown
 
 KEPT = ROOT / "docs" / "bench"
-README = ROOT / "README.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- what `python -m bench.documents` prints: begin -->\n"
 END = "<!-- end -->\n"
@@ -30,7 +29,7 @@ def section(run: Run) -> str:
     """Markdown: every figure that has a goal, Belfry and the peers, and whether it was met."""
     head = ["figure", "goal", *(SHORT_TITLES[server] for server in (OWN, *COMPARED)), "met"]
     rows = [head, ["---", "---", *["---:"] * (len(COMPARED) + 1), "---"], *_rows(run)]
-    return f"{markdown(rows)}\n\n{run.outcome()}\n\n{run.caption()}.\n\n![Belfry and its peers](docs/bench/plot.svg)\n"
+    return f"{markdown(rows)}\n\n{run.outcome()}\n\n{run.caption()}.\n\n![Belfry and its peers](bench/plot.svg)\n"
 
 
 def _rows(run: Run) -> Iterator[list[str]]:
@@ -52,9 +51,9 @@ def _cell(run: Run, server: str, figure: Figure) -> str:
     return run.cell(server, figure.name).partition(" (")[0]  # the spread is in docs/bench/table.md
 
 
-def with_section(readme: str, run: Run) -> str:
-    """The README with this run's section; ValueError where the marks of the section are missing."""
-    before, begin, rest = readme.partition(BEGIN)
+def with_section(page: str, run: Run) -> str:
+    """The page with this run's section; ValueError if the marks of the section are missing."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"no lines {BEGIN.strip()!r} and {END.strip()!r}")
@@ -90,11 +89,10 @@ def told_goals(text: str) -> list[str]:
     return [mark[2].split()[1] for mark in _MARK.finditer(text) if mark[2].startswith("goals ")]
 
 
-def write(readme: Path = README, performance: Path = PERFORMANCE, kept: Path = KEPT) -> None:
+def write(page: Path = PERFORMANCE, kept: Path = KEPT) -> None:
     """Put the kept run's numbers in their places."""
     run = Run.read(kept / "result.json")
-    readme.write_text(with_section(readme.read_text(encoding="utf-8"), run), encoding="utf-8")
-    performance.write_text(with_numbers(performance.read_text(encoding="utf-8"), run), encoding="utf-8")
+    page.write_text(with_numbers(with_section(page.read_text(encoding="utf-8"), run), run), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Page, Playwright, expect
 
-WAIT_MS = 10_000
+from tests.waiting import patient
+
+WAIT_SECONDS = 10.0
 
 # Go through the whole list as a person would, and note under each row's number what is written there.
 WALK = """async ([feed, ms]) => {
@@ -48,6 +50,11 @@ FLAGS = [
 ]
 
 
+def wait_ms(seconds: float = WAIT_SECONDS) -> float:
+    """A limit for Playwright's waits, in its unit; longer on a busy machine."""
+    return patient(seconds) * 1_000
+
+
 def chromium_path() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -65,7 +72,7 @@ class Visitor:
     def __init__(self, browser: Browser, base_url: str, user: str, **options: Any) -> None:
         self.user = user
         self.context: BrowserContext = browser.new_context(base_url=base_url, **options)
-        self.context.set_default_timeout(WAIT_MS)
+        self.context.set_default_timeout(wait_ms())
         self.errors: list[str] = []
         self.context.on("weberror", lambda failure: self.errors.append(str(failure.error)))
         sign_in(self.context, user)
@@ -103,7 +110,7 @@ class FeedTab:
         self.page.wait_for_function(
             "([feed, states]) => states.includes(feed.client?.state)",
             arg=[self.feed.element_handle(), list(states or ("live",))],
-            timeout=WAIT_MS,
+            timeout=wait_ms(),
         )
 
     @property
@@ -115,16 +122,16 @@ class FeedTab:
         return int(self.feed.evaluate("feed => feed.unread"))
 
     def expect_titles(self, *titles: str) -> None:
-        expect(self.titles).to_have_text(list(titles), timeout=WAIT_MS)
+        expect(self.titles).to_have_text(list(titles), timeout=wait_ms())
 
     def walk(self) -> tuple[list[str], int]:
         """The titles of the whole list, found by scrolling through it; and the most rows that the page had at once."""
-        found = self.page.evaluate(WALK, [self.feed.element_handle(), 3 * WAIT_MS])
+        found = self.page.evaluate(WALK, [self.feed.element_handle(), 3 * wait_ms()])
         return list(found["titles"]), int(found["most"])
 
     def expect_unread(self, count: int) -> None:
         self.page.wait_for_function(
-            "([feed, count]) => feed.unread === count", arg=[self.feed.element_handle(), count], timeout=WAIT_MS
+            "([feed, count]) => feed.unread === count", arg=[self.feed.element_handle(), count], timeout=wait_ms()
         )
 
     def choose(self, tab: str) -> None:

@@ -22,7 +22,7 @@ OTHER_PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <p>Elsewhere</p>
 </html>"""
-# What the README tells a strict page to allow, and not a word more; `data:` is this test's own icon.
+# The policy that docs/embedding.md gives for a strict page, and nothing more; `data:` is this test's own icon.
 POLICY = (
     "default-src 'none'; script-src {belfry}; connect-src 'self' {belfry}; img-src data:; base-uri 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"

@@ -37,6 +37,7 @@ TRIED = "BELFRY_TEST_ENGINE"  # the path of a redis-server or valkey-server
 HOST = "127.0.0.1"
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
+PUBLISHER_SECONDS = 7_200  # longer than any module's tests take, however busy the machine is
 PORTS = range(12_000, 32_000)  # Linux gives connections those from 32768 on
 
 
@@ -200,7 +201,7 @@ class Belfry(Server):
         }
         super().__init__("gunicorn", self.settings_environment)
         self._keyring = Keyring(load(self.settings_environment))
-        self.publisher = self.api(self.token("publisher", "publish"))
+        self.publisher = self.api(self.token("publisher", "publish", seconds=PUBLISHER_SECONDS))
 
     def command(self) -> Sequence[str | Path]:
         return [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *self._options]

@@ -241,7 +241,7 @@ def test_lost_history_is_told_and_the_stream_goes_on(run: Run) -> None:
 def test_serve_ends_with_the_launcher_s_exit_code_and_line() -> None:
     command = [sys.executable, "-m", "app.cli", "serve"]
     environment = os.environ | {"BELFRY_SECRET": "too short"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=20)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("belfry: BELFRY_SECRET must be 32 bytes or more")
 

@@ -33,7 +33,12 @@ _OUTCOMES = {
 def routes() -> set[tuple[str, str]]:
     """Method and path of everything that the application answers."""
     app = create_app(Settings(secret="x" * 32, redis_url="redis://nowhere"))
-    return {
+    paths = {
+        (method, path)
+        for path, endpoint in app.extensions["belfry.endpoints"].items()
+        for method in set(endpoint.methods) - IMPLIED
+    }
+    return paths | {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - IMPLIED

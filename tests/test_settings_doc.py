@@ -1,4 +1,4 @@
-"""The README's table of settings is the code's: `python -m tests.test_settings_doc` prints it for pasting."""
+"""The table in docs/settings.md is the code's: `python -m tests.test_settings_doc` prints it for pasting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.core.settings import PREFIX, Settings
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 
 
 def settings_table() -> str:
@@ -18,8 +18,8 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
-    assert settings_table() in README.read_text(encoding="utf-8")
+def test_the_page_on_settings_lists_every_setting_as_it_is() -> None:
+    assert settings_table() in PAGE.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Every setting: its name, default, limits and reason, in one table read from the environment.
 
-`BELFRY_<NAME>` sets `<name>`. The README's table is held to this one by a test.
+`BELFRY_<NAME>` sets `<name>`. A test keeps the table in docs/settings.md equal to this one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from app.core.errors import BelfryError
 from app.core.identity.names import check_user_id
 from app.core.identity.passwords import PasswordHash
 from app.core.redis_url import check as check_redis_url
+from app.core.redis_url import database_of
 from app.core.store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
@@ -261,6 +262,13 @@ class Settings(BaseModel):
     canary_seconds: float = Field(
         2.0, ge=0.1, le=3, description="how often it is tried whether Redis answers and what it publishes is heard"
     )
+    away_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="a worker that Redis was away from for so long sends its streams to another node, within one "
+        "heartbeat; 0: never",
+    )
     store_check_seconds: float = Field(
         60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
     )
@@ -339,6 +347,11 @@ class Settings(BaseModel):
         if not set(_listed(text)) <= set(OPTIONAL_FAULTS):
             raise ValueError(f"expected some of {', '.join(OPTIONAL_FAULTS)}, separated by commas")
         return text
+
+    @property
+    def redis_db(self) -> int:
+        """The database that `redis_url` leads to."""
+        return database_of(self.redis_url) if self.redis_url else 0
 
     @property
     def strict_store(self) -> tuple[str, ...]:

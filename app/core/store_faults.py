@@ -96,6 +96,8 @@ def _eviction(info: Mapping[str, Any]) -> Fault | None:
         f"maxmemory-policy is {policy}: where memory is short, Redis deletes messages, read marks and withdrawals of "
         f"tokens; set it to {KEEPS}"
     )
+    if info.get("evicted_keys"):
+        text = f"{text} (it has deleted {info['evicted_keys']} keys so far)"
     return Fault("eviction", text)
 
 

@@ -53,10 +53,11 @@ class Problems:
         return BelfryError(_CODE_BY_STATUS.get(status, "bad_request"), str(self._cause)[:DETAIL_MAX])
 
 
-def head(status: str, lines: str) -> bytes:
+def head(status: str, lines: str, last: bool = False) -> bytes:
     """The head of an answer, in gunicorn's words; `lines` are the application's fields."""
     date = _date(int(time.time()))
-    own = f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: keep-alive\r\n"
+    connection = "close" if last else "keep-alive"
+    own = f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: {connection}\r\n"
     return f"{own}{lines}\r\n".encode("latin-1")
 
 

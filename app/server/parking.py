@@ -18,24 +18,33 @@ if TYPE_CHECKING:
 PARKS: Final = "belfry.parks"  # key of the WSGI environment: this server knows what `PARKED` means
 WRITES: Final = "belfry.writes"  # key of a `Writes`: this server writes answers that are known as a whole
 REPEAT: Final = "belfry.repeat"  # key of a `Repeat`, where the application knows one
-FAILURE: Final = "belfry.failure"  # key of an exception that Flask has to tell of; what can be done was done
 
 KEEPALIVE_IDLE_SECONDS: Final = 60
 KEEPALIVE_INTERVAL_SECONDS: Final = 10
 KEEPALIVE_PROBES: Final = 3
 
 Fields = list[tuple[str, str]]
-Answered = tuple[str, str, bytes]  # status, the fields as lines, body
 Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]
+
+
+class Answered(NamedTuple):
+    """A whole answer: its status, its header fields as lines, its body. The connection ends after the `last` one."""
+
+    status: str
+    lines: str
+    body: bytes
+    last: bool = False
 
 
 class Repeat(NamedTuple):
     """What answers the same request with another body of at most `max_bytes`, which has to come within `seconds`.
 
-    `answer` gives None where it has to go the usual way; nothing was done then.
+    `answer` gives None where the request has to be parsed and answered anew; nothing was done then. `failed` is the
+    answer where the body could not be read.
     """
 
     answer: Callable[[bytes], Answered | None]
+    failed: Callable[[Exception], Answered]
     max_bytes: int
     seconds: float
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from app.core.errors import BelfryError
 from app.server.head import KnownHead
 from app.server.in_time import InTime
 from app.server.parking import Answered, Repeat
@@ -20,15 +21,12 @@ class Regular:
     """What is known of such a connection.
 
     `offered` repeats the request that gunicorn parsed last. `came` is all that came in of the one being answered.
-    `failure` is what a repeated one met: its bytes go to gunicorn, and Flask tells of the failure, without doing again
-    what was done.
     """
 
-    __slots__ = ("_known", "_misses", "_sent", "came", "failure", "offered")
+    __slots__ = ("_known", "_misses", "_sent", "came", "offered")
 
     def __init__(self) -> None:
         self.offered: Repeat | None = None
-        self.failure: Exception | None = None
         self.came = b""
         self._known: tuple[KnownHead, Repeat] | None = None  # they belong together: a head says who may do it
         self._sent = b""
@@ -66,12 +64,12 @@ class Regular:
             if len(self.came) < end:
                 with InTime(repeat.seconds):
                     self._read_on(end, receive)
-            if len(self.came) != end:
-                return None
-            answered = repeat.answer(self.came[begin:])
-        except Exception as failure:  # noqa: BLE001 - not lost: Flask raises it again
-            self.failure = failure
+        except BelfryError as failure:
+            self.came = b""
+            return repeat.failed(failure)
+        if len(self.came) != end:
             return None
+        answered = repeat.answer(self.came[begin:])
         if answered is not None:
             self.came = b""  # else each idle connection would hold its last message
         return answered

@@ -31,7 +31,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from app.core.addresses import plain_peer
 from app.server.connection import Problems, end_when_silent, head, send
 from app.server.gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
-from app.server.parking import FAILURE, PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
+from app.server.parking import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 from app.server.regular import Regular
 from app.server.request import BoundedRequest, Fair
 
@@ -93,9 +93,6 @@ class BelfryWorker(GeventWorker):
         def parking(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             environ[PARKS] = True
             environ[WRITES] = self._write
-            regular = self._regulars.get(environ["gunicorn.socket"])
-            if regular is not None and regular.failure is not None:
-                environ[FAILURE], regular.failure = regular.failure, None
             answer: Iterable[bytes] = application(environ, start_response)
             return answer
 
@@ -137,13 +134,12 @@ class BelfryWorker(GeventWorker):
         """Answer one request, and know that its connection is no idle one meanwhile."""
         regular = self._regulars.get(sock)
         sent = b"" if regular is None else regular.next_parsed()
-        has_failed = regular is not None and regular.failure is not None  # and so was let in
         if req.req_number == 1 and type(req.unreader.sock) is not Fair:
             req.unreader.sock = Fair(sock)
         if sock in self._spare and not req.path.endswith(HEALTH):
             self._refuse(req, sock, self._refusals.no_place.answer)
             raise StopIteration
-        if not has_failed and self._admission.refuses(req.method, req.path):
+        if self._admission.refuses(req.method, req.path):
             return self._refuse(req, sock, self._refusals.overloaded.answer)
         self._answering.add(sock)
         try:
@@ -188,10 +184,11 @@ class BelfryWorker(GeventWorker):
             if answered is None:
                 return regular.came
             self.nr += 1
-            status, lines, body = answered
-            send(sock, head(status, lines) + body)
+            send(sock, head(answered.status, answered.lines, answered.last) + answered.body)
         finally:
             self._answering.discard(sock)
+        if answered.last:
+            raise StopIteration
         if self._hangs_up:
             end_when_silent(sock)
         return b""

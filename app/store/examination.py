@@ -28,7 +28,7 @@ class Examination:
     def __init__(self, connection: Sends, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._has_rights = False
 
     def begin(self) -> None:

@@ -18,7 +18,7 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
     belfry:{user:alice}:id:<id>    string  `<history>.<offset> <digest> <call>` of a message id, while it is remembered
-    belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append
+    belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append; `live@3` in database 3
 
 What a user has marked, in any log, lies with that user's own log, so that one script changes all of it:
 
@@ -38,7 +38,7 @@ What a server lets its user do is tried on a key that is there for that moment o
 
 What happened to a user's connections lies with the user's own log:
 
-    belfry:{user:alice}:flights    stream  e = an event as JSON, see `flights`
+    belfry:{user:alice}:events     list    events as JSON, newest first, see `flights`; a stream `flights` before
 
 Who is connected now, each worker's part under a lease that ends with it:
 
@@ -113,22 +113,27 @@ def run_log(user: str, run_id: str) -> str:
 
 
 class Keys:
-    """Builds the keys of logs under one prefix."""
+    """Builds the keys of logs under one prefix.
 
-    __slots__ = ("_prefix",)
+    A key belongs to the database that is selected; a channel does not: Redis delivers to every database of a server.
+    So outside database 0 channels carry its number, and two deployments on one server do not hear each other.
+    """
 
-    def __init__(self, prefix: str) -> None:
+    __slots__ = ("_live", "_prefix")
+
+    def __init__(self, prefix: str, db: int = 0) -> None:
         self._prefix = prefix
+        self._live = f"{LIVE}@{db}" if db else LIVE
 
     def of_log(self, name: str) -> tuple[str, ...]:
         """The keys that every script on a log takes, in the order of `open.lua`."""
         base = self._of_log(name, "")
-        return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", f"{base}live"
+        return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", base + self._live
 
     def of_append(self, name: str, message_id: str) -> tuple[str, ...]:
         """The keys that `append.lua` takes for one message."""
         base = self._of_log(name, "")
-        live, own_id = f"{base}live", f"{base}id:{message_id}"
+        live, own_id = base + self._live, f"{base}id:{message_id}"
         return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", live, own_id
 
     def log(self, name: str) -> str:
@@ -150,6 +155,10 @@ class Keys:
         return f"{self._prefix}:{{{user_log(user)}}}:marks"
 
     def flights(self, user: str) -> str:
+        return f"{self._prefix}:{{{user_log(user)}}}:events"
+
+    def former_flights(self, user: str) -> str:
+        """Where they were before, until that expires by itself: it is only deleted, with the user."""
         return f"{self._prefix}:{{{user_log(user)}}}:flights"
 
     def flights_forgotten(self, user: str) -> str:
@@ -195,14 +204,14 @@ class Keys:
         return self._of_log(name, f"id:{message_id}")
 
     def live(self, name: str) -> str:
-        return self._of_log(name, LIVE)
+        return self._of_log(name, self._live)
 
     def name_of(self, channel: bytes) -> str:
         """The log whose `live` channel this is."""
         tag, _, part = channel.decode()[len(self._prefix) + 2 :].partition("}:")
-        if part == LIVE:
+        if part == self._live:
             return tag
-        return run_log(tag.removeprefix(user_log("")), part[len("run:") : -len(LIVE) - 1])
+        return run_log(tag.removeprefix(user_log("")), part[len("run:") : -len(self._live) - 1])
 
     def run_state(self, user: str, run_id: str) -> str:
         return self._of_log(run_log(user, run_id), "state")

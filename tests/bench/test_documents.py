@@ -16,8 +16,8 @@ from bench.rounds import Results
 KEPT = documents.KEPT / "result.json"
 
 
-def test_the_readmes_section_is_what_the_kept_run_says() -> None:
-    text = documents.README.read_text(encoding="utf-8")
+def test_the_section_of_results_is_what_the_kept_run_says() -> None:
+    text = documents.PERFORMANCE.read_text(encoding="utf-8")
     assert documents.with_section(text, Run.read(KEPT)) == text, "run `python -m bench.documents`"
 
 
@@ -48,17 +48,16 @@ def test_a_missed_goal_a_failure_and_what_was_not_measured_are_shown_as_such() -
 
 
 def test_only_the_places_of_numbers_are_replaced(tmp_path: Path) -> None:
-    files = tmp_path / "README.md", tmp_path / "performance.md"
-    files[0].write_text(f"before\n{documents.BEGIN}old\n{documents.END}after\n", encoding="utf-8")
-    files[1].write_text("A delivery: <!-- = fanout_1000_cpu_us -->old<!-- / --> µs.\n", encoding="utf-8")
+    page = tmp_path / "performance.md"
+    number = "A delivery: <!-- = fanout_1000_cpu_us -->old<!-- / --> µs.\n"
+    page.write_text(f"before\n{documents.BEGIN}old\n{documents.END}after\n{number}", encoding="utf-8")
     shutil.copy(KEPT, tmp_path)
-    documents.write(*files, tmp_path)
-    readme, performance = (file.read_text(encoding="utf-8") for file in files)
-    assert readme.startswith(f"before\n{documents.BEGIN}| figure | goal | Belfry |")
-    assert readme.endswith(f"{documents.END}after\n")
-    assert "\nold\n" not in readme
+    documents.write(page, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{documents.BEGIN}| figure | goal | Belfry |")
+    assert "\nold\n" not in text
     cost = Run.read(KEPT).cell("belfry", "fanout_1000_cpu_us").partition(" (")[0]
-    assert performance == f"A delivery: <!-- = fanout_1000_cpu_us -->{cost}<!-- / --> µs.\n"
+    assert text.endswith(f"{documents.END}after\nA delivery: <!-- = fanout_1000_cpu_us -->{cost}<!-- / --> µs.\n")
 
 
 def test_a_mark_tells_a_peers_number_or_what_became_of_a_goal() -> None:
@@ -74,6 +73,6 @@ def test_a_mark_of_no_figure_is_refused() -> None:
         documents.with_numbers("<!-- = fanout -->1<!-- / -->", Run.read(KEPT))
 
 
-def test_a_readme_without_the_section_is_refused() -> None:
+def test_a_page_without_the_section_is_refused() -> None:
     with pytest.raises(ValueError, match="no lines"):
         documents.with_section("nothing here", Run.read(KEPT))

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.launch.demo import ROOT
+from tests.waiting import patient, wait_until
 
 LIMIT_SECONDS = 20.0
 LONG_SECRET = "s" * 32
@@ -24,10 +24,7 @@ LONG_SECRET = "s" * 32
 
 def eventually(condition: Callable[[], object], what: str) -> None:
     """Wait for `condition`, or fail saying `what` did not happen."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT_SECONDS:.0f} s: {what}"
-        time.sleep(0.02)
+    wait_until(condition, LIMIT_SECONDS, what=what)
 
 
 @dataclass
@@ -64,8 +61,8 @@ class Launched:
         return self
 
     def exit_code(self) -> int:
-        code = self.process.wait(LIMIT_SECONDS)
-        self._reader.join(LIMIT_SECONDS)
+        code = self.process.wait(patient(LIMIT_SECONDS))
+        self._reader.join(patient(LIMIT_SECONDS))
         return code
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -116,7 +113,7 @@ def all_gone(pids: dict[int, str]) -> Callable[[], bool]:
 
 def health(url: str) -> bytes:
     host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as connection:
+    with socket.create_connection((host, int(port)), timeout=patient(LIMIT_SECONDS)) as connection:
         connection.sendall(b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n")
         return connection.recv(12)
 
@@ -285,7 +282,7 @@ def test_gunicorn_alone_refuses_it_the_same_way(url: str) -> None:
     environ = {**os.environ, "BELFRY_SECRET": LONG_SECRET, "BELFRY_REDIS_URL": url}
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=patient(LIMIT_SECONDS), check=False
     )
     assert done.returncode != 0
     assert done.stderr.startswith("belfry: BELFRY_REDIS_URL")

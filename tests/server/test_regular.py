@@ -22,7 +22,12 @@ def asked(token: str, body: bytes = b"{}") -> tuple[bytes, Fields]:
 
 
 def answered(who: str, body: bytes) -> Answered | None:
-    return who, "", body
+    return Answered(who, "", body)
+
+
+def failed(error: Exception) -> Answered:
+    assert isinstance(error, BelfryError)
+    return Answered(error.code, "", b"", last=True)
 
 
 def never(_: int) -> bytes:
@@ -41,7 +46,7 @@ def parse(regular: Regular, fields: Fields, who: str | None) -> None:
     """What the worker does with a request that gunicorn parsed, answered to `who`, or refused."""
     sent = regular.next_parsed()
     if who is not None:
-        regular.offered = Repeat(partial(answered, who), MOST, SECONDS)
+        regular.offered = Repeat(partial(answered, who), failed, MOST, SECONDS)
         regular.learn(sent, fields)
 
 
@@ -88,23 +93,6 @@ def test_heads_that_are_always_new_are_not_learned_for_ever() -> None:
     assert come(regular, str(MISSES_MAX - 2), "") == str(MISSES_MAX - 2)
 
 
-def test_a_failure_is_kept_for_flask() -> None:
-    regular = Regular()
-    failure = ZeroDivisionError()
-
-    def fail(_: bytes) -> Answered | None:
-        raise failure
-
-    sent, fields = asked("a")
-    assert regular.answer(sent, never) is None
-    regular.offered = Repeat(fail, MOST, SECONDS)
-    regular.learn(regular.next_parsed(), fields)
-    assert regular.answer(sent, never) is None
-    assert regular.failure is failure
-    assert regular.came == sent
-    assert regular.next_parsed() == b""
-
-
 def test_what_was_answered_is_not_kept() -> None:
     """A connection may be idle for long, and there may be thousands."""
     regular = known()
@@ -124,7 +112,7 @@ def test_a_body_that_comes_after_its_head_is_read_and_no_byte_more(at: int) -> N
         wanted.append(size)
         return next(rest)
 
-    assert regular.answer(sent[:split], receive) == ("a", "", b"12345")
+    assert regular.answer(sent[:split], receive) == ("a", "", b"12345", False)
     assert wanted == [size for size in (5 - at, 3 - at) if size > 0]
 
 
@@ -135,10 +123,9 @@ def test_what_a_client_sent_before_it_hung_up_is_left_to_gunicorn(came: bytes) -
     rest = iter([came, b""])
     assert regular.answer(sent[:-5], lambda _: next(rest)) is None
     assert regular.came == sent[:-5] + came
-    assert regular.failure is None
 
 
-def test_a_body_that_never_comes_is_given_up_and_flask_tells() -> None:
+def test_a_body_that_never_comes_is_given_up_and_the_client_is_told() -> None:
     regular = known()
     sent, _ = asked("a", b"12345")
 
@@ -146,15 +133,13 @@ def test_a_body_that_never_comes_is_given_up_and_flask_tells() -> None:
         gevent.sleep(10)
         raise AssertionError("nobody gave up")
 
-    assert regular.answer(sent[:-5], wait) is None
-    assert isinstance(regular.failure, BelfryError)
-    assert regular.failure.code == "body_late"
-    assert regular.came == sent[:-5]
+    assert regular.answer(sent[:-5], wait) == ("body_late", "", b"", True)
+    assert regular.came == b""
 
 
 @pytest.mark.parametrize("sent", [asked("a", b"1" * (MOST + 1))[0], asked("a")[0] + b"P", asked("a")[0] * 2])
 def test_a_body_that_is_too_long_and_what_follows_one_are_left_to_gunicorn(sent: bytes) -> None:
     regular = known()
     assert regular.answer(sent, never) is None
-    assert (regular.came, regular.failure) == (sent, None)
+    assert regular.came == sent
     assert come(regular, "a", "a") == "a", "it is still known"

@@ -57,6 +57,7 @@ def test_with_all_rights_nothing_is_refused_and_nothing_stays(server: RedisServe
     [
         "time", "get", "set", "setrange", "incrby", "del", "exists", "expire", "persist", "mget", "getdel", "publish",
         "hset", "hget", "hmget", "hgetall", "hdel", "hincrby", "hscan", "sadd", "srem", "smembers",
+        "lpush", "lrange", "ltrim",
         "xadd", "xdel", "xlen", "xrange", "xrevrange", "xtrim",
         "zadd", "zcard", "zmscore", "zrange", "zrangebylex", "zrangebyscore", "zrem", "zremrangebyscore", "zrevrange",
         "zinterstore", "zremrangebyrank", "zscan", "zscore", "zunionstore",

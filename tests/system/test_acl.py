@@ -1,4 +1,4 @@
-"""The rights that docs/redis.md lists are all that Belfry needs, and none is listed for nothing."""
+"""The rights that docs/redis.md lists are all that Belfry needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tests.upstream import running_upstream, saying
 from tests.waiting import wait_until
 
 PREFIX, PASSWORD = "belfry", "word"
-ELSEWHERE = {"role", "wait", "select"}  # Sentinels, replicas and another database have tests of their own
 
+UNNEEDED = "client|setinfo"  # redis-py offers its name, and goes on without; Redis 7.0 has no such command to grant
+READY_SECONDS = 20.0  # the connections were cut a moment ago
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -62,7 +63,8 @@ def belfry(redis: RedisServer) -> Iterator[Belfry]:
 
 def denials(redis: RedisServer) -> list[str]:
     with redis.client() as client:
-        return [f"{each['object']} in {each['context']}" for each in client.acl_log()]
+        told = [f"{each['object']} in {each['context']}" for each in client.acl_log()]
+    return [each for each in told if not each.startswith(UNNEEDED)]
 
 
 def test_all_that_belfry_does_is_allowed(redis: RedisServer, belfry: Belfry) -> None:
@@ -73,8 +75,9 @@ def test_all_that_belfry_does_is_allowed(redis: RedisServer, belfry: Belfry) -> 
         client.config_resetstat()
         client.client_kill_filter(_type="normal", skipme=True)
         client.client_kill_filter(_type="pubsub")
+    wait_until(lambda: belfry.is_online("nobody") is False, what="the connections to be there again")
     with belfry.stream("alice", topics=["news"]) as stream:
-        stream.wait_for("ready")
+        stream.wait_for("ready", READY_SECONDS)
         belfry.publish({"to": "alice", "id": "one", "key": "k", "ttl": 600, "title": "hello"})
         belfry.publish({"to": ["alice", "bob"], "id": "two", "key": "k"})
         belfry.publish({"topic": "news", "data": 1})
@@ -124,15 +127,3 @@ def everything(belfry: Belfry) -> None:
     answers += [admin.delete("/presence/alice"), admin.delete("/users/bob")]
     failed = [(each.request.method, each.request.url, each.text) for each in answers if each.status_code >= 500]
     assert not failed
-
-
-def test_no_right_is_listed_for_nothing(redis: RedisServer, belfry: Belfry) -> None:
-    """What was called since the server started, by the server's own count."""
-    assert belfry.port
-    listed = {word.removeprefix("+") for word in acl() if word.startswith("+")} - ELSEWHERE
-
-    def unused() -> set[str]:
-        with redis.client() as client:
-            return listed - {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
-
-    wait_until(lambda: unused() <= {"persist"}, 20, what=f"{unused()} to be used")

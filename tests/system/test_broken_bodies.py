@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.servers import HOST, Belfry
-from tests.system.test_express import lines
-from tests.system.test_express import received as to_the_end
+from tests.system.test_endpoints import lines
+from tests.system.test_endpoints import received as to_the_end
 from tests.system.test_late_bodies import PATHS, announced, received
 from tests.system.test_limits import count
 from tests.waiting import patient, wait_until

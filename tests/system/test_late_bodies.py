@@ -14,7 +14,7 @@ import pytest
 from app.web.edge.reading import PIECE_BYTES
 from tests.servers import HOST, Api, Belfry
 from tests.system.conftest import StartBelfry
-from tests.system.test_express import received as to_the_end
+from tests.system.test_endpoints import received as to_the_end
 from tests.waiting import wait_until
 
 BODY_SECONDS = 2.0

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from tests.servers import HOST, Belfry, RedisServer
 from tests.system.conftest import StartBelfry
-from tests.system.test_express import BODY, FOREIGN, lines, received, shown
+from tests.system.test_endpoints import BODY, FOREIGN, lines, received, shown
 from tests.system.test_limits import count
 from tests.waiting import patient, wait_until
 
@@ -293,7 +293,7 @@ def test_a_worker_of_a_limited_number_of_requests_counts_them_all(redis_server: 
             while b"\r\nConnection: close\r\n" not in heads[-1]:
                 heads.append(ask(client, usual)[1])
             assert client.recv(1) == b"", "the last answer says so"
-        assert 15 <= len(heads) <= 20, "beside those by which the fixture saw that it serves"
+        assert 3 < len(heads) <= 20, "beside those by which the fixture saw that it serves, more on a busy machine"
         wait_until(lambda: belfry.workers() and worker not in belfry.workers(), what="its successor")
     finally:
         belfry.destroy()

@@ -41,6 +41,7 @@ def sign_in(belfry: Belfry, password: str) -> int:
         return browser.post("/login", data=form, allow_redirects=False).status_code
 
 
+@pytest.mark.alone  # measures delays
 @pytest.mark.parametrize(("password", "status"), [(PASSWORD, 303), ("wrong", 401)])
 def test_messages_arrive_while_a_password_is_checked(
     belfry: Belfry, alice: str, stored: str, password: str, status: int

@@ -40,6 +40,7 @@ def publish_and_read(belfry: Belfry, topic: str, reader: StreamClient) -> float:
     return slowest
 
 
+@pytest.mark.alone  # measures memory and delay
 def test_readers_that_stop_are_bounded_in_memory_delay_nobody_and_get_everything_later(
     belfry: Belfry, topic: str, alice: str, bob: str
 ) -> None:

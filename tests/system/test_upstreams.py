@@ -22,7 +22,7 @@ from tests.system.conftest import StartBelfry
 from tests.system.test_habits import strictly
 from tests.system.test_openai import ANSWER, HI, completion_head, held
 from tests.upstream import Conversation, Play, Upstream, content, refusing, running_upstream, saying
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 PHOTOGRAPH_BYTES = 3_800_000
@@ -119,7 +119,7 @@ class TestTimeLimits:
         upstream.play = stall
         started = time.monotonic()
         assert complete(way, "idle")[1] == "upstream_timeout"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < patient(5)
 
     @WAYS
     def test_comments_are_a_sign_of_life_before_the_first_token(
@@ -189,9 +189,7 @@ class TestAClientThatLeaves:
             if stage == "in the midst":
                 conversation.say("Hel")
             assert not conversation.has_left(0.5)
-        left_at = time.monotonic()
-        assert conversation.has_left(LEAVE_SECONDS)
-        assert time.monotonic() - left_at < LEAVE_SECONDS
+        assert conversation.has_left(patient(LEAVE_SECONDS))
         wait_until(lambda: held(redis_server, belfry, alice)[0] == [], 2, what="the user's place to be free")
         conversation.over.set()
 
@@ -477,4 +475,4 @@ class TestRequests:
         api = belfry.api(belfry.token(alice, "complete"))
         answer = api.post("/v1/chat/completions", data=b'{"model":"m","messages":[{}],"temperature":NaN}')
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed_json")
-        assert "NaN" in answer.json()["error"]["message"]
+        assert "line 1 column 44" in answer.json()["error"]["message"]

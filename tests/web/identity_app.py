@@ -22,7 +22,7 @@ from app.store.insight.audit import Audit
 from app.store.insight.figures import FigureStore
 from app.transport.connection import Connection
 from app.web.api import admin, health, session, tickets
-from app.web.edge import cors, headers, problems
+from app.web.edge.answers import Answers
 from app.web.edge.auth import Authenticator
 from app.web.edge.limits import Limits
 from app.web.pages import assets, sign_in
@@ -84,10 +84,8 @@ def open_site(redis: fakeredis.FakeRedis | None = None, **settings: Any) -> Site
         chosen,
         clock=lambda: site.now,
     )
-    problems.install(app)
-    headers.install(app)
+    Answers(chosen).install(app)
     assets.install(app)
-    cors.install(app, chosen)
     for blueprint in (
         session.blueprint(auth, limits),
         tickets.blueprint(auth, limits),

@@ -61,6 +61,7 @@ class Canary:
         self.channel = store.keys.live(self.log.name).encode()
         self._unheard = 0  # beats that Redis took since one was heard
         self._trouble = ""
+        self._away_since: float | None = None
         self._examination = examination
         self._examine_seconds = examine_seconds
         self._examined: float | None = None
@@ -89,6 +90,11 @@ class Canary:
             trouble = "The message store has not answered yet."
         if trouble:
             raise BelfryError("store_unavailable", trouble, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    @property
+    def away_seconds(self) -> float:
+        """For how long the store has been silent or unheard; 0 while it is there."""
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     def unusable(self, seconds: float) -> str:
         """Why a server that is starting shall not start; waits up to `seconds` for the first beat to tell."""
@@ -159,7 +165,9 @@ class Canary:
         if trouble and not self._trouble:
             log.error("the store is away: %s", trouble)
             metrics.STORE_OUTAGES.inc()
+            self._away_since = time.monotonic()
         elif self._trouble and not trouble:
             log.warning("the store is back")
+            self._away_since = None
         metrics.STORE_AWAY.set(1 if trouble else 0)
         self._trouble = trouble

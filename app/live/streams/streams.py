@@ -360,15 +360,19 @@ class Streams:
         now = self._clock()
         due = self._wheel.turn()
         self.tick = self._wheel.tick
+        away = 0 < self._settings.away_seconds <= self._hub.canary.away_seconds
         for subscriber in due:
-            self._look_at(subscriber, now)
+            self._look_at(subscriber, now, away=away)
         limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds
         for subscriber in [late for late, since in self._full.items() if self.tick - since >= limit]:
             subscriber.close("stalled")
 
-    def _look_at(self, subscriber: Subscriber, now: float) -> None:
+    def _look_at(self, subscriber: Subscriber, now: float, *, away: bool) -> None:
+        """Each stream's turn comes once in a heartbeat: what ends them all ends them bit by bit."""
         if subscriber.expires_at <= now:
             subscriber.say_goodbye(Goodbye.EXPIRED, self.retry_ms())
+        elif away:  # another node may hear the store; this one is not ready
+            subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms(), "away")
         elif self._wheel.aged(subscriber):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms() // SOONER, "aged")
         elif self._wheel.silent(subscriber) and not subscriber.sink.pending:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gevent import monkey
 from gevent.lock import BoundedSemaphore
 
 from app import metrics
 from app.core.errors import BelfryError
-from app.server.parking import FAILURE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -28,6 +27,7 @@ AT_ONCE = 64
 CROWD = 64  # so many waiting requests are enough to keep busy
 WAIT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
+REFUSAL: Final = BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 _POLLRDHUP: int = getattr(select, "POLLRDHUP", 0)  # Linux
 _poll: Any = monkey.get_original("select", "poll")()  # gevent's own would leave the turn to others
 
@@ -35,11 +35,14 @@ _poll: Any = monkey.get_original("select", "poll")()  # gevent's own would leave
 class Turns:
     """WSGI middleware: requests of which `wants_turn` says so run at most `AT_ONCE` at a time.
 
-    Whose turn doesn't come is handed on with a `FAILURE`, which the application tells with all that belongs to it.
+    `refusal` answers those whose turn does not come in time.
     """
 
-    def __init__(self, application: WSGIApplication, wants_turn: Callable[[WSGIEnvironment], bool]) -> None:
+    def __init__(
+        self, application: WSGIApplication, wants_turn: Callable[[WSGIEnvironment], bool], refusal: WSGIApplication
+    ) -> None:
         self._application = application
+        self._refusal = refusal
         self._wants_turn = wants_turn
         self._turns = BoundedSemaphore(AT_ONCE)
         self._waiting = 0
@@ -50,8 +53,7 @@ class Turns:
         if not self._wants_turn(environ):
             return self._application(environ, start_response)
         if not self._acquire():
-            environ[FAILURE] = BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-            return self._application(environ, start_response)
+            return self._refusal(environ, start_response)
         try:
             if hung_up(environ):
                 return _for_nobody(start_response)

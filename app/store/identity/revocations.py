@@ -36,7 +36,7 @@ class Revocations:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self.kept_seconds = {
             Kind.USER: settings.revocation_seconds,
             Kind.TOKEN: settings.revocation_seconds,

@@ -37,7 +37,7 @@ class Sessions:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._longest_seconds = settings.session_seconds
         self._most = settings.max_sessions_per_user
         self._fresh: OrderedDict[str, tuple[float, Claims]] = OrderedDict()

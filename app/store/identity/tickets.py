@@ -23,7 +23,7 @@ class Tickets:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
     def issue(self, claims: Claims, now: float) -> str:
         """A ticket that allows once what `claims` allow."""

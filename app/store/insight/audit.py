@@ -44,7 +44,7 @@ class Audit:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        keys = Keys(settings.redis_prefix)
+        keys = Keys(settings.redis_prefix, settings.redis_db)
         self._done, self._refused = keys.audit, keys.refused_sign_ins
         self._length = settings.audit_length
 

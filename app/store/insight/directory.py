@@ -32,7 +32,7 @@ class Directory:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._names, self._seen = self._keys.user_names, self._keys.users_seen
         self._most = settings.known_users
         self._seconds = settings.history_seconds

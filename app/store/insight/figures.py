@@ -33,7 +33,7 @@ class FigureStore:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._seconds = settings.figures_seconds
         self._channel = self._keys.live(topic_log(FIGURES_TOPIC))
 

@@ -30,7 +30,7 @@ class PresenceStore:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._lease_seconds = settings.lease_seconds
         self._directory = Directory(commands, settings)
 

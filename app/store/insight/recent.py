@@ -36,7 +36,7 @@ class RecentStore:
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
-        self._key = Keys(settings.redis_prefix).recent
+        self._key = Keys(settings.redis_prefix, settings.redis_db).recent
 
     def write(self, published: Sequence[tuple[str, Published]]) -> None:
         """Add messages, each with the name of its publisher beside it."""

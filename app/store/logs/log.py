@@ -98,7 +98,7 @@ class LogStore:
         self._appends = appends or commands
         self._posts = posts
         self._settings = settings
-        self.keys = Keys(settings.redis_prefix)
+        self.keys = Keys(settings.redis_prefix, settings.redis_db)
         self.lineage = Lineage(commands, self.keys)
         self._chunk: int | None = None  # unknown until several messages are appended at once
 

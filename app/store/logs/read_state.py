@@ -39,7 +39,7 @@ class ReadState:
         self._store = store
         self._commands = commands
         self._seconds = settings.history_seconds
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
     def change(self, user: str, names: Sequence[str], change: Change) -> Outcome:
         """Apply `change` to the messages of the logs `names`, the user's own first, as that user sees them.

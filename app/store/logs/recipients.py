@@ -22,7 +22,7 @@ class Recipients:
         self._store = store
         self._commands = commands
         self._seconds = settings.retract_seconds
-        self._keys = Keys(settings.redis_prefix)
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
     def remember(self, messages: Iterable[Message]) -> Iterator[Command]:
         """The commands that do, for messages that are kept.

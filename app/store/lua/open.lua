@@ -199,10 +199,10 @@ end
 -- What the stream still holds belongs to a history that nobody can name any more; its ids would refuse ours.
 local function begin(fresh)
   epoch, history, losses, vacant, former = fresh, fresh, losses_known, false, nil
-  redis.call('DEL', log, meta, keys, ids, expiry)
+  local is_new = redis.call('DEL', log, meta, keys, ids, expiry) == 0
   redis.call('HSET', meta, 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known,
-    'aged', text(now), 'born', text(now))
-  redis.call('PUBLISH', live, epoch .. '.0 belfry.born ' .. starts_at(now))
+    'aged', text(now), 'born', is_new and text(now) or 0)
+  if is_new then redis.call('PUBLISH', live, epoch .. '.0 belfry.born ' .. starts_at(now)) end
 end
 
 -- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches
@@ -217,6 +217,18 @@ local function begin_epoch(fresh)
   redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows: reading goes on
   redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage, 'losses', losses)
   held_until = 0
+end
+
+-- The stream is gone and the meta still counts what was in it: Redis evicted it, for a stream that became empty stays.
+-- No position before is good any more. Offsets go on, so that none is given twice, and so do message ids and marks: what
+-- was sent once is not sent again. An entry that is added and removed leaves an empty stream, whose loss is noticed too.
+local function begin_after_loss(fresh)
+  redis.call('DEL', keys, ids, expiry) -- takes no room, so that a store without room does not refuse what follows
+  redis.call('HDEL', meta, 'gone_base', 'gone', 'expires')
+  epoch, oldest, former, first_expiry, held_until = fresh, top + 1, nil, false, 0
+  redis.call('XADD', log, text(top) .. '-0', 'r', '')
+  redis.call('XDEL', log, text(top) .. '-0')
+  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', '', 'oldest', text(oldest), 'aged', text(now))
 end
 
 -- Trim by age. A step per entry, a bound per call: an append adds one entry, so two keep up with any backlog.
@@ -260,11 +272,12 @@ local function open(at, fresh, creates)
   vacant, starts, losses = not epoch, nil, tonumber(known[5] or 0)
   if vacant then
     losses = losses_known
-    if creates then return begin(fresh) end
+    if creates or redis.call('EXISTS', log, ids) > 0 then return begin(fresh) end
     epoch = ARGV[3] == '' and fresh or vacant_epoch(span_of(now))
     history = epoch
     return
   end
+  if top > 0 and redis.call('EXISTS', log) == 0 then begin_after_loss(fresh) end
   if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh) end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
   if first_expiry and tonumber(first_expiry) <= now_ms then let_expire() end

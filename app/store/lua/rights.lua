@@ -21,7 +21,8 @@ local key = KEYS[1]
 for _, command in ipairs({
   {'+time', 'TIME'}, {'+exists', 'EXISTS', key}, {'+get', 'GET', key}, {'+mget', 'MGET', key},
   {'+hget', 'HGET', key, 'f'}, {'+hmget', 'HMGET', key, 'f'}, {'+hgetall', 'HGETALL', key}, {'+hscan', 'HSCAN', key, 0},
-  {'+smembers', 'SMEMBERS', key}, {'+xlen', 'XLEN', key}, {'+xrange', 'XRANGE', key, '-', '+'},
+  {'+smembers', 'SMEMBERS', key}, {'+lrange', 'LRANGE', key, 0, 0},
+  {'+xlen', 'XLEN', key}, {'+xrange', 'XRANGE', key, '-', '+'},
   {'+xrevrange', 'XREVRANGE', key, '+', '-'}, {'+zcard', 'ZCARD', key}, {'+zscore', 'ZSCORE', key, 'm'},
   {'+zmscore', 'ZMSCORE', key, 'm'}, {'+zrange', 'ZRANGE', key, 0, 0}, {'+zrevrange', 'ZREVRANGE', key, 0, 0},
   {'+zrangebyscore', 'ZRANGEBYSCORE', key, 0, 0}, {'+zrangebylex', 'ZRANGEBYLEX', key, '-', '+'},
@@ -41,7 +42,8 @@ if type(made) == 'table' and made.err then return denied end -- without it, what
 for _, command in ipairs({
   {'+setrange', 'SETRANGE', key, 0, ''}, {'+incrby', 'INCRBY', key, 1}, {'+hset', 'HSET', key, 'f', ''},
   {'+hdel', 'HDEL', key, 'f'}, {'+hincrby', 'HINCRBY', key, 'f', 1}, {'+sadd', 'SADD', key, 'm'},
-  {'+srem', 'SREM', key, 'm'}, {'+xadd', 'XADD', key, '*', 'f', ''}, {'+xdel', 'XDEL', key, '1-0'},
+  {'+srem', 'SREM', key, 'm'}, {'+lpush', 'LPUSH', key, 'm'}, {'+ltrim', 'LTRIM', key, 0, 0},
+  {'+xadd', 'XADD', key, '*', 'f', ''}, {'+xdel', 'XDEL', key, '1-0'},
   {'+xtrim', 'XTRIM', key, 'MAXLEN', 1}, {'+zadd', 'ZADD', key, 0, 'm'}, {'+zrem', 'ZREM', key, 'm'},
   {'+zremrangebyrank', 'ZREMRANGEBYRANK', key, 0, 0}, {'+zunionstore', 'ZUNIONSTORE', key, 1, key},
   {'+zinterstore', 'ZINTERSTORE', key, 1, key},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
-from flask import Blueprint, Request, Response, request
+from flask import Request, Response
 
 from app import metrics
 from app.core.errors import BelfryError
@@ -19,15 +19,20 @@ from app.core.rate import Taken
 from app.core.settings import Settings
 from app.core.wire.frames import compact_bytes
 from app.server.gates.admission import Room
-from app.server.parking import Answered, Repeat
+from app.server.parking import REPEAT, Answered, Fields, Repeat, write
 from app.store.insight.audit import Audit
 from app.store.logs.log import Status
 from app.store.logs.publisher import Posted, Published, Publishes
 from app.transport.connection import SilentError
-from app.web.edge.auth import Authenticator
+from app.web.edge.answers import Answers, status_line
+from app.web.edge.auth import Authenticator, bearer_token
 from app.web.edge.by_hand import ByHand
+from app.web.edge.endpoint import Endpoint
 from app.web.edge.limits import Limits, headers
-from app.web.edge.reading import json_body, long_body
+from app.web.edge.reading import JSON, json_body, long_body
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 NDJSON = "application/x-ndjson"
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -50,8 +55,8 @@ Note = Callable[[tuple[str, Published]], None]
 GiveBack = Callable[[], None]
 
 
-class Answer(NamedTuple):
-    """What a publisher of one message hears, and how far it may go on."""
+class Outcome(NamedTuple):
+    """What a publisher of one message is told, and how far it may go on."""
 
     status: int
     body: bytes
@@ -59,7 +64,7 @@ class Answer(NamedTuple):
 
 
 class Desk:
-    """What `/publish` does with a request, whoever reads it and writes the answer.
+    """Publishes what requests to `/publish` bring.
 
     `note` hears of each message that was published, and by whom.
     """
@@ -83,22 +88,26 @@ class Desk:
         self._clock = clock
         self._room = Room(settings.max_batches_bytes)
 
-    def one(self, asked: Request, claims: Claims) -> Answer:
+    def one(self, asked: Request, claims: Claims) -> Outcome:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
         settings = self._settings
         text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
         self._auth.check(claims)  # a body may take long to come
-        return self.take(text, claims, asked.headers.get(IDEMPOTENCY_KEY, ""))
+        return self.take(text, claims, asked)
 
-    def repeat(self, answer: Callable[[bytes], Answered | None]) -> Repeat:
+    def repeat(self, answer: Callable[[bytes], Answered | None], failed: Callable[[Exception], Answered]) -> Repeat:
         """`answer` within the bounds that `one` holds a body to."""
-        return Repeat(answer, self._settings.max_body_bytes, self._settings.body_seconds)
+        return Repeat(answer, failed, self._settings.max_body_bytes, self._settings.body_seconds)
 
-    def take(self, text: bytes, claims: Claims, key: str = "") -> Answer:
-        """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`."""
+    def take(self, text: bytes, claims: Claims, asked: Request | None = None) -> Outcome:
+        """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`.
+
+        `asked` is the request that brought it. It may be left out for a token's request without `Idempotency-Key`.
+        """
+        key = "" if asked is None else asked.headers.get(IDEMPOTENCY_KEY, "")
         message, taken = self._accepted(text, claims, key)
-        result = publish_one(self._publisher_for(claims), message)
-        return Answer(result.pop("status"), compact_bytes(result) + b"\n", taken)
+        result = publish_one(self._publisher_for(claims, asked), message)
+        return Outcome(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
         """Publish the messages that `asked` brings, a line each.
@@ -113,12 +122,14 @@ class Desk:
             raise BelfryError(
                 "body_too_large", f"A batch has at most {most_lines} lines; send the rest in another one."
             )
-        group = Batch(self._publisher_for(claims), partial(self._accepted_line, claims))
+        group = Batch(self._publisher_for(claims, asked), partial(self._accepted_line, claims))
         return group.results(lines(text)), give_back
 
-    def _publisher_for(self, claims: Claims) -> Publishes:
-        by_hand = claims.session and ByHand(self._publisher, self._audit, self._auth, claims)
-        return Noted(by_hand or self._publisher, self._note, claims.user)
+    def _publisher_for(self, claims: Claims, asked: Request | None) -> Publishes:
+        publisher = self._publisher
+        if claims.session and asked is not None:
+            publisher = ByHand(publisher, self._audit, self._auth, claims, asked)
+        return Noted(publisher, self._note, claims.user)
 
     def _accepted_line(self, claims: Claims, text: bytes) -> Message:
         self._auth.check(claims)
@@ -143,22 +154,72 @@ class Desk:
         return message
 
 
-def blueprint(auth: Authenticator, desk: Desk) -> Blueprint:
-    """The view of `/publish`."""
-    views = Blueprint("publish", __name__)
+def endpoint(auth: Authenticator, desk: Desk, answers: Answers) -> Endpoint:
+    """`/publish` as a plain WSGI application."""
+    return Endpoint(answers, {"POST": Publishing(auth, desk, answers)})
 
-    @views.post("/publish")
-    def publish() -> Response:
-        claims = auth.require(request, "publish", counted=False)
-        if request.mimetype == NDJSON:
-            results, give_back = desk.batch(request, claims)
-            answer = Response(results, mimetype=NDJSON)
-            answer.call_on_close(give_back)
-            return answer
-        status, told, taken = desk.one(request, claims)
-        return Response(told, status, headers(taken), mimetype="application/json")
 
-    return views
+class Publishing:
+    """Answers `POST /publish`."""
+
+    def __init__(self, auth: Authenticator, desk: Desk, answers: Answers) -> None:
+        self._auth = auth
+        self._desk = desk
+        self._answers = answers
+
+    def __call__(self, asked: Request) -> WSGIApplication:
+        """Publish what `asked` brings. Raises `BelfryError`."""
+        claims = self._auth.require(asked, "publish", counted=False)
+        if asked.environ.get("CONTENT_TYPE") != JSON and asked.mimetype == NDJSON:  # the first is quick, and mostly so
+            return self._many(asked, claims)
+        outcome = self._desk.one(asked, claims)
+        # A session is looked up again for each request, and a message with a key of its own has another head each time.
+        repeats = bearer_token(asked) is not None and IDEMPOTENCY_KEY not in asked.headers
+        return partial(self._write, outcome, claims, repeats)
+
+    def _many(self, asked: Request, claims: Claims) -> WSGIApplication:
+        results, give_back = self._desk.batch(asked, claims)
+        answer = Response(results, mimetype=NDJSON)
+        answer.call_on_close(give_back)
+        return self._answers.finish(asked, answer)
+
+    def _write(
+        self,
+        outcome: Outcome,
+        claims: Claims,
+        repeats: bool,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
+        common = self._answers.fields(environ, JSON)
+        if repeats:
+            failed = partial(self._failed, environ["wsgi.url_scheme"], environ.get("HTTP_ORIGIN", ""))
+            environ[REPEAT] = self._desk.repeat(partial(self._again, claims, common, failed), failed)
+        fields = _own_fields(outcome) + common
+        return write(environ, start_response, status_line(outcome.status), fields, outcome.body)
+
+    def _again(
+        self, claims: Claims, common: Fields, failed: Callable[[Exception], Answered], text: bytes
+    ) -> Answered | None:
+        """Publish `text`, which came with the same head as a request before it; None where that head counts no more."""
+        try:
+            self._auth.check(claims)
+        except BelfryError:
+            return None
+        try:
+            outcome = self._desk.take(text, claims)
+        except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
+            return failed(error)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(outcome) + common])
+        return Answered(status_line(outcome.status), lines, outcome.body)
+
+    def _failed(self, scheme: str, origin: str, error: Exception) -> Answered:
+        """The refusal of such a request, whose scheme and origin decide over its header fields."""
+        return self._answers.problem(error, {"wsgi.url_scheme": scheme, "HTTP_ORIGIN": origin}).as_answered()
+
+
+def _own_fields(outcome: Outcome) -> Fields:
+    return [*headers(outcome.taken).items(), ("Content-Type", JSON), ("Content-Length", str(len(outcome.body)))]
 
 
 def new_id() -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask import Blueprint, Flask, Request, Response, current_app, request
+from flask import Request, Response, request
+from werkzeug.wsgi import ClosingIterator
 
 from app import metrics
 from app.core.addresses import Network
@@ -20,25 +21,27 @@ from app.live.streams.sinks import GeneratorSink, ParkedSocket
 from app.live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from app.live.streams.subscriber import Client
 from app.server import descriptors
-from app.server.parking import FAILURE, PARKED, parkable
+from app.server.parking import PARKED, Fields, parkable
+from app.web.edge.answers import Answer, Answers
 from app.web.edge.auth import Authenticator
 from app.web.edge.client_address import client_address
+from app.web.edge.endpoint import Endpoint
 from app.web.edge.limits import Limits
 from app.web.edge.problems import problem_response
 from app.web.edge.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-    from werkzeug.datastructures import Headers
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 AGENT_MAX = 160  # characters of a User-Agent that are kept
 CLIENTS_SHARED = 256  # connections from so many places share what is known of the place
 
+OK = "200 OK"
+EVENT_STREAM = "text/event-stream"
 HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -52,9 +55,10 @@ class Start(NamedTuple):
 
 
 class Entrance:
-    """What `/stream` does with a request, whoever reads it and writes the answer."""
+    """Opens the streams that requests ask for."""
 
-    def __init__(self, streams: Streams, limits: Limits, settings: Settings) -> None:
+    def __init__(self, streams: Streams, limits: Limits, answers: Answers, settings: Settings) -> None:
+        self.answers = answers
         self._streams = streams
         self._limits = limits
         self._settings = settings
@@ -64,16 +68,21 @@ class Entrance:
         """Raise `BelfryError` as `Streams.admit` does."""
         self._streams.admit()
 
-    def refuse(self, error: BelfryError) -> Response:
-        """The answer to a request for a stream that can't be opened.
+    def said_in_a_stream(self, error: BelfryError) -> bytes | None:
+        """What a stream says that only tells its client to come again; None where `error` is told as any other.
 
         An EventSource takes every status but 200 as final (WHATWG HTML, 9.2.3). One that comes while this worker stops,
-        over a connection that it kept, is therefore told in a stream when to come back.
+        over a connection that it kept, is therefore told in a stream when to come back. Such a refusal is counted.
         """
-        if error.code != "shutting_down" or request.method != "GET":
-            return problem_response(error)
+        if error.code != "shutting_down":
+            return None
         metrics.refused(error.code)
-        return Response(self._streams.come_again(), headers=HEADERS)
+        return self._streams.come_again()
+
+    def refuse(self, error: BelfryError) -> Response:
+        """The answer of Flask's views to a request for a stream that can't be opened."""
+        said = self.said_in_a_stream(error) if request.method == "GET" else None
+        return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
         """Open the logs `names` from `cursor` on.
@@ -117,22 +126,29 @@ class Entrance:
         return sink
 
 
-def blueprint(auth: Authenticator, entrance: Entrance) -> Blueprint:
-    views = Blueprint("stream", __name__)
-    views.register_error_handler(BelfryError, entrance.refuse)
+def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
+    """`/stream` as a plain WSGI application."""
 
-    @views.get("/stream")
-    def stream() -> Response:
-        claims = auth.require(request, "feed", counted=False)
-        names, cursor = place_of(request, claims)
-        if request.method == "HEAD":
-            entrance.admit()
-            return Response(headers=HEADERS)
-        start = entrance.open(request, claims, names, cursor)
+    def open_stream(asked: Request) -> WSGIApplication:
+        fields = [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)]
+        claims = auth.require(asked, "feed", counted=False)
+        try:
+            start = entrance.open(asked, claims, *place_of(asked, claims))
+        except BelfryError as error:
+            said = entrance.said_in_a_stream(error)
+            if said is None:
+                raise
+            return Answer(200, [*fields, ("Content-Length", str(len(said)))], said)
         auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
-        return StreamResponse(entrance, start)
+        return Stream(entrance, start, fields)
 
-    return views
+    def look(asked: Request) -> WSGIApplication:
+        """HEAD: the answer that a GET would get, without a stream."""
+        place_of(asked, auth.require(asked, "feed", counted=False))
+        entrance.admit()
+        return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
+
+    return Endpoint(entrance.answers, {"GET": open_stream, "HEAD": look})
 
 
 def require_room(asked: Request) -> None:
@@ -166,8 +182,31 @@ def _client(address: str, agent: str) -> Client:
     return Client(sys.intern(address), sys.intern(agent))
 
 
+class Stream:
+    """An answer that never ends by itself, as a WSGI application. `fields` are the header fields of its head.
+
+    Its subscriber writes to the parked socket or, where none can be parked, to the iterator that the server drains.
+    """
+
+    def __init__(self, entrance: Entrance, start: Start, fields: Fields) -> None:
+        self._entrance = entrance
+        self._start = start
+        self._fields = fields
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send the head and the first frames in one write, and let go of the socket; otherwise iterate."""
+        try:
+            if self._entrance.park(self._start, head_of(self._fields), environ):
+                return PARKED
+        except BelfryError as error:
+            return self._entrance.answers.problem(error, environ)(environ, start_response)
+        sink = self._entrance.queue(self._start)
+        start_response(OK, self._fields)
+        return ClosingIterator(sink, lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
+
+
 class StreamResponse(Response):
-    """An answer that never ends by itself. Its subscriber writes to the parked socket, or to this very iterator."""
+    """The same for a view of Flask, which adds its own header fields."""
 
     def __init__(self, entrance: Entrance, start: Start) -> None:
         super().__init__(headers=HEADERS)
@@ -175,24 +214,12 @@ class StreamResponse(Response):
         self._start = start
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the head and the first frames in one write, and let go of the socket; else iterate."""
-        head = head_of(self.status, self.get_wsgi_headers(environ))
-        try:
-            if self._entrance.park(self._start, head, environ):
-                return PARKED
-        except BelfryError as error:
-            environ[FAILURE] = error
-            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - Flask documents it
-            # The application itself, without the middleware around it, which let this request in already.
-            refused: Iterable[bytes] = Flask.wsgi_app(app, environ, start_response)
-            return refused
-        sink = self._entrance.queue(self._start)
-        self.response = sink
-        self.call_on_close(lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
-        return super().__call__(environ, start_response)
+        """As `Stream`."""
+        fields = [field for field in self.get_wsgi_headers(environ).items() if field[0] != "Content-Length"]
+        return Stream(self._entrance, self._start, fields)(environ, start_response)
 
 
-def head_of(status: str, headers: Headers) -> bytes:
+def head_of(fields: Fields) -> bytes:
     """The head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items() if name != "Content-Length"])
-    return f"HTTP/1.1 {status}\r\n{fields}Connection: close\r\n\r\n".encode("latin-1")
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    return f"HTTP/1.1 {OK}\r\n{lines}Connection: close\r\n\r\n".encode("latin-1")

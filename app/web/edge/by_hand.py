@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flask import request
+from flask import Request, request
 
 from app.core.identity.tokens import Claims
 from app.core.message import Message
@@ -16,24 +16,28 @@ from app.web.edge.auth import Authenticator
 from app.web.edge.client_address import client_address
 
 
-def note(auth: Authenticator, claims: Claims, action: str, target: str, message_id: str = "") -> Entry:
-    """An entry about the request that is being answered."""
-    return entry(auth, claims.user, action, target, message_id)
+def note(
+    auth: Authenticator, claims: Claims, action: str, target: str, message_id: str = "", asked: Request = request
+) -> Entry:
+    """An entry about a request, which is the one that Flask is answering unless it is given."""
+    return entry(auth, claims.user, action, target, message_id, asked)
 
 
-def entry(auth: Authenticator, user: str, action: str, target: str = "", message_id: str = "") -> Entry:
+def entry(
+    auth: Authenticator, user: str, action: str, target: str = "", message_id: str = "", asked: Request = request
+) -> Entry:
     """As `note`, for somebody who has no claims yet."""
-    address = client_address(request, auth.settings.proxies)
+    address = client_address(asked, auth.settings.proxies)
     return Entry(rfc3339(auth.clock()), user, action, target, message_id, address)
 
 
 class ByHand:
     """A publisher for somebody with a session: a person in front of a page."""
 
-    def __init__(self, publisher: Publishes, audit: Audit, auth: Authenticator, claims: Claims) -> None:
+    def __init__(self, publisher: Publishes, audit: Audit, auth: Authenticator, claims: Claims, asked: Request) -> None:
         self._publisher = publisher
         self._audit = audit
-        self._noted = note(auth, claims, "publish", "")
+        self._noted = note(auth, claims, "publish", "", asked=asked)
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
         """Note who sends what to whom, then send it."""

@@ -6,10 +6,15 @@ An allowlist of exact origins; nothing is reflected, and without the setting no 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from flask import Flask, Request, Response, request
+from flask import Response
 
-from app.core.settings import Settings
+from app.server.parking import Fields
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, last-event-id"
@@ -23,37 +28,50 @@ EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-
 PREFLIGHT_SECONDS = 600  # Chromium keeps it for two hours at most; shorter, so that a change of the setting arrives
 
 
-def install(app: Flask, settings: Settings) -> None:
-    """Answer preflights, and mark the answers that an allowed origin may read."""
-    allowed = frozenset(settings.allowed_origins)
-    if not allowed:
-        return
+class Cors:
+    """What pages of `origins` may do; without any, nothing is said to anybody."""
 
-    @app.before_request
-    def preflight() -> Response | None:
-        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._origins = frozenset(origins)
+
+    def preflight(self, environ: WSGIEnvironment) -> Response | None:
+        """The answer to a preflight request; None for any other request. `mark` is still to be called."""
+        wanted = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        if not (self._origins and wanted and environ["REQUEST_METHOD"] == "OPTIONS"):
             return None
         answer = Response(status=204)
-        if request.headers.get("Origin") in allowed:
+        if environ.get("HTTP_ORIGIN") in self._origins:
             answer.headers["Access-Control-Allow-Methods"] = METHODS
-            answer.headers["Access-Control-Allow-Headers"] = _allowed_headers(request)
+            answer.headers["Access-Control-Allow-Headers"] = _allowed_headers(environ)
             answer.vary.add("Access-Control-Request-Headers")
             answer.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
         return answer
 
-    @app.after_request
-    def mark(answer: Response) -> Response:
-        answer.vary.add("Origin")  # also without one: a cache must not give this answer to somebody who has one
-        origin = request.headers.get("Origin", "")
-        if origin in allowed:
-            answer.headers["Access-Control-Allow-Origin"] = origin
-            answer.headers["Access-Control-Allow-Credentials"] = "true"
-            answer.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-        return answer
+    def mark(self, answer: Response, environ: WSGIEnvironment) -> None:
+        """Mark an answer that a page of an allowed origin may read."""
+        for name, value in self.fields(environ):
+            if name == "Vary":
+                answer.vary.add(value)
+            else:
+                answer.headers[name] = value
+
+    def fields(self, environ: WSGIEnvironment) -> Fields:
+        """The same as header fields."""
+        if not self._origins:
+            return []
+        found = [("Vary", "Origin")]  # also without one: a cache must not give this answer to a page of an origin
+        origin = environ.get("HTTP_ORIGIN", "")
+        if origin in self._origins:
+            found += [
+                ("Access-Control-Allow-Origin", origin),
+                ("Access-Control-Allow-Credentials", "true"),
+                ("Access-Control-Expose-Headers", EXPOSED_HEADERS),
+            ]
+        return found
 
 
-def _allowed_headers(asked: Request) -> str:
+def _allowed_headers(environ: WSGIEnvironment) -> str:
     """`REQUEST_HEADERS`, and those of the headers that a preflight asks for which libraries add."""
-    wanted = asked.headers.get("Access-Control-Request-Headers", "").lower().split(",")
+    wanted = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "").lower().split(",")
     added = dict.fromkeys(name.strip() for name in wanted if _LIBRARY_HEADER.fullmatch(name.strip()))
     return ", ".join([REQUEST_HEADERS, *added])

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from typing import TYPE_CHECKING, Final
+
+from flask import Response
+
+from app.server.parking import Fields
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 # No inline script or style anywhere, and nothing from elsewhere; no text can become markup or a script's address: a
 # message can't become code even if one of our scripts were careless.
@@ -12,15 +19,29 @@ PAGE_POLICY = (
 )
 PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 TRANSPORT = "max-age=31536000"
+PERSONAL: Final = frozenset({"application/json", "application/problem+json"})  # who is asking decides over the answer
 
 
-def install(app: Flask) -> None:
-    """Add the headers to each answer of `app`, errors included, and have each redirect stay on this server."""
-    app.after_request(_harden)
-    app.after_request(_stay_here)
+def harden(response: Response, environ: WSGIEnvironment) -> None:
+    """Add the headers to a response object that lacks them, and have a redirect stay on this server."""
+    _stay_here(response)
+    for name, value in fields(environ, response.mimetype):
+        response.headers.setdefault(name, value)
+    if response.mimetype == "text/html":
+        _harden_page(response)
 
 
-def _stay_here(response: Response) -> Response:
+def fields(environ: WSGIEnvironment, mimetype: str | None) -> Fields:
+    """The headers of an answer of `mimetype`, apart from those that only pages have."""
+    found = [("X-Content-Type-Options", "nosniff")]
+    if environ["wsgi.url_scheme"] == "https":
+        found.append(("Strict-Transport-Security", TRANSPORT))
+    if mimetype in PERSONAL:
+        found.append(("Cache-Control", "no-store"))
+    return found
+
+
+def _stay_here(response: Response) -> None:
     """Flask's own redirects, such as that from `/admin`, are made with the client's `Host`, which a cache could keep.
 
     Every redirect of ours leads to a path (RFC 9110, 10.2.2 allows one without the host).
@@ -28,19 +49,6 @@ def _stay_here(response: Response) -> Response:
     location = response.headers.get("Location", "")
     if location and (location[0] != "/" or location.startswith("//")):
         response.headers["Location"] = "/" + (location.split("/", 3)[3:] or [""])[0].lstrip("/")
-    return response
-
-
-def _harden(response: Response) -> Response:
-    headers = response.headers
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    if request.is_secure:
-        headers.setdefault("Strict-Transport-Security", TRANSPORT)
-    if response.mimetype == "text/html":
-        _harden_page(response)
-    elif response.mimetype in {"application/json", "application/problem+json"}:
-        headers.setdefault("Cache-Control", "no-store")  # who is asking decides over the answer
-    return response
 
 
 def _harden_page(response: Response) -> None:

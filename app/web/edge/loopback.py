@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 from app.core.errors import BelfryError
-from app.server.parking import FAILURE
+from app.web.edge.answers import Answers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,14 +24,14 @@ _TOLD_MAX: Final = 100
 
 
 class Loopback:
-    """WSGI middleware: hands requests for other hosts to `refusing` with a `FAILURE`, all others to `application`.
+    """WSGI middleware: refuses requests for other hosts, and hands all others to `application`.
 
     `bound` is the host that the server listens on, which is also answered for.
     """
 
-    def __init__(self, application: WSGIApplication, refusing: WSGIApplication, bound: str) -> None:
+    def __init__(self, application: WSGIApplication, answers: Answers, bound: str) -> None:
         self._application = application
-        self._refusing = refusing
+        self._answers = answers
         self._bound = "" if bound in _EVERYWHERE else host_of(bound if ":" not in bound else f"[{bound}]")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -40,13 +40,12 @@ class Loopback:
         host = host_of(sent)
         if is_loopback(host) or (host and host == self._bound):
             return self._application(environ, start_response)
-        environ[FAILURE] = BelfryError(
+        error = BelfryError(
             "wrong_host",
             f"The demo answers for localhost, 127.0.0.0/8 and [::1] only, got the Host {sent[:_TOLD_MAX]!r}. Open it "
             "by one of those, or set BELFRY_SECRET and leave the demo to serve other hosts.",
         )
-        environ.pop("HTTP_ACCESS_CONTROL_REQUEST_METHOD", None)  # a preflight would be answered before the failure
-        return self._refusing(environ, start_response)
+        return self._answers.problem(error, environ)(environ, start_response)
 
 
 def host_of(sent: str) -> str:

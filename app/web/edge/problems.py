@@ -7,12 +7,11 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app import metrics
 from app.core.errors import BelfryError
-from app.server.parking import FAILURE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -32,26 +31,23 @@ _CODE_BY_STATUS = {
 
 
 def install(app: Flask) -> None:
-    """Answer every exception of `app`'s views, of its routing, and of what lies before it, with a problem."""
-    app.before_request(_raise_failure)
+    """Answer every exception of `app`'s views and of its routing with a problem."""
     app.register_error_handler(BelfryError, problem_response)
-    app.register_error_handler(HTTPException, _http_exception)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(HTTPException, problem_response)
+    app.register_error_handler(Exception, problem_response)
 
 
-def _raise_failure() -> None:
-    """Flask's own handling of errors begins here with what was met before Flask."""
-    failure = request.environ.pop(FAILURE, None)
-    try:
-        if failure is not None:
-            raise failure
-    finally:
-        del failure  # which its own traceback would hold, and with it all that the request had opened
+def refusal_for(error: Exception) -> BelfryError:
+    """What to tell a client about `error`, which is counted. A bug is logged."""
+    told = _translated(error)
+    metrics.refused(told.code)
+    return told
 
 
-def problem_response(error: BelfryError) -> Response:
-    """The answer that tells a client about `error`, which is counted."""
-    return refusal(error, json.dumps(error.problem()), "application/problem+json")
+def problem_response(error: Exception) -> Response:
+    """The answer that tells a client about `error`, which is counted. Flask lets its redirects pass us by."""
+    told = _translated(error)
+    return refusal(told, json.dumps(told.problem()), "application/problem+json")
 
 
 def refusal(error: BelfryError, text: str, content_type: str) -> Response:
@@ -65,21 +61,25 @@ class LastResponse(Response):
     """After it no request can follow on the connection: nobody knows where it would begin (RFC 9110, 15.5.9)."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """As any response; gunicorn, whose own this header is, is told to say `Connection: close`."""
-        server: Any = getattr(start_response, "__self__", None)
-        if hasattr(server, "force_close"):
-            server.force_close()
+        """As any response; gunicorn is told to say `Connection: close`."""
+        close_after(start_response)
         return super().__call__(environ, start_response)
 
 
-def _http_exception(error: HTTPException) -> Response:
-    """Werkzeug's own refusals: a wrong path or method, a body over the limit. Flask lets its redirects pass us by."""
-    status = error.code or 500
-    code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
-    kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-    return problem_response(BelfryError(code, error.description or "", headers=kept))
+def close_after(start_response: StartResponse) -> None:
+    """Have gunicorn say `Connection: close` with the answer that begins now: that header is gunicorn's own."""
+    server: Any = getattr(start_response, "__self__", None)
+    if hasattr(server, "force_close"):
+        server.force_close()
 
 
-def _bug(error: Exception) -> Response:
+def _translated(error: Exception) -> BelfryError:
+    if isinstance(error, BelfryError):
+        return error
+    if isinstance(error, HTTPException):  # werkzeug's own refusals: a wrong path or method, a body over the limit
+        status = error.code or 500
+        code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
+        kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
+        return BelfryError(code, error.description or "", headers=kept)
     _log.error("A view failed", exc_info=error)
-    return problem_response(BelfryError("internal_error"))
+    return BelfryError("internal_error")

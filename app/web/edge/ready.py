@@ -6,13 +6,11 @@ All are made when the application is: a worker without a descriptor could not ev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from flask import Flask, Response, request
-
 from app.core.errors import BelfryError
+from app.web.edge.answers import Answers
 
 SCHEMES: Final = ("http", "https")
 _NOBODY: Final = ""  # no origin, or one that is not on the list
@@ -21,9 +19,11 @@ _NOBODY: Final = ""  # no origin, or one that is not on the list
 class Ready:
     """The answer to `error`, for pages of each of `origins` and for everybody else."""
 
-    def __init__(self, app: Flask, error: BelfryError, origins: Sequence[str]) -> None:
+    def __init__(self, answers: Answers, error: BelfryError, origins: Sequence[str]) -> None:
         self._answers = {
-            (origin, scheme): _made(app, error, origin, scheme) for origin in (_NOBODY, *origins) for scheme in SCHEMES
+            (origin, scheme): _made(answers, error, origin, scheme)
+            for origin in (_NOBODY, *origins)
+            for scheme in SCHEMES
         }
 
     def answer(self, origin: str = _NOBODY, scheme: str = "http") -> bytes:
@@ -39,11 +39,6 @@ class Refusals(NamedTuple):
     no_place: Ready
 
 
-def _made(app: Flask, error: BelfryError, origin: str, scheme: str) -> bytes:
-    sent = {"Origin": origin} if origin else {}
-    with app.test_request_context(base_url=f"{scheme}://localhost", headers=sent):
-        body = json.dumps(error.problem())
-        answer = Response(body, error.status, error.headers, content_type="application/problem+json")
-        fields = app.process_response(answer).get_wsgi_headers(request.environ)
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-    return f"HTTP/1.1 {answer.status}\r\n{lines}\r\n{body}".encode("latin-1")
+def _made(answers: Answers, error: BelfryError, origin: str, scheme: str) -> bytes:
+    answer = answers.problem(error, {"wsgi.url_scheme": scheme, "HTTP_ORIGIN": origin}).as_answered()
+    return f"HTTP/1.1 {answer.status}\r\n{answer.lines}\r\n".encode("latin-1") + answer.body

@@ -8,7 +8,6 @@ from typing import Any
 
 import gevent
 import pytest
-from flask import Flask
 from gevent.event import Event
 from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
@@ -16,8 +15,7 @@ from werkzeug.wrappers import Response
 from app.core.settings import Settings
 from app.server.gates import turns
 from app.server.gates.turns import AT_ONCE, CROWD, Turns, hung_up
-from app.server.parking import FAILURE
-from app.web.edge import cors, problems
+from app.web.edge.answers import Answers
 
 ORIGIN = "https://app.example"
 
@@ -31,13 +29,8 @@ class Slow:
         self.running = 0
         self.most = 0
         self.go = Event()
-        self.site = Flask("site")  # tells failures as Belfry's does
-        cors.install(self.site, Settings(cors_origins=ORIGIN))
-        problems.install(self.site)
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        if FAILURE in environ:
-            return self.site(environ, start_response)
         self.running += 1
         self.most = max(self.most, self.running)
         if environ["PATH_INFO"] == "/slow":
@@ -53,7 +46,8 @@ def slow() -> Slow:
 
 @pytest.fixture
 def door(slow: Slow) -> Turns:
-    return Turns(slow, lambda environ: environ["PATH_INFO"] == "/slow")
+    refusal = Answers(Settings(cors_origins=ORIGIN)).refusing(turns.REFUSAL)
+    return Turns(slow, lambda environ: environ["PATH_INFO"] == "/slow", refusal)
 
 
 def come(door: Turns, count: int) -> list[gevent.Greenlet[..., TestResponse]]:

@@ -174,6 +174,41 @@ def test_a_lost_epoch_drops_what_the_stream_still_holds(store: LogStore, client:
     assert offsets(store) == [1, 2]
 
 
+class TestAStreamThatWasEvicted:
+    """Under an evicting policy Redis deletes one key of a log and leaves the others."""
+
+    def test_begins_a_new_epoch_in_which_no_position_is_given_twice(self, store: LogStore, client: redis.Redis) -> None:
+        before = [each.position for each in append(store, message(id="a", title="a", key="k"), message(title="b"))]
+        client.delete(store.keys.log(LOG))
+        page = store.read([(LOG, (before[0],))])[0]
+        assert (page.epoch != before[0].epoch, page.top, page.oldest, page.kept, page.after) == (True, 2, 3, 0, None)
+        assert page.former == ()
+        assert store.read([(LOG, (Position(page.epoch, 2),))])[0].after == 2, "it began once"
+        (after,) = append(store, message(title="c", key="k"))
+        assert after.position == Position(page.epoch, 3)
+        (page,) = store.read([(LOG, (Position(page.epoch, 2),))])
+        assert [entry.offset for entry in page.entries] == [3]
+
+    def test_is_noticed_by_an_append_and_what_was_sent_is_not_sent_again(
+        self, store: LogStore, client: redis.Redis
+    ) -> None:
+        (first,) = append(store, message(id="a", title="a"))
+        client.delete(store.keys.log(LOG))
+        again, other = append(store, message(id="a", title="a"), message(title="b"))
+        assert (again.status, again.position.offset) == (Status.DUPLICATE, 1)
+        assert (other.status, other.position.offset) == (Status.APPENDED, 2)
+        assert other.position.epoch != first.position.epoch
+        assert store.read([(LOG, (first.position,))])[0].after is None
+
+    def test_one_that_merely_became_empty_goes_on(self, store: LogStore, client: redis.Redis) -> None:
+        (first,) = append(store, message(id="a", title="a"))
+        assert store.retract([LOG], "a") == [LOG]
+        assert client.xlen(store.keys.log(LOG)) == 0
+        (second,) = append(store, message(title="b"))
+        assert second.position == Position(first.position.epoch, 2)
+        assert store.read([(LOG, (first.position,))])[0].after == 1
+
+
 def test_whatever_only_reads_creates_no_key(store: LogStore, client: redis.Redis) -> None:
     names = [LOG, "topic:room-1", "everyone", "run:alice/r"]
     assert store.lineage.losses
@@ -194,6 +229,16 @@ def test_an_unknown_log_has_an_empty_page_and_a_tail_that_stay_the_same(store: L
     assert (page.top, page.oldest, page.kept, page.after) == (0, 1, 0, None)
     assert store.read([(LOG, (page.tail,))])[0] == page._replace(after=0)
     assert positions(store, [LOG]) == [page.tail]
+
+
+def test_a_log_whose_meta_alone_was_evicted_is_a_loss_also_to_who_stood_before_its_first_message(
+    store: LogStore, client: redis.Redis
+) -> None:
+    begin = store.read([(LOG, ())])[0].tail
+    append(store, message(title="a"))
+    client.delete(store.keys.meta(LOG))
+    for _ in range(2):
+        assert on_page(begin, store.read([(LOG, (begin,))])[0]).lost
 
 
 def test_unknown_logs_have_different_epochs(store: LogStore) -> None:

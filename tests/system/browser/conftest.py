@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
-from tests.browsing import FeedTab, Visitor
+from tests.browsing import FeedTab, Visitor, wait_ms
 from tests.servers import Belfry
 
 Visit = Callable[..., Visitor]
@@ -18,6 +18,12 @@ Visit = Callable[..., Visitor]
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
     return {"BELFRY_DEMO": "1", "BELFRY_RETRY_MS": "100"}
+
+
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """`expect` without a limit of its own waits longer on a busy machine, as the tests' other waits do."""
+    expect.set_options(timeout=wait_ms())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
-from tests.browsing import WAIT_MS, Visitor
+from tests.browsing import Visitor, wait_ms
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_accessibility import violations
@@ -41,7 +41,7 @@ def dashboard(visitor: Visitor, belfry: Belfry) -> Page:
 def opened(visitor: Visitor) -> Page:
     page = visitor.context.new_page()
     page.goto("/admin/dashboard/")
-    expect(page.locator("#state")).to_contain_text("2 workers", timeout=WAIT_MS)
+    expect(page.locator("#state")).to_contain_text("2 workers", timeout=wait_ms())
     return page
 
 
@@ -87,7 +87,7 @@ def test_the_hour_stands_there_although_no_point_comes(dashboard: Page, visitor:
     page = visitor.context.new_page()
     page.route("**/stream?*", lambda route: route.abort())
     page.goto("/admin/dashboard/")
-    expect(page.locator("#state")).to_contain_text("2 workers", timeout=WAIT_MS)
+    expect(page.locator("#state")).to_contain_text("2 workers", timeout=wait_ms())
     assert highest(page, "Workers") >= 2
 
 
@@ -96,7 +96,7 @@ def test_without_a_stream_it_asks(visitor: Visitor) -> None:
     page.route("**/stream?*", lambda route: route.abort())
     page.goto("/admin/dashboard/")
     for _ in range(3):
-        with page.expect_response("**/admin/figures", timeout=WAIT_MS) as answer:
+        with page.expect_response("**/admin/figures", timeout=wait_ms()) as answer:
             pass
         assert answer.value.ok
 
@@ -110,9 +110,9 @@ def test_a_failure_is_told_and_passes(visitor: Visitor) -> None:
     page.route("**/admin/figures", refuse)
     page.route("**/stream?*", lambda route: route.abort())
     page.goto("/admin/dashboard/")
-    expect(page.get_by_role("alert")).to_contain_text("can't be fetched", timeout=WAIT_MS)
+    expect(page.get_by_role("alert")).to_contain_text("can't be fetched", timeout=wait_ms())
     page.unroute("**/admin/figures")
-    expect(page.get_by_role("alert")).to_be_empty(timeout=WAIT_MS)
+    expect(page.get_by_role("alert")).to_be_empty(timeout=wait_ms())
 
 
 def test_it_keeps_to_the_policy_of_the_pages(visitor: Visitor) -> None:

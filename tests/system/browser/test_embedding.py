@@ -1,4 +1,4 @@
-"""The bell on another team's page: another origin, a strict policy, tokens from a back end, as the README tells it."""
+"""The bell on another team's page: another origin, a strict policy, tokens of a back end, as in docs/embedding.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.browsing import WAIT_MS, FeedTab
+from tests.browsing import FeedTab, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.servers import HOST, REPOSITORY, Belfry, Server, free_port
 from tests.system.conftest import StartBelfry
@@ -19,8 +19,8 @@ from tests.waiting import wait_until
 
 BACK_SECONDS = 40.0
 AT_ONCE_SECONDS = 6.0  # less than a leader may be silent
-README_BELFRY = "http://127.0.0.1:8000"
-README_HOST = "http://127.0.0.1:8080"
+PAGE_BELFRY = "http://127.0.0.1:8000"
+PAGE_HOST = "http://127.0.0.1:8080"
 # Only Chromium tells a page that it will be frozen, as it is in the cache; the others tell that it is left.
 NO_FREEZING = """for (const type of ["freeze", "resume"])
     addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true });
@@ -45,7 +45,7 @@ def belfry(start_belfry: StartBelfry, site: HostSite, alice: str) -> Belfry:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser that has never been at Belfry's own pages. What a policy forbids there is an error."""
     context = browser.new_context()
-    context.set_default_timeout(WAIT_MS)
+    context.set_default_timeout(wait_ms())
     failures: list[str] = []
     context.on("weberror", lambda failure: failures.append(str(failure.error)))
     context.on("console", lambda line: failures.append(line.text) if "Content Security Policy" in line.text else None)
@@ -195,17 +195,17 @@ def test_an_origin_that_is_not_on_the_list_gets_nothing(
     context.close()
 
 
-class ReadmeSite(Server):
-    """The files that the README gives, in an otherwise empty folder, run as it says."""
+class DocumentedSite(Server):
+    """The files of docs/embedding.md in an otherwise empty folder, started with its commands."""
 
     def __init__(self, belfry_secret: str, port: int) -> None:
-        super().__init__("readme", {"BELFRY_SECRET": belfry_secret})
+        super().__init__("documented", {"BELFRY_SECRET": belfry_secret})
         self.port = port
         self.url = f"http://{HOST}:{self.port}"
 
     def write(self, belfry_url: str) -> None:
-        for name, text in readme_files().items():
-            (self.directory / name).write_text(text.replace(README_BELFRY, belfry_url))
+        for name, text in documented_files().items():
+            (self.directory / name).write_text(text.replace(PAGE_BELFRY, belfry_url))
 
     def command(self) -> Sequence[str | Path]:
         return [sys.executable, "-m", "flask", "--app", self.directory / "shop.py", "run", "--port", str(self.port)]
@@ -217,18 +217,20 @@ class ReadmeSite(Server):
             return False
 
 
-def readme_files() -> dict[str, str]:
-    """`shop.py` and `page.html`: the code blocks of the README that begin with their names."""
-    text = (REPOSITORY / "README.md").read_text()
+def documented_files() -> dict[str, str]:
+    """`shop.py` and `page.html`: the code blocks of docs/embedding.md that begin with their names."""
+    text = (REPOSITORY / "docs" / "embedding.md").read_text()
     blocks = re.findall(r"^```\w+\n((?:# |<!-- )(shop\.py|page\.html)\b.*?)^```", text, re.DOTALL | re.MULTILINE)
     return {name: block for block, name in blocks}
 
 
-def test_the_readme_s_two_files_make_a_page_with_a_bell(context: BrowserContext, start_belfry: StartBelfry) -> None:
-    assert set(readme_files()) == {"shop.py", "page.html"}
+def test_the_two_files_of_the_documentation_make_a_page_with_a_bell(
+    context: BrowserContext, start_belfry: StartBelfry
+) -> None:
+    assert set(documented_files()) == {"shop.py", "page.html"}
     port = free_port()
-    belfry = start_belfry(BELFRY_CORS_ORIGINS=README_HOST.replace("8080", str(port)))
-    shop = ReadmeSite(belfry.settings_environment["BELFRY_SECRET"], port)
+    belfry = start_belfry(BELFRY_CORS_ORIGINS=PAGE_HOST.replace("8080", str(port)))
+    shop = DocumentedSite(belfry.settings_environment["BELFRY_SECRET"], port)
     try:
         shop.write(belfry.url)
         shop.start()

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browsing import Visitor
+from tests.browsing import Visitor, wait_ms
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.waiting import wait_until
@@ -24,11 +24,11 @@ def test_who_is_connected_is_listed_and_can_be_disconnected(people: Page, visit:
     tab = visit(bob).tab()
     people.reload()
     entry = people.locator("#online > li").filter(has_text=bob)
-    expect(entry).to_contain_text("1 connection", timeout=15_000)
+    expect(entry).to_contain_text("1 connection", timeout=wait_ms(15))
     expect(entry).to_contain_text("from 127.0.0.1")
     entry.get_by_role("button", name="Disconnect").click()
     wait_until(lambda: tab.state == "stopped")
-    expect(entry).to_have_count(0, timeout=15_000)
+    expect(entry).to_have_count(0, timeout=wait_ms(15))
 
 
 def test_that_nobody_is_connected_is_said(people: Page) -> None:
@@ -36,7 +36,7 @@ def test_that_nobody_is_connected_is_said(people: Page) -> None:
     people.reload()
     expect(people.locator("#nobody")).to_be_visible()
     people.unroute("**/presence")
-    expect(people.locator("#nobody")).to_be_hidden(timeout=15_000)  # the page has a bell of its own
+    expect(people.locator("#nobody")).to_be_hidden(timeout=wait_ms(15))  # the page has a bell of its own
 
 
 def test_each_connection_tells_how_many_tabs_share_it(people: Page, visit: Visit, bob: str) -> None:
@@ -48,14 +48,14 @@ def test_each_connection_tells_how_many_tabs_share_it(people: Page, visit: Visit
     other.tab()
     people.reload()
     lines = people.locator("#online > li").filter(has_text=bob).locator("ul li")
-    expect(lines.filter(has_text="3 tabs")).to_have_count(1, timeout=20_000)
+    expect(lines.filter(has_text="3 tabs")).to_have_count(1, timeout=wait_ms(20))
     expect(lines.filter(has_text="1 tab,")).to_have_count(1)
     told = len(asked)
     assert 1 <= told <= 2, "one call for each tab that came"
     tabs.pop().page.close()
-    expect(lines.filter(has_text="2 tabs")).to_have_count(1, timeout=20_000)
+    expect(lines.filter(has_text="2 tabs")).to_have_count(1, timeout=wait_ms(20))
     tabs.pop(0).page.close()
-    expect(lines.filter(has_text="1 tab,")).to_have_count(2, timeout=20_000)
+    expect(lines.filter(has_text="1 tab,")).to_have_count(2, timeout=wait_ms(20))
     assert len(asked) == told + 1, "who takes over tells with the stream's address"
 
 
@@ -100,9 +100,9 @@ def test_one_of_several_connections_can_be_ended(people: Page, visit: Visit, bob
     tabs = [visit(bob).tab(), visit(bob).tab()]
     people.reload()
     entry = people.locator("#online > li").filter(has_text=bob)
-    expect(entry).to_contain_text("2 connections", timeout=15_000)
+    expect(entry).to_contain_text("2 connections", timeout=wait_ms(15))
     entry.get_by_role("button", name="Disconnect connection").first.click()
-    expect(entry).to_contain_text("1 connection", timeout=15_000)
+    expect(entry).to_contain_text("1 connection", timeout=wait_ms(15))
     wait_until(lambda: sorted(tab.state for tab in tabs) == ["live", "stopped"])
 
 
@@ -117,7 +117,7 @@ def test_an_administrator_sees_whether_and_when_a_message_arrived(
     people.get_by_role("button", name="Did “Invoice” arrive?").click()
     traced = people.locator("#trace")
     expect(traced).to_contain_text(f"Did {bob} get ")
-    expect(traced).to_contain_text("It was sent:", timeout=15_000)
+    expect(traced).to_contain_text("It was sent:", timeout=wait_ms(15))
     expect(traced.get_by_role("listitem").nth(0)).to_contain_text("Published.")
     expect(traced.get_by_role("listitem").nth(1)).to_contain_text("as it was published")
     expect(traced).to_contain_text("Now: unread, stored as message 1 of")

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page
 
+from tests.browsing import wait_ms
 from tests.servers import HOST, Belfry, ShippedNginx
 from tests.system.browser.conftest import Visit
 from tests.system.conftest import StartBelfry, in_front_of
 from tests.upstream import Upstream, running_upstream
 from tests.waiting import wait_until
 
-WAIT_MS = 30_000
+BACK_SECONDS = 30.0
 
 OPEN = """(address) => {
     const source = window.source = new EventSource(address);
@@ -55,7 +56,7 @@ def page(visit: Visit, nginx: ShippedNginx, alice: str) -> Page:
 
 
 def wait(page: Page, condition: str) -> None:
-    page.wait_for_function(f"() => {condition}", timeout=WAIT_MS)  # the page allows no eval
+    page.wait_for_function(f"() => {condition}", timeout=wait_ms(BACK_SECONDS))  # the page allows no eval
 
 
 def go_away_for_a_while(page: Page, belfry: Belfry) -> None:

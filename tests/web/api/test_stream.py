@@ -32,7 +32,7 @@ from app.transport.connection import Connection
 from tests.live.delivery.test_link import settle
 from tests.live.identity.test_key_source import KEYS, jwk_set
 from tests.servers import RedisServer
-from tests.web.edge.test_express import JSON, SECRET, Site, site_of
+from tests.web.edge.test_endpoint import JSON, SECRET, Site, site_of
 
 RUN = b'{"id":"run","model":"m","messages":[{"role":"user","content":"hi"}]}'
 UNREACHABLE = "http://127.0.0.1:1/v1"

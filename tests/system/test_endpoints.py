@@ -1,6 +1,6 @@
-"""The short way on a real server: what goes over the wire is what Flask and gunicorn would have sent.
+"""The endpoints on a real server: an answer is the same whether the worker or gunicorn writes it.
 
-The same request goes both ways, the second time with an `Origin` that nobody allows and Flask ignores.
+The worker repeats what came before on a connection. A request with an `Origin` that nobody allows has another head.
 """
 
 from __future__ import annotations

@@ -1,0 +1,61 @@
+"""Endpoints: the two busiest paths, `/publish` and `/stream`, are plain WSGI applications and never come to Flask.
+
+Routing, contexts and a response object cost more than all that Belfry does for a message. An endpoint is the only
+implementation of its path. It answers every method, credential and origin, and its errors carry what all answers carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from flask import Request
+from werkzeug.exceptions import MethodNotAllowed
+
+from app.web.edge.answers import Answer, Answers
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Handler = Callable[[Request], "WSGIApplication"]
+
+
+class Endpoint:
+    """A path. `handlers` answer its methods; what they raise becomes a problem."""
+
+    def __init__(self, answers: Answers, handlers: Mapping[str, Handler]) -> None:
+        self._answers = answers
+        self._handlers = handlers
+        self.methods = sorted({*handlers, "OPTIONS"})
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            answer = self._answer(environ)
+        except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
+            answer = self._answers.problem(error, environ)
+        return answer(environ, start_response)
+
+    def _answer(self, environ: WSGIEnvironment) -> WSGIApplication:
+        handler = self._handlers.get(environ["REQUEST_METHOD"])
+        if handler is not None:
+            return handler(Request(environ, populate_request=False))  # which would tie both together in a cycle
+        if environ["REQUEST_METHOD"] != "OPTIONS":
+            raise MethodNotAllowed(self.methods)
+        allow = ("Allow", ", ".join(self.methods))
+        return self._answers.preflight(environ) or Answer(
+            200, [allow, ("Content-Length", "0"), *self._answers.fields(environ, None)]
+        )
+
+
+class Endpoints:
+    """WSGI middleware: requests to the paths of `endpoints` go to these, all others to `application`."""
+
+    def __init__(self, application: WSGIApplication, endpoints: Mapping[str, Endpoint]) -> None:
+        self._application = application
+        self.paths = endpoints
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path.startswith("//"):  # a base address that ends with a slash, and a path after it
+            path = f"/{path.lstrip('/')}"
+        return self.paths.get(path, self._application)(environ, start_response)
