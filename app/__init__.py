@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from app.core.settings import Settings
+    from .core.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,6 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     Reads the environment unless `settings` are given. Raises `SettingsError` where they can't be used.
     """
-    from app import factory  # noqa: PLC0415 - in a worker, after it was patched
+    from . import factory  # noqa: PLC0415 - in a worker, after it was patched
 
     return factory.create_app(settings)

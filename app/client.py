@@ -16,8 +16,8 @@ from typing import Any, Final
 import requests
 import urllib3
 
-from app.core.completion import DONE
-from app.core.wire.sse import Decoder, Event
+from .core.completion import DONE
+from .core.wire.sse import Decoder, Event
 
 CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 60.0  # a stream says something every 15 seconds by default; after this long it is dead

@@ -10,53 +10,53 @@ from typing import Final
 
 from flask import Blueprint, Flask
 
-from app import __version__
-from app.core.identity.tokens import Keyring
-from app.core.settings import Settings, check_identity, load
-from app.core.upstreams import Upstreams
-from app.launch.address import Address, AddressError
-from app.live.delivery.hub import Hub
-from app.live.identity.key_source import KeySource
-from app.live.identity.revocation_watch import RevocationWatch
-from app.live.insight.acquaintance import Acquaintance
-from app.live.insight.flights import Flights
-from app.live.insight.presence import Presence
-from app.live.insight.recorder import Recorder
-from app.live.insight.reporter import Reporter
-from app.live.runs.models import Models
-from app.live.runs.relay import Relay
-from app.live.streams.streams import Streams
-from app.metrics import count_failures
-from app.server import descriptors
-from app.server.gates import admission, turns
-from app.server.gates.turns import Turns
-from app.store import examination
-from app.store.examination import Examination
-from app.store.identity.revocations import Revocations
-from app.store.identity.sessions import Sessions
-from app.store.identity.tickets import Tickets
-from app.store.insight import directory, figures
-from app.store.insight.audit import Audit
-from app.store.insight.directory import Directory
-from app.store.insight.figures import FigureStore
-from app.store.insight.flights import NOTE, FlightStore
-from app.store.insight.presence import PresenceStore
-from app.store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
-from app.store.insight.trace import Tracing
-from app.store.logs import log
-from app.store.logs.feed import Feed
-from app.store.logs.log import LogStore
-from app.store.logs.publisher import Published, Publisher
-from app.store.logs.read_state import ReadState
-from app.store.logs.readers import Readers
-from app.store.logs.recipients import Recipients
-from app.store.runs import runs
-from app.store.runs.bell import Bell
-from app.store.runs.runs import Runs
-from app.transport.auto_pipeline import CONNECTIONS, AutoPipeline
-from app.transport.connection import Connection
-from app.transport.subscription import Subscription
-from app.web.api import (
+from . import __version__
+from .core.identity.tokens import Keyring
+from .core.settings import Settings, check_identity, load
+from .core.upstreams import Upstreams
+from .launch.address import Address, AddressError
+from .live.delivery.hub import Hub
+from .live.identity.key_source import KeySource
+from .live.identity.revocation_watch import RevocationWatch
+from .live.insight.acquaintance import Acquaintance
+from .live.insight.flights import Flights
+from .live.insight.presence import Presence
+from .live.insight.recorder import Recorder
+from .live.insight.reporter import Reporter
+from .live.runs.models import Models
+from .live.runs.relay import Relay
+from .live.streams.streams import Streams
+from .metrics import count_failures
+from .server import descriptors
+from .server.gates import admission, turns
+from .server.gates.turns import Turns
+from .store import examination
+from .store.examination import Examination
+from .store.identity.revocations import Revocations
+from .store.identity.sessions import Sessions
+from .store.identity.tickets import Tickets
+from .store.insight import directory, figures
+from .store.insight.audit import Audit
+from .store.insight.directory import Directory
+from .store.insight.figures import FigureStore
+from .store.insight.flights import NOTE, FlightStore
+from .store.insight.presence import PresenceStore
+from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
+from .store.insight.trace import Tracing
+from .store.logs import log
+from .store.logs.feed import Feed
+from .store.logs.log import LogStore
+from .store.logs.publisher import Published, Publisher
+from .store.logs.read_state import ReadState
+from .store.logs.readers import Readers
+from .store.logs.recipients import Recipients
+from .store.runs import runs
+from .store.runs.bell import Bell
+from .store.runs.runs import Runs
+from .transport.auto_pipeline import CONNECTIONS, AutoPipeline
+from .transport.connection import Connection
+from .transport.subscription import Subscription
+from .web.api import (
     admin,
     feed,
     health,
@@ -71,18 +71,18 @@ from app.web.api import (
     tickets,
     users,
 )
-from app.web.api.publish import GROUPS_UNDER_WAY
-from app.web.completions import openai
-from app.web.completions import runs as completions
-from app.web.edge.answers import Answers
-from app.web.edge.auth import Authenticator
-from app.web.edge.endpoint import Endpoint, Endpoints
-from app.web.edge.limits import Limits
-from app.web.edge.loopback import Loopback
-from app.web.edge.paths import Site
-from app.web.edge.ready import Ready, Refusals
-from app.web.pages import assets, sign_in
-from app.web.pages import views as pages
+from .web.api.publish import GROUPS_UNDER_WAY
+from .web.completions import openai
+from .web.completions import runs as completions
+from .web.edge.answers import Answers
+from .web.edge.auth import Authenticator
+from .web.edge.endpoint import Endpoint, Endpoints
+from .web.edge.limits import Limits
+from .web.edge.loopback import Loopback
+from .web.edge.paths import Site
+from .web.edge.ready import Ready, Refusals
+from .web.pages import assets, sign_in
+from .web.pages import views as pages
 
 SCRIPTS: Final = (
     *log.SCRIPTS,

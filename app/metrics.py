@@ -12,8 +12,8 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.core.errors import CATALOGUE
-from app.core.insight.figures import Tally
+from .core.errors import CATALOGUE
+from .core.insight.figures import Tally
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -7,13 +7,13 @@ from typing import Final
 
 import click
 
-from app.cli.checks import conformance, doctor
-from app.cli.credentials import hash_password, revoke, sessions, token
-from app.cli.messages import complete, publish, tail
-from app.client import ClientError
-from app.core.errors import BelfryError
-from app.core.settings import SettingsError
-from app.launch.address import AddressError
+from ..client import ClientError
+from ..core.errors import BelfryError
+from ..core.settings import SettingsError
+from ..launch.address import AddressError
+from .checks import conformance, doctor
+from .credentials import hash_password, revoke, sessions, token
+from .messages import complete, publish, tail
 
 FAILURES: Final = (AddressError, BelfryError, ClientError, SettingsError)
 
@@ -35,7 +35,7 @@ def commands() -> None:
 @commands.command()
 def serve() -> None:
     """Start the server, with an embedded store unless BELFRY_REDIS_URL names one."""
-    from app.launch import launcher  # noqa: PLC0415 - the other commands start faster without it
+    from ..launch import launcher  # noqa: PLC0415 - the other commands start faster without it
 
     sys.exit(launcher.main())
 

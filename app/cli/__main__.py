@@ -1,5 +1,5 @@
 """`python -m app.cli` is `belfry`."""
 
-from app.cli import main
+from . import main
 
 main()

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from app.cli.words import listed
-from app.core.settings import PREFIX
+from ..core.settings import PREFIX
+from .words import listed
 
 
 def _checking(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,8 +46,8 @@ def conformance(url: str | None, tokens: tuple[str, ...], as_json: bool, only: s
     \b
     Exit code: 0 all is well, 1 something failed, 2 it could not be tried.
     """
-    from app.cli.examination import examine  # noqa: PLC0415 - the other commands start faster without it
-    from app.conformance.checks import CHECKS  # noqa: PLC0415 - the other commands start faster without it
+    from ..conformance.checks import CHECKS  # noqa: PLC0415 - the other commands start faster without it
+    from .examination import examine  # noqa: PLC0415 - the other commands start faster without it
 
     wanted = tuple(listed(only)) or ("",)
     examine(url, tokens, [check for check in CHECKS if check.name.startswith(wanted)], as_json, options)
@@ -60,7 +60,7 @@ def doctor(url: str | None, tokens: tuple[str, ...], as_json: bool, **options: A
 
     The short form of `conformance`, with the same exit codes.
     """
-    from app.cli.examination import examine  # noqa: PLC0415 - the other commands start faster without it
-    from app.conformance.checks import DOCTOR  # noqa: PLC0415 - the other commands start faster without it
+    from ..conformance.checks import DOCTOR  # noqa: PLC0415 - the other commands start faster without it
+    from .examination import examine  # noqa: PLC0415 - the other commands start faster without it
 
     examine(url, tokens, DOCTOR, as_json, options)

@@ -6,10 +6,10 @@ import os
 
 import click
 
-from app.cli.signing import client_of, mint
-from app.cli.words import listed, plain
-from app.core.identity.tokens import SCOPES
-from app.core.settings import load
+from ..core.identity.tokens import SCOPES
+from ..core.settings import load
+from .signing import client_of, mint
+from .words import listed, plain
 
 
 @click.command()
@@ -31,7 +31,7 @@ def token(name: str, scope: str, ttl: int, topics: str, to: tuple[str, ...]) -> 
 @click.command("hash-password")
 def hash_password() -> None:
     """Ask for a password and print the hash that BELFRY_ADMIN_PASSWORD_HASH takes."""
-    from app.core.identity import passwords  # noqa: PLC0415 - the other commands start faster without it
+    from ..core.identity import passwords  # noqa: PLC0415 - the other commands start faster without it
 
     click.echo(passwords.hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
 

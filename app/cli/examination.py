@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from app.cli.signing import checked_url, mint, secret, server_url
-from app.cli.words import plain
-from app.conformance.check import Check
-from app.conformance.credentials import Credentials, GivenCredentials, SignedCredentials
-from app.conformance.probe import Options
-from app.conformance.report import Result
-from app.conformance.suite import Suite, UnreachableError
-from app.core.settings import PREFIX, Settings, SettingsError, load
+from ..conformance.check import Check
+from ..conformance.credentials import Credentials, GivenCredentials, SignedCredentials
+from ..conformance.probe import Options
+from ..conformance.report import Result
+from ..conformance.suite import Suite, UnreachableError
+from ..core.settings import PREFIX, Settings, SettingsError, load
+from .signing import checked_url, mint, secret, server_url
+from .words import plain
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import click
 
-from app.cli.signing import client_of
-from app.cli.words import harmless_json, listed, plain
-from app.client import Client, ClientError
-from app.core.completion import Transcript
-from app.core.wire.sse import Event
+from ..client import Client, ClientError
+from ..core.completion import Transcript
+from ..core.wire.sse import Event
+from .signing import client_of
+from .words import harmless_json, listed, plain
 
 NOT_MESSAGES: Final = frozenset({"ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"})
 

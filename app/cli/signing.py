@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from app.client import Client
-from app.core.endpoint import check_http
-from app.core.identity.tokens import Keyring
-from app.core.settings import PREFIX, Settings, SettingsError, load
-from app.launch import demo
-from app.launch.address import Address
+from ..client import Client
+from ..core.endpoint import check_http
+from ..core.identity.tokens import Keyring
+from ..core.settings import PREFIX, Settings, SettingsError, load
+from ..launch import demo
+from ..launch.address import Address
 
 ROOT: Final = Path(__file__).resolve().parents[2]  # the launcher, too, takes a relative data directory from here
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for themselves

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.conformance.probe import Probe
+from .probe import Probe
 
 # Returns what a person may like to know, or nothing. Raises `FailedError` or `SkippedError`.
 Trial = Callable[[Probe], str | None]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Protocol
 
-from app.conformance.verdict import SkippedError
+from .verdict import SkippedError
 
 PREFIX: Final = "conformance"
 TOKEN_SECONDS: Final = 900

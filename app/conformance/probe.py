@@ -12,10 +12,10 @@ from typing import Any, Final, TypeVar
 
 import requests
 
-from app.conformance.credentials import PREFIX, Credentials
-from app.conformance.deployment import Deployment
-from app.conformance.stream import Stream
-from app.conformance.verdict import (
+from .credentials import PREFIX, Credentials
+from .deployment import Deployment
+from .stream import Stream
+from .verdict import (
     FailedError,
     SkippedError,
     expect_header,

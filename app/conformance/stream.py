@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 import requests
 import urllib3
 
-from app.conformance.blocks import Block, Splitter
-from app.conformance.verdict import FailedError, expect, expect_equal, expect_sequence
+from .blocks import Block, Splitter
+from .verdict import FailedError, expect, expect_equal, expect_sequence
 
 CHUNK_BYTES: Final = 65_536
 MOST: Final = 10  # times its patience that a stream gets while messages come

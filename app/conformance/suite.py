@@ -11,12 +11,12 @@ from typing import Final
 
 import requests
 
-from app.conformance.check import Check
-from app.conformance.credentials import Credentials
-from app.conformance.deployment import Deployment
-from app.conformance.probe import Options, Probe
-from app.conformance.report import FAILED, OK, SKIPPED, Report, Result
-from app.conformance.verdict import FailedError, SkippedError, told
+from .check import Check
+from .credentials import Credentials
+from .deployment import Deployment
+from .probe import Options, Probe
+from .report import FAILED, OK, SKIPPED, Report, Result
+from .verdict import FailedError, SkippedError, told
 
 AT_A_TIME: Final = 4  # a dozen connections at most: nothing that a deployment in use would feel
 

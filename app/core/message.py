@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.core.errors import CATALOGUE, BelfryError
-from app.core.identity.names import check_topic, check_user_id, nfc
-from app.core.wire import strict_json
-from app.core.wire.frames import RESERVED_EVENTS, compact, stream_safe
-from app.core.wire.times import rfc3339
+from .errors import CATALOGUE, BelfryError
+from .identity.names import check_topic, check_user_id, nfc
+from .wire import strict_json
+from .wire.frames import RESERVED_EVENTS, compact, stream_safe
+from .wire.times import rfc3339
 
 TTL_MAX_SECONDS = 31_536_000  # a year: a longer one is a mistake in the unit
 TAGS_MAX = 32

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from app.core.endpoint import check_characters, decoded, endpoint
+from .endpoint import check_characters, decoded, endpoint
 
 PORT = 6_379
 SENTINEL_PORT = 26_379

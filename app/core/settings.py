@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from app.core.addresses import Network, parse_network
-from app.core.endpoint import LOCAL_HOSTS, check_http
-from app.core.errors import BelfryError
-from app.core.identity.names import check_user_id
-from app.core.identity.passwords import PasswordHash
-from app.core.redis_url import check as check_redis_url
-from app.core.redis_url import database_of
-from app.core.store_faults import OPTIONAL as OPTIONAL_FAULTS
+from .addresses import Network, parse_network
+from .endpoint import LOCAL_HOSTS, check_http
+from .errors import BelfryError
+from .identity.names import check_user_id
+from .identity.passwords import PasswordHash
+from .redis_url import check as check_redis_url
+from .redis_url import database_of
+from .store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from app.core.completion.patience import Limits
-from app.core.endpoint import check_http
-from app.core.errors import BelfryError
-from app.core.settings import PREFIX, Settings, SettingsError
+from .completion.patience import Limits
+from .endpoint import check_http
+from .errors import BelfryError
+from .settings import PREFIX, Settings, SettingsError
 
 MASK = "***"
 SECRET_MIN_CHARS: Final = 8  # a shorter key is a word like `EMPTY`, as local servers want one, and no secret

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.core.settings import load
+from ..core.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET_FILE = "secret"

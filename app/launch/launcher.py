@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app.launch import embedded, plan
-from app.launch.address import Address, AddressError
-from app.launch.embedded import DataDirectory, EmbeddedError
-from app.launch.plan import ROOT, PlanError
+from . import embedded, plan
+from .address import Address, AddressError
+from .embedded import DataDirectory, EmbeddedError
+from .plan import ROOT, PlanError
 
 READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
 STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk

@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from app.core.identity import jwk
-from app.core.settings import SettingsError, check_identity, load
-from app.core.upstreams import Upstreams
-from app.launch import demo, embedded
-from app.launch.embedded import EmbeddedError
-from app.launch.plan import REFUSAL, ROOT, Plan
+from ..core.identity import jwk
+from ..core.settings import SettingsError, check_identity, load
+from ..core.upstreams import Upstreams
+from . import demo, embedded
+from .embedded import EmbeddedError
+from .plan import REFUSAL, ROOT, Plan
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from wsgiref.handlers import format_date_time
 
 from gunicorn import SERVER
 
-from app.core.errors import BelfryError
+from ..core.errors import BelfryError
 
 # What gunicorn refuses with a status of its own before there is a request.
 _CODE_BY_STATUS = {414: "uri_too_long", 431: "head_too_large"}
@@ -35,7 +35,7 @@ class Problems:
         return getattr(self._client, name)
 
     def sendall(self, page: bytes) -> None:
-        from app import metrics  # noqa: PLC0415 - the master imports this module, too, before there are metrics
+        from .. import metrics  # noqa: PLC0415 - the master imports this module, too, before there are metrics
 
         error = self._error(int(page.split(maxsplit=2)[1]))
         metrics.refused(error.code)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import resource
 from typing import Final
 
-from app.core.errors import BelfryError
+from ..core.errors import BelfryError
 
 # Of Belfry itself: the hub's link, the pool for commands, the poller, connections to upstreams, a file or two.
 OWN = 32

@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 from gunicorn.http.errors import ParseException
 
-from app.core.errors import BelfryError
+from ..core.errors import BelfryError
 
 
 class InTime:

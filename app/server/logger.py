@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from gunicorn.glogging import Logger
 
-from app.core.masking import LINE_BYTES, log_block, log_line
-from app.core.settings import load
+from ..core.masking import LINE_BYTES, log_block, log_line
+from ..core.settings import load
 
 ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 

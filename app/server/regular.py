@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app.core.errors import BelfryError
-from app.server.head import KnownHead
-from app.server.in_time import InTime
-from app.server.parking import Answered, Repeat
+from ..core.errors import BelfryError
+from .head import KnownHead
+from .in_time import InTime
+from .parking import Answered, Repeat
 
 MISSES_MAX = 8  # heads in a row that were new: one with an id for each request is never the same again
 

@@ -28,12 +28,12 @@ from gunicorn.http.wsgi import Response
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.core.addresses import plain_peer
-from app.server.connection import Problems, end_when_silent, head, send
-from app.server.gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
-from app.server.parking import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
-from app.server.regular import Regular
-from app.server.request import BoundedRequest, Fair
+from ..core.addresses import plain_peer
+from .connection import Problems, end_when_silent, head, send
+from .gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
+from .parking import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
+from .regular import Regular
+from .request import BoundedRequest, Fair
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

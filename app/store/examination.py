@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import redis
 
-from app.core.settings import Settings
-from app.core.store_faults import Fault, judge, lacking_rights, silent
-from app.store.keys import Keys
-from app.transport.connection import Command, Reply, Script, unavailable
+from ..core.settings import Settings
+from ..core.store_faults import Fault, judge, lacking_rights, silent
+from ..transport.connection import Command, Reply, Script, unavailable
+from .keys import Keys
 
 RIGHTS = Script("rights")
 SCRIPTS = (RIGHTS,)

@@ -91,7 +91,7 @@ user's limits. A run's log has the keys above after `run:<id>:`, and beside them
 
 from __future__ import annotations
 
-from app.core.identity.names import FIGURES_TOPIC
+from ..core.identity.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
 LIVE = "live"

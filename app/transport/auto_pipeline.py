@@ -18,8 +18,8 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from app.core.errors import BelfryError
-from app.transport.connection import (
+from ..core.errors import BelfryError
+from .connection import (
     RETRY_AFTER_SECONDS,
     Command,
     Reply,
@@ -29,7 +29,7 @@ from app.transport.connection import (
     pack,
     unavailable,
 )
-from app.transport.lane import Lane, Line, Trip
+from .lane import Lane, Line, Trip
 
 CONNECTIONS = 2
 PATIENCE_SECONDS = 0.001  # longer than most round trips take: what waits so long goes by another connection

@@ -19,11 +19,11 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection as RedisConnection
 from redis.retry import Retry
 
-from app.core.errors import BelfryError
-from app.core.redis_url import is_sentinel
-from app.core.settings import Settings
-from app.transport.complaints import Complaints
-from app.transport.primary import Address, Primary, open_pool, primary_of
+from ..core.errors import BelfryError
+from ..core.redis_url import is_sentinel
+from ..core.settings import Settings
+from .complaints import Complaints
+from .primary import Address, Primary, open_pool, primary_of
 
 RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room

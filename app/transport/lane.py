@@ -19,8 +19,8 @@ from typing import Protocol
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from app.core.errors import BelfryError
-from app.transport.connection import Command, LostError, Reply, SilentError
+from ..core.errors import BelfryError
+from .connection import Command, LostError, Reply, SilentError
 
 
 class Line(Protocol):

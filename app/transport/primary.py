@@ -15,8 +15,8 @@ from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDoma
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from app.core.redis_url import SentinelUrl, ServerUrl, parse, parse_sentinel
-from app.core.settings import Settings
+from ..core.redis_url import SentinelUrl, ServerUrl, parse, parse_sentinel
+from ..core.settings import Settings
 
 CONNECT_SECONDS = 1.0
 SENTINEL_SECONDS = 0.5  # for each that is asked; the next one may be alive

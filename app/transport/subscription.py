@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import redis
 from redis.connection import ConnectionInterface
 
-from app.core.settings import Settings
-from app.transport.connection import unavailable
-from app.transport.primary import open_pool
+from ..core.settings import Settings
+from .connection import unavailable
+from .primary import open_pool
 
 # Redis answers the PING sent every third of this time; hearing nothing for so long means that the link is dead, even
 # when the kernel believes in it (a frozen server, a cut without FIN).

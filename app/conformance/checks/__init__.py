@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.conformance.checks import (
+from . import (
     access,
     completions,
     dedup,

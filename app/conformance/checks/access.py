@@ -7,9 +7,9 @@ from typing import Final
 
 import requests
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import SkippedError, expect, expect_problem, expect_status, json_object
+from ..check import Group
+from ..probe import Probe
+from ..verdict import SkippedError, expect, expect_problem, expect_status, json_object
 
 GROUP: Final = Group("access")
 FOREIGN: Final = "https://conformance.invalid"  # RFC 2606: a name that nobody has

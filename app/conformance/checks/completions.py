@@ -6,11 +6,11 @@ import json
 import secrets
 from typing import Any, Final
 
-from app.conformance.check import Group
-from app.conformance.credentials import PREFIX
-from app.conformance.probe import Probe
-from app.conformance.stream import Stream
-from app.conformance.verdict import expect, expect_equal, expect_problem, expect_status, json_object
+from ..check import Group
+from ..credentials import PREFIX
+from ..probe import Probe
+from ..stream import Stream
+from ..verdict import expect, expect_equal, expect_problem, expect_status, json_object
 
 GROUP: Final = Group("completions")
 DONE: Final = "[DONE]"

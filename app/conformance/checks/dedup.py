@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe, delivery
-from app.conformance.verdict import (
+from ..check import Group
+from ..probe import Probe, delivery
+from ..verdict import (
     expect,
     expect_equal,
     expect_problem,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import SkippedError, expect, expect_equal, expect_problem, expect_sequence
+from ..check import Group
+from ..probe import Probe
+from ..verdict import SkippedError, expect, expect_equal, expect_problem, expect_sequence
 
 GROUP: Final = Group("delivery")
 MESSAGES: Final = 12

@@ -6,9 +6,9 @@ import time
 from threading import Timer
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import expect, expect_equal, expect_header, expect_sequence
+from ..check import Group
+from ..probe import Probe
+from ..verdict import expect, expect_equal, expect_header, expect_sequence
 
 GROUP: Final = Group("feed")
 PAGE: Final = 3

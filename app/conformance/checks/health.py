@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import FailedError, SkippedError, expect_status, json_object
+from ..check import Group
+from ..probe import Probe
+from ..verdict import FailedError, SkippedError, expect_status, json_object
 
 GROUP: Final = Group("health")
 HIDDEN: Final = frozenset({401, 403, 404})  # a proxy may keep it inside

@@ -7,10 +7,10 @@ from typing import Final
 
 import requests
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.stream import Stream
-from app.conformance.verdict import FailedError, SkippedError, expect, expect_problem, expect_status
+from ..check import Group
+from ..probe import Probe
+from ..stream import Stream
+from ..verdict import FailedError, SkippedError, expect, expect_problem, expect_status
 
 GROUP: Final = Group("limits")
 MOST_A_MINUTE: Final = 200

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import SkippedError, expect, expect_status
+from ..check import Group
+from ..probe import Probe
+from ..verdict import SkippedError, expect, expect_status
 
 GROUP: Final = Group("presence")
 LIFE_SECONDS: Final = 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import (
+from ..check import Group
+from ..probe import Probe
+from ..verdict import (
     SkippedError,
     expect,
     expect_equal,

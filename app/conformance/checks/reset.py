@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.checks.stream import expect_cursor
-from app.conformance.probe import Probe
-from app.conformance.verdict import SkippedError, expect_problem, expect_sequence
+from ..check import Group
+from ..probe import Probe
+from ..verdict import SkippedError, expect_problem, expect_sequence
+from .stream import expect_cursor
 
 GROUP: Final = Group("reset")
 PAIR: Final = re.compile(r"([0-9A-Za-z]{1,16})\.(\d{1,15})")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import expect_sequence
+from ..check import Group
+from ..probe import Probe
+from ..verdict import expect_sequence
 
 GROUP: Final = Group("resume")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.stream import Stream
-from app.conformance.verdict import expect, expect_equal, expect_problem, expect_status, json_object
+from ..check import Group
+from ..probe import Probe
+from ..stream import Stream
+from ..verdict import expect, expect_equal, expect_problem, expect_status, json_object
 
 GROUP: Final = Group("state")
 

@@ -7,10 +7,10 @@ import re
 import time
 from typing import Final
 
-from app.conformance.blocks import Block
-from app.conformance.check import Group
-from app.conformance.probe import Probe
-from app.conformance.verdict import (
+from ..blocks import Block
+from ..check import Group
+from ..probe import Probe
+from ..verdict import (
     SkippedError,
     expect,
     expect_equal,

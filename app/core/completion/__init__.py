@@ -22,13 +22,13 @@ Nothing here knows how bytes travel, what time it is, or where chunks are kept. 
 
 from __future__ import annotations
 
-from app.core.completion.answer import Answer
-from app.core.completion.body import Body
-from app.core.completion.failure import openai_error
-from app.core.completion.forms import Gathered, Transcript
-from app.core.completion.pieces import DONE, Piece
-from app.core.completion.request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, parse
-from app.core.completion.usage import Usage, tokens_of
+from .answer import Answer
+from .body import Body
+from .failure import openai_error
+from .forms import Gathered, Transcript
+from .pieces import DONE, Piece
+from .request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, parse
+from .usage import Usage, tokens_of
 
 __all__ = [
     "DONE",

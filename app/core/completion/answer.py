@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.core.completion.body import not_an_answer
-from app.core.completion.failure import failed, failure_of, short
-from app.core.completion.forms import chunks_of, is_whole, usage_chunk
-from app.core.completion.json_text import written
-from app.core.completion.odd import object_of, objects_of, place_of, text_of
-from app.core.completion.pieces import END, Piece
-from app.core.completion.usage import Usage, usage_in
-from app.core.errors import BelfryError
-from app.core.wire.frames import stream_safe
+from ..errors import BelfryError
+from ..wire.frames import stream_safe
+from .body import not_an_answer
+from .failure import failed, failure_of, short
+from .forms import chunks_of, is_whole, usage_chunk
+from .json_text import written
+from .odd import object_of, objects_of, place_of, text_of
+from .pieces import END, Piece
+from .usage import Usage, usage_in
 
 _NO_REASON = frozenset({"", "null", "none"})
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from app.core.completion.failure import failed, short
-from app.core.completion.json_text import BOM, read
-from app.core.completion.pieces import DONE, END, Piece
-from app.core.errors import BelfryError
-from app.core.wire.sse import Lines
+from ..errors import BelfryError
+from ..wire.sse import Lines
+from .failure import failed, short
+from .json_text import BOM, read
+from .pieces import DONE, END, Piece
 
 NOISE_CHARS: Final = 2_000  # kept of what can't be understood, to tell it
 # Servers send these to keep a connection open, with any data.

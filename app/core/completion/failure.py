@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any, Final
 
-from app.core.completion.json_text import cleaned, written
-from app.core.completion.odd import object_of, objects_of, place_of, text_of
-from app.core.completion.pieces import Piece
-from app.core.errors import BelfryError
+from ..errors import BelfryError
+from .json_text import cleaned, written
+from .odd import object_of, objects_of, place_of, text_of
+from .pieces import Piece
 
 SHORT_CHARS: Final = 500  # of a text that is no JSON
 KEPT: Final = ("message", "type", "param", "code", "status", "innererror", "metadata", "details")

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from app.core.completion.json_text import written
-from app.core.completion.odd import object_of, objects_of, place_of, text_of
-from app.core.completion.pieces import Piece
-from app.core.completion.tool_calls import ToolCalls, as_openai
+from .json_text import written
+from .odd import object_of, objects_of, place_of, text_of
+from .pieces import Piece
+from .tool_calls import ToolCalls, as_openai
 
 _CHUNK: Final = "chat.completion.chunk"
 # What comes piece by piece; anything else is told once.

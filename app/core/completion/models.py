@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from app.core.completion.json_text import BOM, read
-from app.core.completion.odd import object_of
+from .json_text import BOM, read
+from .odd import object_of
 
 Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and whatever else the upstream tells
 _LISTS: Final = ("data", "models", "result")

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.core.completion.usage import prompt_tokens
-from app.core.errors import BelfryError
-from app.core.wire import strict_json
+from ..errors import BelfryError
+from ..wire import strict_json
+from .usage import prompt_tokens
 
 TITLE_MAX_CHARS = 120
 MODEL_MAX_CHARS = 256

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.core.completion.json_text import written
-from app.core.completion.odd import object_of
+from .json_text import written
+from .odd import object_of
 
 
 class ToolCalls:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from app.core.completion.json_text import cleaned
-from app.core.completion.odd import object_of, objects_of, text_of
+from .json_text import cleaned
+from .odd import object_of, objects_of, text_of
 
 BYTES_PER_TOKEN: Final = 4  # of English and of code; of other scripts a token has fewer
 TOKEN_MAX_BYTES: Final = 32  # a chunk that has more is several tokens

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import jwt
 
-from app.core import jws
+from .. import jws
 
 PLAIN: Final = frozenset({"alg", "typ", "kid"})  # no field of a header that asks for more than a signature
 SECRETS_KEPT = 16

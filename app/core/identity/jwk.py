@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from app.core.settings import PREFIX, Settings, SettingsError
+from ..settings import PREFIX, Settings, SettingsError
 
 RSA_MIN_BITS = 2_048  # RFC 7518 section 3.3
 SET_MAX_KEYS = 32  # an issuer publishes two or three; each costs a try for tokens that name no key

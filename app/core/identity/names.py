@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from app.core.errors import BelfryError
+from ..errors import BelfryError
 
 NAME_MAX_BYTES = 128
 OWN_TOPICS = "belfry."  # begins the names of topics that only Belfry sends to and only administrators read

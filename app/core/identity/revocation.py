@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from app.core.identity.names import nfc
-from app.core.identity.tokens import Claims
-from app.core.wire.times import rfc3339
+from ..wire.times import rfc3339
+from .names import nfc
+from .tokens import Claims
 
 
 class Kind(Enum):

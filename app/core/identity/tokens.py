@@ -17,12 +17,12 @@ from typing import Any
 
 import jwt
 
-from app.core import jws
-from app.core.errors import BelfryError
-from app.core.identity import hs256, jwk
-from app.core.identity.jwk import Key
-from app.core.identity.names import OWN_TOPICS, check_user_id, nfc
-from app.core.settings import PREFIX, Settings, SettingsError
+from .. import jws
+from ..errors import BelfryError
+from ..settings import PREFIX, Settings, SettingsError
+from . import hs256, jwk
+from .jwk import Key
+from .names import OWN_TOPICS, check_user_id, nfc
 
 SCOPES = ("feed", "publish", "complete", "admin")
 LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none

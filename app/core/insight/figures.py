@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import exp2
 from typing import Any
 
-from app.core.identity.names import FIGURES_TOPIC
+from ..identity.names import FIGURES_TOPIC
 
 FIRST_MS = 0.25  # the bound of bucket 0
 PER_DOUBLING = 4

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.log.catch_up import Page
-from app.core.log.cursor import Position
+from ..log.catch_up import Page
+from ..log.cursor import Position
 
 BEGINNINGS = ("connected", "resumed")
 END = "closed"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.core.log.cursor import Position, Vector
-from app.core.log.marks import NO_MARKS, NO_OFFSETS, Marks, Offsets
+from .cursor import Position, Vector
+from .marks import NO_MARKS, NO_OFFSETS, Marks, Offsets
 
 LIVE_ONLY = 0  # the offset of an entry that was published but not kept: it has no place in the log
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.core.errors import BelfryError
-from app.core.log.marks import Mark
-from app.core.message import OnlyTrue
-from app.core.wire import strict_json
-from app.core.wire.frames import compact
+from ..errors import BelfryError
+from ..message import OnlyTrue
+from ..wire import strict_json
+from ..wire.frames import compact
+from .marks import Mark
 
 IDS_MAX = 1_000
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.core.errors import BelfryError
+from ..errors import BelfryError
 
 MAX_BYTES = 128
 MAX_LOGS = 8

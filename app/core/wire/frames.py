@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from pydantic_core import to_json
 
-from app.core.log import cursor
-from app.core.log.cursor import Vector
-from app.core.wire import sse
+from ..log import cursor
+from ..log.cursor import Vector
+from . import sse
 
 # `open` and `error` are EventSource's own events (WHATWG HTML 9.2.2): a message of that name would be taken for them.
 RESERVED_EVENTS = frozenset(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import jiter
 
-from app.core.errors import BelfryError
+from ..errors import BelfryError
 
 DEPTH_MAX: Final = 200  # the parser's own limit; Python's writer of JSON takes more
 TOLD_MAX: Final = 160  # characters of the parser's reason, which may repeat a member's name

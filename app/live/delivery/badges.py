@@ -15,14 +15,14 @@ from itertools import islice
 import gevent
 from gevent import Greenlet
 
-from app.core.errors import BelfryError
-from app.core.log.catch_up import Page
-from app.core.log.marks import Marks
-from app.core.wire import frames
-from app.core.wire.frames import UPDATED, Counts
-from app.live.delivery.fan_out import FanOut, Mark
-from app.live.streams.subscriber import Subscriber
-from app.store.logs.log import LogStore
+from ...core.errors import BelfryError
+from ...core.log.catch_up import Page
+from ...core.log.marks import Marks
+from ...core.wire import frames
+from ...core.wire.frames import UPDATED, Counts
+from ...store.logs.log import LogStore
+from ..streams.subscriber import Subscriber
+from .fan_out import FanOut, Mark
 
 READERS_PER_ROUND = 200
 RECORDS_MAX = 8  # changes told one by one to a connection; of more at once it only hears that there were some

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app import metrics
-from app.core.log import catch_up
-from app.core.log.catch_up import LIVE_ONLY, Rest
-from app.core.log.cursor import Position, Vector, replace
-from app.core.message import published_at
-from app.core.wire import frames
-from app.live.streams.subscriber import OpenLog, Subscriber
+from ... import metrics
+from ...core.log import catch_up
+from ...core.log.catch_up import LIVE_ONLY, Rest
+from ...core.log.cursor import Position, Vector, replace
+from ...core.message import published_at
+from ...core.wire import frames
+from ..streams.subscriber import OpenLog, Subscriber
 
 PLANS_MAX = 64  # readers at one place share a frame; where each has its own, only so many are kept
 

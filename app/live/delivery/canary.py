@@ -17,13 +17,13 @@ from typing import Final, Protocol
 import gevent
 from gevent.event import Event
 
-from app import metrics
-from app.core.errors import BelfryError
-from app.core.store_faults import Fault, Weight
-from app.live.delivery.link import Link
-from app.live.streams.subscriber import OpenLog
-from app.store.logs.log import LogStore
-from app.transport.connection import RETRY_AFTER_SECONDS
+from ... import metrics
+from ...core.errors import BelfryError
+from ...core.store_faults import Fault, Weight
+from ...store.logs.log import LogStore
+from ...transport.connection import RETRY_AFTER_SECONDS
+from ..streams.subscriber import OpenLog
+from .link import Link
 
 BEATS_UNHEARD = 3  # in a row, until the link counts as deaf
 FIRST_SECONDS: Final = 0.08  # readiness is answered within 100 ms, also before the first beat has ended

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent import Greenlet
 
-from app.core.errors import BelfryError
-from app.core.log.catch_up import Page, newest
-from app.core.log.cursor import Position
-from app.live.streams.subscriber import OpenLog, Subscriber
-from app.store.logs.log import LogStore
+from ...core.errors import BelfryError
+from ...core.log.catch_up import Page, newest
+from ...core.log.cursor import Position
+from ...store.logs.log import LogStore
+from ..streams.subscriber import OpenLog, Subscriber
 
 RETRY_SECONDS = 0.5
 

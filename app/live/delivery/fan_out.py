@@ -27,13 +27,13 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent.event import Event
 
-from app.core.log import catch_up, cursor
-from app.core.log.cursor import Position, Vector
-from app.core.settings import Settings
-from app.core.wire import frames
-from app.live.delivery.batch import Batch, Heard, Share
-from app.live.delivery.catch_up import CatchUp
-from app.live.streams.subscriber import CHUNK_BYTES, OpenLog, Subscriber
+from ...core.log import catch_up, cursor
+from ...core.log.cursor import Position, Vector
+from ...core.settings import Settings
+from ...core.wire import frames
+from ..streams.subscriber import CHUNK_BYTES, OpenLog, Subscriber
+from .batch import Batch, Heard, Share
+from .catch_up import CatchUp
 
 WIDE = 256  # readers of a log, or writes of a fan-out, until everybody else on the worker gets a turn
 FRAME_BYTES = cursor.MAX_BYTES + len("id: \nevent: \ndata: \n\n")  # what a frame has at most beside the record

@@ -16,21 +16,21 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from app.core.errors import BelfryError
-from app.core.log import catch_up
-from app.core.log.catch_up import LIVE_ONLY, Page, newest
-from app.core.log.cursor import Position, Vector, replace
-from app.core.settings import Settings
-from app.core.wire import frames
-from app.core.wire.frames import UPDATED
-from app.live.delivery.badges import Badges
-from app.live.delivery.canary import Canary, Examines
-from app.live.delivery.catch_up import CatchUp
-from app.live.delivery.fan_out import FanOut, Pace
-from app.live.delivery.link import Link, Subscription
-from app.live.streams.subscriber import OpenLog, Subscriber
-from app.store.logs.log import LogStore, Tail
-from app.transport.connection import RETRY_AFTER_SECONDS
+from ...core.errors import BelfryError
+from ...core.log import catch_up
+from ...core.log.catch_up import LIVE_ONLY, Page, newest
+from ...core.log.cursor import Position, Vector, replace
+from ...core.settings import Settings
+from ...core.wire import frames
+from ...core.wire.frames import UPDATED
+from ...store.logs.log import LogStore, Tail
+from ...transport.connection import RETRY_AFTER_SECONDS
+from ..streams.subscriber import OpenLog, Subscriber
+from .badges import Badges
+from .canary import Canary, Examines
+from .catch_up import CatchUp
+from .fan_out import FanOut, Pace
+from .link import Link, Subscription
 
 VERIFY_RETRY_SECONDS = 1.0
 HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires

@@ -16,10 +16,10 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from app.core.errors import BelfryError
-from app.live.streams.subscriber import OpenLog
-from app.transport.complaints import Complaints
-from app.transport.subscription import PING_SECONDS, Kind, Push
+from ...core.errors import BelfryError
+from ...transport.complaints import Complaints
+from ...transport.subscription import PING_SECONDS, Kind, Push
+from ..streams.subscriber import OpenLog
 
 CHANNELS_PER_COMMAND = 500
 RECONNECT_SECONDS = (0.05, 1.0)  # first and longest pause between two attempts

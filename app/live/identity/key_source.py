@@ -12,9 +12,9 @@ import requests
 import urllib3
 from gevent.lock import BoundedSemaphore
 
-from app.core.errors import BelfryError
-from app.core.identity import jwk
-from app.core.identity.tokens import Keyring
+from ...core.errors import BelfryError
+from ...core.identity import jwk
+from ...core.identity.tokens import Keyring
 
 TIMEOUT_SECONDS = 3.0
 DOCUMENT_MAX_BYTES = 131_072

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from app.core.errors import BelfryError
-from app.core.identity.revocation import Revoked
-from app.core.identity.tokens import Claims
-from app.store.identity.revocations import START, Place, Revocations
+from ...core.errors import BelfryError
+from ...core.identity.revocation import Revoked
+from ...core.identity.tokens import Claims
+from ...store.identity.revocations import START, Place, Revocations
 
 POLL_SECONDS = 1.0
 

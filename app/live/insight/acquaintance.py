@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from app.live.insight.recorder import Recorder
-from app.store.insight.directory import Directory, Known
+from ...store.insight.directory import Directory, Known
+from .recorder import Recorder
 
 AGAIN_SECONDS = 600.0  # a user who is sent something all the time is noted so often
 NOTED_MAX = 20_000  # users remembered as noted

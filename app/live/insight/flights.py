@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from app.core.log.change import Change
-from app.core.log.marks import Mark
-from app.core.wire.times import rfc3339
-from app.live.insight.recorder import Recorder
-from app.live.streams.subscriber import Subscriber
-from app.store.insight.flights import FlightStore, written
+from ...core.log.change import Change
+from ...core.log.marks import Mark
+from ...core.wire.times import rfc3339
+from ...store.insight.flights import FlightStore, written
+from ..streams.subscriber import Subscriber
+from .recorder import Recorder
 
 WAITING_MAX = 20_000  # events of one second: a worker's connections all at once
 IDS_NOTED = 20  # of one change

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import gevent
 
-from app.core.errors import BelfryError
-from app.core.wire.times import rfc3339
-from app.live.streams.subscriber import Client, OpenLog, Subscriber
-from app.store.insight.presence import Connection, PresenceStore
+from ...core.errors import BelfryError
+from ...core.wire.times import rfc3339
+from ...store.insight.presence import Connection, PresenceStore
+from ..streams.subscriber import Client, OpenLog, Subscriber
 
 TELL_SECONDS = 1.0
 NAME_BITS = 32

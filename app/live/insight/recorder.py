@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import gevent
 
-from app.core.errors import BelfryError
+from ...core.errors import BelfryError
 
 WRITE_SECONDS = 1.0
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import gevent
 
-from app import metrics
-from app.core.errors import BelfryError
-from app.live.streams.streams import Streams
-from app.store.insight.figures import FigureStore
+from ... import metrics
+from ...core.errors import BelfryError
+from ...store.insight.figures import FigureStore
+from ..streams.streams import Streams
 
 LAST_SECONDS = 0.5  # for the last report of a worker that stops
 SPREAD = 0.2  # part of a slot over which the workers' reports lie, so that they don't all come at once

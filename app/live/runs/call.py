@@ -17,10 +17,10 @@ import gevent
 import requests
 import urllib3
 
-from app.core.completion import Answer, Body, CompletionRequest, Piece
-from app.core.completion.patience import Patience
-from app.core.errors import BelfryError
-from app.live.runs.caller import Caller, wait_of
+from ...core.completion import Answer, Body, CompletionRequest, Piece
+from ...core.completion.patience import Patience
+from ...core.errors import BelfryError
+from .caller import Caller, wait_of
 
 READ_BYTES = 65_536
 BACKOFF_SECONDS = 0.25  # before the first repetition; doubles with each

@@ -18,12 +18,12 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
-from app.core.completion import CompletionRequest
-from app.core.completion.advice import NAMES, seconds_until, verdict
-from app.core.completion.failure import is_final, short, told_in
-from app.core.errors import BelfryError
-from app.core.settings import Settings
-from app.core.upstreams import Passing, Upstream
+from ...core.completion import CompletionRequest
+from ...core.completion.advice import NAMES, seconds_until, verdict
+from ...core.completion.failure import is_final, short, told_in
+from ...core.errors import BelfryError
+from ...core.settings import Settings
+from ...core.upstreams import Passing, Upstream
 
 IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
 ERROR_BODY_BYTES = 65_536

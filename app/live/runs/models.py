@@ -15,11 +15,11 @@ import gevent
 import urllib3
 from gevent.lock import BoundedSemaphore
 
-from app.core.completion.failure import short, told_in
-from app.core.completion.models import Model, models_in
-from app.core.errors import BelfryError
-from app.core.upstreams import Upstream, Upstreams
-from app.live.runs.caller import Callers
+from ...core.completion.failure import short, told_in
+from ...core.completion.models import Model, models_in
+from ...core.errors import BelfryError
+from ...core.upstreams import Upstream, Upstreams
+from .caller import Callers
 
 KEPT_SECONDS = 60.0
 RETRY_SECONDS = 5.0  # after an upstream could not be asked

@@ -11,12 +11,12 @@ import gevent
 from gevent import Greenlet
 from gevent.event import Event
 
-from app.core.errors import BelfryError
-from app.core.settings import Settings
-from app.live.delivery.hub import Hub
-from app.live.runs.run_writer import RunWriter
-from app.live.runs.upstream import Exchange
-from app.store.runs.runs import STOPPED, Append, Ending, RunName, Runs, Written
+from ...core.errors import BelfryError
+from ...core.settings import Settings
+from ...store.runs.runs import STOPPED, Append, Ending, RunName, Runs, Written
+from ..delivery.hub import Hub
+from .run_writer import RunWriter
+from .upstream import Exchange
 
 STORE_RETRY_SECONDS = 0.2
 RETRIED = {"store_unavailable", "store_full", "overloaded"}

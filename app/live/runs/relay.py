@@ -14,18 +14,18 @@ from collections.abc import Callable
 import gevent
 from gevent import Greenlet
 
-from app.core.completion import CompletionRequest
-from app.core.errors import BelfryError
-from app.core.settings import Settings
-from app.core.upstreams import Upstream, Upstreams
-from app.live.delivery.hub import Hub
-from app.live.runs.caller import Callers
-from app.live.runs.producer import Producer
-from app.live.runs.run_writer import RunWriter
-from app.live.runs.upstream import Exchange
-from app.live.runs.whole_answer import WholeAnswer
-from app.live.streams.streams import RETRY_AFTER_SECONDS
-from app.store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
+from ...core.completion import CompletionRequest
+from ...core.errors import BelfryError
+from ...core.settings import Settings
+from ...core.upstreams import Upstream, Upstreams
+from ...store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
+from ..delivery.hub import Hub
+from ..streams.streams import RETRY_AFTER_SECONDS
+from .caller import Callers
+from .producer import Producer
+from .run_writer import RunWriter
+from .upstream import Exchange
+from .whole_answer import WholeAnswer
 
 LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
 ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3

@@ -12,8 +12,8 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from app.core.errors import BelfryError
-from app.store.runs.runs import Append, Runs, Written
+from ...core.errors import BelfryError
+from ...store.runs.runs import Append, Runs, Written
 
 APPENDS_PER_WRITE = 400
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from gevent.event import Event
 
-from app.core.completion import CompletionRequest, Piece
-from app.live.runs.call import Call
-from app.live.runs.caller import Caller
+from ...core.completion import CompletionRequest, Piece
+from .call import Call
+from .caller import Caller
 
 BUFFER_BYTES = 262_144
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gevent.event import Event
 
-from app.core.completion import Answer, CompletionRequest, Gathered, Piece
-from app.core.completion.forms import is_whole
-from app.core.errors import BelfryError
-from app.live.runs.call import Call
-from app.live.runs.caller import Caller
+from ...core.completion import Answer, CompletionRequest, Gathered, Piece
+from ...core.completion.forms import is_whole
+from ...core.errors import BelfryError
+from .call import Call
+from .caller import Caller
 
 
 class WholeAnswer(Call):

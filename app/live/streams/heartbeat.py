@@ -11,7 +11,7 @@ import random
 import sys
 from functools import lru_cache
 
-from app.live.streams.subscriber import Subscriber
+from .subscriber import Subscriber
 
 TICKS_PER_INTERVAL = 50
 LONGEST_TICK_SECONDS = 0.5  # a stream ends at most so long after its credential did

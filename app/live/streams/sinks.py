@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gevent.event import Event
 
 if TYPE_CHECKING:
-    from app.live.streams.poller import Poller
-    from app.live.streams.subscriber import Subscriber
+    from .poller import Poller
+    from .subscriber import Subscriber
 
 # What the kernel may hold unsent for one client. Left to itself it takes megabytes and calls the socket writable only
 # once a third of them is gone: a slow reader would look like one that takes nothing, and be cut off.

@@ -18,22 +18,22 @@ from typing import Any
 
 import gevent
 
-from app import metrics
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.log.catch_up import Page, start
-from app.core.log.cursor import Vector
-from app.core.settings import Settings
-from app.core.wire import frames
-from app.core.wire.frames import Counts, Goodbye
-from app.live.delivery.hub import Hub, total_announced
-from app.live.insight.flights import Flights
-from app.live.insight.presence import Presence, id_of, name_of, number_of_one
-from app.live.streams.heartbeat import Wheel
-from app.live.streams.poller import AVAILABLE as POLLER_AVAILABLE
-from app.live.streams.poller import Poller
-from app.live.streams.subscriber import Client, OpenLog, Sink, Subscriber
-from app.store.keys import user_log
+from ... import metrics
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.log.catch_up import Page, start
+from ...core.log.cursor import Vector
+from ...core.settings import Settings
+from ...core.wire import frames
+from ...core.wire.frames import Counts, Goodbye
+from ...store.keys import user_log
+from ..delivery.hub import Hub, total_announced
+from ..insight.flights import Flights
+from ..insight.presence import Presence, id_of, name_of, number_of_one
+from .heartbeat import Wheel
+from .poller import AVAILABLE as POLLER_AVAILABLE
+from .poller import Poller
+from .subscriber import Client, OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
 # Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).

@@ -10,13 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app import metrics
-from app.core.identity.tokens import Claims
-from app.core.log import catch_up
-from app.core.log.catch_up import LIVE_ONLY, Page
-from app.core.log.cursor import Position, Vector, replace
-from app.core.wire import frames
-from app.core.wire.frames import Goodbye
+from ... import metrics
+from ...core.identity.tokens import Claims
+from ...core.log import catch_up
+from ...core.log.catch_up import LIVE_ONLY, Page
+from ...core.log.cursor import Position, Vector, replace
+from ...core.wire import frames
+from ...core.wire.frames import Goodbye
 
 CHUNK_BYTES = (
     32_768  # one write of history: fewer system calls than a write per message, little to keep when it is full

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
-from app import metrics
-from app.core.errors import BelfryError
-from app.core.message import Message
-from app.store.logs.publisher import Posted, Published, Publishes
+from ... import metrics
+from ...core.errors import BelfryError
+from ...core.message import Message
+from ...store.logs.publisher import Posted, Published, Publishes
 
 PATH = "/publish"
 MANY = 16  # so many are let in whatever they cost: fewer tell nothing about the pace

@@ -20,7 +20,7 @@ import gevent
 from gevent import monkey
 from gevent.server import StreamServer
 
-from app.server import descriptors
+from .. import descriptors
 
 REQUEST_BYTES = 16_384
 log = logging.getLogger("belfry.listener")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from gevent import monkey
 from gevent.lock import BoundedSemaphore
 
-from app import metrics
-from app.core.errors import BelfryError
+from ... import metrics
+from ...core.errors import BelfryError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

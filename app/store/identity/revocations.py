@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from app.core.identity.revocation import Kind, Revocation
-from app.core.settings import Settings
-from app.store.keys import Keys
-from app.transport.connection import Command, Commands, Reply
+from ...core.identity.revocation import Kind, Revocation
+from ...core.settings import Settings
+from ...transport.connection import Command, Commands, Reply
+from ..keys import Keys
 
 ENDED_KEPT_SECONDS = 3_600
 KEPT_ENTRIES = 100_000  # of each stream, about 7 MB: workers read it every second

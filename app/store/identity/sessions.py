@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.core.identity.tokens import Claims
-from app.core.settings import Settings
-from app.store.identity import revocations
-from app.store.keys import Keys
-from app.transport.connection import Command, Commands
+from ...core.identity.tokens import Claims
+from ...core.settings import Settings
+from ...transport.connection import Command, Commands
+from ..keys import Keys
+from . import revocations
 
 ID_BYTES = 32
 NAME_LENGTH = 32  # hex digits of the digest: 128 bits

@@ -9,10 +9,10 @@ import hashlib
 import secrets
 from dataclasses import replace
 
-from app.core.identity.tokens import Claims
-from app.core.settings import Settings
-from app.store.keys import Keys
-from app.transport.connection import Commands
+from ...core.identity.tokens import Claims
+from ...core.settings import Settings
+from ...transport.connection import Commands
+from ..keys import Keys
 
 LIFE_SECONDS = 60
 ID_BYTES = 32

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeAlias
 
-from app.core.settings import Settings
-from app.store.keys import Keys
-from app.transport.connection import Command, Commands
+from ...core.settings import Settings
+from ...transport.connection import Command, Commands
+from ..keys import Keys
 
 REFUSALS_READ = 1_000  # at most for one listing
 REFUSED_SHARE = 4  # refused sign-ins take a quarter of a listing, or more of it where it has room

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from app.core.settings import Settings
-from app.store.keys import Keys
-from app.transport.connection import Command, Commands, Script
+from ...core.settings import Settings
+from ...transport.connection import Command, Commands, Script
+from ..keys import Keys
 
 USERS_PER_COMMAND = 500
 FORGOTTEN_SECONDS = 10  # workers tell within a second or two what they know of a user; for so long nothing is taken in

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.errors import BelfryError
-from app.core.identity.names import FIGURES_TOPIC
-from app.core.insight.figures import point
-from app.core.settings import Settings
-from app.core.wire.frames import FIGURES, compact
-from app.store.insight.flights import record_of
-from app.store.keys import Keys, topic_log
-from app.transport.connection import Command, Commands, Script
+from ...core.errors import BelfryError
+from ...core.identity.names import FIGURES_TOPIC
+from ...core.insight.figures import point
+from ...core.settings import Settings
+from ...core.wire.frames import FIGURES, compact
+from ...transport.connection import Command, Commands, Script
+from ..keys import Keys, topic_log
+from .flights import record_of
 
 KEPT_SECONDS = 3_600
 

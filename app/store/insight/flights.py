@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from app.core.settings import Settings
-from app.core.wire.frames import compact_bytes
-from app.store.insight.directory import FORGOTTEN_SECONDS
-from app.store.keys import Keys
-from app.store.logs.log import ROUND_TRIP_COMMANDS
-from app.transport.connection import Command, Commands, Script
+from ...core.settings import Settings
+from ...core.wire.frames import compact_bytes
+from ...transport.connection import Command, Commands, Script
+from ..keys import Keys
+from ..logs.log import ROUND_TRIP_COMMANDS
+from .directory import FORGOTTEN_SECONDS
 
 EVENTS_KEPT = 200  # per user
 KEEP_SECONDS = 604_800

@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.settings import Settings
-from app.core.wire.frames import TABS, WHEREABOUTS, compact, compact_bytes
-from app.store.insight.directory import Directory
-from app.store.keys import Keys, user_log
-from app.transport.connection import Command, Commands
+from ...core.settings import Settings
+from ...core.wire.frames import TABS, WHEREABOUTS, compact, compact_bytes
+from ...transport.connection import Command, Commands
+from ..keys import Keys, user_log
+from .directory import Directory
 
 USERS_PER_COMMAND = 500
 

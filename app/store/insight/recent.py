@@ -10,13 +10,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.core.settings import Settings
-from app.core.wire.frames import compact
-from app.store.insight.flights import record_of
-from app.store.keys import EVERYONE, Keys
-from app.store.logs.log import Status
-from app.store.logs.publisher import Published
-from app.transport.connection import Commands, Script
+from ...core.settings import Settings
+from ...core.wire.frames import compact
+from ...transport.connection import Commands, Script
+from ..keys import EVERYONE, Keys
+from ..logs.log import Status
+from ..logs.publisher import Published
+from .flights import record_of
 
 MESSAGES_KEPT = 1_000
 MESSAGES_PER_WRITE = 50  # after each, whoever waits gets a turn: a busy second's thousand would hold it up for 30 ms

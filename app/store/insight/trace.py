@@ -6,18 +6,18 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from app.core.insight.trace import Sent, steps
-from app.core.log.catch_up import Page
-from app.core.log.cursor import Position
-from app.core.message import published_at
-from app.core.wire.times import rfc3339
-from app.store.insight.flights import FlightStore
-from app.store.insight.presence import PresenceStore
-from app.store.insight.recent import RecentStore
-from app.store.keys import EVERYONE, user_log
-from app.store.logs.delivery import content_of
-from app.store.logs.log import LogStore
-from app.store.logs.recipients import Recipients
+from ...core.insight.trace import Sent, steps
+from ...core.log.catch_up import Page
+from ...core.log.cursor import Position
+from ...core.message import published_at
+from ...core.wire.times import rfc3339
+from ..keys import EVERYONE, user_log
+from ..logs.delivery import content_of
+from ..logs.log import LogStore
+from ..logs.recipients import Recipients
+from .flights import FlightStore
+from .presence import PresenceStore
+from .recent import RecentStore
 
 Told = dict[str, Any]
 

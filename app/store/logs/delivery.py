@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.core.log.catch_up import Page
-from app.core.log.cursor import Position
-from app.core.log.marks import Marks
-from app.store.logs.log import LogStore
+from ...core.log.catch_up import Page
+from ...core.log.cursor import Position
+from ...core.log.marks import Marks
+from .log import LogStore
 
 USER = "user:"
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Any, NamedTuple
 
-from app.core.errors import BelfryError
-from app.core.log.catch_up import Entry, Page, on_page, start
-from app.core.log.cursor import Position, Vector, replace
-from app.core.wire.frames import Counts
-from app.store.logs.log import PAGE_BYTES, LogStore
+from ...core.errors import BelfryError
+from ...core.log.catch_up import Entry, Page, on_page, start
+from ...core.log.cursor import Position, Vector, replace
+from ...core.wire.frames import Counts
+from .log import PAGE_BYTES, LogStore
 
 ROUNDS_MAX = 10  # of reading for one page; a filter that finds little answers a short page, and where to go on
 FILTERED_ENTRIES = 100

@@ -11,9 +11,9 @@ import logging
 import string
 import time
 
-from app.core.log.cursor import EPOCH_LENGTH
-from app.store.keys import Keys
-from app.transport.connection import Command, Commands, Script
+from ...core.log.cursor import EPOCH_LENGTH
+from ...transport.connection import Command, Commands, Script
+from ..keys import Keys
 
 LOOK = Script("lineage", "lineage_look")
 SCRIPTS = (LOOK,)

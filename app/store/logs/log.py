@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 
 import redis
 
-from app.core.errors import BelfryError
-from app.core.log.catch_up import Entry, Page
-from app.core.log.cursor import EPOCH_LENGTH, Position, Vector
-from app.core.log.marks import NO_MARKS, Marks, Offsets
-from app.core.message import Message
-from app.core.settings import Settings
-from app.store.keys import Keys
-from app.store.logs import lineage
-from app.store.logs.lineage import EPOCH_ALPHABET, Lineage
-from app.transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
+from ...core.errors import BelfryError
+from ...core.log.catch_up import Entry, Page
+from ...core.log.cursor import EPOCH_LENGTH, Position, Vector
+from ...core.log.marks import NO_MARKS, Marks, Offsets
+from ...core.message import Message
+from ...core.settings import Settings
+from ...transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
+from ..keys import Keys
+from . import lineage
+from .lineage import EPOCH_ALPHABET, Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
 CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from app.core.message import Message
-from app.store.logs.log import Appended, LogStore, Status
-from app.store.logs.recipients import Recipients
-from app.transport.connection import Command
+from ...core.message import Message
+from ...transport.connection import Command
+from .log import Appended, LogStore, Status
+from .recipients import Recipients
 
 
 class Published(NamedTuple):

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.log.catch_up import Page
-from app.core.log.change import Change
-from app.core.log.marks import Marks
-from app.core.settings import Settings
-from app.core.wire.frames import Counts
-from app.store.keys import Keys, user_log
-from app.store.logs.log import MARK, LogStore, new_epoch
-from app.transport.connection import Command, Commands
+from ...core.log.catch_up import Page
+from ...core.log.change import Change
+from ...core.log.marks import Marks
+from ...core.settings import Settings
+from ...core.wire.frames import Counts
+from ...transport.connection import Command, Commands
+from ..keys import Keys, user_log
+from .log import MARK, LogStore, new_epoch
 
 ALL = -1  # in place of a number of offsets
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.core.settings import Settings
-from app.store.insight.directory import Directory
-from app.store.logs.log import ROUND_TRIP_COMMANDS, LogStore
+from ...core.settings import Settings
+from ..insight.directory import Directory
+from .log import ROUND_TRIP_COMMANDS, LogStore
 
 
 class Read(NamedTuple):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from app.core.message import Message
-from app.core.settings import Settings
-from app.store.keys import Keys
-from app.store.logs.log import LogStore
-from app.transport.connection import Command, Commands
+from ...core.message import Message
+from ...core.settings import Settings
+from ...transport.connection import Command, Commands
+from ..keys import Keys
+from .log import LogStore
 
 
 class Recipients:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from urllib.parse import quote
 
-from app import metrics
-from app.core import message
-from app.store.logs.publisher import Publisher
-from app.store.runs.runs import Ending, RunName
+from ... import metrics
+from ...core import message
+from ..logs.publisher import Publisher
+from .runs import Ending, RunName
 
 
 class Bell:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.core.completion import CompletionRequest, Transcript
-from app.core.errors import BelfryError
-from app.core.log.cursor import Position
-from app.core.settings import Settings
-from app.core.wire.frames import END, compact
-from app.store.keys import run_log
-from app.store.logs.log import LogStore, new_epoch
-from app.transport.connection import Command, Commands, Reply, Script
+from ...core.completion import CompletionRequest, Transcript
+from ...core.errors import BelfryError
+from ...core.log.cursor import Position
+from ...core.settings import Settings
+from ...core.wire.frames import END, compact
+from ...transport.connection import Command, Commands, Reply, Script
+from ..keys import run_log
+from ..logs.log import LogStore, new_epoch
 
 ADMIT = Script("run_admit")
 START = Script("lineage", "run_known", "run_admit", "run_start")

@@ -8,18 +8,18 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from app.core.errors import BelfryError
-from app.core.identity.names import check_user_id
-from app.core.identity.revocation import Kind
-from app.core.identity.tokens import TOKEN_ID_MAX
-from app.core.wire import strict_json
-from app.core.wire.times import rfc3339
-from app.store.identity.revocations import Revocations
-from app.store.insight.audit import Audit, Entry
-from app.store.insight.figures import FigureStore
-from app.web.edge.auth import Authenticator
-from app.web.edge.by_hand import note
-from app.web.edge.reading import body, whole_number
+from ...core.errors import BelfryError
+from ...core.identity.names import check_user_id
+from ...core.identity.revocation import Kind
+from ...core.identity.tokens import TOKEN_ID_MAX
+from ...core.wire import strict_json
+from ...core.wire.times import rfc3339
+from ...store.identity.revocations import Revocations
+from ...store.insight.audit import Audit, Entry
+from ...store.insight.figures import FigureStore
+from ..edge.auth import Authenticator
+from ..edge.by_hand import note
+from ..edge.reading import body, whole_number
 
 AUDIT_DEFAULT = 100
 AUDIT_MAX = 1_000

@@ -7,18 +7,18 @@ from collections.abc import Callable
 
 from flask import Blueprint, Request, Response, request
 
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.log import cursor
-from app.core.log.cursor import Vector
-from app.core.message import LEVELS
-from app.core.settings import Settings
-from app.live.streams.streams import Streams
-from app.store.logs.feed import Feed, FeedPage, Filter, oldest
-from app.web.api.stream import require_room
-from app.web.edge.auth import Authenticator
-from app.web.edge.limits import Limits
-from app.web.edge.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.log import cursor
+from ...core.log.cursor import Vector
+from ...core.message import LEVELS
+from ...core.settings import Settings
+from ...live.streams.streams import Streams
+from ...store.logs.feed import Feed, FeedPage, Filter, oldest
+from ..edge.auth import Authenticator
+from ..edge.limits import Limits
+from ..edge.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
+from .stream import require_room
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100

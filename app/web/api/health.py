@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Response, jsonify
 
-from app.core.store_faults import Fault
+from ...core.store_faults import Fault
 
 
 def blueprint(check: Callable[[], None], faults: Callable[[], Sequence[Fault]]) -> Blueprint:

@@ -9,15 +9,15 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.log.change import Change, parse_archive, parse_read
-from app.core.log.marks import Mark
-from app.core.settings import Settings
-from app.core.wire.frames import compact
-from app.store.logs.read_state import Outcome, ReadState
-from app.web.edge.auth import Authenticator
-from app.web.edge.reading import json_body, logs_of
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.log.change import Change, parse_archive, parse_read
+from ...core.log.marks import Mark
+from ...core.settings import Settings
+from ...core.wire.frames import compact
+from ...store.logs.read_state import Outcome, ReadState
+from ..edge.auth import Authenticator
+from ..edge.reading import json_body, logs_of
 
 
 def blueprint(

@@ -8,19 +8,19 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.wire.frames import compact
-from app.live.insight.flights import Flights
-from app.store.insight.audit import Audit
-from app.store.insight.recent import MESSAGES_KEPT, RecentStore
-from app.store.logs.delivery import USER, Delivery, content_of, deliveries
-from app.store.logs.log import LogStore
-from app.store.logs.readers import Read, Readers
-from app.store.logs.recipients import Recipients
-from app.web.edge.auth import Authenticator, require_scope
-from app.web.edge.by_hand import note
-from app.web.edge.reading import flag, whole_number
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.wire.frames import compact
+from ...live.insight.flights import Flights
+from ...store.insight.audit import Audit
+from ...store.insight.recent import MESSAGES_KEPT, RecentStore
+from ...store.logs.delivery import USER, Delivery, content_of, deliveries
+from ...store.logs.log import LogStore
+from ...store.logs.readers import Read, Readers
+from ...store.logs.recipients import Recipients
+from ..edge.auth import Authenticator, require_scope
+from ..edge.by_hand import note
+from ..edge.reading import flag, whole_number
 
 LIMIT_DEFAULT = 50
 

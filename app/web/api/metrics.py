@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from app import metrics
+from ... import metrics
 
 
 def blueprint() -> Blueprint:

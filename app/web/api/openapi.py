@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template
 
-from app.core.errors import CATALOGUE
-from app.core.message import Publish
-from app.web.api.admin import Order
-from app.web.api.operations import OPERATIONS, PROBLEM, Access, Operation
-from app.web.edge.auth import HOST_COOKIE
+from ...core.errors import CATALOGUE
+from ...core.message import Publish
+from ..edge.auth import HOST_COOKIE
+from .admin import Order
+from .operations import OPERATIONS, PROBLEM, Access, Operation
 
 # The refusals that come with asking for a credential at all.
 _IDENTITY = (

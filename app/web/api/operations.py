@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from app.core.completion import MODEL_MAX_CHARS
+from ...core.completion import MODEL_MAX_CHARS
 
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
 EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""

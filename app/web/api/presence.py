@@ -7,17 +7,17 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app.core.errors import BelfryError
-from app.core.identity.names import check_user_id
-from app.core.identity.tokens import Claims
-from app.core.wire.frames import compact
-from app.store.insight.audit import Audit
-from app.store.insight.presence import Connection, PresenceStore
-from app.store.keys import user_log
-from app.web.edge.auth import Authenticator
-from app.web.edge.by_hand import note
-from app.web.edge.limits import Limits
-from app.web.edge.reading import listed, tabs_of, whole_number
+from ...core.errors import BelfryError
+from ...core.identity.names import check_user_id
+from ...core.identity.tokens import Claims
+from ...core.wire.frames import compact
+from ...store.insight.audit import Audit
+from ...store.insight.presence import Connection, PresenceStore
+from ...store.keys import user_log
+from ..edge.auth import Authenticator
+from ..edge.by_hand import note
+from ..edge.limits import Limits
+from ..edge.reading import listed, tabs_of, whole_number
 
 USERS_MAX = 1_000
 CONNECTION = re.compile(r"[0-9a-f]{8}")

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gevent
 from flask import Request, Response
 
-from app import metrics
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.message import Message, parse
-from app.core.rate import Taken
-from app.core.settings import Settings
-from app.core.wire.frames import compact_bytes
-from app.server.gates.admission import Room
-from app.server.parking import REPEAT, Answered, Fields, Repeat, write
-from app.store.insight.audit import Audit
-from app.store.logs.log import Status
-from app.store.logs.publisher import Posted, Published, Publishes
-from app.transport.connection import SilentError
-from app.web.edge.answers import Answers, status_line
-from app.web.edge.auth import Authenticator, bearer_token
-from app.web.edge.by_hand import ByHand
-from app.web.edge.endpoint import Endpoint
-from app.web.edge.limits import Limits, headers
-from app.web.edge.reading import JSON, json_body, long_body
+from ... import metrics
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.message import Message, parse
+from ...core.rate import Taken
+from ...core.settings import Settings
+from ...core.wire.frames import compact_bytes
+from ...server.gates.admission import Room
+from ...server.parking import REPEAT, Answered, Fields, Repeat, write
+from ...store.insight.audit import Audit
+from ...store.logs.log import Status
+from ...store.logs.publisher import Posted, Published, Publishes
+from ...transport.connection import SilentError
+from ..edge.answers import Answers, status_line
+from ..edge.auth import Authenticator, bearer_token
+from ..edge.by_hand import ByHand
+from ..edge.endpoint import Endpoint
+from ..edge.limits import Limits, headers
+from ..edge.reading import JSON, json_body, long_body
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

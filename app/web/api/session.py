@@ -12,10 +12,10 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
-from app.core.identity.tokens import Claims
-from app.core.wire.times import rfc3339
-from app.web.edge.auth import Authenticator
-from app.web.edge.limits import Limits
+from ...core.identity.tokens import Claims
+from ...core.wire.times import rfc3339
+from ..edge.auth import Authenticator
+from ..edge.limits import Limits
 
 
 def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple
 from flask import Request, Response, request
 from werkzeug.wsgi import ClosingIterator
 
-from app import metrics
-from app.core.addresses import Network
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.log.cursor import Vector
-from app.core.settings import Settings
-from app.core.wire import frames
-from app.live.streams.sinks import GeneratorSink, ParkedSocket
-from app.live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
-from app.live.streams.subscriber import Client
-from app.server import descriptors
-from app.server.parking import PARKED, Fields, parkable
-from app.web.edge.answers import Answer, Answers
-from app.web.edge.auth import Authenticator
-from app.web.edge.client_address import client_address
-from app.web.edge.endpoint import Endpoint
-from app.web.edge.limits import Limits
-from app.web.edge.problems import problem_response
-from app.web.edge.reading import logs_of, resumed_from, tabs_of
+from ... import metrics
+from ...core.addresses import Network
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.log.cursor import Vector
+from ...core.settings import Settings
+from ...core.wire import frames
+from ...live.streams.sinks import GeneratorSink, ParkedSocket
+from ...live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
+from ...live.streams.subscriber import Client
+from ...server import descriptors
+from ...server.parking import PARKED, Fields, parkable
+from ..edge.answers import Answer, Answers
+from ..edge.auth import Authenticator
+from ..edge.client_address import client_address
+from ..edge.endpoint import Endpoint
+from ..edge.limits import Limits
+from ..edge.problems import problem_response
+from ..edge.reading import logs_of, resumed_from, tabs_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

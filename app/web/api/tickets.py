@@ -9,9 +9,9 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from app.store.identity.tickets import LIFE_SECONDS
-from app.web.edge.auth import Authenticator, require_scope
-from app.web.edge.limits import Limits
+from ...store.identity.tickets import LIFE_SECONDS
+from ..edge.auth import Authenticator, require_scope
+from ..edge.limits import Limits
 
 
 def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:

@@ -7,25 +7,25 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app.core.errors import BelfryError
-from app.core.identity.names import check_user_id, spellings
-from app.core.identity.revocation import Kind
-from app.core.wire.frames import compact
-from app.core.wire.times import rfc3339
-from app.store.identity.revocations import Revocations
-from app.store.insight.audit import Audit
-from app.store.insight.directory import Directory
-from app.store.insight.flights import FlightStore
-from app.store.insight.presence import PresenceStore
-from app.store.insight.recent import RecentStore
-from app.store.insight.trace import Tracing
-from app.store.keys import user_log
-from app.store.logs.log import LogStore
-from app.store.logs.read_state import ReadState
-from app.store.runs.runs import Runs
-from app.web.edge.auth import Authenticator
-from app.web.edge.by_hand import note
-from app.web.edge.reading import whole_number
+from ...core.errors import BelfryError
+from ...core.identity.names import check_user_id, spellings
+from ...core.identity.revocation import Kind
+from ...core.wire.frames import compact
+from ...core.wire.times import rfc3339
+from ...store.identity.revocations import Revocations
+from ...store.insight.audit import Audit
+from ...store.insight.directory import Directory
+from ...store.insight.flights import FlightStore
+from ...store.insight.presence import PresenceStore
+from ...store.insight.recent import RecentStore
+from ...store.insight.trace import Tracing
+from ...store.keys import user_log
+from ...store.logs.log import LogStore
+from ...store.logs.read_state import ReadState
+from ...store.runs.runs import Runs
+from ..edge.auth import Authenticator
+from ..edge.by_hand import note
+from ..edge.reading import whole_number
 
 FOUND_DEFAULT = 20
 FOUND_MAX = 100

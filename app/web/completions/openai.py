@@ -13,22 +13,22 @@ from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.core.completion import DONE, openai_error, parse
-from app.core.completion.json_text import cleaned, written
-from app.core.errors import BelfryError
-from app.core.settings import Settings
-from app.core.wire.frames import compact
-from app.live.runs.models import Models
-from app.live.runs.relay import Relay
-from app.live.runs.upstream import Exchange
-from app.live.runs.whole_answer import WholeAnswer
-from app.server.gates.turns import hung_up
-from app.store.runs.runs import RunName
-from app.web.api.stream import HEADERS
-from app.web.completions.runs import SCOPE
-from app.web.edge.auth import Authenticator
-from app.web.edge.problems import refusal
-from app.web.edge.reading import body, headers_of
+from ...core.completion import DONE, openai_error, parse
+from ...core.completion.json_text import cleaned, written
+from ...core.errors import BelfryError
+from ...core.settings import Settings
+from ...core.wire.frames import compact
+from ...live.runs.models import Models
+from ...live.runs.relay import Relay
+from ...live.runs.upstream import Exchange
+from ...live.runs.whole_answer import WholeAnswer
+from ...server.gates.turns import hung_up
+from ...store.runs.runs import RunName
+from ..api.stream import HEADERS
+from ..edge.auth import Authenticator
+from ..edge.problems import refusal
+from ..edge.reading import body, headers_of
+from .runs import SCOPE
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
 PING = b": ping\n\n"

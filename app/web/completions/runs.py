@@ -12,20 +12,20 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from app.core.addresses import Network
-from app.core.completion import check_run_id, parse
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims
-from app.core.log.cursor import Position
-from app.core.wire import frames
-from app.core.wire.times import rfc3339
-from app.live.runs.relay import Relay
-from app.live.streams.streams import Opening, Streams
-from app.store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
-from app.web.api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
-from app.web.edge.auth import Authenticator
-from app.web.edge.limits import Limits
-from app.web.edge.reading import body, headers_of, resumed_from, whole_number
+from ...core.addresses import Network
+from ...core.completion import check_run_id, parse
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
+from ...core.log.cursor import Position
+from ...core.wire import frames
+from ...core.wire.times import rfc3339
+from ...live.runs.relay import Relay
+from ...live.streams.streams import Opening, Streams
+from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
+from ..api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
+from ..edge.auth import Authenticator
+from ..edge.limits import Limits
+from ..edge.reading import body, headers_of, resumed_from, whole_number
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, Request, Response, request
 from werkzeug.http import HTTP_STATUS_CODES
 
-from app.core.errors import BelfryError
-from app.core.settings import Settings
-from app.server.parking import Answered, Fields, write
-from app.web.edge import headers, problems
-from app.web.edge.cors import Cors
+from ...core.errors import BelfryError
+from ...core.settings import Settings
+from ...server.parking import Answered, Fields, write
+from . import headers, problems
+from .cors import Cors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

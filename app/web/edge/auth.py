@@ -12,14 +12,14 @@ from typing import Final
 
 from flask import Request
 
-from app.core.errors import BelfryError
-from app.core.identity.tokens import Claims, Keyring
-from app.core.settings import Settings
-from app.live.identity.key_source import KeySource
-from app.live.identity.revocation_watch import RevocationWatch
-from app.store.identity.sessions import Sessions
-from app.store.identity.tickets import Tickets
-from app.web.edge.limits import Limits
+from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims, Keyring
+from ...core.settings import Settings
+from ...live.identity.key_source import KeySource
+from ...live.identity.revocation_watch import RevocationWatch
+from ...store.identity.sessions import Sessions
+from ...store.identity.tickets import Tickets
+from .limits import Limits
 
 COOKIE: Final = "belfry_session"
 # RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from flask import Request, request
 
-from app.core.identity.tokens import Claims
-from app.core.message import Message
-from app.core.wire.times import rfc3339
-from app.store.insight.audit import Audit, Entry
-from app.store.logs.publisher import Posted, Published, Publishes
-from app.web.edge.auth import Authenticator
-from app.web.edge.client_address import client_address
+from ...core.identity.tokens import Claims
+from ...core.message import Message
+from ...core.wire.times import rfc3339
+from ...store.insight.audit import Audit, Entry
+from ...store.logs.publisher import Posted, Published, Publishes
+from .auth import Authenticator
+from .client_address import client_address
 
 
 def note(

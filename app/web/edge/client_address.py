@@ -15,7 +15,7 @@ from ipaddress import IPv6Network
 
 from flask import Request
 
-from app.core.addresses import Network, parse_address, plain_peer
+from ...core.addresses import Network, parse_address, plain_peer
 
 HOPS_MAX = 16
 UNIX_PEER = ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flask import Request
 from werkzeug.exceptions import MethodNotAllowed
 
-from app.web.edge.answers import Answer, Answers
+from .answers import Answer, Answers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -11,11 +11,11 @@ from hashlib import blake2b
 
 from flask import Request
 
-from app.core.errors import BelfryError
-from app.core.identity.names import nfc
-from app.core.rate import Buckets, Taken
-from app.core.settings import Settings
-from app.web.edge.client_address import client_address, throttled_address
+from ...core.errors import BelfryError
+from ...core.identity.names import nfc
+from ...core.rate import Buckets, Taken
+from ...core.settings import Settings
+from .client_address import client_address, throttled_address
 
 
 class Limits:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
-from app.core.errors import BelfryError
-from app.web.edge.answers import Answers
+from ...core.errors import BelfryError
+from .answers import Answers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -9,14 +9,14 @@ from typing import IO
 from flask import Request
 from werkzeug.datastructures import MultiDict
 
-from app.core.errors import BelfryError
-from app.core.identity.names import check_topic
-from app.core.identity.tokens import Claims
-from app.core.log import cursor
-from app.core.log.cursor import MAX_LOGS, Vector
-from app.core.upstreams import NEVER_PASSED
-from app.server.in_time import InTime
-from app.store.keys import EVERYONE, topic_log, user_log
+from ...core.errors import BelfryError
+from ...core.identity.names import check_topic
+from ...core.identity.tokens import Claims
+from ...core.log import cursor
+from ...core.log.cursor import MAX_LOGS, Vector
+from ...core.upstreams import NEVER_PASSED
+from ...server.in_time import InTime
+from ...store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
 LAST_EVENT_ID = "last_event_id"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from app.core.errors import BelfryError
-from app.web.edge.answers import Answers
+from ...core.errors import BelfryError
+from .answers import Answers
 
 SCHEMES: Final = ("http", "https")
 _NOBODY: Final = ""  # no origin, or one that is not on the list

@@ -12,18 +12,18 @@ from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from gevent.lock import BoundedSemaphore
 
-from app import metrics
-from app.core.errors import BelfryError
-from app.core.identity.names import check_user_id
-from app.core.identity.passwords import PasswordHash
-from app.core.identity.tokens import SCOPES, Claims
-from app.server.in_time import InTime
-from app.store.insight.audit import Audit
-from app.web.api.session import end_session, start_session
-from app.web.edge.auth import Authenticator
-from app.web.edge.by_hand import entry
-from app.web.edge.limits import Limits
-from app.web.edge.reading import refuse_coding
+from ... import metrics
+from ...core.errors import BelfryError
+from ...core.identity.names import check_user_id
+from ...core.identity.passwords import PasswordHash
+from ...core.identity.tokens import SCOPES, Claims
+from ...server.in_time import InTime
+from ...store.insight.audit import Audit
+from ..api.session import end_session, start_session
+from ..edge.auth import Authenticator
+from ..edge.by_hand import entry
+from ..edge.limits import Limits
+from ..edge.reading import refuse_coding
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
 ADMIN_SCOPES: Final = frozenset({"feed", "publish", "admin"})

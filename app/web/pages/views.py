@@ -10,8 +10,8 @@ from urllib.parse import quote
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.core.completion import check_run_id
-from app.web.edge.auth import REALM, Authenticator, require_scope
+from ...core.completion import check_run_id
+from ..edge.auth import REALM, Authenticator, require_scope
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
