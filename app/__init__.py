@@ -1,4 +1,4 @@
-"""Belfry rings each user's bell: a self-hosted push server for specific users.
+"""Belfry: a self-hosted push server for specific users.
 
 gunicorn's master imports this package before anything is patched, so the factory is imported when it is called.
 """

@@ -1,4 +1,4 @@
-"""Belfry from the outside, over HTTP: publish a message, read a feed, follow a stream that mends itself.
+"""Belfry from the outside, over HTTP: publish a message, read a feed, follow a stream that reconnects by itself.
 
 Used by the command line. Knows nothing of the server's own parts but the wire format and the names of its events.
 """

@@ -1,4 +1,4 @@
-"""The factory: settings → store → hub → blueprints. It alone knows everyone; it opens nothing and starts nothing."""
+"""The factory: settings → store → hub → blueprints. It opens nothing and starts nothing."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ class Web:
 
 def _shell(answers: Answers) -> Flask:
     """The application without a view: what every answer goes through."""
-    app = Site("app", template_folder=TEMPLATES)
+    app = Site(__package__ or "", template_folder=TEMPLATES)
     answers.install(app)
     assets.install(app)
     return app

@@ -37,14 +37,17 @@ class HostSite:
     mint: Callable[[], str] = str
     belfry: str = ""
     asked: list[str] = field(default_factory=list)
+    page: str = PAGE
+    failures: list[int] = field(default_factory=list)  # with these statuses the next questions for a token are answered
 
-    def answer(self, path: str) -> tuple[str, dict[str, str]]:
-        """The body and the headers of the page at `path`."""
+    def answer(self, path: str) -> tuple[int, str, dict[str, str]]:
+        """The status, the body and the headers of the page at `path`."""
         if path == "/belfry-token":
-            return self.mint(), {"Content-Type": "text/plain"}
-        page = OTHER_PAGE if path == "/other" else PAGE.format(belfry=self.belfry)
+            status = self.failures.pop(0) if self.failures else 200
+            return status, self.mint() if status == 200 else "failed", {"Content-Type": "text/plain"}
+        page = OTHER_PAGE if path == "/other" else self.page.format(belfry=self.belfry)
         policy = POLICY.format(belfry=self.belfry)
-        return page, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
+        return 200, page, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
 
 
 @contextmanager
@@ -55,8 +58,8 @@ def host_site() -> Iterator[HostSite]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.asked.append(self.path)
-            body, headers = site.answer(self.path)
-            self.send_response(200)
+            status, body, headers = site.answer(self.path)
+            self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body.encode()))}.items():
                 self.send_header(name, value)
             self.end_headers()

@@ -716,7 +716,7 @@ def leaves_without_a_goodbye() -> Fault:
     return without("goodbye")
 
 
-@found_by("presence.dismissed", "presence.revoked")
+@found_by("presence.revoked")
 def calls_the_banished_back() -> Fault:
     return replaced(b'{"reason":"revoked"}', b'{"reason":"shutdown"}')
 

@@ -11,12 +11,26 @@ from pathlib import Path
 import pytest
 
 from app import create_app
+from app.core import rate
+from app.core.completion import MODEL_MAX_CHARS
+from app.core.identity.jwk import RSA_MIN_BITS
+from app.core.identity.names import NAME_MAX_BYTES
+from app.core.identity.tokens import LEEWAY_SECONDS, TOKEN_ID_MAX
+from app.core.log import cursor
 from app.core.masking import BLOCK_LINES
-from app.core.settings import PREFIX, Settings
+from app.core.message import ERRORS_TOLD
+from app.core.settings import PREFIX, SECRET_MIN_BYTES, Settings
 from app.core.wire.strict_json import DEPTH_MAX
+from app.live.identity import revocation_watch
 from app.server.request import BYTES_PER_CHUNK, FREE_CHUNKS, FREE_READS
+from app.server.worker import SPARE_PLACES
+from app.store.identity import sessions, tickets
+from app.store.insight.audit import REFUSED_SHARE
+from app.web.api.admin import BODY_MAX_BYTES
 from app.web.api.operations import OPERATIONS, Access, Operation
 from app.web.api.publish import REFUSALS_TOLD
+from app.web.edge.client_address import HOPS_MAX
+from app.web.pages.sign_in import FORM_MAX_BYTES
 
 SECURITY = Path(__file__).resolve().parent.parent / ".github" / "SECURITY.md"
 IMPLIED = {"HEAD", "OPTIONS"}  # Flask's own, as GET is and without a view
@@ -72,16 +86,6 @@ def test_the_security_page_names_settings_that_there_are() -> None:
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", SECURITY.read_text(encoding="utf-8"))) <= known
 
 
-def test_the_numbers_beside_settings_are_their_defaults() -> None:
-    """`BELFRY_NAME`, 1,000: the number that follows a setting's name in a table or a sentence."""
-    text = SECURITY.read_text(encoding="utf-8")
-    told = re.findall(rf"`{PREFIX}([A-Z_]+)`(?: sessions)?(?: at most)?, ([\d,]*\d)( KiB| MiB)?", text)
-    assert len(told) >= 4
-    sizes = {"": 1, " KiB": 1_024, " MiB": 1_048_576}
-    for name, number, unit in told:
-        assert Settings.model_fields[name.lower()].default == int(number.replace(",", "")) * sizes[unit], name
-
-
 def test_every_sample_token_in_the_documentation_says_when_it_was_issued() -> None:
     """Without `iat` it stops counting for good once its user was withdrawn."""
     root = SECURITY.parent.parent
@@ -92,45 +96,91 @@ def test_every_sample_token_in_the_documentation_says_when_it_was_issued() -> No
     assert [sample for sample in samples if not re.search(r"\biat\b", sample)] == []
 
 
-def written(number: int) -> str:
+def gunicorn_setting(name: str) -> int:
+    text = Path(SECURITY.parent.parent, "gunicorn.conf.py").read_text(encoding="utf-8")
+    found = re.search(rf"^{name} = ([\d_]+)", text, re.MULTILINE)
+    assert found is not None, name
+    return int(found[1])
+
+
+def written(number: float) -> str:
     """As the page has it: sizes that are whole KiB or MiB in those, all else with commas."""
     for unit, size in (("MiB", 1_048_576), ("KiB", 1_024)):
-        if number % size == 0:
-            return f"{number // size} {unit}"
-    return f"{number:,}"
+        if number >= size and number % size == 0:
+            return f"{number / size:g} {unit}"
+    return f"{number:,.15g}"
 
 
-def rows_with_numbers() -> list[tuple[str, str]]:
-    """The rows of limits that tell a setting's default, with that setting's name."""
-    limits = SECURITY.read_text(encoding="utf-8").partition("## Limits")[2]
-    return [
-        (row, found[1])
-        for row in limits.splitlines()
-        if (found := re.search(rf"`{PREFIX}([A-Z_]+)`,? [0-9]", row)) is not None
-    ]
+# Every number of the page that is no setting's default, in the words around it.
+FIXED = (
+    f"RSA keys have {RSA_MIN_BITS:,} bits or more, secrets {SECRET_MIN_BYTES} bytes or more",
+    f"ends within {2 * revocation_watch.POLL_SECONDS:g} s",
+    f"for {tickets.LIFE_SECONDS} s; logs mask",
+    f"{8 * min(tickets.ID_BYTES, sessions.ID_BYTES)} random bits",
+    f"{HOPS_MAX} entries at most",
+    f"leeway of {LEEWAY_SECONDS} s",
+    f"{rate.KEYS_MAX:,} users, addresses or names",
+    f"hold places for {gunicorn_setting('keepalive')} s each",
+    f"each header {gunicorn_setting('limit_request_line'):,} bytes; {gunicorn_setting('limit_request_fields')} headers",
+    f"tiny pieces | {FREE_READS} reads",
+    f"chunks of a body | {FREE_CHUNKS:,}, and one more for every {BYTES_PER_CHUNK} bytes",
+    f"told in full | {REFUSALS_TOLD}",
+    f"message that are told | {ERRORS_TOLD}",
+    f"JSON | {DEPTH_MAX} levels;",
+    f"name of a model | {MODEL_MAX_CHARS} characters",
+    f"order of an administrator | {FORM_MAX_BYTES // 1_024} KiB",
+    f"user id, topic | {NAME_MAX_BYTES} bytes",
+    f"`jti` of a token | {TOKEN_ID_MAX:,} characters",
+    f"cursor | {cursor.MAX_BYTES} bytes, {cursor.MAX_LOGS} logs",
+    f"{BLOCK_LINES} lines of a traceback",
+    f"{gunicorn_setting('worker_connections'):,} (`worker_connections`), and {SPARE_PLACES} more for health checks",
+)
+# Digits that are part of a name, and the statuses of answers.
+NAMES = re.compile(
+    r"SHA-256|UTF-8|base64url|HTTP/1\.1|gets (?:400|503)|The 401 says|: 421 |\| (?:4\d\d|503)\b|, (?:415|431)\b|`[^`]*`"
+)
+SETTING = re.compile(rf"`{PREFIX}([A-Z_]+)`, ([\d,.]*\d(?: [KM]iB)?)")
 
 
-@pytest.mark.parametrize(("row", "name"), rows_with_numbers(), ids=[name for _, name in rows_with_numbers()])
-def test_a_limit_of_the_security_page_is_the_default_of_its_setting(row: str, name: str) -> None:
-    default = Settings.model_fields[name.lower()].default
-    assert f"`{PREFIX}{name}`, {written(default)}" in row
+def described() -> str:
+    """The page behind the table of routes, a line each without a break inside a sentence."""
+    text = SECURITY.read_text(encoding="utf-8").partition("## Threats")[2]
+    return re.sub(r"\n  (?=\S)", " ", text)
 
 
-def test_the_security_page_tells_the_limits_that_are_no_settings() -> None:
-    page = SECURITY.read_text(encoding="utf-8")
-    for told in (
-        f"JSON | {DEPTH_MAX} levels",
-        f"refused lines of a batch that are told in full | {REFUSALS_TOLD} |",
-        f"after {FREE_READS} reads",
-        f"chunks of a body | {FREE_CHUNKS:,}, and one more for every {BYTES_PER_CHUNK} bytes",
-        f"{BLOCK_LINES} lines of a traceback",
-    ):
-        assert told in page
-    configuration = Path(SECURITY.parent.parent, "gunicorn.conf.py").read_text(encoding="utf-8")
-    for setting, value in re.findall(
-        r"^(limit_request_(?:line|fields|field_size)) = (\d+)", configuration, re.MULTILINE
-    ):
-        assert f"{int(value):,}" in page, setting
+def unexplained(text: str) -> list[str]:
+    """The numbers of `text` that neither a setting nor `FIXED` explains, with the words around them."""
+    text = SETTING.sub("", text)
+    for words in FIXED:
+        text = text.replace(words, "")
+    text = NAMES.sub("", text)
+    return [text[max(found.start() - 30, 0) : found.end() + 10] for found in re.finditer(r"\d+", text)]
+
+
+@pytest.mark.parametrize(("name", "number"), sorted(set(SETTING.findall(described()))))
+def test_a_number_beside_a_setting_is_its_default(name: str, number: str) -> None:
+    assert number == written(Settings.model_fields[name.lower()].default)
+
+
+def test_every_row_of_limits_tells_the_defaults_of_its_settings() -> None:
+    limits = described().partition("## Limits")[2]
+    assert set(re.findall(rf"`{PREFIX}([A-Z_]+)`", limits)) == {name for name, _ in SETTING.findall(limits)}
+
+
+@pytest.mark.parametrize("words", FIXED)
+def test_the_page_tells_each_fixed_number(words: str) -> None:
+    assert words in described()
+
+
+def test_the_page_tells_no_number_that_nothing_holds() -> None:
+    assert unexplained(described()) == []
+    assert unexplained("at most 7 of them, `BELFRY_MAX_RECIPIENTS`, 1,000") == ["at most 7 of them, "]
+
+
+def test_numbers_that_the_page_tells_once_hold_for_each_of_their_places() -> None:
+    assert gunicorn_setting("limit_request_field_size") == gunicorn_setting("limit_request_line")
+    assert BODY_MAX_BYTES == FORM_MAX_BYTES
+    assert REFUSED_SHARE == 4  # "a quarter"
 
 
 if __name__ == "__main__":

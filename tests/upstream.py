@@ -24,7 +24,9 @@ class Conversation:
     def __init__(self, handler: BaseHTTPRequestHandler) -> None:
         self.headers = handler.headers
         self.path = handler.path
-        self.body: dict[str, Any] = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        self.raw: bytes = handler.rfile.read(int(handler.headers["Content-Length"]))
+        is_json = "json" in handler.headers.get("Content-Type", "")
+        self.body: dict[str, Any] = json.loads(self.raw) if is_json else {}
         self.over = threading.Event()
         self._socket: socket.socket = handler.connection
 

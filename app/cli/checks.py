@@ -1,4 +1,4 @@
-"""`belfry conformance` and `doctor`: a running deployment put to the test."""
+"""`belfry conformance` and `belfry doctor` test a running deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`belfry token`, `hash-password`, `revoke` and `sessions`: who may do what, and who no longer may."""
+"""`belfry token`, `hash-password`, `revoke` and `sessions`: make and withdraw credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`belfry publish`, `tail` and `complete`: a message out, messages and answers in, as they come."""
+"""`belfry publish`, `tail` and `complete`: send a message, and print messages and answers as they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of a command line: lists come in as one word, and what others wrote goes out as plain text."""
+"""Reads lists from the command line, and prints other people's text without control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way that Belfry says no: one catalogue of code, status and title.
+"""Every error of Belfry: one catalogue of code, status and title.
 
 A `BelfryError` is raised anywhere and becomes one `application/problem+json` answer (RFC 9457) at the edge.
 """

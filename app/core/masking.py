@@ -1,4 +1,4 @@
-"""What may stand in a log: no credential, no character that could begin a line of its own, and no more than a bound.
+"""Makes text safe for a log line: no credential, no character that could begin another line, a limited length.
 
 Strangers choose part of what is logged. So the text is cut before it is masked, and each pattern below takes time that
 grows no faster than the text: no character can be tried as the beginning of more than one long match.

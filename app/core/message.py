@@ -13,7 +13,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from .errors import CATALOGUE, BelfryError
@@ -26,6 +34,7 @@ TTL_MAX_SECONDS = 31_536_000  # a year: a longer one is a mistake in the unit
 TAGS_MAX = 32
 ACTIONS_MAX = 8
 DIGEST_BYTES = 16
+ERRORS_TOLD = 20  # of a message: a refusal stays in proportion to what was sent
 
 _NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient"}  # the envelope and the delivery
 
@@ -112,7 +121,7 @@ class Publish(Content):
     """The body of `POST /publish`."""
 
     id: Annotated[str, _token("bad_message_id")] | None = None
-    to: str | list[str] | None = None
+    to: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     topic: str | None = None
     everyone: OnlyTrue | None = None
     ttl: Annotated[int, Field(ge=1, le=TTL_MAX_SECONDS)] | None = None
@@ -177,7 +186,7 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str
 
     `now` is Unix time in seconds, `new_id` the id for a message that brings none. `key` is the request's
     `Idempotency-Key`, which is an id too. Raises `BelfryError` with the code of
-    the first thing wrong; all of them are in its `errors`.
+    the first thing wrong; `ERRORS_TOLD` of them at most are in its `errors`.
     """
     sent = strict_json.read(body)
     try:
@@ -214,9 +223,9 @@ def _refusal(error: ValidationError) -> BelfryError:
     """The first error's own code, else its field's; a field's position inside a list is told, not used."""
     errors = [
         {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": item["msg"]}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-        if item["loc"][:2] != ("to", "str")  # `to` is told once, by the errors of its list
-    ]
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[: ERRORS_TOLD + 1]
+        if item["loc"][:2] != ("to", "str")  # `to` is told once, by the error of its list
+    ][:ERRORS_TOLD]
     for each in errors:
         if each["field"] == _LIST_OF_RECIPIENTS:
             each |= {"field": "to", "message": "Expected a user id, which is a string, or a list of user ids"}

@@ -196,8 +196,14 @@ class Upstreams:
         return iter(self._upstreams)
 
     def choose(self, model: str) -> Upstream:
-        """The first upstream that serves `model`. Raises `BelfryError` `model_unknown`."""
+        """The first upstream that serves `model`; without a model, the first that serves any.
+
+        Raises `BelfryError` `model_unknown`.
+        """
         for upstream in self._upstreams:
             if upstream.serves(model):
                 return upstream
+        if not model:
+            told = "The request names no model, and no upstream serves every model: name one."
+            raise BelfryError("model_unknown", told, param="model")
         raise BelfryError("model_unknown", f"No upstream serves the model {model[:80]!r}.", param="model")

@@ -242,7 +242,7 @@ def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContext
         probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
     environ["BELFRY_UPSTREAM_URL"] = f"http://{STANDIN_HOST}:{port}/v1"
-    command = [sys.executable, "-m", "app.launch.standin", str(port)]
+    command = [sys.executable, "-m", f"{__package__}.standin", str(port)]
     return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
 
 

@@ -34,7 +34,7 @@ class Plan:
 
 def read(given: Mapping[str, str]) -> Plan:
     """Have `app.launch.planner` make a plan of the environment `given`. Raises `PlanError`."""
-    command = [sys.executable, "-m", "app.launch.planner"]
+    command = [sys.executable, "-m", f"{__package__}.planner"]
     # In a session of its own: a Ctrl-C is for the launcher, which hears it when this is done.
     done = subprocess.run(  # noqa: S603 - our own command line
         command,

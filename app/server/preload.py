@@ -28,6 +28,7 @@ PATCHES = (
 # What a worker imports, a test holds that; each brings what it needs itself.
 LIBRARIES = (
     "flask",
+    "jiter",
     "jwt",
     "prometheus_client.multiprocess",
     "pydantic.type_adapter",

@@ -247,9 +247,18 @@ class BelfryWorker(GeventWorker):
         self._leave(servers)
 
     def _refuse_store(self) -> None:
-        """End the whole server where its first workers find a store that can never be used; the canary has said why."""
-        if self.age <= self.cfg.workers and self._hub.canary.unusable(STORE_SECONDS):
+        """End the whole server where its first workers find a store that can never be used; the canary has said why.
+
+        The first one ends it, and the others wait for the signal: gunicorn's arbiter fails while it stops, with a
+        traceback, where a second worker exits with this code.
+        """
+        if self.age > self.cfg.workers or not self._hub.canary.unusable(STORE_SECONDS):
+            return
+        if self.age == 1:
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        self._wait(lambda: not self.alive, 2 * STORE_SECONDS)
+        if not self.alive:
+            sys.exit()
 
     def _say_that_it_leaves(self) -> None:
         """Serve on for a while, so that balancers see 503 at `/health/ready` before connections are refused.

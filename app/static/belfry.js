@@ -5,11 +5,10 @@
 //
 // `BelfryClient` is a connection that mends itself and that all tabs of a browser share. `<belfry-feed>` is a bell with
 // its feed, made of that client. `BelfryRun` is one answer of a model, followed in the same way. The entry imports every
-// module itself, so that a page of another origin, which can't preload them, fetches them all at once. The server puts
-// the version of the modules into their addresses. Nothing here needs inline scripts or styles, or a Trusted Types policy.
+// module that is needed at once: a page of another origin can't preload them, and so it fetches them together. The server
+// puts the version of the modules into their addresses. Nothing here needs inline scripts or styles, or a Trusted Types
+// policy.
 
-import "./modules/age.js";
-import "./modules/backoff.js";
 import "./modules/bell.js";
 export { BelfryClient } from "./modules/client.js";
 import "./modules/cursor.js";
@@ -30,10 +29,8 @@ export { BelfryRun } from "./modules/run.js";
 export { Refusal } from "./modules/server.js";
 import "./modules/stream.js";
 import "./modules/styles.js";
-import "./modules/tab_count.js";
 import "./modules/tabs.js";
 import "./modules/texts.js";
-import "./modules/toasts.js";
 import "./modules/wishes.js";
 
 /** @typedef {import("./modules/types.js").Message} Message */

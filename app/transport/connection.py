@@ -25,6 +25,7 @@ from ..core.settings import Settings
 from .complaints import Complaints
 from .primary import Address, Primary, open_pool, primary_of
 
+_PACKAGE = __name__.partition(".")[0]  # the wheel gives it another name than the checkout
 RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
 _SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # where in which script, by its digest
@@ -66,7 +67,7 @@ class Script:
     __slots__ = ("sha", "text")
 
     def __init__(self, *verbs: str) -> None:
-        folder = resources.files("app.store") / "lua"
+        folder = resources.files(f"{_PACKAGE}.store") / "lua"
         self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in verbs)
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

@@ -1,1 +1,1 @@
-"""The web floor: views authenticate, parse, call one service and answer. No Redis command, no loop."""
+"""The web layer: views authenticate, parse, call one service and answer. They send no Redis command and run no loop."""

@@ -233,3 +233,16 @@ def test_the_name_of_a_model_has_a_bound() -> None:
     with pytest.raises(BelfryError, match="model: expected at most 256 characters") as refusal:
         parse(json.dumps({"model": "m" * (MODEL_MAX_CHARS + 1), "messages": messages}).encode())
     assert (refusal.value.code, refusal.value.extra["param"]) == ("invalid_completion", "model")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", '[{"a":1e400}]'])
+def test_a_number_that_no_json_can_repeat_is_refused(number: str) -> None:
+    text = f'{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"x":{number}}}'
+    with pytest.raises(BelfryError) as refusal:
+        parse(text.encode())
+    assert refusal.value.code == "malformed_json"
+
+
+def test_the_title_of_a_long_question_is_its_beginning() -> None:
+    question = " \n" * 2_000 + "word " * 500_000
+    assert parse(body(messages=[{"role": "user", "content": question}])).title == ("word " * 24)

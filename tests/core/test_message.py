@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
-from app.core.message import ACTIONS_MAX, TAGS_MAX, TTL_MAX_SECONDS, Message, parse, published_at
+from app.core.message import ACTIONS_MAX, ERRORS_TOLD, TAGS_MAX, TTL_MAX_SECONDS, Message, parse, published_at
 from app.core.wire.frames import RESERVED_EVENTS
 
 NOW = 1_700_000_000.25
@@ -248,3 +249,29 @@ def test_recipients_and_topics_are_named_in_normal_form_c() -> None:
     message = read({"topic": "cafe\u0301"})
     assert message.logs == ("topic:caf\u00e9",)
     assert shown(message)[1]["topic"] == "caf\u00e9"
+
+
+def _large(beginning: str, item: str, end: str) -> bytes:
+    """A message of 64 KB in which `item` is repeated; `%d` in it is its number."""
+    items = ",".join([item.replace("%d", str(number)) for number in range(60_000 // (len(item) + 5))])
+    return f"{beginning}{items}{end}".encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (_large('{"to":[', "1", "]}"), "to.0"),
+        (_large("{", '"x%d":1', "}"), "x0"),
+        (_large('{"to":"a","actions":[{"label":"l",', '"x%d":1', "}]}"), "actions.0.x0"),
+        (_large('{"to":"a","tags":[', "1", "]}"), "tags"),
+    ],
+    ids=["recipients", "fields", "fields of an action", "tags"],
+)
+def test_the_refusal_of_a_message_with_thousands_of_faults_tells_a_few(body: bytes, field: str) -> None:
+    started = time.thread_time()
+    refusal = refused(body)
+    assert time.thread_time() - started < 0.05
+    told = refusal.extra["errors"]
+    assert told[0]["field"] == field
+    assert len(told) <= ERRORS_TOLD
+    assert len(json.dumps(refusal.problem())) < 4_096

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from tests.faults.crowd import Reader
@@ -125,7 +125,8 @@ def reload_nginx(site: Site, traffic: Traffic) -> None:
         wait_until(partial(_has_others, site.nginx, old), BACK_SECONDS, what="nginx's new worker")
         traffic.run(MESSAGES)
         for pid in old:  # or it would serve its streams for as long as they last
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it ended by itself, because no stream of it was left
+                os.kill(pid, signal.SIGTERM)
         wait_until(partial(_has_lost, site.nginx, old), BACK_SECONDS, what="the old one to end")
         traffic.wait_live()
 

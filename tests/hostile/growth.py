@@ -20,7 +20,7 @@ CHEAP_SECONDS = 0.02
 
 ATOMS = (
     *"?&=;,. \t\"'\\%.-_:/[]{}()<>*+~^|@!#0aZ\x00\x1b\x7f\n\r",
-    *("é", "\u2028", "\U0001f600", "\ud800"),
+    *("é", "\u2028", "\U0001f600", "\ud800", "\u0301\u0316"),
     *("??=", "?a", "&a=", "a=b;", 'a="', "a=b&", "a,", ", ", ",,", ";q=0.", "..", "//", "/.", "../", "\r\n", "\n\n"),
     *("eyJ", "eyJ-", "eyJaaaaaaa-", "eyJa.", "eyJaaaaaaaa.a.", "Bearer ", "Bearer\t ", "Cookie", "Set-Cookie: "),
     *("token", "ticket= ", "password'", "secret :", "belfry_session=", "__Host-", "%41", "%C3%A9", "%u", "%0", "\\u"),

@@ -46,9 +46,8 @@ KEYRING = Keyring(SETTINGS)
 CLAIMS = KEYRING.verify(KEYRING.sign("alice", {"feed"}, 1.8e9, 60), 1.8e9)
 # What comes from no stranger: settings, the launcher, the store, and the upstreams that the operator named.
 NOT_A_STRANGER_S = {
-    "app.core.completion.failure", "app.core.endpoint", "app.core.identity.passwords", "app.core.redis_url",
-    "app.core.settings", "app.core.upstreams", "app.transport.connection", "app.launch.address",
-    "app.launch.embedded",
+    "app.core.endpoint", "app.core.identity.passwords", "app.core.redis_url", "app.core.settings",
+    "app.core.upstreams", "app.transport.connection", "app.launch.address", "app.launch.embedded",
 }  # fmt: skip
 
 
@@ -202,6 +201,7 @@ LISTED = {
 }  # fmt: skip
 DIRECT: dict[str, Callable[[Any, str], object]] = {
     "app.server.head": lambda pattern, text: list(pattern.finditer(raw(text))),
+    "app.core.completion.failure": lambda pattern, text: list(pattern.finditer(text)),
     "app.core.completion.json_text": lambda pattern, text: pattern.search(text),
     "app.server.gates.listener": lambda pattern, text: pattern.search(raw(text)),
     "app.web.pages.assets": lambda pattern, text: pattern.sub("", text),

@@ -9,7 +9,6 @@ set back.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections import deque
@@ -50,7 +49,6 @@ def no_redis() -> Subscription:
 class Promise(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        logging.getLogger("belfry.link").disabled = True  # there is no Redis, and it would say so each time
         self.logs = [ModelLog(name) for name in NAMES]
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { BACKOFF_MOST_MS, Backoff } from "../../app/static/modules/backoff.js";
+import { BACKOFF_MOST_MS, Backoff } from "../../app/static/modules/reconnect.js";
 
 test("delays are random up to a limit that doubles to thirty seconds", (context) => {
   context.mock.method(Math, "random", () => 1);

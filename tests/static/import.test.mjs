@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-const CORE = ["backoff", "client", "cursor", "follower", "id", "lifecycle", "link", "listeners", "model", "poll", "reconnect", "run", "server", "stream", "tab_count", "tabs", "texts"];
+const CORE = ["client", "cursor", "follower", "id", "lifecycle", "link", "listeners", "model", "poll", "reconnect", "run", "server", "stream", "tabs", "texts"];
 
 test("the modules without elements can be imported where there is no browser", async () => {
   for (const name of CORE) await assert.doesNotReject(import(`../../app/static/modules/${name}.js`), name);

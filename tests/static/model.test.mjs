@@ -23,9 +23,12 @@ class PlayedClient {
 
   close() {}
 
-  async markRead() {
-    throw new Error("no answer");
-  }
+  isConnected = true;
+  isSignedOut = false;
+
+  markRead = async () => { throw new Error("no answer"); };
+  archive = this.markRead;
+  remove = this.markRead;
 
   /** A message arrives. */
   bring(message, cursor) {
@@ -69,10 +72,61 @@ test("a revision that was jumped over means that the feed is fetched again", asy
   assert.equal(client.asked.length, 2);
 });
 
-test("a change that the server did not take is fetched as it is", async () => {
-  await assert.rejects(model.mark(model.messages[0], true));
+test("a change is shown at once, and undone when the server does not accept it", async () => {
+  const failed = model.mark(model.messages[0], true);
   assert.ok(model.messages[0].read);
-  await pass(1_000);
-  await settle();
+  await assert.rejects(failed);
   assert.ok(!model.messages[0].read);
+  for (const change of [() => model.archive(model.messages[0], true), () => model.remove(model.messages[0])]) {
+    const failing = change();
+    assert.deepEqual(ids(), ["1"]);
+    await assert.rejects(failing);
+    assert.deepEqual(ids(), ["2", "1"]);
+  }
+});
+
+test("after a change that failed the feed is fetched as soon as there is a connection", async () => {
+  client.isConnected = false;
+  await assert.rejects(model.remove(model.messages[0]));
+  client.page = { ...client.page, messages: [{ id: "1" }] }; // the server did it; only its reply was lost
+  await pass(60_000);
+  assert.deepEqual(ids(), ["2", "1"]);
+  client.isConnected = true;
+  client.listeners.get("state")("live");
+  await pass(1_000);
+  assert.deepEqual(ids(), ["1"]);
+  client.listeners.get("state")("live");
+  await pass(60_000);
+  assert.equal(client.asked.length, 2, "once is enough");
+});
+
+test("a message that arrives while all others are being marked stays unread", async () => {
+  let answer = () => {};
+  client.markAllRead = () => new Promise((resolve) => { answer = resolve; });
+  const marked = model.markAll();
+  client.bring({ id: "3" }, "a.3");
+  answer();
+  await marked;
+  assert.deepEqual(model.messages.map(({ id, read }) => [id, Boolean(read)]), [["3", false], ["2", true], ["1", true]]);
+});
+
+test("a first load that failed is tried again, with or without a new connection", async () => {
+  const page = client.feed;
+  for (const heal of [() => client.listeners.get("state")("live"), () => {}]) {
+    client.feed = async () => { throw new Error("no answer"); };
+    client.isConnected = heal.toString() === "() => {}";
+    await model.reload();
+    assert.equal(model.state, "failed");
+    client.feed = page;
+    client.isConnected = true;
+    heal();
+    await pass(2_000);
+    assert.deepEqual([model.state, ids()], ["loaded", ["2", "1"]]);
+  }
+});
+
+test("a user who is signed out sees no messages", () => {
+  client.isSignedOut = true;
+  client.listeners.get("state")("denied");
+  assert.deepEqual(ids(), []);
 });

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
 import { Reconnect } from "../../app/static/modules/reconnect.js";
+import { Refusal } from "../../app/static/modules/server.js";
+import "../../app/static/modules/remedies.js"; // loaded on demand; here it is there at once
 import { pass, settle, startBrowser, streams } from "./browser.mjs";
 
 let states = [];
@@ -9,6 +11,8 @@ let taken = [];
 let refusal = null;
 let fallbacks = [];
 let forgotten = 0;
+let problems = [];
+let reason = "";
 const server = { usesTickets: false, forgetToken: () => forgotten++ };
 
 /** A stream that is followed, already opened once. */
@@ -23,7 +27,8 @@ async function follow(given = {}) {
       return fallbacks.at(-1);
     },
     diagnose: async () => ({ refusal }),
-    say: (state) => states.push(state),
+    say: (state, given) => [states.push(state), (reason = given)],
+    complain: (problem) => problems.push(problem),
     ...given,
   });
   reconnect.open();
@@ -34,7 +39,8 @@ async function follow(given = {}) {
 beforeEach(() => {
   startBrowser();
   mock.method(Math, "random", () => 1); // the longest delays
-  [states, taken, refusal, fallbacks, forgotten, server.usesTickets] = [[], [], null, [], 0, false];
+  mock.method(console, "warn", () => {});
+  [states, taken, refusal, fallbacks, forgotten, problems, reason, server.usesTickets] = [[], [], null, [], 0, [], "", false];
 });
 
 test("it is live once the stream is ready, and tells everything that the stream says", async () => {
@@ -84,7 +90,7 @@ test("it reconnects after delays that grow, and that are short again after a suc
 });
 
 test("a server that names a delay is not asked before it has passed", async () => {
-  refusal = { denied: false, retryAfterMs: 20_000 };
+  refusal = new Refusal(503, {}, 20_000);
   await follow();
   streams[0].fail();
   await settle();
@@ -95,7 +101,7 @@ test("a server that names a delay is not asked before it has passed", async () =
 });
 
 test("without a valid credential it waits for the user", async () => {
-  refusal = { denied: true, retryAfterMs: 0 };
+  refusal = new Refusal(401, { code: "token_missing" });
   const reconnect = await follow();
   streams[0].fail();
   await settle();
@@ -104,6 +110,45 @@ test("without a valid credential it waits for the user", async () => {
   assert.equal(streams.length, 1);
   reconnect.resume();
   await settle();
+  assert.equal(streams.length, 2);
+});
+
+test("a problem is told to developers once, until it works again", async () => {
+  refusal = new Refusal(401, { code: "token_invalid", detail: "The token is not valid" });
+  const reconnect = await follow();
+  for (let tries = 0; tries < 3; tries++) {
+    streams.at(-1).fail();
+    await settle();
+    await settle();
+    reconnect.resume();
+    await settle();
+  }
+  assert.equal(problems.length, 1);
+  assert.deepEqual([problems[0].code, problems[0].status, problems[0].detail], ["token_invalid", 401, "The token is not valid"]);
+  assert.match(problems[0].remedy, /BELFRY_SECRET/);
+  assert.equal(console.warn.mock.callCount(), 1);
+  streams.at(-1).say("ready");
+  streams.at(-1).fail();
+  await settle();
+  await settle();
+  assert.equal(problems.length, 2);
+});
+
+test("a token that the page could not get is the reason, and nothing more is asked", async () => {
+  const error = new Refusal(0, { code: "token_unavailable", detail: "/token answered 500" });
+  await follow({ url: async () => { throw error; }, diagnose: () => assert.fail("it is known") });
+  await settle();
+  assert.deepEqual([states.at(-1), problems[0]?.code], ["waiting", "token_unavailable"]);
+});
+
+test("after an administrator's disconnect it comes back later by itself", async () => {
+  await follow();
+  streams[0].say("ready");
+  streams[0].say("goodbye", { reason: "disconnected" });
+  assert.deepEqual([states.at(-1), reason], ["stopped", "disconnected"]);
+  await pass(59_999);
+  assert.equal(streams.length, 1);
+  await pass(60_001);
   assert.equal(streams.length, 2);
 });
 
@@ -116,12 +161,12 @@ test("it wakes at once when the network is back", async () => {
   assert.equal(streams.length, 2);
 });
 
-for (const reason of ["replaced", "revoked"]) {
-  test(`after a goodbye "${reason}" it waits for the user`, async () => {
+for (const final of ["replaced", "revoked"]) {
+  test(`after a goodbye "${final}" it waits for the user`, async () => {
     const reconnect = await follow();
     streams[0].say("ready");
-    streams[0].say("goodbye", { reason });
-    assert.equal(states.at(-1), "stopped");
+    streams[0].say("goodbye", { reason: final });
+    assert.deepEqual([states.at(-1), reason], ["stopped", final]);
     await pass(3_600_000);
     assert.equal(streams.length, 1);
     reconnect.resume();
@@ -182,4 +227,30 @@ test("what an attempt finds out after it was given up changes nothing", async ()
   await settle();
   await pass(60_000);
   assert.deepEqual([acted, streams.length], [[], 1]);
+});
+
+test("a stream that was closed without an error is opened anew", async () => {
+  await follow();
+  streams[0].say("ready");
+  streams[0].readyState = 2; // as Firefox does at a download
+  await pass(3_000);
+  assert.equal(streams.length, 2);
+});
+
+test("a hidden page's stream may be silent for longer, but not for ever", async () => {
+  await follow();
+  streams[0].say("ready");
+  document.hidden = true;
+  await pass(60_000);
+  assert.equal(streams.length, 1);
+  await pass(18_000);
+  assert.equal(streams.length, 2);
+});
+
+test("a page that began to leave and stayed opens its stream anew", async () => {
+  const reconnect = await follow();
+  streams[0].say("ready");
+  reconnect.stay();
+  await settle();
+  assert.deepEqual([streams.length, streams[0].readyState], [2, 2]);
 });

@@ -92,6 +92,12 @@ def test_an_id_in_the_query_must_be_one(belfry: Belfry) -> None:
     assert admin.get("/users/~").json()["log"]["kept"] == 1
 
 
+@pytest.mark.parametrize("path", ["/users/a%00b", "/users/a%00b%2Fc", "/messages/%00", "/static/belfry.js%00", "/%00"])
+def test_a_path_with_nul_leads_nowhere(belfry: Belfry, path: str) -> None:
+    """Inside the server NUL stands for a slash of an id, so it would name another user."""
+    assert administrator(belfry, belfry.url).get(path).status_code == 404
+
+
 @pytest.mark.parametrize("name", ["Jörg", "가나다", "Å", "ǭ"])
 def test_every_spelling_of_a_name_is_one_user(belfry: Belfry, site: str, name: str) -> None:
     name = f"{name}-{secrets.token_hex(4)}"

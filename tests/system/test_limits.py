@@ -53,7 +53,7 @@ def test_a_line_over_the_limit_costs_only_itself(belfry: Belfry, alice: str) -> 
 
 @pytest.mark.parametrize("line", ["1", '{"to":[]}', '{"to":"a","to":"b"}', "{", '{"to":"a b"}'])
 def test_a_bad_line_costs_as_much_as_a_delivery(belfry: Belfry, line: str) -> None:
-    with belfry.api(belfry.token(f"careless-{len(line)}", "publish")) as api:
+    with belfry.api(belfry.token(f"careless-{line.encode().hex()}", "publish")) as api:
         codes = [result["code"] for result in api.publish_lines([line] * 40)]
         assert "rate_limited" not in codes[:20]
         assert set(codes[21:]) == {"rate_limited"}

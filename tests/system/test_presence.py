@@ -55,7 +55,7 @@ def test_an_administrator_sees_each_connection_and_can_end_one(belfry: Belfry, a
         assert (found["address"], found["agent"]) == ("127.0.0.1", "probe/1")
         root = belfry.api(belfry.token("root", "admin"))
         assert root.delete(f"/presence/{alice}", params={"connection": found["id"]}).status_code == 204
-        assert "revoked" in one.wait_for("goodbye").data
+        assert "disconnected" in one.wait_for("goodbye").data
         belfry.publish({"to": alice, "title": "still here"})
         two.wait_for_messages(1)
         assert "goodbye" not in [event.event for event in two.events]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import jwt
@@ -105,7 +106,7 @@ def test_a_rotated_key_s_streams_end(start_belfry: Callable[..., Belfry], upstre
     published = ["old", "new"]
     with issuer(published) as url:
         belfry = start_belfry(BELFRY_JWKS_URL=url, BELFRY_JWKS_SECONDS="1", BELFRY_UPSTREAM_URL=upstream.url)
-        claims = {"sub": alice, "scope": "complete", "exp": 4_000_000_000}
+        claims = {"sub": alice, "scope": "complete", "exp": time.time() + 600}
         token = jwt.encode(claims, KEYS["old"], "EdDSA", headers={"kid": "old"})
         begin(belfry, token, alice)
         conversation = upstream.next_request(alice)

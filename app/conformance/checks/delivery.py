@@ -1,4 +1,4 @@
-"""What was published arrives where it was sent, once and in order, and nowhere else."""
+"""A published message arrives at its recipients, once and in order, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether there is a server that can work."""
+"""The server answers, and it is ready."""
 
 from __future__ import annotations
 

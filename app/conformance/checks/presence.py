@@ -26,13 +26,13 @@ def shown(probe: Probe) -> None:
 
 @GROUP.check("feed", "admin")
 def dismissed(probe: Probe) -> None:
-    """A connection that an administrator ends is told not to come back."""
+    """A connection that an administrator ends is told so."""
     if not probe.credentials.separate:
         raise SkippedError("needs the secret: it would end all connections of the token's user")
     with probe.stream() as stream:
         stream.ready()
         expect_status(probe.ask("DELETE", f"/presence/{probe.user}", "admin"), 204)
-        stream.expect_goodbye("revoked")
+        stream.expect_goodbye("disconnected")
 
 
 @GROUP.check("admin")

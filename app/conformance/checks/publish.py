@@ -1,4 +1,4 @@
-"""What a publisher may send, and how the rest is refused."""
+"""The messages that a publisher may send, and the refusals of all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every refusal is `application/problem+json`, whoever asks and whatever for."""
+"""Every refusal is `application/problem+json`, for every client and every route."""
 
 from __future__ import annotations
 

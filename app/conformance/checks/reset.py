@@ -1,4 +1,4 @@
-"""Where history is gone, the client is told so, never silently skipped."""
+"""When history is gone, the server tells the client, and never skips messages silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coming back: a client goes on exactly where it stopped."""
+"""A client that reconnects continues exactly where it stopped."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ One reader serves the streamed answer, the whole answer and the run:
 - `forms` turns one form into the other, so a client gets the form it asked for, whichever the upstream sent.
 - `failure` finds the reason in every shape of error that upstreams use, and states it in OpenAI's shape.
 - `usage` counts tokens in every shape, and estimates them where the upstream sends none.
+- `Forwarded` is a request that is no chat: it and its answer pass as they are. `form` finds its fields, and `Meter`
+  counts the tokens of the answer on its way.
 
 An answer is complete when the upstream says so: by `[DONE]`, or by a finish reason for each choice. The end of the
 connection alone proves nothing. Text that was answered with status 200 is paid for, so nobody asks for it again.
@@ -26,6 +28,8 @@ from .answer import Answer
 from .body import Body
 from .failure import openai_error
 from .forms import Gathered, Transcript
+from .forwarded import Forwarded, parse_forwarded
+from .meter import Meter
 from .pieces import DONE, Piece
 from .request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, parse
 from .usage import Usage, tokens_of
@@ -36,12 +40,15 @@ __all__ = [
     "Answer",
     "Body",
     "CompletionRequest",
+    "Forwarded",
     "Gathered",
+    "Meter",
     "Piece",
     "Transcript",
     "Usage",
     "check_run_id",
     "openai_error",
     "parse",
+    "parse_forwarded",
     "tokens_of",
 ]

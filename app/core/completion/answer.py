@@ -17,13 +17,13 @@ from .usage import Usage, usage_in
 
 _NO_REASON = frozenset({"", "null", "none"})
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
-_SAID = ("content", "reasoning_content", "reasoning", "refusal", "text")
+_SAID = frozenset({"content", "reasoning_content", "reasoning", "refusal", "text"})
 
 
-def _texts_of(choice: dict[str, Any]) -> list[str]:
+def texts_of(choice: dict[str, Any]) -> list[str]:
     """All that a chunk's choice says: text, thoughts, and what it wants called."""
     delta = object_of(choice.get("delta"))
-    texts = [text_of(delta[name]) for name in _SAID if name in delta]
+    texts = [text_of(value) for name, value in delta.items() if name in _SAID]
     if "text" in choice:
         texts.append(text_of(choice["text"]))
     if "tool_calls" in delta:
@@ -97,34 +97,42 @@ class Answer:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
         if is_whole(piece.value):
             for chunk in chunks_of(piece.value):
-                yield from self._chunk(Piece(written(chunk), chunk))
+                yield from self._passed(Piece(written(chunk), chunk))
             self._ended = self._came_whole = True
-        elif piece.value and piece.value.get("type") not in _PINGS:
-            yield from self._chunk(piece)
+        elif piece.value and piece.value.get("type") not in _PINGS and self._counts(piece.value):
+            yield _safe(piece)
 
-    def _chunk(self, piece: Piece) -> Iterator[Piece]:
-        choices = objects_of(piece.value.get("choices"))
-        told = usage_in(piece.value)
+    def _passed(self, chunk: Piece) -> Iterator[Piece]:
+        if self._counts(chunk.value):
+            yield _safe(chunk)
+
+    def _counts(self, value: dict[str, Any]) -> bool:
+        """Judge and count one chunk. Whether the client gets it."""
+        choices = objects_of(value.get("choices"))
+        told = usage_in(value, choices)
         if told is not None:
             self.counted.take(told)
         self._is_last = told is not None and not choices
         for choice in choices:
             self._judge(choice)
-        self.started = self.started or bool(choices)
-        if choices and not self._head:
-            self._head = {name: piece.value[name] for name in ("id", "created", "model") if name in piece.value}
-        if piece.value.get("usage") and not choices:
+        if choices:
+            self.started = True
+            if not self._head:
+                self._head = {name: value[name] for name in ("id", "created", "model") if name in value}
+        elif value.get("usage"):
             if not self._wants_usage or told is None:  # an estimate says more than zeros
-                return
+                return False
             self._shown_usage = True
-        yield _safe(piece)
+        return True
 
     def _judge(self, choice: dict[str, Any]) -> None:
         reason = choice.get("finish_reason")
-        texts = _texts_of(choice)
-        place, has_reason = place_of(choice), bool(reason) and str(reason).strip().lower() not in _NO_REASON
-        self._talks_on = self._talks_on or (self._has_reason.get(place, False) and any(texts))
-        self._has_reason[place] = has_reason or self._has_reason.get(place, False)
+        texts, place = texts_of(choice), place_of(choice)
+        had_reason = self._has_reason.get(place, False)
+        if had_reason and any(texts):
+            self._talks_on = True
+        has_reason = reason is not None and bool(reason) and str(reason).strip().lower() not in _NO_REASON
+        self._has_reason[place] = had_reason or has_reason
         self.counted.say(texts)
 
     def finish(self, noise: str, *, was_cut: bool) -> Iterator[Piece]:

@@ -92,7 +92,14 @@ class Events:
         if self._lines.waiting + self._size > self._limit:
             raise BelfryError("answer_too_large", "The upstream sent an event that is too large.")
         for line in self._lines.feed(received):
-            if line or self._parts or self._event:  # else the end of a block that was taken already
+            if line.startswith("data:"):
+                data = line[5:].strip()
+                alone = self._alone(data)
+                if alone is None:
+                    yield from self._data(data)
+                elif (piece := self._piece(*alone)) is not None:
+                    yield piece
+            elif line or self._parts or self._event:  # otherwise the end of a block that was taken already
                 yield from self._line(line)
 
     def end(self) -> Iterator[Piece]:
@@ -101,10 +108,17 @@ class Events:
         if self.noise.lstrip()[:1] in ("{", "["):  # one JSON text on many lines, in spite of the content type
             yield from _whole(self.noise)
 
+    def _alone(self, data: str) -> tuple[object, str] | None:
+        """What `read` makes of a line that is an object and begins a block, as nearly each line of an answer does."""
+        if self._parts or not data.startswith("{"):
+            return None
+        try:
+            return read(data)
+        except ValueError:
+            return None
+
     def _line(self, line: str) -> Iterator[Piece]:
-        if line.startswith("data:"):
-            yield from self._data(line[5:].strip())
-        elif not line:
+        if not line:
             yield from self._block_end()
         elif line.startswith("event:"):
             self._event = line[6:].strip()
@@ -153,15 +167,19 @@ class Events:
         self._event = ""
 
     def _dispatch(self, value: object, text: str) -> Iterator[Piece]:
+        piece = self._piece(value, text)
+        if piece is not None:
+            yield piece
+
+    def _piece(self, value: object, text: str) -> Piece | None:
         event, self._event = self._event, ""
         if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini's errors
             value = value[0]
         if not isinstance(value, dict):
             self._hear(text)
-            return
+            return None
         piece = Piece(text, value, event)
-        if event.lower() in _UNNAMED or piece.is_chunk or "error" in value:
-            yield piece
+        return piece if not event or event.lower() in _UNNAMED or piece.is_chunk or "error" in value else None
 
     def _not_json(self, data: str) -> Iterator[Piece]:
         if self._event == "error":

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from ..errors import BelfryError
 from .json_text import cleaned, written
-from .odd import object_of, objects_of, place_of, text_of
+from .odd import object_of, place_of, text_of
 from .pieces import Piece
 
 SHORT_CHARS: Final = 500  # of a text that is no JSON
+LOOKED_AT_CHARS: Final = 65_536  # of such a text, to find what to tell
 KEPT: Final = ("message", "type", "param", "code", "status", "innererror", "metadata", "details")
 _MESSAGES: Final = (
     "message",
@@ -23,8 +24,12 @@ _MESSAGES: Final = (
     "error_description",
     "title",
 )
-_TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
-_TAG: Final = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# An upstream's text is a stranger's too: each of these expressions takes time in proportion to the text's length.
+_TITLE: Final = re.compile(r"<(?:title|h1)\b[^<>]{0,200}>", re.IGNORECASE)
+_TITLE_END: Final = re.compile(r"</(?:title|h1)\b", re.IGNORECASE)
+_CODE: Final = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
+_CODE_END: Final = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 _LEAST_STATUS, _LAST_STATUS = 400, 599
 _MAX_DEPTH: Final = 5  # of errors within errors
 _QUOTA: Final = "insufficient_quota"
@@ -32,10 +37,25 @@ _QUOTA: Final = "insufficient_quota"
 
 def short(text: str) -> str:
     """The beginning of a text on one line; of HTML, its title."""
+    text = text[:LOOKED_AT_CHARS]
     if "<" in text:
-        title = _TITLE.search(text)
-        text = _TAG.sub(" ", title[2] if title else text)
+        text = _TAG.sub(" ", _title(text) or _without_code(text))
     return " ".join(text.split())[:SHORT_CHARS]
+
+
+def _title(html: str) -> str:
+    start = _TITLE.search(html)
+    end = _TITLE_END.search(html, start.end()) if start else None
+    return html[start.end() : end.start()] if start and end else ""
+
+
+def _without_code(html: str) -> str:
+    """`html` without its styles and scripts."""
+    kept, at = [], 0
+    while (start := _CODE.search(html, at)) and (end := _CODE_END.search(html, start.end())):
+        kept.append(html[at : start.start()])
+        at = end.start()
+    return " ".join([*kept, html[at:]])
 
 
 def told_in(body: bytes) -> dict[str, Any]:
@@ -107,16 +127,19 @@ def failure_of(piece: Piece) -> dict[str, Any] | None:
     value = piece.value
     if value.get("error"):
         return members_of(value)
-    if piece.is_chunk:
-        return _of_choices(objects_of(value["choices"]))
+    choices = value.get("choices")
+    if isinstance(choices, list):
+        return _of_choices(choices)
     if piece.event == "error" or "error" in (value.get("object"), value.get("type")):
         return members_of(value)
     return members_of(value) if _is_flat_error(value) else None
 
 
-def _of_choices(choices: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
     """OpenRouter tells errors of providers in the choice."""
     for choice in choices:
+        if not isinstance(choice, dict):
+            continue
         if choice.get("error"):
             return members_of(choice["error"])
         if choice.get("finish_reason") == "error":
@@ -166,3 +189,11 @@ def openai_error(error: BelfryError) -> dict[str, Any]:
     kind = kinds.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     told = {"message": error.detail, "type": kind, "param": error.extra.get("param"), "code": error.code}
     return {"error": {**told, **cleaned(error.extra.get("upstream", {}))}}
+
+
+def in_stream(error: BelfryError) -> dict[str, Any]:
+    """An error in mid-stream, with the status and the advice that can't stand in the head any more."""
+    told = openai_error(error)
+    advice = {name.replace("-", "_"): value for name, value in error.headers.items() if name.startswith("retry-after")}
+    told["error"] = {**told["error"], "status": error.status, **advice}
+    return told

@@ -18,10 +18,13 @@ _TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 
 def is_whole(value: dict[str, Any]) -> bool:
     """Whether this is an answer in one piece, not a chunk of it."""
-    choices = objects_of(value.get("choices"))
-    if not choices and isinstance(value.get("choices"), list) and value.get("object") == "chat.completion":
-        return True
-    return any(isinstance(choice.get("message"), dict) and not choice.get("delta") for choice in choices)
+    choices = value.get("choices")
+    if not isinstance(choices, list):
+        return False
+    for choice in choices:
+        if isinstance(choice, dict) and isinstance(choice.get("message"), dict) and not choice.get("delta"):
+            return True
+    return not objects_of(choices) and value.get("object") == "chat.completion"
 
 
 def chunks_of(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,8 @@ import math
 import re
 from typing import Any, Final
 
+import jiter
+
 BOM: Final = "\ufeff"
 _INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300
 # An escaped surrogate without its other half. A match may also be a harmless `\\ud800`: it is only looked at again.
@@ -39,6 +41,11 @@ def read(text: str) -> tuple[Any, str]:
 
     Raises ValueError.
     """
+    if len(text) < _INT_MAX_DIGITS:  # so no number in it is too long, and most chunks are short
+        try:
+            return jiter.from_json(text.encode(), allow_inf_nan=False, cache_mode="keys"), _on_one_line(text)
+        except ValueError:  # it refuses more than Python does
+            pass
     try:
         value = _STRICT.decode(text)
     except (ValueError, RecursionError):
@@ -47,7 +54,11 @@ def read(text: str) -> tuple[Any, str]:
     if "\\u" in text and _HALF.search(text) and not _is_unicode(value):
         text = written(value)
         return json.loads(text), text
-    return value, text.translate(_LINE_ENDS) if "\n" in text or "\r" in text else text
+    return value, _on_one_line(text)
+
+
+def _on_one_line(text: str) -> str:
+    return text.translate(_LINE_ENDS) if "\n" in text or "\r" in text else text
 
 
 def _tolerantly(text: str) -> Any:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 DONE: Final = "[DONE]"  # the data of the last block of a stream
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One JSON object of an answer: `text` is the object as it may be sent on, `event` the event's name, if any."""
 
     text: str

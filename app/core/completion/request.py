@@ -14,6 +14,7 @@ from ..wire import strict_json
 from .usage import prompt_tokens
 
 TITLE_MAX_CHARS = 120
+TITLE_READ_CHARS = 1_000  # of what was said: the others would seldom fit into a title
 MODEL_MAX_CHARS = 256
 DIGEST_BYTES = 16
 
@@ -53,15 +54,19 @@ class CompletionRequest:
 
 
 def parse(
-    text: bytes, *, takes_id: bool = False, key: str = "", headers: Mapping[str, str] | None = None
+    text: bytes, *, takes_id: bool = False, key: str = "", headers: Mapping[str, str] | None = None, model: str = ""
 ) -> CompletionRequest:
     """Read a request; with `takes_id`, its member `id`, or else `key`, is Belfry's and doesn't go upstream.
+
+    `model` is the one that the address names, as Azure's do.
 
     Raises `BelfryError` `malformed_json`, `invalid_completion` or `bad_run_id`.
     """
     given = strict_json.read(text, lone_surrogate="invalid_completion")
     if not isinstance(given, dict):
         raise _invalid("the body", "one JSON object", given)
+    if model and given.setdefault("model", model) != model:
+        raise _invalid("model", f"{model!r}, as in the address", given["model"])
     run_id = check_run_id(given.pop("id", None) or key) if takes_id else ""
     _check(given)
     options = given.get("stream_options") or {}
@@ -71,10 +76,18 @@ def parse(
         stream=bool(given.get("stream")),
         wants_usage=bool(options.get("include_usage")),
         title=_title(given["messages"]),
-        digest=hashlib.blake2b(json.dumps(given, sort_keys=True).encode(), digest_size=DIGEST_BYTES).hexdigest(),
+        digest=_digest(given),
         fields=given,
         headers=headers or {},
     )
+
+
+def _digest(given: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(given, sort_keys=True, allow_nan=False)
+    except ValueError:  # 1e999 is JSON by its grammar, and infinite as a float: no upstream could read it
+        raise BelfryError("malformed_json", "Expected numbers that fit into 64 bits, got a larger one.") from None
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def check_run_id(text: object) -> str:
@@ -111,4 +124,5 @@ def _title(messages: list[dict[str, Any]]) -> str:
     said = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), "")
     if isinstance(said, list):  # parts; images have no text
         said = " ".join([str(part.get("text", "")) for part in said if isinstance(part, dict)])
-    return " ".join(str(said or "").split())[:TITLE_MAX_CHARS]
+    begins = str(said or "").lstrip()[:TITLE_READ_CHARS]  # to part all of it could take as long as to read the request
+    return " ".join(begins.split())[:TITLE_MAX_CHARS]

@@ -63,9 +63,9 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX else 0
 
 
-def usage_in(value: dict[str, Any]) -> dict[str, Any] | None:
-    """The usage object of a chunk or of a whole answer, wherever it is; None where none says anything."""
-    for choice in objects_of(value.get("choices")):
+def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The usage object of a chunk or of a whole answer with these choices; None where none says anything."""
+    for choice in choices:
         if "usage" in choice and tokens_of(choice["usage"]):
             return dict(cleaned(choice["usage"]))
     if _MEMBERS.isdisjoint(value):  # as most chunks
@@ -95,7 +95,13 @@ class Usage:
 
     def say(self, texts: list[str]) -> None:
         """A chunk of the answer: mostly a token, or several where the upstream sends large pieces."""
-        size = sum([len(text.encode(errors="replace")) for text in texts])
+        size = 0
+        for text in texts:
+            size += len(text) if text.isascii() else len(text.encode(errors="replace"))
+        self.say_bytes(size)
+
+    def say_bytes(self, size: int) -> None:
+        """A text of so many bytes."""
         self._said += size // BYTES_PER_TOKEN if size > TOKEN_MAX_BYTES else bool(size)
 
     @property

@@ -1,1 +1,1 @@
-"""Who someone is and what they may do: tokens, keys, names, passwords, withdrawals. Pure."""
+"""Who a user is and what the user may do: tokens, keys, names, passwords, revocations. Pure."""

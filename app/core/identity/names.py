@@ -1,4 +1,4 @@
-"""What may name a user or a topic: pure checks, shared by tokens, messages and query parameters."""
+"""The checks of user ids and topic names: pure, and shared by tokens, messages and query parameters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ NAME_MAX_BYTES = 128
 OWN_TOPICS = "belfry."  # begins the names of topics that only Belfry sends to and only administrators read
 FIGURES_TOPIC = f"{OWN_TOPICS}figures"
 
+# No text of more characters has a form C of `NAME_MAX_BYTES`. Normalising takes time with the square of the number of
+# marks on one letter, so a text that can't be a name is not normalised.
+NORMALISED_MAX = 2 * NAME_MAX_BYTES
+
 _BRACES_AND_SPACE = frozenset("{} ")
 
 
 def nfc(text: str) -> str:
-    """`text` in Unicode's normal form C: names that look alike because they are the same text are one name."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """`text` in Unicode's normal form C: names that look alike because they are the same text are one name.
+
+    A text that is too long for a name stays as it is.
+    """
+    return text if text.isascii() or len(text) > NORMALISED_MAX else unicodedata.normalize("NFC", text)
 
 
 def spellings(name: str) -> tuple[str, ...]:

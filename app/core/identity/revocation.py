@@ -1,4 +1,4 @@
-"""What was withdrawn before its time: users, tokens and sessions. Pure: `store.identity.revocations` keeps them.
+"""Credentials that were withdrawn before they expired. Pure: `store.identity.revocations` keeps them.
 
 A withdrawn user means every credential issued to them up to that moment; what is issued later counts again.
 """

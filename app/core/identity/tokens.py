@@ -327,8 +327,8 @@ def _patterns(payload: dict[str, Any], name: str) -> tuple[str, ...] | None:
     value = payload.get(name)
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise _invalid(f"{name!r} is not a list of patterns")
+    if not isinstance(value, list) or not all(isinstance(item, str) and item and _encodable(item) for item in value):
+        raise _invalid(f"{name!r} is not a list of patterns, which are Unicode text")
     return tuple(map(nfc, value))
 
 

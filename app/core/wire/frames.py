@@ -53,6 +53,7 @@ class Goodbye(Enum):
     SHUTDOWN = "shutdown"  # this worker stops: come back, another one serves
     EXPIRED = "expired"  # the credential's time is over: come back with a new one
     REVOKED = "revoked"  # the credential was withdrawn: don't come back with it
+    DISCONNECTED = "disconnected"  # an administrator ended the connection: come back later
     REPLACED = "replaced"  # the user opened more connections than allowed: don't come back by yourself
 
 

@@ -13,11 +13,14 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from ...core.errors import BelfryError
-from ...core.identity.revocation import Revoked
+from ...core.identity.revocation import Kind, Revoked
 from ...core.identity.tokens import Claims
 from ...store.identity.revocations import START, Place, Revocations
 
 POLL_SECONDS = 1.0
+# A worker ends the streams of an ended session when it reads of it. After that, only a ticket, which lives a minute, or
+# a request under way may still name the session. The store tells of it for longer, to workers that could not read.
+ENDED_KEPT_SECONDS = 300.0
 
 log = logging.getLogger("belfry.revocations")
 
@@ -58,7 +61,8 @@ class RevocationWatch:
             if not self._is_complete:
                 self._read_all()
             for kind, seconds in self._store.kept_seconds.items():
-                self._revoked.forget(kind, self._clock() - seconds)
+                kept_seconds = min(seconds, ENDED_KEPT_SECONDS) if kind is Kind.SESSION else seconds
+                self._revoked.forget(kind, self._clock() - kept_seconds)
 
     def _read_stream(self) -> None:
         more = True

@@ -1,7 +1,7 @@
-"""One completion asked of an upstream, from the first try to the last byte, by a greenlet of its own.
+"""One request to an upstream, from the first try to the last byte, by a greenlet of its own.
 
-Who refuses is asked again where that helps. Whatever was answered with status 200 is read once, and never asked for
-again. What to do with the pieces is for those who derive from this.
+An upstream that refuses is asked again where that helps. Whatever it answered with status 200 is read once, and never
+asked for again. What to do with the answer is for the classes that derive from this one.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import http.client
 import logging
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
 import requests
 import urllib3
 
-from ...core.completion import Answer, Body, CompletionRequest, Piece
 from ...core.completion.patience import Patience
 from ...core.errors import BelfryError
 from .caller import Caller, wait_of
@@ -34,43 +34,48 @@ _QUIETLY: Any = False
 log = logging.getLogger("belfry.upstream")
 
 
-class _OverdueError(Exception):
+class OverdueError(Exception):
     """Thrown into the greenlet that reads when the upstream's time is over."""
 
 
 class Call:
-    """Asks and reads. `is_streamed`: the upstream is asked for a stream."""
+    """Asks an upstream on behalf of a client that sent `headers`, and reads; `whole`: an answer in one piece.
 
-    is_streamed = True
+    It starts when its maker first waits.
+    """
 
-    def __init__(self, caller: Caller, request: CompletionRequest) -> None:
+    def __init__(self, caller: Caller, headers: Mapping[str, str], *, whole: bool) -> None:
         self._caller = caller
-        self._request = request
-        self._patience = self._new_patience()
+        self._repeats = headers.get("x-stainless-retry-count", "0") != "0"
+        self._patience = Patience(caller.limits, time.monotonic(), whole=whole)
         self._failure: BelfryError | None = None
         self._opened_once = False
         self._timer: Any = None
         self._looks_at = 0.0
         self.headers: dict[str, str] = {}  # of the upstream's answer, for the client
         self.ended = False
-        self.answer = self._new_answer()
         self._greenlet = gevent.spawn(self._run)
 
     # For those who derive from this
 
+    def _ask(self) -> requests.Response:
+        """The upstream's answer, not yet read. Raises `BelfryError` where it refuses."""
+        raise NotImplementedError
+
     def _opened(self) -> None:
         """The upstream agreed to answer."""
 
-    def _put(self, piece: Piece) -> None:
-        """One piece as the upstream sent it."""
-        raise NotImplementedError
-
-    def _finish(self, noise: str, *, was_cut: bool) -> None:
-        """The body has ended. Raises `BelfryError` unless the answer is whole."""
+    def _read_body(self, reply: requests.Response) -> None:
+        """Read it to the end. Raises `BelfryError` unless it is whole."""
         raise NotImplementedError
 
     def _ended(self) -> None:
         """It is over, well or not."""
+
+    @property
+    def tokens(self) -> int:
+        """What counts against a limit of what came so far; nothing where the upstream did not begin to answer."""
+        raise NotImplementedError
 
     # For those who own it
 
@@ -85,18 +90,6 @@ class Call:
         if not self.ended:
             self._failure = error
             self.close()
-
-    @property
-    def tokens(self) -> int:
-        """What counts against a limit of what came so far; nothing where the upstream did not begin to answer."""
-        return self.answer.tokens if self._opened_once or self.answer.started else 0
-
-    def _new_answer(self) -> Answer:
-        request = self._request
-        return Answer(choices=request.choices, wants_usage=request.wants_usage, prompt_tokens=request.prompt_tokens)
-
-    def _new_patience(self) -> Patience:
-        return Patience(self._caller.limits, time.monotonic(), whole=not self.is_streamed)
 
     # The time
 
@@ -119,7 +112,7 @@ class Call:
         if time.monotonic() < self._patience.deadline:
             self._watch()
         else:
-            self._greenlet.kill(_OverdueError, block=False)
+            self._greenlet.kill(OverdueError, block=False)
 
     def _unwatch(self) -> None:
         if self._timer is not None:
@@ -135,7 +128,7 @@ class Call:
             self._try()
         except BelfryError as error:
             self._fail(error)
-        except _OverdueError:
+        except OverdueError:
             self._fail(BelfryError("upstream_timeout", self._patience.complaint(time.monotonic())))
         except Exception:
             log.exception("reading from an upstream failed")
@@ -159,7 +152,7 @@ class Call:
         tries = self._tries()
         for attempt in range(tries):
             try:
-                reply = self._caller.complete(self._request, stream=self.is_streamed)
+                reply = self._ask()
             except BelfryError as error:
                 delay = _delay(error, attempt)
                 if delay is None or attempt + 1 == tries:
@@ -175,57 +168,27 @@ class Call:
 
     def _tries(self) -> int:
         """A client that repeats by itself, as OpenAI's say, is not helped further."""
-        repeats = self._request.headers.get("x-stainless-retry-count", "0") != "0"
-        return 1 if repeats else self._caller.retries + 1
+        return 1 if self._repeats else self._caller.retries + 1
 
     def _read(self, reply: requests.Response) -> None:
         content_type = reply.headers.get("Content-Type", "")
-        self.headers = self._caller.passed_back(reply)
+        self.headers = self._passed_back(reply)
         self._opened_once = True
-        is_stream = "event-stream" in content_type or (self.is_streamed and "json" not in content_type)
-        self._patience.opened(time.monotonic(), is_stream=is_stream)
+        self._patience.opened(time.monotonic(), is_stream=self._is_stream(content_type))
         self._hasten()
         self._opened()
-        body = Body(content_type, self._caller.settings.max_answer_bytes)
-        was_cut = False
-        try:
-            self._take_all(reply, body)
-        except BROKEN:
-            was_cut = True
-        except _OverdueError:
-            if not self.answer.may_end:
-                raise
-        self._finish(body.noise, was_cut=was_cut)
-        self._end()
-        if self.answer.ended and not was_cut:
-            _drain(reply)
+        self._read_body(reply)
 
-    def _take_all(self, reply: requests.Response, body: Body) -> None:
-        """Read to the end, which the upstream may tell before its connection does."""
-        # read1() answers with what is there; requests' own iterators wait for a full chunk.
-        while received := reply.raw.read1(READ_BYTES, decode_content=True):
-            now = time.monotonic()
-            self._patience.heard(now)
-            for piece in body.feed(received):
-                self._take(piece, now)
-                if self.answer.ended:
-                    return
-        for piece in body.end():
-            self._take(piece, time.monotonic())
+    def _passed_back(self, reply: requests.Response) -> dict[str, str]:
+        """The headers of the answer that the client gets."""
+        return self._caller.passed_back(reply)
 
-    def _take(self, piece: Piece, now: float) -> None:
-        is_first = not self.answer.started
-        self._put(piece)
-        if self.answer.may_end:
-            self._patience.finished()
-            self._hasten()
-        elif piece.is_chunk:
-            self._patience.said(now)
-            if is_first:  # from here on it may pause for less long
-                self._hasten()
+    def _is_stream(self, content_type: str) -> bool:
+        """Whether the body comes token by token."""
+        return "event-stream" in content_type
 
 
-def _drain(reply: requests.Response) -> None:
+def drain(reply: requests.Response) -> None:
     """Read what follows [DONE], which is nothing: a connection that was read to the end is used again."""
     with gevent.Timeout(CLOSE_SECONDS, _QUIETLY), contextlib.suppress(*BROKEN):
         while reply.raw.read1(READ_BYTES, decode_content=True):

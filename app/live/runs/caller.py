@@ -18,7 +18,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
-from ...core.completion import CompletionRequest
+from ...core.completion import CompletionRequest, Forwarded
 from ...core.completion.advice import NAMES, seconds_until, verdict
 from ...core.completion.failure import is_final, short, told_in
 from ...core.errors import BelfryError
@@ -96,7 +96,7 @@ class Caller:
         Raises `BelfryError` `upstream_unreachable`, or what the upstream's refusal comes to.
         """
         with_options = stream and self.takes_options is not False
-        reply = self._post(request, stream=stream, with_options=with_options)
+        reply = self._ask(request, stream=stream, with_options=with_options)
         if reply.ok and reply.status_code < 300:
             if with_options:
                 self.takes_options = True
@@ -105,9 +105,17 @@ class Caller:
         if not (with_options and _may_mean_options(refusal, self.takes_options)):
             raise refusal
         log.info("upstream %s is asked again without stream_options: %s", self.upstream.name, refusal.detail)
-        reply = self._post(request, stream=stream, with_options=False)
+        reply = self._ask(request, stream=stream, with_options=False)
         if reply.ok and reply.status_code < 300:
             self.takes_options = False
+            return reply
+        raise self._refusal(reply)[0]
+
+    def forward(self, request: Forwarded) -> requests.Response:
+        """Pass a request on as it is; the answer, not yet read, if it is a success. Raises as `complete` does."""
+        url = self.upstream.below(request.path)
+        reply = self._post(url, request.body, request.content_type, request.headers.get("accept", "*/*"), request)
+        if reply.ok and reply.status_code < 300:
             return reply
         raise self._refusal(reply)[0]
 
@@ -122,13 +130,19 @@ class Caller:
             error.extra["upstream"] = self.upstream.masked_all(error.extra["upstream"])
         return error
 
-    def _post(self, request: CompletionRequest, *, stream: bool, with_options: bool) -> requests.Response:
-        headers = {**_OURS, "Content-Type": "application/json", **self._up.of(request.headers)}
-        headers["Accept"] = "text/event-stream" if stream else "application/json"
+    def _ask(self, request: CompletionRequest, *, stream: bool, with_options: bool) -> requests.Response:
+        body = request.body(stream=stream, with_options=with_options)
+        accept = "text/event-stream" if stream else "application/json"
+        return self._post(self.upstream.completions_url, body, "application/json", accept, request)
+
+    def _post(
+        self, url: str, body: bytes, content_type: str, accept: str, request: CompletionRequest | Forwarded
+    ) -> requests.Response:
+        headers = {**_OURS, **self._up.of(request.headers), "Content-Type": content_type, "Accept": accept}
         try:
             return self._session.post(
-                self.upstream.completions_url,
-                data=request.body(stream=stream, with_options=with_options),
+                url,
+                data=body,
                 headers={**headers, **self.upstream.own_headers},
                 timeout=(self.limits.connect, None),  # who waits for the answer has a deadline
                 stream=True,

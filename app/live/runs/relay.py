@@ -14,14 +14,16 @@ from collections.abc import Callable
 import gevent
 from gevent import Greenlet
 
-from ...core.completion import CompletionRequest
+from ...core.completion import CompletionRequest, Forwarded
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...core.upstreams import Upstream, Upstreams
 from ...store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
 from ..delivery.hub import Hub
 from ..streams.streams import RETRY_AFTER_SECONDS
+from .call import Call
 from .caller import Callers
+from .pass_through import PassThrough
 from .producer import Producer
 from .run_writer import RunWriter
 from .upstream import Exchange
@@ -54,7 +56,7 @@ class Relay:
         self.callers = Callers(settings)
         self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
-        self._direct: dict[RunName, Exchange | WholeAnswer | None] = {}  # None: the upstream was not asked yet
+        self._direct: dict[RunName, Call | None] = {}  # None: the upstream was not asked yet
         self._starting = 0  # asked of the store, and no producers yet
         self._draining = False
         self._closing = False  # the time to come to an end is over
@@ -118,6 +120,11 @@ class Relay:
     def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
         """Ask for the answer in one piece to what was admitted."""
         answer = self._direct[name] = WholeAnswer(self.callers.of(upstream), request)
+        return answer
+
+    def forward(self, name: RunName, upstream: Upstream, request: Forwarded) -> PassThrough:
+        """Pass on what was admitted and is no chat."""
+        answer = self._direct[name] = PassThrough(self.callers.of(upstream), request)
         return answer
 
     def release(self, name: RunName, tokens: int) -> None:

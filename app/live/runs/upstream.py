@@ -1,70 +1,21 @@
-"""A completion as a stream of chunks: a bounded buffer between the greenlet that reads and whoever takes.
-
-So a slow store or client delays no read beyond the buffer, and whoever takes can wait for a while only, to send a
-heartbeat.
-"""
+"""A completion as a stream of chunks, which a client or a run takes."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from gevent.event import Event
-
 from ...core.completion import CompletionRequest, Piece
-from .call import Call
+from .buffered import Buffered
 from .caller import Caller
+from .completing import Completing
 
-BUFFER_BYTES = 262_144
 
-
-class Exchange(Call):
-    """One request and its streamed answer. Raises in `take` what went wrong, as `BelfryError`.
-
-    `notify` tells who does not wait in `take` that there is something to take, or that the end has come.
-    """
+class Exchange(Completing, Buffered[str]):
+    """One request and its streamed answer. `notify` as `Buffered` has it."""
 
     def __init__(self, caller: Caller, request: CompletionRequest, notify: Callable[[], None] | None = None) -> None:
         self._notify = notify
-        self._chunks: list[str] = []
-        self._size = 0
-        self._open = Event()
-        self._filled = Event()
-        self._room = Event()
         super().__init__(caller, request)
-
-    def wait_opened(self, seconds: float) -> bool:
-        """Whether the upstream has agreed to answer, or to refuse, within `seconds`."""
-        return bool(self._open.wait(seconds))
-
-    def take(self, seconds: float) -> list[str]:
-        """The chunks that came, waiting at most `seconds` for the first; none at the end, or when nothing came."""
-        if not self._chunks and not self.ended:
-            self._filled.wait(seconds)
-        chunks = self.take_now()
-        if not chunks and self._failure is not None:
-            raise self._failure
-        return chunks
-
-    def take_now(self) -> list[str]:
-        """The chunks that wait to be taken, if any."""
-        self._filled.clear()
-        chunks, self._chunks, self._size = self._chunks, [], 0
-        self._room.set()
-        return chunks
-
-    @property
-    def has_chunks(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._chunks)
-
-    @property
-    def over(self) -> bool:
-        """Whether the answer came to its end, and all of it was taken."""
-        return self.ended and not self._chunks and self._failure is None
-
-    def _opened(self) -> None:
-        self._open.set()
 
     def _put(self, piece: Piece) -> None:
         for chunk in self.answer.take(piece):
@@ -73,27 +24,3 @@ class Exchange(Call):
     def _finish(self, noise: str, *, was_cut: bool) -> None:
         for chunk in self.answer.finish(noise, was_cut=was_cut):
             self._append(chunk.text)
-
-    def _append(self, text: str) -> None:
-        if self._size >= BUFFER_BYTES:
-            self._wait_for_room()
-        self._chunks.append(text)
-        self._size += len(text)
-        self._fill()
-
-    def _wait_for_room(self) -> None:
-        self._patience.hold()
-        while self._size >= BUFFER_BYTES:
-            self._room.clear()
-            self._room.wait()
-        self._patience.go_on(time.monotonic())
-        self._hasten()
-
-    def _ended(self) -> None:
-        self._open.set()
-        self._fill()
-
-    def _fill(self) -> None:
-        self._filled.set()
-        if self._notify is not None:
-            self._notify()

@@ -7,11 +7,11 @@ from gevent.event import Event
 from ...core.completion import Answer, CompletionRequest, Gathered, Piece
 from ...core.completion.forms import is_whole
 from ...core.errors import BelfryError
-from .call import Call
 from .caller import Caller
+from .completing import Completing
 
 
-class WholeAnswer(Call):
+class WholeAnswer(Completing):
     """One request and its whole answer, whichever form the upstream sends it in."""
 
     is_streamed = False

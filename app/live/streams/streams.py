@@ -36,6 +36,7 @@ from .poller import Poller
 from .subscriber import Client, OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
+DISCONNECTED_RETRY_MS = 60_000  # a connection that an administrator ended comes back no earlier
 # Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).
 GOLDEN = 0.618_033_988_749_894_9
 SOONER = 10  # who is sent away to spread load comes back so much sooner than after a failure
@@ -310,9 +311,13 @@ class Streams:
 
     def dismissed(self, subscriber: Subscriber, log: OpenLog, wish: bytes) -> None:
         """An administrator ends the connections of the log's user, or the one with the id that is named."""
-        connection = json.loads(wish)["connection"]
-        if log is subscriber.logs[0] and connection in ("", id_of(subscriber)):
+        told = json.loads(wish)
+        if log is not subscriber.logs[0] or told["connection"] not in ("", id_of(subscriber)):
+            return
+        if told.get("reason") == Goodbye.REVOKED.value:
             subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
+        else:
+            subscriber.say_goodbye(Goodbye.DISCONNECTED, self.retry_ms() + DISCONNECTED_RETRY_MS)
 
     def shared(self, subscriber: Subscriber, log: OpenLog, told: bytes) -> None:
         """The client of one of the log's user's connections says how many tabs share it."""

@@ -9,7 +9,10 @@ import { Server } from "./server.js";
 import { OWN_TYPES } from "./stream.js";
 import { TabGroup } from "./tabs.js";
 
-/** @import { Block, ClientOptions, State } from "./types.js" */
+/** @import { Block, ClientOptions, Problem, State } from "./types.js" */
+
+/** What else a client tells. */
+const OWN_EVENTS = new Set(["*", "state", "unread", "error"]);
 
 /**
  * Delivers a user's messages as they arrive: each once and without a gap, over one connection for all tabs of a browser.
@@ -22,6 +25,7 @@ import { TabGroup } from "./tabs.js";
 export class BelfryClient {
   /** Where this tab stands. @type {string} */ cursor = "";
   /** @type {State} */ state = "idle";
+  /** Why it is `stopped` or `denied`: a code of a refusal, or the reason of a goodbye. */ reason = "";
   /** The user's unread messages. */ unread = 0;
   #behind = 0; // messages that are still to come and that the server has counted already
   #server;
@@ -43,13 +47,13 @@ export class BelfryClient {
   }
 
   /**
-   * Hear of messages of the event type `type`, of every message ("*"), of `state` and `unread`, or of Belfry's own
-   * `ready`, `read`, `removed`, `updated` and `reset` (history was lost: fetch the feed again).
+   * Hear of messages of the event type `type`, of every message ("*"), of `state`, `unread` and `error` (a `Problem`, for
+   * developers), or of Belfry's own `ready`, `read`, `removed`, `updated` and `reset` (history was lost: fetch the feed again).
    * @param {string} type @param {(data: any, block?: Block) => void} listener
    * @returns {() => void} takes the listener away
    */
   on(type, listener) {
-    if (!OWN_TYPES.has(type) && !["*", "state", "unread"].includes(type)) this.listen([type]);
+    if (!OWN_TYPES.has(type) && !OWN_EVENTS.has(type)) this.listen([type]);
     return this.#listeners.add(type, listener);
   }
 
@@ -71,7 +75,7 @@ export class BelfryClient {
     if (this.#isOpen) return;
     this.#isOpen = true;
     const join = () => void this.#join();
-    this.#stopWatching = watchPage({ leave: this.#leave, restore: join, wake: this.#wake, freeze: this.#freeze, thaw: join });
+    this.#stopWatching = watchPage({ leave: this.#leave, restore: join, wake: this.#wake, stay: () => this.#link?.stay(), freeze: this.#freeze, thaw: join });
     await this.#join();
   }
 
@@ -92,7 +96,7 @@ export class BelfryClient {
   /** A page of the feed, newest first. Whatever event types it shows arrive live from now on. @param {Record<string, string | number>} [query] */
   async feed(query = {}) {
     const page = await this.#server.feed(query);
-    if (!this.#isConnected) this.#setUnread(page.unread);
+    if (!this.isConnected) this.#setUnread(page.unread);
     this.listen(page.messages.map((message) => message.event ?? "message"));
     return page;
   }
@@ -116,7 +120,18 @@ export class BelfryClient {
     return this.#counted(this.#server.remove(id));
   }
 
-  get #isConnected() {
+  /** Whether the user may no longer see what was shown: the credential is not valid, or was withdrawn. */
+  get isSignedOut() {
+    return this.state === "denied" || (this.state === "stopped" && this.reason === "revoked");
+  }
+
+  /** Whether the page gives tokens; otherwise the session cookie counts. */
+  get usesTokens() {
+    return this.#server.usesTickets;
+  }
+
+  /** Whether messages arrive now. */
+  get isConnected() {
     return this.state === "live" || this.state === "polling";
   }
 
@@ -136,7 +151,7 @@ export class BelfryClient {
   async #join() {
     const subject = await this.#server.subject().catch(() => "");
     if (!this.#isOpen || this.#group) return;
-    const name = ["belfry", this.#server.origin, subject, ...(this.#server.topics ?? [])].join(" ");
+    const name = ["belfry", this.#server.base, subject, ...(this.#server.topics ?? [])].join(" ");
     this.#group = new TabGroup(name, {
       lead: () => this.#lead(),
       stepDown: () => this.#stepDown(),
@@ -198,7 +213,7 @@ export class BelfryClient {
     this.#unfollow();
     this.#term = randomId();
     const tabs = async () => this.#group?.size() ?? 0;
-    this.#link = new Link(this.#server, this.cursor, this.#types, tabs, this.#onLinkBlock, this.#onLinkState);
+    this.#link = new Link(this.#server, this.cursor, this.#types, tabs, this.#onLinkBlock, this.#onLinkState, this.#onLinkProblem);
     this.#link.open();
   }
 
@@ -213,9 +228,14 @@ export class BelfryClient {
     this.#receive(block, unread);
   };
 
-  #onLinkState = (/** @type {State} */ state) => {
-    this.#setState(state);
+  #onLinkState = (/** @type {State} */ state, /** @type {string} */ reason) => {
+    this.#setState(state, reason);
     this.#pulse();
+  };
+
+  #onLinkProblem = (/** @type {Problem} */ problem) => {
+    this.#group?.post({ kind: "error", problem });
+    this.#listeners.emit("error", problem);
   };
 
   #ask() {
@@ -223,8 +243,8 @@ export class BelfryClient {
   }
 
   #pulse() {
-    const { state, unread, cursor } = this;
-    this.#group?.post({ kind: "pulse", leader: this.#term, state, unread, from: cursor, types: [...this.#types] });
+    const { state, reason, unread, cursor } = this;
+    this.#group?.post({ kind: "pulse", leader: this.#term, state, reason, unread, from: cursor, types: [...this.#types] });
   }
 
   /** @param {any} message */
@@ -233,6 +253,7 @@ export class BelfryClient {
     else if (this.#link) this.#onFollower(message); // a leader gets the same from its own stream
     else if (message.kind === "pulse") this.#onPulse(message);
     else if (message.kind === "block") this.#onTold(message);
+    else if (message.kind === "error") this.#listeners.emit("error", message.problem);
   }
 
   /** @param {{kind: string, types: string[]}} message */
@@ -240,14 +261,15 @@ export class BelfryClient {
     if (kind === "resume") this.resume();
     if (kind !== "ask") return;
     this.#link?.lookAtTabs();
+    this.#link?.check();
     this.listen(types);
     this.#pulse();
   }
 
-  /** @param {{leader: string, state: State, unread: number, from: string, types: string[]}} pulse */
-  #onPulse({ leader, state, unread, from = "", types = [...this.#types] }) {
-    this.#setState(state);
-    if (!this.#isConnected) return;
+  /** @param {{leader: string, state: State, reason: string, unread: number, from: string, types: string[]}} pulse */
+  #onPulse({ leader, state, reason = "", unread, from = "", types = [...this.#types] }) {
+    this.#setState(state, reason);
+    if (!this.isConnected) return;
     this.#setUnread(unread);
     if (![...this.#types].every((type) => types.includes(type))) return this.#ask();
     this.#follower?.hear({ from, block: null, isSure: this.#isSure(leader) });
@@ -298,10 +320,11 @@ export class BelfryClient {
     this.#listeners.emit("ready", data);
   }
 
-  /** @param {State} state */
-  #setState(state) {
+  /** @param {State} state @param {string} [reason] */
+  #setState(state, reason = "") {
     if (state === this.state) return;
-    this.state = state;
+    [this.state, this.reason] = [state, reason];
+    if (this.isSignedOut) this.#setUnread(0);
     this.#listeners.emit("state", state);
   }
 

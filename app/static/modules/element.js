@@ -1,35 +1,44 @@
 // `<belfry-feed>` and `<belfry-message>`.
 
-import { Age } from "./age.js";
 import { Bell } from "./bell.js";
 import { BelfryClient } from "./client.js";
 import { element, safeUrl } from "./markup.js";
-import { MessageView } from "./message_view.js";
+import { Age, MessageView } from "./message_view.js";
 import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
 import { Refusal } from "./server.js";
 import { styleSheet } from "./styles.js";
-import { TEXTS, headline, language } from "./texts.js";
-import { Toasts } from "./toasts.js";
-import { Wishes, chime, inOneTab } from "./wishes.js";
+import { TEXTS, headline, language, trouble } from "./texts.js";
+import { Wishes, chime, inOneTab, showNotification } from "./wishes.js";
 
-/** @import { Texts } from "./texts.js" */
-/** @import { Message, Wanted } from "./types.js" */
+/** @import { Texts, Trouble } from "./texts.js" */
+/** @import { Toasts } from "./toasts.js" */
+/** @import { Message, TokenProvider, Wanted } from "./types.js" */
 
+/** What the connection depends on, and what only the view depends on. */
+const CONNECTION = ["server", "url", "token-url", "topics"];
+const VIEW = ["events", "inline", "lang"];
+const PANEL_PX = 640; // the panel's height where there is room
+const LOW_PX = 320; // with less room than this below the bell, the panel opens upwards if there is more above
+const GAP_PX = 8; // between bell and panel
+const EDGE_PX = 8; // between panel and window
 const AGE_MS = 30_000; // how often relative times are written anew
 
 /**
  * A bell with an unread badge, and its feed in a panel; with the attribute `inline` the feed alone, as a part of the page.
  *
- * Attributes: `url` (of Belfry), `token-url` (of the host's own back end: answers a token as text), `topics`, `events`
- * (event types beyond `message` that show as they arrive), `lang` (`en`, `zh`), `inline`, `no-toasts`. Properties, to be
- * set before it is in the page: `token` (a function that gets one), `texts` (own wording). Events, all of which bubble:
- * `belfry-message`, `belfry-open` and `belfry-action`, which can be cancelled (no toast, no navigation), `belfry-unread`
- * and `belfry-state`. Colours: the custom properties at the head of the styles; light and dark follow `color-scheme`.
+ * Attributes: `server` (the address of Belfry; `url` means the same), `token-url` (in the host's own back end; it answers a
+ * token as text), `topics`, `events` (event types beyond `message` that show as they arrive), `lang` (`en`, `zh`), `inline`,
+ * `no-toasts`. Properties: `token` (a token, or a function that gets one), `topics` (a list), `texts` (own wording).
+ * Attributes and properties can be set and changed at any time, also before this module has loaded. Events, all of which bubble:
+ * `belfry-message`, `belfry-open` and `belfry-action`, which can be cancelled (no toast, no navigation), `belfry-unread`,
+ * `belfry-state`, and `belfry-error` with a `Problem` for developers. Colours: the custom properties at the head of the styles; light and dark follow `color-scheme`.
  */
 export class BelfryFeed extends HTMLElement {
-  /** @type {(() => string | Promise<string>) | undefined} */ token;
-  /** @type {Partial<Texts>} */ texts = {};
+  static observedAttributes = [...CONNECTION, ...VIEW];
+  /** @type {string | TokenProvider | undefined} */ #token;
+  /** @type {string[] | undefined} */ #topics;
+  /** @type {Partial<Texts>} */ #texts = {};
   /** What the element itself uses. @type {BelfryClient | null} */ client = null;
   #root = this.attachShadow({ mode: "open" });
   /** @type {FeedModel | null} */ #model = null;
@@ -41,6 +50,9 @@ export class BelfryFeed extends HTMLElement {
   /** @type {Set<string>} */ #fresh = new Set();
   #timer = 0;
   #isDue = false;
+  /** @type {Trouble | null} */ #trouble = null;
+  #isChanging = false;
+  #isStale = false; // the connection has to be made anew
 
   constructor() {
     super();
@@ -48,10 +60,8 @@ export class BelfryFeed extends HTMLElement {
   }
 
   connectedCallback() {
-    this.client = this.#connect();
-    this.#model = new FeedModel(this.client, () => this.#renderSoon());
-    this.#build(this.client, this.#model);
-    this.#model.open();
+    this.#takeOver();
+    this.#start();
     this.#timer = setInterval(() => this.#panel?.age(), AGE_MS);
     document.addEventListener("pointerdown", this.#onPointerDown);
     addEventListener("resize", this.#placePanel);
@@ -61,10 +71,41 @@ export class BelfryFeed extends HTMLElement {
     clearInterval(this.#timer);
     document.removeEventListener("pointerdown", this.#onPointerDown);
     removeEventListener("resize", this.#placePanel);
-    this.#panel?.close();
-    this.#model?.close();
-    this.#model = null;
-    this.#root.replaceChildren();
+    this.#stop();
+  }
+
+  /** @param {string} name @param {string | null} before @param {string | null} after */
+  attributeChangedCallback(name, before, after) {
+    if (before === after || !this.#model) return;
+    if (name === "events") this.client?.listen(words(after) ?? []);
+    else this.#changeSoon(CONNECTION.includes(name));
+  }
+
+  get token() {
+    return this.#token;
+  }
+
+  set token(token) {
+    this.#token = token;
+    this.#changeSoon(true);
+  }
+
+  get topics() {
+    return this.#topics ?? words(this.getAttribute("topics"));
+  }
+
+  set topics(topics) {
+    this.#topics = topics;
+    this.#changeSoon(true);
+  }
+
+  get texts() {
+    return this.#texts;
+  }
+
+  set texts(texts) {
+    this.#texts = texts ?? {};
+    this.#changeSoon(false);
   }
 
   get unread() {
@@ -93,11 +134,69 @@ export class BelfryFeed extends HTMLElement {
     this.#renderSoon();
   }
 
+  /** Properties that a page set before this class was known hide the accessors: set them again. */
+  #takeOver() {
+    for (const name of /** @type {const} */ (["token", "topics", "texts"])) {
+      if (!Object.hasOwn(this, name)) continue;
+      const { [name]: value } = this;
+      delete this[name];
+      Object.assign(this, { [name]: value });
+    }
+  }
+
+  #start() {
+    this.client = this.#connect();
+    this.#model = new FeedModel(this.client, () => this.#renderSoon());
+    this.#build(this.client, this.#model);
+    this.#model.open();
+  }
+
+  #stop() {
+    this.#clear();
+    this.#model?.close();
+    this.#model = null;
+  }
+
+  #clear() {
+    this.#panel?.close();
+    this.#root.replaceChildren();
+  }
+
+  /** Once for all attributes and properties that change in this turn. @param {boolean} isConnection else only the view */
+  #changeSoon(isConnection) {
+    if (!this.#model) return; // it is not in the page yet
+    this.#isStale ||= isConnection;
+    if (this.#isChanging) return;
+    this.#isChanging = true;
+    queueMicrotask(() => {
+      this.#isChanging = false;
+      this.#change();
+    });
+  }
+
+  #change() {
+    const wasOpen = this.isOpen;
+    const isStale = this.#isStale;
+    this.#isStale = false;
+    if (!this.#model || !this.client) return;
+    if (isStale) {
+      this.#stop();
+      this.#start();
+    } else {
+      this.#clear();
+      this.#build(this.client, this.#model);
+    }
+    if (this.client) this.#follow(this.client);
+    if (wasOpen) this.open();
+    this.#renderSoon();
+  }
+
   #connect() {
+    const { token } = this;
     const client = new BelfryClient({
-      url: this.getAttribute("url") ?? undefined,
-      token: this.token ?? this.#tokenFromHost(),
-      topics: words(this.getAttribute("topics")),
+      url: this.getAttribute("server") ?? this.getAttribute("url") ?? undefined,
+      token: typeof token === "string" ? () => token : (token ?? this.#tokenFromHost()),
+      topics: this.topics,
     });
     client.listen(words(this.getAttribute("events")) ?? []);
     client.on("*", (message) => this.#onMessage(message));
@@ -107,19 +206,31 @@ export class BelfryFeed extends HTMLElement {
       this.#renderSoon();
     });
     client.on("state", (state) => {
-      this.#announce("state", { state });
+      this.#announce("state", { state, reason: client.reason });
+      this.#follow(client);
       this.#renderSoon();
     });
+    client.on("error", (problem) => this.#announce("error", problem));
     return client;
+  }
+
+  /** An attempt to connect again ends no trouble: its notice stays until that succeeds. @param {BelfryClient} client */
+  #follow(client) {
+    const { state, reason, isConnected, usesTokens } = client;
+    if (isConnected || state === "idle") this.#trouble = null;
+    else if (state !== "connecting") this.#trouble = trouble(state, reason, usesTokens, this.#words);
+    if (client.isSignedOut) this.#toasts?.clear();
   }
 
   #tokenFromHost() {
     const url = this.getAttribute("token-url");
     if (url === null) return undefined;
     return async () => {
-      const answer = await fetch(url, { cache: "no-store" });
-      if (!answer.ok) throw new Refusal(answer, {});
-      return (await answer.text()).trim();
+      const answer = await fetch(url, { cache: "no-store" }).catch(() => null);
+      if (answer?.ok) return answer.text();
+      const isSignedOut = answer?.status === 401 || answer?.status === 403;
+      const detail = answer ? `${url} answered ${answer.status} instead of a token` : `No answer from ${url}, which gives the token`;
+      throw new Refusal(isSignedOut ? answer.status : 0, { code: "token_unavailable", detail });
     };
   }
 
@@ -132,9 +243,10 @@ export class BelfryFeed extends HTMLElement {
     this.#panel.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close();
     });
+    this.#panel.root.addEventListener("click", this.#onLink);
     this.#bell = inline ? null : new Bell(this.#words, () => (this.isOpen ? this.close() : this.open()));
-    this.#toasts = new Toasts(this.#words, (message) => this.#onToastClick(message));
-    this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#toasts.root, this.#live);
+    this.#toasts = null;
+    this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#live);
   }
 
   /** @param {FeedModel} model @returns {Wanted} */
@@ -164,8 +276,8 @@ export class BelfryFeed extends HTMLElement {
   }
 
   #render() {
-    this.#bell?.render(this.unread, this.isOpen);
-    this.#panel?.render(this.#fresh);
+    this.#bell?.render(this.unread, this.isOpen, this.#trouble);
+    this.#panel?.render(this.#fresh, this.#trouble);
     this.#fresh.clear();
   }
 
@@ -182,17 +294,29 @@ export class BelfryFeed extends HTMLElement {
     if (this.hasAttribute("no-toasts")) return;
     if (Wishes.has("sound")) chime();
     if (document.hidden) this.#notifyDesktop(message);
-    else if (!this.isOpen) this.#toasts?.show(message);
+    else if (!this.isOpen) this.#toast(message).catch(() => {}); // without its module there is the badge
+  }
+
+  /** Its module is loaded with the first one. @param {Message} message */
+  async #toast(message) {
+    const { Toasts } = await import("./toasts.js");
+    if (!this.#model) return; // it left the page meanwhile
+    if (this.#toasts === null) {
+      this.#toasts = new Toasts(this.#words, (clicked) => this.#onToastClick(clicked));
+      this.#root.append(this.#toasts.root);
+    }
+    this.#toasts.show(message);
   }
 
   /** @param {Message} message */
   #notifyDesktop(message) {
-    if (!Wishes.has("desktop") || Notification.permission !== "granted") return;
-    const notification = new Notification(headline(message, this.#words), { body: (message.title && message.body) ?? "", tag: message.id });
-    notification.onclick = () => {
+    if (!Wishes.has("desktop")) return;
+    const body = (message.title && message.body) ?? "";
+    const isPossible = showNotification(headline(message, this.#words), { body, tag: message.id }, () => {
       focus();
       this.open();
-    };
+    });
+    if (!isPossible) this.#panel?.showWishes();
   }
 
   /** @param {Message} message */
@@ -201,6 +325,12 @@ export class BelfryFeed extends HTMLElement {
     if (this.#announce("open", { message }) && !safeUrl(message.url)) this.open();
   }
 
+  /** A page that navigates without loading leaves the panel where it is. */
+  #onLink = (/** @type {MouseEvent} */ event) => {
+    const link = event.composedPath().find((target) => target instanceof HTMLAnchorElement);
+    if (link && link.target !== "_blank" && !event.ctrlKey && !event.metaKey && !event.shiftKey) this.close();
+  };
+
   #onPointerDown = (/** @type {PointerEvent} */ event) => {
     if (this.#bell && this.isOpen && !event.composedPath().includes(this)) {
       this.#panel?.root.hidePopover();
@@ -208,14 +338,19 @@ export class BelfryFeed extends HTMLElement {
     }
   };
 
-  /** Below the bell, inside the window. */
+  /** Below the bell, or above it where there is more room; inside the window. */
   #placePanel = () => {
     if (!this.#bell || !this.#panel || !this.isOpen) return;
-    const { bottom, left, right } = this.#bell.root.getBoundingClientRect();
+    const { top, bottom, left, right } = this.#bell.root.getBoundingClientRect();
     const { style, offsetWidth } = this.#panel.root;
     const wanted = this.matches(":dir(rtl)") ? left : right - offsetWidth;
-    style.setProperty("--_top", `${Math.round(bottom + 8)}px`);
-    style.setProperty("--_left", `${Math.round(Math.max(8, Math.min(wanted, innerWidth - offsetWidth - 8)))}px`);
+    const above = top - GAP_PX - EDGE_PX;
+    const below = innerHeight - bottom - GAP_PX - EDGE_PX;
+    const opensUp = below < LOW_PX && above > below;
+    const height = Math.max(0, Math.min(PANEL_PX, opensUp ? above : below));
+    style.setProperty("--_height", `${Math.round(height)}px`);
+    style.setProperty("--_top", `${Math.round(opensUp ? top - GAP_PX - height : bottom + GAP_PX)}px`);
+    style.setProperty("--_left", `${Math.round(Math.max(EDGE_PX, Math.min(wanted, innerWidth - offsetWidth - EDGE_PX)))}px`);
   };
 }
 

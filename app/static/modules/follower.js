@@ -1,6 +1,6 @@
 // What a tab makes of what the leading tab tells.
 
-import { Backoff } from "./backoff.js";
+import { Backoff } from "./reconnect.js";
 import { further, reaches } from "./cursor.js";
 import { blocksOf } from "./poll.js";
 import { Refusal } from "./server.js";

@@ -1,19 +1,30 @@
 // What happens to the page: it is hidden, left, frozen, restored, offline.
 
+const STAY_MS = 1_000; // after a navigation began
+
 /**
  * @typedef {object} PageEvents
  * @property {() => void} leave the page is left; an open connection would keep it out of the back/forward cache
  * @property {() => void} restore it came back out of that cache
  * @property {() => void} wake it is visible again, or the network is back
+ * @property {() => void} stay a navigation began and the page is still here: it became a download, perhaps
  * @property {() => void} [freeze] Chromium suspends it
  * @property {() => void} [thaw] and resumes it
  */
 
 /** Call `on` as the page's life goes on. @param {PageEvents} on @returns {() => void} stops that */
-export function watchPage({ leave, restore, wake, freeze = () => {}, thaw = () => {} }) {
+export function watchPage({ leave, restore, wake, stay, freeze = () => {}, thaw = () => {} }) {
   const watching = new AbortController();
   const { signal } = watching;
-  addEventListener("pagehide", leave, { signal });
+  let staying = 0;
+  addEventListener("beforeunload", () => {
+    clearTimeout(staying);
+    staying = setTimeout(() => signal.aborted || stay(), STAY_MS);
+  }, { signal });
+  addEventListener("pagehide", () => {
+    clearTimeout(staying);
+    leave();
+  }, { signal });
   addEventListener("pageshow", ({ persisted }) => persisted && restore(), { signal });
   addEventListener("online", wake, { signal });
   document.addEventListener("visibilitychange", () => document.hidden || wake(), { signal });

@@ -1,15 +1,14 @@
 // A user's messages from the server to one tab.
 
 import { Poll } from "./poll.js";
-import { Reconnect } from "./reconnect.js";
+import { Reconnect, SILENCE_MS } from "./reconnect.js";
 import { Refusal } from "./server.js";
 import { OWN_TYPES } from "./stream.js";
-import { TabCount } from "./tab_count.js";
-import { PULSE_MS } from "./tabs.js";
+import { PULSE_MS, TabCount } from "./tabs.js";
 
 /** @import { Diagnosis } from "./reconnect.js" */
 /** @import { Server } from "./server.js" */
-/** @import { Block, State, StreamEvent } from "./types.js" */
+/** @import { Block, Problem, State, StreamEvent } from "./types.js" */
 
 /** The user's stream, or long polling while no stream gets through, as one sequence of blocks. */
 export class Link {
@@ -24,9 +23,10 @@ export class Link {
 
   /**
    * @param {Server} server @param {string} cursor @param {Iterable<string>} types @param {() => Promise<number>} tabs how many share it
-   * @param {(block: Block) => void} onBlock @param {(state: State) => void} onState
+   * @param {(block: Block) => void} onBlock @param {(state: State, reason: string) => void} onState
+   * @param {(problem: Problem) => void} onProblem
    */
-  constructor(server, cursor, types, tabs, onBlock, onState) {
+  constructor(server, cursor, types, tabs, onBlock, onState, onProblem) {
     this.#server = server;
     this.#cursor = cursor;
     this.#types = new Set([...OWN_TYPES, ...types]);
@@ -40,6 +40,7 @@ export class Link {
       fallBack: (failed) => new Poll(server, this.#cursor, this.#onPolled, (error) => this.#onPollFailed(error, failed)),
       diagnose: () => this.#diagnose(),
       say: onState,
+      complain: onProblem,
       drop: () => this.#tabs.end(),
     });
   }
@@ -61,6 +62,15 @@ export class Link {
 
   wake() {
     this.#reconnect.wake();
+  }
+
+  stay() {
+    this.#reconnect.stay();
+  }
+
+  /** Another tab asks whether messages arrive. */
+  check() {
+    this.#reconnect.check(SILENCE_MS);
   }
 
   resume() {

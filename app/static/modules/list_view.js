@@ -1,8 +1,7 @@
 // The list of messages.
 
-import { Age } from "./age.js";
 import { element } from "./markup.js";
-import { MessageView } from "./message_view.js";
+import { Age, MessageView } from "./message_view.js";
 
 /** @import { Texts } from "./texts.js" */
 /** @import { Message, Wanted } from "./types.js" */
@@ -85,6 +84,30 @@ export class ListView {
 
   /** @param {Message[]} messages @param {boolean} isWhole whether no older ones are left @param {Set<string>} fresh ids of those that just came */
   render(messages, isWhole, fresh) {
+    this.#keepInPlace(() => this.#render(messages, isWhole, fresh));
+  }
+
+  /** Where the browser has no scroll anchoring (WebKit), keep the first visible row in its place. @param {() => void} change */
+  #keepInPlace(change) {
+    const scroller = this.#scroller();
+    const top = scroller === document.scrollingElement ? 0 : (scroller?.getBoundingClientRect().top ?? 0);
+    const offset = (/** @type {HTMLElement} */ article) => article.getBoundingClientRect().top - top;
+    const isNeeded = !CSS.supports("overflow-anchor", "auto") && scroller !== null && scroller.scrollTop > 0;
+    const anchor = isNeeded ? [...this.#views.values()].find(({ article }) => offset(article) >= 0 && article.offsetHeight > 0) : undefined;
+    const before = anchor ? offset(anchor.article) : 0;
+    change();
+    const after = anchor && this.#views.get(anchor.message.id);
+    if (after && scroller) scroller.scrollTop += offset(after.article) - before;
+  }
+
+  /** What scrolls the list: its box, or the page where the feed is a part of it. */
+  #scroller() {
+    const box = this.root.parentElement;
+    return box && box.scrollHeight > box.clientHeight && getComputedStyle(box).overflowY === "auto" ? box : document.scrollingElement;
+  }
+
+  /** @param {Message[]} messages @param {boolean} isWhole @param {Set<string>} fresh */
+  #render(messages, isWhole, fresh) {
     const focused = this.#focusedIndex();
     const focusedId = this.#messages[focused]?.id;
     const ids = new Set(messages.map(({ id }) => id));
@@ -151,6 +174,7 @@ export class ListView {
   #make(message, former, fresh) {
     const view = new MessageView(message, this.#texts, this.#age, this.#feed);
     if (fresh.has(message.id)) view.article.classList.add("new");
+    view.article.addEventListener("animationend", () => view.article.classList.remove("new")); // not again at the next opening
     if (former) {
       this.#measured.unobserve(former.article);
       former.article.replaceWith(view.article);

@@ -1,9 +1,8 @@
-// One message.
+// One message, and its time.
 
 import { element, icon, iconButton, link, safeUrl } from "./markup.js";
 import { headline } from "./texts.js";
 
-/** @import { Age } from "./age.js" */
 /** @import { Texts } from "./texts.js" */
 /** @import { Action, Message, Wanted } from "./types.js" */
 
@@ -31,7 +30,7 @@ export class MessageView {
         "div",
         { class: "content" },
         element("div", { class: "line" }, this.#title(), age.element(message.time)),
-        message.title && message.body ? element("p", { class: "body" }, message.body) : null,
+        message.title?.trim() && message.body ? element("p", { class: "body", dir: "auto" }, message.body) : null,
         this.#tags(),
         this.#actions(),
       ),
@@ -52,12 +51,12 @@ export class MessageView {
   #title() {
     const url = safeUrl(this.message.url);
     const text = headline(this.message, this.texts);
-    return element("h3", {}, url ? link(url, text) : text);
+    return element("h3", { dir: "auto" }, url ? link(url, text) : text);
   }
 
   #tags() {
     const tags = [...(this.message.topic ? [this.message.topic] : []), ...(this.message.tags ?? [])];
-    return tags.length ? element("ul", { class: "tags" }, ...tags.map((tag) => element("li", {}, tag))) : null;
+    return tags.length ? element("ul", { class: "tags" }, ...tags.map((tag) => element("li", { dir: "auto" }, tag))) : null;
   }
 
   #actions() {
@@ -108,5 +107,40 @@ export class MessageView {
     if (!Object.hasOwn(actions, event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     actions[event.key]();
+  }
+}
+
+/** Times as people say them: "5 minutes ago", later a date. */
+export class Age {
+  #relative;
+  #date;
+  #now;
+
+  /** @param {string} lang @param {Texts} texts */
+  constructor(lang, texts) {
+    this.#relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
+    this.#date = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "short" });
+    this.#now = texts.now;
+  }
+
+  /** @param {string} time RFC 3339 */
+  element(time) {
+    return this.refresh(element("time", { datetime: time, title: this.#date.format(new Date(time)) }));
+  }
+
+  /** @param {HTMLTimeElement} time */
+  refresh(time) {
+    time.textContent = this.#say(new Date(time.dateTime));
+    return time;
+  }
+
+  /** @param {Date} time */
+  #say(time) {
+    const minutes = (Date.now() - time.getTime()) / 60_000;
+    if (minutes < 1) return this.#now;
+    if (minutes < 60) return this.#relative.format(-Math.floor(minutes), "minute");
+    if (minutes < 24 * 60) return this.#relative.format(-Math.floor(minutes / 60), "hour");
+    if (minutes < 7 * 24 * 60) return this.#relative.format(-Math.floor(minutes / 60 / 24), "day");
+    return this.#date.format(time);
   }
 }

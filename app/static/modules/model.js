@@ -1,5 +1,6 @@
 // A user's feed as the element shows it.
 
+import { Backoff } from "./reconnect.js";
 import { reaches } from "./cursor.js";
 import { Refusal } from "./server.js";
 
@@ -13,15 +14,24 @@ export const TABS = /** @type {const} */ (["all", "unread", "archived"]);
 /** @typedef {typeof TABS[number]} Tab */
 
 /**
+ * A change to the messages `ids`, or to all of them.
+ * @typedef {{ids?: string[], all?: boolean, read?: boolean, archived?: boolean, removed?: boolean, revision?: number}} Change
+ */
+
+/**
  * The part of a user's feed that the chosen tab shows, newest first.
  *
  * Changes that the user makes elsewhere arrive as events. Each raises the feed's revision by one, so a jump means that a
- * change was missed. Then the feed is fetched again.
+ * change was missed. Then the feed is fetched again. Changes that the user makes here are shown at once, on top of what the
+ * server is known to have. A change that fails is thereby undone; since its reply may have been lost, the feed is fetched
+ * again as soon as there is a connection.
  */
 export class FeedModel {
   /** @type {Tab} */ tab = "all";
-  /** @type {Message[]} */ messages = [];
+  /** What is shown. @type {Message[]} */ messages = [];
   /** @type {"loading" | "loaded" | "failed"} */ state = "loading";
+  /** @type {Message[]} */ #known = []; // what the server has
+  /** @type {Set<Change>} */ #pending = new Set(); // changes that the server has not answered yet
   #client;
   #changed;
   /** @type {string | null} */ #next = null;
@@ -29,6 +39,8 @@ export class FeedModel {
   #load = 0; // the number of the latest load; answers to older ones are ignored
   /** @type {Block[]} */ #arrived = []; // messages that came while the newest were fetched
   #told = -1; // the latest revision that was told since the load began
+  #isDoubtful = false; // a change failed, so nobody knows whether the server has it
+  #backoff = new Backoff();
   #timer = 0;
 
   /** @param {BelfryClient} client @param {() => void} changed */
@@ -41,6 +53,7 @@ export class FeedModel {
     client.on("read", (change) => this.#onChange(change));
     client.on("updated", (change) => this.#onChange(change));
     client.on("removed", (change) => this.#onChange({ ...change, removed: true }));
+    client.on("state", () => this.#onState());
   }
 
   /** Fetch the newest, and connect. */
@@ -58,21 +71,23 @@ export class FeedModel {
   /** @param {Tab} tab */
   async show(tab) {
     this.tab = tab;
-    this.messages = [];
+    this.#known = [];
     await this.reload();
   }
 
   /** Fetch the first page again. @returns {Promise<Page | null>} */
   async reload() {
+    clearTimeout(this.#timer);
     this.#next = null;
     this.state = "loading";
-    this.#changed();
+    this.#show();
     this.#arrived = [];
     this.#told = -1;
+    this.#isDoubtful = false;
     return this.#fetch({}, (page) => this.#begin(page));
   }
 
-  /** What came after the page was read stands before it. @param {Page} page */
+  /** Messages that came after the page was read stand before it. @param {Page} page */
   #begin({ messages, cursor, revision = -1 }) {
     if (this.#told > revision) this.#reloadSoon();
     this.#revision = revision;
@@ -89,10 +104,10 @@ export class FeedModel {
   async more() {
     if (this.state !== "loaded" || this.#next === null) return;
     this.state = "loading";
-    this.#changed();
+    this.#show();
     await this.#fetch({ before: this.#next }, (page) => {
-      const known = new Set(this.messages.map(({ id }) => id));
-      return [...this.messages, ...page.messages.filter(({ id }) => !known.has(id))];
+      const known = new Set(this.#known.map(({ id }) => id));
+      return [...this.#known, ...page.messages.filter(({ id }) => !known.has(id))];
     });
   }
 
@@ -110,7 +125,8 @@ export class FeedModel {
   }
 
   async markAll() {
-    await this.#want({ all: true, read: true }, () => this.#client.markAllRead());
+    const ids = this.messages.map(({ id }) => id); // not those that arrive until the server answers
+    await this.#want({ ids, read: true }, () => this.#client.markAllRead());
   }
 
   /** @param {Message} message @param {boolean} archived */
@@ -123,13 +139,19 @@ export class FeedModel {
     await this.#want({ ids: [message.id], removed: true }, () => this.#client.remove(message.id));
   }
 
-  /** Show the change at once; what the server refuses is fetched as it is. @param {Change} change @param {() => Promise<void>} send */
+  /** Show the change at once, and undo it if the server does not accept it. @param {Change} change @param {() => Promise<void>} send */
   async #want(change, send) {
-    this.#apply(change);
+    this.#pending.add(change);
+    this.#show();
     try {
       await send();
+      this.#pending.delete(change);
+      this.#apply(change);
     } catch (error) {
-      this.#reloadSoon();
+      this.#pending.delete(change);
+      this.#isDoubtful = true;
+      this.#show();
+      if (this.#client.isConnected) this.#reloadSoon();
       throw error;
     }
   }
@@ -142,10 +164,11 @@ export class FeedModel {
     if (load !== this.#load) return page;
     this.state = page ? "loaded" : "failed";
     if (page) {
-      this.messages = take(page);
+      this.#backoff.reset();
+      this.#known = take(page);
       this.#next = page.next;
-    }
-    this.#changed();
+    } else if (this.#client.isConnected) this.#retryLater();
+    this.#show();
     return page;
   }
 
@@ -153,6 +176,29 @@ export class FeedModel {
   #onRefused(error) {
     if (error instanceof Refusal && error.code === "history_lost") this.#reloadSoon(); // older messages can't be reached from here
     return null;
+  }
+
+  /** Without a connection, the next one is waited for. */
+  #retryLater() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.state === "failed" && this.retry(), RELOAD_MS + this.#backoff.next());
+  }
+
+  #onState() {
+    if (this.#client.isSignedOut) return this.#forget();
+    if (!this.#client.isConnected) return;
+    if (this.#isDoubtful || (this.state === "failed" && this.#next === null)) this.#reloadSoon();
+    else if (this.state === "failed") this.#retryLater();
+  }
+
+  /** The messages are no longer this user's to see. The next connection fetches the feed. */
+  #forget() {
+    clearTimeout(this.#timer);
+    this.#load++;
+    this.#known = [];
+    this.#next = null;
+    this.state = "failed";
+    this.#show();
   }
 
   #reloadSoon() {
@@ -163,9 +209,9 @@ export class FeedModel {
   /** @param {Message} message @param {Block} block */
   #receive(message, block) {
     if (this.state === "loading" && this.tab !== "archived") this.#arrived.push(block);
-    this.#drop((other) => other.id === message.id || (message.key !== undefined && other.key === message.key));
-    if (this.tab !== "archived") this.messages.unshift(message);
-    this.#changed();
+    this.#known = this.#known.filter((other) => other.id !== message.id && (message.key === undefined || other.key !== message.key));
+    if (this.tab !== "archived") this.#known.unshift(message);
+    this.#show();
   }
 
   /** @param {Change} change */
@@ -174,7 +220,7 @@ export class FeedModel {
     this.#apply(change);
   }
 
-  /** A connection begins: whatever was changed before nobody told. @param {{revision?: number}} ready */
+  /** A connection begins: nobody told of the changes before it. @param {{revision?: number}} ready */
   #compare({ revision = -1 }) {
     this.#told = Math.max(this.#told, revision);
     if (this.#revision >= 0 && revision > this.#revision) this.#reloadSoon();
@@ -189,22 +235,24 @@ export class FeedModel {
     this.#revision = revision;
   }
 
-  /**
-   * A change to `ids`, or to all.
-   * @typedef {{ids?: string[], all?: boolean, read?: boolean, archived?: boolean, removed?: boolean, revision?: number}} Change
-   * @param {Change} change
-   */
-  #apply({ ids = [], all = false, read, archived, removed }) {
-    const meant = (/** @type {Message} */ { id }) => all || ids.includes(id);
-    if (read !== undefined) this.messages = this.messages.map((message) => (meant(message) ? { ...message, read } : message));
-    if (removed) this.#drop(meant);
-    if (archived === (this.tab === "archived")) this.#reloadSoon(); // they come from another tab
-    else if (archived !== undefined) this.#drop(meant);
+  /** The server has made this change. @param {Change} change */
+  #apply(change) {
+    this.#known = this.#changedBy(this.#known, change);
+    if (change.archived === (this.tab === "archived")) this.#reloadSoon(); // they come from another tab
+    this.#show();
+  }
+
+  #show() {
+    this.messages = [...this.#pending].reduce((messages, change) => this.#changedBy(messages, change), this.#known);
     this.#changed();
   }
 
-  /** @param {(message: Message) => boolean} isGone */
-  #drop(isGone) {
-    this.messages = this.messages.filter((message) => !isGone(message));
+  /** @param {Message[]} messages @param {Change} change @returns {Message[]} */
+  #changedBy(messages, { ids = [], all = false, read, archived, removed }) {
+    const isMeant = (/** @type {Message} */ { id }) => all || ids.includes(id);
+    if (read && this.tab === "unread" && (all || ids.length > 1)) return messages.filter((message) => !isMeant(message));
+    if (removed || (archived !== undefined && archived !== (this.tab === "archived"))) return messages.filter((message) => !isMeant(message));
+    if (read === undefined) return messages;
+    return messages.map((message) => (isMeant(message) ? { ...message, read } : message));
   }
 }

@@ -3,12 +3,14 @@
 import { ListView } from "./list_view.js";
 import { element, icon, iconButton } from "./markup.js";
 import { TABS } from "./model.js";
-import { Wishes, chime } from "./wishes.js";
+import { Wishes, chime, mayNotify } from "./wishes.js";
 
 /** @import { BelfryClient } from "./client.js" */
 /** @import { FeedModel, Tab } from "./model.js" */
-/** @import { Texts } from "./texts.js" */
+/** @import { Texts, Trouble } from "./texts.js" */
 /** @import { Wanted } from "./types.js" */
+
+const FAILURE_MS = 10_000; // how long the panel says that a change failed
 
 /** The tabs above the list, as the ARIA pattern describes them: arrow keys move the focus, and the focused tab is shown. */
 class TabsView {
@@ -54,6 +56,7 @@ class TabsView {
 /** The user's settings: a sound, and desktop notifications, for which the browser asks. */
 class SettingsView {
   #texts;
+  /** @type {Map<"sound" | "desktop", HTMLInputElement>} */ #boxes = new Map();
   #blocked = element("p", { role: "status" });
 
   /** @param {Texts} texts */
@@ -62,19 +65,31 @@ class SettingsView {
     this.root = element("div", { class: "settings", hidden: true }, this.#toggle("sound", texts.sound), this.#toggle("desktop", texts.desktop), this.#blocked);
   }
 
+  render() {
+    for (const [name, box] of this.#boxes) box.checked = Wishes.has(name);
+  }
+
   /** @param {"sound" | "desktop"} name @param {string} label */
   #toggle(name, label) {
     const box = element("input", { type: "checkbox", name, change: () => this.#wish(name, box) });
     box.checked = Wishes.has(name);
+    this.#boxes.set(name, box);
     return element("label", {}, box, label);
   }
 
   /** @param {"sound" | "desktop"} name @param {HTMLInputElement} box */
   async #wish(name, box) {
     if (box.checked && name === "sound") chime();
-    if (box.checked && name === "desktop") box.checked = (await Notification.requestPermission()) === "granted";
-    this.#blocked.textContent = name === "desktop" && Notification.permission === "denied" ? this.#texts.desktopDenied : "";
+    if (name === "desktop") await this.#askForNotifications(box);
     Wishes.set(name, box.checked);
+  }
+
+  /** @param {HTMLInputElement} box */
+  async #askForNotifications(box) {
+    if (box.checked && mayNotify() === null) await Promise.resolve(Notification.requestPermission()).catch(() => {});
+    const isBlocked = box.checked && mayNotify() !== true;
+    if (isBlocked) box.checked = false;
+    this.#blocked.textContent = isBlocked ? this.#texts.desktopDenied : "";
   }
 }
 
@@ -90,7 +105,9 @@ export class FeedPanel {
   #notice = element("div", { class: "notice", role: "status", hidden: true });
   #blank = element("div", { class: "blank", hidden: true });
   #end = element("div", { class: "end" });
-  #alert = element("p", { class: "unseen", role: "alert" });
+  #alert = element("p", { class: "failure", role: "alert" });
+  #forgetting = 0;
+  #said = "";
 
   /**
    * @param {FeedModel} model @param {BelfryClient} client @param {Wanted} wanted @param {string} lang @param {Texts} texts
@@ -111,21 +128,21 @@ export class FeedPanel {
       this.#tabs.root,
       this.#settings.root,
       this.#notice,
-      element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1", scroll: this.#list.look }, this.#list.root, this.#blank, this.#end),
       this.#alert,
+      element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1", scroll: this.#list.look }, this.#list.root, this.#blank, this.#end),
     );
   }
 
-  /** @param {Set<string>} fresh ids of messages that just came */
-  render(fresh) {
+  /** @param {Set<string>} fresh ids of messages that just came @param {Trouble | null} trouble */
+  render(fresh, trouble) {
     const { messages, tab } = this.#model;
     const { unread } = this.#client;
     this.#tabs.render(tab, unread);
     this.#list.root.hidden = messages.length === 0;
     this.#list.render(messages, this.#model.isWhole, fresh);
     this.#readAll.hidden = unread === 0;
-    this.#renderBlank();
-    this.#renderNotice();
+    this.#renderBlank(trouble);
+    this.#renderNotice(trouble);
     this.#renderEnd();
   }
 
@@ -141,12 +158,20 @@ export class FeedPanel {
     this.#tabs.focus();
   }
 
+  /** A setting was changed elsewhere than in its box. */
+  showWishes() {
+    this.#settings.render();
+  }
+
   /** A change that the user made failed. */
   failed() {
     this.#alert.textContent = this.#texts.changeFailed;
+    clearTimeout(this.#forgetting);
+    this.#forgetting = setTimeout(() => this.#alert.replaceChildren(), FAILURE_MS);
   }
 
   close() {
+    clearTimeout(this.#forgetting);
     this.#list.close();
   }
 
@@ -161,9 +186,10 @@ export class FeedPanel {
     return element("div", { class: "head" }, title, this.#readAll, settings, close ? iconButton("close", this.#texts.close, close) : null);
   }
 
-  #renderBlank() {
+  /** @param {Trouble | null} trouble */
+  #renderBlank(trouble) {
     const { messages, state, tab } = this.#model;
-    this.#blank.hidden = messages.length > 0;
+    this.#blank.hidden = messages.length > 0 || Boolean(trouble?.isFinal);
     const texts = this.#texts;
     if (state === "loading") return this.#blank.replaceChildren(texts.loading);
     if (state === "failed") return this.#blank.replaceChildren(icon("error"), texts.failed, this.#button(texts.retry, () => this.#model.reload()));
@@ -183,14 +209,14 @@ export class FeedPanel {
     this.#end.replaceChildren(this.#texts.failed, this.#button(this.#texts.retry, () => this.#model.retry()));
   }
 
-  #renderNotice() {
-    const { state } = this.#client;
-    const said = state === "waiting" || state === "stopped" || state === "denied" ? this.#texts[state] : undefined;
-    this.#notice.hidden = said === undefined;
-    if (this.#notice.dataset.state === state) return;
-    this.#notice.dataset.state = state;
-    const again = state === "stopped" ? this.#texts.resume : this.#texts.retry;
-    this.#notice.replaceChildren(...(said === undefined ? [] : [said, this.#button(again, () => this.#client.resume())]));
+  /** @param {Trouble | null} trouble */
+  #renderNotice(trouble) {
+    const said = trouble?.said ?? "";
+    this.#notice.hidden = trouble === null;
+    if (this.#said === said) return;
+    this.#said = said;
+    this.#notice.dataset.final = String(Boolean(trouble?.isFinal));
+    this.#notice.replaceChildren(...(trouble ? [said, this.#button(trouble.again, () => this.#client.resume())] : []));
   }
 
   /** @param {string} label @param {() => void} click */

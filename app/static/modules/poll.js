@@ -1,6 +1,6 @@
 // Long polling, where a proxy holds streams back.
 
-import { sleep } from "./backoff.js";
+import { sleep } from "./reconnect.js";
 import { POLL_WAIT_SECONDS } from "./server.js";
 
 /** @import { Server } from "./server.js" */

@@ -1,24 +1,46 @@
-// A stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
+// Trying again: the delays between attempts, and a stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
 
-import { BACKOFF_MOST_MS, Backoff } from "./backoff.js";
+import { Refusal } from "./server.js";
 import { Stream } from "./stream.js";
 
-/** @import { Refusal, Server } from "./server.js" */
-/** @import { State, StreamEvent } from "./types.js" */
+/** @import { Server } from "./server.js" */
+/** @import { Problem, State, StreamEvent } from "./types.js" */
 
+const BACKOFF_FIRST_MS = 1_000;
+export const BACKOFF_MOST_MS = 30_000;
 const READY_MS = 5_000; // a stream that has not said `ready` by then is held back by a proxy that buffers
-const SILENCE_MS = 40_000; // heartbeats come every 15 s
+export const SILENCE_MS = 40_000; // heartbeats come every 15 s
+const SILENCE_HIDDEN_MS = 75_000;
 const CHECK_MS = 3_000;
 const STREAM_AGAIN_FIRST_MS = 60_000;
 const STREAM_AGAIN_MOST_MS = 600_000;
 /** After a goodbye with one of these reasons the client waits for the user: two tabs would evict each other for ever. */
 const FINAL_REASONS = new Set(["replaced", "revoked"]);
+const UNREACHABLE = "Check that it runs, that its address is right, and that the page's Content-Security-Policy allows it in connect-src.";
+const DISCONNECTED_MS = 60_000; // after an administrator's disconnect: the least time before the client comes back
+
+/** @param {number} ms */
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Random delays between attempts, up to a limit that doubles each time. A thousand clients then don't return at once. */
+export class Backoff {
+  #attempt = 0;
+
+  /** @returns {number} milliseconds */
+  next() {
+    return Math.random() * Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** this.#attempt++);
+  }
+
+  reset() {
+    this.#attempt = 0;
+  }
+}
 
 /** @typedef {{close: () => void}} Fallback */
 /**
  * Why nothing gets through.
  * @typedef {object} Diagnosis
- * @property {Refusal | null} refusal null: the server does not answer, or sees no reason
+ * @property {Refusal | null} refusal null: the server sees no reason any more
  * @property {() => void} [act] does what follows from it, unless the attempt is out of date by then
  */
 /**
@@ -30,7 +52,8 @@ const FINAL_REASONS = new Set(["replaced", "revoked"]);
  * @property {(event: StreamEvent) => void} take takes each event except `goodbye`
  * @property {(failed: () => void) => Fallback} fallBack fetches what the stream would tell, while a proxy holds streams back
  * @property {() => Promise<Diagnosis>} diagnose
- * @property {(state: State) => void} say
+ * @property {(state: State, reason: string) => void} say the reason is a code, or that of a goodbye, or ""
+ * @property {(problem: Problem) => void} complain tells developers, once for each problem
  * @property {() => void} [drop] a stream ended
  */
 
@@ -50,6 +73,7 @@ export class Reconnect {
   #ownRetries = 0; // that the EventSource may still make
   #heardAt = 0;
   #streamAgainMs = STREAM_AGAIN_FIRST_MS;
+  #complaint = ""; // the latest, since it worked
   #timer = 0; // one thing at a time is awaited: `ready`, the next attempt, or a stream beside the fallback
   #watchdog = 0;
 
@@ -61,7 +85,7 @@ export class Reconnect {
 
   open() {
     clearInterval(this.#watchdog);
-    this.#watchdog = setInterval(() => this.#checkSilence(), CHECK_MS);
+    this.#watchdog = setInterval(() => this.check(), CHECK_MS);
     this.#connect();
   }
 
@@ -74,7 +98,7 @@ export class Reconnect {
   /** The network or the page is back: look now instead of later. */
   wake() {
     if (this.#state === "waiting") this.#connect();
-    else this.#checkSilence();
+    else this.check();
   }
 
   /** The user wants to go on after a final goodbye or a refusal. */
@@ -99,9 +123,9 @@ export class Reconnect {
     this.#dropStream();
     const attempt = this.#attempt;
     if (!this.#fallback) this.#say("connecting");
-    const url = await this.#followed.url().catch(() => null);
+    const url = await this.#followed.url().catch((error) => error);
     if (attempt !== this.#attempt) return;
-    if (url === null) return this.#fail();
+    if (typeof url !== "string") return this.#fail(url);
     this.#allowRetry();
     this.#heardAt = Date.now();
     this.#stream = new Stream(url, this.#followed.cursor(), this.#followed.types(), this.#onEvent, this.#onError);
@@ -126,17 +150,26 @@ export class Reconnect {
     this.#backoff.reset();
     this.#allowRetry();
     this.#streamAgainMs = STREAM_AGAIN_FIRST_MS;
+    this.#complaint = "";
     this.#say("live");
   }
 
   /** @param {string} reason */
   #onGoodbye(reason) {
     if (reason === "expired") this.#server.forgetToken();
-    const stays = FINAL_REASONS.has(reason);
-    if (!stays && !this.#server.usesTickets) return; // the stream ends now, and the browser retries after the delay it was told
+    if (FINAL_REASONS.has(reason) || reason === "disconnected") return this.#stop(reason);
+    if (!this.#server.usesTickets) return; // the stream ends now, and the browser retries after the delay it was told
     this.#drop();
-    this.#say(stays ? "stopped" : "connecting");
-    if (!stays) this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+    this.#say("connecting");
+    this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+  }
+
+  /** The server ended the connection, and does not want it back at once. @param {string} reason */
+  #stop(reason) {
+    this.#drop();
+    this.#say("stopped", reason);
+    this.#complain(new Refusal(0, { code: reason, detail: `The server ended the connection: ${reason}` }));
+    if (reason === "disconnected") this.#timer = setTimeout(() => this.#connect(), DISCONNECTED_MS * (1 + Math.random()));
   }
 
   #onError = (/** @type {boolean} */ closed) => {
@@ -155,29 +188,51 @@ export class Reconnect {
   }
 
   /** Nothing gets through: find out why, and come back later where that makes sense. */
-  async #fail() {
+  /** @param {unknown} [error] of a call that should have prepared the stream */
+  async #fail(error) {
     this.#drop();
     this.#say("waiting");
     const attempt = this.#attempt;
     const delay = this.#backoff.next();
-    const { refusal, act } = await this.#followed.diagnose();
+    const { refusal, act } = error instanceof Refusal ? { refusal: error } : await this.#followed.diagnose();
     if (attempt !== this.#attempt) return;
     act?.();
     if (attempt !== this.#attempt) return; // it was closed for that reason
-    if (refusal?.denied) return this.#say("denied");
+    if (refusal) this.#complain(refusal);
+    if (refusal?.denied) return this.#say("denied", refusal.code);
     this.#timer = setTimeout(() => this.#connect(), Math.max(delay, refusal?.retryAfterMs ?? 0));
   }
 
-  /** A connection can die without a sign. A hidden page's timers hardly run, so its silence means nothing. */
-  #checkSilence() {
-    if (this.#stream && !this.#fallback && !document.hidden && Date.now() - this.#heardAt > SILENCE_MS) this.#connect();
+  /**
+   * A connection can die without a sign. Make sure that it lives, or replace it: before another tab is told that it does, and
+   * now and then. The timers of a hidden page run once a minute, so its heartbeats may be noticed late.
+   * @param {number} [mostMs] how long it may have been silent
+   */
+  check(mostMs = document.hidden ? SILENCE_HIDDEN_MS : SILENCE_MS) {
+    if (!this.#stream || this.#fallback) return;
+    if (this.#stream.isClosed || Date.now() - this.#heardAt > mostMs) this.#connect();
   }
 
-  /** @param {State} state */
-  #say(state) {
+  /** The page began to leave and is still here: WebKit stops streams then, and Firefox closes them, without a sign. */
+  stay() {
+    if (this.#stream && !this.#fallback) this.#connect();
+  }
+
+  /** @param {State} state @param {string} [reason] */
+  #say(state, reason = "") {
     if (state === this.#state) return;
     this.#state = state;
-    this.#followed.say(state);
+    this.#followed.say(state, reason);
+  }
+
+  /** Tell developers what is wrong, once until it works again. @param {Refusal} refusal */
+  async #complain({ code, status, message: detail }) {
+    const complaint = `${code || status}: ${detail}`;
+    if (complaint === this.#complaint) return;
+    this.#complaint = complaint;
+    const remedy = code === "unreachable" ? UNREACHABLE : await import("./remedies.js").then(({ remedyFor }) => remedyFor(code), () => "");
+    console.warn(`Belfry: ${complaint}. ${remedy}`);
+    this.#followed.complain({ code, status, detail, remedy });
   }
 
   #drop() {

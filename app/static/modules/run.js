@@ -1,10 +1,9 @@
 // One answer of a model.
 
-import { Backoff, sleep } from "./backoff.js";
 import { randomId } from "./id.js";
 import { watchPage } from "./lifecycle.js";
 import { Listeners } from "./listeners.js";
-import { Reconnect } from "./reconnect.js";
+import { Backoff, Reconnect, sleep } from "./reconnect.js";
 import { Refusal, Server } from "./server.js";
 
 /** @import { Diagnosis, Fallback } from "./reconnect.js" */
@@ -43,6 +42,7 @@ export class BelfryRun {
   /** What became of it; `gone` when the server has forgotten it. @type {RunAnswer["status"] | "gone"} */ status = "running";
   /** Why it failed. @type {{code: string, detail: string} | null} */ error = null;
   /** @type {State} */ state = "idle";
+  /** Why it is `stopped` or `denied`: a code of a refusal, or the reason of a goodbye. */ reason = "";
   #server;
   #reconnect;
   #listeners = new Listeners();
@@ -61,7 +61,8 @@ export class BelfryRun {
       take: (event) => this.#onEvent(event),
       fallBack: (failed) => this.#lookNowAndThen(failed),
       diagnose: () => this.#diagnose(),
-      say: (state) => this.#say(state),
+      say: (state, reason) => this.#say(state, reason),
+      complain: (problem) => this.#listeners.emit("error", problem),
     });
   }
 
@@ -89,8 +90,9 @@ export class BelfryRun {
   }
 
   /**
-   * Hear of `text` (all of it, and the new piece), `chunk` (each as the upstream sent it), `state` or `end`.
-   * @param {"text" | "chunk" | "state" | "end"} type @param {(...told: any[]) => void} listener
+   * Hear of `text` (all of it, and the new piece), `chunk` (each as the upstream sent it), `state`, `end`, or
+   * `error` (a `Problem`, for developers).
+   * @param {"text" | "chunk" | "state" | "end" | "error"} type @param {(...told: any[]) => void} listener
    * @returns {() => void} takes the listener away
    */
   on(type, listener) {
@@ -110,6 +112,7 @@ export class BelfryRun {
       leave: () => this.#leave(),
       restore: () => this.#reconnect.open(),
       wake: () => this.#reconnect.wake(),
+      stay: () => this.#reconnect.stay(),
     });
     this.#reconnect.open();
   }
@@ -188,7 +191,7 @@ export class BelfryRun {
       const known = await this.#server.run(this.id);
       return { refusal: null, act: () => known.ended && this.#settle(known) };
     } catch (error) {
-      if (!(error instanceof Refusal)) return { refusal: null };
+      if (!(error instanceof Refusal)) return { refusal: await this.#server.noAnswer() };
       const isGone = error.status === 404 || error.status === 410;
       return { refusal: error, act: () => isGone && this.#lose(error) };
     }
@@ -233,10 +236,10 @@ export class BelfryRun {
     this.#say("idle");
   }
 
-  /** @param {State} state */
-  #say(state) {
+  /** @param {State} state @param {string} [reason] */
+  #say(state, reason = "") {
     if (state === this.state) return;
-    this.state = state;
+    [this.state, this.reason] = [state, reason];
     this.#listeners.emit("state", state);
   }
 }

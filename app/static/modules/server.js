@@ -6,20 +6,26 @@ const ANSWER_MS = 15_000;
 
 export const POLL_WAIT_SECONDS = 25; // below the idle limits of proxies
 
-/** An answer of the server that is not a success. `code` is Belfry's, or "" when something else answered, such as a proxy. */
+/** Where this module came from: the address above `/static/`. A copy of it elsewhere stands for the origin it is on. */
+const MODULE_BASE = import.meta.url.replace(/\/static\/modules\/.*$/, "").replace(/^(https?:\/\/[^/]+)\/.*\.m?js(\?.*)?$/, "$1");
+
+/**
+ * A call that did not succeed, and why. `code` is Belfry's, or "" when something else answered, such as a proxy. Codes of this
+ * module, with status 0: `unreachable`, `origin_refused`, `token_unavailable`, `token_malformed`.
+ */
 export class Refusal extends Error {
-  /** @param {Response} answer @param {{code?: string, detail?: string}} problem */
-  constructor(answer, problem) {
-    super(problem.detail ?? `The server answered ${answer.status}`);
+  /** @param {number} status @param {{code?: string, detail?: string}} problem @param {number} [retryAfterMs] */
+  constructor(status, { code = "", detail = `The server answered ${status}` }, retryAfterMs = 0) {
+    super(detail);
     this.name = "Refusal";
-    this.status = answer.status;
-    this.code = problem.code ?? "";
-    this.retryAfterMs = 1_000 * (Number(answer.headers.get("Retry-After")) || 0);
+    this.status = status;
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
   }
 
   /** Whether only a new credential can help. */
   get denied() {
-    return this.status === 401 || this.status === 403;
+    return this.status === 401 || this.status === 403 || this.code === "token_malformed";
   }
 }
 
@@ -29,8 +35,8 @@ export class Server {
   #provider;
 
   /** @param {ClientOptions} options */
-  constructor({ url = import.meta.url, token, topics }) {
-    this.origin = new URL(url, document.baseURI).origin;
+  constructor({ url = MODULE_BASE, token, topics }) {
+    this.base = new URL(url, document.baseURI).href.replace(/[?#].*$/, "").replace(/\/+$/, "");
     this.topics = topics;
     this.#provider = token;
   }
@@ -55,21 +61,21 @@ export class Server {
 
   /** @param {"read" | "archive"} verb @param {object} change @returns {Promise<{unread: number, revision?: number}>} */
   async mark(verb, change) {
-    const headers = { "Content-Type": "application/json" };
-    const answer = await this.#fetch(`/feed/${verb}?${this.#query({})}`, { method: "POST", headers, body: JSON.stringify(change), keepalive: true });
+    const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(change) };
+    const answer = await this.#fetch(`/feed/${verb}?${this.#query({})}`, { ...init, ...lastingCall() });
     return answer.json();
   }
 
   /** @param {string} id @returns {Promise<{unread?: number, revision?: number}>} */
   async remove(id) {
     const query = this.#query(isDots(id) ? { id } : {});
-    const answer = await this.#fetch(`/feed/${pathSegment(id)}?${query}`, { method: "DELETE", keepalive: true });
+    const answer = await this.#fetch(`/feed/${pathSegment(id)}?${query}`, { method: "DELETE", ...lastingCall() });
     return answer.status === 204 ? {} : answer.json();
   }
 
   /** The address of the user's stream from `cursor` on, for so many tabs. @param {string} cursor @param {number} tabs @returns {Promise<string>} */
   async streamUrl(cursor, tabs) {
-    return `${this.origin}/stream?${this.#query({ ...(await this.#streamQuery(cursor)), ...(tabs && { tabs }) })}`;
+    return `${this.base}/stream?${this.#query({ ...(await this.#streamQuery(cursor)), ...(tabs && { tabs }) })}`;
   }
 
   /** So many tabs share the connection now. @param {string} connection as `ready` named it @param {number} tabs */
@@ -80,7 +86,7 @@ export class Server {
   /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
   async runStreamUrl(id, cursor) {
     const query = { ...(await this.#streamQuery(cursor)), ...(isDots(id) && { id }) };
-    return `${this.origin}/completions/${pathSegment(id)}/stream?${new URLSearchParams(query)}`;
+    return `${this.base}/completions/${pathSegment(id)}/stream?${new URLSearchParams(query)}`;
   }
 
   /** @param {object} request */
@@ -105,12 +111,28 @@ export class Server {
   }
 
   /**
-   * Why no stream can be opened. An EventSource doesn't tell; HEAD asks without starting a stream.
-   * @param {string} cursor @returns {Promise<Refusal | null>} null: there is no reason, or no server
+   * Why no stream can be opened. An EventSource doesn't tell; HEAD asks without starting a stream. Its answers have no body,
+   * so a call that is refused for the same reason tells the code.
+   * @param {string} cursor @returns {Promise<Refusal | null>} null: there is no reason now
    */
   async refusal(cursor) {
     const query = this.#query(cursor ? { last_event_id: cursor } : {});
-    return this.#fetch(`/stream?${query}`, { method: "HEAD" }).then(() => null, (error) => (error instanceof Refusal ? error : null));
+    try {
+      await this.#fetch(`/stream?${query}`, { method: "HEAD" });
+      return null;
+    } catch (error) {
+      if (!(error instanceof Refusal)) return this.noAnswer();
+      return error.denied && !error.code ? this.feed({ limit: 1 }).then(() => error, (named) => (named instanceof Refusal ? named : error)) : error;
+    }
+  }
+
+  /** Why a call got no answer that this page may read. @returns {Promise<Refusal>} */
+  async noAnswer() {
+    const { origin } = location;
+    const isElsewhere = new URL(this.base).origin !== origin;
+    const isUp = isElsewhere && (await fetch(`${this.base}/health/live`, { mode: "no-cors", cache: "no-store" }).then(() => true, () => false));
+    if (isUp) return new Refusal(0, { code: "origin_refused", detail: `${this.base} is up, but it does not accept calls from pages of ${origin}` });
+    return new Refusal(0, { code: "unreachable", detail: `No answer from ${this.base}` });
   }
 
   /** Ask for a new token next time. */
@@ -136,9 +158,18 @@ export class Server {
   }
 
   #getToken() {
-    this.#token ??= Promise.resolve(this.#provider?.() ?? "");
+    this.#token ??= this.#askForToken();
     this.#token.catch(() => this.forgetToken());
     return this.#token;
+  }
+
+  async #askForToken() {
+    try {
+      return tokenIn(await this.#provider?.());
+    } catch (error) {
+      if (error instanceof Refusal) throw error;
+      throw new Refusal(0, { code: "token_unavailable", detail: `The page could not get a token: ${error instanceof Error ? error.message : error}` });
+    }
   }
 
   /** @param {string} path @param {RequestInit} init @returns {Promise<Response>} */
@@ -150,7 +181,8 @@ export class Server {
       const again = await this.#send(path, init);
       if (again.ok) return again;
     }
-    throw new Refusal(answer, await answer.json().catch(() => ({})));
+    const retryAfterMs = 1_000 * (Number(answer.headers.get("Retry-After")) || 0);
+    throw new Refusal(answer.status, await answer.json().catch(() => ({})), retryAfterMs);
   }
 
   /** @param {string} path @param {RequestInit} init */
@@ -158,8 +190,8 @@ export class Server {
     const headers = new Headers(init.headers);
     if (this.#provider) headers.set("Authorization", `Bearer ${await this.#getToken()}`);
     const limit = AbortSignal.timeout(ANSWER_MS + 1_000 * POLL_WAIT_SECONDS);
-    const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
-    return fetch(this.origin + path, { ...init, headers, signal, credentials: "same-origin", cache: "no-store" });
+    const both = init.signal && "any" in AbortSignal ? AbortSignal.any([init.signal, limit]) : init.signal; // Safari before 17.4 lacks it
+    return fetch(this.base + path, { ...init, headers, signal: both ?? limit, credentials: "same-origin", cache: "no-store" });
   }
 }
 
@@ -171,3 +203,21 @@ const pathSegment = (id) => (isDots(id) ? "~" : encodeURIComponent(id));
 
 /** @param {string} id */
 const runPath = (id) => `/completions/${pathSegment(id)}${isDots(id) ? `?id=${id}` : ""}`;
+
+/** A change that goes on when the page is left, and that fails while the user still remembers it. @returns {RequestInit} */
+const lastingCall = () => ({ keepalive: true, signal: AbortSignal.timeout(ANSWER_MS) });
+
+/** The token in what a page gave: as text, as JSON `{"token": "…"}`, or as a JSON string. @param {unknown} given */
+export function tokenIn(given) {
+  const text = typeof given === "string" ? given.trim() : "";
+  let found = given;
+  try {
+    found = /^["{]/.test(text) ? JSON.parse(text) : text || given;
+  } catch {
+    // no JSON: refused below
+  }
+  if (found !== null && typeof found === "object" && "token" in found) found = found.token;
+  if (typeof found === "string" && /^[\w-]+\.[\w-]+\.[\w-]*$/.test(found)) return found;
+  const what = text.startsWith("<") ? "an HTML page, perhaps a login page" : `${text ? "a text" : typeof given} that is none`;
+  throw new Refusal(0, { code: "token_malformed", detail: `Expected a token (a signed JWT), got ${what}` });
+}

@@ -23,12 +23,17 @@ export class Stream {
     this.#cursor = cursor;
     this.#onEvent = onEvent;
     for (const type of types) this.listen(type);
-    this.#source.onerror = () => onError(this.#source.readyState === EventSource.CLOSED);
+    this.#source.onerror = () => onError(this.isClosed);
   }
 
   /** @param {string} type */
   listen(type) {
     this.#source.addEventListener(type, this.#take);
+  }
+
+  /** Firefox ends a stream without an error when a navigation begins, also one that becomes a download. */
+  get isClosed() {
+    return this.#source.readyState === EventSource.CLOSED;
   }
 
   close() {

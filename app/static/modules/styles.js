@@ -33,12 +33,15 @@ button { margin: 0; padding: 0; border: 0; background: none; color: inherit; fon
 
 .bell { position: relative; display: grid; place-items: center; width: 2.75rem; height: 2.75rem; border-radius: 50%; color: inherit; }
 .bell svg { width: 1.5rem; height: 1.5rem; }
+.bell[data-off] svg { opacity: 0.45; }
+.bell[data-off]::after { position: absolute; inset-block-end: 0.35rem; inset-inline-end: 0.35rem; width: 0.7rem; height: 0.7rem; border: 2px solid var(--_paper); border-radius: 50%; background: var(--_warning); content: ""; }
+.bell[data-off="final"]::after { background: var(--_error); }
 .bell:hover, .bell[aria-expanded="true"] { background: var(--_hover); }
 .badge { position: absolute; inset-block-start: 0.1rem; inset-inline-end: 0; min-width: 1.25rem; padding: 0 0.3rem; border-radius: 1rem; background: var(--_badge); color: var(--_badge-ink); font-size: 0.72rem; font-weight: 700; line-height: 1.25rem; text-align: center; }
 
 .panel { inset: auto; flex-direction: column; width: 100%; margin: 0; padding: 0; overflow: hidden; border: 1px solid var(--_line); border-radius: var(--_radius); background: var(--_paper); color: var(--_ink); }
 .panel:popover-open, :host([inline]) .panel { display: flex; }
-.panel[popover] { width: min(26.5rem, 100vw); height: min(40rem, 100dvh - var(--_top) - 1rem); inset-block-start: var(--_top); left: var(--_left); box-shadow: 0 12px 40px rgb(0 0 0 / 0.22); }
+.panel[popover] { width: min(26.5rem, 100vw); height: var(--_height); inset-block-start: var(--_top); left: var(--_left); box-shadow: 0 12px 40px rgb(0 0 0 / 0.22); }
 .head { display: flex; align-items: center; gap: 0.25rem; padding: 0.6rem 0.6rem 0.25rem 1rem; padding-inline: 1rem 0.6rem; }
 h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .icon-button { display: grid; flex: none; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 8px; color: var(--_faint); }
@@ -54,7 +57,9 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .settings p { margin: 0.25rem 0 0; color: var(--_faint); font-size: 0.85rem; }
 .notice { display: flex; align-items: center; gap: 0.75rem; padding: 0.5rem 1rem; background: var(--_hover); color: var(--_faint); font-size: 0.875rem; }
 .notice::before { flex: none; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--_warning); content: ""; }
-.notice[data-state="stopped"]::before, .notice[data-state="denied"]::before { background: var(--_error); }
+.notice[data-final="true"]::before { background: var(--_error); }
+.failure { margin: 0; padding: 0.5rem 1rem; background: var(--_hover); color: var(--_error); font-size: 0.875rem; }
+.failure:empty { display: none; }
 .text-button { padding: 0.2rem 0.5rem; border-radius: 6px; color: var(--_accent); font-weight: 600; }
 .text-button:hover { text-decoration: underline; }
 
@@ -85,7 +90,7 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 .tags { display: flex; flex-wrap: wrap; gap: 0.3rem; margin: 0.45rem 0 0; padding: 0; list-style: none; }
 .tags li { padding: 0 0.5rem; overflow-wrap: anywhere; border: 1px solid var(--_line); border-radius: 1rem; color: var(--_faint); font-size: 0.78rem; }
 .actions { position: relative; z-index: 1; display: flex; flex-wrap: wrap; gap: 0.4rem; margin-block-start: 0.6rem; }
-.action { padding: 0.3rem 0.8rem; border: 1px solid var(--_line); border-radius: 8px; background: var(--_paper); color: var(--_ink); font-size: 0.875rem; font-weight: 550; text-decoration: none; }
+.action { max-width: 100%; overflow-wrap: anywhere; padding: 0.3rem 0.8rem; border: 1px solid var(--_line); border-radius: 8px; background: var(--_paper); color: var(--_ink); font-size: 0.875rem; font-weight: 550; text-decoration: none; }
 .action:first-child { border-color: transparent; background: var(--_accent); color: var(--_accent-ink); }
 .action:hover { filter: brightness(1.06); }
 .tools { position: absolute; z-index: 2; inset-block-start: 0.4rem; inset-inline-end: 0.6rem; display: flex; border: 1px solid var(--_line); border-radius: 10px; background: var(--_paper); opacity: 0; }

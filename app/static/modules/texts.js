@@ -1,6 +1,6 @@
 // The element's texts in each language.
 
-/** @import { Message } from "./types.js" */
+/** @import { Message, State } from "./types.js" */
 
 export const TEXTS = {
   en: {
@@ -14,7 +14,7 @@ export const TEXTS = {
     close: "Close",
     sound: "Play a sound",
     desktop: "Notify on the desktop",
-    desktopDenied: "The browser blocks desktop notifications for this site.",
+    desktopDenied: "The browser does not show desktop notifications for this site.",
     markRead: "Mark as read",
     markUnread: "Mark as unread",
     archive: "Archive",
@@ -34,12 +34,17 @@ export const TEXTS = {
     emptyArchived: "Nothing archived",
     emptyArchivedHint: "Archived messages are kept here.",
     failed: "The messages could not be loaded.",
-    changeFailed: "That did not work. Try again.",
+    changeFailed: "Your change could not be saved. It was undone.",
     retry: "Try again",
     waiting: "No connection. Trying again…",
-    stopped: "Open in too many places. This one is paused.",
+    replaced: "Open in too many places. This one is paused.",
     resume: "Continue here",
-    denied: "You are signed out.",
+    disconnected: "An administrator ended the connection.",
+    reconnect: "Connect again",
+    revoked: "Your access was withdrawn.",
+    signedOut: "You are signed out.",
+    unavailable: "Notifications are not available on this page.",
+    offline: "not connected",
     now: "now",
   },
   zh: {
@@ -53,7 +58,7 @@ export const TEXTS = {
     close: "关闭",
     sound: "播放提示音",
     desktop: "桌面通知",
-    desktopDenied: "浏览器阻止了本网站的桌面通知。",
+    desktopDenied: "浏览器不显示本网站的桌面通知。",
     markRead: "标为已读",
     markUnread: "标为未读",
     archive: "归档",
@@ -73,22 +78,68 @@ export const TEXTS = {
     emptyArchived: "没有归档消息",
     emptyArchivedHint: "归档的消息保存在这里。",
     failed: "无法加载消息。",
-    changeFailed: "操作失败，请重试。",
+    changeFailed: "更改未能保存，已撤销。",
     retry: "重试",
     waiting: "连接已断开，正在重试…",
-    stopped: "打开的页面过多，此处已暂停。",
+    replaced: "打开的页面过多，此处已暂停。",
     resume: "在此继续",
-    denied: "您已退出登录。",
+    disconnected: "管理员已断开连接。",
+    reconnect: "重新连接",
+    revoked: "您的访问权限已被撤销。",
+    signedOut: "您已退出登录。",
+    unavailable: "此页面无法使用通知。",
+    offline: "未连接",
     now: "刚刚",
   },
 };
 /** @typedef {typeof TEXTS.en} Texts */
 
 /** The line that a person reads first. @param {Message} message @param {Texts} texts */
-export const headline = (message, texts) => message.title ?? message.body ?? message.event ?? texts.message;
+export const headline = (message, texts) => [message.title, message.body, message.event].find((text) => text?.trim()) ?? texts.message;
 
 /** The language that holds for `element`, and the texts in it. @param {Element} element */
 export function language(element) {
-  const lang = element.closest("[lang]")?.getAttribute("lang") || navigator.language;
-  return { lang, texts: lang.startsWith("zh") ? TEXTS.zh : TEXTS.en };
+  return choose([element.closest("[lang]")?.getAttribute("lang") ?? "", ...(navigator.languages ?? [navigator.language])]);
+}
+
+/**
+ * The first of `tags` that is a language, and the texts in it. A language without texts becomes English, its times too.
+ * @param {readonly string[]} tags @returns {{lang: string, texts: Texts}}
+ */
+export function choose(tags) {
+  const lang = tags.map(canonical).find((tag) => tag !== null) ?? "en";
+  const [name] = lang.split("-");
+  if (name === "zh") return { lang, texts: TEXTS.zh };
+  return { lang: name === "en" ? lang : "en", texts: TEXTS.en };
+}
+
+/**
+ * A language tag as `Intl` accepts it, or null. Pages and systems also write `en_US`, `de_DE.UTF-8` and `C`.
+ * @param {string} tag
+ */
+export function canonical(tag) {
+  try {
+    return Intl.getCanonicalLocales(tag.replace(/[.@].*$/, "").replaceAll("_", "-"))[0] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** Codes with which a page that asked for no token of its own says that nobody is signed in. */
+const SIGNED_OUT = new Set(["token_missing", "token_expired", "token_revoked", "token_unavailable"]);
+
+/** @typedef {{said: string, again: string, isFinal: boolean}} Trouble What to tell the user, and the label of the button that tries again. */
+
+/**
+ * What is wrong with a connection, for the user.
+ * @param {State} state @param {string} reason @param {boolean} hasToken whether the page gives tokens @param {Texts} texts
+ * @returns {Trouble}
+ */
+export function trouble(state, reason, hasToken, texts) {
+  if (state === "waiting") return { said: texts.waiting, again: texts.retry, isFinal: false };
+  const final = (/** @type {string} */ said, again = texts.retry) => ({ said, again, isFinal: true });
+  if (state === "denied") return final(!hasToken || SIGNED_OUT.has(reason) ? texts.signedOut : texts.unavailable);
+  if (reason === "revoked") return final(hasToken ? texts.revoked : texts.signedOut);
+  if (reason === "disconnected") return final(texts.disconnected, texts.reconnect);
+  return final(texts.replaced, texts.resume);
 }

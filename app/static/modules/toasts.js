@@ -52,8 +52,8 @@ export class Toasts {
       element(
         "div",
         { class: "content" },
-        element("h3", {}, url ? link(url, title) : title),
-        message.title && message.body ? element("p", { class: "body" }, message.body) : null,
+        element("h3", { dir: "auto" }, url ? link(url, title) : title),
+        message.title?.trim() && message.body ? element("p", { class: "body", dir: "auto" }, message.body) : null,
       ),
       iconButton("close", this.#texts.close, (event) => {
         event.stopPropagation();

@@ -44,6 +44,13 @@
  * @property {string} [end] the place from which on it is known, where that is not `cursor`: for each message of a page except the last
  * @property {boolean} kept whether it has a place in a log; an event that is not kept does not move the cursor
  */
+/**
+ * @typedef {object} Problem What keeps a client from connecting, for developers.
+ * @property {string} code see `Refusal`
+ * @property {number} status of the answer; 0 without one
+ * @property {string} detail what was expected, and what came
+ * @property {string} remedy what to do about it, or ""
+ */
 /** @typedef {{type: string, data: string, cursor: string, kept: boolean}} StreamEvent One event as the stream sent it, see `Block`. */
 /**
  * The state of the connection: `live` over a stream; `polling` while a proxy holds streams back; `waiting` for the next
@@ -51,10 +58,11 @@
  * @typedef {"idle" | "connecting" | "live" | "polling" | "waiting" | "stopped" | "denied"} State
  */
 
+/** @typedef {() => string | Promise<string>} TokenProvider */
 /**
  * @typedef {object} ClientOptions
- * @property {string | undefined} [url] where Belfry is; by default where this module came from
- * @property {(() => string | Promise<string>) | undefined} [token] gets a token of the user; without it the session cookie counts
+ * @property {string | undefined} [url] where Belfry is, with a path where it is below one; by default where this module came from
+ * @property {TokenProvider | undefined} [token] gets a token of the user; without it the session cookie counts
  * @property {string[] | undefined} [topics] by default those that the token names
  */
 

@@ -1,6 +1,6 @@
 // A sound and a desktop notification, for users who want them, in one tab.
 
-import { sleep } from "./backoff.js";
+import { sleep } from "./reconnect.js";
 import { TabGroup } from "./tabs.js";
 
 const UNFOCUSED_MS = 150; // a visible tab lets the focused one go first
@@ -45,6 +45,27 @@ export function chime() {
   setTimeout(() => audio.close(), 1_000);
 }
 
+/** Whether the browser has desktop notifications and the user allowed them; null: the user was not asked. */
+export function mayNotify() {
+  if (!("Notification" in globalThis)) return false;
+  return Notification.permission === "default" ? null : Notification.permission === "granted";
+}
+
+/**
+ * Show a desktop notification where that is possible. Chrome on Android throws: there only a service worker may show one.
+ * @param {string} title @param {NotificationOptions} options @param {() => void} click @returns {boolean} false: it can't be done here
+ */
+export function showNotification(title, options, click) {
+  if (!mayNotify()) return true;
+  try {
+    new Notification(title, options).onclick = click;
+    return true;
+  } catch {
+    Wishes.set("desktop", false);
+    return false;
+  }
+}
+
 /**
  * Run `show` in one tab only: in the focused one, otherwise in a visible one, otherwise in any. Without Web Locks it runs
  * in every visible tab.
@@ -57,5 +78,5 @@ export async function inOneTab(id, show) {
     if (lock === null) return;
     show();
     await sleep(SHOWN_LOCK_MS); // until the slowest tab has looked
-  });
+  }).catch(() => {}); // WebKit rejects when the page goes into the back/forward cache
 }

@@ -93,9 +93,9 @@ class PresenceStore:
         """Let every worker tell within a second where the user's connections stand."""
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {WHEREABOUTS.decode()} {{}}")])
 
-    def disconnect(self, user: str, connection: str = "") -> None:
-        """Tell every worker to end the user's connections, or only the one with the id `connection`."""
-        wish = compact({"connection": connection})
+    def disconnect(self, user: str, connection: str = "", reason: str = "disconnected") -> None:
+        """Tell every worker to end the user's connections, or only the one with this id, and why."""
+        wish = compact({"connection": connection, "reason": reason})
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 goodbye {wish}")])
 
     def share(self, user: str, connection: str, tabs: int) -> None:

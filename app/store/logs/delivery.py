@@ -1,4 +1,4 @@
-"""What has become of a message at each of its recipients: kept, read, archived, removed."""
+"""The state of a message at each recipient: kept, read, archived, removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
--- Add what one worker counted to the sums of all, for the span of time that it is now.
+-- Adds one worker's counts to the sums of all workers, in the current time span.
 --
 -- KEYS[1] sums     hash: slot (Unix time / length of a slot), and the sums by name
 -- ARGV[1] seconds of a slot

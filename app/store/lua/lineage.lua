@@ -1,4 +1,4 @@
--- Whose history a log continues. Runs first in every script that appends to a log or reads one.
+-- Decides which history a log continues. Runs first in every script that appends to a log or reads one.
 --
 -- A server that was started again, or a replica that took its primary's place, may lack the end of what was
 -- acknowledged, and gives those offsets to other messages: 95 to 100 were read by somebody, and 95 comes again. A cursor

@@ -1,1 +1,1 @@
-"""Runs in Redis: completions that live apart from their viewers."""
+"""Runs in Redis: completions that go on without viewers."""

@@ -1,4 +1,4 @@
-"""Rings a user's bell when an answer ended while nobody watched it: the message leads back to the run."""
+"""Sends a user a notification when a run ended while nobody watched it. Its `url` leads to the run."""
 
 from __future__ import annotations
 

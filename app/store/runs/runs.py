@@ -1,4 +1,4 @@
-"""Runs: completions that live apart from who watches them.
+"""Runs: completions that go on without viewers.
 
 What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the upstream's chunks and which ends with
 `frames.END`. Beside it lies the run's state, a hash: status (running, done, stopped, failed), digest (of the request),

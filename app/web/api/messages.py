@@ -1,4 +1,4 @@
-"""`/messages`: the latest, what has become of one, and taking it back from everywhere it went."""
+"""`/messages`: list the latest, look one up, and retract one everywhere it went."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any
 from ...core.completion import MODEL_MAX_CHARS
 
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
+MULTIPART = "multipart/form-data"
 EVENTS, TEXT, FORM, NOTHING = "text/event-stream", "text/plain", "application/x-www-form-urlencoded", ""
 PROBLEM = "application/problem+json"
 
@@ -95,6 +96,12 @@ _COMPLETION: Mapping[str, Any] = {
         "stream": {"type": "boolean"},
     },
 }
+_FORWARDED: Mapping[str, Any] = {
+    "type": "object",
+    "description": "As OpenAI's API takes it; it is passed on as it is.",
+    "properties": {"model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}},
+}
+_OPERATION = _path("operation", "What is asked, as OpenAI names it.")
 _RUN_START: Mapping[str, Any] = {
     **_COMPLETION,
     "properties": {
@@ -118,6 +125,10 @@ _COMPLETING = (
 _RELAYING = (
     "upstream_refused", "upstream_rate_limited", "upstream_failed", "upstream_unreachable", "upstream_malformed",
     "upstream_truncated", "upstream_timeout", "answer_too_large",
+)  # fmt: skip
+_PASSING = (
+    "upstream_refused", "upstream_rate_limited", "upstream_failed", "upstream_unreachable", "upstream_truncated",
+    "upstream_timeout",
 )  # fmt: skip
 _RUN = ("bad_run_id", "not_found", "run_gone", "store_unavailable")
 _ADMITTED = ("rate_limited", "too_many_connections", "shutting_down", "overloaded")
@@ -228,6 +239,34 @@ OPERATIONS = (
     Operation(
         "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/completions", "OpenAI's older completions, passed through", Access.SCOPE, ("complete",),
+        {200: JSON}, (*_COMPLETING, *_PASSING), body={JSON: _FORWARDED}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/embeddings", "OpenAI's embeddings, passed through", Access.SCOPE, ("complete",),
+        {200: JSON}, (*_COMPLETING, *_PASSING), body={JSON: _FORWARDED}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/moderations", "OpenAI's moderations, passed through", Access.SCOPE, ("complete",),
+        {200: JSON}, (*_COMPLETING, *_PASSING), body={JSON: _FORWARDED}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/images/{operation}", "OpenAI's images, passed through: `generations`, `edits`, `variations`",
+        Access.SCOPE, ("complete",), {200: JSON}, (*_COMPLETING, *_PASSING, "not_found"), (_OPERATION,),
+        body={JSON: _FORWARDED, MULTIPART: _FORWARDED}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/audio/{operation}", "OpenAI's audio, passed through: `speech`, `transcriptions`, `translations`",
+        Access.SCOPE, ("complete",), {200: "*/*"}, (*_COMPLETING, *_PASSING, "not_found"), (_OPERATION,),
+        body={JSON: _FORWARDED, MULTIPART: _FORWARDED}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/openai/deployments/{model}/{operation}", "The same API where Azure's clients look for it",
+        Access.SCOPE, ("complete",), {200: "*/*"}, (*_COMPLETING, *_RELAYING, "not_found"),
+        (_path("model", "The model's id."), _OPERATION),
+        body={JSON: _FORWARDED, MULTIPART: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
         "GET", "/v1/models", "The models of all upstreams, as OpenAI lists them", Access.SCOPE, ("complete",),

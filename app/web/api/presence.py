@@ -1,4 +1,4 @@
-"""`/presence`: who is connected now, by how many tabs; and ending connections."""
+"""`/presence`: which users are connected now and with how many tabs, and how to end a connection."""
 
 from __future__ import annotations
 

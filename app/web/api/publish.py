@@ -40,6 +40,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 _SPACE = b" \t\r"  # to JSON (RFC 8259, 2), beside the line's own end
 
 LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
+BYTES_PER_TURN = 65_536  # the same for long lines
 LINES_PER_GROUP = 100  # of a batch, which are published together
 GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one, the next one lies before it
 GROUP_BYTES = 1_048_576  # of lines, after which a group takes no further one
@@ -291,11 +292,13 @@ class Batch:
     def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
         """Lines that fit into one round trip, or one with more recipients than that."""
         group: Group = []
-        logs = size = 0
+        logs = size = unyielding = 0
         for number, text in enumerate(texts, 1):
             item = self._item(text)
             more = len(item.logs) if isinstance(item, Message) else 0
-            if not number % LINES_PER_TURN:
+            unyielding += len(text)
+            if not number % LINES_PER_TURN or unyielding >= BYTES_PER_TURN:
+                unyielding = 0
                 gevent.sleep(0)  # to send the group before, and for everybody else
             if group and (logs + more > LINES_PER_GROUP or len(group) >= LINES_PER_GROUP or size > GROUP_BYTES):
                 yield group

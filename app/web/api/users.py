@@ -1,4 +1,4 @@
-"""`/users`, for administrators: who is known, what is known of a user, and forgetting it."""
+"""`/users`, for administrators: list the known users, show what is known of one, and erase it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Desk:
         name = check_user_id(user)
         self.audit.append([note(self.auth, claims, "forget", user_log(name))])
         self.revocations.revoke(Kind.USER, name, self.auth.clock())  # first: cleaning up may take long
-        self.presence.disconnect(name)
+        self.presence.disconnect(name, reason="revoked")
         self.auth.sessions.end_all(name, self.auth.clock())
         for spelling in spellings(user):
             self._erase(spelling)

@@ -1,7 +1,10 @@
-"""`/v1`: OpenAI's chat API, relayed to an upstream while the client waits, and the list of models.
+"""`/v1`: OpenAI's API, relayed to an upstream while the client waits, and the list of models.
 
 The answer passes through and is kept nowhere, which makes it cheap: the request is its own only reader, and ends with
-it. Whoever wants an answer that survives a reload starts a run at `/completions`.
+it. A client that wants an answer to survive a reload starts a run at `/completions`.
+
+Chat is read and judged chunk by chunk. Everything else passes as it is. Azure's clients find the same API below
+`/openai/deployments/<model>`.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from ...core.completion import DONE, openai_error, parse
+from ...core.completion import DONE, openai_error, parse, parse_forwarded
+from ...core.completion.failure import in_stream
 from ...core.completion.json_text import cleaned, written
 from ...core.errors import BelfryError
 from ...core.settings import Settings
@@ -27,55 +32,168 @@ from ...store.runs.runs import RunName
 from ..api.stream import HEADERS
 from ..edge.auth import Authenticator
 from ..edge.problems import refusal
-from ..edge.reading import body, headers_of
+from ..edge.reading import decompressed_body, headers_of
+from .passed_on import LEFT, LOOK_SECONDS, PassedOn
 from .runs import SCOPE
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
 PING = b": ping\n\n"
-LOOK_SECONDS = 0.4  # between two looks whether the client is still there
-LEFT = 499  # nginx's number for a client that closed its request; nobody reads it
 WHOLE_HEADERS = {"Cache-Control": "no-store"}
+PREFIXES = ("/v1", "/openai")
+# What passes as it is, by its path below the upstream's address: these, and each operation below those.
+FORWARDED = frozenset({"completions", "embeddings", "moderations"})
+FORWARDED_BELOW = frozenset({"images", "audio"})
+OPERATION_MAX_CHARS = 64
+RELAYED = (
+    "It relays POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/moderations, /v1/images/* and "
+    "/v1/audio/*, and GET /v1/models. Set a client that uses the Responses API to chat completions."
+)
 
 Gone = Callable[[], bool]
 
 
 def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Settings) -> Blueprint:
-    views = Blueprint("openai", __name__, url_prefix="/v1")
+    api = Api(auth, relay, settings)
+    views = Blueprint("openai", __name__)
+    views.register_error_handler(BelfryError, refuse)
+    views.before_request(take_api_key)
+    views.before_app_request(require_relayed)
 
-    @views.post("/chat/completions")
-    def complete() -> Response:
-        claims = auth.require(request, SCOPE)
-        text = body(request, settings.max_completion_bytes, settings.body_seconds)
-        auth.check(claims)  # a body may take long to come
-        asked = parse(text, headers=headers_of(request))
-        chosen = relay.choose(asked.model)
-        name = RunName(claims.user, secrets.token_urlsafe(16))
-        relay.admit(name)
-        gone = partial(hung_up, request.environ)
-        if asked.stream:
-            return Passage(relay, name, relay.stream(name, chosen, asked), settings, gone).response()
-        answer = relay.ask(name, chosen, asked)
-        try:
-            return whole(answer, gone)
-        finally:
-            answer.abandon(BelfryError("internal_error"))  # no effect on one that is over
-            relay.release(name, answer.tokens)
+    def post(path: str, view: Callable[..., Response]) -> None:
+        views.add_url_rule(path, view_func=view, methods=["POST"], strict_slashes=False)
 
-    @views.get("/models")
+    post("/v1/chat/completions", api.complete)
+    post("/v1/completions", api.forward_completion)
+    post("/v1/embeddings", api.forward_embedding)
+    post("/v1/moderations", api.forward_moderation)
+    post("/v1/images/<operation>", api.forward_images)
+    post("/v1/audio/<operation>", api.forward_audio)
+    post("/openai/deployments/<model>/<path:operation>", api.deployment)
+
+    @views.get("/v1/models", strict_slashes=False)
     def list_models() -> Response:
         auth.require(request, SCOPE)
         return jsonify(object="list", data=models.all())
 
-    @views.get("/models/<path:model>")
+    @views.get("/v1/models/<path:model>", strict_slashes=False)
     def one_model(model: str) -> Response:
         auth.require(request, SCOPE)
-        return jsonify(models.named(model))
-
-    @views.errorhandler(BelfryError)
-    def refuse(error: BelfryError) -> Response:
-        return refusal(error, written(openai_error(error)), "application/json")
+        return jsonify(models.named(model.rstrip("/")))
 
     return views
+
+
+def refuse(error: BelfryError) -> Response:
+    return refusal(error, written(openai_error(error)), "application/json")
+
+
+def take_api_key() -> None:
+    """Azure's clients send their key as `api-key`. Here, and nowhere else, it counts as a bearer token."""
+    key = request.headers.get("api-key", "")
+    if key and "HTTP_AUTHORIZATION" not in request.environ:
+        request.environ["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+
+
+def require_relayed() -> Response | None:
+    """Refuse, in OpenAI's shape, a path or method that is not here."""
+    wrong = request.routing_exception
+    if not isinstance(wrong, NotFound | MethodNotAllowed) or not _is_openai(request.path):
+        return None
+    got = f"{request.method[:20]} {request.path[:80]}"
+    if isinstance(wrong, NotFound):
+        return refuse(not_relayed(got))
+    allowed = ", ".join(sorted(set(wrong.valid_methods or ())))
+    told = f"Expected {allowed}, got {got!a}. {RELAYED}"
+    return refuse(BelfryError("method_not_allowed", told, headers={"Allow": allowed}))
+
+
+def _is_openai(path: str) -> bool:
+    return path in PREFIXES or path.startswith(tuple([f"{prefix}/" for prefix in PREFIXES]))
+
+
+def _is_forwarded(path: str) -> bool:
+    kind, _, operation = path.removeprefix("/").partition("/")
+    if kind not in FORWARDED_BELOW:
+        return kind in FORWARDED and not operation
+    name = operation.replace("_", "").replace("-", "")
+    return len(operation) <= OPERATION_MAX_CHARS and name.isascii() and name.isalnum()
+
+
+def not_relayed(got: str) -> BelfryError:
+    """The refusal of what no upstream is asked for."""
+    return BelfryError("not_found", f"Belfry does not relay {got!a}. {RELAYED}")
+
+
+class Api:
+    """The views that ask an upstream."""
+
+    def __init__(self, auth: Authenticator, relay: Relay, settings: Settings) -> None:
+        self._auth = auth
+        self._relay = relay
+        self._settings = settings
+
+    def complete(self, model: str = "") -> Response:
+        """A chat completion; `model` is the one that the address names."""
+        user, text = self._read()
+        asked = parse(text, headers=headers_of(request), model=model)
+        chosen = self._relay.choose(asked.model)
+        name, gone = self._admitted(user), partial(hung_up, request.environ)
+        if asked.stream:
+            return Passage(self._relay, name, self._relay.stream(name, chosen, asked), self._settings, gone).response()
+        answer = self._relay.ask(name, chosen, asked)
+        try:
+            return whole(answer, gone)
+        finally:
+            answer.abandon(BelfryError("internal_error"))  # no effect on one that is over
+            self._relay.release(name, answer.tokens)
+
+    def forward_completion(self) -> Response:
+        return self._forward("/completions")
+
+    def forward_embedding(self) -> Response:
+        return self._forward("/embeddings")
+
+    def forward_moderation(self) -> Response:
+        return self._forward("/moderations")
+
+    def forward_images(self, operation: str) -> Response:
+        return self._forward(f"/images/{operation}")
+
+    def forward_audio(self, operation: str) -> Response:
+        return self._forward(f"/audio/{operation}")
+
+    def deployment(self, model: str, operation: str) -> Response:
+        """Azure's address of an operation, which names the model."""
+        path = f"/{operation.rstrip('/')}"
+        return self.complete(model) if path == "/chat/completions" else self._forward(path, model)
+
+    def _forward(self, path: str, model: str = "") -> Response:
+        user, text = self._read()
+        if not _is_forwarded(path):
+            raise not_relayed(f"{request.method} {request.path[:80]}")
+        content_type = request.headers.get("Content-Type", "")
+        asked = parse_forwarded(path, content_type, text, model=model, headers=headers_of(request))
+        chosen = self._relay.choose(asked.model)
+        name = self._admitted(user)
+        call = self._relay.forward(name, chosen, asked)
+
+        def close() -> None:
+            call.close()
+            self._relay.release(name, call.tokens)
+
+        return PassedOn(call, partial(hung_up, request.environ), close).response()
+
+    def _read(self) -> tuple[str, bytes]:
+        """Who asks, and the body."""
+        claims = self._auth.require(request, SCOPE)
+        text = decompressed_body(request, self._settings.max_completion_bytes, self._settings.body_seconds)
+        self._auth.check(claims)  # a body may take long to come
+        return claims.user, text
+
+    def _admitted(self, user: str) -> RunName:
+        name = RunName(user, secrets.token_urlsafe(16))
+        self._relay.admit(name)
+        return name
 
 
 def whole(answer: WholeAnswer, gone: Gone) -> Response:
@@ -147,11 +265,3 @@ class Passage:
 
     def _look(self) -> None:
         self._has_left = self._gone()
-
-
-def in_stream(error: BelfryError) -> dict[str, object]:
-    """An error in mid-stream, with the status and the advice that can't stand in the head any more."""
-    told = openai_error(error)
-    advice = {name.replace("-", "_"): value for name, value in error.headers.items() if name.startswith("retry-after")}
-    told["error"] = {**told["error"], "status": error.status, **advice}
-    return told

@@ -25,7 +25,7 @@ from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from ..api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import Limits
-from ..edge.reading import body, headers_of, resumed_from, whole_number
+from ..edge.reading import decompressed_body, headers_of, resumed_from, whole_number
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -60,7 +60,7 @@ class Desk:
 
     def start(self) -> tuple[Response, int]:
         claims = self.auth.require(request, SCOPE)
-        text = body(request, self.body_bytes, self.body_seconds)
+        text = decompressed_body(request, self.body_bytes, self.body_seconds)
         self.auth.check(claims)  # a body may take long to come
         asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""), headers=headers_of(request))
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from flask import Flask, Request
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, NotFound
 
 if TYPE_CHECKING:
     from werkzeug.routing import MapAdapter
@@ -39,10 +39,15 @@ class Site(Flask):
         self.url_value_preprocessor(_restore)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """As Flask's. A path with its ids whole is taken where a route answers the method there."""
+        """As Flask's. A path with its ids whole is taken where a route answers the method there.
+
+        A path with NUL leads nowhere: here NUL would be taken for a slash.
+        """
         adapter = super().create_url_adapter(request)
         if adapter is None or request is None:
             return adapter
+        if _SLASH in request.path:
+            raise NotFound
         path = _undivided(request)
         for candidate in (path, _with_stand_in(path or request.path, request)):
             if candidate is not None and request.method in adapter.allowed_methods(candidate):
@@ -64,8 +69,7 @@ def _undivided(request: Request) -> str | None:
     if not _ENCODED.search(sent):
         return None
     path = unquote(_ENCODED.sub(_SLASH, sent))[-len(request.path) :]  # without the prefix of a mount or a host
-    same = path.replace(_SLASH, "/") == request.path and _SLASH not in request.path
-    return path if same else None
+    return path if path.replace(_SLASH, "/") == request.path else None
 
 
 def _with_stand_in(path: str, request: Request) -> str | None:

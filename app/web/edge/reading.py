@@ -112,23 +112,42 @@ def flag(asked: Request, name: str) -> bool | None:
 
 
 def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "application/json") -> bytes:
-    """The body of a request that must be JSON. Raises `BelfryError` `unsupported_media_type`, and as `body`."""
+    """The body of a request that must be JSON, as it was sent.
+
+    Raises `BelfryError` `unsupported_media_type`, also for a compressed body, and as `body`.
+    """
     if sent.environ.get("CONTENT_TYPE") != JSON and sent.mimetype != JSON:  # the first is quick, and mostly so
         raise BelfryError("unsupported_media_type", f"Send {expected}, got {sent.mimetype or 'none'!r}.")
     return body(sent, limit_bytes, seconds)
 
 
 def body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
-    """The request's body, decompressed.
+    """The request's body.
 
     Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`,
-    `body_broken` where it can't be read to its end, `unsupported_media_type` for a coding other than gzip and deflate.
+    `body_broken` where it can't be read to its end, `unsupported_media_type` where it is compressed.
     """
+    refuse_coding(sent)
+    return _read(sent, limit_bytes, seconds)
+
+
+def decompressed_body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
+    """As `body`, of a request that may be compressed: what was compressed has the same limit.
+
+    Raises `BelfryError` `unsupported_media_type` for a coding other than gzip and deflate.
+    """
+    text = _read(sent, limit_bytes, seconds)
+    if "HTTP_CONTENT_ENCODING" in sent.environ:
+        text = _decompressed(text, sent.environ["HTTP_CONTENT_ENCODING"], limit_bytes)
+    if len(text) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return text
+
+
+def _read(sent: Request, limit_bytes: int, seconds: float) -> bytes:
     if (sent.content_length or 0) <= limit_bytes:
         with InTime(seconds):
             text: bytes = _stream(sent).read(limit_bytes + 1)
-        if "HTTP_CONTENT_ENCODING" in sent.environ:
-            text = _decompressed(text, sent.environ["HTTP_CONTENT_ENCODING"], limit_bytes)
         if len(text) <= limit_bytes:
             return text
     raise _too_large(limit_bytes)
@@ -163,6 +182,7 @@ def headers_of(sent: Request) -> dict[str, str]:
 
 def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[int], object]) -> bytes:
     """As `body`, read in pieces: `note` hears of each piece's size when it has come, and may raise."""
+    refuse_coding(sent)
     pieces: list[bytes] = []
     left = limit_bytes
     if (sent.content_length or 0) <= limit_bytes:
@@ -187,7 +207,6 @@ def refuse_coding(sent: Request) -> None:
 
 def _stream(sent: Request) -> IO[bytes]:
     """Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one."""
-    refuse_coding(sent)
     ends = sent.environ.get("wsgi.input_terminated")
     found: IO[bytes] = sent.environ["wsgi.input"] if ends else sent.stream
     return found

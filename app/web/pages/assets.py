@@ -24,14 +24,16 @@ from werkzeug.security import safe_join
 
 ENTRY: Final = "belfry.js"
 MODULES: Final = "modules"
+ELEMENT: Final = "element.js"
 COMMENTED: Final = (ENTRY, f"{MODULES}/", "pages/")  # our own scripts; those of others are sent with their licences
 VERSIONED: Final = re.compile(rf"{MODULES}/(?P<version>[0-9a-f]{{12}})/(?P<name>\w+\.js)")
+IMPORT: Final = re.compile(r'^import [^(]*? from "\./(\w+\.js)";$', re.MULTILINE)
 # As our scripts write comments. A test compares the code before and after.
 DOC_COMMENT: Final = re.compile(r"/\*\*[^*]*\*/ ?")
 END_COMMENT: Final = re.compile(r"(?<=[;{}\[(,>]) // [^'\"`]*$")
 COMPRESSED_TYPES: Final = {"text/javascript", "text/css", "image/svg+xml"}
 KEPT_FILES: Final = 64
-FOR_EVER: Final = "public, max-age=31536000, immutable"
+FOR_EVER: Final = "max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,14 @@ class Assets:
         files = sorted((self._root / MODULES).glob("*.js"))
         return _digest(tuple((path, path.stat().st_mtime_ns) for path in files))
 
-    def addresses(self) -> list[str]:
-        """The names, below `/static/`, of the modules that the entry imports."""
+    def element(self) -> list[str]:
+        """The names, below `/static/`, of the module with the elements and of those that it needs."""
         version = self.version()
-        names = re.findall(rf'"\./{MODULES}/(\w+\.js)";', (self._root / ENTRY).read_text())
+        names = [ELEMENT]
+        for name in names:
+            asset = self.find(f"{MODULES}/{name}")
+            imported = IMPORT.findall(asset.content.decode()) if asset else []
+            names += [other for other in dict.fromkeys(imported) if other not in names]
         return [f"{MODULES}/{version}/{name}" for name in names]
 
     def find(self, name: str) -> Asset | None:
@@ -78,7 +84,7 @@ def install(app: Flask) -> None:
 
     @app.context_processor
     def preloads() -> dict[str, Callable[[], list[str]]]:
-        return {"module_addresses": lambda: [url_for("static", filename=name) for name in assets.addresses()]}
+        return {"element_modules": lambda: [url_for("static", filename=name) for name in assets.element()]}
 
 
 def without_comments(script: str) -> str:

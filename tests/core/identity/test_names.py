@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import time
+import unicodedata
+
 import pytest
 
 from app.core.errors import BelfryError
-from app.core.identity.names import NAME_MAX_BYTES, check_topic, check_user_id, spellings
+from app.core.identity.names import NAME_MAX_BYTES, NORMALISED_MAX, check_topic, check_user_id, nfc, spellings
 
 GOOD = ["a", "alice@example.com", "42", "日本語", "\N{BELL}", "a,b", "user:alice", "x" * NAME_MAX_BYTES]
 BAD = ["", " ", "a b", "a\tb", "a\nb", "a\r", "a\0", "a\u00a0b", "a\u2028b", "a\u200bb", "{a", "a}", "\ud800", "\x7f"]
@@ -55,3 +59,20 @@ def test_the_length_is_that_of_the_form_that_is_kept() -> None:
 def test_a_former_version_may_have_kept_a_name_in_any_of_its_spellings() -> None:
     assert spellings("alice") == ("alice",)
     assert set(spellings("\u212b")) == {"\u212b", "\u00c5", "A\u030a"}
+
+
+def test_a_text_with_thousands_of_marks_is_refused_without_being_normalised() -> None:
+    """Normalising this one takes most of a second."""
+    started = time.thread_time()
+    with pytest.raises(BelfryError):
+        check_user_id("a" + "\u0301\u0316" * 16_000)
+    assert time.thread_time() - started < 0.02
+
+
+def test_every_text_that_can_be_a_name_is_normalised() -> None:
+    """Decomposed, a name has at most so many characters for each of its bytes; no other spelling has more."""
+    assigned = map(chr, [*range(0xD800), *range(0xE000, sys.maxunicode + 1)])
+    most = max(len(unicodedata.normalize("NFD", each)) / len(each.encode()) for each in assigned)
+    assert most * NAME_MAX_BYTES <= NORMALISED_MAX
+    name = "\u0390" * (NAME_MAX_BYTES // 2)
+    assert check_user_id(unicodedata.normalize("NFD", name)) == nfc(name)

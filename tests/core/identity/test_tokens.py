@@ -147,6 +147,8 @@ def test_a_token_from_the_future_is_refused_beyond_a_small_leeway(keyring: Keyri
         {"scope": ["feed"]},
         {"topics": "news"},
         {"topics": [1]},
+        {"topics": ["\ud800"]},
+        {"to": ["a", "\ud800*"]},
         {"to": [""]},
         {"to": {"user": "bob"}},
         {"jti": 7},

@@ -14,8 +14,8 @@ from app.core.identity.revocation import Kind, Revoked
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
 from app.live.identity import revocation_watch
-from app.live.identity.revocation_watch import RevocationWatch
-from app.store.identity.revocations import Revocations
+from app.live.identity.revocation_watch import ENDED_KEPT_SECONDS, RevocationWatch
+from app.store.identity.revocations import Revocations, ended
 from app.store.keys import Keys
 from app.transport.connection import Connection
 
@@ -119,3 +119,21 @@ def test_a_withdrawal_is_forgotten_after_its_time_in_whatever_order_it_was_read(
     assert not later.covers(replace(claims("zoe"), issued_at=1.0))
     assert not later.covers(replace(claims("bob"), issued_at=1.0))
     later.stop()
+
+
+def test_an_ended_session_is_forgotten_long_before_a_withdrawal(store: Revocations) -> None:
+    """A client that begins and ends sessions without a pause fills no memory."""
+    now = 1_000.0
+    watch = RevocationWatch(store, clock=lambda: now)
+    keys = Keys("belfry")
+    store._commands.run(ended(keys, "s1", now))
+    store.revoke(Kind.TOKEN, "t1", now)
+    watch.read()
+    assert len(watch._revoked) == 2
+    now += ENDED_KEPT_SECONDS - 1
+    watch.read()
+    assert len(watch._revoked) == 2
+    now += 2
+    watch.read()
+    assert len(watch._revoked) == 1
+    assert watch._revoked.covers(ALICE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -138,7 +137,6 @@ def no_redis() -> Subscription:
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    logging.getLogger("belfry.link").disabled = True  # there is no Redis, and it would say so each time
     with fakeredis.FakeRedis(protocol=2) as client:
         stage = Stage(client)
         yield stage

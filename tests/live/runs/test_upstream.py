@@ -11,8 +11,9 @@ from app.core.completion import parse
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream as Address
+from app.live.runs.buffered import BUFFER_BYTES
 from app.live.runs.caller import Caller
-from app.live.runs.upstream import BUFFER_BYTES, Exchange
+from app.live.runs.upstream import Exchange
 from tests.upstream import Upstream, content, running_upstream, saying, sending, text_of
 
 REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')

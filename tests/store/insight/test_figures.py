@@ -90,4 +90,5 @@ def test_what_was_added_is_not_called_missing_when_the_point_of_the_slot_before_
     client.set(Keys(settings.redis_prefix).figures, "in the way")
     slot = int(store.add(ONE))
     wait_until(lambda: int(store.add({})) > slot)
-    assert [record.name for record in caplog.records] == ["belfry.figures"]
+    # The connection itself complains of a reason at most once a minute, so what it logs depends on earlier tests.
+    assert [record.name for record in caplog.records if record.name != "belfry.store"] == ["belfry.figures"]

@@ -166,7 +166,7 @@ def test_what_the_server_refuses_is_undone_on_the_page(tab: FeedTab, belfry: Bel
     tab.expect_titles("stays")
     tab.page.route("**/feed/*", lambda route: route.fulfill(status=503, body="{}"))
     tab.use(0, "Remove")
-    expect(tab.feed.get_by_role("alert")).to_have_text("That did not work. Try again.")
+    expect(tab.feed.get_by_role("alert")).to_have_text("Your change could not be saved. It was undone.")
     tab.expect_titles("stays")
 
 

@@ -92,7 +92,7 @@ def test_who_blocks_notifications_is_told_so_and_gets_none(window: Window, belfr
     tab = bell(window)
     wish(tab, "desktop")
     said = f"{BELL}.querySelector('.settings p').textContent"
-    wait_until(lambda: tab.evaluate(said) == "The browser blocks desktop notifications for this site.")
+    wait_until(lambda: tab.evaluate(said) == "The browser does not show desktop notifications for this site.")
     assert not wished(tab, "desktop")
     window.cover()
     ring(belfry, alice, tab)

@@ -18,7 +18,16 @@ from app.store.logs.publisher import Posted, Published, Publisher
 from app.store.logs.recipients import Recipients
 from app.transport.auto_pipeline import AutoPipeline
 from app.transport.connection import Connection, SilentError
-from app.web.api.publish import GROUP_BYTES, GROUPS_UNDER_WAY, LINES_PER_GROUP, REFUSALS_TOLD, Batch, lines, new_id
+from app.web.api.publish import (
+    BYTES_PER_TURN,
+    GROUP_BYTES,
+    GROUPS_UNDER_WAY,
+    LINES_PER_GROUP,
+    REFUSALS_TOLD,
+    Batch,
+    lines,
+    new_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +57,10 @@ def test_the_refusals_of_a_batch_are_told_in_full_at_first_and_then_in_short() -
     assert told[REFUSALS_TOLD:] == [{"status": 400, "code": "malformed_json"}] * (count - REFUSALS_TOLD)
 
 
-def test_a_batch_of_bad_lines_gives_everybody_else_a_turn() -> None:
+@pytest.mark.parametrize(
+    "texts", [[b"x"] * LINES_PER_GROUP, [b"x" * BYTES_PER_TURN]], ids=["many lines", "a long line"]
+)
+def test_a_batch_of_bad_lines_gives_everybody_else_a_turn(texts: list[bytes]) -> None:
     settings = Settings(redis_url="redis://unused.invalid")
     commands = AutoPipeline(Connection.open(settings, SCRIPTS).line, 1.0, 1)
     store = LogStore(commands, settings)
@@ -58,7 +70,7 @@ def test_a_batch_of_bad_lines_gives_everybody_else_a_turn() -> None:
         raise BelfryError("malformed_json")
 
     others = gevent.spawn(lambda: None)
-    groups = Batch(publisher, refuse)._groups(iter([b"x"] * LINES_PER_GROUP))
+    groups = Batch(publisher, refuse)._groups(iter(texts))
     assert not others.dead
     next(groups)
     assert others.dead

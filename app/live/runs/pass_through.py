@@ -1,0 +1,70 @@
+"""A request that is no chat, and its answer on the way to the client: status, type and bytes stay as they are."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import requests
+
+from ...core.completion import Forwarded, Meter
+from ...core.errors import BelfryError
+from .buffered import Buffered
+from .call import BROKEN, READ_BYTES
+from .caller import Caller
+
+_PASSED: Final = ("Content-Type", "Content-Disposition")
+
+
+class PassThrough(Buffered[bytes]):
+    """One request and its answer. The answer is not bounded, since only the buffer holds any of it."""
+
+    def __init__(self, caller: Caller, request: Forwarded) -> None:
+        self._request: Forwarded | None = request
+        self._prompt_tokens = request.prompt_tokens
+        self._meter = Meter("", request.prompt_tokens)
+        self.status = 200
+        super().__init__(caller, request.headers, whole=True)
+
+    @property
+    def tokens(self) -> int:
+        return self._meter.tokens if self._opened_once else 0
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the upstream answers with an event stream."""
+        return self._meter.is_stream
+
+    def _ask(self) -> requests.Response:
+        assert self._request is not None, "asked again after an answer"  # noqa: S101 - for the type checker
+        return self._caller.forward(self._request)
+
+    def _read_body(self, reply: requests.Response) -> None:
+        try:
+            # read1() answers with what is there; requests' own iterators wait for a full chunk.
+            while received := reply.raw.read1(READ_BYTES, decode_content=True):
+                self._heard(said=self._meter.feed(received))
+                self._append(received)
+        except BROKEN:
+            told = "The connection to the upstream broke in mid-answer."
+            raise BelfryError("upstream_truncated", told, retry=False) from None
+
+    def _heard(self, *, said: bool) -> None:
+        now = time.monotonic()
+        if said and not self._meter.is_json:  # JSON may begin with blanks that only keep the connection open
+            self._patience.said(now)
+            self._hasten()
+        else:
+            self._patience.heard(now)
+
+    def _read(self, reply: requests.Response) -> None:
+        self._request = None  # its body may be large, and nobody asks again
+        self.status = reply.status_code
+        self._meter = Meter(reply.headers.get("Content-Type", ""), self._prompt_tokens)
+        super()._read(reply)
+
+    def _passed_back(self, reply: requests.Response) -> dict[str, str]:
+        headers = {name: reply.headers[name] for name in _PASSED if name in reply.headers}
+        if "Content-Length" in reply.headers and "Content-Encoding" not in reply.headers:
+            headers["Content-Length"] = reply.headers["Content-Length"]
+        return {**super()._passed_back(reply), **headers}

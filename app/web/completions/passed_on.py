@@ -1,0 +1,67 @@
+"""An answer that passes from the upstream to the client as it is, whatever it consists of."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+
+from flask import Response
+
+from ...core.completion import DONE
+from ...core.completion.failure import in_stream
+from ...core.completion.json_text import written
+from ...core.errors import BelfryError
+from ...live.runs.pass_through import PassThrough
+
+LOOK_SECONDS = 0.4  # between two looks whether the client is still there
+LEFT = 499  # nginx's number for a client that closed its request; nobody reads it
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+# A proxy that holds an event stream back makes it useless.
+STREAM_HEADERS = {**HEADERS, "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+
+
+class PassedOn:
+    """One such answer. `gone` tells whether the client has left; `close` is called at the end, however it comes."""
+
+    def __init__(self, call: PassThrough, gone: Callable[[], bool], close: Callable[[], None]) -> None:
+        self._call = call
+        self._gone = gone
+        self._close = close
+        self._last = b"\n\n"  # the last bytes that were sent
+
+    def response(self) -> Response:
+        """The answer. Raises `BelfryError` if the upstream refuses."""
+        try:
+            while not self._call.wait_opened(LOOK_SECONDS):
+                if self._gone():
+                    self._close()
+                    return Response(status=LEFT)
+            first = self._call.take(0)
+        except BaseException:
+            self._close()
+            raise
+        headers = {**self._call.headers, **(STREAM_HEADERS if self._call.is_stream else HEADERS)}
+        answer = Response(self._blocks(first), self._call.status, headers)
+        if "Content-Type" not in self._call.headers:
+            del answer.headers["Content-Type"]
+        answer.call_on_close(self._close)
+        return answer
+
+    def _blocks(self, chunks: list[bytes]) -> Iterator[bytes]:
+        try:
+            while True:
+                if chunks:
+                    yield self._noted(b"".join(chunks))
+                elif self._call.over or self._gone():
+                    return
+                chunks = self._call.take(LOOK_SECONDS)
+        except BelfryError as error:
+            if not (self._call.is_stream and self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))):
+                # The status was sent long ago, and no text of ours has a place in this answer. A connection that
+                # breaks before the end is what HTTP clients take for a failure.
+                raise ConnectionResetError(errno.ECONNRESET, error.detail) from None
+            yield f"data: {written(in_stream(error))}\n\ndata: {DONE}\n\n".encode()
+
+    def _noted(self, block: bytes) -> bytes:
+        self._last = (self._last + block)[-4:]
+        return block

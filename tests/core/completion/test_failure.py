@@ -1,0 +1,40 @@
+"""What an upstream's refusal says, in whatever shape."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from app.core.completion.failure import LOOKED_AT_CHARS, short, told_in
+from tests.hostile import growth
+
+# Each begins something that never ends.
+TAGS = ("<", "<a ", "<title", "<title>", "<h1 ", "<script", "<script>", "<style a>", "</script", "<title></h1>", "<>")
+
+
+@pytest.mark.parametrize(
+    ("html", "told"),
+    [
+        ("<html><head><title>502 Bad\n Gateway</title></head><body>nginx</body></html>", "502 Bad Gateway"),
+        ('<h1 class="x">Not <b>found</b></h1><p>more', "Not found"),
+        ("<style>p {}</style><script>let a = 1 < 2;</script><p>Sorry.</p>", "Sorry."),
+        ("<title>never ends <p>Sorry", "never ends Sorry"),
+        ("1 < 2", "1 < 2"),
+    ],
+)
+def test_of_html_the_title_is_told_or_the_text(html: str, told: str) -> None:
+    assert short(html) == told
+    assert told_in(html.encode())["message"] == told
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_reading_takes_time_in_proportion_to_the_length(tag: str) -> None:
+    texts = [tag * (size // len(tag)) for size in (LOOKED_AT_CHARS // 4, LOOKED_AT_CHARS)]
+    few, many = [growth.seconds(partial(short, text)) for text in texts]
+    assert many < growth.CHEAP_SECONDS or many < growth.GROWTH_MAX * few
+
+
+def test_only_the_beginning_of_a_long_text_is_read() -> None:
+    text = "<" * 16_000_000
+    assert growth.seconds(partial(short, text)) < growth.CHEAP_SECONDS
