@@ -18,23 +18,20 @@ from .launch.address import Address, AddressError
 from .live.delivery.hub import Hub
 from .live.identity.key_source import KeySource
 from .live.identity.revocation_watch import RevocationWatch
-from .live.insight.acquaintance import Acquaintance
-from .live.insight.flights import Flights
 from .live.insight.presence import Presence
-from .live.insight.recorder import Recorder
+from .live.insight.recorder import Flights, KnownUsers, Recorder
 from .live.insight.reporter import Reporter
 from .live.runs.models import Models
 from .live.runs.relay import Relay
 from .live.streams.streams import Streams
 from .metrics import count_failures
-from .server import descriptors
+from .server import sockets
 from .server.gates import admission, turns
 from .server.gates.turns import Turns
 from .store import examination
 from .store.examination import Examination
 from .store.identity.revocations import Revocations
-from .store.identity.sessions import Sessions
-from .store.identity.tickets import Tickets
+from .store.identity.sessions import Sessions, Tickets
 from .store.insight import directory, figures
 from .store.insight.audit import Audit
 from .store.insight.directory import Directory
@@ -129,7 +126,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.refusals": Refusals(
             *[
                 Ready(web.answers, error, settings.allowed_origins)
-                for error in (admission.REFUSAL, descriptors.REFUSAL, admission.NO_PLACE)
+                for error in (admission.REFUSAL, sockets.NO_DESCRIPTOR, admission.NO_PLACE)
             ]
         ),
     }
@@ -177,7 +174,7 @@ class Live:
     def __init__(self, store: Stored, settings: Settings, clock: Clock) -> None:
         self.flights = Flights(store.flights, clock)
         self.recorder = Recorder(store.recent.write, MESSAGES_KEPT)
-        self.acquaintance = Acquaintance(store.directory, clock)
+        self.known_users = KnownUsers(store.directory, clock)
         self.hub = Hub(
             store.logs,
             lambda: Subscription.open(settings),
@@ -196,7 +193,7 @@ class Live:
     def note(self, published: tuple[str, Published]) -> None:
         """What becomes of a message after its publisher has sent it: administrators find it, and its recipients."""
         self.recorder.note(published)
-        self.acquaintance.note(published[1].message.logs)
+        self.known_users.note(published[1].message.logs)
 
 
 class Web:

@@ -24,7 +24,7 @@ from app.core.wire.strict_json import DEPTH_MAX
 from app.live.identity import revocation_watch
 from app.server.request import BYTES_PER_CHUNK, FREE_CHUNKS, FREE_READS
 from app.server.worker import SPARE_PLACES
-from app.store.identity import sessions, tickets
+from app.store.identity import sessions
 from app.store.insight.audit import REFUSED_SHARE
 from app.web.api.admin import BODY_MAX_BYTES
 from app.web.api.operations import OPERATIONS, Access, Operation
@@ -115,8 +115,8 @@ def written(number: float) -> str:
 FIXED = (
     f"RSA keys have {RSA_MIN_BITS:,} bits or more, secrets {SECRET_MIN_BYTES} bytes or more",
     f"ends within {2 * revocation_watch.POLL_SECONDS:g} s",
-    f"for {tickets.LIFE_SECONDS} s; logs mask",
-    f"{8 * min(tickets.ID_BYTES, sessions.ID_BYTES)} random bits",
+    f"for {sessions.TICKET_SECONDS} s; logs mask",
+    f"{8 * sessions.ID_BYTES} random bits",
     f"{HOPS_MAX} entries at most",
     f"leeway of {LEEWAY_SECONDS} s",
     f"{rate.KEYS_MAX:,} users, addresses or names",

@@ -31,9 +31,9 @@ from gunicorn.workers.ggevent import GeventWorker
 from ..core.addresses import plain_peer
 from .connection import Problems, end_when_silent, head, send
 from .gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
-from .parking import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
-from .regular import Regular
+from .repeats import RepeatedRequest
 from .request import BoundedRequest, Fair
+from .sockets import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -122,7 +122,7 @@ class BelfryWorker(GeventWorker):
         finally:
             self._clients.discard(client)
             self._spare.discard(client)
-            self._regulars.pop(client, None)
+            self._repeated_requests.pop(client, None)
 
     def timeout_ctx(self) -> Any:
         """How long the next request may take to come: less, where some of that was spent waiting here."""
@@ -132,8 +132,8 @@ class BelfryWorker(GeventWorker):
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Answer one request, and know that its connection is no idle one meanwhile."""
-        regular = self._regulars.get(sock)
-        sent = b"" if regular is None else regular.next_parsed()
+        repeated = self._repeated_requests.get(sock)
+        sent = b"" if repeated is None else repeated.next_parsed()
         if req.req_number == 1 and type(req.unreader.sock) is not Fair:
             req.unreader.sock = Fair(sock)
         if sock in self._spare and not req.path.endswith(HEALTH):
@@ -152,13 +152,13 @@ class BelfryWorker(GeventWorker):
             gevent.sleep(0)  # the next request has come with this one: without a wait for it others had no turn
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
             end_when_silent(sock)
-        regular = self._regulars.get(sock)
-        if regular is not None and regular.offered is not None:
-            regular.learn(sent, req.headers)
-            self._serve(regular, req, sock)
+        repeated = self._repeated_requests.get(sock)
+        if repeated is not None and repeated.offered is not None:
+            repeated.learn(sent, req.headers)
+            self._serve(repeated, req, sock)
         return answered
 
-    def _serve(self, regular: Regular, req: Any, sock: Any) -> None:
+    def _serve(self, repeated: RepeatedRequest, req: Any, sock: Any) -> None:
         """Answer what comes again over a connection; leave the rest, whatever it is, to gunicorn, unread."""
         while True:
             since = self._idle[sock] = time.monotonic()
@@ -168,21 +168,21 @@ class BelfryWorker(GeventWorker):
                 del self._idle[sock]
             if not data:
                 raise StopIteration  # hung up
-            left = self._left_of(data, regular, sock)
+            left = self._left_of(data, repeated, sock)
             if left:
                 break
         req.unreader.unread(left)
         self._patience = max(0.0, since + self.cfg.keepalive - time.monotonic())
 
-    def _left_of(self, data: bytes, regular: Regular, sock: Any) -> bytes:
+    def _left_of(self, data: bytes, repeated: RepeatedRequest, sock: Any) -> bytes:
         """What gunicorn has to parse of what came in: nothing if that was asked before, and is answered now."""
         if not self.alive or self.nr + 1 >= self.max_requests or not self._admission.is_open:
             return data
         self._answering.add(sock)
         try:
-            answered = regular.answer(data, sock.recv)
+            answered = repeated.answer(data, sock.recv)
             if answered is None:
-                return regular.came
+                return repeated.came
             self.nr += 1
             send(sock, head(answered.status, answered.lines, answered.last) + answered.body)
         finally:
@@ -217,7 +217,7 @@ class BelfryWorker(GeventWorker):
         client = environ["gunicorn.socket"]
         send(client, head(status, lines) + body)
         if REPEAT in environ and type(client) is gevent.socket.socket:
-            self._regulars.setdefault(client, Regular()).offered = environ[REPEAT]
+            self._repeated_requests.setdefault(client, RepeatedRequest()).offered = environ[REPEAT]
         return WRITTEN
 
     def run(self) -> None:
@@ -225,8 +225,8 @@ class BelfryWorker(GeventWorker):
         self._clients: set[Any] = set()
         self._answering: set[Any] = set()
         self._spare: set[Any] = set()  # those that hold no place but a spare one
-        self._regulars: dict[Any, Regular] = {}
-        self._idle: dict[Any, float] = {}  # regulars between two requests, and since when, the longest first
+        self._repeated_requests: dict[Any, RepeatedRequest] = {}
+        self._idle: dict[Any, float] = {}  # connections between two requests, and since when, the longest first
         self._patience = self.cfg.keepalive
         self._hangs_up = False
         quieten_collector()
@@ -343,7 +343,7 @@ class BelfryWorker(GeventWorker):
         self._end_idle()
 
     def _end_idle(self) -> None:
-        """Hang up on regulars that sent nothing for as long as gunicorn would have waited: without a timer for each."""
+        """Close connections that sent nothing for as long as gunicorn would have waited, without a timer for each."""
         latest = time.monotonic() - self.cfg.keepalive
         for client in list(takewhile(lambda idle: self._idle[idle] <= latest, self._idle)):
             end_when_silent(client)

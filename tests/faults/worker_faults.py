@@ -14,7 +14,7 @@ from functools import partial
 
 import requests
 
-from app.server.descriptors import OWN, REQUESTS
+from app.server.sockets import OWN_DESCRIPTORS, REQUEST_DESCRIPTORS
 from tests.faults.crowd import Reader
 from tests.faults.site import BACK_SECONDS, Fault, Site
 from tests.faults.traffic import Traffic
@@ -87,7 +87,7 @@ def exhaust_descriptors(site: Site, traffic: Traffic) -> None:
     """RLIMIT_NOFILE is reached: streams that come then are refused, all else goes on, and they come in later."""
     traffic.run(MESSAGES)
     crowd = [traffic.reader(traffic.users[0], f"late {time.monotonic()} {number}") for number in range(CROWD)]
-    with _descriptors(site, OWN + REQUESTS + SPARE_DESCRIPTORS):
+    with _descriptors(site, OWN_DESCRIPTORS + REQUEST_DESCRIPTORS + SPARE_DESCRIPTORS):
         traffic.invite(crowd)
         _wait_for_refusals(traffic, crowd)
         _cut_off_and_go_on(site, traffic)
@@ -98,7 +98,7 @@ def exhaust_descriptors(site: Site, traffic: Traffic) -> None:
 def exhaust_descriptors_for_good(site: Site, traffic: Traffic) -> None:
     """Connections that ask for nothing take every descriptor but Belfry's own: its link to Redis comes back even so."""
     traffic.run(MESSAGES)
-    with _descriptors(site, OWN + SPARE_DESCRIPTORS), ExitStack() as held:
+    with _descriptors(site, OWN_DESCRIPTORS + SPARE_DESCRIPTORS), ExitStack() as held:
         for _ in range(CROWD):
             held.enter_context(socket.create_connection((HOST, site.belfry.port)))
         with site.belfry.reader(traffic.users[0]) as api:

@@ -200,7 +200,7 @@ LISTED = {
     "app.server.request", "app.web.edge.paths",
 }  # fmt: skip
 DIRECT: dict[str, Callable[[Any, str], object]] = {
-    "app.server.head": lambda pattern, text: list(pattern.finditer(raw(text))),
+    "app.server.repeats": lambda pattern, text: list(pattern.finditer(raw(text))),
     "app.core.completion.failure": lambda pattern, text: list(pattern.finditer(text)),
     "app.core.completion.json_text": lambda pattern, text: pattern.search(text),
     "app.server.gates.listener": lambda pattern, text: pattern.search(raw(text)),

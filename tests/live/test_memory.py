@@ -15,8 +15,8 @@ from app.core.identity.tokens import Claims
 from app.core.log.catch_up import Page
 from app.core.settings import Settings
 from app.live.delivery.hub import Hub
-from app.live.insight.flights import Flights
 from app.live.insight.presence import Presence
+from app.live.insight.recorder import Flights
 from app.live.streams.poller import AVAILABLE, Poller
 from app.live.streams.sinks import ParkedSocket
 from app.live.streams.streams import Opening, Streams

@@ -26,8 +26,8 @@ from app.core.log.cursor import Position, parse
 from app.core.settings import Settings
 from app.core.wire import frames
 from app.live.delivery.hub import Hub, total_announced
-from app.live.insight.flights import Flights
 from app.live.insight.presence import Presence
+from app.live.insight.recorder import Flights
 from app.live.streams.streams import Opening, Streams
 from app.live.streams.subscriber import Client
 from app.store.insight.flights import FlightStore

@@ -10,7 +10,7 @@ from gunicorn.http.unreader import IterUnreader
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.server.head import KnownHead
+from app.server.repeats import KnownHead
 from tests.examples import examples
 
 LINES = ("POST /publish HTTP/1.1", "Host: localhost", "Authorization: Bearer a.b.c", "Content-Type: application/json")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from gunicorn.config import Config
 
-from app.server.descriptors import OWN
+from app.server.sockets import OWN_DESCRIPTORS
 from app.server.worker import settle
 from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
 from tests.system.conftest import StartBelfry
@@ -155,7 +155,7 @@ def test_without_a_descriptor_it_says_so_also_to_a_page_of_another_origin(start_
     belfry = start_belfry(BELFRY_CORS_ORIGINS=origin)
     pid = belfry.worker()
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_descriptors(pid) + OWN // 2, hard))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_descriptors(pid) + OWN_DESCRIPTORS // 2, hard))
     with socket.socket() as client:
         client.settimeout(20)
         os.kill(pid, signal.SIGSTOP)  # it looks at what is there when it accepts

@@ -16,8 +16,7 @@ from app.core.settings import Settings
 from app.core.store_faults import Fault
 from app.live.identity.revocation_watch import RevocationWatch
 from app.store.identity.revocations import Revocations
-from app.store.identity.sessions import Sessions
-from app.store.identity.tickets import Tickets
+from app.store.identity.sessions import Sessions, Tickets
 from app.store.insight.audit import Audit
 from app.store.insight.figures import FigureStore
 from app.transport.connection import Connection

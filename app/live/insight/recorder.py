@@ -1,19 +1,43 @@
-"""Records things after the fact: callers note them and go on, one write a second takes what has come together."""
+"""Recorders: callers note an event and go on; one write a second stores what has come together.
+
+`Flights` notes what happens to this worker's connections (the flight recorder). `KnownUsers` notes whom messages were
+sent to, so that administrators find these users: each user once in a while.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 import gevent
 
 from ...core.errors import BelfryError
+from ...core.log.change import Change
+from ...core.log.marks import Mark
+from ...core.wire.times import rfc3339
+from ...store.insight.directory import Directory, Known
+from ...store.insight.flights import FlightStore, written
+from ..streams.subscriber import Subscriber
 
 WRITE_SECONDS = 1.0
+WAITING_MAX = 20_000  # events of one second: a worker's connections all at once, or as many users
+IDS_NOTED = 20  # of one change
+AGAIN_SECONDS = 600.0  # a user who is sent messages all the time is noted once in this time
+NOTED_MAX = 20_000  # users remembered as noted
+USER = "user:"
 
-log = logging.getLogger("belfry.recorder")
+_NAMES = {
+    (Mark.READ, True): "read",
+    (Mark.READ, False): "unread",
+    (Mark.ARCHIVED, True): "archived",
+    (Mark.ARCHIVED, False): "unarchived",
+    (Mark.REMOVED, True): "removed",
+    (Mark.REMOVED, False): "unremoved",
+}
+
+logger = logging.getLogger("belfry.recorder")
 
 T = TypeVar("T")
 
@@ -51,6 +75,76 @@ class Recorder(Generic[T]):
         try:
             self._store(items)
         except BelfryError as error:
-            log.info("%d events are not recorded: %s", len(items), error.detail)
+            logger.info("%d events are not recorded: %s", len(items), error.detail)
         except Exception:
-            log.exception("%d events could not be recorded", len(items))
+            logger.exception("%d events could not be recorded", len(items))
+
+
+class Flights:
+    """Notes the events of connections."""
+
+    def __init__(self, store: FlightStore, clock: Callable[[], float]) -> None:
+        self._recorder: Recorder[tuple[str, bytes]] = Recorder(store.write, WAITING_MAX)
+        self._clock = clock
+
+    def stop(self) -> None:
+        """Record what is left."""
+        self._recorder.stop()
+
+    def connected(self, subscriber: Subscriber, connection: str, *, resumed: bool, lost: bool) -> None:
+        """A connection begins after the offset where it stands; `lost`: it was told that history was lost.
+
+        `resumed`: its client came with a cursor, and so has everything up to there.
+        """
+        self._note(subscriber, "resumed" if resumed else "connected", connection, lost=lost)
+
+    def reset(self, subscriber: Subscriber, connection: str) -> None:
+        """A connection is told in its midst that history was lost."""
+        self._note(subscriber, "reset", connection)
+
+    def closed(self, subscriber: Subscriber, connection: str, reason: str) -> None:
+        """A connection ends; it was sent everything up to the offset where it stands."""
+        self._note(subscriber, "closed", connection, reason=reason)
+
+    def changed(self, user: str, change: Change) -> None:
+        """A user marked messages, or took a mark off; of many, the first are named."""
+        what = _NAMES[change.mark, change.on]
+        ids = {"all": True} if change.ids is None else {"ids": change.ids[:IDS_NOTED], "count": len(change.ids)}
+        self._recorder.note((user, written({"time": rfc3339(self._clock()), "what": what, **ids})))
+
+    def retracted(self, users: Iterable[str], message_id: str) -> None:
+        """A message was taken out of the feeds of `users`."""
+        event = written({"time": rfc3339(self._clock()), "what": "retracted", "ids": (message_id,)})
+        for user in users:
+            self._recorder.note((user, event))
+
+    def _note(self, subscriber: Subscriber, what: str, connection: str, **more: object) -> None:
+        event = {
+            "time": rfc3339(self._clock()),
+            "what": what,
+            "connection": connection,
+            "offset": subscriber.vector[0].offset,
+            "places": subscriber.places(),
+            **more,
+        }
+        self._recorder.note((subscriber.user, written(event)))
+
+
+class KnownUsers:
+    """The users whom one worker has noted lately."""
+
+    def __init__(self, directory: Directory, clock: Callable[[], float]) -> None:
+        self._recorder: Recorder[Known] = Recorder(directory.write, WAITING_MAX)
+        self._clock = clock
+        self._noted: set[str] = set()
+        self._since = 0.0
+
+    def note(self, logs: Iterable[str]) -> None:
+        """Note the users whose logs are among `logs`."""
+        now = self._clock()
+        if now - self._since > AGAIN_SECONDS or len(self._noted) > NOTED_MAX:
+            self._noted, self._since = set(), now
+        for name in logs:
+            if name not in self._noted and name.startswith(USER):
+                self._noted.add(name)
+                self._recorder.note(Known(name.removeprefix(USER), now))

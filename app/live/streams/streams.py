@@ -28,8 +28,8 @@ from ...core.wire import frames
 from ...core.wire.frames import Counts, Goodbye
 from ...store.keys import user_log
 from ..delivery.hub import Hub, total_announced
-from ..insight.flights import Flights
 from ..insight.presence import Presence, id_of, name_of, number_of_one
+from ..insight.recorder import Flights
 from .heartbeat import Wheel
 from .poller import AVAILABLE as POLLER_AVAILABLE
 from .poller import Poller

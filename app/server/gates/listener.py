@@ -20,7 +20,7 @@ import gevent
 from gevent import monkey
 from gevent.server import StreamServer
 
-from .. import descriptors
+from ..sockets import spent
 
 REQUEST_BYTES = 16_384
 log = logging.getLogger("belfry.listener")
@@ -40,7 +40,7 @@ class Listener(StreamServer):
 
     def do_handle(self, *accepted: Any) -> None:
         """At once, and not in the connection's greenlet: a hundred may be accepted before the first of those runs."""
-        if descriptors.spent(accepted[0].fileno()):
+        if spent(accepted[0].fileno()):
             refuse(accepted[0], self.no_room)
         else:
             super().do_handle(*accepted)

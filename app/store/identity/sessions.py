@@ -1,6 +1,8 @@
-"""Sessions: what a cookie stands for, held here and nowhere else, so that a session can be listed and ended.
+"""Sessions and tickets: what a cookie and a ticket stand for, held here and nowhere else.
 
-Redis knows only a digest of the cookie's value: a copy of the store signs nobody in.
+A session can be listed and ended. A ticket is a credential for one use within a minute, for a URL where neither header
+nor cookie can travel: GETDEL reads and removes it in one step, so of many clients that come with one ticket, one wins.
+Redis knows only a digest of either: a copy of the store signs nobody in.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from ..keys import Keys
 from . import revocations
 
 ID_BYTES = 32
+TICKET_SECONDS = 60
 NAME_LENGTH = 32  # hex digits of the digest: 128 bits
 FRESH_SECONDS = 1.0  # how long a worker believes what it read: a page's burst of requests costs one round trip
 CACHE_SIZE = 4_096
@@ -139,6 +142,29 @@ class Sessions:
         self._fresh.move_to_end(name)
         if len(self._fresh) > CACHE_SIZE:
             self._fresh.popitem(last=False)
+
+
+class Tickets:
+    """Issues and redeems tickets. Raises `BelfryError` `store_unavailable`."""
+
+    def __init__(self, commands: Commands, settings: Settings) -> None:
+        self._commands = commands
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
+
+    def issue(self, claims: Claims, now: float) -> str:
+        """A ticket that allows once what `claims` allow."""
+        ticket = secrets.token_urlsafe(ID_BYTES)
+        held = replace(claims, issued_at=min(claims.issued_at, now))  # see `Sessions.start`
+        self._commands.run([("SET", self._key(ticket), held.to_json(), "EX", TICKET_SECONDS)])
+        return ticket
+
+    def redeem(self, ticket: str) -> Claims | None:
+        """What the ticket allows, to the first who asks; None for everybody else."""
+        (text,) = self._commands.run([("GETDEL", self._key(ticket))])
+        return None if text is None else Claims.of_json(text)
+
+    def _key(self, ticket: str) -> str:
+        return self._keys.ticket(hashlib.sha256(ticket.encode()).hexdigest())
 
 
 def _name(value: str) -> str:

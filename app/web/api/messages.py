@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.wire.frames import compact
-from ...live.insight.flights import Flights
+from ...live.insight.recorder import Flights
 from ...store.insight.audit import Audit
 from ...store.insight.recent import MESSAGES_KEPT, RecentStore
 from ...store.logs.delivery import USER, Delivery, content_of, deliveries

@@ -19,7 +19,7 @@ from ...core.rate import Taken
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
 from ...server.gates.admission import Room
-from ...server.parking import REPEAT, Answered, Fields, Repeat, write
+from ...server.sockets import REPEAT, Answered, Fields, Repeat, write
 from ...store.insight.audit import Audit
 from ...store.logs.log import Status
 from ...store.logs.publisher import Posted, Published, Publishes

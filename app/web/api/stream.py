@@ -20,8 +20,7 @@ from ...core.wire import frames
 from ...live.streams.sinks import GeneratorSink, ParkedSocket
 from ...live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from ...live.streams.subscriber import Client
-from ...server import descriptors
-from ...server.parking import PARKED, Fields, parkable
+from ...server.sockets import PARKED, Fields, parkable, spent_for_streams
 from ..edge.answers import Answer, Answers
 from ..edge.auth import Authenticator
 from ..edge.client_address import client_address
@@ -157,7 +156,7 @@ def require_room(asked: Request) -> None:
     Raises `BelfryError` `too_many_connections`.
     """
     client = asked.environ.get("gunicorn.socket")
-    if client is not None and descriptors.spent_for_streams(client.fileno()):
+    if client is not None and spent_for_streams(client.fileno()):
         raise BelfryError(
             "too_many_connections",
             "This worker has no descriptor left for a stream.",

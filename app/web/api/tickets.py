@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from ...store.identity.tickets import LIFE_SECONDS
+from ...store.identity.sessions import TICKET_SECONDS
 from ..edge.auth import Authenticator, require_scope
 from ..edge.limits import Limits
 
@@ -23,7 +23,7 @@ def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
         claims = auth.identify(request)
         require_scope(claims, "feed", "complete")
         limits.connect(claims.user)
-        answer = jsonify(ticket=auth.tickets.issue(claims, auth.clock()), expires_in=LIFE_SECONDS)
+        answer = jsonify(ticket=auth.tickets.issue(claims, auth.clock()), expires_in=TICKET_SECONDS)
         answer.headers["Cache-Control"] = "no-store"
         return answer, 201
 

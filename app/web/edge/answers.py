@@ -16,7 +16,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from ...core.errors import BelfryError
 from ...core.settings import Settings
-from ...server.parking import Answered, Fields, write
+from ...server.sockets import Answered, Fields, write
 from . import headers, problems
 from .cors import Cors
 

@@ -17,8 +17,7 @@ from ...core.identity.tokens import Claims, Keyring
 from ...core.settings import Settings
 from ...live.identity.key_source import KeySource
 from ...live.identity.revocation_watch import RevocationWatch
-from ...store.identity.sessions import Sessions
-from ...store.identity.tickets import Tickets
+from ...store.identity.sessions import Sessions, Tickets
 from .limits import Limits
 
 COOKIE: Final = "belfry_session"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Response
 
-from ...server.parking import Fields
+from ...server.sockets import Fields
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

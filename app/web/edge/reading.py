@@ -15,7 +15,7 @@ from ...core.identity.tokens import Claims
 from ...core.log import cursor
 from ...core.log.cursor import MAX_LOGS, Vector
 from ...core.upstreams import NEVER_PASSED
-from ...server.in_time import InTime
+from ...server.sockets import ReadDeadline
 from ...store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
@@ -146,7 +146,7 @@ def decompressed_body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
 
 def _read(sent: Request, limit_bytes: int, seconds: float) -> bytes:
     if (sent.content_length or 0) <= limit_bytes:
-        with InTime(seconds):
+        with ReadDeadline(seconds):
             text: bytes = _stream(sent).read(limit_bytes + 1)
         if len(text) <= limit_bytes:
             return text
@@ -187,7 +187,7 @@ def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[i
     left = limit_bytes
     if (sent.content_length or 0) <= limit_bytes:
         stream = _stream(sent)
-        with InTime(seconds):
+        with ReadDeadline(seconds):
             while left >= 0 and (piece := stream.read(PIECE_BYTES)):
                 note(len(piece))
                 pieces.append(piece)

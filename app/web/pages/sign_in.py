@@ -17,7 +17,7 @@ from ...core.errors import BelfryError
 from ...core.identity.names import check_user_id
 from ...core.identity.passwords import PasswordHash
 from ...core.identity.tokens import SCOPES, Claims
-from ...server.in_time import InTime
+from ...server.sockets import ReadDeadline
 from ...store.insight.audit import Audit
 from ..api.session import end_session, start_session
 from ..edge.auth import Authenticator
@@ -48,7 +48,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
         auth.refuse_cross_site(request)
         refuse_coding(request)
         request.max_content_length = FORM_MAX_BYTES
-        with InTime(auth.settings.body_seconds):
+        with ReadDeadline(auth.settings.body_seconds):
             _ = request.form  # which is read here and then known
         name = request.form.get("name", "").strip()
         if door.is_guarded:

@@ -20,9 +20,9 @@ exec(compile(Path("gunicorn.conf.py").read_text(), "gunicorn.conf.py", "exec"))
 
 def post_worker_init(worker: Any) -> None:
     from app.core.identity import tokens
-    from app.live.insight import acquaintance
+    from app.live.insight import recorder
 
-    tokens.CACHE_SIZE = acquaintance.NOTED_MAX = REMEMBERED
+    tokens.CACHE_SIZE = recorder.NOTED_MAX = REMEMBERED
     signal.signal(signal.SIGUSR2, lambda _number, _frame: _write(worker))
 
 

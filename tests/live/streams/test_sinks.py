@@ -13,8 +13,8 @@ from app.core.identity.tokens import Claims
 from app.core.log.cursor import Position
 from app.core.settings import Settings
 from app.live.delivery.hub import Hub
-from app.live.insight.flights import Flights
 from app.live.insight.presence import Presence
+from app.live.insight.recorder import Flights
 from app.live.streams.poller import Poller
 from app.live.streams.sinks import ParkedSocket
 from app.live.streams.streams import Opening, Streams

@@ -26,7 +26,7 @@ from app.core.settings import Settings
 from app.live.delivery.hub import Hub
 from app.live.identity.revocation_watch import RevocationWatch
 from app.live.streams.poller import AVAILABLE
-from app.server.parking import PARKS
+from app.server.sockets import PARKS
 from app.store.identity.revocations import Revocations
 from app.transport.connection import Connection
 from tests.live.delivery.test_link import settle

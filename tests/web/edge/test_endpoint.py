@@ -14,7 +14,7 @@ from werkzeug.test import Client, EnvironBuilder, TestResponse
 from app import create_app, metrics
 from app.core.identity.tokens import Keyring
 from app.core.settings import Settings
-from app.server.parking import REPEAT
+from app.server.sockets import REPEAT
 from app.web.edge.auth import COOKIE, HOST_COOKIE
 from tests.servers import RedisServer
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.server.descriptors import OWN, REQUESTS, spent, spent_for_streams
+from app.server.sockets import OWN_DESCRIPTORS, REQUEST_DESCRIPTORS, spent, spent_for_streams
 
 LIMIT = 512
 
@@ -19,14 +19,14 @@ def limit() -> Iterator[None]:
 
 
 def test_the_last_descriptors_are_belfrys_own() -> None:
-    assert not spent(LIMIT - OWN - 1)
-    assert spent(LIMIT - OWN)
+    assert not spent(LIMIT - OWN_DESCRIPTORS - 1)
+    assert spent(LIMIT - OWN_DESCRIPTORS)
 
 
 def test_streams_leave_some_to_requests() -> None:
-    assert not spent_for_streams(LIMIT - OWN - REQUESTS - 1)
-    assert spent_for_streams(LIMIT - OWN - REQUESTS)
-    assert not spent(LIMIT - OWN - REQUESTS)
+    assert not spent_for_streams(LIMIT - OWN_DESCRIPTORS - REQUEST_DESCRIPTORS - 1)
+    assert spent_for_streams(LIMIT - OWN_DESCRIPTORS - REQUEST_DESCRIPTORS)
+    assert not spent(LIMIT - OWN_DESCRIPTORS - REQUEST_DESCRIPTORS)
 
 
 def test_a_limit_that_was_lifted_counts_at_once() -> None:

@@ -70,7 +70,7 @@ def test_gunicorn_parses_two_of_ten_and_all_are_answered_to_the_byte_alike(redis
 
 
 def test_each_message_is_checked_and_counted(belfry: Belfry, client: socket.socket, alice: str) -> None:
-    token = belfry.token("regular", "publish")
+    token = belfry.token("repeated", "publish")
     for number in range(5):
         status, text = ask(client, request(token, f'{{"to":"{alice}","id":"{alice}-{number}"}}'))
         assert (status, f'"offset":{number + 1},'.encode() in text) == (201, True)
@@ -84,13 +84,13 @@ def test_each_message_is_checked_and_counted(belfry: Belfry, client: socket.sock
         ("", 400),
         ("{}", 422),
         ('{"to":"a b"}', 422),
-        ('{"to":"regular-dup","id":"regular-dup","title":"other"}', 409),
+        ('{"to":"repeated-dup","id":"repeated-dup","title":"other"}', 409),
         ('{"to":"alice","body":"' + "x" * 65_536 + '"}', 413),
     ],
 )
 def test_what_is_refused_is_refused_as_by_flask(belfry: Belfry, client: socket.socket, body: str, status: int) -> None:
-    token = belfry.token("regular", "publish")
-    first = request(token, '{"to":"regular-dup","id":"regular-dup"}')
+    token = belfry.token("repeated", "publish")
+    first = request(token, '{"to":"repeated-dup","id":"repeated-dup"}')
     for _ in range(3):
         assert ask(client, first)[0] in (200, 201)
     with socket.create_connection((HOST, belfry.port), timeout=10) as other:
@@ -126,7 +126,7 @@ def test_a_token_that_expires_meanwhile_is_refused(belfry: Belfry, client: socke
 
 def test_other_requests_come_in_between(belfry: Belfry, client: socket.socket, alice: str) -> None:
     """Several in one packet, one in pieces, one by chunks, one that waits to be asked for its body, another route."""
-    token = belfry.token("regular", "publish")
+    token = belfry.token("repeated", "publish")
     body = f'{{"to":"{alice}"}}'
     usual = request(token, body)
     chunked = usual.replace(f"Content-Length: {len(body)}".encode(), b"Transfer-Encoding: chunked")

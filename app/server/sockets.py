@@ -1,16 +1,26 @@
-"""What a response and the gunicorn worker agree on: parking a socket, an answer written as a whole, one repeated.
+"""What a response may do with its client's socket: take it over, answer in one write, read a body within a time limit.
+
+`PARKS`, `WRITES` and `REPEAT` are what a response and the gunicorn worker agree on. `ReadDeadline` limits how long a
+body may take. The last descriptors of a worker are kept for its own connections to Redis, and the ones before them for
+requests: otherwise clients that wait to be accepted take every descriptor that becomes free, and a worker whose link to
+Redis was cut never gets it back while it holds streams that it cannot serve.
 
 Imported in gunicorn's master, before anything is patched: it opens nothing.
 """
 
 from __future__ import annotations
 
+import resource
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import gevent
 import gevent.socket
+from gunicorn.http.errors import ParseException
+
+from ..core.errors import BelfryError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -22,6 +32,16 @@ REPEAT: Final = "belfry.repeat"  # key of a `Repeat`, where the application know
 KEEPALIVE_IDLE_SECONDS: Final = 60
 KEEPALIVE_INTERVAL_SECONDS: Final = 10
 KEEPALIVE_PROBES: Final = 3
+
+# For Belfry itself: the hub's link, the pool for commands, the poller, connections to upstreams, a few files.
+OWN_DESCRIPTORS: Final = 32
+# Descriptors for requests: a publish must still reach the streams that fill the worker.
+REQUEST_DESCRIPTORS: Final = 32
+NO_DESCRIPTOR: Final = BelfryError(
+    "too_many_connections",
+    "This worker has no descriptor left.",
+    headers={"Retry-After": "5", "Connection": "close"},
+)
 
 Fields = list[tuple[str, str]]
 Writes = Callable[["WSGIEnvironment", "StartResponse", str, Fields, bytes], Iterable[bytes]]
@@ -90,3 +110,50 @@ def parkable(environ: WSGIEnvironment) -> gevent.socket.socket | None:
     client = environ.get("gunicorn.socket")
     plain = type(client) is gevent.socket.socket and environ.get("HTTP_VERSION") != "2"
     return client if plain and environ.get(PARKS) else None
+
+
+class ReadDeadline:
+    """A context in which the client has `seconds` to send a body. Raises `BelfryError` `body_late` in the reader.
+
+    If the client leaves or frames the body wrongly, the context raises `body_broken`: the fault is the client's.
+
+    It works as `gevent.Timeout` does and costs less than half as much: one is started for each message, and hardly
+    any expires.
+    """
+
+    __slots__ = ("_seconds", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._timer: Any = gevent.get_hub().loop.timer(self._seconds)
+        self._timer.start(_give_up, gevent.getcurrent(), self._seconds)
+
+    def __exit__(self, _kind: object, failure: object, _trace: object) -> None:
+        self._timer.close()
+        if isinstance(failure, OSError | ParseException):
+            raise BelfryError("body_broken")
+
+
+def _give_up(reading: Any, seconds: float) -> None:
+    reading.throw(BelfryError("body_late", f"The whole body has to come within {seconds:g} s."))
+
+
+def spent(descriptor: int) -> bool:
+    """Whether a connection with this descriptor takes one of Belfry's own.
+
+    POSIX gives out the lowest free descriptor (open(2)), so a new one's number says how many are in use at least.
+    """
+    return descriptor >= _limit() - OWN_DESCRIPTORS
+
+
+def spent_for_streams(descriptor: int) -> bool:
+    """Whether a stream on this descriptor would take one that requests need."""
+    return descriptor >= _limit() - OWN_DESCRIPTORS - REQUEST_DESCRIPTORS
+
+
+def _limit() -> int:
+    """Read each time: an administrator may lift it while the worker runs (prlimit(1))."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30

@@ -8,8 +8,8 @@ import gevent
 import pytest
 
 from app.core.errors import BelfryError
-from app.server.parking import Answered, Repeat
-from app.server.regular import MISSES_MAX, Regular
+from app.server.repeats import MISSES_MAX, RepeatedRequest
+from app.server.sockets import Answered, Repeat
 
 Fields = list[tuple[str, str]]
 MOST = 100
@@ -34,75 +34,75 @@ def never(_: int) -> bytes:
     raise AssertionError("all of it came")
 
 
-def known(token: str = "a") -> Regular:
+def known(token: str = "a") -> RepeatedRequest:
     """A connection over which the request of `token` was answered twice."""
-    regular = Regular()
-    parse(regular, asked(token)[1], token)
-    assert come(regular, token, token) is None
-    return regular
+    repeated = RepeatedRequest()
+    parse(repeated, asked(token)[1], token)
+    assert come(repeated, token, token) is None
+    return repeated
 
 
-def parse(regular: Regular, fields: Fields, who: str | None) -> None:
+def parse(repeated: RepeatedRequest, fields: Fields, who: str | None) -> None:
     """What the worker does with a request that gunicorn parsed, answered to `who`, or refused."""
-    sent = regular.next_parsed()
+    sent = repeated.next_parsed()
     if who is not None:
-        regular.offered = Repeat(partial(answered, who), failed, MOST, SECONDS)
-        regular.learn(sent, fields)
+        repeated.offered = Repeat(partial(answered, who), failed, MOST, SECONDS)
+        repeated.learn(sent, fields)
 
 
-def come(regular: Regular, token: str, who: str | None) -> str | None:
+def come(repeated: RepeatedRequest, token: str, who: str | None) -> str | None:
     """A request comes in; the status tells whose answer was repeated, None that gunicorn had to parse it."""
     sent, fields = asked(token)
-    answer = regular.answer(sent, never)
+    answer = repeated.answer(sent, never)
     if answer is None:
-        parse(regular, fields, who)
+        parse(repeated, fields, who)
         return None
     return answer[0]
 
 
 def test_the_third_of_the_same_is_answered_at_once() -> None:
-    regular = Regular()
-    parse(regular, asked("a")[1], "a")
-    assert [come(regular, "a", "a") for _ in range(3)] == [None, "a", "a"]
+    repeated = RepeatedRequest()
+    parse(repeated, asked("a")[1], "a")
+    assert [come(repeated, "a", "a") for _ in range(3)] == [None, "a", "a"]
 
 
 def test_another_publisher_on_the_connection_is_never_taken_for_the_first() -> None:
     """As behind a proxy that sends many callers' requests over one connection."""
-    regular = Regular()
-    parse(regular, asked("a")[1], "a")
+    repeated = RepeatedRequest()
+    parse(repeated, asked("a")[1], "a")
     for token in "aabbabaaabbb" * 3:
-        assert come(regular, token, token) in (None, token)
+        assert come(repeated, token, token) in (None, token)
 
 
 def test_a_refused_request_is_not_known_by_the_next_one_that_is_answered() -> None:
     """`bad` came in and was refused; gunicorn read `a` by itself: what `a` may do says nothing of `bad`."""
-    regular = Regular()
-    parse(regular, asked("a")[1], "a")
-    assert come(regular, "bad", None) is None
-    parse(regular, asked("a")[1], "a")
-    assert come(regular, "bad", None) is None
+    repeated = RepeatedRequest()
+    parse(repeated, asked("a")[1], "a")
+    assert come(repeated, "bad", None) is None
+    parse(repeated, asked("a")[1], "a")
+    assert come(repeated, "bad", None) is None
 
 
 def test_heads_that_are_always_new_are_not_learned_for_ever() -> None:
-    regular = Regular()
-    parse(regular, asked("0")[1], "0")
+    repeated = RepeatedRequest()
+    parse(repeated, asked("0")[1], "0")
     for number in range(MISSES_MAX):
-        assert come(regular, str(number), str(number)) is None
-    assert [come(regular, "x", "x") for _ in range(2)] == [None, None]
+        assert come(repeated, str(number), str(number)) is None
+    assert [come(repeated, "x", "x") for _ in range(2)] == [None, None]
     # What is known still is, with the right it came with.
-    assert come(regular, str(MISSES_MAX - 2), "") == str(MISSES_MAX - 2)
+    assert come(repeated, str(MISSES_MAX - 2), "") == str(MISSES_MAX - 2)
 
 
 def test_what_was_answered_is_not_kept() -> None:
     """A connection may be idle for long, and there may be thousands."""
-    regular = known()
-    assert come(regular, "a", "a") == "a"
-    assert regular.came == b""
+    repeated = known()
+    assert come(repeated, "a", "a") == "a"
+    assert repeated.came == b""
 
 
 @pytest.mark.parametrize("at", [0, 1, 5])
 def test_a_body_that_comes_after_its_head_is_read_and_no_byte_more(at: int) -> None:
-    regular = known()
+    repeated = known()
     sent, _ = asked("a", b"12345")
     split = len(sent) - 5 + at
     rest = iter([sent[split : split + 2], sent[split + 2 :]])
@@ -112,34 +112,34 @@ def test_a_body_that_comes_after_its_head_is_read_and_no_byte_more(at: int) -> N
         wanted.append(size)
         return next(rest)
 
-    assert regular.answer(sent[:split], receive) == ("a", "", b"12345", False)
+    assert repeated.answer(sent[:split], receive) == ("a", "", b"12345", False)
     assert wanted == [size for size in (5 - at, 3 - at) if size > 0]
 
 
 @pytest.mark.parametrize("came", [b"", b"12"])
 def test_what_a_client_sent_before_it_hung_up_is_left_to_gunicorn(came: bytes) -> None:
-    regular = known()
+    repeated = known()
     sent, _ = asked("a", b"12345")
     rest = iter([came, b""])
-    assert regular.answer(sent[:-5], lambda _: next(rest)) is None
-    assert regular.came == sent[:-5] + came
+    assert repeated.answer(sent[:-5], lambda _: next(rest)) is None
+    assert repeated.came == sent[:-5] + came
 
 
 def test_a_body_that_never_comes_is_given_up_and_the_client_is_told() -> None:
-    regular = known()
+    repeated = known()
     sent, _ = asked("a", b"12345")
 
     def wait(_: int) -> bytes:
         gevent.sleep(10)
         raise AssertionError("nobody gave up")
 
-    assert regular.answer(sent[:-5], wait) == ("body_late", "", b"", True)
-    assert regular.came == b""
+    assert repeated.answer(sent[:-5], wait) == ("body_late", "", b"", True)
+    assert repeated.came == b""
 
 
 @pytest.mark.parametrize("sent", [asked("a", b"1" * (MOST + 1))[0], asked("a")[0] + b"P", asked("a")[0] * 2])
 def test_a_body_that_is_too_long_and_what_follows_one_are_left_to_gunicorn(sent: bytes) -> None:
-    regular = known()
-    assert regular.answer(sent, never) is None
-    assert regular.came == sent
-    assert come(regular, "a", "a") == "a", "it is still known"
+    repeated = known()
+    assert repeated.answer(sent, never) is None
+    assert repeated.came == sent
+    assert come(repeated, "a", "a") == "a", "it is still known"
