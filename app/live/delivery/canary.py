@@ -53,6 +53,7 @@ class Canary:
         examine_seconds: float = 60.0,
     ) -> None:
         self._lineage = store.lineage
+        self._known: tuple[bytes, int] | None = None  # of the lineage, at the last beat
         self._link = link
         self._follow = follow
         self._changed = changed
@@ -122,9 +123,11 @@ class Canary:
             log.warning("the Sentinels name another primary")
             self._link.reconnect()
         self._examine()
-        known = self._lineage.id
-        if self._lineage.look(("PUBLISH", self.channel, b"")):
-            if known and self._examination is not None:
+        before = self._known
+        self._lineage.look(("PUBLISH", self.channel, b""))
+        self._known = self._lineage.known
+        if self._known != before:  # by this look, or by one that a read took since the last beat
+            if before is not None and self._examination is not None:
                 self._examined = None
                 self._examination.begin()
             self._changed()

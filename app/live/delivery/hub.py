@@ -345,9 +345,9 @@ class Hub:
 
 
 def _begin(open_log: OpenLog, start: Position, vacant: Sequence[str]) -> None:
-    """The log was created: whoever stood in one of the epochs `vacant` stands at its beginning, see `open.lua`.
+    """The log was created: a live reader in one of the epochs `vacant` stands at its beginning now, see `open.lua`.
 
-    The same is true after a read from there, so a reader who is not live needs nothing. No switch lies in here.
+    A reader who is not live gets there by its next read. Nothing in here switches to another greenlet.
     """
     if open_log.seen is None or open_log.seen.epoch not in vacant:
         return

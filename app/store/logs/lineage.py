@@ -38,7 +38,7 @@ class Lineage:
 
     @property
     def losses(self) -> int:
-        """The number that grows with each loss. A log keeps it, so the first use looks: nobody may begin with less.
+        """The number that grows with each loss. Logs keep it, so the first use looks: no log is given a smaller one.
 
         Raises `BelfryError` `store_unavailable`.
         """
@@ -46,10 +46,15 @@ class Lineage:
             self.look()
         return self._losses
 
+    @property
+    def known(self) -> tuple[bytes, int]:
+        """What the last look found. It differs from what it was if logs may lack what they had before."""
+        return self.id, self._losses
+
     def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str:
         """The epoch of a log that does not exist, as `open.lua` computes it.
 
-        Only to see that nothing has changed: a reader's position comes from a read, by the clock of the store.
+        It serves to notice a change only. A reader's position comes from a read, and so from the clock of the store.
         """
         text = f"{meta_key} {self.losses} {kept_seconds} {now * SPANS // kept_seconds}"
         number, epoch = int.from_bytes(text.encode()) % EPOCHS, ""

@@ -185,7 +185,16 @@ class LogStore:
         return outcomes
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position; it creates no log."""
+        """A page of each named log, oldest first, after the vector's position. A read creates no log.
+
+        Before a reader hears of a loss, this looks at the server. Otherwise one loss would be told twice: now, since
+        the log is gone, and again when the next look gives every log a new epoch.
+        """
+        pages = self._read(requests, user)
+        is_lost = any(at and page.after is None for (_, at), page in zip(requests, pages, strict=True))
+        return self._read(requests, user) if is_lost and self.lineage.look() else pages
+
+    def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:
         limits = (PAGE_ENTRIES, PAGE_BYTES)
         names = [name for name, _ in requests]
         return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)

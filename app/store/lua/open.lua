@@ -12,27 +12,31 @@
 -- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
 -- ARGV[3] losses that the worker knows of, see lineage_look.lua; '' = a run's log, whose losses are told otherwise
 --
--- A log that nothing was appended to does not exist. Reading it writes nothing, so nobody can fill the store by reading.
--- Its readers stand at offset 0 of a *vacant* epoch, which is computed from the log's key, the losses and the span of
--- time: a third of the seconds to keep an entry. The first append creates the log under a random epoch and notes when.
--- A position V.0 of a vacant epoch is the beginning of the log as long as V is the epoch of
---   this span or the one before, while the log does not exist;
---   the span in which the log was created or the one before, once it exists.
--- Otherwise its reader is told of a loss. The order of events shows why nothing is skipped silently:
---   1. V.0 is given at a time s, by a read that found no log.
---   2. A message is appended at t >= s. It is kept until t + kept_seconds, and the log with it.
---   3. V.0 comes back at u. If the log exists since then, everything is read from offset 1, or `oldest` tells that it
---      was trimmed. If the log is gone, or is another one, it expired at or after t + kept_seconds >= s + kept_seconds.
---      V counts for two spans at most, which end before s + kept_seconds: V.0 is refused.
--- The log's channel tells of its creation, with these epochs: readers who are connected go on without a read.
--- A log that was forgotten (`LogStore.forget`) is no loss to somebody who saw nothing of it: an erased message is not
--- due to anybody. Positions E.n of the erased log are refused, since a random epoch is never given again: this is why
--- the log that exists does not go on under V.
--- FLUSHALL and a failover change the losses, and with them V. A worker that does not know it yet may create the log, or
--- accept V.0, under the former losses. The log keeps that number, so the first worker that knows better begins a new
--- epoch and tells everybody. A worker that knows less than the log accepts no V.0 of former losses, since V is computed
--- from the number that the log keeps. A restart changes nothing here, as with any other log.
--- A user who sees no message for a day, or for ten, comes back with V.0 and is told nothing, for there was nothing.
+-- A log to which nothing was appended does not exist. A read of it writes nothing, so nobody can fill the store by reading.
+-- Its readers stand at offset 0 of a *vacant* epoch. The script computes this epoch from the name of the log's key, the
+-- losses, the seconds to keep an entry, and the span of time. A span is a third of the seconds to keep an entry.
+-- The first append creates the log under a random epoch and stores the time in `born`.
+-- A position V.0 of a vacant epoch V is the beginning of the log if V belongs to
+--   the current span or the one before, while the log does not exist;
+--   the span of `born` or the one before, once the log exists.
+-- Any other V.0 is answered as a loss. This order of events shows why no message is skipped silently:
+--   1. A read at the time s finds no log and answers V.0.
+--   2. A message is appended at t >= s. The message and its log are kept until t + kept_seconds at least.
+--   3. V.0 comes back at u. If the log has existed since t, the reader starts at offset 1, or `oldest` shows that entries
+--      were trimmed. If the log of t is gone, it expired at or after t + kept_seconds >= s + kept_seconds. V counts for
+--      two spans at most, and these end before s + kept_seconds: V.0 is refused.
+-- When an append creates a log, `belfry.born` on the log's channel names the vacant epochs that lead to it. Connected
+-- readers go on from there without a read.
+--
+-- Three ways for a log to end before its time:
+-- * `LogStore.forget` erases it. A position E.n of it is refused, because E is random and never given again. A reader at
+--   V.0 is told nothing: nobody is owed an erased message, and a note of the erasure would keep the user's name.
+-- * FLUSHALL, an empty restart and a failover raise the losses, and so change V. A worker that does not know the new
+--   number yet may create the log, or accept V.0, under the old one. The log keeps that number in `losses`: the first
+--   worker that knows more begins a new epoch, and every reader is told. A worker that knows less than the log refuses V.0
+--   of former losses, because V is computed from the log's own number.
+-- * Redis evicts all keys of the log. A position E.n is refused, as after an erasure. A reader at V.0 is told nothing:
+--   no trace is left. Belfry reports a store that may evict as a fault.
 --
 -- Leaves to the script `open`, and `now` (Unix seconds); and of the log that was opened last: the names of its keys,
 -- epoch, history (the log's first epoch: what message ids and marks belong to, for they survive a change of epoch),
@@ -70,8 +74,8 @@ end
 
 local function span_of(time) return math.floor(time * SPANS / kept_seconds) end
 
--- The epoch of the log while it does not exist, see `Lineage.vacant_epoch`: the text as one number, modulo a prime.
--- It need not be secret. Epochs of logs that are read together, and of one log at different times, must differ.
+-- The epoch of the log while it does not exist, as `Lineage.vacant_epoch` computes it too: the text as one number, modulo
+-- a prime. It need not be secret. It must differ between logs that are read together, and between spans of one log.
 local function vacant_epoch(span)
   local number, epoch_text = 0, ''
   for _, byte in ipairs({string.byte(table.concat({meta, text(losses), text(kept_seconds), text(span)}, ' '), 1, -1)}) do
@@ -202,7 +206,9 @@ local function begin(fresh)
   local is_new = redis.call('DEL', log, meta, keys, ids, expiry) == 0
   redis.call('HSET', meta, 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known,
     'aged', text(now), 'born', is_new and text(now) or 0)
-  if is_new then redis.call('PUBLISH', live, epoch .. '.0 belfry.born ' .. starts_at(now)) end
+  if is_new and redis.call('PUBSUB', 'NUMSUB', live)[2] > 0 then
+    redis.call('PUBLISH', live, epoch .. '.0 belfry.born ' .. starts_at(now))
+  end
 end
 
 -- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches

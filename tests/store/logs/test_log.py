@@ -254,7 +254,7 @@ def test_who_stood_before_the_first_message_reads_it(store: LogStore) -> None:
     reading = on_page(begin, page)
     assert ([entry.offset for entry in reading.entries], reading.lost) == ([1, 2], False)
     assert start([page], (begin,)) == ((Position(first.epoch, 0),), False)
-    assert start([page], (other,))[1]
+    assert start(store.read([(LOG, (other,))]), (other,))[1]
 
 
 def test_who_stood_before_the_first_message_is_told_where_it_is_not_kept_any_more(store: LogStore) -> None:
