@@ -77,6 +77,7 @@ from .web.edge.endpoint import Endpoint, Endpoints
 from .web.edge.limits import Limits
 from .web.edge.loopback import Loopback
 from .web.edge.paths import Site
+from .web.edge.prefix import Prefix
 from .web.edge.ready import Ready, Refusals
 from .web.pages import assets, sign_in
 from .web.pages import views as pages
@@ -90,13 +91,16 @@ SCRIPTS: Final = (
     NOTE,
     REWRITE,
 )
-TEMPLATES: Final = Path(__file__).parent.parent / "templates"
+PACKAGE: Final = Path(__file__).parent
+TEMPLATES: Final = next(  # in the package where it is installed, beside it in a checkout
+    folder for folder in (PACKAGE / "templates", PACKAGE.parent / "templates") if folder.is_dir()
+)
 
 Clock = Callable[[], float]
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """See `app.create_app`."""
+    """See `create_app` of the package."""
     settings = settings or load(os.environ)
     check_identity(settings)
     store = Stored(settings, time.time)
@@ -111,8 +115,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     taking_turns = Turns(
         endpoints, lambda environ: environ["PATH_INFO"] == "/stream", web.answers.refusing(turns.REFUSAL)
     )
-    outermost = Loopback(taking_turns, web.answers, _bound_host(settings)) if settings.demo else taking_turns
-    app.wsgi_app = outermost  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
+    here = Loopback(taking_turns, web.answers, _bound_host(settings)) if settings.demo else taking_turns
+    app.wsgi_app = Prefix(here, settings)  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
     app.extensions |= {  # for the worker, which starts and stops them
         "belfry.hub": live.hub,
         "belfry.streams": live.streams,

@@ -19,6 +19,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 REFUSALS = Counter("belfry_refusals", "Requests and lines of batches that were refused, by reason", ["code"])
+ABANDONED = Counter("belfry_abandoned_requests", "Requests for a stream whose client left before its turn came")
 STREAMS = Gauge("belfry_streams", "Open streams", multiprocess_mode="livesum")
 MESSAGES = Counter("belfry_messages", "Messages published")
 DELIVERIES = Counter("belfry_deliveries", "Messages written to streams, one for each stream")

@@ -355,6 +355,19 @@ class Nginx(Server):
             return probe.connect_ex((HOST, self.port)) == 0
 
 
+class SubPathNginx(Nginx):
+    """nginx that serves Belfry below `/push/`. It takes that off the path, unless it `passes_on` the path as it is."""
+
+    def __init__(self, upstream_port: int, *, passes_on: bool = False, header: str = "") -> None:
+        super().__init__(upstream_port)
+        upstream = f"proxy_pass http://{HOST}:{upstream_port}"
+        text = self._config_path.read_text()
+        assert f"location / {{ {upstream};" in text
+        told = f" proxy_set_header X-Forwarded-Prefix {header};" if header else ""
+        below = f"location /push/ {{ {upstream}{'' if passes_on else '/'};{told}"
+        self._config_path.write_text(text.replace(f"location / {{ {upstream};", below, 1))
+
+
 class ShippedNginx(Nginx):
     """nginx with `deploy/nginx.conf`; only places of the machine are changed in it."""
 

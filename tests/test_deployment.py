@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 import yaml
 
 from app.core.settings import Settings
+from app.launch.address import DEFAULT_BIND
+from tests.scripted_server import Answer, scripted_server
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -57,7 +61,7 @@ def test_the_image_runs_without_root() -> None:
     assert not re.search(r"BELFRY_SECRET|PASSWORD", DOCKERFILE)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-build.txt"])
 def test_every_package_is_locked_by_its_hash(name: str) -> None:
     text = (ROOT / name).read_text()
     packages = re.findall(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==", text, re.MULTILINE | re.IGNORECASE)
@@ -65,7 +69,53 @@ def test_every_package_is_locked_by_its_hash(name: str) -> None:
     assert len(packages) == len(blocks)
     assert all("--hash=sha256:" in block for block in blocks)
     assert "--require-hashes" in (ROOT / "run").read_text()
-    assert "--require-hashes" in DOCKERFILE
+
+
+def test_the_image_installs_by_hash_and_has_all_that_it_copies() -> None:
+    installs = re.findall(r"pip install [^\n]*", DOCKERFILE)
+    assert [line for line in installs if "--require-hashes" not in line and "--no-index" not in line] == []
+    let_in = {line.removeprefix("!").rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    for names in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for name in names.split():
+            assert (ROOT / name).exists()
+            assert name.rstrip("/") in let_in
+
+
+def test_the_image_starts_and_checks_modules_that_there_are() -> None:
+    modules = re.findall(r"\bbelfry_push(?:\.\w+)+", DOCKERFILE)
+    assert len(modules) == 3
+    for module in modules:
+        assert find_spec(module.replace("belfry_push", "app", 1)), module
+
+
+def health_check(bind: str) -> int:
+    command = [sys.executable, "-m", "app.launch.address"]
+    return subprocess.run(command, cwd=ROOT, env={"BELFRY_BIND": bind}, check=False, capture_output=True).returncode
+
+
+def test_the_health_check_asks_where_the_server_listens() -> None:
+    with scripted_server(Answer()) as script:
+        assert health_check(script.url.removeprefix("http://")) == 0
+    assert script.asked[0].path == "/health/live"
+    assert health_check(f"127.0.0.1:{free_port()}") == 1
+    assert health_check("nonsense") == 2
+
+
+def test_the_health_check_asks_the_default_address_where_none_is_set() -> None:
+    assert Settings().bind == DEFAULT_BIND
+
+
+RELEASE: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+
+
+def test_a_release_needs_the_packages_test_and_each_job_has_only_the_rights_that_it_uses() -> None:
+    jobs = RELEASE["jobs"]
+    assert RELEASE["permissions"] == {"contents": "read"}
+    assert "permissions" not in jobs["package"]
+    assert any("tests/test_package.py" in step.get("run", "") for step in jobs["package"]["steps"])
+    assert jobs["pypi"]["needs"] == jobs["image"]["needs"] == "package"
+    assert jobs["pypi"]["permissions"] == {"id-token": "write"}
+    assert "PYPI_TOKEN" not in str(RELEASE)
 
 
 @pytest.mark.parametrize(("secret", "told"), [("", "BELFRY_SECRET is not set"), ("short", "BELFRY_SECRET must be 32")])

@@ -35,12 +35,15 @@ def asked_for(name: str, extras: set[str]) -> Iterator[Requirement]:
             yield each
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt", "requirements-build.txt"])
 def test_a_package_is_pinned_with_every_extra_that_another_asks_for(lock: str) -> None:
     known = pinned(lock)
-    asked = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+    groups = PROJECT["dependency-groups"]
+    asked = [Requirement(line) for line in groups["build"] if "build" in lock or "dev" in lock]
+    if "build" not in lock:
+        asked += [Requirement(line) for line in PROJECT["project"]["dependencies"]]
     if "dev" in lock:
-        asked += [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
+        asked += [Requirement(line) for line in groups["dev"] if isinstance(line, str)]
     asked += [each for name, extras in known.items() for each in asked_for(name, extras)]
     missing = {
         f"{each.name}[{extra}]"
@@ -53,4 +56,4 @@ def test_a_package_is_pinned_with_every_extra_that_another_asks_for(lock: str) -
 
 def test_the_command_at_the_head_of_pyproject_keeps_extras() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text()
-    assert text.count("# " + "  uv pip compile --universal --no-strip-extras") == 2
+    assert text.count("# " + "  uv pip compile --universal --no-strip-extras") == 3

@@ -97,7 +97,7 @@ def test_every_sample_token_in_the_documentation_says_when_it_was_issued() -> No
 
 
 def gunicorn_setting(name: str) -> int:
-    text = Path(SECURITY.parent.parent, "gunicorn.conf.py").read_text(encoding="utf-8")
+    text = Path(SECURITY.parent.parent, "app/server/configuration.py").read_text(encoding="utf-8")
     found = re.search(rf"^{name} = ([\d_]+)", text, re.MULTILINE)
     assert found is not None, name
     return int(found[1])

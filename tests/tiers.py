@@ -50,8 +50,11 @@ class Tier:
 TIERS: Final = (
     # Unit tests, the store's on a real Redis: every folder that no other tier names.
     Tier("quick", ("tests",), covered=True),
-    # Real servers: gunicorn, the launcher, `./run`, nginx, the benchmark.
-    Tier("system", ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py")),
+    # Real servers: gunicorn, the launcher, `./run`, the wheel, nginx, the benchmark.
+    Tier(
+        "system",
+        ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py", "tests/test_package.py"),
+    ),
     # A real Chromium.
     Tier(BROWSER, ("tests/system/browser",)),
     # Faults, attacks and measurements: a second test on the same machine would change what they see.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
 import click
 
+from .. import __version__
 from ..client import ClientError
 from ..core.errors import BelfryError
 from ..core.settings import SettingsError
+from ..launch import place
 from ..launch.address import AddressError
 from .checks import conformance, doctor
 from .credentials import hash_password, revoke, sessions, token
@@ -27,17 +30,22 @@ def main() -> None:
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def commands() -> None:
-    """Belfry rings each user's bell: publish to specific users, and follow what they get."""
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(__version__, prog_name="belfry")
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Publish messages to specific users, follow what they get, and operate the server. Without a command: serve."""
+    if context.invoked_subcommand is None:
+        context.invoke(serve)
 
 
 @commands.command()
 def serve() -> None:
     """Start the server, with an embedded store unless BELFRY_REDIS_URL names one."""
-    from ..launch import launcher  # noqa: PLC0415 - the other commands start faster without it
-
-    sys.exit(launcher.main())
+    os.chdir(place.base())
+    command = place.python("launch.launcher")
+    # The launcher lives as long as the servers, so it takes the place of this process, which has loaded much more.
+    os.execv(command[0], command)  # noqa: S606 - our own module
 
 
 for _command in (token, hash_password, revoke, sessions, publish, tail, complete, conformance, doctor):

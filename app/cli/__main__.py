@@ -1,4 +1,4 @@
-"""`python -m app.cli` is `belfry`."""
+"""The module `cli` is the command `belfry`."""
 
 from . import main
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from pathlib import Path
 from typing import Any, Final
 
 from ..client import Client
 from ..core.endpoint import check_http
 from ..core.identity.tokens import Keyring
 from ..core.settings import PREFIX, Settings, SettingsError, load
-from ..launch import demo
+from ..launch import demo, place
 from ..launch.address import Address
 
-ROOT: Final = Path(__file__).resolve().parents[2]  # the launcher, too, takes a relative data directory from here
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for themselves
 
 
@@ -49,7 +47,7 @@ def mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grant
 
 def secret(settings: Settings) -> str:
     """The configured secret, else the one that the demo made in its data directory."""
-    path = ROOT / settings.data_dir / demo.SECRET_FILE
+    path = place.data_directory(settings.data_dir, os.environ) / demo.SECRET_FILE
     try:
         return settings.secret or path.read_text(encoding="ascii").strip()
     except OSError:

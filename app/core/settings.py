@@ -20,8 +20,13 @@ from .redis_url import database_of
 from .store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
-# RFC 6454 section 6.2 as browsers write it: lower case, no default port, no slash.
-_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+# RFC 6454 section 6.2: a scheme, a host and perhaps a port. Other schemes than http are those of shells and extensions.
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send `null` for pages of these
+_PORT_MAX = 65_535
+# RFC 3986 section 3.3: segments of unreserved characters, none of which is `.` or `..`; no slash at the end.
+_PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _HIDDEN = ("_URL", "SECRET", "SECRETS", "PASSWORD_HASH")  # an address may hold a password or a key
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
@@ -46,8 +51,14 @@ class Settings(BaseModel):
         "empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
-    data_dir: str = Field("data", description="where the embedded server and the demo secret live")
-    demo: bool = Field(False, description="offer the demo sign-in; on by itself when `./run` starts without a secret")
+    data_dir: str = Field(
+        "",
+        description="where the embedded server and the demo secret live; empty: `data` in a checkout, otherwise "
+        "`belfry` in the user's data directory",
+    )
+    demo: bool = Field(
+        False, description="offer the demo sign-in; on by itself when `./run` or `belfry` starts without a secret"
+    )
     secret: str = Field("", repr=False, description="HS256 key that signs and checks tokens, 32 bytes or more")
     jwt_public_key: str = Field(
         "", description="PEM public keys, or a file's path, that check RS256, ES256 or EdDSA tokens"
@@ -100,7 +111,12 @@ class Settings(BaseModel):
     trusted_proxies: str = Field(
         "",
         description="addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed; those "
-        "of a unix socket's peer always are",
+        "of a unix socket's peer always are. X-Forwarded-Prefix too",
+    )
+    path_prefix: str = Field(
+        "",
+        description="the path below which a proxy serves Belfry, such as `/push`, whether the proxy passes it on or "
+        "takes it off; empty: what X-Forwarded-Prefix of a trusted proxy says",
     )
     audit_length: int = Field(
         10_000, ge=100, le=1_000_000, description="entries kept in the audit log, and as many refused sign-ins"
@@ -253,6 +269,12 @@ class Settings(BaseModel):
         33_554_432, ge=1_024, le=268_435_456, description="largest request for a completion, with its images"
     )
     max_answer_bytes: int = Field(16_777_216, ge=65_536, le=268_435_456, description="largest answer of a run")
+    snapshot_bytes: int = Field(
+        1_048_576,
+        ge=4_096,
+        le=268_435_456,
+        description="text that a viewer who comes late to a run gets in one event; more comes in several",
+    )
     run_seconds: int = Field(86_400, ge=60, le=31_536_000, description="how long a run can be read again")
     max_runs_per_user: int = Field(500, ge=1, description="completions of one user under way; one more gets 429")
     runs_per_minute: int = Field(6_000, ge=1, description="completions that one user may start; one more gets 429")
@@ -322,9 +344,16 @@ class Settings(BaseModel):
     def _exact_origins(cls, text: str) -> str:
         """Exact ones: a pattern or `*` together with credentials would open the server to the whole web."""
         for origin in _listed(text):
-            if not _ORIGIN.fullmatch(origin):
-                raise ValueError("expected origins such as https://app.example.com, without a path or a wildcard")
+            as_browsers_write_it(origin)
         return text
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _path(cls, text: str) -> str:
+        prefix = text.rstrip("/")
+        if prefix and not is_path_prefix(prefix):
+            raise ValueError("expected a path such as /push, of letters, digits and `._~-`")
+        return prefix
 
     @field_validator("jwks_url")
     @classmethod
@@ -402,8 +431,23 @@ class Settings(BaseModel):
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
-        """`cors_origins` one by one."""
-        return _listed(self.cors_origins)
+        """`cors_origins` one by one, as browsers write them."""
+        return tuple([as_browsers_write_it(origin) for origin in _listed(self.cors_origins)])
+
+
+def is_path_prefix(text: str) -> bool:
+    """Whether addresses can begin with `text`, which begins with a slash and does not end with one."""
+    return _PATH_PREFIX.fullmatch(text) is not None
+
+
+def as_browsers_write_it(origin: str) -> str:
+    """`origin` without the default port of its scheme. Raises `ValueError` if it is none, or not in lower case."""
+    found = _ORIGIN.fullmatch(origin)
+    scheme, host, port = (found[1], found[2], int(found[3] or 0)) if found else ("", "", 0)
+    if not found or scheme in _NO_ORIGINS or port > _PORT_MAX:
+        expected = "https://app.example.com, capacitor://localhost or chrome-extension://<id>"
+        raise ValueError(f"expected origins such as {expected}, without a path or a wildcard")
+    return f"{scheme}://{host}" + (f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else "")
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -444,4 +488,6 @@ def check_identity(settings: Settings) -> None:
 def check_store(settings: Settings) -> None:
     """Refuse to serve without a store; the launcher brings one where none is named. Raises `SettingsError`."""
     if not settings.redis_url:
-        raise SettingsError(f"{PREFIX}REDIS_URL is not set: set it to redis://host:port, or start Belfry by ./run")
+        raise SettingsError(
+            f"{PREFIX}REDIS_URL is not set: set it to redis://host:port, or start Belfry by ./run or by `belfry`"
+        )

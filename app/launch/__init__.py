@@ -1,1 +1,1 @@
-"""`./run`: the launcher, the embedded store, the demo and the stand-in model server."""
+"""`./run` and `belfry serve`: the launcher, the embedded store, the demo and the stand-in model server."""

@@ -1,4 +1,4 @@
-"""`./run`: starts the embedded store and gunicorn, says where they are, and ends both when it ends.
+"""`./run` and `belfry serve`: starts the embedded store and gunicorn, says where they are, and ends both when it ends.
 
 Imports neither redis nor gevent nor flask, nor what reads settings: it only starts processes, waits for them and passes
 signals on, and stays as long as they.
@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from . import embedded, plan
+from . import embedded, place, plan
 from .address import Address, AddressError
 from .embedded import DataDirectory, EmbeddedError
-from .plan import ROOT, PlanError
+from .plan import PlanError
 
 READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
 STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk
 POLL_SECONDS = 0.02
-STANDIN_HOST = "127.0.0.1"  # as in app.launch.standin, whose asyncio would stay in memory here: 4 MB
+STANDIN_HOST = "127.0.0.1"  # as in standin.py, whose asyncio would stay in memory here: 4 MB
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -85,7 +85,7 @@ class Child:
         process = subprocess.Popen(  # noqa: S603 - our own command lines
             command,
             env=environ,
-            cwd=ROOT,
+            cwd=place.base(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=() if lock is None else (lock,),
@@ -213,7 +213,7 @@ def _serve(given: Mapping[str, str]) -> None:
             stack.enter_context(_stand_in(crew, environ))
         address = Address.parse(planned.bind).claim()
         environ["BELFRY_BIND"] = address.bind
-        web = Child.start("gunicorn", _gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
+        web = Child.start("gunicorn", place.gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
         stack.enter_context(crew.running(web))
         crew.until(address.answers, _give_up)
         _announce(address, demo=planned.demo)
@@ -242,12 +242,8 @@ def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContext
         probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
     environ["BELFRY_UPSTREAM_URL"] = f"http://{STANDIN_HOST}:{port}/v1"
-    command = [sys.executable, "-m", f"{__package__}.standin", str(port)]
+    command = place.python("launch.standin", str(port))
     return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
-
-
-def _gunicorn() -> list[str]:
-    return [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
 
 
 def _give_up() -> None:
@@ -258,8 +254,8 @@ def _announce(address: Address, *, demo: bool) -> None:
     sign_in = f"{address.url}/login (demo: pick a name), send from {address.url}/admin/"
     _say(
         f"Belfry is ready at {address.url}",
-        f"  sign in  {sign_in if demo else 'with a token: ./run token alice'}",
-        '  publish  ./run publish alice "Hello"',
+        f"  sign in  {sign_in if demo else f'with a token: {place.COMMAND} token alice'}",
+        f'  publish  {place.COMMAND} publish alice "Hello"',
         "  stop     Ctrl-C",
     )
     if demo and not address.is_local:

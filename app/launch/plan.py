@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from . import place
+
 REFUSAL = "refused"  # instead of a plan: why there is none
 
 
@@ -33,13 +32,13 @@ class Plan:
 
 
 def read(given: Mapping[str, str]) -> Plan:
-    """Have `app.launch.planner` make a plan of the environment `given`. Raises `PlanError`."""
-    command = [sys.executable, "-m", f"{__package__}.planner"]
+    """Have `planner.py` make a plan of the environment `given`. Raises `PlanError`."""
+    command = place.python("launch.planner")
     # In a session of its own: a Ctrl-C is for the launcher, which hears it when this is done.
     done = subprocess.run(  # noqa: S603 - our own command line
         command,
         env=given,
-        cwd=ROOT,
+        cwd=place.base(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         check=False,

@@ -1,4 +1,4 @@
-"""`python -m app.launch.planner`: reads the settings and prints as JSON what the launcher has to start."""
+"""Reads the settings and prints as JSON what the launcher has to start."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import asdict
 from ..core.identity import jwk
 from ..core.settings import SettingsError, check_identity, load
 from ..core.upstreams import Upstreams
-from . import demo, embedded
+from . import demo, embedded, place
 from .embedded import EmbeddedError
-from .plan import REFUSAL, ROOT, Plan
+from .plan import REFUSAL, Plan
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def plan(given: Mapping[str, str]) -> Plan:
     try:
         environ = demo.environment(given)
     except OSError as error:
-        raise embedded.unusable(ROOT / load(given).data_dir, error) from None
+        raise embedded.unusable(place.data_directory(load(given).data_dir, given), error) from None
     settings = load(environ)
     check_identity(settings)
     jwk.of_secrets(settings)  # what it refuses is told now, and not by workers that can't start

@@ -5,6 +5,9 @@ A service that publishes over a connection it keeps open sends the same request 
 application are skipped, and the `Repeat` that came with the first answer handles the body. A head that differs by more
 than those digits goes to the parser, so no head is ever read in two ways.
 
+It saves 45 % of the worker's processor time for a message on a kept connection: 353 µs instead of 639 (medians of three
+interleaved rounds of 3,000 messages; docs/performance.md).
+
 Imported in gunicorn's master, before anything is patched: it opens nothing.
 """
 

@@ -24,7 +24,7 @@ from .connection import Command, LostError, Reply, SilentError
 
 
 class Line(Protocol):
-    """See `app.transport.connection.Line`."""
+    """See `connection.Line`."""
 
     @property
     def is_open(self) -> bool: ...

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launch.demo import ROOT
+from app.launch.place import base
 from tests.waiting import patient, wait_until
 
 LIMIT_SECONDS = 20.0
@@ -137,7 +137,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         settings = defaults | environ
         process = subprocess.Popen(
             [sys.executable, "-m", "app.launch.launcher"],
-            cwd=ROOT,
+            cwd=base(),
             env=kept | settings,
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -282,7 +282,7 @@ def test_gunicorn_alone_refuses_it_the_same_way(url: str) -> None:
     environ = {**os.environ, "BELFRY_SECRET": LONG_SECRET, "BELFRY_REDIS_URL": url}
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=patient(LIMIT_SECONDS), check=False
+        command, cwd=base(), env=environ, capture_output=True, text=True, timeout=patient(LIMIT_SECONDS), check=False
     )
     assert done.returncode != 0
     assert done.stderr.startswith("belfry: BELFRY_REDIS_URL")

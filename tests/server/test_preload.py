@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.launch.demo import ROOT
+from app.launch.place import base
 
 MASTER = """
 import gc, json, os, random, signal, threading, time
@@ -45,7 +45,7 @@ print(json.dumps({
 def output(*arguments: str) -> Any:
     """What a fresh interpreter prints as JSON."""
     command = [sys.executable, "-W", "error", *arguments]
-    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run(command, cwd=base(), capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from tests.system.conftest import StartBelfry
 from tests.upstream import Conversation, Upstream, chunk, content, refusing, running_upstream, saying, sending, text_of
 from tests.waiting import patient, wait_until
 
+EACH_CHUNK = "?snapshot=false"
 HI = [{"role": "user", "content": "What is a belfry?"}]
 WORDS = [f"word{number} " for number in range(30)]
 TEXT = "".join(WORDS)
@@ -76,11 +77,11 @@ class Runner:
         assert answer.json() == {"id": run_id, "stream": f"/completions/{run_id}/stream", "status": "running"}
         return run_id
 
-    def watch(self, run_id: str, cursor: str | None = None, **options: Any) -> StreamClient:
+    def watch(self, run_id: str, cursor: str | None = None, query: str = "", **options: Any) -> StreamClient:
         sent = {"Authorization": f"Bearer {self.token}"}
         if cursor is not None:
             sent["Last-Event-ID"] = cursor
-        return StreamClient(self.belfry.port, f"/completions/{run_id}/stream", sent, **options)
+        return StreamClient(self.belfry.port, f"/completions/{run_id}/stream{query}", sent, **options)
 
     def state(self, run_id: str) -> dict[str, Any]:
         answer = self.api.get(f"/completions/{run_id}")
@@ -140,7 +141,7 @@ class TestAnAnswer:
         chunks = [filtered, chunk({"role": "assistant"}), reasoning, call, content("wörld 🌍\n"), chunk({}, "stop")]
         raw = b": hello\r\n\r\n" + b"".join(f"data: {data}\r\n\r\n".encode() for data in [*chunks, "[DONE]"])
         upstream.play = sending(*[raw[at : at + piece] for at in range(0, len(raw), piece)])
-        with runner.watch(runner.start()) as stream:
+        with runner.watch(runner.start(), query=EACH_CHUNK) as stream:
             to_the_end(stream)
         assert datas(stream) == [*[data.replace("\u2028", r"\u2028") for data in chunks], "[DONE]"]
 
@@ -215,7 +216,7 @@ class TestAnAnswer:
         conversation.begin()
         watching = []
         for part in (WORDS[:10], WORDS[10:20], WORDS[20:]):
-            watching.append(runner.watch(run_id))
+            watching.append(runner.watch(run_id, query=EACH_CHUNK))
             conversation.say(*part)
         conversation.finish()
         assert [to_the_end(stream) for stream in watching] == [TEXT] * 3
@@ -241,6 +242,80 @@ class TestAnAnswer:
         with runner.watch(run_id, receive_buffer=4_096) as stream:
             runner.wait_ended(run_id)
             assert to_the_end(stream, 30) == "".join(words)
+
+
+class TestASnapshot:
+    """Who comes late, or again, gets the text so far in one event."""
+
+    def test_is_one_event_and_what_follows_comes_live(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        conversation.say(*WORDS)
+        wait_until(lambda: runner.state(run_id)["text"] == TEXT, 10)
+        with runner.watch(run_id) as stream:
+            assert stream.next_event().event == "ready"
+            assert text_of([stream.wait_for("message").data]) == TEXT
+            conversation.say("and ", "more")
+            conversation.finish()
+            assert to_the_end(stream) == TEXT + "and more"
+
+    def test_holds_what_a_client_has_not_seen(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying(*WORDS)
+        run_id = runner.start()
+        runner.wait_ended(run_id)
+        with runner.watch(run_id, query=EACH_CHUNK) as whole:
+            to_the_end(whole)
+        chunks = [event for event in whole.events if event.event == "message"]
+        for seen, event in enumerate(chunks[:-2], 1):
+            with runner.watch(run_id, cursor=event.id) as rest:
+                to_the_end(rest)
+            assert text_of([chunk.data for chunk in chunks[:seen]]) + text_of(datas(rest)) == TEXT
+            assert [each.id for each in rest.events if each.event == "message"] == [chunks[-2].id, chunks[-1].id]
+
+    def test_comes_before_what_tells_that_somebody_stopped_it(self, runner: Runner, upstream: Upstream) -> None:
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        conversation.begin()
+        conversation.say(*WORDS)
+        wait_until(lambda: runner.state(run_id)["text"] == TEXT, 10)
+        runner.stop(run_id)
+        with runner.watch(run_id) as stream:
+            assert to_the_end(stream) == TEXT
+        assert [event.event for event in stream.events] == ["ready", "message", "stopped", "message"]
+
+    def test_has_a_limit_and_more_comes_in_several_events(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        runner = Runner(start_belfry(BELFRY_SNAPSHOT_BYTES="4096", BELFRY_UPSTREAM_URL=upstream.url), alice)
+        upstream.play = saying(*["x" * 1_000] * 20)
+        run_id = runner.start()
+        runner.wait_ended(run_id)
+        with runner.watch(run_id) as stream:
+            assert to_the_end(stream) == "x" * 20_000
+        sizes = [len(text_of([data])) for data in datas(stream)]
+        assert sizes == [5_000] * 4 + [0, 0]  # the finish reason, and `[DONE]`
+
+    def test_of_ten_megabytes_costs_little_more_than_its_text(self, runner: Runner, upstream: Upstream) -> None:
+        text = "A belfry is the part of a tower that holds bells. " * 20
+        upstream.play = saying(*[text] * 10_000)
+        run_id = runner.start()
+        wait_until(lambda: runner.api.get("/completions?limit=1").json()["completions"][0]["ended"], 60)
+        with runner.watch(run_id) as stream:
+            assert len(to_the_end(stream, 60)) == len(text) * 10_000
+        sent = sum(len(event.data) + len(event.id) for event in stream.events)
+        assert sent < 1.1 * len(text) * 10_000
+        assert len(datas(stream)) < 20
+
+    def test_is_not_for_who_wants_each_chunk(self, runner: Runner, upstream: Upstream) -> None:
+        upstream.play = saying(*WORDS)
+        run_id = runner.start()
+        runner.wait_ended(run_id)
+        with runner.watch(run_id, query=EACH_CHUNK) as stream:
+            assert to_the_end(stream) == TEXT
+        assert len(datas(stream)) == len(WORDS) + 2
+        answer = runner.api.get(f"/completions/{run_id}/stream?snapshot=often")
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_parameter")
 
 
 class TestStartingAgain:

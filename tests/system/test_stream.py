@@ -475,6 +475,36 @@ class TestTopics:
             assert ready.id.count("-") == 7
             assert len(ready.id) <= 128
 
+    def test_a_token_with_more_topics_than_a_connection_reads_costs_none_that_it_can_read(
+        self, belfry: Belfry, alice: str
+    ) -> None:
+        granted = [f"t{number}" for number in range(8)]
+        token = belfry.token(alice, "feed", topics=granted)
+        with belfry.stream(alice, token=token) as stream:
+            left_out = json.loads(stream.next_event().data)["left_out"]
+            assert left_out == [{"topic": topic, "code": "too_many_topics"} for topic in granted[6:]]
+            belfry.publish({"to": alice, "title": "mine"})
+            belfry.publish({"topic": "t5", "title": "sixth topic"})
+            stream.wait_for_messages(2)
+            assert titles(stream) == ["mine", "sixth topic"]
+        reader = belfry.api(token)
+        assert [message["title"] for message in reader.feed()["messages"]] == ["sixth topic", "mine"]
+        assert reader.post("/feed/read", json={"all": True}).json()["unread"] == 0
+
+    def test_a_connection_that_asks_for_a_part_reads_what_it_can(self, belfry: Belfry, alice: str) -> None:
+        token = belfry.token(alice, "feed", topics=["t*"])
+        asked = ["other", "a%20b", *[f"t{number}" for number in range(7)]]
+        with belfry.stream(alice, query=f"topics={','.join(asked)}&partial=true", token=token) as stream:
+            ready = stream.next_event()
+            assert json.loads(ready.data)["left_out"] == [
+                {"topic": "other", "code": "topic_forbidden"},
+                {"topic": "a b", "code": "bad_topic"},
+                {"topic": "t6", "code": "too_many_topics"},
+            ]
+            assert ready.id.count("-") == 7
+        answer = belfry.api(token).get("/feed", params={"topics": "other", "partial": "perhaps"})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_parameter")
+
     @pytest.mark.parametrize("topics", ["a b", "a%00", "%7Ba%7D", "a" * 129, "a%0A"])
     def test_a_bad_topic_is_refused(self, belfry: Belfry, alice: str, topics: str) -> None:
         answer = belfry.reader(alice, topics=["*"]).get(f"/stream?topics={topics}")

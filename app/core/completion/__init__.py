@@ -11,6 +11,7 @@ One reader serves the streamed answer, the whole answer and the run:
   that text is not valid JSON: then it is written again without `NaN`, `Infinity` and lone surrogates.
 - `Answer` looks at each piece. It decides whether the answer is complete, failed or cut, and counts its tokens.
 - `forms` turns one form into the other, so a client gets the form it asked for, whichever the upstream sent.
+- `Snapshot` merges the chunks of a run so far into one, for a viewer who comes late.
 - `failure` finds the reason in every shape of error that upstreams use, and states it in OpenAI's shape.
 - `usage` counts tokens in every shape, and estimates them where the upstream sends none.
 - `Forwarded` is a request that is no chat: it and its answer pass as they are. `form` finds its fields, and `Meter`

@@ -20,7 +20,7 @@ import jwt
 from .. import jws
 from ..errors import BelfryError
 from ..settings import PREFIX, Settings, SettingsError
-from . import hs256, jwk
+from . import jwk
 from .jwk import Key
 from .names import OWN_TOPICS, check_user_id, nfc
 
@@ -207,7 +207,7 @@ class Keyring:
         for key in (*self._own, *self._published):
             if key.may_check(header):
                 try:
-                    return self._claims(token, self._payload(token, header, key), now, key)
+                    return self._claims(token, self._payload(token, key), now, key)
                 except jwt.InvalidTokenError as error:
                     reason = str(error)
         raise _invalid(reason)
@@ -238,11 +238,7 @@ class Keyring:
             raise _invalid(f"its 'exp' is {expires_at - since:.0f} s {begin}, expected {limit}. Issue a shorter one")
         return expires_at
 
-    def _payload(self, token: str, header: Mapping[str, Any], key: Key) -> dict[str, Any]:
-        if isinstance(key.material, str):
-            payload = hs256.payload_of(token, header, key.material, self._audience, self._issuer)
-            if payload is not None:
-                return payload
+    def _payload(self, token: str, key: Key) -> dict[str, Any]:
         try:
             jws.check_spelling(token)
         except ValueError as error:

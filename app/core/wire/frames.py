@@ -6,6 +6,7 @@ Event types of Belfry and of EventSource are listed here once; a publisher can't
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -86,13 +87,23 @@ def compact_bytes(value: object) -> bytes:
     return to_json(value)
 
 
-def ready(vector: Vector, retry_ms: int, user: str, counts: Counts, behind: int, connection: str) -> bytes:
+def ready(
+    vector: Vector,
+    retry_ms: int,
+    user: str,
+    counts: Counts,
+    behind: int,
+    connection: str,
+    left_out: Sequence[tuple[str, str]] = (),
+) -> bytes:
     """The first block of a stream: the reconnect delay, and a cursor before any message came.
 
     `behind` messages follow that the counts know already; each one after those is one more. `connection` is the name by
-    which administrators see it.
+    which administrators see it. `left_out` are topics that the stream does not carry, each with the code of the reason.
     """
-    place = {"connection": connection, "behind": behind}
+    place: dict[str, object] = {"connection": connection, "behind": behind}
+    if left_out:
+        place["left_out"] = [{"topic": topic, "code": code} for topic, code in left_out]
     data = compact_bytes({"user": user, "unread": counts.unread, "revision": counts.revision, **place})
     return sse.encode(stream_safe(data).decode(), event="ready", id=cursor.encode(vector), retry=retry_ms)
 

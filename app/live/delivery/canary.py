@@ -32,7 +32,7 @@ log = logging.getLogger("belfry.canary")
 
 
 class Examines(Protocol):
-    """See `app.store.examination`."""
+    """See `store/examination.py`."""
 
     def begin(self) -> None: ...
 

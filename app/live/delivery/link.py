@@ -28,7 +28,7 @@ log = logging.getLogger("belfry.link")
 
 
 class Subscription(Protocol):
-    """See `app.transport.subscription`."""
+    """See `transport/subscription.py`."""
 
     def subscribe(self, channels: Iterable[str]) -> None: ...
 

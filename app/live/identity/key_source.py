@@ -15,6 +15,7 @@ from gevent.lock import BoundedSemaphore
 from ...core.errors import BelfryError
 from ...core.identity import jwk
 from ...core.identity.tokens import Keyring
+from ..loop import Loop
 
 TIMEOUT_SECONDS = 3.0
 DOCUMENT_MAX_BYTES = 131_072
@@ -29,12 +30,11 @@ class KeySource:
 
     def __init__(self, url: str, refresh_seconds: float, keyring: Keyring) -> None:
         self._url = url
-        self._refresh_seconds = refresh_seconds
         self._keyring = keyring
         self._lock = BoundedSemaphore()
         self._tried_at = -MISS_SECONDS
         self._loaded = False
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._loop = Loop(self._refresh, lambda: gevent.sleep(refresh_seconds), "a refresh of the keys failed", log)
 
     def refreshed_for(self, token: str) -> bool:
         """Whether it is worth another try: the keys were fetched because of `token`, which names one unknown so far.
@@ -67,13 +67,11 @@ class KeySource:
         # of requests, of reading the body, of what it says
         except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
             log.warning("the keys can't be fetched, those known so far stay: %s", error)
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._follow)
+        self._loop.start()
 
     def stop(self) -> None:
         """Fetch no more."""
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
+        self._loop.stop()
 
     def _fetch(self) -> Any:
         with requests.get(self._url, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=False) as answer:
@@ -83,11 +81,6 @@ class KeySource:
             raise ValueError(f"the document has more than {DOCUMENT_MAX_BYTES} bytes")
         return json.loads(text)
 
-    def _follow(self) -> None:
-        while True:
-            gevent.sleep(self._refresh_seconds)
-            try:
-                with self._lock:
-                    self.refresh()
-            except Exception:
-                log.exception("a refresh of the keys failed")
+    def _refresh(self) -> None:
+        with self._lock:
+            self.refresh()

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from ...core.errors import BelfryError
 from ...core.identity.revocation import Kind, Revoked
 from ...core.identity.tokens import Claims
 from ...store.identity.revocations import START, Place, Revocations
+from ..loop import Loop
 
 POLL_SECONDS = 1.0
 # A worker ends the streams of an ended session when it reads of it. After that, only a ticket, which lives a minute, or
@@ -35,12 +35,12 @@ class RevocationWatch:
         self._is_complete = False  # whether everything was read that the store remembered when the place was START
         self._reading = BoundedSemaphore()
         self._revoked = Revoked()
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._loop = Loop(self.read, lambda: gevent.sleep(POLL_SECONDS), "revocations can't be read", log)
         self.listeners: list[Callable[[Revoked], None]] = []
 
     def covers(self, claims: Claims) -> bool:
         """Whether the credential was withdrawn. Raises `BelfryError` `store_unavailable` before the first reading."""
-        if self._greenlet is None:
+        if not self._loop.running:
             self._start()
         return self._revoked.covers(claims)
 
@@ -50,9 +50,7 @@ class RevocationWatch:
 
     def stop(self) -> None:
         """Follow the store no longer."""
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
-            self._greenlet = None
+        self._loop.stop()
 
     def read(self) -> None:
         """Take in what is new. Raises `BelfryError` `store_unavailable`; the next reading then goes on from there."""
@@ -90,15 +88,4 @@ class RevocationWatch:
 
     def _start(self) -> None:
         self.read()
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._follow)
-
-    def _follow(self) -> None:
-        while True:
-            gevent.sleep(POLL_SECONDS)
-            try:
-                self.read()
-            except BelfryError as error:
-                log.info("revocations can't be read: %s", error.detail)
-            except Exception:
-                log.exception("a reading of revocations failed")
+        self._loop.start()

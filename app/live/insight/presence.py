@@ -12,6 +12,7 @@ import gevent
 from ...core.errors import BelfryError
 from ...core.wire.times import rfc3339
 from ...store.insight.presence import Connection, PresenceStore
+from ..loop import Loop
 from ..streams.subscriber import Client, OpenLog, Subscriber
 
 TELL_SECONDS = 1.0
@@ -31,18 +32,19 @@ class Presence:
         self._ticks_per_renewal = max(1, int(lease_seconds / RENEWALS_PER_LEASE / TELL_SECONDS))
         self._users: dict[str, OpenLog] = {}  # who is connected, and the log that has the connections
         self._changed: set[str] = set()
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._ticks = 0
+        self._loop = Loop(
+            self._tick, lambda: gevent.sleep(TELL_SECONDS), "presence could not be told", log, wait_first=False
+        )
         self.worker = secrets.token_hex(6)
 
     def start(self) -> None:
         """Begin to tell; again has no effect."""
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._work)
+        self._loop.start()
 
     def stop(self) -> None:
         """Say that this worker has no connections any more."""
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
+        if self._loop.stop():
             try:
                 self._store.end(self.worker)
             except BelfryError as error:
@@ -66,16 +68,10 @@ class Presence:
         """Tell soon where the user's connections stand."""
         self._changed.add(user)
 
-    def _work(self) -> None:
-        tick = 0
-        while True:
-            if self._changed or not tick % self._ticks_per_renewal:
-                try:
-                    self._tell()
-                except Exception:
-                    log.exception("presence could not be told")
-            gevent.sleep(TELL_SECONDS)
-            tick += 1
+    def _tick(self) -> None:
+        tick, self._ticks = self._ticks, self._ticks + 1
+        if self._changed or not tick % self._ticks_per_renewal:
+            self._tell()
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, set()

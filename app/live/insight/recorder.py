@@ -19,6 +19,7 @@ from ...core.log.marks import Mark
 from ...core.wire.times import rfc3339
 from ...store.insight.directory import Directory, Known
 from ...store.insight.flights import FlightStore, written
+from ..loop import Loop
 from ..streams.subscriber import Subscriber
 
 WRITE_SECONDS = 1.0
@@ -48,23 +49,16 @@ class Recorder(Generic[T]):
     def __init__(self, write: Callable[[list[T]], None], most: int) -> None:
         self._store = write
         self._waiting: deque[T] = deque(maxlen=most)
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._loop = Loop(self._write, lambda: gevent.sleep(WRITE_SECONDS), "events could not be recorded", logger)
 
     def note(self, item: T) -> None:
         """Record `item` soon."""
         self._waiting.append(item)
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._work)
+        self._loop.start()
 
     def stop(self) -> None:
         """Record what is left."""
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
-            self._write()
-
-    def _work(self) -> None:
-        while True:
-            gevent.sleep(WRITE_SECONDS)
+        if self._loop.stop():
             self._write()
 
     def _write(self) -> None:

@@ -16,6 +16,7 @@ import gevent
 from ... import metrics
 from ...core.errors import BelfryError
 from ...store.insight.figures import FigureStore
+from ..loop import Loop
 from ..streams.streams import Streams
 
 LAST_SECONDS = 0.5  # for the last report of a worker that stops
@@ -36,16 +37,19 @@ class Reporter:
         self._clock = clock
         self._place = 0.5 + random.uniform(-SPREAD / 2, SPREAD / 2)  # noqa: S311 - spreads, hides nothing
         self._waiting: dict[str, int] = {}  # counted, and not yet taken by the store
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._now = 0.0  # the store's time at the last report
+        self._loop = Loop(
+            self._report, lambda: gevent.sleep(self._until_next()), "the figures could not be reported", log
+        )
 
     def start(self) -> None:
         """Begin to report."""
-        self._greenlet = gevent.spawn(self._work)
+        self._now = self._clock()
+        self._loop.start()
 
     def stop(self) -> None:
         """Report for the last time; a store that doesn't answer soon lacks it in the figures."""
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
+        self._loop.stop()
         with gevent.Timeout(LAST_SECONDS, _QUIETLY):
             self.report()
 
@@ -65,16 +69,10 @@ class Reporter:
             self._waiting = waiting
         return self._clock()
 
-    def _work(self) -> None:
-        now = self._clock()
-        while True:
-            gevent.sleep(self._until_next(now))
-            try:
-                now = self.report()
-            except Exception:
-                log.exception("the figures could not be reported")
-                now = self._clock()
+    def _report(self) -> None:
+        self._now = self._clock()
+        self._now = self.report()
 
-    def _until_next(self, now: float) -> float:
+    def _until_next(self) -> float:
         """Seconds until this worker's place in the next slot."""
-        return self._seconds * (1 + self._place) - now % self._seconds
+        return self._seconds * (1 + self._place) - self._now % self._seconds

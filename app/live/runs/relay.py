@@ -20,6 +20,7 @@ from ...core.settings import Settings
 from ...core.upstreams import Upstream, Upstreams
 from ...store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
 from ..delivery.hub import Hub
+from ..loop import Loop
 from ..streams.streams import RETRY_AFTER_SECONDS
 from .call import Call
 from .caller import Callers
@@ -61,15 +62,17 @@ class Relay:
         self._draining = False
         self._closing = False  # the time to come to an end is over
         self._looks: Counter[RunName] = Counter()
-        self._greenlet: Greenlet[[], None] | None = None
+        self._active_at = 0.0  # when the streams of runs were last noted as active
+        self._loop = Loop(self._renew, lambda: gevent.sleep(LOOK_SECONDS), "leases can't be renewed", log)
 
     def __len__(self) -> int:
         return len(self._producers)
 
     def start(self) -> None:
         """Renew leases and look after those of others; again has no effect."""
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._beat)
+        if not self._loop.running:
+            self._active_at = time.monotonic()
+            self._loop.start()
 
     def begin(self, name: RunName, request: CompletionRequest) -> bool:
         """Start a run; False when the same request started it before.
@@ -178,8 +181,7 @@ class Relay:
     def stop(self) -> None:
         """End everything, without a word to anyone."""
         gevent.killall([producer.greenlet for producer in self._producers.values()])
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
+        self._loop.stop()
         self.writer.stop()
 
     def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
@@ -196,19 +198,11 @@ class Relay:
 
     # Leases
 
-    def _beat(self) -> None:
-        active_at = time.monotonic()
-        while True:
-            gevent.sleep(LOOK_SECONDS)
-            try:
-                self._look()
-                if time.monotonic() - active_at > ACTIVE_RENEWAL_SECONDS:
-                    active_at = time.monotonic()
-                    self._runs.keep_active([*self._producers, *self._direct])
-            except BelfryError as error:
-                log.info("leases can't be renewed: %s", error.detail)
-            except Exception:
-                log.exception("a look at the leases failed")
+    def _renew(self) -> None:
+        self._look()
+        if time.monotonic() - self._active_at > ACTIVE_RENEWAL_SECONDS:
+            self._active_at = time.monotonic()
+            self._runs.keep_active([*self._producers, *self._direct])
 
     def _look(self) -> None:
         ended, expired = self._runs.renew(self._producers)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-import gevent
 from gevent.event import Event
 
 from ...core.errors import BelfryError
 from ...store.runs.runs import Append, Runs, Written
+from ..loop import Loop
 
 APPENDS_PER_WRITE = 400
 
@@ -40,26 +40,22 @@ class RunWriter:
         self._runs = runs
         self._waiting: dict[Source, None] = {}
         self._filled = Event()
-        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._loop = Loop(self._write_next, self._filled.wait, "a write failed", log)
 
     def add(self, source: Source) -> None:
         """`source` has something to append."""
         self._waiting[source] = None
         self._filled.set()
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._work)
+        self._loop.start()
 
     def stop(self) -> None:
         """Write nothing more."""
-        if self._greenlet is not None:
-            gevent.kill(self._greenlet)
+        self._loop.stop()
 
-    def _work(self) -> None:
-        while True:
-            self._filled.wait()
-            taken = self._take()
-            if taken:
-                self._write(taken)
+    def _write_next(self) -> None:
+        taken = self._take()
+        if taken:
+            self._write(taken)
 
     def _take(self) -> dict[Source, Append]:
         """What goes in one write; who comes later waits for the next."""
@@ -79,7 +75,6 @@ class RunWriter:
             for source in taken:
                 source.unwritten()
         except Exception:
-            # Else this greenlet would end, and every run would wait in vain.
             log.exception("a write failed")
             for source in taken:
                 source.unwritten()

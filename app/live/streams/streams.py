@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 
 from ... import metrics
+from ...core.completion.snapshot import Snapshot
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.log.catch_up import Page, start
@@ -30,6 +31,7 @@ from ...store.keys import user_log
 from ..delivery.hub import Hub, total_announced
 from ..insight.presence import Presence, id_of, name_of, number_of_one
 from ..insight.recorder import Flights
+from ..loop import Loop
 from .heartbeat import Wheel
 from .poller import AVAILABLE as POLLER_AVAILABLE
 from .poller import Poller
@@ -64,6 +66,7 @@ class Opening:
     resumed: bool = False  # its client came with a cursor
     number: int = field(default_factory=number_of_one)
     tabs: int = 0  # of a browser that share it, 0 where the client didn't say
+    merges: bool = False  # the history of a run is written as a snapshot
 
     def __del__(self) -> None:
         if not self.attached:
@@ -106,7 +109,8 @@ class Streams:
         self._polls: Counter[str] = Counter()
         self._waiting_polls = 0
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
-        self._timer: gevent.Greenlet[[], None] | None = None
+        self._due = 0.0  # when the wheel turns next, monotonic
+        self._timer = Loop(self._turn, self._wait_for_turn, "a heartbeat failed", log)
         self.poller: Poller | None = None
         self.lame_duck_seconds = settings.lame_duck_seconds
         self.leaving = False  # the server was told to stop, and still serves
@@ -123,17 +127,17 @@ class Streams:
 
     def start(self) -> None:
         """Start the timer; again has no effect."""
-        if self._timer is None:
+        if not self._timer.running:
             self.poller = Poller() if POLLER_AVAILABLE else None
-            self._timer = gevent.spawn(self._beat)
+            self._due = time.monotonic()
+            self._timer.start()
             self._presence.start()
 
     def stop(self) -> None:
         """End everything that is left, without a word to anyone."""
         for subscriber in list(self._subscribers):
             subscriber.close("stopped")
-        if self._timer is not None:
-            gevent.kill(self._timer)
+        self._timer.stop()
         if self.poller is not None:
             self.poller.close()
 
@@ -180,6 +184,8 @@ class Streams:
         vector = tuple([log.shared(position) for log, position in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
+        if opening.merges:
+            subscriber.snapshot = Snapshot(self._settings.snapshot_bytes)
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read
         self._make_room(subscriber.user)
         self._subscribers[subscriber] = None
@@ -350,16 +356,10 @@ class Streams:
 
     # Time
 
-    def _beat(self) -> None:
-        due = time.monotonic()
-        while True:
-            # After a stall it goes on from now: ticks made up for would count as silence of readers nobody served.
-            due = max(due + self._wheel.tick_seconds, time.monotonic())
-            gevent.sleep(due - time.monotonic())
-            try:
-                self._turn()
-            except Exception:
-                log.exception("a heartbeat failed")
+    def _wait_for_turn(self) -> None:
+        # After a stall the wheel goes on from now: ticks made up for would count as silence of readers nobody served.
+        self._due = max(self._due + self._wheel.tick_seconds, time.monotonic())
+        gevent.sleep(self._due - time.monotonic())
 
     def _turn(self) -> None:
         now = self._clock()

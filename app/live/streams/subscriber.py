@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ... import metrics
+from ...core.completion.snapshot import Snapshot
 from ...core.identity.tokens import Claims
 from ...core.log import catch_up
-from ...core.log.catch_up import LIVE_ONLY, Page
+from ...core.log.catch_up import LIVE_ONLY, Entry, Page
 from ...core.log.cursor import Position, Vector, replace
 from ...core.wire import frames
 from ...core.wire.frames import Goodbye
@@ -138,7 +139,7 @@ class Subscriber:
 
     __slots__ = (
         "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
-        "silent_since", "since", "sink", "slot", "stale", "tabs", "vector",
+        "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "vector",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
@@ -151,6 +152,7 @@ class Subscriber:
         self.number = 0  # by which name,
         self.since = 0.0  # when it began, in Unix seconds,
         self.tabs = 0  # and how many tabs of a browser share it, 0 where nobody said so
+        self.snapshot: Snapshot | None = None  # merges the history of a run; None: each entry is a block
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
@@ -205,7 +207,7 @@ class Subscriber:
             for entry in reading.entries:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
-                chunk.append(place.message(entry.offset, entry.record))
+                chunk.append(self._block(place, page.epoch, entry))
                 metrics.TALLY.deliveries += not self.logs[at].finite
                 finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
@@ -216,12 +218,20 @@ class Subscriber:
                         return False
                     first, chunk, size = b"", [], 0
             self._stand(at, reading.position)
+            if self.snapshot is not None and (finished or reading.lost or reading.position == page.tail):
+                chunk.append(self.snapshot.flush())
             if reading.lost:
                 chunk.append(frames.reset(self.vector))
                 self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.
                 finished = finished or self.logs[at].finite
         return self._hand_over(first, chunk, finished)
+
+    def _block(self, place: frames.Place, epoch: str, entry: Entry) -> bytes:
+        """The block of an entry of history; of a run's, the blocks that are complete with it, often none."""
+        if self.snapshot is None:
+            return place.message(entry.offset, entry.record)
+        return self.snapshot.take(Position(epoch, entry.offset), entry.record)
 
     def _stand(self, at: int, position: Position) -> None:
         """Stand at `position` in one of its logs. Thousands who idle at a tail hold the hub's own and no copy of it."""
@@ -239,7 +249,8 @@ class Subscriber:
 
     def go_live(self) -> bool:
         """Become live if nothing is known that was not yet written; no switch lies between the check and the change."""
-        self.live = not self.closed and catch_up.caught_up(self.vector, [log.seen for log in self.logs])
+        caught_up = catch_up.caught_up(self.vector, [log.seen for log in self.logs])
+        self.live = caught_up and not self.closed and not (self.snapshot is not None and self.snapshot.holds)
         if self.live and self.stale:
             self.stale = False
             self.owner.outdated(self)

@@ -89,7 +89,10 @@ def hung_up(environ: WSGIEnvironment) -> bool:
 
 
 def _for_nobody(start_response: StartResponse) -> Iterable[bytes]:
-    """The least that a server takes for an answer: each of thousands that left costs the others time."""
-    metrics.refused("overloaded")
+    """The least that a server takes for an answer: each of thousands that left costs the others time.
+
+    Nobody was refused: the client had left. So it counts neither as a refusal nor as an error.
+    """
+    metrics.ABANDONED.inc()
     start_response("503 Service Unavailable", [("Content-Length", "0")])
     return []

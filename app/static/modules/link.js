@@ -20,6 +20,7 @@ export class Link {
   #reconnect;
   #isLost = false; // the history is lost, and nobody was told yet
   #counting = 0;
+  #leftOut = new Set(); // topics that developers were told of
 
   /**
    * @param {Server} server @param {string} cursor @param {Iterable<string>} types @param {() => Promise<number>} tabs how many share it
@@ -88,8 +89,18 @@ export class Link {
   #onEvent({ type, data, cursor, kept }) {
     this.#cursor = cursor || this.#cursor;
     const block = { type, data: JSON.parse(data), cursor, kept };
-    if (type === "ready") this.#tabs.begin(block.data);
+    if (type === "ready") this.#begin(block.data);
     if (type !== "heartbeat") this.#tell(block);
+  }
+
+  /** @param {{connection?: string, left_out?: {topic: string, code: string}[]}} ready */
+  #begin(ready) {
+    this.#tabs.begin(ready);
+    for (const { topic, code } of ready.left_out ?? []) {
+      if (this.#leftOut.has(topic)) continue;
+      this.#leftOut.add(topic);
+      this.#reconnect.complain(new Refusal(0, { code, detail: `This connection does not carry the topic ${topic}` }));
+    }
   }
 
   #onPolled = (/** @type {Block} */ block) => {

@@ -168,7 +168,7 @@ export class Reconnect {
   #stop(reason) {
     this.#drop();
     this.#say("stopped", reason);
-    this.#complain(new Refusal(0, { code: reason, detail: `The server ended the connection: ${reason}` }));
+    this.complain(new Refusal(0, { code: reason, detail: `The server ended the connection: ${reason}` }));
     if (reason === "disconnected") this.#timer = setTimeout(() => this.#connect(), DISCONNECTED_MS * (1 + Math.random()));
   }
 
@@ -198,7 +198,7 @@ export class Reconnect {
     if (attempt !== this.#attempt) return;
     act?.();
     if (attempt !== this.#attempt) return; // it was closed for that reason
-    if (refusal) this.#complain(refusal);
+    if (refusal) this.complain(refusal);
     if (refusal?.denied) return this.#say("denied", refusal.code);
     this.#timer = setTimeout(() => this.#connect(), Math.max(delay, refusal?.retryAfterMs ?? 0));
   }
@@ -226,7 +226,7 @@ export class Reconnect {
   }
 
   /** Tell developers what is wrong, once until it works again. @param {Refusal} refusal */
-  async #complain({ code, status, message: detail }) {
+  async complain({ code, status, message: detail }) {
     const complaint = `${code || status}: ${detail}`;
     if (complaint === this.#complaint) return;
     this.#complaint = complaint;

@@ -14,6 +14,8 @@ const REMEDIES = {
   token_missing: "Set the attribute token-url or the property token, or sign in on Belfry's own pages.",
   token_revoked: "The credential was withdrawn. A new token is needed.",
   token_unavailable: "Check the attribute token-url, and what your back end answers there.",
+  bad_topic: "A topic is 1 to 128 bytes of printable UTF-8 without whitespace, { or }.",
+  too_many_topics: "A connection reads the user's own feed, everyone's, and up to 6 topics. Ask for fewer, or publish to fewer topics.",
   topic_forbidden: "Grant the topics in the token's claim \"topics\", or ask for fewer.",
 };
 

@@ -90,7 +90,7 @@ export class BelfryRun {
   }
 
   /**
-   * Hear of `text` (all of it, and the new piece), `chunk` (each as the upstream sent it), `state`, `end`, or
+   * Hear of `text` (all of it, and the new piece), `chunk` (each as the upstream sent it; those before this viewer came are merged into one), `state`, `end`, or
    * `error` (a `Problem`, for developers).
    * @param {"text" | "chunk" | "state" | "end" | "error"} type @param {(...told: any[]) => void} listener
    * @returns {() => void} takes the listener away

@@ -152,6 +152,7 @@ export class Server {
   #query(given) {
     const commas = this.topics?.some((topic) => topic.includes(","));
     const query = new URLSearchParams(this.topics && !commas ? { topics: this.topics.join(",") } : {});
+    if (this.topics?.length) query.set("partial", "true"); // a topic that can't be read must not cost the feed
     if (commas) for (const topic of this.topics ?? []) query.append("topic", topic);
     for (const [name, value] of Object.entries(given)) query.set(name, String(value));
     return query;

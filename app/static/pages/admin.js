@@ -1,7 +1,7 @@
 // The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
 import { button, byId, element } from "./dom.js";
-import { addressOf } from "./ids.js";
+import { addressOf, here } from "./ids.js";
 import { showRecent } from "./recent.js";
 import { offerUsers } from "./search.js";
 
@@ -132,7 +132,7 @@ function showSent(message, deliveries) {
 async function publish(message) {
   unanswered.add(message.id);
   try {
-    const { deliveries } = await ask("/publish", "POST", message);
+    const { deliveries } = await ask(here("/publish"), "POST", message);
     unanswered.delete(message.id);
     showSent(message, deliveries);
     setTimeout(recent.refresh, RECORDED_MS);
@@ -151,8 +151,8 @@ async function sendAgain(copy) {
 
 /** Everyone has no number: users are whoever brings a token. How many were seen, and are connected, is known. */
 async function everyUser() {
-  const { known } = await ask("/users?limit=1", "GET").catch(() => ({ known: "an unknown number" }));
-  const users = await ask("/presence", "GET").then((told) => Object.keys(told.users), () => []);
+  const { known } = await ask(here("/users?limit=1"), "GET").catch(() => ({ known: "an unknown number" }));
+  const users = await ask(here("/presence"), "GET").then((told) => Object.keys(told.users), () => []);
   return `every user (${known} known, ${users.length} connected now)`;
 }
 

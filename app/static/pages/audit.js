@@ -1,6 +1,7 @@
 // The administrator's page: who signed in, and what was done by hand, newest first. All of it only ever becomes text.
 
 import { byId, element } from "./dom.js";
+import { here } from "./ids.js";
 
 const COLUMNS = ["user", "what", "target", "message_id", "address"];
 const SHOWN = 50;
@@ -18,7 +19,7 @@ function row(given) {
 }
 
 async function show() {
-  const answer = await fetch(`/admin/audit?limit=${SHOWN}`).catch(() => null);
+  const answer = await fetch(`${here("/admin/audit")}?limit=${SHOWN}`).catch(() => null);
   problem.hidden = answer?.ok === true;
   if (!answer?.ok) return;
   /** @type {{entries: Record<string, string>[]}} */

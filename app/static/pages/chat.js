@@ -5,7 +5,7 @@
 
 import { BelfryRun, Refusal } from "../belfry.js";
 import { button, byId, element } from "./dom.js";
-import { addressOf } from "./ids.js";
+import { addressOf, here, pagePath } from "./ids.js";
 import { MarkdownView } from "./markdown.js";
 
 /** @typedef {{role: "user" | "assistant", content: string}} Message */
@@ -191,7 +191,7 @@ function remedies(run) {
 
 function signIn() {
   const link = element("a", "", "Sign in");
-  link.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+  link.href = `${here("/login")}?next=${encodeURIComponent(location.pathname + location.search)}`;
   return link;
 }
 
@@ -203,7 +203,7 @@ function complain(error) {
 
 /** The id of the run that the page's address names, "" where it names none. */
 function namedRun() {
-  return new URLSearchParams(location.search).get("id") ?? decodeURIComponent(location.pathname.split("/")[2] ?? "");
+  return new URLSearchParams(location.search).get("id") ?? decodeURIComponent(pagePath().split("/")[2] ?? "");
 }
 
 /** @param {import("../belfry.js").RunAnswer} run */
@@ -266,7 +266,7 @@ addEventListener("belfry-message", (event) => {
 
 /** The models that there are, to choose from; any other name may be typed. */
 async function offerModels() {
-  const answer = await fetch("/v1/models");
+  const answer = await fetch(here("/v1/models"));
   if (!answer.ok) return;
   /** @type {string[]} */
   const names = (await answer.json()).data.map((/** @type {{id: string}} */ { id }) => id);

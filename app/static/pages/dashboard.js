@@ -3,6 +3,7 @@
 
 import { BelfryClient } from "../belfry.js";
 import { byId, element } from "./dom.js";
+import { here } from "./ids.js";
 
 /** @typedef {import("../vendor/uplot-1.6.32/uPlot.d.ts")} Plot */
 /** @typedef {{time: number, seconds: number, workers: number, connections: number, slow: number, messages: number, deliveries: number, errors: number, refusals: number, p50: number | null, p99: number | null}} Point */
@@ -168,7 +169,7 @@ function add(point) {
 }
 
 async function fetchAll() {
-  const answer = await fetch("/admin/figures").catch(() => null);
+  const answer = await fetch(here("/admin/figures")).catch(() => null);
   byId("problem").textContent = answer?.ok ? "" : "The figures can't be fetched now.";
   if (!answer?.ok) return;
   /** @type {{seconds: number, points: Point[]}} */

@@ -1,4 +1,12 @@
-// Addresses with ids in them, for the administrators' pages.
+// Addresses of this server, for its pages: below the path that a proxy serves it at, and with ids in them.
+
+const ROOT = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+
+/** The address of a path of this server, such as `/publish`. @param {string} path @returns {string} */
+export const here = (path) => ROOT + path;
+
+/** The path of this page, without that of the server. */
+export const pagePath = () => location.pathname.slice(ROOT.length);
 
 // A browser resolves these before it sends anything, and some proxies decode an encoded slash.
 const SURVIVES_NO_PATH = /^\.{1,2}$|\//;
@@ -11,7 +19,7 @@ const SURVIVES_NO_PATH = /^\.{1,2}$|\//;
 export function addressOf(collection, id, rest = "", query = {}) {
   const hidden = SURVIVES_NO_PATH.test(id);
   const parameters = String(new URLSearchParams({ ...(hidden && { id }), ...query }));
-  const path = `${collection}/${hidden ? "~" : encodeURIComponent(id)}${rest}`;
+  const path = `${here(collection)}/${hidden ? "~" : encodeURIComponent(id)}${rest}`;
   return parameters ? `${path}?${parameters}` : path;
 }
 

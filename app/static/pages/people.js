@@ -1,7 +1,7 @@
 // The page `/admin/people/`: who is connected, ending connections, and what happened to one user and one message.
 
 import { button, byId, element } from "./dom.js";
-import { addressOf, traceOf } from "./ids.js";
+import { addressOf, here, traceOf } from "./ids.js";
 import { offerUsers } from "./search.js";
 
 /** @typedef {{id: string, since: string, address: string, agent: string, tabs: number | null, topics: string[]}} Connection */
@@ -60,7 +60,7 @@ const heading = (user, online) => `${user} is ${online ? "connected" : "not conn
 
 async function refresh() {
   try {
-    const { users } = await ask("/presence");
+    const { users } = await ask(here("/presence"));
     // Where the list is as it was, its buttons stay: whoever is about to press one does not lose it.
     const names = Object.keys(users);
     const title = byId("user").querySelector("h3");

@@ -1,7 +1,7 @@
 // The recent messages on the administrator's page: how many each one reached, how many read it; taking back, sending again.
 
 import { button, byId, element } from "./dom.js";
-import { addressOf } from "./ids.js";
+import { addressOf, here } from "./ids.js";
 
 /** @typedef {{id: string, time: string, level: string | null, title: string, body: string, by: string, recipients: number, to: string[], reached: number, stored: number, duplicates: number}} Summary */
 /** @typedef {{to: string, offset: number | null, readers?: {read: number, of: number}}} Delivery */
@@ -111,7 +111,7 @@ export function showRecent({ ask, newId, sendAgain }) {
     if (message.recipients === 1 && only !== undefined && !isOpen(only)) {
       const query = new URLSearchParams({ user: only, message: message.id });
       const link = element("a", "button", "Did it arrive?");
-      link.setAttribute("href", `/admin/people/?${query}`);
+      link.setAttribute("href", `${here("/admin/people/")}?${query}`);
       link.setAttribute("aria-label", `Did it arrive? ${title}`);
       tools.append(link);
     }
@@ -123,7 +123,7 @@ export function showRecent({ ask, newId, sendAgain }) {
     const mine = (turn += 1);
     try {
       /** @type {{messages: Summary[]}} */
-      const { messages } = await ask(`/messages?limit=${shown + 1}`, "GET");
+      const { messages } = await ask(`${here("/messages")}?limit=${shown + 1}`, "GET");
       const items = messages.slice(0, shown).map(item);
       byId("none-recent").hidden = items.length > 0;
       byId("recent-more").hidden = messages.length <= shown;

@@ -1,5 +1,7 @@
 // Finds users by the beginning of their ids while one types, and offers them in the field's datalist.
 
+import { here } from "./ids.js";
+
 const PAUSE_MS = 120; // after a keystroke
 const OFFERED = 20;
 
@@ -27,7 +29,7 @@ export function offerUsers(input, many = () => false) {
     asking = new AbortController();
     const before = many() ? (/^.*,\s*/.exec(input.value)?.[0] ?? "") : "";
     const query = new URLSearchParams({ prefix: input.value.slice(before.length).trim(), limit: String(OFFERED) });
-    const told = many() === null ? { users: [] } : await fetch(`/users?${query}`, { signal: asking.signal })
+    const told = many() === null ? { users: [] } : await fetch(`${here("/users")}?${query}`, { signal: asking.signal })
       .then((answer) => (answer.ok ? answer.json() : { users: [] }))
       .catch(() => null); // a later keystroke asks
     if (!told) return;

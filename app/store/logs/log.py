@@ -32,6 +32,7 @@ ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody
 CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
 CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
 PAGE_ENTRIES = 100
+RUN_PAGE_ENTRIES = 1_000  # chunks of a run are small: so many are about as many bytes as a page has
 PAGE_BYTES = 262_144
 
 PRELUDE = ("lineage", "bits", "open")
@@ -195,9 +196,11 @@ class LogStore:
         return self._read(requests, user) if is_lost and self.lineage.look() else pages
 
     def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:
-        limits = (PAGE_ENTRIES, PAGE_BYTES)
-        names = [name for name, _ in requests]
-        return self._pages(names, [self._call(READ, name, *limits, *_texts(at)) for name, at in requests], user)
+        calls = [
+            self._call(READ, name, RUN_PAGE_ENTRIES if _is_run(name) else PAGE_ENTRIES, PAGE_BYTES, *_texts(at))
+            for name, at in requests
+        ]
+        return self._pages([name for name, _ in requests], calls, user)
 
     def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
         """A page of each named log, newest first, before the vector's position in it, from the newest without one.
@@ -276,11 +279,11 @@ class LogStore:
     def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None, epoch: bytes | None) -> bool:
         if not epoch:
             return False
-        untold = not name.startswith("run:") and int(losses or 0) < self.lineage.losses
+        untold = not _is_run(name) and int(losses or 0) < self.lineage.losses
         return untold or self.lineage.id not in (b"", server or b"")
 
     def _vacant_tail(self, name: str) -> Tail | None:
-        if name.startswith("run:"):
+        if _is_run(name):
             return None
         epoch = self.lineage.vacant_epoch(self.keys.meta(name), self._kept_seconds(name), int(time.time()))
         return Tail(Position(epoch, 0), revision=0, oldest=1, expires_ms=0)
@@ -312,11 +315,11 @@ class LogStore:
 
     def _kept_seconds(self, name: str) -> int:
         """A run's log must not outlive the state of its run, which says how it ended."""
-        return self._settings.run_seconds if name.startswith("run:") else self._settings.history_seconds
+        return self._settings.run_seconds if _is_run(name) else self._settings.history_seconds
 
     def _losses(self, name: str) -> int | str:
         """How many failovers may have cost the log something; what one costs a run is told by how the run ends."""
-        return "" if name.startswith("run:") else self.lineage.losses
+        return "" if _is_run(name) else self.lineage.losses
 
     def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
         if not user:
@@ -327,6 +330,10 @@ class LogStore:
 
     def _marks_command(self, user: str, names: Sequence[str]) -> Command:
         return ("HMGET", self.keys.marks(user), *names)
+
+
+def _is_run(name: str) -> bool:
+    return name.startswith("run:")
 
 
 def new_epoch() -> str:

@@ -65,6 +65,11 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
 _TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.")
+_PARTIAL = _query(
+    "partial",
+    "Leave out the topics that this connection can't read, instead of a refusal; `ready` lists them as `left_out`.",
+    type="boolean",
+)
 _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -102,6 +107,9 @@ _FORWARDED: Mapping[str, Any] = {
     "properties": {"model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}},
 }
 _OPERATION = _path("operation", "What is asked, as OpenAI names it.")
+_SNAPSHOT = _query(
+    "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
+)
 _RUN_START: Mapping[str, Any] = {
     **_COMPLETION,
     "properties": {
@@ -150,13 +158,13 @@ OPERATIONS = (
     Operation(
         "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS},
         (*_CONNECTING, "bad_parameter"),
-        (_TOPICS, _TOPIC, _TICKET, _TABS, *_RESUME),
+        (_TOPICS, _TOPIC, _PARTIAL, _TICKET, _TABS, *_RESUME),
     ),
     Operation(
         "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
         Access.SCOPE, ("feed",), {200: JSON}, (*_CONNECTING, "bad_parameter", "history_lost"),
         (
-            _TOPICS, _TOPIC, _TICKET,
+            _TOPICS, _TOPIC, _PARTIAL, _TICKET,
             _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
             _query("before", "The `next` of an earlier page."),
             _query("after", "A cursor: what came after it, oldest first."),
@@ -165,15 +173,15 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/feed/read", "Mark messages of one's own feed as read, or as unread", Access.SCOPE, ("feed",),
-        {200: JSON}, _MARKING, (_TOPICS, _TOPIC), {JSON: _CHANGE},
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
     ),
     Operation(
         "POST", "/feed/archive", "Archive messages of one's own feed, or take them back", Access.SCOPE, ("feed",),
-        {200: JSON}, _MARKING, (_TOPICS, _TOPIC), {JSON: _CHANGE},
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
     ),
     Operation(
         "DELETE", "/feed/{message_id}", "Remove a message from one's own feed, on all devices", Access.SCOPE, ("feed",),
-        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC),
+        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC, _PARTIAL),
     ),
     Operation(
         "GET", "/messages", "The messages published last, newest first", Access.SCOPE, ("admin",), {200: JSON},
@@ -294,8 +302,8 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
-        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", *_ADMITTED),
-        (_RUN_ID, _TICKET, *_RESUME),
+        ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", "bad_parameter", *_ADMITTED),
+        (_RUN_ID, _TICKET, _SNAPSHOT, *_RESUME),
     ),
     Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},

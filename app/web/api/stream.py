@@ -27,7 +27,7 @@ from ..edge.client_address import client_address
 from ..edge.endpoint import Endpoint
 from ..edge.limits import Limits
 from ..edge.problems import problem_response
-from ..edge.reading import logs_of, resumed_from, tabs_of
+from ..edge.reading import logs_of, resumed_from, tabs_of, topics_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -84,7 +84,7 @@ class Entrance:
         return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
-        """Open the logs `names` from `cursor` on.
+        """Open the logs `names` from `cursor` on. Its client is told of the topics that are left out.
 
         Raises `BelfryError` `rate_limited`, and as `require_room`, `tabs_of` and `Streams.open` do.
         """
@@ -93,9 +93,9 @@ class Entrance:
         tabs = tabs_of(asked) if "tabs" in asked.args else 0
         opening = self._streams.open(claims.user, names, cursor)
         opening.tabs = tabs
-        ready = frames.ready(
-            opening.vector, self._streams.retry_ms(), claims.user, opening.counts, opening.behind, opening.connection
-        )
+        place = opening.counts, opening.behind, opening.connection
+        _, left_out = topics_of(claims, asked)
+        ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, *place, left_out)
         return Start(opening, ready, claims, client_of(asked, self._proxies))
 
     def can_park(self, environ: WSGIEnvironment) -> bool:

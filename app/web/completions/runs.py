@@ -25,7 +25,7 @@ from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
 from ..api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import Limits
-from ..edge.reading import decompressed_body, headers_of, resumed_from, whole_number
+from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, whole_number
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -89,7 +89,7 @@ class Desk:
     def stream(self, run_id: str) -> Response:
         claims = self.auth.require(request, SCOPE)  # once: a ticket can't be used again
         name = named(claims, run_id)
-        cursor = resumed_from(request)
+        cursor, merges = resumed_from(request), flag(request, "snapshot") is not False
         run = self.runs.get(name)
         if request.method == "HEAD":
             return Response(headers=HEADERS)
@@ -100,6 +100,7 @@ class Desk:
             opening = reopened(self.streams, name, run, opening.pages[0].tail)
         elif run.ended and opening.vector[0] == opening.pages[0].tail:
             return Response(status=204)  # EventSource comes back after every end, and this one stops it
+        opening.merges = merges
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))

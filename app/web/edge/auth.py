@@ -179,7 +179,9 @@ class Authenticator:
         return f"{self._plain_name(request)}_{port}" if has_port else self._plain_name(request)
 
     def _plain_name(self, request: Request) -> str:
-        return HOST_COOKIE if self.is_secure(request) else COOKIE
+        """Below a path prefix it names that: two deployments may share a host, all of which gets the cookie."""
+        name = HOST_COOKIE if self.is_secure(request) else COOKIE
+        return name + request.root_path.replace("/", ".")
 
     def is_secure(self, request: Request) -> bool:
         """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""

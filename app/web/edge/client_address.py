@@ -45,6 +45,11 @@ def throttled_address(address: str) -> str:
     return str(parsed) if parsed.version == 4 else str(IPv6Network((int(parsed), 64), strict=False))
 
 
+def is_trusted_peer(remote: str, trusted: Sequence[Network]) -> bool:
+    """Whether the connection from the address `remote` is that of a trusted proxy."""
+    return _is_trusted(plain_peer(remote or UNIX_PEER), trusted)
+
+
 def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     if address == UNIX_PEER:
         return True

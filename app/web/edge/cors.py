@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, last-event-id"
-# Headers that libraries add in pages by themselves: htmx, tracing scripts (W3C Trace Context and Baggage, Sentry, B3,
-# Datadog), openai-node. A name counts only where an allowed origin asks for it; none of them means anything here.
+# Headers that libraries add in pages by themselves: htmx, tracing and monitoring (W3C Trace Context and Baggage,
+# Sentry, B3, Datadog, New Relic, Elastic, Jaeger, Application Insights, AWS X-Ray, Google, Dynatrace, Instana,
+# SkyWalking, Honeycomb, Grafana Faro), guards against forged requests, openai-node. A name counts only where an allowed
+# origin asks for it; none of them means anything here.
 _LIBRARY_HEADER = re.compile(
     r"hx-[a-z-]{1,40}|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-[a-z]{1,20}|x-datadog-[a-z-]{1,40}"
-    r"|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with"
+    r"|newrelic|x-newrelic-[a-z]{1,20}|elastic-apm-traceparent|uber-trace-id|uberctx-[a-z-]{1,40}|request-id"
+    r"|request-context|x-amzn-trace-id|x-cloud-trace-context|x-dynatrace|x-dtpc|x-dtreferer|x-instana-[a-z]{1,20}|sw8"
+    r"|sw8-[a-z-]{1,20}|x-honeycomb-trace|x-faro-session-id|x-request-id|x-correlation-id|x-trace-id|x-csrf-token"
+    r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with"
 )
 EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate"
 PREFLIGHT_SECONDS = 600  # Chromium keeps it for two hours at most; shorter, so that a change of the setting arrives

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import IO
+from typing import IO, NamedTuple
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
@@ -25,23 +25,51 @@ MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
 PIECE_BYTES = 16_384
 
 
-def logs_of(claims: Claims, asked: Request) -> list[str]:
-    """The logs that a connection reads: the user's own first, everyone's, and the topics of `?topics=a,b&topic=c`.
+class LeftOut(NamedTuple):
+    """A topic that a connection does not read, and the code of the reason."""
 
-    Without either parameter, the topics that the token grants by name. Raises `BelfryError` `bad_topic`,
-    `topic_forbidden` or `too_many_topics`.
-    """
-    if "topics" in asked.args or "topic" in asked.args:
-        topics = [check_topic(topic) for topic in listed(asked.args, "topics", "topic")]
-    else:
-        topics = [topic for topic in claims.topics if not topic.endswith("*")]
-    topics = list(dict.fromkeys(topics))
-    for topic in topics:
-        if not claims.may_read(topic):
-            raise BelfryError("topic_forbidden", f"The token does not grant the topic {topic!r}.")
-    if len(topics) > MAX_TOPICS:
-        raise BelfryError("too_many_topics", f"A connection reads at most {MAX_TOPICS} topics, got {len(topics)}.")
+    topic: str
+    code: str
+
+
+def logs_of(claims: Claims, asked: Request) -> list[str]:
+    """The logs that a connection reads: the user's own, everyone's, and its topics. Raises as `topics_of` does."""
+    topics, _left_out = topics_of(claims, asked)
     return [user_log(claims.user), EVERYONE, *map(topic_log, topics)]
+
+
+def topics_of(claims: Claims, asked: Request) -> tuple[list[str], list[LeftOut]]:
+    """The topics that a connection reads, and those that it leaves out.
+
+    They are the topics of `?topics=a,b&topic=c`. A connection that asks for one that it can't read is refused, unless
+    it also asks for `?partial=true`. Without these parameters, they are the topics that the token grants by name: the
+    first of them, if there are too many, since a token may grant more than one connection reads.
+
+    Raises `BelfryError` `bad_topic`, `bad_parameter`, `topic_forbidden` or `too_many_topics`.
+    """
+    if not ("topics" in asked.args or "topic" in asked.args):
+        granted = [topic for topic in dict.fromkeys(claims.topics) if not topic.endswith("*")]
+        return granted[:MAX_TOPICS], [LeftOut(topic, "too_many_topics") for topic in granted[MAX_TOPICS:]]
+    topics = list(dict.fromkeys(listed(asked.args, "topics", "topic")))
+    readable: list[str] = []
+    left_out: list[LeftOut] = []
+    for topic in topics:
+        try:
+            readable.append(_readable(topic, claims, len(readable), len(topics)))
+        except BelfryError as error:
+            if not flag(asked, "partial"):
+                raise
+            left_out.append(LeftOut(topic, error.code))
+    return readable, left_out
+
+
+def _readable(topic: str, claims: Claims, before: int, asked: int) -> str:
+    """`topic`, if a connection that reads `before` others can read it too. Raises `BelfryError` as `topics_of` does."""
+    if not claims.may_read(check_topic(topic)):
+        raise BelfryError("topic_forbidden", f"The token does not grant the topic {topic!r}.")
+    if before >= MAX_TOPICS:
+        raise BelfryError("too_many_topics", f"A connection reads at most {MAX_TOPICS} topics, got {asked}.")
+    return topic
 
 
 def listed(given: MultiDict[str, str], many: str, one: str) -> list[str]:

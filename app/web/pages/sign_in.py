@@ -59,14 +59,14 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
             metrics.SIGN_INS.labels("refused").inc()
             return door.form(error.detail), error.status
         metrics.SIGN_INS.labels("accepted").inc()
-        answer = redirect(local_path(request.form.get("next", "/")), code=303)
+        answer = redirect(local_path(request.form.get("next", "")), code=303)
         start_session(answer, auth, claims)
         return answer
 
     @views.post("/logout")
     def sign_out() -> ResponseReturnValue:
         auth.refuse_cross_site(request)
-        answer = redirect("/", code=303)
+        answer = redirect(f"{request.root_path}/", code=303)
         end_session(answer, auth)
         return answer
 
@@ -97,7 +97,7 @@ class Door:
         return render_template(
             "sign_in/login.html",
             names=() if self._passwords else DEMO_NAMES,
-            next=local_path(request.values.get("next", "/")),
+            next=local_path(request.values.get("next", "")),
             password=self.is_guarded,
             problem=problem,
         )
@@ -131,9 +131,9 @@ class Passwords:
 
 
 def local_path(text: str) -> str:
-    r"""`text` if it leads to a page of this server, else `/`.
+    r"""`text` if it leads to a page of this host, otherwise the path of the feed.
 
     A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return text if local else "/"
+    return text if local else f"{request.root_path}/"

@@ -65,5 +65,5 @@ def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
 
 def _sign_in_first(*, has_sign_in: bool) -> ResponseReturnValue:
     if has_sign_in:
-        return redirect(f"/login?next={quote(request.path)}")
+        return redirect(f"{request.root_path}/login?next={quote(request.root_path + request.path)}")
     return render_template("pages/anonymous.html"), 401, {"WWW-Authenticate": REALM}

@@ -12,6 +12,7 @@ from gevent.event import Event
 from werkzeug.test import Client, TestResponse
 from werkzeug.wrappers import Response
 
+from app import metrics
 from app.core.settings import Settings
 from app.server.gates import turns
 from app.server.gates.turns import AT_ONCE, CROWD, Turns, hung_up
@@ -109,8 +110,11 @@ class TestWhoHungUp:
         client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")  # read or not
         client.close()
         assert hung_up({"gunicorn.socket": server})
+        errors, left = metrics.TALLY.errors, metrics.ABANDONED._value.get()
         answer = Client(door).get("/slow", environ_overrides={"gunicorn.socket": server})
         assert (answer.status_code, slow.most) == (503, 0)
+        assert metrics.TALLY.errors == errors, "the dashboard shows no error: nobody was refused"
+        assert metrics.ABANDONED._value.get() == left + 1
 
     def test_is_told_from_who_waits(self, door: Turns, slow: Slow, ends: Ends) -> None:
         server, client = ends

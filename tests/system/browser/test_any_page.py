@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browsing import FeedTab, Visitor
 from tests.conftest import absent
-from tests.servers import Belfry, Nginx
+from tests.servers import Belfry, Nginx, SubPathNginx
 from tests.system.browser.conftest import Visit
 from tests.waiting import wait_until
 
@@ -98,24 +98,13 @@ def test_attributes_that_change_later_count(visitor: Visitor, belfry: Belfry, al
     wait_until(lambda: tab.state == "waiting", what="the session not to count any more")
 
 
-class SubPathProxy(Nginx):
-    """nginx that serves Belfry below `/push/`, and takes that off the address."""
-
-    def __init__(self, upstream_port: int) -> None:
-        super().__init__(upstream_port)
-        text = self._config_path.read_text()
-        upstream = f"proxy_pass http://127.0.0.1:{upstream_port}"
-        assert f"location / {{ {upstream};" in text
-        self._config_path.write_text(text.replace(f"location / {{ {upstream};", f"location /push/ {{ {upstream}/;", 1))
-
-
 @pytest.mark.parametrize("attribute", ["", 'server="/push/"'], ids=["where the module came from", "attribute"])
 def test_below_a_path_everything_that_is_called_is_below_it(
     visit: Visit, belfry: Belfry, alice: str, attribute: str
 ) -> None:
     if Nginx.binary() is None:
         absent("nginx")
-    proxy = SubPathProxy(belfry.port)
+    proxy = SubPathNginx(belfry.port)
     try:
         proxy.start()
         visitor = visit(alice)

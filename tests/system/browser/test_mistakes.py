@@ -150,3 +150,30 @@ def test_a_token_in_another_wrapping_is_taken(
     site.mint = lambda: given(belfry.token(alice, "feed"))
     bell().wait_connected()
     assert not warnings
+
+
+@pytest.mark.parametrize("asked", ["", 'topics="t1 t2 t3 t4 t5 t6 t7"'], ids=["by the token", "by the page"])
+def test_a_topic_too_many_is_explained_and_costs_nothing_else(
+    belfry: Belfry, site: HostSite, bell: Bell, warnings: list[str], alice: str, asked: str
+) -> None:
+    site.mint = lambda: belfry.token(alice, "feed", topics=[f"t{number}" for number in range(1, 8)])
+    site.page = PAGE.replace("<belfry-feed", f"<belfry-feed {asked}")
+    tab = bell()
+    tab.wait_connected()
+    wait_for_problem(tab, warnings, "too_many_topics", "t7", "6 topics")
+    belfry.publish({"to": alice, "title": "mine"})
+    belfry.publish({"topic": "t6", "title": "of the sixth topic"})
+    tab.expect_unread(2)
+    tab.feed.locator(".bell").click()
+    tab.expect_titles("of the sixth topic", "mine")
+
+
+def test_a_topic_that_is_not_granted_is_explained_and_costs_nothing_else(
+    belfry: Belfry, site: HostSite, bell: Bell, warnings: list[str], alice: str
+) -> None:
+    site.page = PAGE.replace("<belfry-feed", '<belfry-feed topics="secret"')
+    tab = bell()
+    tab.wait_connected()
+    wait_for_problem(tab, warnings, "topic_forbidden", "secret")
+    belfry.publish({"to": alice, "title": "mine"})
+    tab.expect_unread(1)

@@ -68,6 +68,8 @@ def test_a_preflight_allows_the_headers_that_clients_of_streams_send(site: Site)
         "x-datadog-trace-id,x-datadog-parent-id,x-datadog-origin,x-datadog-sampling-priority",
         "x-stainless-lang,x-stainless-package-version,x-stainless-retry-count,x-stainless-timeout,openai-organization",
         "idempotency-key",
+        "newrelic,x-newrelic-id,elastic-apm-traceparent,uber-trace-id,request-id,request-context,x-amzn-trace-id",
+        "x-cloud-trace-context,x-dtpc,x-instana-t,sw8,x-honeycomb-trace,x-request-id,x-correlation-id,x-xsrf-token",
     ],
 )
 def test_a_preflight_allows_the_headers_that_libraries_add(site: Site, added: str) -> None:
@@ -102,3 +104,28 @@ def test_an_allowed_origin_s_pages_may_use_the_session(site: Site) -> None:
 def test_only_exact_origins_can_be_allowed(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^BELFRY_CORS_ORIGINS"):
         load({"BELFRY_CORS_ORIGINS": text})
+
+
+@pytest.mark.parametrize(
+    "text", ["file://x", "javascript://x", "https://a.example:65536", "null", "capacitor://", "://x"]
+)
+def test_what_no_browser_sends_as_an_origin_can_not_be_allowed(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^BELFRY_CORS_ORIGINS"):
+        load({"BELFRY_CORS_ORIGINS": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop"),
+        ("moz-extension://3e2c-11", "moz-extension://3e2c-11"),
+        ("https://app.example.com:443", "https://app.example.com"),
+        ("http://localhost:080", "http://localhost"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ],
+)
+def test_an_origin_matches_as_browsers_write_it(text: str, origin: str) -> None:
+    site = open_site(cors_origins=f"https://other.example, {text}")
+    assert preflight(site, origin)["access-control-allow-origin"] == origin
