@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from flask import Blueprint, Flask
+from prometheus_client import Gauge
 
 from . import __version__
+from . import metrics as families
 from .core.identity.tokens import Keyring
 from .core.settings import Settings, check_identity, load
 from .core.upstreams import Upstreams
@@ -24,7 +26,6 @@ from .live.insight.reporter import Reporter
 from .live.runs.models import Models
 from .live.runs.relay import Relay
 from .live.streams.streams import Streams
-from .metrics import count_failures
 from .server import sockets
 from .server.gates import admission, turns
 from .server.gates.turns import Turns
@@ -107,7 +108,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     live = Live(store, settings, time.time)
     web = Web(store, live, settings, time.time)
 
-    count_failures()
+    families.begin(__version__)
     app = _shell(web.answers)
     for views in web.blueprints():
         app.register_blueprint(views)
@@ -192,7 +193,12 @@ class Live:
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
         self.models = Models(self.relay.callers, upstreams)
-        self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock)
+        gauges: dict[Gauge, Callable[[], float]] = {
+            families.SLOW_STREAMS: lambda: self.streams.slow,
+            families.OUTBOX_BYTES: lambda: self.streams.outbox_bytes,
+            families.RUNS: lambda: len(self.relay),
+        }
+        self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock, gauges)
 
     def note(self, published: tuple[str, Published]) -> None:
         """What becomes of a message after its publisher has sent it: administrators find it, and its recipients."""

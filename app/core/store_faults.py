@@ -11,6 +11,7 @@ from typing import Any, Final
 LEAST_VERSION: Final = (7, 0)  # scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses
 KEEPS: Final = "noeviction"
 
+CODES: Final = ("version", "cluster", "eviction", "persistence", "replicas", "replication_id", "rights")
 OPTIONAL: Final = ("eviction", "persistence", "replicas", "replication_id")  # a setting decides if they refuse
 
 

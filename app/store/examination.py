@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import redis
 
+from .. import metrics
 from ..core.settings import Settings
 from ..core.store_faults import Fault, judge, lacking_rights, silent
 from ..transport.connection import Command, Reply, Script, unavailable
@@ -30,6 +31,7 @@ class Examination:
         self._settings = settings
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._has_rights = False
+        self._told: tuple[str, ...] = ()
 
     def begin(self) -> None:
         """Another server is there: whatever it grants is unknown."""
@@ -54,7 +56,24 @@ class Examination:
             return (silent(strict),)
         if isinstance(info, Exception):
             raise unavailable(info) from info
+        self._tell(info)
         return judge(info, self._settings.publish_wait_replicas, strict)
+
+    def _tell(self, info: Mapping[str, Any]) -> None:
+        """Have the metrics say what the server is. A managed service may leave a field out."""
+        engine = "valkey" if "valkey_version" in info else "redis"
+        version = info.get(f"{engine}_version", "")
+        told = (
+            engine,
+            version,
+            info.get("maxmemory_policy", ""),
+            {0: "no", 1: "yes"}.get(info.get("aof_enabled", -1), ""),
+        )
+        if told != self._told:
+            if self._told:
+                metrics.STORE_INFO.labels(*self._told).set(0)
+            self._told = told
+            metrics.STORE_INFO.labels(*told).set(1)
 
 
 def _denied(reply: Reply, keys: str) -> list[str]:

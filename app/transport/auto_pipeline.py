@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
+from .. import metrics
 from ..core.errors import BelfryError
 from .connection import (
     RETRY_AFTER_SECONDS,
@@ -147,7 +148,9 @@ class AutoPipeline:
             with lane.writing:
                 batch, trip = self._begun(lane)
             if trip is not None:
+                began = time.monotonic()
                 self._end(lane, batch, trip)
+                metrics.TRIP_TIMES.add(time.monotonic() - began)
 
     def _call(self) -> None:
         """Have an idle lane take what waits."""

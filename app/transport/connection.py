@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection as RedisConnection
 from redis.retry import Retry
 
+from .. import metrics
 from ..core.errors import BelfryError
 from ..core.redis_url import is_sentinel
 from ..core.settings import Settings
@@ -129,6 +130,7 @@ class Line:
         """Write commands, where the line `is_open`. Raises `LostError`, or `SilentError` after a timeout."""
         try:
             self._kept().send_packed_command([packed])
+            metrics.TRIPS[()] += 1
         except redis.exceptions.ConnectionError as error:
             raise LostError from error
         except redis.exceptions.RedisError as error:
@@ -199,6 +201,7 @@ class Line:
         if self._connection is None:
             self._connection = self._pool.get_connection()
         elif not self._connection.is_connected:
+            metrics.RECONNECTS.labels("commands").inc()
             self._connection.connect()
         return self._connection
 
@@ -209,11 +212,13 @@ class Line:
 
         def exchange() -> list[Reply]:
             connection.send_packed_command([packed])
+            metrics.TRIPS[()] += 1
             return self._replies(connection, commands)
 
         def lost(_error: Exception) -> None:
             nonlocal again
             again = True
+            metrics.RECONNECTS.labels("commands").inc()
             connection.disconnect()
 
         try:

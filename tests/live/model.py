@@ -315,6 +315,10 @@ class ModelSink:
     def pending(self) -> bool:
         return bool(self._outbox)
 
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._outbox)
+
     def write(self, data: bytes) -> bool:
         assert not self.closed
         if self.broken:

@@ -171,6 +171,7 @@ class Canary:
             self._away_since = time.monotonic()
         elif self._trouble and not trouble:
             log.warning("the store is back")
+            metrics.STORE_AWAY_SECONDS.inc(self.away_seconds)
             self._away_since = None
         metrics.STORE_AWAY.set(1 if trouble else 0)
         self._trouble = trouble

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent import Greenlet
 
+from ... import metrics
 from ...core.errors import BelfryError
 from ...core.log.catch_up import Page, newest
 from ...core.log.cursor import Position
@@ -41,13 +42,18 @@ class CatchUp:
         """Whether nobody waits for history."""
         return not self._rounds
 
-    def add(self, subscriber: Subscriber) -> None:
-        """Take a subscriber off live delivery until it has read everything; one with a full sink, once that drained."""
+    def add(self, subscriber: Subscriber, cause: str = "") -> None:
+        """Take a subscriber off live delivery until it has read everything; one with a full sink, once that drained.
+
+        `cause` counts it: `connect`, `gap`, `slow` or `comparison`; another round of the same catch-up has none.
+        """
         subscriber.live = False
         if subscriber.closed or subscriber.queued or subscriber.sink.pending:
             return
         subscriber.queued = True
         self._waiting.append(subscriber)
+        if cause:
+            metrics.CAUGHT_UP[cause,] += 1
         if len(self._rounds) < self._most_rounds:
             greenlet = gevent.spawn(self._work)
             self._rounds.add(greenlet)

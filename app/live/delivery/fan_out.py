@@ -212,7 +212,7 @@ class FanOut:
                 if frame:
                     _give(subscriber, frame, after, share)
                 if share.rest.gap:
-                    self._catch_up.add(subscriber)
+                    self._catch_up.add(subscriber, "gap")
         if not open_log.finite:
             batch.count(self._clock)
 

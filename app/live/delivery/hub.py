@@ -329,7 +329,7 @@ class Hub:
                 if position not in reached:
                     reached[position] = self.fan_out.reach(open_log, position) == open_log.seen
                 if not reached[position]:
-                    self.catch_up.add(subscriber)
+                    self.catch_up.add(subscriber, "comparison")
 
     def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
         """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""

@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from ... import metrics
 from ...core.errors import BelfryError
 from ...transport.complaints import Complaints
 from ...transport.subscription import PING_SECONDS, Kind, Push
@@ -76,6 +77,7 @@ class Link:
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._complaints = Complaints(log)
         self._pause = RECONNECT_SECONDS[0]
+        self._was_connected = False
         self.trouble = ""  # why there is no connection, or none that hears anything
 
     @property
@@ -133,6 +135,9 @@ class Link:
         return told
 
     def _begin(self, subscription: Subscription) -> None:
+        if self._was_connected:
+            metrics.RECONNECTS.labels("subscriber").inc()
+        self._was_connected = True
         self._subscription = subscription
         self._outgoing = deque((True, open_log) for open_log in self._listener.wanted())
         self._unacknowledged.clear()

@@ -50,6 +50,10 @@ class ParkedSocket:
     def pending(self) -> bool:
         return bool(self._outbox)
 
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._outbox)
+
     def write(self, data: bytes) -> bool:
         if self._outbox:
             self._outbox += data
@@ -125,6 +129,10 @@ class GeneratorSink:
     @property
     def pending(self) -> bool:
         return self._size >= self._limit_bytes
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._size
 
     def write(self, data: bytes) -> bool:
         self._queue.append(data)

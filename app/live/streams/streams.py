@@ -125,6 +125,11 @@ class Streams:
         """Streams whose client takes nothing now."""
         return len(self._full)
 
+    @property
+    def outbox_bytes(self) -> int:
+        """Bytes that wait in memory for these."""
+        return sum(subscriber.sink.pending_bytes for subscriber in self._full)
+
     def start(self) -> None:
         """Start the timer; again has no effect."""
         if not self._timer.running:
@@ -196,11 +201,15 @@ class Streams:
             self._presence.connected(subscriber, client, opening.number, opening.tabs)
             self._flights.connected(subscriber, opening.connection, resumed=opening.resumed, lost=opening.lost)
         metrics.STREAMS.inc()
+        kind = "run" if opening.logs[0].finite else "feed"
+        metrics.CONNECTED[kind, "resumed" if opening.resumed else "new"] += 1
+        if opening.lost:
+            metrics.RESET["connect",] += 1
         for open_log in opening.logs:
             open_log.add(subscriber)
         first = head + (frames.reset(vector) if opening.lost else b"")
         if subscriber.take(opening.pages, self._now_ms(), first) and not subscriber.go_live():
-            self._hub.catch_up.add(subscriber)
+            self._hub.catch_up.add(subscriber, "connect")
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())
 
@@ -294,6 +303,7 @@ class Streams:
     # What subscribers tell
 
     def blocked(self, subscriber: Subscriber) -> None:
+        metrics.SLOWED[()] += 1
         self._full[subscriber] = self.tick
 
     def progressed(self, subscriber: Subscriber) -> None:
@@ -301,7 +311,7 @@ class Streams:
 
     def drained(self, subscriber: Subscriber) -> None:
         self._full.pop(subscriber, None)
-        self._hub.catch_up.add(subscriber)
+        self._hub.catch_up.add(subscriber, "slow")
 
     def outdated(self, subscriber: Subscriber) -> None:
         self._hub.badges.tell([subscriber], frames.UPDATED)

@@ -39,6 +39,10 @@ class Sink(Protocol):
     def pending(self) -> bool:
         """Whether something that was taken still waits for the client."""
 
+    @property
+    def pending_bytes(self) -> int:
+        """How much of what was taken waits for the client."""
+
 
 class Watcher(Protocol):
     """An event that somebody waits for."""
@@ -202,7 +206,8 @@ class Subscriber:
         for at, page in enumerate(pages):
             if page is None:
                 continue
-            reading = catch_up.on_page(self.vector[at], page)
+            before = self.vector[at]
+            reading = catch_up.on_page(before, page)
             place = frames.Place(self.vector, at, page.epoch)
             for entry in reading.entries:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
@@ -221,6 +226,7 @@ class Subscriber:
             if self.snapshot is not None and (finished or reading.lost or reading.position == page.tail):
                 chunk.append(self.snapshot.flush())
             if reading.lost:
+                metrics.RESET["history" if page.place(before) is None else "trimmed",] += 1
                 chunk.append(frames.reset(self.vector))
                 self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.

@@ -147,7 +147,7 @@ def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
         entrance.admit()
         return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
 
-    return Endpoint(entrance.answers, {"GET": open_stream, "HEAD": look})
+    return Endpoint("/stream", entrance.answers, {"GET": open_stream, "HEAD": look})
 
 
 def require_room(asked: Request) -> None:

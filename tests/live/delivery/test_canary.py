@@ -178,7 +178,7 @@ def test_a_bug_is_counted_and_the_canary_lives_on(setting: Setting) -> None:
     def counted() -> float:
         return REGISTRY.get_sample_value("belfry_failures_total", {"part": "canary"}) or 0
 
-    metrics.count_failures()
+    metrics.begin("1.2.3")
     before = counted()
     setting.bugs = 2
     setting.beat()

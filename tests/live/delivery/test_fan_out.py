@@ -350,6 +350,7 @@ class Recorded:
 
     subscriber: Subscriber
     pending = False
+    pending_bytes = 0
 
     def __init__(self) -> None:
         self.data = b""
