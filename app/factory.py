@@ -14,6 +14,7 @@ from prometheus_client import Gauge
 from . import __version__
 from . import metrics as families
 from .core.identity.tokens import Keyring
+from .core.redis_url import is_cluster
 from .core.settings import Settings, check_identity, load
 from .core.upstreams import Upstreams
 from .launch.address import Address, AddressError
@@ -30,7 +31,6 @@ from .server import sockets
 from .server.gates import admission, turns
 from .server.gates.turns import Turns
 from .store import examination
-from .store.examination import Examination
 from .store.identity.revocations import Revocations
 from .store.identity.sessions import Sessions, Tickets
 from .store.insight import directory, figures
@@ -41,19 +41,21 @@ from .store.insight.flights import NOTE, FlightStore
 from .store.insight.presence import PresenceStore
 from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from .store.insight.trace import Tracing
-from .store.logs import log
+from .store.keys import Keys
+from .store.logs import log, succession
 from .store.logs.feed import Feed
+from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
 from .store.logs.publisher import Published, Publisher
 from .store.logs.read_state import ReadState
 from .store.logs.readers import Readers
 from .store.logs.recipients import Recipients
+from .store.logs.succession import Succession
 from .store.runs import runs
 from .store.runs.bell import Bell
 from .store.runs.runs import Runs
-from .transport.auto_pipeline import CONNECTIONS, AutoPipeline
-from .transport.connection import Connection
-from .transport.subscription import Subscription
+from .transport.cluster import Cluster
+from .transport.shard import OneShard, Shards
 from .web.api import (
     admin,
     feed,
@@ -85,6 +87,7 @@ from .web.pages import views as pages
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
+    *succession.SCRIPTS,
     *examination.SCRIPTS,
     *runs.SCRIPTS,
     *figures.SCRIPTS,
@@ -150,11 +153,12 @@ class Stored:
     """The store's floor: all that is kept in Redis, by way of one connection."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.connection = Connection.open(settings, SCRIPTS)
-        self.commands = commands = self._pipeline(settings)
-        waits = self._pipeline(settings) if settings.publish_wait_replicas else None
-        batches = self._pipeline(settings, lanes=1, depth=GROUPS_UNDER_WAY)
-        self.logs = LogStore(commands, settings, waits, batches)
+        self.shards: Shards = (Cluster if is_cluster(settings.redis_url) else OneShard)(settings, SCRIPTS)
+        self.commands = commands = self.shards.pipeline()
+        waits = self.shards.pipeline() if settings.publish_wait_replicas else None
+        batches = self.shards.pipeline(lanes=1, depth=GROUPS_UNDER_WAY)
+        lineage = self._lineage(settings)
+        self.logs = LogStore(commands, settings, waits, batches, self.shards.slot_of, lineage)
         self.read_state = ReadState(self.logs, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
         self.publisher = Publisher(self.logs, self.recipients)
@@ -168,9 +172,11 @@ class Stored:
         self.revocations = Revocations(commands, settings)
         self.figures = FigureStore(commands, settings)
 
-    def _pipeline(self, settings: Settings, *, lanes: int = CONNECTIONS, depth: int = 1) -> AutoPipeline:
-        line, seconds, queue = self.connection.line, settings.redis_timeout_seconds, settings.redis_queue
-        return AutoPipeline(line, seconds, queue, lanes=lanes, depth=depth)
+    def _lineage(self, settings: Settings) -> Lineage:
+        keys = Keys(settings.redis_prefix, settings.redis_db)
+        if is_cluster(settings.redis_url):
+            return Succession(self.commands, keys, settings.history_seconds)
+        return Lineage(self.commands, keys)
 
 
 class Live:
@@ -182,11 +188,9 @@ class Live:
         self.known_users = KnownUsers(store.directory, clock)
         self.hub = Hub(
             store.logs,
-            lambda: Subscription.open(settings),
+            store.shards,
             settings,
             clock,
-            store.connection.follow,
-            examination=Examination(store.connection, settings),
         )
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
@@ -300,7 +304,7 @@ class Web:
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
-            health.blueprint(self._check_ready, lambda: self._live.hub.canary.faults),
+            health.blueprint(self._check_ready, lambda: self._live.hub.canaries.faults),
             metrics.blueprint(),
             openapi.blueprint(__version__),
         )
@@ -312,7 +316,7 @@ class Web:
         """
         self._live.streams.stay()
         hub = self._live.hub
-        (hub.canary.check if hub.is_running else self._store.connection.ping)()
+        (hub.canaries.check if hub.is_running else self._store.shards.ping)()
 
 
 def _shell(answers: Answers) -> Flask:

@@ -47,8 +47,8 @@ class Settings(BaseModel):
     redis_url: str = Field(
         "",
         repr=False,
-        description="redis:// rediss:// unix:// redis+sentinel:// or rediss+sentinel:// of the shared store; "
-        "empty: embedded server",
+        description="redis:// rediss:// unix:// redis+sentinel:// rediss+sentinel:// redis+cluster:// or "
+        "rediss+cluster:// of the shared store; empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
     data_dir: str = Field(

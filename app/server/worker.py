@@ -252,7 +252,7 @@ class BelfryWorker(GeventWorker):
         The first one ends it, and the others wait for the signal: gunicorn's arbiter fails while it stops, with a
         traceback, where a second worker exits with this code.
         """
-        if self.age > self.cfg.workers or not self._hub.canary.unusable(STORE_SECONDS):
+        if self.age > self.cfg.workers or not self._hub.canaries.unusable(STORE_SECONDS):
             return
         if self.age == 1:
             sys.exit(Arbiter.APP_LOAD_ERROR)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import redis
 
 from .. import metrics
+from ..core import redis_url
 from ..core.settings import Settings
 from ..core.store_faults import Fault, judge, lacking_rights, silent
 from ..transport.connection import Command, Reply, Script, unavailable
@@ -41,7 +42,7 @@ class Examination:
         """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
         commands: list[Command] = [("INFO",)]
         if not self._has_rights:
-            commands.append(RIGHTS.call((self._keys.probe,), channel))
+            commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
         info, *rights = self._connection.send(commands)
         faults = self._judged(info)
         if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
@@ -57,7 +58,8 @@ class Examination:
         if isinstance(info, Exception):
             raise unavailable(info) from info
         self._tell(info)
-        return judge(info, self._settings.publish_wait_replicas, strict)
+        is_cluster = redis_url.is_cluster(self._settings.redis_url)
+        return judge(info, self._settings.publish_wait_replicas, strict, is_cluster=is_cluster)
 
     def _tell(self, info: Mapping[str, Any]) -> None:
         """Have the metrics say what the server is. A managed service may leave a field out."""

@@ -32,9 +32,14 @@ Which server the store is on, and a number that grows with each loss:
 
     belfry:{control}:lineage       hash    see `lineage_look.lua`
 
+and on a cluster, of whose shards each has a server:
+
+    belfry:{control}:servers       zset    replication id → Unix ms, see `servers.lua`
+    belfry:{control}:replaced      zset    replication id → Unix ms, of those that were replaced by a failover
+
 What a server lets its user do is tried on a key that is there for that moment only:
 
-    belfry:{control}:probe         string  see `rights.lua`
+    belfry:{canary:<worker>}:probe  string  see `rights.lua`
 
 What happened to a user's connections lies with the user's own log:
 
@@ -260,9 +265,18 @@ class Keys:
     def prefix(self) -> str:
         return self._prefix
 
+    @staticmethod
+    def probe(channel: str) -> str:
+        """A key in the slot of a channel."""
+        return f"{channel.partition('}')[0]}}}:probe"
+
     @property
-    def probe(self) -> str:
-        return f"{self._prefix}:{{control}}:probe"
+    def servers(self) -> str:
+        return f"{self._prefix}:{{control}}:servers"
+
+    @property
+    def servers_replaced(self) -> str:
+        return f"{self._prefix}:{{control}}:replaced"
 
     @property
     def lineage(self) -> str:

@@ -59,11 +59,15 @@ class Waiting:
 
     def get(self) -> list[Reply]:
         """The replies. Raises `BelfryError` `store_unavailable`, or `internal_error` for what can't be sent."""
+        return checked(self.answers())
+
+    def answers(self) -> list[Reply]:
+        """As `get`, with an error in the place of the reply to a command that Redis refused."""
         try:
             self.replies.wait()  # not for longer than until `due`: `AutoPipeline` sees to it
         finally:  # killed as well: what its caller does next must not be overtaken
             self.given_up |= not self.replies.ready()
-        return checked(self.replies.get() or [])
+        return self.replies.get() or []
 
     def is_over(self, now: float) -> bool:
         """Whether it waits no more; it doesn't for longer than until `due`."""

@@ -36,6 +36,7 @@ from app.transport.subscription import Subscription
 from tests.examples import examples
 from tests.live.model import Client as ModelClient
 from tests.live.model import ModelLog, ModelPace, ModelSink, ModelStore, NoCommands, numbered
+from tests.live.one_shard import LoneShard
 
 NAMES = ("user:alice", "everyone")
 PLENTY = 1_000_000
@@ -53,7 +54,7 @@ class Promise(RuleBasedStateMachine):
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)
         self.pace = ModelPace(settings)
-        self.hub = Hub(self.store, no_redis, settings, time.time, pace=self.pace)
+        self.hub = Hub(self.store, LoneShard(no_redis), settings, time.time, pace=self.pace, examines=False)
         presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
         flights = Flights(FlightStore(NoCommands(), settings), time.time)
         self.streams = Streams(self.hub, presence, flights, settings, time.time)
@@ -150,7 +151,7 @@ class Promise(RuleBasedStateMachine):
 
     @rule()
     def the_link_is_back(self) -> None:
-        for log in list(self.hub.wanted()):
+        for log in list(self.hub.open_logs()):
             self.hub.acknowledged(log)
         settle()
 

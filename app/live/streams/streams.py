@@ -375,7 +375,7 @@ class Streams:
         now = self._clock()
         due = self._wheel.turn()
         self.tick = self._wheel.tick
-        away = 0 < self._settings.away_seconds <= self._hub.canary.away_seconds
+        away = 0 < self._settings.away_seconds <= self._hub.canaries.away_seconds
         for subscriber in due:
             self._look_at(subscriber, now, away=away)
         limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds

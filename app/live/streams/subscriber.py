@@ -62,12 +62,13 @@ class OpenLog:
     """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
     `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    `home`: what hears it, the link to the shard that holds it, see `Links`; None while that is not known.
     `finite`: it ends with the record `frames.END`, and so do its readers. `ended`: that record was heard.
     """
 
     __slots__ = (
         "_members", "acknowledged", "announced", "checked_oldest", "checked_unheard", "ended", "finite", "heard",
-        "name", "references", "seen", "watchers",
+        "home", "name", "references", "seen", "watchers",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -78,6 +79,7 @@ class OpenLog:
         self.references = 0
         self.acknowledged = False
         self.heard = False
+        self.home: object | None = None
         self.announced = 0  # changes of the feed's state that were heard here
         # What the store had when it was last compared: changes not heard here, and the oldest offset, 0 before.
         self.checked_unheard = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import string
 import time
+from typing import Protocol
 
 from ...core.log.cursor import EPOCH_LENGTH
 from ...transport.connection import Command, Commands, Script
@@ -24,6 +25,15 @@ SPANS = 3  # of a vacant epoch, within the time that an entry is kept, see `open
 log = logging.getLogger("belfry.lineage")
 
 
+class Looks(Protocol):
+    """What looks at the server of one shard."""
+
+    @property
+    def id(self) -> bytes: ...
+
+    def look(self, *commands: Command) -> bool: ...
+
+
 class Lineage:
     """What this worker knows of the server. `id` is its replication id, empty while it is unknown."""
 
@@ -35,6 +45,7 @@ class Lineage:
         self._acknowledged: float | None = None  # by `id`, of this process's clock
         self._looked: float | None = None
         self._warned = False
+        self._found_early = False
 
     @property
     def losses(self) -> int:
@@ -43,16 +54,16 @@ class Lineage:
         Raises `BelfryError` `store_unavailable`.
         """
         if self._looked is None:
-            self.look()
+            self.look_early()
         return self._losses
 
     @property
-    def known(self) -> tuple[bytes, int]:
-        """What the last look found. It differs from what it was if logs may lack what they had before."""
-        return self.id, self._losses
+    def known(self) -> int | str:
+        """What the scripts on logs are told of losses, see `open.lua`. Raises `BelfryError` `store_unavailable`."""
+        return self.losses
 
-    def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str:
-        """The epoch of a log that does not exist, as `open.lua` computes it.
+    def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str | None:
+        """The epoch of a log that does not exist, as `open.lua` computes it. None where only the script can tell.
 
         It serves to notice a change only. A reader's position comes from a read, and so from the clock of the store.
         """
@@ -67,6 +78,26 @@ class Lineage:
         """The server with the id `server` acknowledged a change of a log now: an append, a retraction or a mark."""
         if server == self.id:
             self._acknowledged = time.monotonic()
+
+    def is_outdated(self, lineage: bytes | None, losses: int | None) -> bool:
+        """Whether a log was used last before the server was started again or replaced, or before a loss.
+
+        `losses` is the number that the log keeps, None for a run's.
+        """
+        return self.id not in (b"", lineage or b"") or (losses is not None and losses < self._losses)
+
+    def of(self, shard: str, commands: Commands) -> Looks:  # noqa: ARG002 - see `Succession.of`
+        """What looks at the only shard."""
+        return self
+
+    def leave(self, shard: str) -> None:
+        """See `Succession.leave`: that never happens."""
+
+    def look_early(self) -> bool:
+        """Look before the canary does, and answer as `look`. The canary's next look answers the same again."""
+        has_changed = self.look()
+        self._found_early = self._found_early or has_changed
+        return has_changed
 
     def look(self, *commands: Command) -> bool:
         """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
@@ -92,4 +123,5 @@ class Lineage:
                 "%s: every log goes on under a new epoch",
                 "the store was emptied, or another worker left the former primary later",
             )
-        return before != self.id or self._losses > losses
+        found_early, self._found_early = self._found_early, False
+        return before != self.id or self._losses > losses or found_early

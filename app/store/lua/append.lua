@@ -64,7 +64,7 @@ local function remembered(name, offset, digest, seconds, call)
   local known_history, known_offset, known_digest, known_call = string.match(known, '^(%w+)%.(%d+) (%w+) ?(%w*)$')
   if known_history == history then
     local status = known_digest ~= digest and 'reused' or known_call == call and 'appended' or 'duplicate'
-    return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', 'NUMSUB', live)[2]}
+    return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', NUMSUB, live)[2]}
   end
   -- An id of an earlier history went with its log: what it stood for is in none any more.
   redis.call('SET', name, entry, 'EX', seconds)
@@ -88,7 +88,7 @@ local function append(number)
   promised = KEYS[name]
   if not live_only then replaced = keep(offset, record, ARGV[at + 4], expires, key) end
   promised = nil
-  local receivers = redis.call('PUBLISH', live, epoch .. '.' .. offset .. ' ' .. record)
+  local receivers = redis.call(PUBLISH, live, epoch .. '.' .. offset .. ' ' .. record)
   if replaced then announce('updated {}') end
   hold()
   return {'appended', epoch, tonumber(offset), receivers}

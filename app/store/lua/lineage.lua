@@ -24,8 +24,12 @@ end
 
 -- A server that took over from another remembers that one's id; one that only started again does not, unless it has
 -- replicas and came back from a snapshot: nothing tells that from a failover, so it counts as one.
-local function took_over(info)
-  return info ~= '' and not string.find(info, 'master_replid2:0000000000', 1, true)
+--
+-- On a cluster `replaced` names the servers that were replaced by a failover, see servers.lua, and `former` is the one
+-- on which the log was used last. Any other server gave the log away with all its data: its slot went to another shard.
+local function took_over(info, former, replaced)
+  if not replaced then return info ~= '' and not string.find(info, 'master_replid2:0000000000', 1, true) end
+  return former ~= '' and (string.find(info, 'master_replid2:' .. former, 1, true) or string.find(replaced, former, 1, true)) ~= nil
 end
 
 -- The valid positions after a change of epoch: the newest of the epoch that ends, then those that were valid before. The

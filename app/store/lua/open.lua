@@ -10,7 +10,8 @@
 --   expiry   zset: offset -> expiry, Unix ms
 --   live     channel
 -- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
--- ARGV[3] losses that the worker knows of, see lineage_look.lua; '' = a run's log, whose losses are told otherwise
+-- ARGV[3] losses that the worker knows of, see lineage_look.lua; on a cluster `replaced` and the ids of the servers that
+--         were, see servers.lua; '' = a run's log, whose losses are told otherwise
 --
 -- A log to which nothing was appended does not exist. A read of it writes nothing, so nobody can fill the store by reading.
 -- Its readers stand at offset 0 of a *vacant* epoch. The script computes this epoch from the name of the log's key, the
@@ -35,6 +36,8 @@
 --   number yet may create the log, or accept V.0, under the old one. The log keeps that number in `losses`: the first
 --   worker that knows more begins a new epoch, and every reader is told. A worker that knows less than the log refuses V.0
 --   of former losses, because V is computed from the log's own number.
+--   On a cluster, the id of the server that the log's server took over from takes the place of the losses. A slot that
+--   moves to another shard may change it: then a reader at V.0 is told of a loss that was none. FLUSHALL does not change it.
 -- * Redis evicts all keys of the log. A position E.n is refused, as after an erasure. A reader at V.0 is told nothing:
 --   no trace is left. Belfry reports a store that may evict as a fault.
 --
@@ -53,6 +56,7 @@ local EPOCHS = 56800235581 -- the largest prime below 62 ^ EPOCH_LENGTH
 local ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 
 local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
+local servers_replaced = string.match(ARGV[3], '^replaced(.*)')
 local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
 local lineage, info = replication()
 local time = redis.call('TIME')
@@ -78,7 +82,8 @@ local function span_of(time) return math.floor(time * SPANS / kept_seconds) end
 -- a prime. It need not be secret. It must differ between logs that are read together, and between spans of one log.
 local function vacant_epoch(span)
   local number, epoch_text = 0, ''
-  for _, byte in ipairs({string.byte(table.concat({meta, text(losses), text(kept_seconds), text(span)}, ' '), 1, -1)}) do
+  local lost = servers_replaced and string.match(info, 'master_replid2:(%x+)') or text(losses)
+  for _, byte in ipairs({string.byte(table.concat({meta, lost, text(kept_seconds), text(span)}, ' '), 1, -1)}) do
     number = (number * 256 + byte) % EPOCHS
   end
   for _ = 1, EPOCH_LENGTH do
@@ -157,7 +162,7 @@ end
 local function announce(record)
   details()
   revision = redis.call('HINCRBY', meta, 'revision', 1)
-  redis.call('PUBLISH', live, epoch .. '.0 ' .. record)
+  redis.call(PUBLISH, live, epoch .. '.0 ' .. record)
 end
 
 -- The log has been used: one TTL for all of it. It is a sixteenth longer than it must be and set again when that has
@@ -206,16 +211,16 @@ local function begin(fresh)
   local is_new = redis.call('DEL', log, meta, keys, ids, expiry) == 0
   redis.call('HSET', meta, 'epoch', epoch, 'top', 0, 'oldest', 1, 'lineage', lineage, 'losses', losses_known,
     'aged', text(now), 'born', is_new and text(now) or 0)
-  if is_new and redis.call('PUBSUB', 'NUMSUB', live)[2] > 0 then
-    redis.call('PUBLISH', live, epoch .. '.0 belfry.born ' .. starts_at(now))
+  if is_new and redis.call('PUBSUB', NUMSUB, live)[2] > 0 then
+    redis.call(PUBLISH, live, epoch .. '.0 belfry.born ' .. starts_at(now))
   end
 end
 
 -- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches
 -- the log before any worker has looked counts the failover in advance: it is told once.
-local function begin_epoch(fresh)
+local function begin_epoch(fresh, before)
   details()
-  local replaced = lineage ~= '' and took_over(info)
+  local replaced = lineage ~= '' and took_over(info, before, servers_replaced)
   local told = ARGV[3] ~= '' and (replaced or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
   epoch = fresh
@@ -284,7 +289,7 @@ local function open(at, fresh, creates)
     return
   end
   if top > 0 and redis.call('EXISTS', log) == 0 then begin_after_loss(fresh) end
-  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh) end
+  if (known[4] or '') ~= lineage or losses_known > losses then begin_epoch(fresh, known[4] or '') end
   if tonumber(known[6] or 0) + kept_seconds <= now then let_age() end
   if first_expiry and tonumber(first_expiry) <= now_ms then let_expire() end
 end

@@ -20,6 +20,8 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.logs.log import CHUNK_BYTES, CHUNK_MESSAGES, SCRIPTS, Appended, LogStore, Status
 from app.transport.connection import Connection
+from app.transport.dialect import Dialect
+from app.transport.slots import slot_of
 from tests.examples import examples
 from tests.servers import RedisServer, free_port
 from tests.waiting import wait_until
@@ -253,6 +255,14 @@ def test_holding_a_log_never_shortens_its_life(client: redis.Redis, connection: 
     assert client.ttl(store.keys.log("user:alice")) > 1_650
 
 
+class Translating(Connection):
+    """To the only node of a cluster."""
+
+    def send(self, commands: Sequence[Any]) -> list[Any]:
+        dialect = Dialect(SCRIPTS)
+        return super().send([dialect(command) for command in commands])
+
+
 def test_on_a_cluster_no_call_touches_two_slots() -> None:
     port = free_port()
     options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
@@ -264,10 +274,12 @@ def test_on_a_cluster_no_call_touches_two_slots() -> None:
                 lambda: "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")), 10, what="the cluster"
             )
         with redis.Redis.from_url(server.url, protocol=2) as client:
-            store = LogStore(Connection(client, SCRIPTS), Settings(redis_url=server.url))
-            appends = [sent(user) for user in USERS for _ in range(2)]
+            sharded = [script.sharded for script in SCRIPTS]
+            store = LogStore(Translating(client, sharded), Settings(redis_url=server.url), slot_of=slot_of)
+            appends = [sent(user) for _ in range(2) for user in USERS] + [sent(USERS[0], title="another")]
             outcomes = store.append(appends)
-            assert [each.status for each in outcomes] == [Status.APPENDED, Status.DUPLICATE] * 3
+            statuses = [Status.APPENDED] * 3 + [Status.DUPLICATE] * 3 + [Status.REUSED]
+            assert [each.status for each in outcomes] == statuses, "in the order of the messages"
             assert tops(store, *USERS) == [1, 1, 1]
     finally:
         server.destroy()
