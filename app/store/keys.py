@@ -28,9 +28,11 @@ What a worker publishes to itself, to know that it hears what Redis publishes:
 
     belfry:{canary:<worker>}:live       channel
 
-Which server the store is on, and a number that grows with each loss:
+Which server the store is on, a number that grows with each loss, and the workers that tell of losses:
 
-    belfry:{control}:lineage       hash    see `lineage_look.lua`
+    belfry:{control}:lineage           hash    see `lineage_look.lua`
+    belfry:{control}:lineage:workers   zset    worker → Unix ms of its last look
+    belfry:{control}:lineage:awaited   zset    workers of a replaced primary that have not come to the new one yet
 
 and on a cluster, of whose shards each has a server:
 
@@ -281,6 +283,10 @@ class Keys:
     @property
     def lineage(self) -> str:
         return f"{self._prefix}:{{control}}:lineage"
+
+    @property
+    def lineage_workers(self) -> tuple[str, str]:
+        return f"{self.lineage}:workers", f"{self.lineage}:awaited"
 
     @property
     def audit(self) -> str:

@@ -112,7 +112,7 @@ class LogStore:
         self._posts = posts
         self._settings = settings
         self.keys = Keys(settings.redis_prefix, settings.redis_db)
-        self.lineage = lineage or Lineage(commands, self.keys)
+        self.lineage = lineage or Lineage(commands, self.keys, settings.switchover_seconds)
         self._slot_of = slot_of
 
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
@@ -255,7 +255,7 @@ class LogStore:
         used before its server was started again or replaced, or before a loss, is opened first: it ends its epoch.
         """
         replies = self._tails(names)
-        outdated = [at for at, reply in enumerate(replies) if self._is_outdated(names[at], reply)]
+        outdated = [at for at, reply in enumerate(replies) if reply[0] and self._is_outdated(names[at], *reply[-2:])]
         if outdated:
             self._run([self._call(FIND, names[at]) for at in outdated])
             for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
@@ -286,9 +286,8 @@ class LogStore:
         fields = ("epoch", "top", "revision", "oldest", "expires", "lineage", "losses")
         return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
 
-    def _is_outdated(self, name: str, tail: Reply) -> bool:
-        epoch, *_, server, losses = tail
-        return bool(epoch) and self.lineage.is_outdated(server, None if _is_run(name) else int(losses or 0))
+    def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None) -> bool:
+        return self.lineage.is_outdated(server, None if _is_run(name) else losses or b"0")
 
     def _fill_vacant(self, names: Sequence[str], tails: list[Tail | None]) -> None:
         """Logs that do not exist have the tail that their readers are told, see `open.lua`; a run's log has none."""

@@ -32,10 +32,10 @@
 -- Three ways for a log to end before its time:
 -- * `LogStore.forget` erases it. A position E.n of it is refused, because E is random and never given again. A reader at
 --   V.0 is told nothing: nobody is owed an erased message, and a note of the erasure would keep the user's name.
--- * FLUSHALL, an empty restart and a failover raise the losses, and so change V. A worker that does not know the new
---   number yet may create the log, or accept V.0, under the old one. The log keeps that number in `losses`: the first
---   worker that knows more begins a new epoch, and every reader is told. A worker that knows less than the log refuses V.0
---   of former losses, because V is computed from the log's own number.
+-- * FLUSHALL, an empty restart and a failover that lost something raise the losses, and so change V. A worker that does not
+--   know the new number yet may create the log, or accept V.0, under the old one. The log keeps that number in `losses`:
+--   the first worker that knows more begins a new epoch, and every reader is told. A worker that knows less than the log
+--   refuses V.0 of former losses, because V is computed from the log's own number.
 --   On a cluster, the id of the server that the log's server took over from takes the place of the losses. A slot that
 --   moves to another shard may change it: then a reader at V.0 is told of a loss that was none. FLUSHALL does not change it.
 -- * Redis evicts all keys of the log. A position E.n is refused, as after an erasure. A reader at V.0 is told nothing:
@@ -216,15 +216,15 @@ local function begin(fresh)
   end
 end
 
--- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches
--- the log before any worker has looked counts the failover in advance: it is told once.
+-- The server is another one than before, or the worker knows of a loss that this log has not told yet.
+-- Only a loss ends the positions before: `lineage_look.lua` decides whether a failover lost something. On a cluster every
+-- failover counts as a loss.
 local function begin_epoch(fresh, before)
   details()
-  local replaced = lineage ~= '' and took_over(info, before, servers_replaced)
+  local replaced = servers_replaced and was_replaced(info, before, servers_replaced)
   local told = ARGV[3] ~= '' and (replaced or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
-  epoch = fresh
-  if losses_known <= losses and replaced and ARGV[3] ~= '' then losses = losses + 1 else losses = math.max(losses, losses_known) end
+  epoch, losses = fresh, math.max(losses, losses_known)
   redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows: reading goes on
   redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage, 'losses', losses)
   held_until = 0

@@ -52,8 +52,8 @@ def test_servers_that_took_over_from_none_replaced_none(shared: Connection) -> N
     assert found.of("one", Server(A)).look()
     assert found.of("two", Server(X)).look()
     assert found.known == "replaced"
-    assert not found.is_outdated(A.encode(), 0)
-    assert found.is_outdated(B.encode(), 0)
+    assert not found.is_outdated(A.encode())
+    assert found.is_outdated(B.encode())
 
 
 def test_a_server_that_took_over_replaced_the_one_before(shared: Connection) -> None:
