@@ -18,6 +18,7 @@ EVENTS = f"belfry:{{user:{GUEST}}}:events"
 KEPT = {
     EVENTS,  # the flight recorder: one list per user, of bounded length
     "belfry:{control}:lineage",
+    "belfry:{control}:lineage:workers",  # a member per worker
     "belfry:{presence}:workers",  # a member per worker
     "belfry:{users}:names",
     "belfry:{users}:seen",
