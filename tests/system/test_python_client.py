@@ -224,7 +224,7 @@ def test_events_are_read_however_they_are_cut() -> None:
 
 
 def test_the_wheel_holds_the_typed_package_and_nothing_of_the_server(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    command: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
     subprocess.run(command, cwd=SOURCE, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("belfry_client-*.whl")
     names = zipfile.ZipFile(wheel).namelist()

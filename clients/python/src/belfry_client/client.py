@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Self
 
 import requests
@@ -76,7 +76,7 @@ class Belfry:
             found |= answers.presence(self._ask("GET", "/presence", params={"user": group}).json())
         return found
 
-    def stream(self, last_event_id: str = "", *, topics: Iterable[str] = ()) -> Iterator[Event]:
+    def stream(self, last_event_id: str = "", *, topics: Iterable[str] = ()) -> Generator[Event]:
         """The events of the token's user, over as many connections as it takes, each message once.
 
         Keep the `id` of the last event to go on from there after a restart. The token needs the scope `feed`.
@@ -101,7 +101,7 @@ class Belfry:
                     raise
                 self._sleep(max(again, delay))
 
-    def _events(self, cursor: str, topics: Iterable[str]) -> Iterator[Event]:
+    def _events(self, cursor: str, topics: Iterable[str]) -> Generator[Event]:
         """The events of one connection until its end, whatever ended it."""
         decoder = Decoder()
         headers = {"Last-Event-ID": cursor} if cursor else {}
