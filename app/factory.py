@@ -43,7 +43,7 @@ from .store.insight.presence import PresenceStore
 from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from .store.insight.trace import Tracing
 from .store.keys import TIMERS, Keys
-from .store.logs import lineage, log, succession
+from .store.logs import log, succession
 from .store.logs.feed import Feed
 from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
@@ -92,7 +92,6 @@ from .web.pages import views as pages
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
-    *lineage.SCRIPTS,
     *succession.SCRIPTS,
     *examination.SCRIPTS,
     *runs.SCRIPTS,

@@ -16,7 +16,7 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.live.timers.deliverer import LOOK_SECONDS, RETRY_SECONDS, Deliverer
 from app.store.insight.audit import Audit
-from app.store.logs import lineage, log
+from app.store.logs import log
 from app.store.logs.log import LogStore
 from app.store.logs.publisher import Posted, Published, Publisher
 from app.store.logs.recipients import Recipients
@@ -66,7 +66,7 @@ class Site:
 
     def __init__(self, client: redis.Redis) -> None:
         settings = Settings(redis_url="redis://unused.invalid")
-        scripts = [*log.SCRIPTS, *lineage.SCRIPTS, *timers_module.SCRIPTS]
+        scripts = [*log.SCRIPTS, *timers_module.SCRIPTS]
         connection = Connection(client, scripts)
         self.client = client
         self.logs = LogStore(connection, settings)
