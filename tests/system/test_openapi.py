@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 DOCUMENT: Any = document(__version__)
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 EMBEDDED = {"object": "list", "data": []}
-METHODS = ("get", "post", "delete")
+METHODS = ("get", "post", "patch", "delete")
 
 
 def answer(conversation: Conversation) -> None:
@@ -243,6 +243,21 @@ def test_what_each_operation_answers_is_what_the_document_says(belfry: Belfry) -
     assert missing == []
 
 
+def schedule(call: Any) -> None:
+    later = {"to": "alice", "id": "s1", "title": "x", "deliver_at": 3_600}
+    call("POST", "/publish", 202, json=later)
+    call("POST", "/publish", 200, json=later)
+    call("POST", "/publish", 200, data=json.dumps(later), headers={"Content-Type": NDJSON})
+    call("POST", "/publish", 422, json={**later, "deliver_at": "noon"})
+    call("GET", "/scheduled", 200)
+    call("GET", "/scheduled?after=~", 400)
+    call("PATCH", "/scheduled/s1", 200, json={"deliver_at": 7_200})
+    call("PATCH", "/scheduled/nothing", 404, json={"deliver_at": 0})
+    call("GET", "/messages/s1", 200)
+    call("DELETE", "/messages/s1", 200)
+    call("GET", "/messages/s1", 200)
+
+
 def publish_and_read(call: Any) -> None:
     message = {
         "to": ["alice", "bob"], "id": "m1", "title": "x", "level": "info", "tags": ["a"], "data": {"a": 1}, "ttl": 600,
@@ -259,6 +274,7 @@ def publish_and_read(call: Any) -> None:
     call("POST", "/publish", 201, json={"to": "alice", "transient": True})
     lines = '{"to":"alice","id":"m3"}\n{"to":"alice","id":"m1"}\n{}\nnope\n'
     call("POST", "/publish", 200, data=lines, headers={"Content-Type": NDJSON})
+    schedule(call)
     cursor = call("GET", "/feed", 200).json()["cursor"]
     call("GET", f"/feed?after={cursor}", 200)
     call("GET", "/feed?unread=true&level=info&tag=a&limit=1", 200)
