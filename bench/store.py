@@ -56,7 +56,8 @@ def measure(url: str, users: int, messages: int, *, given_ids: bool = False) -> 
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         connection.ping()
         store.lineage.look()
-        _publish(publisher, ["warm-up"], 1, given_ids=given_ids)
+        _publish(publisher, ["warm-up"] * BATCH, 1, given_ids=given_ids)  # a connection's buffers grow
+        _connect(connection, settings, ["warm-up"] * BATCH)
         empty = _used(client)
         _connect(connection, settings, names)
         connected = _used(client)

@@ -79,7 +79,7 @@ def test_haproxy_accepts_its_configuration() -> None:
 def test_publishing_has_a_short_time_and_streams_and_whole_answers_a_long_one(name: str) -> None:
     text = (DEPLOY / name).read_text()
     if name.endswith(".cfg"):
-        publishing = text.partition("backend publishing")[2].partition("backend ")[0]
+        publishing = text.partition("\nbackend publishing")[2].partition("\nbackend ")[0]
         (short,) = re.findall(r"timeout server (\d+)s", publishing)
         usual, whole = re.findall(r"timeout server (\d+)s ", text.replace(publishing, ""))
     else:

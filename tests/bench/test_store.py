@@ -17,7 +17,7 @@ def test_no_kind_of_data_costs_more_than_its_limit(*, given_ids: bool) -> None:
     if RedisServer.binary() is None:
         absent("Redis or Valkey")
     with started() as url:
-        costs = measure(url, users=100, messages=50, given_ids=given_ids)
+        costs = measure(url, users=400, messages=50, given_ids=given_ids)
     assert costs.keys() == GOALS.keys()
     assert all(0 < costs[name] <= most for name, most in GOALS.items()), costs
 
