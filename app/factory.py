@@ -177,7 +177,7 @@ class Stored:
         keys = Keys(settings.redis_prefix, settings.redis_db)
         if is_cluster(settings.redis_url):
             return Succession(self.commands, keys, settings.history_seconds)
-        return Lineage(self.commands, keys)
+        return Lineage(self.commands, keys, settings.switchover_seconds)
 
 
 class Live:
