@@ -20,7 +20,8 @@ await fresh.resumeStream();
 
 const asked = first.sendMessage({ text: "hi" });
 const until = Date.now() + 20_000;
-const textOf = (chat) => (chat.lastMessage?.parts ?? []).filter(({ type }) => type === "text").map(({ text }) => text).join("");
+const textOf = ({ lastMessage: last }) =>
+  last?.role === "assistant" ? last.parts.map(({ type, text }) => (type === "text" ? text : "")).join("") : "";
 while (!textOf(first) && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 20));
 const seen = textOf(first);
 await first.stop(); // the page is left
