@@ -72,7 +72,7 @@ from .web.api import (
     users,
 )
 from .web.api.publish import GROUPS_UNDER_WAY
-from .web.completions import openai
+from .web.completions import openai, responses
 from .web.completions import runs as completions
 from .web.edge.answers import Answers
 from .web.edge.auth import Authenticator
@@ -177,7 +177,7 @@ class Stored:
         keys = Keys(settings.redis_prefix, settings.redis_db)
         if is_cluster(settings.redis_url):
             return Succession(self.commands, keys, settings.history_seconds)
-        return Lineage(self.commands, keys)
+        return Lineage(self.commands, keys, settings.switchover_seconds)
 
 
 class Live:
@@ -258,9 +258,14 @@ class Web:
 
     def for_completions(self) -> tuple[Blueprint, ...]:
         live, auth, settings = self._live, self.auth, self._settings
+        api = openai.Api(auth, live.relay, settings)
+        runs, streams = self._store.runs, live.streams
         return (
             completions.blueprint(self._desk_of_completions()),
-            openai.blueprint(auth, live.relay, live.models, settings),
+            openai.blueprint(api, auth, live.models),
+            responses.blueprint(
+                responses.Desk(auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies)
+            ),
         )
 
     def for_administrators(self) -> tuple[Blueprint, ...]:

@@ -291,6 +291,13 @@ class Settings(BaseModel):
         description="a worker that Redis was away from for so long sends its streams to another node, within one "
         "heartbeat; 0: never",
     )
+    switchover_seconds: float = Field(
+        30.0,
+        ge=5,
+        le=600,
+        description="time that all workers have to reach a Redis that took over, and to find what was acknowledged to "
+        "them; if one does not come in time, every client is told that messages may be lost",
+    )
     store_check_seconds: float = Field(
         60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
     )

@@ -27,9 +27,11 @@ What a worker publishes to itself, to know that it hears what Redis publishes:
 
     belfry:{canary:<worker>}:live       channel
 
-Which server the store is on, and how many failovers there were:
+Which server the store is on, how many failovers lost something, and the workers that tell that:
 
-    belfry:{control}:lineage       hash    see `lineage_look.lua`
+    belfry:{control}:lineage           hash    see `lineage_look.lua`
+    belfry:{control}:lineage:workers   zset    worker → Unix ms of its last look
+    belfry:{control}:lineage:awaited   zset    workers of a replaced primary that have not come to the new one yet
 
 and on a cluster, of whose shards each has a server:
 
@@ -280,6 +282,10 @@ class Keys:
     @property
     def lineage(self) -> str:
         return f"{self._prefix}:{{control}}:lineage"
+
+    @property
+    def lineage_workers(self) -> tuple[str, str]:
+        return f"{self.lineage}:workers", f"{self.lineage}:awaited"
 
     @property
     def audit(self) -> str:

@@ -189,7 +189,7 @@ class OneServer:
     """What a worker sees of Redis when it looks whether it is still the same."""
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        return [[b"0123456789abcdef", 0], *[0 for _ in commands[1:]]]
+        return [[b"0123456789abcdef", 0, 0], *[0 for _ in commands[1:]]]
 
 
 class NoCommands:

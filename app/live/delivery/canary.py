@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent.event import Event
@@ -27,6 +27,11 @@ from .link import Link
 
 BEATS_UNHEARD = 3  # in a row, until the link counts as deaf
 FIRST_SECONDS: Final = 0.08  # readiness is answered within 100 ms, also before the first beat has ended
+
+LEAVE_SECONDS = 0.5  # a store that does not answer then assumes that the worker died
+
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
 
 log = logging.getLogger("belfry.canary")
 
@@ -123,6 +128,15 @@ class Canary:
         self.log = log
         self.channel = channel.encode()
         self._unheard = 0
+
+    def leave(self) -> None:
+        """End, and tell the store that a Redis that takes over need not wait for this worker."""
+        self.stop()
+        try:
+            with gevent.Timeout(LEAVE_SECONDS, _QUIETLY):
+                self._lineage.stop()
+        except BelfryError as error:
+            log.info("the store can't be told that this worker stops: %s", error.detail)
 
     def check(self) -> None:
         """Raises `BelfryError` `store_unavailable` while the store is silent, unheard or not to be used.
@@ -246,6 +260,11 @@ class Canaries:
         if canary is not None:
             canary.heard()
         return canary is not None
+
+    def leave(self) -> None:
+        """See `Canary.leave`."""
+        for canary in self:
+            canary.leave()
 
     def check(self) -> None:
         """See `Canary.check`. Raises `BelfryError` `store_unavailable`, which names the shard."""

@@ -112,7 +112,7 @@ class LogStore:
         self._posts = posts
         self._settings = settings
         self.keys = Keys(settings.redis_prefix, settings.redis_db)
-        self.lineage = lineage or Lineage(commands, self.keys)
+        self.lineage = lineage or Lineage(commands, self.keys, settings.switchover_seconds)
         self._slot_of = slot_of
 
     def share_a_slot(self, one: str, other: str) -> bool:
@@ -246,12 +246,11 @@ class LogStore:
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
         """What has become of each named log, None where it is gone.
 
-        A log that was last used before its server was started again or replaced is opened first: it ends its epoch.
+        A log that was last used before its server was started again or replaced, or before a loss, is opened first: it
+        ends its epoch.
         """
         replies = self._tails(names)
-        outdated = [
-            at for at, (epoch, *_, lineage) in enumerate(replies) if epoch and self.lineage.is_outdated(lineage)
-        ]
+        outdated = [at for at, reply in enumerate(replies) if reply[0] and self._is_outdated(names[at], *reply[-2:])]
         if outdated:
             self._run([self._call(FIND, names[at]) for at in outdated])
             for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
@@ -277,8 +276,11 @@ class LogStore:
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _tails(self, names: Sequence[str]) -> list[Reply]:
-        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage")
+        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage", "losses")
         return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
+
+    def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None) -> bool:
+        return self.lineage.is_outdated(server, None if name.startswith("run:") else losses or b"0")
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
@@ -381,7 +383,7 @@ def _texts(vector: Vector) -> list[str]:
 
 
 def _tail(reply: Reply) -> Tail | None:
-    epoch, *numbers, _ = reply
+    epoch, *numbers, _, _ = reply
     if not epoch:
         return None
     top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]

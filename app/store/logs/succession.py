@@ -38,9 +38,9 @@ class Succession(Lineage):
         """See `Lineage.known`: which servers were replaced."""
         return self._known
 
-    def is_outdated(self, lineage: bytes | None) -> bool:
+    def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:  # noqa: ARG002 - those of one shard's store
         """Whether a log was used last on a server that is gone."""
-        return bool(self._present) and (lineage or b"").decode() not in self._present.values()
+        return bool(self._present) and (server or b"").decode() not in self._present.values()
 
     def acknowledged_by(self, server: bytes) -> None:
         """See `Lineage`: a primary of a cluster that was replaced stops taking changes by itself."""
@@ -94,6 +94,9 @@ class ShardLineage:
         if self.id and not self._is_noted:
             self._note()
         return self.id != before
+
+    def stop(self) -> None:
+        """See `Lineage.stop`: nobody waits for this worker."""
 
     def _note(self) -> None:
         try:

@@ -13,7 +13,7 @@
 --   message id
 --   `<expiry, Unix ms, 0 = never> <1 = live only: announced, not kept, offset 0> <message key>`, '' = none of these
 --
--- Reply: the server's id, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
+-- Reply: the `acknowledgement`, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
 -- other content); or {'failed', why}, which is no other message's affair.
 -- A duplicate answers the first offset; it appends and announces nothing. One by the same command, told by the epoch to
 -- give that is made for each, is this command sent again since its answer was lost: 'appended', as that answer was.
@@ -94,7 +94,7 @@ local function append(number)
   return {'appended', epoch, tonumber(offset), receivers}
 end
 
-local outcomes = {lineage}
+local outcomes = {acknowledgement(lineage, info)}
 for number = 1, #KEYS / 7 do
   local done, outcome = pcall(append, number)
   if not done then

@@ -7,7 +7,7 @@
 -- ARGV[6] record that announces the change
 -- ARGV[7] ... per log: name, history, oldest and newest offset, the number of offsets, the offsets; -1 = all of them
 --
--- Reply: {changed, revision, {marks, ...}, lineage}, the marks of each log as they are stored now, and who acknowledges
+-- Reply: {changed, revision, {marks, ...}, `acknowledgement`}, the marks of each log as they are stored now, and who acknowledges
 -- them. Announces only a change.
 -- The marks are kept as long as the newest entry that they may speak of.
 
@@ -68,4 +68,4 @@ while ARGV[at] do
   at = at + 5 + math.max(count, 0)
 end
 if changed then announce(ARGV[6]) end
-return {changed and 1 or 0, revision, all, lineage}
+return {changed and 1 or 0, revision, all, acknowledgement(lineage, info)}

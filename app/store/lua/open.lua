@@ -9,8 +9,8 @@
 --   expiry   zset: offset -> expiry, Unix ms
 --   live     channel
 -- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
--- ARGV[3] failovers that the worker knows of, see lineage_look.lua; on a cluster `replaced` and the ids of the servers that
---         were, see servers.lua; '' = what a failover loses is told otherwise
+-- ARGV[3] failovers with losses that the worker knows of, see lineage_look.lua; on a cluster `replaced` and the ids of the
+--         servers that were, see servers.lua; '' = what a failover loses is told otherwise
 --
 -- Leaves to the script `open`, and `now` (Unix seconds); and of the log that was opened last: the names of its keys,
 -- epoch, history (the log's first epoch: what message ids and marks belong to, for they survive a change of epoch),
@@ -140,17 +140,18 @@ local function begin()
   history = epoch
 end
 
--- The server is another one than before, or the worker knows of a failover that the log has not told yet. Whoever touches
--- the log before any worker has looked counts the failover in advance: it is told once.
+-- The server is another one than before, or the worker knows of a failover with losses that this log has not told yet.
+-- Only a loss ends the positions before: `lineage_look.lua` decides whether a failover lost something. On a cluster every
+-- failover counts as a loss.
 local function begin_epoch(fresh, losses, before)
   details()
-  local replaced = lineage ~= '' and took_over(info, before, servers_replaced)
+  local replaced = servers_replaced and was_replaced(info, before, servers_replaced)
   local told = ARGV[3] ~= '' and (replaced or losses_known > losses)
   former = told and '' or formers(epoch, top, former)
   epoch = fresh
-  if losses_known <= losses and replaced and ARGV[3] ~= '' then losses = losses + 1 else losses = math.max(losses, losses_known) end
   redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows: reading goes on
-  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage, 'losses', losses)
+  redis.call('HSET', meta, 'epoch', epoch, 'history', history, 'former', former, 'lineage', lineage,
+    'losses', math.max(losses, losses_known))
   held_until = 0
 end
 

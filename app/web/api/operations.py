@@ -106,6 +106,19 @@ _FORWARDED: Mapping[str, Any] = {
     "description": "As OpenAI's API takes it; it is passed on as it is.",
     "properties": {"model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}},
 }
+_RESPONSE_REQUEST: Mapping[str, Any] = {
+    "type": "object",
+    "description": "As OpenAI's Responses API takes it. Tools are functions; `previous_response_id` is not supported.",
+    "required": ["model", "input"],
+    "properties": {
+        "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
+        "input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+        "instructions": {"type": ["string", "null"]},
+        "stream": {"type": "boolean"},
+        "background": {"type": "boolean", "description": "Whether it goes on without its client."},
+    },
+}
+_RESPONSE_ID = _path("response_id", "The response's id.")
 _OPERATION = _path("operation", "What is asked, as OpenAI names it.")
 _SNAPSHOT = _query(
     "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
@@ -247,6 +260,29 @@ OPERATIONS = (
     Operation(
         "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/responses", "OpenAI's responses; with `background`, one that goes on without its client",
+        Access.SCOPE, ("complete",), {200: JSON}, (*_COMPLETING, *_RELAYING, "id_reused", "run_gone", *_ADMITTED),
+        body={JSON: _RESPONSE_REQUEST}, refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/responses/{response_id}", "A background response so far; with `stream=true`, its events",
+        Access.SCOPE, ("complete",), {200: JSON}, (*_RUN, "bad_parameter", *_ADMITTED),
+        (
+            _RESPONSE_ID,
+            _query("stream", "Whether its events are streamed.", type="boolean", default=False),
+            _query("starting_after", "The `sequence_number` of the last event that is known.", type="integer"),
+        ),
+        refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/responses/{response_id}/cancel", "Stop a background response", Access.SCOPE, ("complete",),
+        {200: JSON}, _RUN, (_RESPONSE_ID,), refused_in=JSON,
+    ),
+    Operation(
+        "DELETE", "/v1/responses/{response_id}", "Stop and forget a background response", Access.SCOPE, ("complete",),
+        {200: JSON}, _RUN, (_RESPONSE_ID,), refused_in=JSON,
     ),
     Operation(
         "POST", "/v1/completions", "OpenAI's older completions, passed through", Access.SCOPE, ("complete",),

@@ -43,7 +43,7 @@ class Redis:
         self.beats += 1
         if self.loud:
             self.hear()
-        return [[self.id, 0], 1]
+        return [[self.id, 0, 0], 1]
 
 
 class Examiner:
