@@ -180,6 +180,12 @@ def test_a_channel_that_is_given_away_is_asked_for_where_it_went(setting: Settin
     settle(lambda: alice.acknowledged)
 
 
+def test_a_channel_that_is_given_away_is_asked_for_again_where_the_lookup_knows_no_better(setting: Setting) -> None:
+    setting.open_acknowledged("alice")
+    setting.give_away("alice")
+    settle(lambda: setting.cluster.one.asked == ["alice", "alice"])
+
+
 def test_many_channels_that_are_given_away_cost_few_lookups(setting: Setting) -> None:
     users = [f"u{number}" for number in range(50)]
     for user in users:
