@@ -42,7 +42,7 @@ from .store.insight.presence import PresenceStore
 from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from .store.insight.trace import Tracing
 from .store.keys import Keys
-from .store.logs import lineage, log, succession
+from .store.logs import log, succession
 from .store.logs.feed import Feed
 from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
@@ -87,7 +87,6 @@ from .web.pages import views as pages
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
-    *lineage.SCRIPTS,
     *succession.SCRIPTS,
     *examination.SCRIPTS,
     *runs.SCRIPTS,

@@ -9,8 +9,9 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
                                            whose entries left one by one, a bit string as in `core.log.marks`),
                                            aged (the time of an entry that was the oldest once), lineage (the server's
-                                           replication id when it was last used), losses (failovers known then), until
-                                           (Unix seconds at which the TTL that was set last ends); after a
+                                           replication id when it was last used), losses (those known then, see
+                                           `lineage_look.lua`), until (Unix seconds at which the TTL that was set
+                                           last ends), born (Unix seconds of its creation); after a
                                            change of epoch history (the first epoch) and former (`<epoch>.<offset> …`,
                                            the last valid position of each)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
@@ -27,7 +28,7 @@ What a worker publishes to itself, to know that it hears what Redis publishes:
 
     belfry:{canary:<worker>}:live       channel
 
-Which server the store is on, how many failovers lost something, and the workers that tell that:
+Which server the store is on, a number that grows with each loss, and the workers that tell of losses:
 
     belfry:{control}:lineage           hash    see `lineage_look.lua`
     belfry:{control}:lineage:workers   zset    worker → Unix ms of its last look

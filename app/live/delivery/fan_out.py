@@ -220,6 +220,7 @@ class FanOut:
 def _give(subscriber: Subscriber, frame: bytes, after: Vector, share: Share) -> None:
     subscriber.vector = after
     share.readers += 1
+    subscriber.messages += len(share.rest.taken)
     try:
         subscriber.write(frame)
         if share.ends:

@@ -19,7 +19,7 @@ from gevent.event import Event
 from ...core.errors import BelfryError
 from ...core.log import catch_up
 from ...core.log.catch_up import LIVE_ONLY, Page, newest
-from ...core.log.cursor import Position, Vector
+from ...core.log.cursor import Position, Vector, replace
 from ...core.settings import Settings
 from ...core.wire import frames
 from ...core.wire.frames import UPDATED
@@ -233,13 +233,15 @@ class Hub:
         place, _, record = payload.partition(b" ")
         epoch, _, offset = place.decode().partition(".")
         live = Position(epoch, int(offset))
-        if live.offset != LIVE_ONLY or not self._announced(open_log, record):
+        if live.offset != LIVE_ONLY or not self._announced(open_log, live, record):
             self.fan_out.take(open_log, live, record)
 
-    def _announced(self, open_log: OpenLog, record: bytes) -> bool:
+    def _announced(self, open_log: OpenLog, live: Position, record: bytes) -> bool:
         """Whether this is for the worker and not a message: a change of the feed is told with each reader's counts."""
         event, _, data = record.partition(b" ")
-        if event == frames.DISMISSAL:
+        if event == frames.BORN:
+            _begin(open_log, live, data.decode().split())
+        elif event == frames.DISMISSAL:
             for subscriber in list(open_log.members):
                 subscriber.owner.dismissed(subscriber, open_log, data)
         elif event == frames.TABS:
@@ -359,6 +361,19 @@ class Hub:
         due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
         if due:
             self._store.survey(due, [])
+
+
+def _begin(open_log: OpenLog, start: Position, vacant: Sequence[str]) -> None:
+    """The log was created: a live reader in one of the epochs `vacant` stands at its beginning now, see `open.lua`.
+
+    A reader who is not live gets there by its next read. Nothing in here switches to another greenlet.
+    """
+    if open_log.seen is None or open_log.seen.epoch not in vacant:
+        return
+    open_log.seen = start
+    for subscriber in open_log.members:
+        if subscriber.live and subscriber.position(open_log).epoch in vacant:
+            subscriber.vector = replace(subscriber.vector, start, subscriber.logs.index(open_log))
 
 
 def total_announced(logs: Iterable[OpenLog]) -> int:

@@ -32,6 +32,7 @@ from ..delivery.hub import Hub, total_announced
 from ..insight.presence import Presence, id_of, name_of, number_of_one
 from ..insight.recorder import Flights
 from ..loop import Loop
+from .closings import Closings
 from .heartbeat import Wheel
 from .poller import AVAILABLE as POLLER_AVAILABLE
 from .poller import Poller
@@ -115,6 +116,7 @@ class Streams:
         self.lame_duck_seconds = settings.lame_duck_seconds
         self.leaving = False  # the server was told to stop, and still serves
         self.draining = False
+        self._closings = Closings(clock, enabled=settings.log_streams)
         self.ended: Counter[str] = Counter()  # closed streams by reason
 
     def __len__(self) -> int:
@@ -258,6 +260,7 @@ class Streams:
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
+        self._closings.flush()
         with gevent.Timeout(self._settings.drain_seconds, _QUIETLY):  # a store that is away holds no worker back
             self._presence.stop()
             self._flights.stop()
@@ -356,7 +359,7 @@ class Streams:
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         self._hub.leave(subscriber.logs)
-        log.debug("stream of %r closed: %s", subscriber.user, reason)
+        self._closings.note(subscriber, reason)
 
     def _leave_run(self, subscriber: Subscriber) -> None:
         streams = self._run_streams[subscriber.user]
@@ -373,6 +376,7 @@ class Streams:
 
     def _turn(self) -> None:
         now = self._clock()
+        self._closings.flush()
         due = self._wheel.turn()
         self.tick = self._wheel.tick
         away = 0 < self._settings.away_seconds <= self._hub.canaries.away_seconds

@@ -144,7 +144,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
+        "bytes", "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "messages", "number", "owner",
+        "place", "queued",
         "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "vector",
     )  # fmt: skip
 
@@ -163,6 +164,8 @@ class Subscriber:
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
+        self.messages = 0  # written to it, and so many bytes in all
+        self.bytes = 0
         self.finished = False  # nothing follows what its sink still holds
         self.silent_since = 0  # in ticks of the heartbeat's wheel, as is when it makes room for others
         self.leaves_at = 0
@@ -194,6 +197,7 @@ class Subscriber:
 
     def write(self, data: bytes) -> bool:
         """Hand frames to the sink; on False the subscriber waits until the sink has drained, or is closed."""
+        self.bytes += len(data)
         if self.sink.write(data):
             self.silent_since = self.owner.tick
             return True
@@ -221,6 +225,7 @@ class Subscriber:
                     continue
                 chunk.append(self._block(place, page.epoch, entry))
                 metrics.TALLY.deliveries += not self.logs[at].finite
+                self.messages += 1
                 finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import secrets
-import string
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
@@ -27,7 +27,8 @@ from ...core.settings import Settings
 from ...transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
 from ...transport.shard import one_slot
 from ..keys import Keys
-from .lineage import Lineage
+from . import lineage
+from .lineage import EPOCH_ALPHABET, Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
 CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
@@ -40,9 +41,8 @@ PRELUDE = ("lineage", "bits", "open")
 VERBS = ("read", "read_back", "find", "retract", "mark")
 APPEND = Script("room", *PRELUDE, "append")
 READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script(*PRELUDE, verb) for verb in VERBS])
-SCRIPTS = (APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
+SCRIPTS = (*lineage.SCRIPTS, APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
 
-_EPOCH_ALPHABET = string.digits + string.ascii_letters
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
 # seeds them once per worker instead of making each.
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
@@ -198,7 +198,16 @@ class LogStore:
         return outcomes
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""
+        """A page of each named log, oldest first, after the vector's position. A read creates no log.
+
+        Before a reader hears of a loss, this looks at the server. Otherwise one loss would be told twice: now, since
+        the log is gone, and again when the next look gives every log a new epoch.
+        """
+        pages = self._read(requests, user)
+        is_lost = any(at and page.after is None for (_, at), page in zip(requests, pages, strict=True))
+        return self._read(requests, user) if is_lost and self.lineage.look_early() else pages
+
+    def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:
         calls = [
             self._call(READ, name, RUN_PAGE_ENTRIES if _is_run(name) else PAGE_ENTRIES, PAGE_BYTES, *_texts(at))
             for name, at in requests
@@ -244,10 +253,10 @@ class LogStore:
         return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
 
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
-        """What has become of each named log, None where it is gone.
+        """What has become of each named log, None where a run's log is gone.
 
-        A log that was last used before its server was started again or replaced, or before a loss, is opened first: it
-        ends its epoch.
+        Any other log that does not exist has the tail that its readers are given, see `open.lua`. A log that was last
+        used before its server was started again or replaced, or before a loss, is opened first: it ends its epoch.
         """
         replies = self._tails(names)
         outdated = [at for at, reply in enumerate(replies) if reply[0] and self._is_outdated(names[at], *reply[-2:])]
@@ -255,7 +264,9 @@ class LogStore:
             self._run([self._call(FIND, names[at]) for at in outdated])
             for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
                 replies[at] = reply
-        return [_tail(reply) for reply in replies]
+        tails = [_tail(reply) for reply in replies]
+        self._fill_vacant(names, tails)
+        return tails
 
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
         """Take a message out of the named logs; answers those that had it."""
@@ -280,7 +291,20 @@ class LogStore:
         return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
 
     def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None) -> bool:
-        return self.lineage.is_outdated(server, None if name.startswith("run:") else losses or b"0")
+        return self.lineage.is_outdated(server, None if _is_run(name) else losses or b"0")
+
+    def _fill_vacant(self, names: Sequence[str], tails: list[Tail | None]) -> None:
+        """Logs that do not exist have the tail that their readers are told, see `open.lua`; a run's log has none."""
+        now = int(time.time())
+        unknown = []
+        for at in [at for at, tail in enumerate(tails) if tail is None and not _is_run(names[at])]:
+            epoch = self.lineage.vacant_epoch(self.keys.meta(names[at]), self._kept_seconds(names[at]), now)
+            if epoch is None:
+                unknown.append(at)
+            else:
+                tails[at] = Tail(Position(epoch, 0), revision=0, oldest=1, expires_ms=0)
+        for at, (page, _) in zip(unknown, self.find([names[at] for at in unknown], ()), strict=True):
+            tails[at] = Tail(page.tail, page.revision, page.oldest, expires_ms=0)
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
@@ -333,7 +357,7 @@ def _is_run(name: str) -> bool:
 def new_epoch() -> str:
     """A name for a log's history, used if the log has none: 62⁶ of them."""
     if not _stock:
-        letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
+        letters = "".join(_epochs.choices(EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
     return _stock.pop()
 

@@ -38,6 +38,13 @@ class Succession(Lineage):
         """See `Lineage.known`: which servers were replaced."""
         return self._known
 
+    def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> None:
+        """See `Lineage`: it follows from what the log's own server was before."""
+
+    def look_early(self) -> bool:
+        """See `Lineage`: the scripts of a cluster see for themselves what makes a reader hear of a loss."""
+        return False
+
     def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:  # noqa: ARG002 - those of one shard's store
         """Whether a log was used last on a server that is gone."""
         return bool(self._present) and (server or b"").decode() not in self._present.values()

@@ -74,7 +74,7 @@ local promised -- the id that is known already, of a message that is not appende
 
 local function append(number)
   local name, at = 7 * number, 6 * number - 2
-  open(name - 6, ARGV[at])
+  open(name - 6, ARGV[at], true)
   local record = ARGV[at + 1]
   local expires, live_only, key = false, false, false
   if ARGV[at + 5] ~= '' then expires, live_only, key = options_of(ARGV[at + 5]) end

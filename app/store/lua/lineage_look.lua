@@ -14,12 +14,16 @@
 -- Workers leave a primary that was replaced without knowing it one after the other. What it acknowledges after a loss was
 -- counted is told by no count until then. A worker that comes later with such a change counts once more.
 --
--- KEYS[1] lineage  hash: id (the replication id at the last look), losses (failovers that lost something), acknowledged
+-- A store without this hash is new or was emptied, by FLUSHALL for example. The first worker that looks begins the count
+-- with the Unix time, or with one more than it knew. So no count is used twice, and every worker sees it grow.
+--
+-- KEYS[1] lineage  hash: id (the replication id at the last look), losses (grows with each failover that lost something,
+--                  and when the store was emptied), acknowledged
 --                  (the offset up to which workers that left this server may have had changes acknowledged), told (Unix
 --                  ms of the latest count on this server), due (Unix ms until which workers are awaited)
 -- KEYS[2] workers  zset: worker -> Unix ms of its last look at this server
 -- KEYS[3] awaited  zset: the workers of the predecessor that have not come yet
--- ARGV[1] failovers with losses that the worker knows of: a server that was set back may have forgotten one
+-- ARGV[1] losses that the worker knows of: a server that was set back may have forgotten one; 0 = it never looked
 -- ARGV[2] the id that the worker saw before, '' = none
 -- ARGV[3] ms since that one acknowledged its last change of a log, as the worker's clock runs; '' = it never did
 -- ARGV[4] the offset that this server must have reached for the worker's changes to be here
@@ -32,9 +36,9 @@
 local id, info = replication()
 redis.call('PERSIST', KEYS[1]) -- so that a store without room does not refuse what follows
 local known = redis.call('HMGET', KEYS[1], 'id', 'losses', 'acknowledged', 'told', 'due')
-local losses = math.max(tonumber(known[2] or 0), tonumber(ARGV[1]))
 local told, due = tonumber(known[4]), tonumber(known[5])
 local time = redis.call('TIME')
+local losses = known[2] and math.max(tonumber(known[2]), tonumber(ARGV[1])) or math.max(tonumber(time[1]), ARGV[1] + 1)
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local offset = tonumber(string.match(info, 'master_repl_offset:(%d+)') or 0)
 local before, reached = predecessor(info)

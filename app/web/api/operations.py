@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from ...core.completion import MODEL_MAX_CHARS
+from ...core.message import LEVELS
 
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
 MULTIPART = "multipart/form-data"
@@ -50,6 +51,13 @@ class Operation:
     refused_in: str = PROBLEM
 
     @property
+    def tag(self) -> str:
+        """The group of operations in generated clients: the first word of the path, `pages` of what people open."""
+        first = self.path.strip("/").partition("/")[0].partition(".")[0]
+        is_page = self.access is Access.PAGE or first in {"login", "logout", "docs"}
+        return "pages" if is_page else "openai" if first == "v1" else first
+
+    @property
     def needs(self) -> str:
         """The scopes in words."""
         return (" and " if self.access is Access.PAGE else " or ").join([f"`{scope}`" for scope in self.scopes])
@@ -64,7 +72,8 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
-_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.")
+_NAMES: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
+_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.", **_NAMES)
 _PARTIAL = _query(
     "partial",
     "Leave out the topics that this connection can't read, instead of a refusal; `ready` lists them as `left_out`.",
@@ -182,6 +191,11 @@ OPERATIONS = (
             _query("before", "The `next` of an earlier page."),
             _query("after", "A cursor: what came after it, oldest first."),
             _query("wait", "Seconds to wait for something to come.", type="number", minimum=0, default=0),
+            _query("revision", "The revision that a client knows; the long poll ends when it changes.", type="integer"),
+            _query("unread", "`true`: only unread messages.", type="boolean"),
+            _query("archived", "`true`: only archived messages.", type="boolean"),
+            _query("level", "Only messages of this level.", enum=list(LEVELS)),
+            _query("tag", "Only messages with this tag."),
         ),
     ),
     Operation(
@@ -222,7 +236,7 @@ OPERATIONS = (
         ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
         (
             _query("users", "User ids, separated by commas."),
-            _query("user", "One more user id, which may hold commas; repeatable."),
+            _query("user", "One more user id, which may hold commas; repeatable.", **_NAMES),
             _LIMIT,
         ),
     ),

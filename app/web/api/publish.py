@@ -24,6 +24,7 @@ from ...store.insight.audit import Audit
 from ...store.logs.log import Status
 from ...store.logs.publisher import Posted, Published, Publishes
 from ...transport.connection import SilentError
+from ..edge import request_ids
 from ..edge.answers import Answers, status_line
 from ..edge.auth import Authenticator, bearer_token
 from ..edge.by_hand import ByHand
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = "/publish"
+DECIDING = ("wsgi.url_scheme", "HTTP_ORIGIN", *request_ids.KEYS)  # of a request: over the header fields of its answer
 NDJSON = "application/x-ndjson"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -208,7 +210,7 @@ class Publishing:
     ) -> Iterable[bytes]:
         common = self._answers.fields(environ, JSON)
         if repeats:
-            failed = partial(self._failed, environ["wsgi.url_scheme"], environ.get("HTTP_ORIGIN", ""))
+            failed = partial(self._failed, {name: environ[name] for name in DECIDING if name in environ})
             environ[REPEAT] = self._desk.repeat(partial(self._again, claims, common, failed), failed)
         fields = _own_fields(outcome) + common
         return write(environ, start_response, status_line(outcome.status), fields, outcome.body)
@@ -229,9 +231,9 @@ class Publishing:
         lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(outcome) + common])
         return Answered(status_line(outcome.status), lines, outcome.body)
 
-    def _failed(self, scheme: str, origin: str, error: Exception) -> Answered:
-        """The refusal of such a request, whose scheme and origin decide over its header fields."""
-        answer = self._answers.problem(error, {"wsgi.url_scheme": scheme, "HTTP_ORIGIN": origin})
+    def _failed(self, deciding: WSGIEnvironment, error: Exception) -> Answered:
+        """The refusal of such a request; `deciding` is what its header fields depend on."""
+        answer = self._answers.problem(error, deciding)
         metrics.ANSWERED[PATH, str(answer.status)] += 1
         return answer.as_answered()
 

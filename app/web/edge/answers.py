@@ -88,7 +88,7 @@ class Answers:
 
     def problem(self, error: Exception, environ: WSGIEnvironment) -> Answer:
         """The answer that tells a client about `error`, which is counted and, if it is a bug, logged."""
-        refusal = problems.refusal_for(error)
+        refusal = problems.refusal_for(error, environ)
         body = json.dumps(refusal.problem()).encode()
         own = [("Content-Type", PROBLEM), ("Content-Length", str(len(body))), *refusal.headers.items()]
         return Answer(refusal.status, own + self.fields(environ, PROBLEM), body, refusal.code in problems.LAST)

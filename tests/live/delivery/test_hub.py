@@ -7,6 +7,7 @@ import time
 import fakeredis
 
 from app.core.errors import BelfryError
+from app.core.message import parse
 from app.core.settings import Settings
 from app.live.delivery.hub import HOLDS_PER_LIFE, TAILS_PER_SECOND, Hub
 from app.store.logs.log import SCRIPTS, LogStore
@@ -25,7 +26,7 @@ def test_a_quiet_log_with_readers_does_not_expire() -> None:
     settings = Settings(redis_url="redis://unused.invalid", history_seconds=LIFE)
     with fakeredis.FakeRedis() as client:
         store = LogStore(Connection(client, SCRIPTS), settings)
-        store.read([("user:alice", ())])
+        store.append([("user:alice", parse(b'{"to":"alice"}', now=time.time(), new_id="m", max_recipients=1))])
         hub = Hub(store, LoneShard(no_redis), settings, time.time, examines=False)
         hub.join(["user:alice"])
         client.expire(store.keys.meta("user:alice"), 10)

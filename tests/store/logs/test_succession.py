@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.log.cursor import Position
+from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.keys import Keys
 from app.store.logs.log import SCRIPTS, LogStore
@@ -115,14 +117,14 @@ class TestALog:
         return LogStore(connection, Settings(), lineage=succession(connection))
 
     def begin(self, store: LogStore, client: redis.Redis, server: str) -> Position:
-        (page,) = store.read([(ALICE, ())])
+        (appended,) = store.append([(ALICE, sent("m"))])
         client.hset(store.keys.meta(ALICE), "lineage", server)
-        return Position(page.epoch, 0)
+        return appended.position
 
     def test_whose_slot_moved_goes_on_from_every_position(self, store: LogStore, redis_client: redis.Redis) -> None:
         before = self.begin(store, redis_client, A)
         (page,) = store.read([(ALICE, (before,))])
-        assert page.after == 0
+        assert page.after == 1
         assert page.epoch != before.epoch
 
     def test_of_a_server_that_told_no_id_goes_on(self, store: LogStore, redis_client: redis.Redis) -> None:
@@ -138,4 +140,20 @@ class TestALog:
         (page,) = store.read([(ALICE, (before,))])
         assert page.after is None
         (again,) = store.read([(ALICE, (page.tail,))])
-        assert again.after == 0, "told once"
+        assert again.after == 1, "told once"
+
+    def test_that_does_not_exist_has_one_beginning_and_a_read_does_not_create_it(
+        self, store: LogStore, redis_client: redis.Redis
+    ) -> None:
+        (begin,) = store.read([(ALICE, ())])
+        (tail,) = store.tails([ALICE])
+        assert tail is not None
+        assert tail.position == begin.tail
+        assert redis_client.dbsize() == 0
+        store.append([(ALICE, sent("m"))])
+        (page,) = store.read([(ALICE, (begin.tail,))])
+        assert [entry.offset for entry in page.entries] == [1]
+
+
+def sent(message_id: str) -> Message:
+    return parse(b'{"to":"alice"}', now=time.time(), new_id=message_id, max_recipients=1)
