@@ -127,11 +127,6 @@ class TestALog:
         assert page.after == 1
         assert page.epoch != before.epoch
 
-    def test_of_a_server_that_told_no_id_goes_on(self, store: LogStore, redis_client: redis.Redis) -> None:
-        before = self.begin(store, redis_client, "")
-        (page,) = store.read([(ALICE, (before,))])
-        assert page.after == 0
-
     def test_whose_server_was_replaced_begins_a_history_that_no_position_leads_to(
         self, store: LogStore, redis_client: redis.Redis
     ) -> None:
