@@ -23,6 +23,7 @@ EPILOG = "\n".join(
         "\b\nScenarios:",
         *(f"  {scenario.name:16}{TITLES[scenario.name]}" for scenario in suite()),
         "\nMore of completions: ./run bench completions. In the browser: ./run bench browser.",
+        "Memory of Redis: ./run bench store.",
     ]
 )
 

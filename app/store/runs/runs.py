@@ -267,6 +267,15 @@ class Runs:
         states = self._commands.run([("HGETALL", self._keys.run_state(user, run_id)) for run_id in names])
         return [_run(run_id, state) for run_id, state in zip(names, states, strict=True) if state]
 
+    def newest_below(self, user: str, name: str, among: int) -> Run | None:
+        """The newest of the user's last `among` runs whose id is `name`, or begins with it and a dot."""
+        (ids,) = self._commands.run([("ZREVRANGE", self._keys.runs(user), 0, among - 1)])
+        found = next((run for run in map(bytes.decode, ids) if run == name or run.startswith(f"{name}.")), None)
+        if found is None:
+            return None
+        (state,) = self._commands.run([("HGETALL", self._keys.run_state(user, found))])
+        return _run(found, state) if state else None
+
     def transcript(self, name: RunName, run: Run) -> Transcript:
         """The answer so far."""
         transcript = Transcript()

@@ -129,6 +129,9 @@ _RESPONSE_REQUEST: Mapping[str, Any] = {
 }
 _RESPONSE_ID = _path("response_id", "The response's id.")
 _OPERATION = _path("operation", "What is asked, as OpenAI names it.")
+_FORMAT = _query(
+    "format", "`ui-message-stream`: the body and the answer of the AI SDK's `useChat`.", enum=["ui-message-stream"]
+)
 _SNAPSHOT = _query(
     "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
 )
@@ -336,7 +339,8 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
-        {200: JSON, 201: JSON}, (*_COMPLETING, "bad_run_id", "id_reused", "run_gone"), body={JSON: _RUN_START},
+        {200: JSON, 201: JSON}, (*_COMPLETING, "bad_run_id", "id_reused", "run_gone", "bad_parameter"), (_FORMAT,),
+        {JSON: _RUN_START},
     ),
     Operation(
         "GET", "/completions", "One's own runs, newest first", Access.SCOPE, ("complete",), {200: JSON},
@@ -353,7 +357,7 @@ OPERATIONS = (
     Operation(
         "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
         ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", "bad_parameter", *_ADMITTED),
-        (_RUN_ID, _TICKET, _SNAPSHOT, *_RESUME),
+        (_RUN_ID, _TICKET, _SNAPSHOT, _FORMAT, *_RESUME),
     ),
     Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},

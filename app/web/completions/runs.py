@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, request
 
 from ...core.addresses import Network
 from ...core.completion import check_run_id, parse
+from ...core.dialects import ui_messages
+from ...core.dialects.ui_messages import UIMessages, chat_of
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.log.cursor import Position
@@ -29,6 +31,9 @@ from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, wh
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
+CHAT_RUNS = 100  # the newest of a user, among which a chat's last answer is looked for
+CHAT_ID_MAX_CHARS = 47
+CHAT_SUFFIX_BYTES = 8  # with the chat's id, they are the 64 characters that a run's id may have
 SCOPE = "complete"
 
 
@@ -58,15 +63,26 @@ class Desk:
     body_seconds: float
     proxies: Sequence[Network]
 
-    def start(self) -> tuple[Response, int]:
+    def start(self) -> Response | tuple[Response, int]:
         claims = self.auth.require(request, SCOPE)
         text = decompressed_body(request, self.body_bytes, self.body_seconds)
         self.auth.check(claims)  # a body may take long to come
+        if asked_format(request):
+            return self._start_chat(claims, text)
         asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""), headers=headers_of(request))
         name = RunName(claims.user, asked.id or secrets.token_urlsafe(16))
         started = self.relay.begin(name, asked)
         status = "running" if started else self.runs.get(name).status
         return jsonify(id=name.id, stream=stream_path(name.id), status=status), 201 if started else 200
+
+    def _start_chat(self, claims: Claims, text: bytes) -> Response:
+        """Start the next answer of a chat of the AI SDK, and stream it. Its run's id begins with the chat's."""
+        chat_id, body = chat_of(text)
+        asked = parse(body, headers=headers_of(request))
+        run_id = f"{check_chat_id(chat_id)}.{secrets.token_hex(CHAT_SUFFIX_BYTES)}"
+        name = RunName(claims.user, run_id)
+        self.relay.begin(name, asked)
+        return self._stream_chat(claims, name, self.runs.get(name))
 
     def newest(self) -> Response:
         claims = self.auth.require(request, SCOPE)
@@ -89,6 +105,8 @@ class Desk:
     def stream(self, run_id: str) -> Response:
         claims = self.auth.require(request, SCOPE)  # once: a ticket can't be used again
         name = named(claims, run_id)
+        if asked_format(request):
+            return self._resume_chat(claims, name)
         cursor, merges = resumed_from(request), flag(request, "snapshot") is not False
         run = self.runs.get(name)
         if request.method == "HEAD":
@@ -104,6 +122,45 @@ class Desk:
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
+
+    def _resume_chat(self, claims: Claims, name: RunName) -> Response:
+        """The newest answer of the chat or run that is named; 204 where there is none, as the AI SDK expects."""
+        found = self.runs.newest_below(claims.user, name.id, CHAT_RUNS)
+        if found is None:
+            return Response(status=204)
+        headers = {**HEADERS, **ui_messages.HEADER}
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        return self._stream_chat(claims, RunName(claims.user, found.id), found)
+
+    def _stream_chat(self, claims: Claims, name: RunName, run: Run) -> Response:
+        require_room(request)
+        self.limits.connect(claims.user)
+        opening = self.streams.open(claims.user, [name.log], (run.start,))
+        if opening.lost:
+            opening = reopened(self.streams, name, run, opening.pages[0].tail)
+        opening.merges = True
+        self.auth.check(claims)
+        ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
+        client, dialect = client_of(request, self.proxies), UIMessages(run.id)
+        headers = {**HEADERS, **ui_messages.HEADER}
+        return StreamResponse(self.entrance, Start(opening, ready, claims, client, dialect), headers)
+
+
+def asked_format(asked: Request) -> str:
+    """The format that is asked for; empty for Belfry's own. Raises `BelfryError` `bad_parameter`."""
+    given = asked.args.get("format", "")
+    if given not in ("", ui_messages.FORMAT):
+        raise BelfryError("bad_parameter", f"format: expected {ui_messages.FORMAT}, got {given[:40]!r}.")
+    return given
+
+
+def check_chat_id(text: str) -> str:
+    """Return `text` if it can begin a run's id. Raises `BelfryError` `bad_run_id`."""
+    if not text or len(text) > CHAT_ID_MAX_CHARS:
+        told = f"A chat's id has 1 to {CHAT_ID_MAX_CHARS} characters, got {len(text)}."
+        raise BelfryError("bad_run_id", told)
+    return check_run_id(text)
 
 
 def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Opening:

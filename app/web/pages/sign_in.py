@@ -59,7 +59,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
             metrics.SIGN_INS.labels("refused").inc()
             return door.form(error.detail), error.status
         metrics.SIGN_INS.labels("accepted").inc()
-        answer = redirect(local_path(request.form.get("next", "")), code=303)
+        answer = redirect(local_path(request.form.get("next", ""), request.root_path), code=303)
         start_session(answer, auth, claims)
         return answer
 
@@ -97,7 +97,7 @@ class Door:
         return render_template(
             "sign_in/login.html",
             names=() if self._passwords else DEMO_NAMES,
-            next=local_path(request.values.get("next", "")),
+            next=local_path(request.values.get("next", ""), request.root_path),
             password=self.is_guarded,
             problem=problem,
         )
@@ -130,10 +130,10 @@ class Passwords:
         return fits
 
 
-def local_path(text: str) -> str:
-    r"""`text` if it leads to a page of this host, otherwise the path of the feed.
+def local_path(text: str, root_path: str = "") -> str:
+    r"""`text` if it leads to a page of this host, otherwise the path of the feed below `root_path`.
 
     A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return text if local else f"{request.root_path}/"
+    return text if local else f"{root_path}/"

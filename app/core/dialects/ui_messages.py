@@ -1,0 +1,212 @@
+"""The AI SDK's UI message stream, version 1, and the messages of its `useChat`, turned into a chat request.
+
+The stream follows `UIMessageChunk` of the npm package `ai`: parts with a start, deltas and an end, then `finish`, then
+`[DONE]`. It always tells an answer from its beginning: `useChat` replaces what it had when it resumes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ..completion import DONE
+from ..completion.json_text import read, written
+from ..completion.odd import object_of, objects_of, place_of, text_of
+from ..completion.tool_calls import ToolCalls
+from ..errors import BelfryError
+from ..wire import strict_json
+from ..wire.frames import END, stream_safe
+from .blocks import events_of
+
+FORMAT: Final = "ui-message-stream"
+HEADER: Final = {"x-vercel-ai-ui-message-stream": "v1"}
+PING: Final = b": ping\n\n"
+_DONE: Final = END.partition(b" ")[2]
+_REASONS: Final = {
+    "stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls",
+}  # fmt: skip
+_OF_CHAT: Final = frozenset({"id", "messages", "trigger", "messageId", "format"})  # of `useChat`, not of the model
+_ROLES: Final = ("system", "user", "assistant")
+
+Chunk = dict[str, Any]
+
+
+class UIMessages:
+    """Says a run's stream as one UI message, which has the run's id."""
+
+    def __init__(self, message_id: str) -> None:
+        self._id = message_id
+        self._has_begun = False
+        self._has_ended = False
+        self._open: tuple[str, str] | None = None  # the kind and the id of the part that grows
+        self._parts = 0
+        self._calls = ToolCalls()
+        self._told: list[tuple[dict[str, Any], str, int]] = []  # a call, its id, how much of its arguments was told
+        self._reason = ""
+
+    def translate(self, blocks: bytes) -> bytes:
+        """As `Dialect`."""
+        found: list[bytes] = []
+        for event, data in events_of(blocks):
+            if event == "heartbeat":
+                found.append(PING)
+            else:
+                found += [_block(chunk) for chunk in self._chunks(event, data)]
+                if event == "message" and data == _DONE:
+                    found.append(f"data: {DONE}\n\n".encode())
+        return b"".join(found)
+
+    def _chunks(self, event: str, data: bytes) -> Iterator[Chunk]:
+        if not self._has_begun:
+            self._has_begun = True
+            yield {"type": "start", "messageId": self._id}
+            yield {"type": "start-step"}
+        if event == "message":
+            yield from self._end() if data == _DONE else self._take(json.loads(data))
+        elif event in ("stopped", "failed", "reset"):
+            yield from self._break_off(event, data)
+
+    def _break_off(self, event: str, data: bytes) -> Iterator[Chunk]:
+        yield from self._close()
+        self._has_ended = True
+        if event == "stopped":
+            yield {"type": "abort", "reason": "stopped"}
+        else:
+            lost = "The store has lost a part of this answer."
+            yield {"type": "error", "errorText": str(json.loads(data).get("detail") or lost)}
+
+    def _take(self, chunk: dict[str, Any]) -> Iterator[Chunk]:
+        for choice in objects_of(chunk.get("choices")):
+            if place_of(choice) != 0:
+                continue
+            delta = object_of(choice.get("delta"))
+            thought = text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
+            yield from self._say("reasoning", thought)
+            yield from self._say("text", text_of(delta.get("content")))
+            yield from self._say("refusal", text_of(delta.get("refusal")))
+            for part in objects_of(delta.get("tool_calls")):
+                yield from self._call(part)
+            reason = choice.get("finish_reason")
+            self._reason = reason if isinstance(reason, str) and reason != "null" else self._reason
+
+    def _say(self, kind: str, text: str) -> Iterator[Chunk]:
+        if not text:
+            return
+        shown = "text" if kind == "refusal" else kind  # the SDK has no part for a refusal: it is a marked text
+        if self._open is None or self._open[0] != kind:
+            yield from self._close()
+            self._open = (kind, self._new_id())
+            mark = {"providerMetadata": {"belfry": {"refusal": True}}} if kind == "refusal" else {}
+            yield {"type": f"{shown}-start", "id": self._open[1], **mark}
+        yield {"type": f"{shown}-delta", "id": self._open[1], "delta": text}
+
+    def _close(self) -> Iterator[Chunk]:
+        if self._open is not None:
+            kind, part_id = self._open
+            self._open = None
+            yield {"type": f"{'text' if kind == 'refusal' else kind}-end", "id": part_id}
+
+    def _call(self, part: dict[str, Any]) -> Iterator[Chunk]:
+        self._calls.add(part)
+        for call in self._calls.list:
+            at = next((at for at, (known, _, _) in enumerate(self._told) if known is call), -1)
+            if at < 0:
+                yield from self._close()
+                at = len(self._told)
+                self._told.append((call, str(call.get("id") or self._new_id()), 0))
+                name = call["function"]["name"]
+                yield {"type": "tool-input-start", "toolCallId": self._told[at][1], "toolName": name}
+            _, call_id, told = self._told[at]
+            arguments = call["function"]["arguments"]
+            if len(arguments) > told:
+                self._told[at] = (call, call_id, len(arguments))
+                yield {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": arguments[told:]}
+
+    def _end(self) -> Iterator[Chunk]:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        yield from self._close()
+        for call, call_id, _ in self._told:
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            named = {"toolCallId": call_id, "toolName": name}
+            try:
+                yield {"type": "tool-input-available", **named, "input": read(arguments or "{}")[0]}
+            except ValueError:
+                told = "The model's arguments are not valid JSON."
+                yield {"type": "tool-input-error", **named, "input": arguments, "errorText": told}
+        yield {"type": "finish-step"}
+        yield {"type": "finish", "finishReason": _REASONS.get(self._reason, "other")}
+
+    def _new_id(self) -> str:
+        self._parts += 1
+        return f"{self._id}-{self._parts}"
+
+
+def _block(chunk: Chunk) -> bytes:
+    return b"data: %b\n\n" % stream_safe(written(chunk).encode())
+
+
+def chat_of(text: bytes) -> tuple[str, bytes]:
+    """The chat's id in what `useChat` posts, and the request for a completion that it comes to.
+
+    Raises `BelfryError` `malformed_json` or `invalid_completion`.
+    """
+    given = strict_json.read(text, lone_surrogate="invalid_completion")
+    if not isinstance(given, dict):
+        raise _invalid("the body", "one JSON object", given)
+    messages = given.get("messages")
+    if not (isinstance(messages, list) and messages):
+        raise _invalid("messages", "a list of at least one UI message", messages)
+    told = [part for number, message in enumerate(messages) for part in _messages(message, f"messages[{number}]")]
+    others = {name: value for name, value in given.items() if name not in _OF_CHAT}
+    return str(given.get("id") or ""), json.dumps({**others, "messages": told}).encode()
+
+
+def _messages(message: Any, place: str) -> Iterator[dict[str, Any]]:
+    """The chat messages of one UI message; each step with tool calls is one, followed by what the tools answered."""
+    parts, role = object_of(message).get("parts"), object_of(message).get("role")
+    if role not in _ROLES:
+        raise _invalid(f"{place}.role", "system, user or assistant", role)
+    if not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
+        raise _invalid(f"{place}.parts", "a list of objects", parts)
+    content: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
+    for part in [*parts, {"type": "step-start"}]:
+        kind = str(part.get("type"))
+        if kind == "step-start":
+            if content or calls:
+                yield {"role": role, "content": _content(content), **({"tool_calls": calls} if calls else {})}
+                yield from outputs
+            content, calls, outputs = [], [], []
+        elif kind == "text":
+            content.append({"type": "text", "text": text_of(part.get("text"))})
+        elif kind == "file":
+            content.append(_file(part, place))
+        elif (kind.startswith("tool-") or kind == "dynamic-tool") and str(part.get("state")).startswith("output-"):
+            call_id = str(part.get("toolCallId"))
+            name = part.get("toolName") or kind.removeprefix("tool-")
+            function = {"name": name, "arguments": written(part.get("input") or {})}
+            calls.append({"id": call_id, "type": "function", "function": function})
+            output = part.get("output") if "output" in part else part.get("errorText")
+            said = output if isinstance(output, str) else written(output)
+            outputs.append({"role": "tool", "tool_call_id": call_id, "content": said})
+
+
+def _content(content: list[dict[str, Any]]) -> Any:
+    if all(part["type"] == "text" for part in content):
+        return "".join([part["text"] for part in content]) or None
+    return content
+
+
+def _file(part: dict[str, Any], place: str) -> dict[str, Any]:
+    kind, url = part.get("mediaType"), part.get("url")
+    if not (isinstance(kind, str) and kind.startswith("image/") and isinstance(url, str)):
+        raise _invalid(f"{place}.parts", "files of a mediaType image/* with a url", kind)
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _invalid(name: str, expected: str, got: object) -> BelfryError:
+    return BelfryError("invalid_completion", f"{name}: expected {expected}, got {written(got)[:60]}.", param=name)
