@@ -59,6 +59,7 @@ def test_a_withdrawn_token_ends_its_streams_and_opens_no_other(belfry: Belfry, a
         second.wait_for("ready")
         assert admin(belfry).post("/admin/revocations", json={"token": token}).status_code == 200
         assert goodbye(stream) == "revoked"
+        assert (stream.events[-1].retry or 0) >= 1_800_000, "clients that obey only this stay away"
         wait_revoked(lambda: belfry.api(token).get("/feed").json())
         belfry.publish({"to": alice, "data": 1})
         second.wait_for_messages(1)

@@ -33,11 +33,12 @@ from .forwarded import Forwarded, parse_forwarded
 from .meter import Meter
 from .pieces import DONE, Piece
 from .request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, parse
-from .usage import Usage, tokens_of
+from .usage import USAGE_MAX_CHARS, Usage, kept_usage, tokens_of
 
 __all__ = [
     "DONE",
     "MODEL_MAX_CHARS",
+    "USAGE_MAX_CHARS",
     "Answer",
     "Body",
     "CompletionRequest",
@@ -48,6 +49,7 @@ __all__ = [
     "Transcript",
     "Usage",
     "check_run_id",
+    "kept_usage",
     "openai_error",
     "parse",
     "parse_forwarded",

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from .json_text import cleaned
+from .json_text import cleaned, written
 from .odd import object_of, objects_of, text_of
 
 BYTES_PER_TOKEN: Final = 4  # of English and of code; of other scripts a token has fewer
 TOKEN_MAX_BYTES: Final = 32  # a chunk that has more is several tokens
 IMAGE_TOKENS: Final = 85  # the least that OpenAI charges for one
+USAGE_MAX_CHARS: Final = 2_000  # as JSON, kept with a run
+COUNT_NAME_MAX_CHARS: Final = 40
+COUNTS_MAX: Final = 20  # of a usage that is longer
 _MAX: Final = 10**15  # beyond it a number is nonsense
 
 # Names without `_` and in small letters, so that `promptTokens`, `prompt_tokens` and `PROMPT_TOKENS` are one.
@@ -119,6 +122,14 @@ class Usage:
             return self._told
         counted = {"prompt_tokens": self._prompt_tokens, "completion_tokens": self._said}
         return {**counted, "total_tokens": self.tokens, "estimated": True}
+
+
+def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
+    """`usage` as a run keeps it. One of more than `USAGE_MAX_CHARS` loses everything except its first counts."""
+    if len(written(usage)) <= USAGE_MAX_CHARS:
+        return usage
+    counts = [(name, _number(value)) for name, value in usage.items() if len(name) <= COUNT_NAME_MAX_CHARS]
+    return dict([(name, number) for name, number in counts if number][:COUNTS_MAX])
 
 
 def prompt_tokens(messages: list[dict[str, Any]]) -> int:

@@ -11,6 +11,7 @@ import gevent
 from gevent import Greenlet
 from gevent.event import Event
 
+from ...core.completion import kept_usage
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...store.runs.runs import STOPPED, Append, Ending, RunName, Runs, Written
@@ -172,7 +173,7 @@ class Producer:
 
     def _counted(self, ending: Ending) -> Ending:
         tokens = self._exchange.tokens
-        return replace(ending, usage=self._exchange.answer.usage if tokens else None, tokens=tokens)
+        return replace(ending, usage=kept_usage(self._exchange.answer.usage) if tokens else None, tokens=tokens)
 
     def _repeat(self) -> None:
         """Append what the writer could not."""

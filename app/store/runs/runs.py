@@ -38,6 +38,7 @@ SCRIPTS = (ADMIT, START, APPEND, LEASE, RENEW)
 LEASE_SECONDS = 2.5
 LOOK_SECONDS = 0.5
 EXPIRED_PER_LOOK = 100
+DETAIL_MAX_CHARS = 2_000  # of the text that says why a run failed
 ACTIVE_SECONDS = 60  # a completion that a dead worker left counts against its user's limit for so long
 KNOWN_SECONDS = 2_592_000  # an expired run is answered by "gone" for so long
 _LIMITED = {"too_many_runs", "rate_limited", "tokens_used_up"}
@@ -90,7 +91,8 @@ class Ending:
 
     @classmethod
     def failed(cls, error: BelfryError) -> Ending:
-        return cls("failed", {"code": error.code, "detail": error.detail})
+        """With the beginning of what the error says: it may repeat an upstream's text."""
+        return cls("failed", {"code": error.code, "detail": error.detail[:DETAIL_MAX_CHARS]})
 
     @property
     def records(self) -> tuple[bytes, ...]:
@@ -155,7 +157,13 @@ class Runs:
 
         Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, or a limit of the user.
         """
-        _, (code, detail) = self._commands.run([self._lease(name), self._start_command(name, request)])
+        lease, start = self._lease(name), self._start_command(name, request)
+        if not self._store.share_a_slot(self._keys.leases, self._keys.runs(name.user)):
+            # A run without a lease would never be ended for a dead producer: not both at once, where one may fail.
+            self._commands.run([lease])
+            ((code, detail),) = self._commands.run([start])
+        else:
+            _, (code, detail) = self._commands.run([lease, start])
         if code == b"started":
             return True
         if code != b"known":

@@ -15,7 +15,7 @@ from app.core.settings import Settings
 from app.core.wire.frames import END
 from app.store.logs import log
 from app.store.logs.log import LogStore
-from app.store.runs.runs import LEASE_SECONDS, LOST, SCRIPTS, STOPPED, Ending, RunName, Runs
+from app.store.runs.runs import DETAIL_MAX_CHARS, LEASE_SECONDS, LOST, SCRIPTS, STOPPED, Ending, RunName, Runs
 from app.transport.connection import Command, Connection, Reply
 from tests.servers import RedisServer
 from tests.waiting import wait_until
@@ -349,3 +349,10 @@ def test_a_store_without_memory_starts_nothing_and_keeps_nothing_of_it(
         assert client.zrange("belfry:{user:alice}:active", 0, -1) == [b"r0"]
         assert runs.start(NAME, REQUEST)
         assert runs.renew([NAME])[0] == []
+
+
+def test_a_run_that_failed_keeps_the_beginning_of_what_the_upstream_said() -> None:
+    ending = Ending.failed(BelfryError("upstream_failed", "It said: " + "x" * 1_000_000))
+    assert ending.error is not None
+    assert ending.error["detail"].startswith("It said: xxx")
+    assert len(ending.error["detail"]) == DETAIL_MAX_CHARS
