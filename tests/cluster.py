@@ -77,6 +77,12 @@ class RedisCluster:
         """By name, for their logs."""
         return {f"node {number}": node for number, node in enumerate(self.nodes)}
 
+    @property
+    def moves_whole_slots(self) -> bool:
+        """Whether it knows `CLUSTER MIGRATESLOTS`."""
+        with self.nodes[0].client() as client:
+            return int(str(client.info("server").get("valkey_version", "0")).split(".")[0]) >= 9
+
     def add(self) -> Node:
         """A further node, which nobody knows yet."""
         node = Node()
@@ -145,6 +151,11 @@ class RedisCluster:
         for node in (target, source, *self.alive()):
             if node.is_primary:
                 node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
+
+    def migrate_whole(self, slot: int, source: Node, target: Node) -> None:
+        """Move a slot in one step, as Valkey 9 and newer can."""
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        self.wait(lambda: all(self._port_of(node, slot) == target.port for node in self.alive()), "the slot to move")
 
     def _port_of(self, node: Node, slot: int) -> int:
         for row in _slots(node):

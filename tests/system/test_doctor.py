@@ -20,7 +20,7 @@ from tests.servers import HOST, Belfry, Nginx
 
 pytestmark = pytest.mark.needs("nginx")
 
-OPTIONS = Options(patience=3.0, silence=8.0)
+OPTIONS = Options(patience=6.0, silence=30.0)
 GOOD = "proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_buffering off; client_max_body_size 32m;"
 
 
@@ -36,7 +36,7 @@ class Planted:
 
 
 PLANTED = {
-    "read timeout": Planted("proxy.read-timeout", "proxy_read_timeout 75s;", f"{GOOD} proxy_read_timeout 1s;"),
+    "read timeout": Planted("proxy.read-timeout", "proxy_read_timeout 75s;", f"{GOOD} proxy_read_timeout 4s;"),
     "stripped Last-Event-ID": Planted(
         "proxy.last-event-id",
         "proxy_set_header Last-Event-ID $http_last_event_id;",
@@ -89,7 +89,7 @@ Examine = Callable[[Planted], Report]
 
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
-    return {"BELFRY_HEARTBEAT_SECONDS": "3"}
+    return {"BELFRY_HEARTBEAT_SECONDS": "10"}
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_a_message_is_counted_with_its_latency_its_request_and_its_round_trips(b
         rises(belfry, before, "belfry_requests_total", "/publish", "201", by=3)
         rises(belfry, before, "belfry_redis_round_trips_total", by=3)
         rises(belfry, before, "belfry_redis_round_trip_seconds_count", by=3)
-        assert samples(belfry)["belfry_streams",] == 1
+        wait_until(lambda: samples(belfry)["belfry_streams",] == 1, SECONDS)
     assert samples(belfry)["belfry_delivery_seconds_sum",] > before["belfry_delivery_seconds_sum",]
     rises(belfry, before, "belfry_streams_ended_total", "gone")
     rises(belfry, before, "belfry_loop_lag_seconds_count")

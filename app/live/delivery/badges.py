@@ -71,7 +71,10 @@ class Badges:
             self._greenlet = None
 
     def _next(self) -> list[Subscriber]:
-        return list(islice(self._waiting, READERS_PER_ROUND))
+        """Whoever comes next, with those that need the same shards: none waits for a shard that it does not read."""
+        first = list(islice(self._waiting, READERS_PER_ROUND))
+        homes = first[0].homes
+        return [subscriber for subscriber in first if subscriber.homes == homes]
 
     def _guarded_round(self, batch: Sequence[tuple[Subscriber, list[bytes]]]) -> None:
         try:

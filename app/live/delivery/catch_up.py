@@ -81,10 +81,10 @@ class CatchUp:
     def _next(self) -> list[Subscriber]:
         """Whoever comes next, with those that need the same shards: none waits for a shard that it does not read."""
         taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-        homes = _homes(taken[0])
-        batch = [subscriber for subscriber in taken if _homes(subscriber) == homes]
+        homes = taken[0].homes
+        batch = [subscriber for subscriber in taken if subscriber.homes == homes]
         if len(batch) < len(taken):
-            self._waiting.extendleft(reversed([each for each in taken if _homes(each) != homes]))
+            self._waiting.extendleft(reversed([subscriber for subscriber in taken if subscriber.homes != homes]))
         return batch
 
     def _round(self, batch: Sequence[Subscriber]) -> None:
@@ -92,10 +92,6 @@ class CatchUp:
         pages = self._store.read([(name, (position,)) for name, position in round_.requests])
         for subscriber in round_.finish(pages, int(self._clock() * 1_000)):
             self.add(subscriber)
-
-
-def _homes(subscriber: Subscriber) -> set[object]:
-    return {open_log.home for open_log in subscriber.logs}
 
 
 class Round:

@@ -180,6 +180,11 @@ class Subscriber:
     def expires_at(self) -> float:
         return self.claims.expires_at
 
+    @property
+    def homes(self) -> set[object]:
+        """What hears its logs: the links to their shards."""
+        return {open_log.home for open_log in self.logs}
+
     def position(self, open_log: OpenLog) -> Position:
         """Where it stands in one of its logs."""
         return self.vector[self.logs.index(open_log)]

@@ -115,6 +115,10 @@ class LogStore:
         self.lineage = lineage or Lineage(commands, self.keys, settings.switchover_seconds)
         self._slot_of = slot_of
 
+    def share_a_slot(self, one: str, other: str) -> bool:
+        """Whether commands for two keys are done in the order in which they are sent together."""
+        return self._slot_of(one) == self._slot_of(other)
+
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
         """Append each message to the log named beside it, in this order; no run's log is among them.
 

@@ -157,7 +157,13 @@ class Runs:
 
         Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, or a limit of the user.
         """
-        _, (code, detail) = self._commands.run([self._lease(name), self._start_command(name, request)])
+        lease, start = self._lease(name), self._start_command(name, request)
+        if not self._store.share_a_slot(self._keys.leases, self._keys.runs(name.user)):
+            # A run without a lease would never be ended for a dead producer: not both at once, where one may fail.
+            self._commands.run([lease])
+            ((code, detail),) = self._commands.run([start])
+        else:
+            _, (code, detail) = self._commands.run([lease, start])
         if code == b"started":
             return True
         if code != b"known":
