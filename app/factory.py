@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from flask import Blueprint, Flask
+from prometheus_client import Gauge
 
 from . import __version__
+from . import metrics as families
 from .core.identity.tokens import Keyring
+from .core.redis_url import is_cluster
 from .core.settings import Settings, check_identity, load
 from .core.upstreams import Upstreams
 from .launch.address import Address, AddressError
@@ -24,12 +27,10 @@ from .live.insight.reporter import Reporter
 from .live.runs.models import Models
 from .live.runs.relay import Relay
 from .live.streams.streams import Streams
-from .metrics import count_failures
 from .server import sockets
 from .server.gates import admission, turns
 from .server.gates.turns import Turns
 from .store import examination
-from .store.examination import Examination
 from .store.identity.revocations import Revocations
 from .store.identity.sessions import Sessions, Tickets
 from .store.insight import directory, figures
@@ -40,19 +41,21 @@ from .store.insight.flights import NOTE, FlightStore
 from .store.insight.presence import PresenceStore
 from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from .store.insight.trace import Tracing
-from .store.logs import lineage, log
+from .store.keys import Keys
+from .store.logs import log, succession
 from .store.logs.feed import Feed
+from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
 from .store.logs.publisher import Published, Publisher
 from .store.logs.read_state import ReadState
 from .store.logs.readers import Readers
 from .store.logs.recipients import Recipients
+from .store.logs.succession import Succession
 from .store.runs import runs
 from .store.runs.bell import Bell
 from .store.runs.runs import Runs
-from .transport.auto_pipeline import CONNECTIONS, AutoPipeline
-from .transport.connection import Connection
-from .transport.subscription import Subscription
+from .transport.cluster import Cluster
+from .transport.shard import OneShard, Shards
 from .web.api import (
     admin,
     feed,
@@ -69,7 +72,7 @@ from .web.api import (
     users,
 )
 from .web.api.publish import GROUPS_UNDER_WAY
-from .web.completions import openai
+from .web.completions import openai, responses
 from .web.completions import runs as completions
 from .web.edge.answers import Answers
 from .web.edge.auth import Authenticator
@@ -84,7 +87,7 @@ from .web.pages import views as pages
 
 SCRIPTS: Final = (
     *log.SCRIPTS,
-    *lineage.SCRIPTS,
+    *succession.SCRIPTS,
     *examination.SCRIPTS,
     *runs.SCRIPTS,
     *figures.SCRIPTS,
@@ -108,7 +111,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     live = Live(store, settings, time.time)
     web = Web(store, live, settings, time.time)
 
-    count_failures()
+    families.begin(__version__)
     app = _shell(web.answers)
     for views in web.blueprints():
         app.register_blueprint(views)
@@ -150,11 +153,12 @@ class Stored:
     """The store's floor: all that is kept in Redis, by way of one connection."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.connection = Connection.open(settings, SCRIPTS)
-        self.commands = commands = self._pipeline(settings)
-        waits = self._pipeline(settings) if settings.publish_wait_replicas else None
-        batches = self._pipeline(settings, lanes=1, depth=GROUPS_UNDER_WAY)
-        self.logs = LogStore(commands, settings, waits, batches)
+        self.shards: Shards = (Cluster if is_cluster(settings.redis_url) else OneShard)(settings, SCRIPTS)
+        self.commands = commands = self.shards.pipeline()
+        waits = self.shards.pipeline() if settings.publish_wait_replicas else None
+        batches = self.shards.pipeline(lanes=1, depth=GROUPS_UNDER_WAY)
+        lineage = self._lineage(settings)
+        self.logs = LogStore(commands, settings, waits, batches, self.shards.slot_of, lineage)
         self.read_state = ReadState(self.logs, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
         self.publisher = Publisher(self.logs, self.recipients)
@@ -168,9 +172,11 @@ class Stored:
         self.revocations = Revocations(commands, settings)
         self.figures = FigureStore(commands, settings)
 
-    def _pipeline(self, settings: Settings, *, lanes: int = CONNECTIONS, depth: int = 1) -> AutoPipeline:
-        line, seconds, queue = self.connection.line, settings.redis_timeout_seconds, settings.redis_queue
-        return AutoPipeline(line, seconds, queue, lanes=lanes, depth=depth)
+    def _lineage(self, settings: Settings) -> Lineage:
+        keys = Keys(settings.redis_prefix, settings.redis_db)
+        if is_cluster(settings.redis_url):
+            return Succession(self.commands, keys, settings.history_seconds)
+        return Lineage(self.commands, keys, settings.switchover_seconds)
 
 
 class Live:
@@ -182,18 +188,21 @@ class Live:
         self.known_users = KnownUsers(store.directory, clock)
         self.hub = Hub(
             store.logs,
-            lambda: Subscription.open(settings),
+            store.shards,
             settings,
             clock,
-            store.connection.follow,
-            examination=Examination(store.connection, settings),
         )
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
         self.models = Models(self.relay.callers, upstreams)
-        self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock)
+        gauges: dict[Gauge, Callable[[], float]] = {
+            families.SLOW_STREAMS: lambda: self.streams.slow,
+            families.OUTBOX_BYTES: lambda: self.streams.outbox_bytes,
+            families.RUNS: lambda: len(self.relay),
+        }
+        self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock, gauges)
 
     def note(self, published: tuple[str, Published]) -> None:
         """What becomes of a message after its publisher has sent it: administrators find it, and its recipients."""
@@ -248,9 +257,14 @@ class Web:
 
     def for_completions(self) -> tuple[Blueprint, ...]:
         live, auth, settings = self._live, self.auth, self._settings
+        api = openai.Api(auth, live.relay, settings)
+        runs, streams = self._store.runs, live.streams
         return (
             completions.blueprint(self._desk_of_completions()),
-            openai.blueprint(auth, live.relay, live.models, settings),
+            openai.blueprint(api, auth, live.models),
+            responses.blueprint(
+                responses.Desk(auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies)
+            ),
         )
 
     def for_administrators(self) -> tuple[Blueprint, ...]:
@@ -295,7 +309,7 @@ class Web:
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
-            health.blueprint(self._check_ready, lambda: self._live.hub.canary.faults),
+            health.blueprint(self._check_ready, lambda: self._live.hub.canaries.faults),
             metrics.blueprint(),
             openapi.blueprint(__version__),
         )
@@ -307,7 +321,7 @@ class Web:
         """
         self._live.streams.stay()
         hub = self._live.hub
-        (hub.canary.check if hub.is_running else self._store.connection.ping)()
+        (hub.canaries.check if hub.is_running else self._store.shards.ping)()
 
 
 def _shell(answers: Answers) -> Flask:

@@ -1,48 +1,214 @@
-"""Counters of a deployment, in Prometheus's terms.
+"""The metrics of a deployment, in Prometheus' terms. docs/metrics.md lists them; a test keeps it equal to this file.
 
-With several workers prometheus_client keeps each one's numbers in a file of its own and adds them up when asked;
-gunicorn.conf.py names the folder. A count is one write to mapped memory.
+With several workers, prometheus_client keeps the numbers of each in a file of its own and adds them up when asked; the
+gunicorn configuration names the folder. Such a count is one write to mapped memory. What happens with every message,
+stream or round trip is counted in plain memory (`Counts`, `Times`, `TALLY`) and handed on every few seconds (`take`).
+
+Every family is there from the start with all labels that are known in advance, since an alert on a family that is
+absent never fires. Labels have few values: none holds a user, a topic or anything else that a client chose.
 """
 
 from __future__ import annotations
 
+import collections
 import logging
 import os
+import platform
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .core.errors import CATALOGUE
-from .core.insight.figures import Tally
+from .core.insight.figures import BUCKETS, FIRST_MS, PER_DOUBLING, Tally
+from .core.store_faults import CODES
+from .core.wire.frames import Goodbye
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Upper bounds in seconds: a quarter of a millisecond, doubled until a minute. They are every fourth bound of `Tally`.
+BOUNDS: Final = tuple([FIRST_MS * 2**doubling / 1_000 for doubling in range((BUCKETS - 2) // PER_DOUBLING + 2)])
+# What ends a stream besides a goodbye, see `Subscriber.close`.
+ENDS: Final = ("aged", "away", "error", "finished", "gone", "stalled", "stopped")
 
-REFUSALS = Counter("belfry_refusals", "Requests and lines of batches that were refused, by reason", ["code"])
-ABANDONED = Counter("belfry_abandoned_requests", "Requests for a stream whose client left before its turn came")
-STREAMS = Gauge("belfry_streams", "Open streams", multiprocess_mode="livesum")
+
+class Counts(collections.Counter[tuple[str, ...]]):
+    """Counts in plain memory, by the values of the labels. `known` are there from the start."""
+
+    def __init__(self, family: Counter, known: Iterable[tuple[str, ...]] = ((),)) -> None:
+        super().__init__()
+        self._family = family
+        for labels in known:
+            self._add(labels, 0)
+
+    def hand_on(self) -> None:
+        """Prometheus knows of them from now on."""
+        for labels, count in self.items():
+            self._add(labels, count)
+        self.clear()
+
+    def _add(self, labels: tuple[str, ...], count: float) -> None:
+        (self._family.labels(*labels) if labels else self._family).inc(count)
+
+
+class TimesFamily(Histogram):
+    """A histogram that takes the counts of its buckets at once."""
+
+    def add(self, counts: Mapping[int, int], seconds: float) -> None:
+        """Add the counts by the number of the bucket, and the sum of what was observed."""
+        for bucket, count in counts.items():
+            self._buckets[bucket].inc(count)
+        self._sum.inc(seconds)
+
+
+class Times:
+    """Durations in plain memory. To observe one costs a search among 20 bounds and two additions."""
+
+    __slots__ = ("_counts", "_family", "_seconds")
+
+    def __init__(self, family: TimesFamily) -> None:
+        self._family = family
+        self._counts: collections.Counter[int] = collections.Counter()
+        self._seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Observe one."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._seconds += seconds
+
+    def hand_on(self) -> None:
+        """Prometheus knows of them from now on."""
+        counts, self._counts = self._counts, collections.Counter()
+        seconds, self._seconds = self._seconds, 0.0
+        self._family.add(counts, seconds)
+
+
+# Messages
+
 MESSAGES = Counter("belfry_messages", "Messages published")
 DELIVERIES = Counter("belfry_deliveries", "Messages written to streams, one for each stream")
+DELIVERY_SECONDS = TimesFamily(
+    "belfry_delivery_seconds",
+    "Time from publishing a message to its write to the last live stream of a worker",
+    buckets=BOUNDS,
+)
+
+# Streams
+
+STREAMS = Gauge("belfry_streams", "Open streams", multiprocess_mode="livesum")
+CONNECTS = Counter(
+    "belfry_connects", "Streams that began, by what they read and whether they came with a cursor", ["kind", "start"]
+)
 STREAMS_ENDED = Counter("belfry_streams_ended", "Streams that ended, by reason", ["reason"])
+RESETS = Counter(
+    "belfry_resets",
+    "Streams that were told that history was lost: at connecting, since entries were trimmed, or since the history is "
+    "another one",
+    ["cause"],
+)
+CATCH_UPS = Counter(
+    "belfry_catch_ups",
+    "Streams that began to read from the store: after connecting, a gap, a full socket, or a comparison with the store",
+    ["cause"],
+)
+SLOW_READERS = Counter("belfry_slow_readers", "Times that a stream's socket was full")
+SLOW_STREAMS = Gauge("belfry_slow_streams", "Streams whose socket is full now", multiprocess_mode="livesum")
+OUTBOX_BYTES = Gauge("belfry_outbox_bytes", "Bytes that wait in memory for slow streams", multiprocess_mode="livesum")
+
+# Requests
+
+REQUESTS = Counter("belfry_requests", "Answered requests, by route and status", ["route", "status"])
+REFUSALS = Counter("belfry_refusals", "Requests and lines of batches that were refused, by code of the error", ["code"])
+ABANDONED = Counter("belfry_abandoned_requests", "Requests for a stream whose client left before its turn came")
+SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])
+FAILURES = Counter("belfry_failures", "Exceptions that nobody foresaw, by the part of Belfry that lives on", ["part"])
+
+# Completions
+
+COMPLETIONS = Counter("belfry_completions", "Completions that began: runs, and those answered directly", ["kind"])
+RUNS = Gauge("belfry_runs", "Runs under way", multiprocess_mode="livesum")
+RUNS_ENDED = Counter("belfry_runs_ended", "Runs that ended, by status", ["status"])
+TOKENS = Counter("belfry_tokens", "Tokens of completions that ended, as they count against a user's limit")
+
+# The store
+
+ROUND_TRIPS = Counter("belfry_redis_round_trips", "Writes to Redis, each with all commands that were ready")
+ROUND_TRIP_SECONDS = TimesFamily(
+    "belfry_redis_round_trip_seconds", "Time from such a write of pipelined commands to its last reply", buckets=BOUNDS
+)
+RECONNECTS = Counter("belfry_redis_reconnects", "Connections to Redis that were lost and made again", ["connection"])
 STORE_AWAY = Gauge(
     "belfry_store_away",
     "Workers to which the store is silent, or that don't hear it",
     multiprocess_mode="livesum",
 )
+STORE_OUTAGES = Counter("belfry_store_outages", "Times that a worker noticed the store to be away")
+STORE_AWAY_SECONDS = Counter("belfry_store_away_seconds", "Length of those times, counted when each is over")
 STORE_FAULTS = Gauge(
     "belfry_store_faults",
     "Workers that see this fault in how the store is configured",
     ["fault"],
     multiprocess_mode="livesum",
 )
-STORE_OUTAGES = Counter("belfry_store_outages", "Times that a worker noticed the store to be away")
-SIGN_INS = Counter("belfry_sign_ins", "Sign-ins by outcome", ["outcome"])
-FAILURES = Counter("belfry_failures", "Exceptions that nobody foresaw, by the part of Belfry that lives on", ["part"])
+STORE_INFO = Gauge(
+    "belfry_store_info",
+    "1 for the server that Redis says it is",
+    ["engine", "version", "maxmemory_policy", "appendonly"],
+    multiprocess_mode="livemax",
+)
 
+# The process
 
-# What is counted per message is counted here, and handed on every few seconds: a write to mapped memory takes longer
-# than all else about counting.
+LOOP_LAG_SECONDS = TimesFamily(
+    "belfry_loop_lag_seconds", "How late a worker's event loop woke up, tried once a second", buckets=BOUNDS
+)
+WORKERS = Gauge("belfry_workers", "Workers that serve", multiprocess_mode="livesum")
+BUILD_INFO = Gauge(
+    "belfry_build_info", "1 for the version that runs", ["version", "python"], multiprocess_mode="livemax"
+)
+
+# What happens often is counted in plain memory. Each of these adds to a family above.
 TALLY = Tally()
+CONNECTED = Counts(CONNECTS, [(kind, start) for kind in ("feed", "run") for start in ("new", "resumed")])
+RESET = Counts(RESETS, [("connect",), ("trimmed",), ("history",)])
+CAUGHT_UP = Counts(CATCH_UPS, [("connect",), ("gap",), ("slow",), ("comparison",)])
+SLOWED = Counts(SLOW_READERS)
+ANSWERED = Counts(REQUESTS, [("/publish", "201"), ("/stream", "200")])
+TRIPS = Counts(ROUND_TRIPS)
+TRIP_TIMES = Times(ROUND_TRIP_SECONDS)
+LAG = Times(LOOP_LAG_SECONDS)
+_PLAIN: Final[tuple[Counts | Times, ...]] = (CONNECTED, RESET, CAUGHT_UP, SLOWED, ANSWERED, TRIPS, TRIP_TIMES, LAG)
+
+
+def _show_from_the_start() -> None:
+    """Give each family with labels the values that are known now: without one it would be absent."""
+    known: dict[Counter | Gauge, Iterable[str]] = {
+        STREAMS_ENDED: [*ENDS, *[reason.value for reason in Goodbye]],
+        REFUSALS: CATALOGUE,
+        SIGN_INS: ("accepted", "refused"),
+        FAILURES: ("views",),
+        COMPLETIONS: ("run", "direct"),
+        RUNS_ENDED: ("done", "stopped", "failed"),
+        RECONNECTS: ("commands", "subscriber"),
+        STORE_FAULTS: CODES,
+    }
+    for family, values in known.items():
+        for value in values:
+            family.labels(value)
+    STORE_INFO.labels("", "", "", "").set(0)
+
+
+_show_from_the_start()
 
 
 def refused(code: str) -> None:
@@ -65,21 +231,38 @@ class FailureCount(logging.Handler):
 _FAILURE_COUNT = FailureCount(logging.ERROR)
 
 
-def count_failures() -> None:
-    """From now on, and once however often this is called."""
+def begin(version: str) -> None:
+    """Tell the version of Belfry, and count failures from now on. To do it again has no effect."""
+    BUILD_INFO.labels(version, platform.python_version()).set(1)
     logging.getLogger("belfry").addHandler(_FAILURE_COUNT)
 
 
 def take() -> dict[str, int]:
-    """What was tallied since the last call, by name; Prometheus knows it from now on."""
+    """What was tallied since the last call, by name; Prometheus knows it, and all other plain counts, from now on."""
+    seconds, TALLY.seconds = TALLY.seconds, 0.0
     counted = TALLY.take()
     MESSAGES.inc(counted.get("messages", 0))
     DELIVERIES.inc(counted.get("deliveries", 0))
+    DELIVERY_SECONDS.add(_by_bound(counted), max(0.0, seconds))
+    for plain in _PLAIN:
+        plain.hand_on()
     return counted
+
+
+def _by_bound(counted: Mapping[str, int]) -> collections.Counter[int]:
+    """The tally's latencies, in the buckets of `BOUNDS`."""
+    counts: collections.Counter[int] = collections.Counter()
+    for name, count in counted.items():
+        if name[1:].isdigit():
+            bucket = int(name[1:])
+            counts[len(BOUNDS) if bucket == BUCKETS - 1 else -(-bucket // PER_DOUBLING)] += count
+    return counts
 
 
 def exposition() -> bytes:
     """All numbers of all workers as text."""
+    for plain in _PLAIN:
+        plain.hand_on()
     if FOLDER not in os.environ:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

@@ -20,12 +20,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from .errors import CATALOGUE, BelfryError
-from .identity.names import check_topic, check_user_id, nfc
+from .identity.names import NAME_SCHEMA, check_topic, check_user_id, nfc
 from .wire import strict_json
 from .wire.frames import RESERVED_EVENTS, compact, stream_safe
 from .wire.times import rfc3339
@@ -38,7 +39,8 @@ ERRORS_TOLD = 20  # of a message: a refusal stays in proportion to what was sent
 
 _NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient"}  # the envelope and the delivery
 
-_TOKEN = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+ID_PATTERN = "[A-Za-z0-9._:-]{1,128}"
+_TOKEN = re.compile(ID_PATTERN, re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
 
 # White space, control characters, and characters of no width.
@@ -48,6 +50,12 @@ _INVISIBLE = "".join(
         *"\u2800\u3164\ufeff",  # Braille blank, Hangul filler, byte order mark
     ]
 )
+# The same rules for the OpenAPI document.
+ID_SCHEMA = {"type": "string", "pattern": f"^{ID_PATTERN}$"}
+_EVENT_SCHEMA = {**ID_SCHEMA, "not": {"enum": sorted(RESERVED_EVENTS)}}
+_URL_SCHEMA = {
+    "type": "string", "maxLength": 2_048, "pattern": r"^(?:(?:[Hh][Tt][Tt][Pp][Ss]?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/)$",
+}  # fmt: skip
 
 _LIST_OF_RECIPIENTS = "to.list[str]"  # where pydantic finds the errors of `to` as a list
 
@@ -102,9 +110,12 @@ OnlyTrue = Annotated[Literal[True], BeforeValidator(_only_true)]
 Level = Literal["info", "success", "warning", "error"]
 LEVELS: tuple[str, ...] = get_args(Level)
 
-Event = Annotated[str, _token("bad_event"), AfterValidator(_not_reserved)]
+Event = Annotated[str, _token("bad_event"), AfterValidator(_not_reserved), WithJsonSchema(_EVENT_SCHEMA)]
 Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_not_blank)]
-Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link)]
+Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link), WithJsonSchema(_URL_SCHEMA)]
+Key = Annotated[str, _token("invalid_message"), WithJsonSchema(ID_SCHEMA)]
+MessageId = Annotated[str, _token("bad_message_id"), WithJsonSchema(ID_SCHEMA)]
+Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]  # `_logs` checks it
 
 
 class Action(BaseModel):
@@ -114,7 +125,7 @@ class Action(BaseModel):
 
     label: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_not_blank)]
     url: Link | None = None
-    id: Annotated[str, _token("invalid_message")] | None = None
+    id: Key | None = None
 
 
 class Content(BaseModel):
@@ -123,7 +134,7 @@ class Content(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     event: Event = "message"
-    key: Annotated[str, _token("invalid_message")] | None = None
+    key: Key | None = None
     title: Annotated[str, AfterValidator(_not_blank)] | None = None
     body: str | None = None
     url: Link | None = None
@@ -136,9 +147,9 @@ class Content(BaseModel):
 class Publish(Content):
     """The body of `POST /publish`."""
 
-    id: Annotated[str, _token("bad_message_id")] | None = None
-    to: str | Annotated[list[str], Field(fail_fast=True)] | None = None
-    topic: str | None = None
+    id: MessageId | None = None
+    to: Name | Annotated[list[Name], Field(fail_fast=True)] | None = None
+    topic: Name | None = None
     everyone: OnlyTrue | None = None
     ttl: Annotated[int, Field(ge=1, le=TTL_MAX_SECONDS)] | None = None
     transient: bool = False

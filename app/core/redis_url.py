@@ -3,11 +3,14 @@
     redis://[user:password@]host[:port][/db]               one server; rediss:// with TLS
     unix://[user:password@]/path[?db=0]                    one server on this machine
     redis+sentinel://[user:password@]host:port,host:port/service[?db=0&sentinel_username=&sentinel_password=]
+    redis+cluster://[user:password@]host[:port],host[:port]      a Redis Cluster
 
-The last one names the Sentinels, which know where the primary of a service is; the user and password before the `@` are
-for the primary and its replicas. With `rediss+sentinel` both are reached by TLS. User, password, path and service may
-be percent-encoded: a password with `/`, `?`, `#` or `%` must be. `db`, `username` and `password` may also follow a `?`.
-With `rediss` and `rediss+sentinel` these options may follow as well:
+A Sentinel address names the Sentinels, which know where the primary of a service is; the user and password before the
+`@` are for the primary and its replicas. A cluster's address names some of its nodes, which know all others; the user
+and password are for every node, and a cluster has database 0 only. With `rediss+sentinel` and `rediss+cluster` all of
+them are reached by TLS. User, password, path and service may be percent-encoded: a password with `/`, `?`, `#` or `%`
+must be. `db`, `username` and `password` may also follow a `?` after the address of one server.
+With `rediss`, `rediss+sentinel` and `rediss+cluster` these options may follow as well:
 
     ssl_ca_certs ssl_ca_path     who is trusted: a PEM file, a folder of hashed ones; by default as the system does
     ssl_certfile ssl_keyfile     our own certificate and its key, PEM files; ssl_password where the key has one
@@ -35,6 +38,8 @@ PORT = 6_379
 SENTINEL_PORT = 26_379
 PLAIN = ("redis", "rediss", "unix")
 SENTINEL = ("redis+sentinel", "rediss+sentinel")
+CLUSTER = ("redis+cluster", "rediss+cluster")
+SCHEMES = (*PLAIN, *SENTINEL, *CLUSTER)
 DB_MAX = 2_147_483_647  # Redis reads it as a C int
 SOCKET_PATH_MAX = 107  # sockaddr_un.sun_path holds 108 bytes with its NUL
 _SERVER_OPTIONS = ("db", "username", "password")
@@ -108,6 +113,22 @@ class SentinelUrl:
     tls_options: tuple[tuple[str, TlsOption], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterUrl:
+    """A Redis Cluster and the nodes that are asked first for all others; `tls_options` are redis-py's own."""
+
+    seeds: tuple[tuple[str, int], ...]
+    username: str = ""
+    password: str = ""
+    tls: bool = False
+    tls_options: tuple[tuple[str, TlsOption], ...] = ()
+
+    @property
+    def db(self) -> int:
+        """A cluster has no other."""
+        return 0
+
+
 class _Parts(NamedTuple):
     """An address in pieces, still percent-encoded, except the user and the password."""
 
@@ -126,17 +147,32 @@ def check(url: str) -> str:
     return url
 
 
-def parse(url: str) -> ServerUrl | SentinelUrl:
+def parse(url: str) -> ServerUrl | SentinelUrl | ClusterUrl:
     """Raises `ValueError`."""
     parts = _split(url)
     if parts.scheme in SENTINEL:
         return _sentinel(parts)
+    if parts.scheme in CLUSTER:
+        return _cluster(parts)
     return _unix(parts) if parts.scheme == "unix" else _server(parts)
 
 
 def is_sentinel(url: str) -> bool:
     """Whether Sentinels are to be asked."""
     return url.partition("://")[0].lower() in SENTINEL
+
+
+def is_cluster(url: str) -> bool:
+    """Whether the address leads to a Redis Cluster."""
+    return url.partition("://")[0].lower() in CLUSTER
+
+
+def parse_cluster(url: str) -> ClusterUrl:
+    """Raises `ValueError`, also for any other kind of address."""
+    parts = _split(url)
+    if parts.scheme not in CLUSTER:
+        raise ValueError(f"expected one of {', '.join(CLUSTER)}")
+    return _cluster(parts)
 
 
 def parse_sentinel(url: str) -> SentinelUrl:
@@ -155,8 +191,8 @@ def database_of(url: str) -> int:
 def _split(url: str) -> _Parts:
     check_characters(url)
     scheme, found, rest = url.partition("://")
-    if not found or scheme.lower() not in (*PLAIN, *SENTINEL):
-        raise ValueError(f"expected one of {', '.join((*PLAIN, *SENTINEL))} and '://' at its beginning")
+    if not found or scheme.lower() not in SCHEMES:
+        raise ValueError(f"expected one of {', '.join(SCHEMES)} and '://' at its beginning")
     if "#" in rest:
         raise ValueError("expected no '#': write %23 for one in a password")
     before_query, _, query = rest.partition("?")
@@ -172,7 +208,7 @@ def _split(url: str) -> _Parts:
 
 def _server(parts: _Parts) -> ServerUrl:
     if "," in parts.hosts:
-        raise ValueError("expected one host; redis+sentinel:// names several Sentinels")
+        raise ValueError("expected one host; redis+sentinel:// names several Sentinels, redis+cluster:// several nodes")
     tls = parts.scheme == "rediss"
     options, tls_options = _options(parts, _SERVER_OPTIONS, tls=tls)
     host, port = endpoint(parts.hosts, PORT)
@@ -226,6 +262,27 @@ def _sentinel(parts: _Parts) -> SentinelUrl:
     )
 
 
+def _cluster(parts: _Parts) -> ClusterUrl:
+    if parts.path not in ("", "/", "/0"):
+        raise ValueError(f"expected {parts.scheme}://host:port,host:port without a path: a cluster has database 0 only")
+    tls = parts.scheme == CLUSTER[1]
+    _, tls_options = _options(parts, (), tls=tls)
+    return ClusterUrl(
+        seeds=tuple([_node_address(text) for text in parts.hosts.split(",")]),
+        username=parts.username,
+        password=parts.password,
+        tls=tls,
+        tls_options=tls_options,
+    )
+
+
+def _node_address(text: str) -> tuple[str, int]:
+    try:
+        return endpoint(text, PORT)
+    except ValueError as error:
+        raise ValueError(f"expected each node as host:port: {error}") from None
+
+
 def _sentinel_address(text: str) -> tuple[str, int]:
     try:
         return endpoint(text, SENTINEL_PORT)
@@ -256,7 +313,8 @@ def _unknown(name: str, known: tuple[str, ...], *, quotable: bool) -> str:
     """An option's name is quoted unless it may be a piece of a password."""
     shown = f" {name!r}" if quotable and _OPTION.fullmatch(name) else ""
     hint = "; rediss:// asks for TLS" if name in ("ssl", "tls") or name in _TLS_OPTIONS else ""
-    return f"unknown option{shown}, expected one of {', '.join(known)}{hint}"
+    expected = f"one of {', '.join(known)}" if known else "no option"
+    return f"unknown option{shown}, expected {expected}{hint}"
 
 
 def _tls_option(name: str, text: str) -> TlsOption:

@@ -28,6 +28,7 @@ _PORT_MAX = 65_535
 # RFC 3986 section 3.3: segments of unreserved characters, none of which is `.` or `..`; no slash at the end.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _HIDDEN = ("_URL", "SECRET", "SECRETS", "PASSWORD_HASH")  # an address may hold a password or a key
+SHOWN_MAX = 100  # characters of a setting that a log line shows; a PEM key is longer
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
@@ -47,8 +48,8 @@ class Settings(BaseModel):
     redis_url: str = Field(
         "",
         repr=False,
-        description="redis:// rediss:// unix:// redis+sentinel:// or rediss+sentinel:// of the shared store; "
-        "empty: embedded server",
+        description="redis:// rediss:// unix:// redis+sentinel:// rediss+sentinel:// redis+cluster:// or "
+        "rediss+cluster:// of the shared store; empty: embedded server",
     )
     redis_prefix: str = Field("belfry", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="first part of every Redis key")
     data_dir: str = Field(
@@ -291,6 +292,13 @@ class Settings(BaseModel):
         description="a worker that Redis was away from for so long sends its streams to another node, within one "
         "heartbeat; 0: never",
     )
+    switchover_seconds: float = Field(
+        30.0,
+        ge=5,
+        le=600,
+        description="time that all workers have to reach a Redis that took over, and to find what was acknowledged to "
+        "them; if one does not come in time, every client is told that messages may be lost",
+    )
     store_check_seconds: float = Field(
         60.0, ge=1, le=3_600, description="how often it is checked whether Redis is configured to keep messages"
     )
@@ -315,6 +323,10 @@ class Settings(BaseModel):
         le=1_000_000,
         description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
+    log_format: str = Field(
+        "text", pattern=r"^(text|json)$", description="how log lines are written: `text`, or `json` for programs"
+    )
+    log_streams: bool = Field(True, description="a line in the log for each stream that closes, 100 a second at most")
     log_line_bytes: int = Field(2_048, ge=256, le=65_536, description="longest line in the log; the rest is cut off")
     lame_duck_seconds: float = Field(
         0.0,
@@ -473,6 +485,18 @@ def load(environ: Mapping[str, str]) -> Settings:
         got = "a value that is not shown" if hidden else repr(first["input"])
         message = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {message}, got {got}") from None
+
+
+def changed(settings: Settings) -> dict[str, str]:
+    """The settings that differ from their defaults, by variable; what may hold a secret is `(set)`."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if value != field.default:
+            variable = PREFIX + name.upper()
+            hidden = variable.endswith(_HIDDEN) or name in _SECRET or len(str(value)) > SHOWN_MAX
+            found[variable] = "(set)" if hidden else str(value)
+    return found
 
 
 def check_identity(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 LEAST_VERSION: Final = (7, 0)  # scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses
 KEEPS: Final = "noeviction"
 
+CODES: Final = ("version", "cluster", "eviction", "persistence", "replicas", "replication_id", "rights")
 OPTIONAL: Final = ("eviction", "persistence", "replicas", "replication_id")  # a setting decides if they refuse
 
 
@@ -36,12 +37,16 @@ class Fault:
         return self.weight is not Weight.WARNS
 
 
-def judge(info: Mapping[str, Any], wanted_replicas: int, strict: Collection[str]) -> tuple[Fault, ...]:
+def judge(
+    info: Mapping[str, Any], wanted_replicas: int, strict: Collection[str], *, is_cluster: bool = False
+) -> tuple[Fault, ...]:
     """The faults that `info`, all of `INFO`, tells of; those named in `strict` refuse.
+
+    `is_cluster`: the address is one of a Redis Cluster.
 
     A field that is not there accuses nobody: managed services leave some out.
     """
-    unusable = [fault for fault in (_version(info), _cluster(info)) if fault]
+    unusable = [fault for fault in (_version(info), _cluster(info, is_cluster=is_cluster)) if fault]
     if unusable:  # however it is configured
         return tuple(unusable)
     found = (_eviction(info), _persistence(info), _replicas(info, wanted_replicas), _replication_id(info))
@@ -78,12 +83,16 @@ def _version(info: Mapping[str, Any]) -> Fault | None:
     return Fault("version", f"Redis {version} is too old: Belfry needs Redis {least} or newer, or Valkey", Weight.ENDS)
 
 
-def _cluster(info: Mapping[str, Any]) -> Fault | None:
-    if info.get("cluster_enabled") != 1 and "cluster" not in (info.get("redis_mode"), info.get("server_mode")):
+def _cluster(info: Mapping[str, Any], *, is_cluster: bool) -> Fault | None:
+    modes = (info.get("redis_mode"), info.get("server_mode"))
+    is_node = info.get("cluster_enabled") == 1 or "cluster" in modes
+    if is_node is is_cluster or ("cluster_enabled" not in info and modes == (None, None)):
         return None
     text = (
         "the server is a node of a Redis Cluster, of which this kind of address reaches one part only: "
-        "set BELFRY_REDIS_URL to a server without cluster mode, or to a Sentinel service"
+        "set BELFRY_REDIS_URL to redis+cluster://host:port,host:port (rediss+cluster:// with TLS)"
+        if is_node
+        else "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://host:port (rediss:// with TLS)"
     )
     return Fault("cluster", text, Weight.ENDS)
 

@@ -58,6 +58,7 @@ class Upstream(BaseModel):
     `models` are names or patterns with `*`; `header` is what carries the key. `proxy` is an address, `""` for none;
     left out, `HTTPS_PROXY` and `NO_PROXY` decide. `ca` is a file or folder of certificates; left out, `SSL_CERT_FILE`
     and `REQUESTS_CA_BUNDLE` decide. `stream_options` says whether it takes them; left out, that is found out.
+    `responses` says that it speaks OpenAI's Responses API.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +73,7 @@ class Upstream(BaseModel):
     timeouts: Timeouts = Timeouts()
     retries: Annotated[int, Field(ge=0, le=10)] | None = None
     stream_options: bool | None = None
+    responses: bool = False
     request_headers: tuple[str, ...] | None = None
     response_headers: tuple[str, ...] | None = None
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
+import re
 import resource
 import shutil
 import sys
@@ -16,11 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..core.settings import SettingsError, check_identity, check_store, load
+from ..core.settings import SettingsError, changed, check_identity, check_store, load
 from ..core.upstreams import Upstreams
 from . import preload
 
 _PACKAGE = __name__.partition(".")[0]
+_VERSION = vars(sys.modules[_PACKAGE])["__version__"]  # an import would take the factory for a layer below
 # Settings that can't be served are told once, in one line, before any worker starts.
 try:
     _settings = load(os.environ)
@@ -88,9 +91,20 @@ def on_starting(_arbiter: object) -> None:
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="belfry-metrics-", dir=worker_tmp_dir)
 
 
-def when_ready(_arbiter: object) -> None:
+def when_ready(arbiter: Any) -> None:
     """After the arbiter has its listeners and its queue of signals, before the first worker; not again on a reload."""
     preload.load()
+    told = " ".join([f"{name}={value}" for name, value in changed(_settings).items()])
+    store = re.sub(r"//[^/@]*@", "//", _settings.redis_url)  # without user and password
+    arbiter.log.info(
+        "Belfry %s serves on %s with %s workers, Python %s; store: %s; settings that differ from their defaults: %s",
+        _VERSION,
+        bind,
+        arbiter.cfg.workers,
+        platform.python_version(),
+        store,
+        told or "none",
+    )
 
 
 def pre_fork(_arbiter: object, worker: Any) -> None:

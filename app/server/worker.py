@@ -252,7 +252,7 @@ class BelfryWorker(GeventWorker):
         The first one ends it, and the others wait for the signal: gunicorn's arbiter fails while it stops, with a
         traceback, where a second worker exits with this code.
         """
-        if self.age > self.cfg.workers or not self._hub.canary.unusable(STORE_SECONDS):
+        if self.age > self.cfg.workers or not self._hub.canaries.unusable(STORE_SECONDS):
             return
         if self.age == 1:
             sys.exit(Arbiter.APP_LOAD_ERROR)
@@ -294,6 +294,7 @@ class BelfryWorker(GeventWorker):
         until = started + self.cfg.graceful_timeout - self._streams.lame_duck_seconds - LAST_SECONDS
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), until - time.monotonic())
         self._reporter.stop()
+        self._hub.canaries.leave()
 
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import redis
 
+from .. import metrics
+from ..core import redis_url
 from ..core.settings import Settings
 from ..core.store_faults import Fault, judge, lacking_rights, silent
 from ..transport.connection import Command, Reply, Script, unavailable
@@ -30,6 +32,7 @@ class Examination:
         self._settings = settings
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._has_rights = False
+        self._told: tuple[str, ...] = ()
 
     def begin(self) -> None:
         """Another server is there: whatever it grants is unknown."""
@@ -39,7 +42,7 @@ class Examination:
         """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
         commands: list[Command] = [("INFO",)]
         if not self._has_rights:
-            commands.append(RIGHTS.call((self._keys.probe,), channel))
+            commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
         info, *rights = self._connection.send(commands)
         faults = self._judged(info)
         if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
@@ -54,7 +57,25 @@ class Examination:
             return (silent(strict),)
         if isinstance(info, Exception):
             raise unavailable(info) from info
-        return judge(info, self._settings.publish_wait_replicas, strict)
+        self._tell(info)
+        is_cluster = redis_url.is_cluster(self._settings.redis_url)
+        return judge(info, self._settings.publish_wait_replicas, strict, is_cluster=is_cluster)
+
+    def _tell(self, info: Mapping[str, Any]) -> None:
+        """Have the metrics say what the server is. A managed service may leave a field out."""
+        engine = "valkey" if "valkey_version" in info else "redis"
+        version = info.get(f"{engine}_version", "")
+        told = (
+            engine,
+            version,
+            info.get("maxmemory_policy", ""),
+            {0: "no", 1: "yes"}.get(info.get("aof_enabled", -1), ""),
+        )
+        if told != self._told:
+            if self._told:
+                metrics.STORE_INFO.labels(*self._told).set(0)
+            self._told = told
+            metrics.STORE_INFO.labels(*told).set(1)
 
 
 def _denied(reply: Reply, keys: str) -> list[str]:

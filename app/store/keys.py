@@ -9,8 +9,9 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
                                            whose entries left one by one, a bit string as in `core.log.marks`),
                                            aged (the time of an entry that was the oldest once), lineage (the server's
-                                           replication id when it was last used), losses (failovers known then), until
-                                           (Unix seconds at which the TTL that was set last ends); after a
+                                           replication id when it was last used), losses (those known then, see
+                                           `lineage_look.lua`), until (Unix seconds at which the TTL that was set
+                                           last ends), born (Unix seconds of its creation); after a
                                            change of epoch history (the first epoch) and former (`<epoch>.<offset> …`,
                                            the last valid position of each)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
@@ -27,13 +28,20 @@ What a worker publishes to itself, to know that it hears what Redis publishes:
 
     belfry:{canary:<worker>}:live       channel
 
-Which server the store is on, and how many failovers there were:
+Which server the store is on, a number that grows with each loss, and the workers that tell of losses:
 
-    belfry:{control}:lineage       hash    see `lineage_look.lua`
+    belfry:{control}:lineage           hash    see `lineage_look.lua`
+    belfry:{control}:lineage:workers   zset    worker → Unix ms of its last look
+    belfry:{control}:lineage:awaited   zset    workers of a replaced primary that have not come to the new one yet
+
+and on a cluster, of whose shards each has a server:
+
+    belfry:{control}:servers       zset    replication id → Unix ms, see `servers.lua`
+    belfry:{control}:replaced      zset    replication id → Unix ms, of those that were replaced by a failover
 
 What a server lets its user do is tried on a key that is there for that moment only:
 
-    belfry:{control}:probe         string  see `rights.lua`
+    belfry:{canary:<worker>}:probe  string  see `rights.lua`
 
 What happened to a user's connections lies with the user's own log:
 
@@ -259,13 +267,26 @@ class Keys:
     def prefix(self) -> str:
         return self._prefix
 
+    @staticmethod
+    def probe(channel: str) -> str:
+        """A key in the slot of a channel."""
+        return f"{channel.partition('}')[0]}}}:probe"
+
     @property
-    def probe(self) -> str:
-        return f"{self._prefix}:{{control}}:probe"
+    def servers(self) -> str:
+        return f"{self._prefix}:{{control}}:servers"
+
+    @property
+    def servers_replaced(self) -> str:
+        return f"{self._prefix}:{{control}}:replaced"
 
     @property
     def lineage(self) -> str:
         return f"{self._prefix}:{{control}}:lineage"
+
+    @property
+    def lineage_workers(self) -> tuple[str, str]:
+        return f"{self.lineage}:workers", f"{self.lineage}:awaited"
 
     @property
     def audit(self) -> str:

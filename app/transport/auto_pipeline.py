@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
+from .. import metrics
 from ..core.errors import BelfryError
 from .connection import (
     RETRY_AFTER_SECONDS,
@@ -58,11 +59,15 @@ class Waiting:
 
     def get(self) -> list[Reply]:
         """The replies. Raises `BelfryError` `store_unavailable`, or `internal_error` for what can't be sent."""
+        return checked(self.answers())
+
+    def answers(self) -> list[Reply]:
+        """As `get`, with an error in the place of the reply to a command that Redis refused."""
         try:
             self.replies.wait()  # not for longer than until `due`: `AutoPipeline` sees to it
         finally:  # killed as well: what its caller does next must not be overtaken
             self.given_up |= not self.replies.ready()
-        return checked(self.replies.get() or [])
+        return self.replies.get() or []
 
     def is_over(self, now: float) -> bool:
         """Whether it waits no more; it doesn't for longer than until `due`."""
@@ -147,7 +152,9 @@ class AutoPipeline:
             with lane.writing:
                 batch, trip = self._begun(lane)
             if trip is not None:
+                began = time.monotonic()
                 self._end(lane, batch, trip)
+                metrics.TRIP_TIMES.add(time.monotonic() - began)
 
     def _call(self) -> None:
         """Have an idle lane take what waits."""

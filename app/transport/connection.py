@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection as RedisConnection
 from redis.retry import Retry
 
+from .. import metrics
 from ..core.errors import BelfryError
 from ..core.redis_url import is_sentinel
 from ..core.settings import Settings
@@ -62,14 +63,24 @@ class UnpackableError(ValueError):
 
 
 class Script:
-    """One Lua script out of `lua/`, sent by its digest."""
+    """One Lua script out of `lua/`, sent by its digest.
 
-    __slots__ = ("sha", "text")
+    It publishes by the names that `channels.lua` gives to the commands for channels. On a cluster `sharded` takes its
+    place, in which they are those for sharded channels.
+    """
 
-    def __init__(self, *verbs: str) -> None:
+    __slots__ = ("sha", "text", "verbs")
+
+    def __init__(self, *verbs: str, channels: str = "channels") -> None:
         folder = resources.files(f"{_PACKAGE}.store") / "lua"
-        self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in verbs)
+        self.verbs = verbs
+        self.text = "\n".join((folder / f"{verb}.lua").read_text("utf-8") for verb in (channels, *verbs))
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    @property
+    def sharded(self) -> Script:
+        """The same for a cluster."""
+        return Script(*self.verbs, channels="sharded_channels")
 
     def call(self, keys: Sequence[str], *arguments: Any) -> Command:
         """The command that runs it."""
@@ -129,6 +140,7 @@ class Line:
         """Write commands, where the line `is_open`. Raises `LostError`, or `SilentError` after a timeout."""
         try:
             self._kept().send_packed_command([packed])
+            metrics.TRIPS[()] += 1
         except redis.exceptions.ConnectionError as error:
             raise LostError from error
         except redis.exceptions.RedisError as error:
@@ -199,6 +211,7 @@ class Line:
         if self._connection is None:
             self._connection = self._pool.get_connection()
         elif not self._connection.is_connected:
+            metrics.RECONNECTS.labels("commands").inc()
             self._connection.connect()
         return self._connection
 
@@ -209,11 +222,13 @@ class Line:
 
         def exchange() -> list[Reply]:
             connection.send_packed_command([packed])
+            metrics.TRIPS[()] += 1
             return self._replies(connection, commands)
 
         def lost(_error: Exception) -> None:
             nonlocal again
             again = True
+            metrics.RECONNECTS.labels("commands").inc()
             connection.disconnect()
 
         try:
@@ -252,11 +267,12 @@ class Connection:
         self._address: Address | None = None
 
     @classmethod
-    def open(cls, settings: Settings, scripts: Sequence[Script]) -> Connection:
-        """A pool for `settings.redis_url`. Connects with the first command, not before."""
+    def open(cls, settings: Settings, scripts: Sequence[Script], node: Address | None = None) -> Connection:
+        """A pool for `settings.redis_url`, or for this `node` of a cluster. Connects with the first command."""
         pool = open_pool(
             redis.BlockingConnectionPool,
             settings,
+            node,
             max_connections=POOL_CONNECTIONS,
             timeout=settings.redis_timeout_seconds,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),  # see `Line.send`
@@ -264,7 +280,8 @@ class Connection:
             client_name="belfry",
         )
         primary = primary_of(settings.redis_url) if is_sentinel(settings.redis_url) else None
-        return cls(redis.Redis(connection_pool=pool), scripts, primary)
+        loaded = [script.sharded for script in scripts] if node else scripts
+        return cls(redis.Redis(connection_pool=pool), loaded, primary)
 
     def line(self) -> Line:
         """A connection to keep. Connects with the first command."""
@@ -344,6 +361,11 @@ def full() -> BelfryError:
     )
 
 
+def has_moved(error: BelfryError) -> bool:
+    """Whether a node of a cluster refused, for what was asked is held by another one."""
+    return isinstance(error.__cause__, redis.exceptions.AskError)
+
+
 def unavailable(error: Exception) -> BelfryError:
     """What the caller gets to hear of a Redis error: that it may try again, and when.
 
@@ -354,6 +376,8 @@ def unavailable(error: Exception) -> BelfryError:
     if isinstance(error, redis.exceptions.AuthenticationError):
         why = "The message store refuses Belfry's user or password"
         complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
+    elif isinstance(error, redis.exceptions.AskError):  # MOVED as well
+        why = "The part of the message store that is asked has just moved"
     elif isinstance(error, redis.exceptions.ResponseError):
         refusal = _SCRIPT_PLACE.sub("", str(error))
         complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")

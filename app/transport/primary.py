@@ -15,7 +15,7 @@ from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDoma
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from ..core.redis_url import SentinelUrl, ServerUrl, parse, parse_sentinel
+from ..core.redis_url import ClusterUrl, SentinelUrl, ServerUrl, parse, parse_sentinel
 from ..core.settings import Settings
 
 CONNECT_SECONDS = 1.0
@@ -89,8 +89,11 @@ class PrimarySSLConnection(SSLConnection):
         return super()._connect()  # type: ignore[no-untyped-call]  # redis-py annotates most, not this
 
 
-def open_pool(kind: type[Pool], settings: Settings, **options: Any) -> Pool:
-    """A pool of the class `kind` of connections for `settings.redis_url`. Connects with the first command."""
+def open_pool(kind: type[Pool], settings: Settings, node: Address | None = None, **options: Any) -> Pool:
+    """A pool of the class `kind` of connections for `settings.redis_url`. Connects with the first command.
+
+    `node` says which node of a cluster; without it, the first one that the address names.
+    """
     options |= {
         "socket_connect_timeout": min(CONNECT_SECONDS, settings.redis_timeout_seconds),
         "protocol": 2,
@@ -100,6 +103,14 @@ def open_pool(kind: type[Pool], settings: Settings, **options: Any) -> Pool:
     options |= dict(url.tls_options)
     if isinstance(url, ServerUrl):
         options |= _server_options(url)
+    elif isinstance(url, ClusterUrl):
+        host, port = node or url.seeds[0]
+        options |= {
+            "connection_class": SSLConnection if url.tls else Connection,
+            "host": host,
+            "port": port,
+            "socket_keepalive": True,
+        }
     else:
         options |= {
             "connection_class": PrimarySSLConnection if url.tls else PrimaryConnection,

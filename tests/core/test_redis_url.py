@@ -12,7 +12,19 @@ import pytest
 from redis import Redis
 from redis.connection import SSLConnection
 
-from app.core.redis_url import PORT, SENTINEL_PORT, SentinelUrl, ServerUrl, check, is_sentinel, parse, parse_sentinel
+from app.core.redis_url import (
+    PORT,
+    SENTINEL_PORT,
+    ClusterUrl,
+    SentinelUrl,
+    ServerUrl,
+    check,
+    is_cluster,
+    is_sentinel,
+    parse,
+    parse_cluster,
+    parse_sentinel,
+)
 
 
 @pytest.mark.parametrize(
@@ -144,4 +156,50 @@ def test_what_can_not_be_understood_is_told(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)) as refusal:
         check(url)
     assert "secret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis+cluster://one:7000,two", ClusterUrl((("one", 7_000), ("two", PORT)))),
+        ("redis+cluster://one/", ClusterUrl((("one", PORT),))),
+        ("redis+cluster://one/0", ClusterUrl((("one", PORT),))),
+        ("REDIS+CLUSTER://app:p%40s%2F@[::1]:7000", ClusterUrl((("::1", 7_000),), "app", "p@s/")),
+        ("rediss+cluster://:p@one,two", ClusterUrl((("one", PORT), ("two", PORT)), password="p", tls=True)),
+    ],
+)
+def test_a_cluster_is_named_with_some_of_its_nodes(url: str, found: ClusterUrl) -> None:
+    assert parse_cluster(check(url)) == found
+    assert is_cluster(url)
+    assert not is_sentinel(url)
+
+
+def test_a_cluster_takes_tls_options_with_tls() -> None:
+    found = parse_cluster("rediss+cluster://one?ssl_cert_reqs=none&ssl_check_hostname=false")
+    assert found.tls_options == (("ssl_cert_reqs", "none"), ("ssl_check_hostname", False))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis+cluster://:hunter2@one/3", "database 0 only"),
+        ("redis+cluster://:hunter2@one/service", "database 0 only"),
+        ("redis+cluster://:hunter2@one?db=3", "expected no option"),
+        ("redis+cluster://:hunter2@one?ssl_cert_reqs=none", "rediss:// asks for TLS"),
+        ("redis+cluster://:hunter2@one,", "each node as host:port"),
+        ("redis+cluster://:hunter2@one:0", "each node as host:port"),
+        ("redis+cluster://", "each node as host:port"),
+        ("redis+cluster://:hunter/2@one", "%2F"),
+        ("redis://:hunter2@one,two", "redis+cluster:// several nodes"),
+        ("rediscluster://:hunter2@one", "redis+cluster"),
+    ],
+)
+def test_an_address_of_a_cluster_that_can_t_be_used_is_refused_in_a_line_that_tells_no_password(
+    url: str, says: str
+) -> None:
+    with pytest.raises(ValueError, match=r".") as refusal:
+        check(url)
+    assert says in str(refusal.value)
+    assert "hunter" not in str(refusal.value)
     assert "\n" not in str(refusal.value)

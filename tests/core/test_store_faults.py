@@ -34,7 +34,7 @@ def test_a_service_that_tells_little_is_not_accused() -> None:
     [
         ({"redis_version": "6.2.14"}, "version", Weight.ENDS, "7.0 or newer"),
         ({"redis_version": "5.0.0"}, "version", Weight.ENDS, "5.0.0"),
-        ({"cluster_enabled": 1}, "cluster", Weight.ENDS, "Sentinel"),
+        ({"cluster_enabled": 1}, "cluster", Weight.ENDS, "redis+cluster://host:port,host:port"),
         ({"redis_mode": "cluster"}, "cluster", Weight.ENDS, "Redis Cluster"),
         ({"server_mode": "cluster"}, "cluster", Weight.ENDS, "Redis Cluster"),
         ({"maxmemory_policy": "volatile-lru"}, "eviction", Weight.WARNS, "volatile-lru"),
@@ -79,3 +79,10 @@ def test_rights_that_lack_are_listed_and_refuse() -> None:
     fault = lacking_rights(["+time", "&belfry:*"])
     assert fault.refuses
     assert "+time &belfry:*" in fault.text
+
+
+def test_a_server_behind_the_address_of_a_cluster_must_be_a_node_of_one() -> None:
+    (fault,) = judge({**SOUND, "cluster_enabled": 0}, 0, (), is_cluster=True)
+    assert (fault.code, fault.weight) == ("cluster", Weight.ENDS)
+    assert "redis://host:port" in fault.text
+    assert judge({**SOUND, "cluster_enabled": 1}, 0, (), is_cluster=True) == ()

@@ -43,10 +43,20 @@ class ModelLog:
         self.begin()
 
     def begin(self) -> None:
-        """A new epoch, with nothing in it."""
+        """It is gone, with what it held, and its next readers stand at the beginning of another one."""
         self._next_epoch()
         self.former = ()
         self.top, self.oldest = 0, 1
+        self.vacant = True
+
+    def starts(self) -> list[str]:
+        """The epochs in which readers of a log stand that does not exist."""
+        return [self.epoch, *[last.epoch for last in self.former]] if self.vacant else []
+
+    def pass_time(self) -> None:
+        """Nothing was appended for long: a log that does not exist has another epoch now."""
+        if self.vacant:
+            self._go_on_from(0)
 
     def set_back(self, top: int, *, told: bool) -> None:
         """The server is another one, and lacks what came after `top`: what `lua/lineage.lua` does about it."""
@@ -71,6 +81,12 @@ class ModelLog:
             epoch = end.epoch
         return True
 
+    def _go_on_from(self, top: int) -> None:
+        end = Position(self.epoch, top)
+        self._next_epoch()
+        self.former = (end, *self.former)
+        self.ends[self.epoch] = end
+
     def _next_epoch(self) -> None:
         self.generation += 1
         self.epoch = f"{self.name[0]}{self.generation}"
@@ -80,6 +96,9 @@ class ModelLog:
         return Position(self.epoch, self.top)
 
     def append(self, record: bytes) -> Position:
+        if self.vacant:
+            self.vacant = False
+            self._go_on_from(0)
         self.top += 1
         self.history[self.tail] = record
         return self.tail
@@ -189,7 +208,7 @@ class OneServer:
     """What a worker sees of Redis when it looks whether it is still the same."""
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        return [[b"0123456789abcdef", 0], *[0 for _ in commands[1:]]]
+        return [[b"0123456789abcdef", 0, 0], *[0 for _ in commands[1:]]]
 
 
 class NoCommands:
@@ -295,6 +314,10 @@ class ModelSink:
     @property
     def pending(self) -> bool:
         return bool(self._outbox)
+
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._outbox)
 
     def write(self, data: bytes) -> bool:
         assert not self.closed

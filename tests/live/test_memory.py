@@ -26,6 +26,7 @@ from app.store.insight.presence import PresenceStore
 from app.store.logs.log import LogStore
 from app.transport.subscription import Subscription
 from tests.live.model import NoCommands
+from tests.live.one_shard import LoneShard
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
 
@@ -43,7 +44,7 @@ class Place:
 
     def __init__(self) -> None:
         settings = Settings(redis_url="redis://unused.invalid")
-        self.hub = Hub(LogStore(NoCommands(), settings), no_redis, settings, time.time)
+        self.hub = Hub(LogStore(NoCommands(), settings), LoneShard(no_redis), settings, time.time, examines=False)
         presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
         self.flights = Flights(FlightStore(NoCommands(), settings), time.time)
         self.streams = Streams(self.hub, presence, self.flights, settings, time.time)

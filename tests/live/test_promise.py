@@ -36,6 +36,7 @@ from app.transport.subscription import Subscription
 from tests.examples import examples
 from tests.live.model import Client as ModelClient
 from tests.live.model import ModelLog, ModelPace, ModelSink, ModelStore, NoCommands, numbered
+from tests.live.one_shard import LoneShard
 
 NAMES = ("user:alice", "everyone")
 PLENTY = 1_000_000
@@ -53,7 +54,7 @@ class Promise(RuleBasedStateMachine):
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)
         self.pace = ModelPace(settings)
-        self.hub = Hub(self.store, no_redis, settings, time.time, pace=self.pace)
+        self.hub = Hub(self.store, LoneShard(no_redis), settings, time.time, pace=self.pace, examines=False)
         presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
         flights = Flights(FlightStore(NoCommands(), settings), time.time)
         self.streams = Streams(self.hub, presence, flights, settings, time.time)
@@ -82,7 +83,10 @@ class Promise(RuleBasedStateMachine):
     def append(self, log: int, count: int) -> None:
         for _ in range(count):
             record = next(self.records)
+            vacant = self.logs[log].starts()
             epoch, offset = self.logs[log].append(record)
+            if vacant:
+                self.pipe.append((NAMES[log], f"{epoch}.0 belfry.born {' '.join(vacant)}".encode()))
             self.pipe.append((NAMES[log], b"%b.%d %b" % (epoch.encode(), offset, record)))
 
     @rule(log=st.sampled_from((0, 1)))
@@ -147,7 +151,7 @@ class Promise(RuleBasedStateMachine):
 
     @rule()
     def the_link_is_back(self) -> None:
-        for log in list(self.hub.wanted()):
+        for log in list(self.hub.open_logs()):
             self.hub.acknowledged(log)
         settle()
 
@@ -208,6 +212,10 @@ class Promise(RuleBasedStateMachine):
         self.logs[log].begin()
         self.history_was_lost = True
         self.lossless = False
+
+    @rule(log=st.sampled_from((0, 1)))
+    def much_time_passes(self, log: int) -> None:
+        self.logs[log].pass_time()
 
     @rule(lost=st.integers(0, 3), told=st.booleans(), appended=st.integers(0, 4))
     def redis_is_another_one(self, lost: int, told: bool, appended: int) -> None:
@@ -292,6 +300,41 @@ def test_after_a_failover_everyone_is_told() -> None:
 def test_a_store_that_was_started_again_and_lost_nothing_is_not_noticed() -> None:
     promise = after_a_set_back(lost=0, told=False)
     promise.teardown()
+    assert [client.resets for client in promise.clients] == [0, 0, 0]
+
+
+def test_the_first_message_of_a_log_comes_live_and_takes_no_read() -> None:
+    promise = Promise()
+    promise.two_clients_are_live()
+    promise.append(0, 1)
+    while promise.pipe:
+        promise.live_entry_arrives(1)
+    promise.all_fan_outs_finish()
+    assert [client.place["user:alice"].offset for client in promise.clients[:2]] == [1, 1]
+    assert not promise.store.under_way
+    promise.teardown()
+    assert [client.resets for client in promise.clients] == [0, 0, 0]
+
+
+def test_where_the_creation_of_a_log_was_not_heard_its_readers_read_the_first_message() -> None:
+    promise = Promise()
+    promise.two_clients_are_live()
+    promise.append(0, 1)
+    promise.live_entry_is_lost()
+    promise.teardown()
+    assert [client.place["user:alice"].offset for client in promise.clients[:2]] == [1, 1]
+    assert [client.resets for client in promise.clients] == [0, 0, 0]
+
+
+def test_who_waits_for_the_first_message_of_a_log_gets_it_and_hears_of_no_loss() -> None:
+    promise = Promise()
+    promise.two_clients_are_live()
+    promise.sinks.pop(0).subscriber.close("gone")
+    promise.much_time_passes(0)
+    promise.append(0, 2)
+    promise.client_connects(0, PLENTY)
+    promise.teardown()
+    assert [client.place["user:alice"].offset for client in promise.clients[:2]] == [2, 2]
     assert [client.resets for client in promise.clients] == [0, 0, 0]
 
 

@@ -75,12 +75,14 @@ def test_an_append_that_was_never_announced_is_found_by_the_regular_check(
     keys, name = Keys("quiet"), user_log(alice)
     with belfry.stream(alice) as stream, own_redis.client() as client:
         stream.wait_for("ready")
-        client.xadd(keys.log(name), {"r": 'message {"id":"x","data":1}', "t": str(int(time.time()))}, id="1-0")
-        client.hset(keys.meta(name), "top", "1")
+        belfry.publish({"to": alice, "data": 1})
         stream.wait_for_messages(1)
-        belfry.publish({"to": alice, "data": 2})
+        client.xadd(keys.log(name), {"r": 'message {"id":"x","data":2}', "t": str(int(time.time()))}, id="2-0")
+        client.hset(keys.meta(name), "top", "2")
         stream.wait_for_messages(2)
-        assert numbers(stream) == [1, 2]
+        belfry.publish({"to": alice, "data": 3})
+        stream.wait_for_messages(3)
+        assert numbers(stream) == [1, 2, 3]
 
 
 def test_several_first_subscribers_of_one_log_all_become_live(belfry: Belfry, alice: str) -> None:

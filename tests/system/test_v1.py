@@ -50,8 +50,8 @@ SOUND = bytes(range(256)) * 2_000
 NOT_RELAYED = [
     ("GET", "/v1", 404),
     ("GET", "/v1/", 404),
-    ("POST", "/v1/responses", 404),
-    ("GET", "/v1/responses/resp_1", 404),
+    ("PUT", "/v1/responses", 405),
+    ("GET", "/v1/responses/resp_1/input_items", 404),
     ("GET", "/v1/files", 404),
     ("POST", "/v1/images/../models", 404),
     ("POST", "/v1/images/a/b", 404),
@@ -180,7 +180,7 @@ class TestTheOfficialClient:
 
     def test_is_told_what_is_relayed(self, client: openai.OpenAI) -> None:
         with pytest.raises(openai.NotFoundError, match="It relays POST /v1/chat/completions"):
-            client.responses.create(model="m", input="hi")
+            client.fine_tuning.jobs.list()
         with pytest.raises(openai.NotFoundError, match="It relays"):
             client.files.list()
 

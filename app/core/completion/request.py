@@ -33,6 +33,7 @@ class CompletionRequest:
     digest: str
     fields: dict[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)  # of the client, by names in small letters
+    response: str = ""  # what its response tells again of it, as JSON, where it came by the Responses API
 
     @property
     def choices(self) -> int:

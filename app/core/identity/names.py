@@ -14,6 +14,9 @@ FIGURES_TOPIC = f"{OWN_TOPICS}figures"
 # marks on one letter, so a text that can't be a name is not normalised.
 NORMALISED_MAX = 2 * NAME_MAX_BYTES
 
+# The same rule for the OpenAPI document, as far as a schema can tell it: it counts characters.
+NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": NAME_MAX_BYTES, "pattern": r"^[^\s{}\x00-\x1f\x7f]+$"}
+
 _BRACES_AND_SPACE = frozenset("{} ")
 
 

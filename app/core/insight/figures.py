@@ -47,7 +47,7 @@ def percentile_ms(histogram: Mapping[int, int], part: float) -> float | None:
 class Tally:
     """What one process did since it was last asked: plain numbers, so that counting costs next to nothing."""
 
-    __slots__ = ("deliveries", "errors", "latencies", "messages", "refusals")
+    __slots__ = ("deliveries", "errors", "latencies", "messages", "refusals", "seconds")
 
     def __init__(self) -> None:
         self.messages = 0
@@ -55,11 +55,13 @@ class Tally:
         self.errors = 0
         self.refusals = 0
         self.latencies = [0] * BUCKETS
+        self.seconds = 0.0  # the sum of the latencies; whoever reads it sets it back
 
     def delivered(self, count: int, seconds: float) -> None:
         """Count a message that was written to `count` readers, the last of them `seconds` after it was published."""
         self.deliveries += count
         self.latencies[bucket_of(seconds)] += 1
+        self.seconds += seconds
 
     def take(self) -> dict[str, int]:
         """The numbers by name, those that are not 0; it counts anew from here. `l<n>` is bucket n of the histogram."""

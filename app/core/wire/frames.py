@@ -20,7 +20,7 @@ from . import sse
 RESERVED_EVENTS = frozenset(
     {
         "open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed",
-        "belfry.figures", "belfry.whereabouts", "belfry.tabs",
+        "belfry.figures", "belfry.whereabouts", "belfry.tabs", "belfry.born",
     }
 )  # fmt: skip
 
@@ -37,6 +37,7 @@ UPDATED = b"updated {}"
 FIGURES = b"belfry.figures"  # a point for the dashboards, live only
 WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log where the connections stand
 DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
+BORN = b"belfry.born"  # announces that a log was created, with the epochs that its readers stood in before
 TABS = b"belfry.tabs"  # tells on a user's own log how many tabs share one of the connections
 
 

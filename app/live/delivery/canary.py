@@ -9,10 +9,10 @@ Now and then it also examines whether the server is one that can keep messages.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent.event import Event
@@ -20,13 +20,18 @@ from gevent.event import Event
 from ... import metrics
 from ...core.errors import BelfryError
 from ...core.store_faults import Fault, Weight
-from ...store.logs.log import LogStore
-from ...transport.connection import RETRY_AFTER_SECONDS
+from ...store.logs.lineage import Looks
+from ...transport.connection import RETRY_AFTER_SECONDS, has_moved
 from ..streams.subscriber import OpenLog
 from .link import Link
 
 BEATS_UNHEARD = 3  # in a row, until the link counts as deaf
 FIRST_SECONDS: Final = 0.08  # readiness is answered within 100 ms, also before the first beat has ended
+
+LEAVE_SECONDS = 0.5  # a store that does not answer then assumes that the worker died
+
+# gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
+_QUIETLY: Any = False
 
 log = logging.getLogger("belfry.canary")
 
@@ -39,26 +44,65 @@ class Examines(Protocol):
     def look(self, channel: str) -> tuple[Fault, ...]: ...
 
 
+class Troubles:
+    """What is wrong with each shard: the metrics count a worker once, however many shards it is wrong with."""
+
+    def __init__(self) -> None:
+        self._away: set[str] = set()
+        self._faults: dict[str, set[str]] = {}  # shard → codes
+
+    def away(self, shard: str, *, is_away: bool) -> None:
+        """A shard is silent or unheard, or is there again."""
+        (self._away.add if is_away else self._away.discard)(shard)
+        metrics.STORE_AWAY.set(1 if self._away else 0)
+
+    def faults(self, shard: str, codes: set[str]) -> None:
+        """What is wrong with how a shard's server is configured."""
+        before = self._codes()
+        self._faults[shard] = codes
+        after = self._codes()
+        for code in before | after:
+            metrics.STORE_FAULTS.labels(code).set(1 if code in after else 0)
+
+    def leave(self, shard: str) -> None:
+        """The shard is there no more."""
+        self.away(shard, is_away=False)
+        self.faults(shard, set())
+
+    def _codes(self) -> set[str]:
+        return {code for codes in self._faults.values() for code in codes}
+
+
 class Canary:
-    """One per worker. `log` is what the link subscribes to for it; `changed` hears of another server."""
+    """One per worker and shard. `log` is what the link subscribes to for it; `changed` hears of another server.
+
+    `shard` is the shard's name, empty where the store has no other.
+    """
 
     def __init__(
         self,
-        store: LogStore,
+        log: OpenLog,
+        channel: str,
+        lineage: Looks,
         link: Link,
         follow: Callable[[], bool],
         changed: Callable[[], None],
         beat_seconds: float,
         examination: Examines | None = None,
         examine_seconds: float = 60.0,
+        shard: str = "",
+        troubles: Troubles | None = None,
     ) -> None:
-        self._lineage = store.lineage
+        self.shard = shard
+        self._name = f"the shard {shard}" if shard else "the store"
+        self._troubles = troubles or Troubles()
+        self._lineage = lineage
         self._link = link
         self._follow = follow
         self._changed = changed
         self._beat_seconds = beat_seconds
-        self.log = OpenLog(f"canary:{secrets.token_hex(8)}")
-        self.channel = store.keys.live(self.log.name).encode()
+        self.log = log
+        self.channel = channel.encode()
         self._unheard = 0  # beats that Redis took since one was heard
         self._trouble = ""
         self._away_since: float | None = None
@@ -77,19 +121,40 @@ class Canary:
         """End."""
         if self._greenlet is not None:
             gevent.kill(self._greenlet)
+        self._troubles.leave(self.shard)
+
+    def move(self, log: OpenLog, channel: str) -> None:
+        """Publish to another channel from now on: the former one is not on this shard any more."""
+        self.log = log
+        self.channel = channel.encode()
+        self._unheard = 0
+
+    def leave(self) -> None:
+        """End, and tell the store that a Redis that takes over need not wait for this worker."""
+        self.stop()
+        try:
+            with gevent.Timeout(LEAVE_SECONDS, _QUIETLY):
+                self._lineage.stop()
+        except BelfryError as error:
+            log.info("the store can't be told that this worker stops: %s", error.detail)
 
     def check(self) -> None:
         """Raises `BelfryError` `store_unavailable` while the store is silent, unheard or not to be used.
 
         Answers by what is known: nothing is asked. A worker that has just started waits a moment for its first beat.
         """
-        self._tried.wait(FIRST_SECONDS)
+        self.wait_tried(FIRST_SECONDS)
         refusing = [fault.text for fault in self.faults if fault.refuses]
         trouble = refusing[0] if refusing else self._trouble
         if not self._tried.is_set():
             trouble = "The message store has not answered yet."
         if trouble:
-            raise BelfryError("store_unavailable", trouble, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+            told = f"{self.shard}: {trouble}" if self.shard else trouble
+            raise BelfryError("store_unavailable", told, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    def wait_tried(self, seconds: float) -> None:
+        """Wait until the first beat has ended, and so long at most."""
+        self._tried.wait(seconds)
 
     @property
     def away_seconds(self) -> float:
@@ -110,7 +175,8 @@ class Canary:
             try:
                 self._try()
             except BelfryError as error:
-                if error.code == "store_unavailable":  # and not that there is too much to do
+                # Not where there is too much to do, or the channel's slot has moved: `Links` gives another channel.
+                if error.code == "store_unavailable" and not has_moved(error):
                     self._judge(error.detail)
             except Exception:
                 log.exception("the store could not be tried")
@@ -145,13 +211,11 @@ class Canary:
         faults = self._examination.look(self.channel.decode())
         self._examined = now
         for fault in [each for each in faults if each not in self.faults]:
-            log.log(logging.ERROR if fault.refuses else logging.WARNING, "the store: %s", fault.text)
+            log.log(logging.ERROR if fault.refuses else logging.WARNING, "%s: %s", self._name, fault.text)
         codes = {fault.code for fault in faults}
         for code in {fault.code for fault in self.faults} - codes:
-            log.warning("the store: no longer wrong: %s", code)
-            metrics.STORE_FAULTS.labels(code).set(0)
-        for code in codes:
-            metrics.STORE_FAULTS.labels(code).set(1)
+            log.warning("%s: no longer wrong: %s", self._name, code)
+        self._troubles.faults(self.shard, codes)
         self.faults = faults
 
     def _moved(self) -> bool:
@@ -163,11 +227,77 @@ class Canary:
 
     def _judge(self, trouble: str) -> None:
         if trouble and not self._trouble:
-            log.error("the store is away: %s", trouble)
+            log.error("%s is away: %s", self._name, trouble)
             metrics.STORE_OUTAGES.inc()
             self._away_since = time.monotonic()
         elif self._trouble and not trouble:
-            log.warning("the store is back")
+            log.warning("%s is back", self._name)
+            metrics.STORE_AWAY_SECONDS.inc(self.away_seconds)
             self._away_since = None
-        metrics.STORE_AWAY.set(1 if trouble else 0)
+        self._troubles.away(self.shard, is_away=bool(trouble))
         self._trouble = trouble
+
+
+class Canaries:
+    """What the canaries of all shards know. The store is there when every shard is."""
+
+    def __init__(self) -> None:
+        self.troubles = Troubles()
+        self._canaries: dict[bytes, Canary] = {}  # by channel
+        self._since = time.monotonic()
+
+    def add(self, canary: Canary) -> None:
+        """Ask this one as well."""
+        self._canaries[canary.channel] = canary
+
+    def remove(self, canary: Canary) -> None:
+        """Ask this one no more."""
+        self._canaries.pop(canary.channel, None)
+
+    def heard(self, channel: bytes) -> bool:
+        """A link received something; answers whether that was for a canary."""
+        canary = self._canaries.get(channel)
+        if canary is not None:
+            canary.heard()
+        return canary is not None
+
+    def leave(self) -> None:
+        """See `Canary.leave`."""
+        for canary in self:
+            canary.leave()
+
+    def check(self) -> None:
+        """See `Canary.check`. Raises `BelfryError` `store_unavailable`, which names the shard."""
+        if not self._canaries:
+            text = "The message store has not answered yet."
+            raise BelfryError("store_unavailable", text, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        for canary in self:
+            canary.check()
+
+    @property
+    def away_seconds(self) -> float:
+        """For how long no shard has been there; 0 while one is."""
+        if not self._canaries:
+            return time.monotonic() - self._since
+        return min(canary.away_seconds for canary in self)
+
+    def unusable(self, seconds: float) -> str:
+        """See `Canary.unusable`; waits so long in all."""
+        due = time.monotonic() + seconds
+        while not self._canaries and time.monotonic() < due:
+            gevent.sleep(0.02)
+        found = (canary.unusable(max(0.0, due - time.monotonic())) for canary in self)
+        return next((text for text in found if text), "")
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Each fault once, with the first shard that has it."""
+        found: dict[str, Fault] = {}
+        for canary in self:
+            for fault in canary.faults:
+                told = f"{canary.shard}: {fault.text}" if canary.shard else fault.text
+                found.setdefault(fault.code, replace(fault, text=told))
+        return tuple(found.values())
+
+    def __iter__(self) -> Iterator[Canary]:
+        return iter(list(self._canaries.values()))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import gevent
 from gevent import Greenlet
 
+from ... import metrics
 from ...core.errors import BelfryError
 from ...core.log.catch_up import Page, newest
 from ...core.log.cursor import Position
@@ -41,13 +42,18 @@ class CatchUp:
         """Whether nobody waits for history."""
         return not self._rounds
 
-    def add(self, subscriber: Subscriber) -> None:
-        """Take a subscriber off live delivery until it has read everything; one with a full sink, once that drained."""
+    def add(self, subscriber: Subscriber, cause: str = "") -> None:
+        """Take a subscriber off live delivery until it has read everything; one with a full sink, once that drained.
+
+        `cause` counts it: `connect`, `gap`, `slow` or `comparison`; another round of the same catch-up has none.
+        """
         subscriber.live = False
         if subscriber.closed or subscriber.queued or subscriber.sink.pending:
             return
         subscriber.queued = True
         self._waiting.append(subscriber)
+        if cause:
+            metrics.CAUGHT_UP[cause,] += 1
         if len(self._rounds) < self._most_rounds:
             greenlet = gevent.spawn(self._work)
             self._rounds.add(greenlet)
@@ -59,12 +65,12 @@ class CatchUp:
 
     def _work(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            batch = self._next()
             try:
                 self._round(batch)
             except BelfryError as error:
                 log.info("history can't be read, %d streams wait: %s", len(batch) + len(self._waiting), error.detail)
-                self._waiting.extendleft(reversed(batch))
+                self._waiting.extend(batch)  # behind those who need other shards
                 gevent.sleep(RETRY_SECONDS)
             except Exception:
                 # Their clients come back with a cursor, which is better than streams that stand still for ever.
@@ -72,11 +78,24 @@ class CatchUp:
                 for subscriber in batch:
                     subscriber.close("error")
 
+    def _next(self) -> list[Subscriber]:
+        """Whoever comes next, with those that need the same shards: none waits for a shard that it does not read."""
+        taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+        homes = _homes(taken[0])
+        batch = [subscriber for subscriber in taken if _homes(subscriber) == homes]
+        if len(batch) < len(taken):
+            self._waiting.extendleft(reversed([each for each in taken if _homes(each) != homes]))
+        return batch
+
     def _round(self, batch: Sequence[Subscriber]) -> None:
         round_ = Round(batch)
         pages = self._store.read([(name, (position,)) for name, position in round_.requests])
         for subscriber in round_.finish(pages, int(self._clock() * 1_000)):
             self.add(subscriber)
+
+
+def _homes(subscriber: Subscriber) -> set[object]:
+    return {open_log.home for open_log in subscriber.logs}
 
 
 class Round:

@@ -212,7 +212,7 @@ class FanOut:
                 if frame:
                     _give(subscriber, frame, after, share)
                 if share.rest.gap:
-                    self._catch_up.add(subscriber)
+                    self._catch_up.add(subscriber, "gap")
         if not open_log.finite:
             batch.count(self._clock)
 
@@ -220,6 +220,7 @@ class FanOut:
 def _give(subscriber: Subscriber, frame: bytes, after: Vector, share: Share) -> None:
     subscriber.vector = after
     share.readers += 1
+    subscriber.messages += len(share.rest.taken)
     try:
         subscriber.write(frame)
         if share.ends:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 import gevent
@@ -19,18 +19,18 @@ from gevent.event import Event
 from ...core.errors import BelfryError
 from ...core.log import catch_up
 from ...core.log.catch_up import LIVE_ONLY, Page, newest
-from ...core.log.cursor import Position, Vector
+from ...core.log.cursor import Position, Vector, replace
 from ...core.settings import Settings
 from ...core.wire import frames
 from ...core.wire.frames import UPDATED
 from ...store.logs.log import LogStore, Tail
 from ...transport.connection import RETRY_AFTER_SECONDS
+from ...transport.shard import Shards
 from ..streams.subscriber import OpenLog, Subscriber
 from .badges import Badges
-from .canary import Canary, Examines
 from .catch_up import CatchUp
 from .fan_out import FanOut, Pace
-from .link import Link, Subscription
+from .links import Links
 
 VERIFY_RETRY_SECONDS = 1.0
 HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
@@ -49,14 +49,14 @@ class Hub:
     def __init__(
         self,
         store: LogStore,
-        connect: Callable[[], Subscription],
+        shards: Shards,
         settings: Settings,
         clock: Callable[[], float],
-        follow: Callable[[], bool] = lambda: False,
         pace: Pace | None = None,
-        examination: Examines | None = None,
+        *,
+        examines: bool = True,
     ) -> None:
-        """`follow` answers whether the store is at another address than before, see `Connection.follow`."""
+        """`examines`: whether the servers of the store are examined now and then, see `Examination`."""
         self._store = store
         self._timeout_seconds = settings.redis_timeout_seconds
         self._check_seconds = settings.tail_check_seconds
@@ -67,10 +67,9 @@ class Hub:
         self._unverified: dict[OpenLog, None] = {}
         self._verify_now = Event()
         self._released = False
-        self._link = Link(connect, store.keys.live, self)
+        self._links = Links(shards, store, settings, self, examines=examines)
         self._verifier: gevent.Greenlet[[], None] | None = None
-        beats = settings.canary_seconds, examination, settings.store_check_seconds
-        self.canary = Canary(store, self._link, follow, self._verify_all, *beats)
+        self.canaries = self._links.canaries
         self.catch_up = CatchUp(store, settings.catch_up_batch, settings.catch_up_rounds, clock)
         self.fan_out = FanOut(self.catch_up, clock, self._doubt, pace or Pace(settings))
         self.badges = Badges(store, self.fan_out)
@@ -87,19 +86,17 @@ class Hub:
         """Connect to Redis and watch over the tails; again has no effect."""
         if self._verifier is None:
             self.fan_out.start()
-            self._link.start()
+            self._links.start()
             self._verifier = gevent.spawn(self._verify)
-            self.canary.start()
 
     def stop(self) -> None:
         """End all that was started."""
         if self._verifier is not None:
             gevent.kill(self._verifier)
-        self.canary.stop()
         self.catch_up.stop()
         self.badges.stop()
         self.fan_out.stop()
-        self._link.stop()
+        self._links.stop()
 
     @property
     def check_seconds(self) -> float:
@@ -123,7 +120,7 @@ class Hub:
             if not open_log.references:
                 del self._logs[open_log.name]
                 self._unverified.pop(open_log, None)
-                self._link.unsubscribe(open_log)
+                self._links.unsubscribe(open_log)
 
     def read(self, logs: Sequence[OpenLog], cursor: Vector | None, user: str = "") -> tuple[Page, ...]:
         """Read the first page of each log from its position in the cursor, once every append to it will be heard.
@@ -179,7 +176,7 @@ class Hub:
         open_log = self._logs.get(name)
         if open_log is None:
             open_log = self._logs[name] = OpenLog(name)
-            self._link.subscribe(open_log)
+            self._links.subscribe(open_log)
         return open_log
 
     def _wait_acknowledged(self, logs: Sequence[OpenLog]) -> None:
@@ -202,10 +199,13 @@ class Hub:
             for open_log in waiting:
                 open_log.unwatch(changed)
 
-    # What the link tells
+    # What the links tell
 
-    def wanted(self) -> Iterable[OpenLog]:
-        return [self.canary.log, *self._logs.values()]
+    def open_logs(self) -> Iterable[OpenLog]:
+        return self._logs.values()
+
+    def find(self, channel: bytes) -> OpenLog | None:
+        return self._logs.get(self._store.keys.name_of(channel))
 
     def acknowledged(self, open_log: OpenLog) -> None:
         again, open_log.heard = open_log.heard, True
@@ -215,27 +215,33 @@ class Hub:
             # It was read before the link was lost, or is being read: what was appended meanwhile shows in its tail.
             self._doubt(open_log)
 
-    def lost(self) -> None:
-        for open_log in self._logs.values():
+    def lost(self, logs: Iterable[OpenLog]) -> None:
+        for open_log in logs:
             open_log.acknowledged = False
+
+    def changed(self, logs: Iterable[OpenLog]) -> None:
+        """The server of these logs is another one: each may have lost what was known of it, and has a new epoch."""
+        self._unverified.update(dict.fromkeys(logs))
+        self._verify_now.set()
 
     def received(self, channel: bytes, payload: bytes) -> None:
         """One append: `<epoch>.<offset> <record>`, see `append.lua`."""
         open_log = self._logs.get(self._store.keys.name_of(channel))
         if open_log is None:
-            if channel == self.canary.channel:
-                self.canary.heard()
+            self.canaries.heard(channel)
             return
         place, _, record = payload.partition(b" ")
         epoch, _, offset = place.decode().partition(".")
         live = Position(epoch, int(offset))
-        if live.offset != LIVE_ONLY or not self._announced(open_log, record):
+        if live.offset != LIVE_ONLY or not self._announced(open_log, live, record):
             self.fan_out.take(open_log, live, record)
 
-    def _announced(self, open_log: OpenLog, record: bytes) -> bool:
+    def _announced(self, open_log: OpenLog, live: Position, record: bytes) -> bool:
         """Whether this is for the worker and not a message: a change of the feed is told with each reader's counts."""
         event, _, data = record.partition(b" ")
-        if event == frames.DISMISSAL:
+        if event == frames.BORN:
+            _begin(open_log, live, data.decode().split())
+        elif event == frames.DISMISSAL:
             for subscriber in list(open_log.members):
                 subscriber.owner.dismissed(subscriber, open_log, data)
         elif event == frames.TABS:
@@ -262,10 +268,22 @@ class Hub:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
                 self._hold()
             self._verify_now.clear()
-            while self._unverified and self._verified(list(islice(self._unverified, TAILS_PER_CHECK))):
-                pass
+            away: set[object] = set()
+            while batch := self._next_unverified(away):
+                if not self._verified(batch):
+                    away.add(batch[0].home)
             if not self._unverified:
                 self._unverified = {}  # one that was emptied keeps room for all that it held
+
+    def _next_unverified(self, away: Collection[object]) -> list[OpenLog]:
+        """Logs with one home: a shard that is away delays only those that it holds. `away` are homes to leave out."""
+        batch: list[OpenLog] = []
+        for open_log in self._unverified:
+            if open_log.home not in away and (not batch or open_log.home is batch[0].home):
+                batch.append(open_log)
+                if len(batch) == TAILS_PER_CHECK:
+                    break
+        return batch
 
     def _doubt(self, open_log: OpenLog) -> None:
         """Something of it may not have come to its readers."""
@@ -273,20 +291,23 @@ class Hub:
             self._unverified[open_log] = None
             self._verify_now.set()
 
-    def _verify_all(self) -> None:
-        """The store's server is another one: every log may have lost what was known of it, and has a new epoch."""
-        self._unverified.update(dict.fromkeys(self._logs.values()))
-        self._verify_now.set()
-
     def _hold(self) -> None:
         """Keep logs with readers from expiring: who listens to a quiet log would be told that its history was lost."""
         if time.monotonic() - self._held_at >= self._hold_seconds:
-            names = [open_log.name for open_log in self._logs.values()]
-            try:
-                self._store.hold(names)
+            by_home: defaultdict[object, list[str]] = defaultdict(list)
+            for open_log in self._logs.values():
+                by_home[open_log.home].append(open_log.name)
+            held = [self._held(names) for names in by_home.values()]
+            if all(held):
                 self._held_at = time.monotonic()
-            except BelfryError as error:
-                log.info("logs can't be held: %s", error.detail)
+
+    def _held(self, names: Sequence[str]) -> bool:
+        try:
+            self._store.hold(names)
+        except BelfryError as error:
+            log.info("logs can't be held: %s", error.detail)
+            return False
+        return True
 
     def _verified(self, batch: Sequence[OpenLog]) -> bool:
         """Whether these could be compared. What is marked again while their tails are read stays marked."""
@@ -327,7 +348,7 @@ class Hub:
                 if position not in reached:
                     reached[position] = self.fan_out.reach(open_log, position) == open_log.seen
                 if not reached[position]:
-                    self.catch_up.add(subscriber)
+                    self.catch_up.add(subscriber, "comparison")
 
     def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
         """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
@@ -340,6 +361,19 @@ class Hub:
         due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
         if due:
             self._store.survey(due, [])
+
+
+def _begin(open_log: OpenLog, start: Position, vacant: Sequence[str]) -> None:
+    """The log was created: a live reader in one of the epochs `vacant` stands at its beginning now, see `open.lua`.
+
+    A reader who is not live gets there by its next read. Nothing in here switches to another greenlet.
+    """
+    if open_log.seen is None or open_log.seen.epoch not in vacant:
+        return
+    open_log.seen = start
+    for subscriber in open_log.members:
+        if subscriber.live and subscriber.position(open_log).epoch in vacant:
+            subscriber.vector = replace(subscriber.vector, start, subscriber.logs.index(open_log))
 
 
 def total_announced(logs: Iterable[OpenLog]) -> int:

@@ -1,6 +1,6 @@
-"""The worker's one subscriber connection to Redis: kept open, its channels kept subscribed, its silence noticed.
+"""The subscriber connection to one shard: kept open, its channels kept subscribed, its silence noticed.
 
-The hub says which logs it wants; the link says when Redis has acknowledged each (from then on every append to it is
+`Links` says which logs it wants; the link says when Redis has acknowledged each (from then on every append to it is
 heard), and hands over what Redis publishes. After a loss it subscribes again to all that is wanted, and acknowledges
 each log anew: the hub then compares its tail, for nothing was heard in between.
 """
@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from ... import metrics
 from ...core.errors import BelfryError
 from ...transport.complaints import Complaints
 from ...transport.subscription import PING_SECONDS, Kind, Push
@@ -56,6 +57,9 @@ class Listener(Protocol):
     def lost(self) -> None:
         """The connection is gone; appends are no longer heard."""
 
+    def left(self, channel: bytes) -> None:
+        """Redis ended a subscription unasked: the channel's slot is not on this shard any more."""
+
 
 class Link:
     """Runs the connection in three greenlets: one reads and reconnects, one writes, one pings."""
@@ -70,12 +74,14 @@ class Link:
         # asked for again in between: the first answer must not be taken for the second.
         self._outgoing: deque[tuple[bool, OpenLog]] = deque()
         self._unacknowledged: deque[OpenLog] = deque()
+        self._leaving: dict[bytes, int] = {}  # channels to leave → how often Redis has to acknowledge that
         self._writable = Event()
         # Two greenlets write, and gevent raises where one begins while the other waits for room in the socket.
         self._sending = BoundedSemaphore()
         self._greenlets: list[gevent.Greenlet[[], None]] = []
         self._complaints = Complaints(log)
         self._pause = RECONNECT_SECONDS[0]
+        self._was_connected = False
         self.trouble = ""  # why there is no connection, or none that hears anything
 
     @property
@@ -133,9 +139,13 @@ class Link:
         return told
 
     def _begin(self, subscription: Subscription) -> None:
+        if self._was_connected:
+            metrics.RECONNECTS.labels("subscriber").inc()
+        self._was_connected = True
         self._subscription = subscription
         self._outgoing = deque((True, open_log) for open_log in self._listener.wanted())
         self._unacknowledged.clear()
+        self._leaving.clear()
         self._writable.set()
 
     def _end(self) -> None:
@@ -151,6 +161,14 @@ class Link:
             # Not sooner: Redis may take every connection, and refuse every subscription.
             self._pause, self.trouble = RECONNECT_SECONDS[0], ""
             self._listener.acknowledged(self._unacknowledged.popleft())
+        elif push.kind is Kind.UNSUBSCRIBED and not self._was_asked(push.channel):
+            self._listener.left(push.channel)
+
+    def _was_asked(self, channel: bytes) -> bool:
+        times = self._leaving.pop(channel, 0)
+        if times > 1:
+            self._leaving[channel] = times - 1
+        return times > 0
 
     def _write(self) -> None:
         while True:
@@ -173,6 +191,8 @@ class Link:
             self._unacknowledged.extend(open_logs)  # before the write, which may switch to the reader
             self._guarded(subscription, lambda: subscription.subscribe(channels))
         else:
+            for channel in map(str.encode, channels):
+                self._leaving[channel] = self._leaving.get(channel, 0) + 1
             self._guarded(subscription, lambda: subscription.unsubscribe(channels))
 
     def _ping(self) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
+from prometheus_client import Gauge
 
 from ... import metrics
 from ...core.errors import BelfryError
 from ...store.insight.figures import FigureStore
 from ..loop import Loop
 from ..streams.streams import Streams
+from .loop_lag import LoopLag
 
 LAST_SECONDS = 0.5  # for the last report of a worker that stops
 SPREAD = 0.2  # part of a slot over which the workers' reports lie, so that they don't all come at once
@@ -30,8 +32,18 @@ log = logging.getLogger("belfry.reporter")
 class Reporter:
     """One per worker."""
 
-    def __init__(self, store: FigureStore, streams: Streams, seconds: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: FigureStore,
+        streams: Streams,
+        seconds: int,
+        clock: Callable[[], float],
+        gauges: Mapping[Gauge, Callable[[], float]] | None = None,
+    ) -> None:
+        """`gauges` are measured with each report."""
         self._store = store
+        self._gauges = gauges or {}
+        self._lag = LoopLag()
         self._streams = streams
         self._seconds = seconds
         self._clock = clock
@@ -46,10 +58,13 @@ class Reporter:
         """Begin to report."""
         self._now = self._clock()
         self._loop.start()
+        self._lag.start()
+        metrics.WORKERS.set(1)
 
     def stop(self) -> None:
         """Report for the last time; a store that doesn't answer soon lacks it in the figures."""
         self._loop.stop()
+        self._lag.stop()
         with gevent.Timeout(LAST_SECONDS, _QUIETLY):
             self.report()
 
@@ -58,6 +73,8 @@ class Reporter:
 
         What could not be reported is reported later: it shows as a gap, and after it as what came to pass meanwhile.
         """
+        for gauge, measure in self._gauges.items():
+            gauge.set(measure())
         for name, count in metrics.take().items():
             self._waiting[name] = self._waiting.get(name, 0) + count
         now = {"workers": 1, "connections": len(self._streams), "slow": self._streams.slow}

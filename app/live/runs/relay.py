@@ -14,6 +14,7 @@ from collections.abc import Callable
 import gevent
 from gevent import Greenlet
 
+from ... import metrics
 from ...core.completion import CompletionRequest, Forwarded
 from ...core.errors import BelfryError
 from ...core.settings import Settings
@@ -92,13 +93,18 @@ class Relay:
             raise shutting_down()
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
+        metrics.COMPLETIONS.labels("run").inc()
         producer.begin(self.exchange(upstream, request, producer.filled))
         return True
 
     def stop_run(self, name: RunName) -> Written:
         """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
         producer = self._producers.get(name)
-        return self._runs.end(name, producer.stopped() if producer is not None else STOPPED)
+        ending = producer.stopped() if producer is not None else STOPPED
+        written = self._runs.end(name, ending)
+        if written.taken:
+            _count(ending)
+        return written
 
     # Completions that are answered to who asked, and kept nowhere
 
@@ -114,6 +120,7 @@ class Relay:
         if self._closing:  # while the store was asked: `drain` found nothing to abandon
             self.release(name, 0)
             raise shutting_down()
+        metrics.COMPLETIONS.labels("direct").inc()
 
     def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> Exchange:
         """Ask for the streamed answer to what was admitted."""
@@ -135,6 +142,7 @@ class Relay:
         if name not in self._direct:
             return
         del self._direct[name]
+        metrics.TOKENS.inc(tokens)
         try:
             self._runs.release(name.user, name.id, tokens)
         except BelfryError as error:
@@ -186,6 +194,8 @@ class Relay:
 
     def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
         """A run was ended here. Tells the user, unless somebody watched, or somebody else ended it otherwise."""
+        if written.taken:
+            _count(ending)
         if written.status == ending.status and not watched:
             try:
                 self._announce(name, ending)
@@ -216,6 +226,11 @@ class Relay:
                 log.warning("the producer of run %s is gone", name)
             # Also where nothing was taken: it may have been an end of ours whose reply was lost. The bell rings once.
             self.ended(name, LOST, written, watched=written.receivers > 0)
+
+
+def _count(ending: Ending) -> None:
+    metrics.RUNS_ENDED.labels(ending.status).inc()
+    metrics.TOKENS.inc(ending.tokens or 0)
 
 
 def shutting_down() -> BelfryError:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from gevent.event import Event
 
+from ...core.dialects.blocks import Dialect
+
 if TYPE_CHECKING:
     from .poller import Poller
     from .subscriber import Subscriber
@@ -49,6 +51,10 @@ class ParkedSocket:
     @property
     def pending(self) -> bool:
         return bool(self._outbox)
+
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._outbox)
 
     def write(self, data: bytes) -> bool:
         if self._outbox:
@@ -126,6 +132,10 @@ class GeneratorSink:
     def pending(self) -> bool:
         return self._size >= self._limit_bytes
 
+    @property
+    def pending_bytes(self) -> int:
+        return self._size
+
     def write(self, data: bytes) -> bool:
         self._queue.append(data)
         self._size += len(data)
@@ -157,6 +167,41 @@ class GeneratorSink:
         if was_full and not self._closed:
             self.subscriber.drained()
         return data
+
+
+class TranslatedSink:
+    """A sink whose client speaks another language: each write is translated. `head` goes before the first one."""
+
+    __slots__ = ("_dialect", "_head", "_sink")
+
+    def __init__(self, sink: ParkedSocket | GeneratorSink, dialect: Dialect, head: bytes = b"") -> None:
+        self._sink = sink
+        self._dialect = dialect
+        self._head = head
+
+    @property
+    def subscriber(self) -> Subscriber:
+        return self._sink.subscriber
+
+    @subscriber.setter
+    def subscriber(self, subscriber: Subscriber) -> None:
+        self._sink.subscriber = subscriber
+
+    @property
+    def pending(self) -> bool:
+        return self._sink.pending
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._sink.pending_bytes
+
+    def write(self, data: bytes) -> bool:
+        head, self._head = self._head, b""
+        said = head + self._dialect.translate(data)
+        return self._sink.write(said) if said else not self._sink.pending
+
+    def close(self) -> None:
+        self._sink.close()
 
 
 def _tune(client: socket.socket, write_timeout_seconds: float) -> None:

@@ -32,6 +32,7 @@ from ..delivery.hub import Hub, total_announced
 from ..insight.presence import Presence, id_of, name_of, number_of_one
 from ..insight.recorder import Flights
 from ..loop import Loop
+from .closings import Closings
 from .heartbeat import Wheel
 from .poller import AVAILABLE as POLLER_AVAILABLE
 from .poller import Poller
@@ -115,6 +116,7 @@ class Streams:
         self.lame_duck_seconds = settings.lame_duck_seconds
         self.leaving = False  # the server was told to stop, and still serves
         self.draining = False
+        self._closings = Closings(clock, enabled=settings.log_streams)
         self.ended: Counter[str] = Counter()  # closed streams by reason
 
     def __len__(self) -> int:
@@ -124,6 +126,11 @@ class Streams:
     def slow(self) -> int:
         """Streams whose client takes nothing now."""
         return len(self._full)
+
+    @property
+    def outbox_bytes(self) -> int:
+        """Bytes that wait in memory for these."""
+        return sum(subscriber.sink.pending_bytes for subscriber in self._full)
 
     def start(self) -> None:
         """Start the timer; again has no effect."""
@@ -196,11 +203,15 @@ class Streams:
             self._presence.connected(subscriber, client, opening.number, opening.tabs)
             self._flights.connected(subscriber, opening.connection, resumed=opening.resumed, lost=opening.lost)
         metrics.STREAMS.inc()
+        kind = "run" if opening.logs[0].finite else "feed"
+        metrics.CONNECTED[kind, "resumed" if opening.resumed else "new"] += 1
+        if opening.lost:
+            metrics.RESET["connect",] += 1
         for open_log in opening.logs:
             open_log.add(subscriber)
         first = head + (frames.reset(vector) if opening.lost else b"")
         if subscriber.take(opening.pages, self._now_ms(), first) and not subscriber.go_live():
-            self._hub.catch_up.add(subscriber)
+            self._hub.catch_up.add(subscriber, "connect")
         if not subscriber.closed:
             self._wheel.add(subscriber, self._clock())
 
@@ -249,6 +260,7 @@ class Streams:
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
+        self._closings.flush()
         with gevent.Timeout(self._settings.drain_seconds, _QUIETLY):  # a store that is away holds no worker back
             self._presence.stop()
             self._flights.stop()
@@ -294,6 +306,7 @@ class Streams:
     # What subscribers tell
 
     def blocked(self, subscriber: Subscriber) -> None:
+        metrics.SLOWED[()] += 1
         self._full[subscriber] = self.tick
 
     def progressed(self, subscriber: Subscriber) -> None:
@@ -301,7 +314,7 @@ class Streams:
 
     def drained(self, subscriber: Subscriber) -> None:
         self._full.pop(subscriber, None)
-        self._hub.catch_up.add(subscriber)
+        self._hub.catch_up.add(subscriber, "slow")
 
     def outdated(self, subscriber: Subscriber) -> None:
         self._hub.badges.tell([subscriber], frames.UPDATED)
@@ -346,7 +359,7 @@ class Streams:
         self._full.pop(subscriber, None)
         self._wheel.remove(subscriber)
         self._hub.leave(subscriber.logs)
-        log.debug("stream of %r closed: %s", subscriber.user, reason)
+        self._closings.note(subscriber, reason)
 
     def _leave_run(self, subscriber: Subscriber) -> None:
         streams = self._run_streams[subscriber.user]
@@ -363,9 +376,10 @@ class Streams:
 
     def _turn(self) -> None:
         now = self._clock()
+        self._closings.flush()
         due = self._wheel.turn()
         self.tick = self._wheel.tick
-        away = 0 < self._settings.away_seconds <= self._hub.canary.away_seconds
+        away = 0 < self._settings.away_seconds <= self._hub.canaries.away_seconds
         for subscriber in due:
             self._look_at(subscriber, now, away=away)
         limit = self._settings.write_timeout_seconds / self._wheel.tick_seconds

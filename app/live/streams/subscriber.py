@@ -39,6 +39,10 @@ class Sink(Protocol):
     def pending(self) -> bool:
         """Whether something that was taken still waits for the client."""
 
+    @property
+    def pending_bytes(self) -> int:
+        """How much of what was taken waits for the client."""
+
 
 class Watcher(Protocol):
     """An event that somebody waits for."""
@@ -58,12 +62,13 @@ class OpenLog:
     """A log with local readers. `seen` is the newest position known here, None before anything was read of it.
 
     `acknowledged`: every append is heard now. `heard`: it was so once, and may have been interrupted since.
+    `home`: what hears it, the link to the shard that holds it, see `Links`; None while that is not known.
     `finite`: it ends with the record `frames.END`, and so do its readers. `ended`: that record was heard.
     """
 
     __slots__ = (
         "_members", "acknowledged", "announced", "checked_oldest", "checked_unheard", "ended", "finite", "heard",
-        "name", "references", "seen", "watchers",
+        "home", "name", "references", "seen", "watchers",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -74,6 +79,7 @@ class OpenLog:
         self.references = 0
         self.acknowledged = False
         self.heard = False
+        self.home: object | None = None
         self.announced = 0  # changes of the feed's state that were heard here
         # What the store had when it was last compared: changes not heard here, and the oldest offset, 0 before.
         self.checked_unheard = 0
@@ -138,7 +144,8 @@ class Subscriber:
     """One connection. `owner` hears of its troubles: a full sink, a closed one."""
 
     __slots__ = (
-        "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "number", "owner", "place", "queued",
+        "bytes", "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "messages", "number", "owner",
+        "place", "queued",
         "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "vector",
     )  # fmt: skip
 
@@ -157,6 +164,8 @@ class Subscriber:
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
         self.closed = False
+        self.messages = 0  # written to it, and so many bytes in all
+        self.bytes = 0
         self.finished = False  # nothing follows what its sink still holds
         self.silent_since = 0  # in ticks of the heartbeat's wheel, as is when it makes room for others
         self.leaves_at = 0
@@ -183,6 +192,7 @@ class Subscriber:
 
     def write(self, data: bytes) -> bool:
         """Hand frames to the sink; on False the subscriber waits until the sink has drained, or is closed."""
+        self.bytes += len(data)
         if self.sink.write(data):
             self.silent_since = self.owner.tick
             return True
@@ -202,13 +212,15 @@ class Subscriber:
         for at, page in enumerate(pages):
             if page is None:
                 continue
-            reading = catch_up.on_page(self.vector[at], page)
+            before = self.vector[at]
+            reading = catch_up.on_page(before, page)
             place = frames.Place(self.vector, at, page.epoch)
             for entry in reading.entries:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
                 chunk.append(self._block(place, page.epoch, entry))
                 metrics.TALLY.deliveries += not self.logs[at].finite
+                self.messages += 1
                 finished = finished or entry.record == frames.END
                 size += len(chunk[-1])
                 if size >= CHUNK_BYTES:
@@ -221,6 +233,7 @@ class Subscriber:
             if self.snapshot is not None and (finished or reading.lost or reading.position == page.tail):
                 chunk.append(self.snapshot.flush())
             if reading.lost:
+                metrics.RESET["history" if page.place(before) is None else "trimmed",] += 1
                 chunk.append(frames.reset(self.vector))
                 self.owner.lost(self)
                 # What ended a finite log may be in the part that was lost: nobody must wait for it.

@@ -1,59 +1,176 @@
 """Which server the store is on: the same as before, the same started again, or one that took over.
 
 The scripts on logs see it for themselves in the step in which it matters (`lua/lineage.lua`). What a worker knows here
-only makes it sooner for logs that nobody appends to, and complete for logs that nobody touches for long.
+makes it sooner for logs that nobody appends to, and complete for logs that nobody touches for long. It also decides
+whether a failover lost something: each worker compares what was acknowledged to it with what the new server has. And it
+notices that the store was emptied.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
+import string
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
+from ...core.log.cursor import EPOCH_LENGTH
 from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
 
 LOOK = Script("lineage", "lineage_look")
 SCRIPTS = (LOOK,)
+EPOCH_ALPHABET = string.digits + string.ascii_letters
+EPOCHS = 56_800_235_581  # the largest prime below 62 ** EPOCH_LENGTH
+SPANS = 3  # of a vacant epoch, within the time that an entry is kept, see `open.lua`
+
+# Redis replicates a change as one unit. The unit begins at the offset that the script tells, perhaps after `SELECT`,
+# which takes 27 bytes at most. A replica stands between two units. So a replica that has come this much further than
+# the told offset has the whole change. No change is shorter.
+CHANGE_BYTES = 40
 
 log = logging.getLogger("belfry.lineage")
+
+
+class Looks(Protocol):
+    """What looks at the server of one shard."""
+
+    @property
+    def id(self) -> bytes: ...
+
+    def look(self, *commands: Command) -> bool: ...
+
+    def stop(self) -> None: ...
 
 
 class Lineage:
     """What this worker knows of the server. `id` is its replication id, empty while it is unknown."""
 
-    def __init__(self, commands: Commands, keys: Keys) -> None:
+    def __init__(self, commands: Commands, keys: Keys, switchover_seconds: float = 30.0) -> None:
         self._commands = commands
-        self._key = keys.lineage
+        self._keys: tuple[str, ...] = (keys.lineage, *keys.lineage_workers)
+        self._switchover_ms = int(switchover_seconds * 1_000)
+        self._worker = ""  # made by the first look, in the process that looks
         self.id = b""
-        self.losses = 0
+        self._losses = 0
         self._acknowledged: float | None = None  # by `id`, of this process's clock
-        self._looked: float | None = None
+        self._needed = 0  # replication offset of `id` that comes after the last change that it acknowledged
+        self._offsets = 0, 0  # of `id`, at the last but one look and at the last
+        self._is_early = False  # a server that was not looked at yet acknowledged something
         self._warned = False
+        self._has_looked = False
+        self._found_early = False  # by an early look: a change that the canary has not been told
+
+    @property
+    def losses(self) -> int:
+        """The number that grows with each loss. Logs keep it, so the first use looks: no log is given a smaller one.
+
+        Raises `BelfryError` `store_unavailable`.
+        """
+        if not self._has_looked:
+            self.look_early()
+        return self._losses
+
+    @property
+    def known(self) -> int | str:
+        """What the scripts on logs are told of losses, see `open.lua`. Raises `BelfryError` `store_unavailable`."""
+        return self.losses
+
+    def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str | None:
+        """The epoch of a log that does not exist, as `open.lua` computes it. None where only the script can tell.
+
+        It serves to notice a change only. A reader's position comes from a read, and so from the clock of the store.
+        """
+        text = f"{meta_key} {self.losses} {kept_seconds} {now * SPANS // kept_seconds}"
+        number, epoch = int.from_bytes(text.encode()) % EPOCHS, ""
+        for _ in range(EPOCH_LENGTH):
+            number, digit = divmod(number, len(EPOCH_ALPHABET))
+            epoch += EPOCH_ALPHABET[digit]
+        return epoch
 
     def acknowledged_by(self, server: bytes) -> None:
-        """The server with the id `server` acknowledged a change of a log now: an append, a retraction or a mark."""
-        if server == self.id:
+        """A server acknowledged a change of a log now: an append, a retraction or a mark.
+
+        `server` is the script's `acknowledgement`: the id, and the replication offset before the change.
+        """
+        id_, _, offset = server.partition(b" ")
+        if id_ != self.id:
+            self._is_early = True
+        elif id_:
             self._acknowledged = time.monotonic()
+            self._needed = max(self._needed, int(offset) + CHANGE_BYTES)
+
+    def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:
+        """Whether a log was used last before the server was started again or replaced, or before a loss was counted.
+
+        `losses` is None for a log whose losses are told otherwise.
+        """
+        untold = losses is not None and int(losses) < self._losses
+        return untold or self.id not in (b"", server or b"")
+
+    def of(self, shard: str, commands: Commands) -> Looks:  # noqa: ARG002 - see `Succession.of`
+        """What looks at the only shard."""
+        return self
+
+    def leave(self, shard: str) -> None:
+        """See `Succession.leave`: that never happens."""
+
+    def look_early(self) -> bool:
+        """Look before the canary does, and answer as `look`. The canary's next look answers the same again.
+
+        Early looks may be many. They do not count as looks where it matters how long ago the last one but one was.
+        """
+        return self._look((), is_early=True)
 
     def look(self, *commands: Command) -> bool:
         """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
 
         Raises `BelfryError` `store_unavailable`.
         """
-        before, losses = self.id, self.losses
-        now = time.monotonic()
-        acknowledged_ms = "" if self._acknowledged is None else int((now - self._acknowledged) * 1_000)
-        unseen_ms = 0 if self._looked is None else int((now - self._looked) * 2_000)
-        look = LOOK.call((self._key,), losses, before, acknowledged_ms, unseen_ms)
-        self.id, self.losses = self._commands.run([look, *commands])[0]
-        self._looked = now
+        return self._look(commands, is_early=False)
+
+    def _look(self, commands: Sequence[Command], *, is_early: bool) -> bool:
+        before, losses = self.id, self._losses
+        self.id, self._losses, offset = self._commands.run([self._command(), *commands])[0]
+        if before != self.id or not is_early:
+            self._note(before, offset)
+        self._has_looked = True
         if not (self.id or self._warned):
             self._warned = True
             log.warning("Redis tells no replication id: a restart or failover that loses messages cannot be noticed")
         elif before and before != self.id:
-            self._acknowledged = None
-            how = "took over from another" if self.losses > losses else "was started again"
+            how = "took over and lacks messages, or may lack some" if self._losses > losses else "changed"
             log.warning("the store's server %s: every log goes on under a new epoch", how)
-        elif before and self.losses > losses:
-            log.warning("another worker left the former primary later: every log goes on under a new epoch once more")
-        return before != self.id or self.losses > losses
+        elif before and self._losses > losses:
+            log.warning(
+                "%s: every log goes on under a new epoch",
+                "the store was emptied, or a failover of it lost messages or may have",
+            )
+        has_changed = before != self.id or self._losses > losses or self._found_early
+        self._found_early = is_early and has_changed
+        return has_changed
+
+    def stop(self) -> None:
+        """This worker stops: no server that takes over needs to wait for it. Raises as `look` does."""
+        if self._worker:
+            self._commands.run([self._command(leaves="1")])
+
+    def _command(self, leaves: str = "") -> Command:
+        self._worker = self._worker or secrets.token_hex(8)
+        acknowledged_ms = "" if self._acknowledged is None else int((time.monotonic() - self._acknowledged) * 1_000)
+        # What others had acknowledged until the last look but one is also missed: the last look may have been at a
+        # primary that was replaced without knowing it, where only the canaries still write.
+        needed = max(self._needed, self._offsets[0])
+        return LOOK.call(
+            self._keys, self._losses, self.id, acknowledged_ms, needed, self._worker, self._switchover_ms, leaves
+        )
+
+    def _note(self, before: bytes, offset: int) -> None:
+        if before == self.id:
+            self._offsets = self._offsets[1], offset
+            return
+        self._offsets = 0, offset
+        self._needed = offset if self._is_early else 0
+        self._acknowledged = time.monotonic() if self._is_early else None
+        self._is_early = False

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import secrets
-import string
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
@@ -24,8 +25,10 @@ from ...core.log.marks import NO_MARKS, Marks, Offsets
 from ...core.message import Message
 from ...core.settings import Settings
 from ...transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
+from ...transport.shard import one_slot
 from ..keys import Keys
-from .lineage import Lineage
+from . import lineage
+from .lineage import EPOCH_ALPHABET, Lineage
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
 CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
@@ -38,9 +41,8 @@ PRELUDE = ("lineage", "bits", "open")
 VERBS = ("read", "read_back", "find", "retract", "mark")
 APPEND = Script("room", *PRELUDE, "append")
 READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script(*PRELUDE, verb) for verb in VERBS])
-SCRIPTS = (APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
+SCRIPTS = (*lineage.SCRIPTS, APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
 
-_EPOCH_ALPHABET = string.digits + string.ascii_letters
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
 # seeds them once per worker instead of making each.
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
@@ -81,6 +83,13 @@ class Tail(NamedTuple):
     expires_ms: int
 
 
+class _RoundTrip(NamedTuple):
+    """Commands, and the number of each message in their order; no numbers: that is the order of the messages."""
+
+    commands: list[Command]
+    order: Sequence[int]
+
+
 class LogStore:
     """All logs of one deployment. What reads for a `user` answers pages with that user's marks."""
 
@@ -90,18 +99,21 @@ class LogStore:
         settings: Settings,
         appends: Commands | None = None,
         posts: Posts | None = None,
+        slot_of: Callable[[str], int] = one_slot,
+        lineage: Lineage | None = None,
     ) -> None:
         """`appends` runs the appends, which may wait for replicas, so that nothing else waits with them.
 
-        `posts` runs those of batches, so that nobody else waits behind a whole batch.
+        `posts` runs those of batches, so that nobody else waits behind a whole batch. `slot_of` answers the same for
+        keys that one script may use; keys in one slot are appended to by one script for each round trip.
         """
         self._commands = commands
         self._appends = appends or commands
         self._posts = posts
         self._settings = settings
         self.keys = Keys(settings.redis_prefix, settings.redis_db)
-        self.lineage = Lineage(commands, self.keys)
-        self._chunk: int | None = None  # unknown until several messages are appended at once
+        self.lineage = lineage or Lineage(commands, self.keys, settings.switchover_seconds)
+        self._slot_of = slot_of
 
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
         """Append each message to the log named beside it, in this order; no run's log is among them.
@@ -110,9 +122,9 @@ class LogStore:
         `BelfryError` `not_replicated` as well.
         """
         outcomes: list[Appended] = []
-        for commands in self._append_commands(appends, before):
+        for trip in self._round_trips(appends, before):
             try:
-                outcomes += self._outcomes(self._appends.run(commands))
+                outcomes += self._outcomes(self._appends.run(trip.commands), trip.order)
             except BelfryError as failure:
                 raise _overall([failure], outcomes) from failure.__cause__
         return outcomes
@@ -126,50 +138,43 @@ class LogStore:
         if self._posts is None:
             outcomes = self.append(appends, before)
             return lambda: outcomes
-        return partial(
-            self._awaited, [self._posts.post(commands) for commands in self._append_commands(appends, before)]
-        )
+        trips = self._round_trips(appends, before)
+        return partial(self._awaited, [(self._posts.post(trip.commands), trip.order) for trip in trips])
 
-    def _awaited(self, pending: Sequence[Pending]) -> list[Appended]:
+    def _awaited(self, pending: Sequence[tuple[Pending, Sequence[int]]]) -> list[Appended]:
         outcomes: list[Appended] = []
         failures: list[BelfryError] = []
-        for each in pending:
+        for each, order in pending:
             try:
-                outcomes += self._outcomes(each.get())
+                outcomes += self._outcomes(each.get(), order)
             except BelfryError as failure:
                 failures.append(failure)
         if failures:
             raise _overall(failures, outcomes) from failures[0].__cause__
         return outcomes
 
-    def _chunk_messages(self) -> int:
-        """How many messages one call of the script may take: on a cluster it may touch the keys of one slot only."""
-        if self._chunk is None:
-            self._chunk = 1 if self._has_slots() else CHUNK_MESSAGES
-        return self._chunk
-
-    def _has_slots(self) -> bool:
-        try:
-            self._commands.run([("EXISTS", self.keys.meta("user:a"), self.keys.meta("user:b"))])
-        except BelfryError as error:
-            if isinstance(error.__cause__, redis.exceptions.ClusterCrossSlotError):
-                return True
-            raise
-        return False
-
-    def _append_commands(
-        self, appends: Sequence[tuple[str, Message]], before: Sequence[Command]
-    ) -> Iterator[list[Command]]:
+    def _round_trips(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command]) -> Iterator[_RoundTrip]:
         """What is sent in each round trip; it ends with the question for replicas, where the setting asks for some."""
-        most = self._chunk_messages() if len(appends) > 1 else 1
         wanted = self._settings.publish_wait_replicas
         # Redis counts from this connection's last write, and a duplicate writes too: it is waited for like the first.
         waits: list[Command] = [("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))] if wanted else []
         for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
-            chunks = _chunks(appends[start : start + ROUND_TRIP_COMMANDS], most)
-            yield [*(() if start else before), *[self._append_command(chunk) for chunk in chunks], *waits]
+            part = appends[start : start + ROUND_TRIP_COMMANDS]
+            chunks, order = self._by_slot(part) if self._slot_of is not one_slot else (_chunks(part), ())
+            commands = [self._append_command(chunk) for chunk in chunks]
+            yield _RoundTrip([*(() if start else before), *commands, *waits], order)
 
-    def _outcomes(self, replies: Sequence[Reply]) -> list[Appended]:
+    def _by_slot(self, appends: Sequence[tuple[str, Message]]) -> tuple[list[list[tuple[str, Message]]], Sequence[int]]:
+        """One chunk for each slot, so that a command that has to be sent again overtakes none for the same log.
+
+        Also answers the number of each message in the order of the chunks.
+        """
+        slots: defaultdict[int, list[int]] = defaultdict(list)
+        for at, (name, _) in enumerate(appends):
+            slots[self._slot_of(self.keys.meta(name))].append(at)
+        return [[appends[at] for at in own] for own in slots.values()], [at for own in slots.values() for at in own]
+
+    def _outcomes(self, replies: Sequence[Reply], order: Sequence[int]) -> list[Appended]:
         """What became of the messages of one round trip. Raises `BelfryError` `not_replicated`."""
         wanted = self._settings.publish_wait_replicas
         if wanted and replies[-1] < wanted:
@@ -183,10 +188,22 @@ class LogStore:
             if isinstance(reply, list):  # an append's; the commands before it are answered by a number or a word
                 self.lineage.acknowledged_by(reply[0])
                 outcomes += [_outcome(outcome) for outcome in reply[1:]]
+        if order:
+            placed = dict(zip(order, outcomes, strict=True))
+            return [placed[at] for at in range(len(order))]
         return outcomes
 
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position; a log without an epoch gets one."""
+        """A page of each named log, oldest first, after the vector's position. A read creates no log.
+
+        Before a reader hears of a loss, this looks at the server. Otherwise one loss would be told twice: now, since
+        the log is gone, and again when the next look gives every log a new epoch.
+        """
+        pages = self._read(requests, user)
+        is_lost = any(at and page.after is None for (_, at), page in zip(requests, pages, strict=True))
+        return self._read(requests, user) if is_lost and self.lineage.look_early() else pages
+
+    def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:
         calls = [
             self._call(READ, name, RUN_PAGE_ENTRIES if _is_run(name) else PAGE_ENTRIES, PAGE_BYTES, *_texts(at))
             for name, at in requests
@@ -232,17 +249,20 @@ class LogStore:
         return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
 
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
-        """What has become of each named log, None where it is gone.
+        """What has become of each named log, None where a run's log is gone.
 
-        A log that was last used before its server was started again or replaced is opened first: it ends its epoch.
+        Any other log that does not exist has the tail that its readers are given, see `open.lua`. A log that was last
+        used before its server was started again or replaced, or before a loss, is opened first: it ends its epoch.
         """
         replies = self._tails(names)
-        outdated = [at for at, (epoch, *_, lineage) in enumerate(replies) if epoch and self._is_outdated(lineage)]
+        outdated = [at for at, reply in enumerate(replies) if reply[0] and self._is_outdated(names[at], *reply[-2:])]
         if outdated:
             self._run([self._call(FIND, names[at]) for at in outdated])
             for at, reply in zip(outdated, self._tails([names[at] for at in outdated]), strict=True):
                 replies[at] = reply
-        return [_tail(reply) for reply in replies]
+        tails = [_tail(reply) for reply in replies]
+        self._fill_vacant(names, tails)
+        return tails
 
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
         """Take a message out of the named logs; answers those that had it."""
@@ -263,11 +283,24 @@ class LogStore:
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _tails(self, names: Sequence[str]) -> list[Reply]:
-        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage")
+        fields = ("epoch", "top", "revision", "oldest", "expires", "lineage", "losses")
         return self._run([("HMGET", self.keys.meta(name), *fields) for name in names])
 
-    def _is_outdated(self, lineage: bytes | None) -> bool:
-        return self.lineage.id not in (b"", lineage or b"")
+    def _is_outdated(self, name: str, server: bytes | None, losses: bytes | None) -> bool:
+        return self.lineage.is_outdated(server, None if _is_run(name) else losses or b"0")
+
+    def _fill_vacant(self, names: Sequence[str], tails: list[Tail | None]) -> None:
+        """Logs that do not exist have the tail that their readers are told, see `open.lua`; a run's log has none."""
+        now = int(time.time())
+        unknown = []
+        for at in [at for at, tail in enumerate(tails) if tail is None and not _is_run(names[at])]:
+            epoch = self.lineage.vacant_epoch(self.keys.meta(names[at]), self._kept_seconds(names[at]), now)
+            if epoch is None:
+                unknown.append(at)
+            else:
+                tails[at] = Tail(Position(epoch, 0), revision=0, oldest=1, expires_ms=0)
+        for at, (page, _) in zip(unknown, self.find([names[at] for at in unknown], ()), strict=True):
+            tails[at] = Tail(page.tail, page.revision, page.oldest, expires_ms=0)
 
     def _run(self, commands: Sequence[Command]) -> list[Reply]:
         return [reply for batch in _batches(commands) for reply in self._commands.run(batch)]
@@ -276,7 +309,7 @@ class LogStore:
         settings = self._settings
         own_id_seconds = min(settings.own_id_seconds, settings.dedup_seconds)
         keys: list[str] = []
-        arguments: list[Any] = [settings.history_length, settings.history_seconds, self.lineage.losses]
+        arguments: list[Any] = [settings.history_length, settings.history_seconds, self.lineage.known]
         for name, message in chunk:
             keys += self.keys.of_append(name, message.id)
             arguments += (
@@ -300,7 +333,7 @@ class LogStore:
 
     def _losses(self, name: str) -> int | str:
         """How many failovers may have cost the log something; what one costs a run is told by how the run ends."""
-        return "" if _is_run(name) else self.lineage.losses
+        return "" if _is_run(name) else self.lineage.known
 
     def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
         if not user:
@@ -320,16 +353,16 @@ def _is_run(name: str) -> bool:
 def new_epoch() -> str:
     """A name for a log's history, used if the log has none: 62⁶ of them."""
     if not _stock:
-        letters = "".join(_epochs.choices(_EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
+        letters = "".join(_epochs.choices(EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
     return _stock.pop()
 
 
-def _chunks(appends: Sequence[tuple[str, Message]], most: int) -> Iterator[Sequence[tuple[str, Message]]]:
+def _chunks(appends: Sequence[tuple[str, Message]]) -> Iterator[Sequence[tuple[str, Message]]]:
     """What one call of the script each appends."""
     start = size = 0
     for at, (_, message) in enumerate(appends):
-        if at - start >= most or size >= CHUNK_BYTES:
+        if at - start >= CHUNK_MESSAGES or size >= CHUNK_BYTES:
             yield appends[start:at]
             start, size = at, 0
         size += len(message.record)
@@ -370,7 +403,7 @@ def _texts(vector: Vector) -> list[str]:
 
 
 def _tail(reply: Reply) -> Tail | None:
-    epoch, *numbers, _ = reply
+    epoch, *numbers, _, _ = reply
     if not epoch:
         return None
     top, revision, oldest, expires_ms = [int(number or 0) for number in numbers]

@@ -71,7 +71,7 @@ class ReadState:
             (*self._store.keys.of_log(user_log(user)), self._keys.marks(user)),
             new_epoch(),
             self._seconds,
-            self._store.lineage.losses,
+            self._store.lineage.known,
             change.mark.value,
             "1" if change.on else "0",
             change.record(),

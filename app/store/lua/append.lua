@@ -13,7 +13,7 @@
 --   message id
 --   `<expiry, Unix ms, 0 = never> <1 = live only: announced, not kept, offset 0> <message key>`, '' = none of these
 --
--- Reply: the server's id, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
+-- Reply: the `acknowledgement`, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
 -- other content); or {'failed', why}, which is no other message's affair.
 -- A duplicate answers the first offset; it appends and announces nothing. One by the same command, told by the epoch to
 -- give that is made for each, is this command sent again since its answer was lost: 'appended', as that answer was.
@@ -64,7 +64,7 @@ local function remembered(name, offset, digest, seconds, call)
   local known_history, known_offset, known_digest, known_call = string.match(known, '^(%w+)%.(%d+) (%w+) ?(%w*)$')
   if known_history == history then
     local status = known_digest ~= digest and 'reused' or known_call == call and 'appended' or 'duplicate'
-    return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', 'NUMSUB', live)[2]}
+    return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', NUMSUB, live)[2]}
   end
   -- An id of an earlier history went with its log: what it stood for is in none any more.
   redis.call('SET', name, entry, 'EX', seconds)
@@ -74,7 +74,7 @@ local promised -- the id that is known already, of a message that is not appende
 
 local function append(number)
   local name, at = 7 * number, 6 * number - 2
-  open(name - 6, ARGV[at])
+  open(name - 6, ARGV[at], true)
   local record = ARGV[at + 1]
   local expires, live_only, key = false, false, false
   if ARGV[at + 5] ~= '' then expires, live_only, key = options_of(ARGV[at + 5]) end
@@ -88,13 +88,13 @@ local function append(number)
   promised = KEYS[name]
   if not live_only then replaced = keep(offset, record, ARGV[at + 4], expires, key) end
   promised = nil
-  local receivers = redis.call('PUBLISH', live, epoch .. '.' .. offset .. ' ' .. record)
+  local receivers = redis.call(PUBLISH, live, epoch .. '.' .. offset .. ' ' .. record)
   if replaced then announce('updated {}') end
   hold()
   return {'appended', epoch, tonumber(offset), receivers}
 end
 
-local outcomes = {lineage}
+local outcomes = {acknowledgement(lineage, info)}
 for number = 1, #KEYS / 7 do
   local done, outcome = pcall(append, number)
   if not done then

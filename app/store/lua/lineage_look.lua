@@ -1,34 +1,95 @@
--- Looks whether the server is still the same, and counts failovers: also a log that nobody touches until the server has
--- been started again must know that there was one. Runs after lineage.lua.
+-- Looks whether the server is still the same, and counts the failovers that lost something. Runs after lineage.lua.
 --
--- Workers leave a primary that was replaced without knowing it one after the other. What it acknowledged after the first
--- of them had left is lost, and no loss told until then tells of it: so whoever comes later from there, and had a change
--- of a log acknowledged meanwhile, counts as a failover of its own.
+-- A server that took over has everything that its predecessor acknowledged up to a replication offset, which INFO tells.
+-- Each worker knows the offset that its latest acknowledged change needs. So each of the workers that were registered at
+-- the predecessor compares the two when it first comes here:
 --
--- KEYS[1] lineage  hash: id (the replication id at the last look), losses (failovers), at (Unix ms: nobody had come to
---                  this server before, or all who had were told of a loss later)
--- ARGV[1] failovers that the worker knows of: a server that was set back may have forgotten one
+--   its change is beyond the offset   it is lost: a failover with a loss is counted at once
+--   all of them find theirs here      nothing is lost, and nobody is told anything
+--   one does not come in time         nobody knows what it had acknowledged: a loss is counted
+--
+-- Until that is decided, logs go on under a new epoch with the positions before (see `open.lua`). A count makes every log
+-- begin one more epoch, without those positions: every reader gets `reset`.
+--
+-- Workers leave a primary that was replaced without knowing it one after the other. What it acknowledges after a loss was
+-- counted is told by no count until then. A worker that comes later with such a change counts once more.
+--
+-- A store without this hash is new or was emptied, by FLUSHALL for example. The first worker that looks begins the count
+-- with the Unix time, or with one more than it knew. So no count is used twice, and every worker sees it grow.
+--
+-- KEYS[1] lineage  hash: id (the replication id at the last look), losses (grows with each failover that lost something,
+--                  and when the store was emptied), acknowledged
+--                  (the offset up to which workers that left this server may have had changes acknowledged), told (Unix
+--                  ms of the latest count on this server), due (Unix ms until which workers are awaited)
+-- KEYS[2] workers  zset: worker -> Unix ms of its last look at this server
+-- KEYS[3] awaited  zset: the workers of the predecessor that have not come yet
+-- ARGV[1] losses that the worker knows of: a server that was set back may have forgotten one; 0 = it never looked
 -- ARGV[2] the id that the worker saw before, '' = none
 -- ARGV[3] ms since that one acknowledged its last change of a log, as the worker's clock runs; '' = it never did
--- ARGV[4] ms for which workers may have been here without having looked: twice as long as the last look is ago
+-- ARGV[4] the offset that this server must have reached for the worker's changes to be here
+-- ARGV[5] name of the worker
+-- ARGV[6] ms that workers have to come, and after which a worker that does not look any more counts as gone
+-- ARGV[7] '1' = the worker stops, and has nothing acknowledged any more
 --
--- Reply: {id, losses}
+-- Reply: {id, losses, replication offset}
 
 local id, info = replication()
 redis.call('PERSIST', KEYS[1]) -- so that a store without room does not refuse what follows
-local known = redis.call('HMGET', KEYS[1], 'id', 'losses', 'at')
-local losses = math.max(tonumber(known[2] or 0), tonumber(ARGV[1]))
+local known = redis.call('HMGET', KEYS[1], 'id', 'losses', 'acknowledged', 'told', 'due')
+local told, due = tonumber(known[4]), tonumber(known[5])
 local time = redis.call('TIME')
+local losses = known[2] and math.max(tonumber(known[2]), tonumber(ARGV[1])) or math.max(tonumber(time[1]), ARGV[1] + 1)
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local offset = tonumber(string.match(info, 'master_repl_offset:(%d+)') or 0)
+local before, reached = predecessor(info)
+local lost = false
 
-local came_late = known[1] == id and ARGV[2] ~= '' and ARGV[2] ~= id and ARGV[3] ~= ''
-  and now_ms - tonumber(ARGV[3]) >= tonumber(known[3] or 0)
-
-if known[1] ~= id or came_late then
-  if took_over(info) then losses = losses + 1 end
-  local at = came_late and now_ms or now_ms - tonumber(ARGV[4])
-  redis.call('HSET', KEYS[1], 'id', id, 'losses', losses, 'at', text(at))
-elseif losses > tonumber(known[2]) then
-  redis.call('HSET', KEYS[1], 'losses', losses)
+local function await_workers()
+  redis.call('ZUNIONSTORE', KEYS[3], 1, KEYS[2])
+  redis.call('DEL', KEYS[2])
+  due = now_ms + tonumber(ARGV[6])
+  redis.call('HSET', KEYS[1], 'due', text(due))
 end
-return {id, losses}
+
+-- A store of a version without `acknowledged` does not know its workers: nothing tells what they had.
+if known[1] ~= id then
+  told, due = nil, nil
+  redis.call('HDEL', KEYS[1], 'told')
+  redis.call('HSET', KEYS[1], 'id', id, 'losses', losses, 'acknowledged', '0')
+  if before ~= '' then
+    local is_open = redis.call('ZCARD', KEYS[3]) > 0 -- what the failover before this one lost
+    lost = is_open or known[1] ~= before or not known[3] or tonumber(known[3]) > reached
+    await_workers()
+  end
+end
+
+if ARGV[2] ~= '' and ARGV[2] ~= id then
+  redis.call('ZREM', KEYS[3], ARGV[5])
+  local lacks = before ~= '' and (ARGV[2] ~= before or tonumber(ARGV[4]) > reached)
+  local is_later = ARGV[3] ~= '' and now_ms - tonumber(ARGV[3]) >= (told or 0)
+  lost = lost or lacks and (is_later or not told)
+end
+
+if due and now_ms >= due then
+  lost = lost or not told and redis.call('ZCARD', KEYS[3]) > 0
+  redis.call('DEL', KEYS[3])
+  redis.call('HDEL', KEYS[1], 'due')
+end
+
+if lost then
+  losses = losses + 1
+  redis.call('DEL', KEYS[3])
+  redis.call('HSET', KEYS[1], 'told', text(now_ms))
+end
+if losses > tonumber(known[2] or 0) then redis.call('HSET', KEYS[1], 'losses', losses) end
+
+-- What a worker that is gone had acknowledged is not beyond the offset of now.
+local gone = redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms - tonumber(ARGV[6]))
+if ARGV[7] == '1' then
+  gone = 1
+  redis.call('ZREM', KEYS[2], ARGV[5])
+else
+  redis.call('ZADD', KEYS[2], now_ms, ARGV[5])
+end
+if gone > 0 then redis.call('HSET', KEYS[1], 'acknowledged', text(offset)) end
+return {id, losses, offset}

@@ -7,7 +7,7 @@
 -- ARGV[6] record that announces the change
 -- ARGV[7] ... per log: name, history, oldest and newest offset, the number of offsets, the offsets; -1 = all of them
 --
--- Reply: {changed, revision, {marks, ...}, lineage}, the marks of each log as they are stored now, and who acknowledges
+-- Reply: {changed, revision, {marks, ...}, `acknowledgement`}, the marks of each log as they are stored now, and who acknowledges
 -- them. Announces only a change.
 -- The marks are kept as long as the newest entry that they may speak of.
 
@@ -53,7 +53,8 @@ while ARGV[at] do
   local base, sets = load(name, log_history, base_of(tonumber(ARGV[at + 2])))
   local bits = sets[kind]
   if count < 0 then
-    bits = on and whole(base, tonumber(ARGV[at + 3])) or ''
+    local oldest_there, newest = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    bits = on and oldest_there <= newest and whole(base, newest) or '' -- a log without entries leaves no trace
   end
   for i = at + 5, at + 4 + count do
     local offset = tonumber(ARGV[i])
@@ -67,5 +68,11 @@ while ARGV[at] do
   all[#all + 1] = redis.call('HGET', KEYS[7], name)
   at = at + 5 + math.max(count, 0)
 end
-if changed then announce(ARGV[6]) end
-return {changed and 1 or 0, revision, all, lineage}
+if changed then
+  if vacant then
+    begin(ARGV[1])
+    hold()
+  end
+  announce(ARGV[6])
+end
+return {changed and 1 or 0, revision, all, acknowledgement(lineage, info)}

@@ -3,13 +3,13 @@
 --
 -- ARGV[4] message id
 --
--- Reply: {1, or 0 where no such message is kept, lineage}. Announces `removed`. The id stays remembered: whoever
+-- Reply: {1, `acknowledgement`}, or {0, ''} where no such message is kept. Announces `removed`. The id stays remembered: whoever
 -- publishes it again, by a late retry say, doesn't bring the message back.
 
 open(1, ARGV[1])
 local offset = redis.call('ZSCORE', ids, ARGV[4])
 local found = offset and drop(tonumber(offset))
 hold()
-if not found then return {0, lineage} end
+if not found then return {0, ''} end
 announce('removed {"ids":["' .. ARGV[4] .. '"]}')
-return {1, lineage}
+return {1, acknowledgement(lineage, info)}

@@ -1,7 +1,7 @@
 -- Find the commands that Redis refuses to its user, by trying each one where it changes nothing.
 --
 -- KEYS[1] a string that this script makes and removes: commands for other types fail on it
--- ARGV[1] channel to publish to
+-- ARGV[1] channel to publish to, in the slot of the key
 --
 -- Reply: {what is refused, ...}, as an ACL line grants it
 
@@ -26,13 +26,13 @@ for _, command in ipairs({
   {'+xrevrange', 'XREVRANGE', key, '+', '-'}, {'+zcard', 'ZCARD', key}, {'+zscore', 'ZSCORE', key, 'm'},
   {'+zmscore', 'ZMSCORE', key, 'm'}, {'+zrange', 'ZRANGE', key, 0, 0}, {'+zrevrange', 'ZREVRANGE', key, 0, 0},
   {'+zrangebyscore', 'ZRANGEBYSCORE', key, 0, 0}, {'+zrangebylex', 'ZRANGEBYLEX', key, '-', '+'},
-  {'+zscan', 'ZSCAN', key, 0}, {'+pubsub|numsub', 'PUBSUB', 'NUMSUB', ARGV[1]},
+  {'+zscan', 'ZSCAN', key, 0}, {'+pubsub|' .. string.lower(NUMSUB), 'PUBSUB', NUMSUB, ARGV[1]},
 }) do
   try(unpack(command))
 end
-local heard = redis.pcall('PUBLISH', ARGV[1], '')
+local heard = redis.pcall(PUBLISH, ARGV[1], '')
 if refused(heard) then
-  denied[#denied + 1] = string.find(heard.err, 'channel', 1, true) and '&' .. ARGV[1] or '+publish'
+  denied[#denied + 1] = string.find(heard.err, 'channel', 1, true) and '&' .. ARGV[1] or '+' .. string.lower(PUBLISH)
 end
 
 local made = redis.pcall('SET', key, 'probe', 'EX', 60)

@@ -40,7 +40,7 @@ if next == 0 then next = top + 1 end
 for i = 9, #ARGV do
   if next > top then
     redis.call('XADD', KEYS[3], text(next) .. '-0', 'r', ARGV[i], 't', time[1])
-    receivers = redis.call('PUBLISH', KEYS[4], epoch .. '.' .. text(next) .. ' ' .. ARGV[i])
+    receivers = redis.call(PUBLISH, KEYS[4], epoch .. '.' .. text(next) .. ' ' .. ARGV[i])
     if next == 1 then redis.call('EXPIRE', KEYS[3], ARGV[3]) end
     top = next
   end

@@ -2,7 +2,8 @@
 
 What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the upstream's chunks and which ends with
 `frames.END`. Beside it lies the run's state, a hash: status (running, done, stopped, failed), digest (of the request),
-epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched.
+epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, and response (JSON) of a
+run that the Responses API started.
 
 A run under way has a lease that its producer renews. Whoever finds one that ran out ends the run in its place.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +76,7 @@ class Run:
     start: Position
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
+    response: dict[str, Any] | None = None  # of a run that the Responses API started: what it tells of its request
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,13 @@ class Runs:
             kept = [("EXPIRE", part, self._settings.run_seconds) for name in names for part in self._parts(name)]
             self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS), *kept])
 
+    def delete(self, name: RunName) -> None:
+        """Stop and forget one run. Its name is unknown then."""
+        self.end(name, STOPPED)
+        keys = self._keys
+        self._store.forget([name.log])
+        self._commands.run([("ZREM", keys.runs(name.user), name.id), ("DEL", keys.run_state(name.user, name.id))])
+
     def forget(self, user: str) -> None:
         """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
         keys = self._keys
@@ -254,15 +263,22 @@ class Runs:
 
     def transcript(self, name: RunName, run: Run) -> Transcript:
         """The answer so far."""
-        transcript, position = Transcript(), run.start
+        transcript = Transcript()
+        for chunk in self.chunks(name, run):
+            transcript.add(chunk)
+        return transcript
+
+    def chunks(self, name: RunName, run: Run) -> Iterator[str]:
+        """The chunks so far."""
+        position = run.start
         while True:
             (page,) = self._store.read([(name.log, (position,))])
             for entry in page.entries:
                 event, _, data = entry.record.partition(b" ")
                 if event == b"message" and entry.record != END:
-                    transcript.add(data.decode())
+                    yield data.decode()
             if not page.entries:
-                return transcript
+                return
             position = Position(page.epoch, page.entries[-1].offset)
 
     def _ended(self, names: Sequence[RunName]) -> list[RunName]:
@@ -304,6 +320,7 @@ class Runs:
             settings.run_seconds,
             max(KNOWN_SECONDS, settings.run_seconds),
             *("model", request.model, "title", request.title),
+            *(("response", request.response) if request.response else ()),
         )
 
     def _admission_keys(self, user: str) -> tuple[str, ...]:
@@ -366,4 +383,5 @@ def _run(run_id: str, reply: Reply) -> Run:
         start=Position(state["epoch"], 0),
         usage=json.loads(state.get("usage", "null")),
         error=json.loads(state.get("error", "null")),
+        response=json.loads(state.get("response", "null")),
     )

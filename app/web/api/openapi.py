@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template
 
 from ...core.errors import CATALOGUE
-from ...core.message import Publish
 from ..edge.auth import HOST_COOKIE
-from .admin import Order
+from .described import Contents, described
 from .operations import OPERATIONS, PROBLEM, Access, Operation
+from .schemas import SCHEMAS, ref
 
 # The refusals that come with asking for a credential at all.
 _IDENTITY = (
@@ -26,27 +28,14 @@ _REFUSALS = {
     Access.PAGE: ("scope_missing",),
 }
 COOKIE_NAMES = f"On another port than 443 its number follows, as in `{HOST_COOKIE}_8443`."
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string", "enum": sorted(CATALOGUE)},
-    },
-}
-_OPENAI_ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {name: {"type": ["string", "null"]} for name in ("message", "type", "param", "code")},
-        },
-    },
+_BODY = ("body_late", "body_broken")
+_LIMITS = {
+    "minLength": "length from", "maxLength": "length to", "minItems": "items from", "maxItems": "items to",
+    "minimum": "from", "maximum": "to",
+}  # fmt: skip
+_LATER = frozenset({429, 503, 507})  # statuses after which a client tries again
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds until it makes sense to try again.", "schema": {"type": "integer"}}
 }
 
 
@@ -61,7 +50,15 @@ def blueprint(version: str) -> Blueprint:
 
     @views.get("/docs")
     def docs() -> str:
-        return render_template("openapi/docs.html", operations=OPERATIONS, refusals=refusals, catalogue=CATALOGUE)
+        return render_template(
+            "openapi/docs.html",
+            operations=OPERATIONS,
+            described=described,
+            refusals=refusals,
+            catalogue=CATALOGUE,
+            schemas=SCHEMAS,
+            limits=limits,
+        )
 
     return views
 
@@ -71,7 +68,6 @@ def document(version: str) -> dict[str, Any]:
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for operation in OPERATIONS:
         paths[operation.path][operation.method.lower()] = _described(operation)
-    schemas = {model.__name__: model for model in (Publish, Order)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Belfry", "version": version, "license": {"name": "MIT", "identifier": "MIT"}},
@@ -86,11 +82,7 @@ def document(version: str) -> dict[str, Any]:
                     "description": COOKIE_NAMES,
                 },
             },
-            "schemas": {
-                "Problem": _PROBLEM_SCHEMA,
-                "OpenAIError": _OPENAI_ERROR_SCHEMA,
-                **{name: _inlined(model.model_json_schema()) for name, model in schemas.items()},
-            },
+            "schemas": dict(SCHEMAS),
         },
     }
 
@@ -98,47 +90,63 @@ def document(version: str) -> dict[str, Any]:
 def refusals(operation: Operation) -> dict[int, list[str]]:
     """The codes of an operation's problems by status."""
     by_status: defaultdict[int, list[str]] = defaultdict(list)
-    for code in dict.fromkeys((*_REFUSALS[operation.access], *operation.refusals)):
+    for code in dict.fromkeys((*_REFUSALS[operation.access], *operation.refusals, *(_BODY if operation.body else ()))):
         by_status[CATALOGUE[code][0]].append(code)
     return dict(sorted(by_status.items()))
 
 
 def _described(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {"summary": operation.summary, "responses": _responses(operation)}
+    told = described(operation)
+    found: dict[str, Any] = {
+        "operationId": told.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "responses": _responses(operation),
+    }
     if operation.parameters:
-        described["parameters"] = list(operation.parameters)
-    if operation.body:
-        content = {media: {"schema": schema} for media, schema in operation.body.items()}
-        described["requestBody"] = {"required": True, "content": content}
+        found["parameters"] = list(operation.parameters)
+    if told.body:
+        found["requestBody"] = {"required": True, "content": _contents(told.body)}
     if operation.access in {Access.SCOPE, Access.TOKEN}:
-        described["security"] = [{"bearer": [scope]} for scope in operation.scopes] or [{"bearer": []}]
+        found["security"] = [{"bearer": [scope]} for scope in operation.scopes] or [{"bearer": []}]
     if operation.access is Access.SCOPE:
-        described["security"].append({"session": []})
-    return described
+        found["security"].append({"session": []})
+    return found
+
+
+def _contents(contents: Contents) -> dict[str, Any]:
+    return {media: content.written() for media, content in contents.items()}
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
+    """The answers by status. `default` stands for refusals that any request may get, such as 404, 405 and 500."""
     responses: dict[str, Any] = {
-        str(status): {"description": "Done", **({"content": {media: {}}} if media else {})}
-        for status, media in operation.answers.items()
+        str(status): {"description": "Done", **({"content": _contents(contents)} if contents else {})}
+        for status, contents in described(operation).answers.items()
     }
-    name = "Problem" if operation.refused_in == PROBLEM else "OpenAIError"
+    problem = {operation.refused_in: {"schema": ref("Problem" if operation.refused_in == PROBLEM else "OpenAIError")}}
     for status, codes in refusals(operation).items():
-        problem = responses.setdefault(str(status), {"description": "", "content": {}})
-        problem["description"] = ", ".join(codes)
-        problem.setdefault("content", {})[operation.refused_in] = {"schema": {"$ref": f"#/components/schemas/{name}"}}
+        refused = responses.setdefault(str(status), {"description": "", "content": {}})
+        refused["description"] = ", ".join(codes)
+        refused.setdefault("content", {}).update(problem)
+        if status in _LATER:
+            refused["headers"] = _RETRY_AFTER
+    responses["default"] = {"description": "Any other refusal", "content": problem}
     return responses
 
 
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` without definitions of its own: each is put where it is named."""
-    definitions = schema.pop("$defs", {})
-
-    def resolved(part: Any) -> Any:
-        if isinstance(part, dict):
-            name = str(part.get("$ref", "")).rpartition("/")[2]
-            return resolved(definitions[name]) if name else {key: resolved(value) for key, value in part.items()}
-        return [resolved(item) for item in part] if isinstance(part, list) else part
-
-    inlined: dict[str, Any] = resolved(schema)
-    return inlined
+def limits(schema: Mapping[str, Any]) -> str:
+    """What `/docs` says of a member's type and limits."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return " or ".join([limits(choice) for choice in choices])
+    if "const" in schema or "enum" in schema:
+        return " | ".join([json.dumps(value) for value in schema.get("enum", [schema.get("const")])])
+    kind = schema.get("type", "any JSON")
+    words = [" or ".join(kind) if isinstance(kind, list) else str(kind)]
+    words += [f"of {limits(schema['items'])}"] if "items" in schema else []
+    words += [f"{word} {schema[name]:,}" for name, word in _LIMITS.items() if name in schema]
+    words += [f"matching {schema['pattern']}"] if "pattern" in schema else []
+    return ", ".join(words)

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from ...core.completion import MODEL_MAX_CHARS
+from ...core.message import LEVELS
 
 JSON, NDJSON, HTML = "application/json", "application/x-ndjson", "text/html"
 MULTIPART = "multipart/form-data"
@@ -50,6 +51,13 @@ class Operation:
     refused_in: str = PROBLEM
 
     @property
+    def tag(self) -> str:
+        """The group of operations in generated clients: the first word of the path, `pages` of what people open."""
+        first = self.path.strip("/").partition("/")[0].partition(".")[0]
+        is_page = self.access is Access.PAGE or first in {"login", "logout", "docs"}
+        return "pages" if is_page else "openai" if first == "v1" else first
+
+    @property
     def needs(self) -> str:
         """The scopes in words."""
         return (" and " if self.access is Access.PAGE else " or ").join([f"`{scope}`" for scope in self.scopes])
@@ -64,7 +72,8 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
 
 
 _TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
-_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.")
+_NAMES: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
+_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.", **_NAMES)
 _PARTIAL = _query(
     "partial",
     "Leave out the topics that this connection can't read, instead of a refusal; `ready` lists them as `left_out`.",
@@ -106,6 +115,19 @@ _FORWARDED: Mapping[str, Any] = {
     "description": "As OpenAI's API takes it; it is passed on as it is.",
     "properties": {"model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}},
 }
+_RESPONSE_REQUEST: Mapping[str, Any] = {
+    "type": "object",
+    "description": "As OpenAI's Responses API takes it. Tools are functions; `previous_response_id` is not supported.",
+    "required": ["model", "input"],
+    "properties": {
+        "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
+        "input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+        "instructions": {"type": ["string", "null"]},
+        "stream": {"type": "boolean"},
+        "background": {"type": "boolean", "description": "Whether it goes on without its client."},
+    },
+}
+_RESPONSE_ID = _path("response_id", "The response's id.")
 _OPERATION = _path("operation", "What is asked, as OpenAI names it.")
 _SNAPSHOT = _query(
     "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
@@ -169,6 +191,11 @@ OPERATIONS = (
             _query("before", "The `next` of an earlier page."),
             _query("after", "A cursor: what came after it, oldest first."),
             _query("wait", "Seconds to wait for something to come.", type="number", minimum=0, default=0),
+            _query("revision", "The revision that a client knows; the long poll ends when it changes.", type="integer"),
+            _query("unread", "`true`: only unread messages.", type="boolean"),
+            _query("archived", "`true`: only archived messages.", type="boolean"),
+            _query("level", "Only messages of this level.", enum=list(LEVELS)),
+            _query("tag", "Only messages with this tag."),
         ),
     ),
     Operation(
@@ -213,7 +240,7 @@ OPERATIONS = (
         ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
         (
             _query("users", "User ids, separated by commas."),
-            _query("user", "One more user id, which may hold commas; repeatable."),
+            _query("user", "One more user id, which may hold commas; repeatable.", **_NAMES),
             _LIMIT,
         ),
     ),
@@ -251,6 +278,29 @@ OPERATIONS = (
     Operation(
         "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/responses", "OpenAI's responses; with `background`, one that goes on without its client",
+        Access.SCOPE, ("complete",), {200: JSON}, (*_COMPLETING, *_RELAYING, "id_reused", "run_gone", *_ADMITTED),
+        body={JSON: _RESPONSE_REQUEST}, refused_in=JSON,
+    ),
+    Operation(
+        "GET", "/v1/responses/{response_id}", "A background response so far; with `stream=true`, its events",
+        Access.SCOPE, ("complete",), {200: JSON}, (*_RUN, "bad_parameter", *_ADMITTED),
+        (
+            _RESPONSE_ID,
+            _query("stream", "Whether its events are streamed.", type="boolean", default=False),
+            _query("starting_after", "The `sequence_number` of the last event that is known.", type="integer"),
+        ),
+        refused_in=JSON,
+    ),
+    Operation(
+        "POST", "/v1/responses/{response_id}/cancel", "Stop a background response", Access.SCOPE, ("complete",),
+        {200: JSON}, _RUN, (_RESPONSE_ID,), refused_in=JSON,
+    ),
+    Operation(
+        "DELETE", "/v1/responses/{response_id}", "Stop and forget a background response", Access.SCOPE, ("complete",),
+        {200: JSON}, _RUN, (_RESPONSE_ID,), refused_in=JSON,
     ),
     Operation(
         "POST", "/v1/completions", "OpenAI's older completions, passed through", Access.SCOPE, ("complete",),

@@ -24,6 +24,7 @@ from ...store.insight.audit import Audit
 from ...store.logs.log import Status
 from ...store.logs.publisher import Posted, Published, Publishes
 from ...transport.connection import SilentError
+from ..edge import request_ids
 from ..edge.answers import Answers, status_line
 from ..edge.auth import Authenticator, bearer_token
 from ..edge.by_hand import ByHand
@@ -34,6 +35,8 @@ from ..edge.reading import JSON, json_body, long_body
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+PATH = "/publish"
+DECIDING = ("wsgi.url_scheme", "HTTP_ORIGIN", *request_ids.KEYS)  # of a request: over the header fields of its answer
 NDJSON = "application/x-ndjson"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -157,7 +160,20 @@ class Desk:
 
 def endpoint(auth: Authenticator, desk: Desk, answers: Answers) -> Endpoint:
     """`/publish` as a plain WSGI application."""
-    return Endpoint(answers, {"POST": Publishing(auth, desk, answers)})
+    return Endpoint(PATH, answers, {"POST": Publishing(auth, desk, answers)})
+
+
+class Receipt:
+    """The answer to one message, as a WSGI application of which the status is known."""
+
+    __slots__ = ("_write", "status")
+
+    def __init__(self, status: int, write: WSGIApplication) -> None:
+        self.status = status
+        self._write = write
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._write(environ, start_response)
 
 
 class Publishing:
@@ -176,7 +192,7 @@ class Publishing:
         outcome = self._desk.one(asked, claims)
         # A session is looked up again for each request, and a message with a key of its own has another head each time.
         repeats = bearer_token(asked) is not None and IDEMPOTENCY_KEY not in asked.headers
-        return partial(self._write, outcome, claims, repeats)
+        return Receipt(outcome.status, partial(self._write, outcome, claims, repeats))
 
     def _many(self, asked: Request, claims: Claims) -> WSGIApplication:
         results, give_back = self._desk.batch(asked, claims)
@@ -194,7 +210,7 @@ class Publishing:
     ) -> Iterable[bytes]:
         common = self._answers.fields(environ, JSON)
         if repeats:
-            failed = partial(self._failed, environ["wsgi.url_scheme"], environ.get("HTTP_ORIGIN", ""))
+            failed = partial(self._failed, {name: environ[name] for name in DECIDING if name in environ})
             environ[REPEAT] = self._desk.repeat(partial(self._again, claims, common, failed), failed)
         fields = _own_fields(outcome) + common
         return write(environ, start_response, status_line(outcome.status), fields, outcome.body)
@@ -211,12 +227,15 @@ class Publishing:
             outcome = self._desk.take(text, claims)
         except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
             return failed(error)
+        metrics.ANSWERED[PATH, str(outcome.status)] += 1
         lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(outcome) + common])
         return Answered(status_line(outcome.status), lines, outcome.body)
 
-    def _failed(self, scheme: str, origin: str, error: Exception) -> Answered:
-        """The refusal of such a request, whose scheme and origin decide over its header fields."""
-        return self._answers.problem(error, {"wsgi.url_scheme": scheme, "HTTP_ORIGIN": origin}).as_answered()
+    def _failed(self, deciding: WSGIEnvironment, error: Exception) -> Answered:
+        """The refusal of such a request; `deciding` is what its header fields depend on."""
+        answer = self._answers.problem(error, deciding)
+        metrics.ANSWERED[PATH, str(answer.status)] += 1
+        return answer.as_answered()
 
 
 def _own_fields(outcome: Outcome) -> Fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,12 +12,13 @@ from werkzeug.wsgi import ClosingIterator
 
 from ... import metrics
 from ...core.addresses import Network
+from ...core.dialects.blocks import Dialect
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.log.cursor import Vector
 from ...core.settings import Settings
 from ...core.wire import frames
-from ...live.streams.sinks import GeneratorSink, ParkedSocket
+from ...live.streams.sinks import GeneratorSink, ParkedSocket, TranslatedSink
 from ...live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from ...live.streams.subscriber import Client
 from ...server.sockets import PARKED, Fields, parkable, spent_for_streams
@@ -45,12 +46,16 @@ HEADERS = {
 
 
 class Start(NamedTuple):
-    """A stream that can begin: its logs are read, `first` is the first thing that its client gets."""
+    """A stream that can begin: its logs are read, `first` is the first thing that its client gets.
+
+    `dialect` says all of it in another language, if there is one.
+    """
 
     opening: Opening
     first: bytes
     claims: Claims
     client: Client
+    dialect: Dialect | None = None
 
 
 class Entrance:
@@ -115,13 +120,18 @@ class Entrance:
         except OSError as error:
             told = f"The system watches no further connection ({error.strerror})."
             raise BelfryError("too_many_connections", told, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}) from None
-        self._streams.attach(start.opening, sink, head + start.first, start.claims, start.client)
+        if start.dialect is None:
+            self._streams.attach(start.opening, sink, head + start.first, start.claims, start.client)
+        else:
+            spoken = TranslatedSink(sink, start.dialect, head)
+            self._streams.attach(start.opening, spoken, start.first, start.claims, start.client)
         return True
 
     def queue(self, start: Start) -> GeneratorSink:
         """The same for a server that has to iterate."""
         sink = GeneratorSink(self._settings.outbox_bytes)
-        self._streams.attach(start.opening, sink, start.first, start.claims, start.client)
+        spoken = sink if start.dialect is None else TranslatedSink(sink, start.dialect)
+        self._streams.attach(start.opening, spoken, start.first, start.claims, start.client)
         return sink
 
 
@@ -147,7 +157,7 @@ def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
         entrance.admit()
         return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
 
-    return Endpoint(entrance.answers, {"GET": open_stream, "HEAD": look})
+    return Endpoint("/stream", entrance.answers, {"GET": open_stream, "HEAD": look})
 
 
 def require_room(asked: Request) -> None:
@@ -207,8 +217,8 @@ class Stream:
 class StreamResponse(Response):
     """The same for a view of Flask, which adds its own header fields."""
 
-    def __init__(self, entrance: Entrance, start: Start) -> None:
-        super().__init__(headers=HEADERS)
+    def __init__(self, entrance: Entrance, start: Start, headers: Mapping[str, str] = HEADERS) -> None:
+        super().__init__(headers=headers)
         self._entrance = entrance
         self._start = start
 

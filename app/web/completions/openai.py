@@ -46,14 +46,14 @@ FORWARDED_BELOW = frozenset({"images", "audio"})
 OPERATION_MAX_CHARS = 64
 RELAYED = (
     "It relays POST /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/moderations, /v1/images/* and "
-    "/v1/audio/*, and GET /v1/models. Set a client that uses the Responses API to chat completions."
+    "/v1/audio/*, GET /v1/models, and OpenAI's Responses API at /v1/responses."
 )
 
 Gone = Callable[[], bool]
 
 
-def blueprint(auth: Authenticator, relay: Relay, models: Models, settings: Settings) -> Blueprint:
-    api = Api(auth, relay, settings)
+def blueprint(api: Api, auth: Authenticator, models: Models) -> Blueprint:
+    """The views of `/v1`, except for responses."""
     views = Blueprint("openai", __name__)
     views.register_error_handler(BelfryError, refuse)
     views.before_request(take_api_key)
@@ -130,16 +130,16 @@ class Api:
     def __init__(self, auth: Authenticator, relay: Relay, settings: Settings) -> None:
         self._auth = auth
         self._relay = relay
-        self._settings = settings
+        self.settings = settings
 
     def complete(self, model: str = "") -> Response:
         """A chat completion; `model` is the one that the address names."""
-        user, text = self._read()
+        user, text = self.read()
         asked = parse(text, headers=headers_of(request), model=model)
         chosen = self._relay.choose(asked.model)
-        name, gone = self._admitted(user), partial(hung_up, request.environ)
+        name, gone = self.admitted(user), partial(hung_up, request.environ)
         if asked.stream:
-            return Passage(self._relay, name, self._relay.stream(name, chosen, asked), self._settings, gone).response()
+            return Passage(self._relay, name, self._relay.stream(name, chosen, asked), self.settings, gone).response()
         answer = self._relay.ask(name, chosen, asked)
         try:
             return whole(answer, gone)
@@ -168,13 +168,17 @@ class Api:
         return self.complete(model) if path == "/chat/completions" else self._forward(path, model)
 
     def _forward(self, path: str, model: str = "") -> Response:
-        user, text = self._read()
+        user, text = self.read()
         if not _is_forwarded(path):
             raise not_relayed(f"{request.method} {request.path[:80]}")
+        return self.pass_on(user, text, path, model)
+
+    def pass_on(self, user: str, text: bytes, path: str, model: str = "") -> Response:
+        """The upstream's answer as it is."""
         content_type = request.headers.get("Content-Type", "")
         asked = parse_forwarded(path, content_type, text, model=model, headers=headers_of(request))
         chosen = self._relay.choose(asked.model)
-        name = self._admitted(user)
+        name = self.admitted(user)
         call = self._relay.forward(name, chosen, asked)
 
         def close() -> None:
@@ -183,14 +187,15 @@ class Api:
 
         return PassedOn(call, partial(hung_up, request.environ), close).response()
 
-    def _read(self) -> tuple[str, bytes]:
+    def read(self) -> tuple[str, bytes]:
         """Who asks, and the body."""
         claims = self._auth.require(request, SCOPE)
-        text = decompressed_body(request, self._settings.max_completion_bytes, self._settings.body_seconds)
+        text = decompressed_body(request, self.settings.max_completion_bytes, self.settings.body_seconds)
         self._auth.check(claims)  # a body may take long to come
         return claims.user, text
 
-    def _admitted(self, user: str) -> RunName:
+    def admitted(self, user: str) -> RunName:
+        """The name of a completion of `user` that the limits allow."""
         name = RunName(user, secrets.token_urlsafe(16))
         self._relay.admit(name)
         return name
@@ -244,12 +249,23 @@ class Passage:
     def _blocks(self, chunks: list[str]) -> Iterator[bytes]:
         try:
             while not self._exchange.over and not self._has_left:
-                yield "".join([f"data: {chunk}\n\n" for chunk in chunks]).encode() or PING
+                yield self._said(chunks) or PING
                 chunks = self._next()
-            yield "".join([f"data: {chunk}\n\n" for chunk in [*chunks, DONE]]).encode()
+            yield self._said(chunks) + self._end()
         except BelfryError as error:
-            # The status was sent long ago: OpenAI's clients look for the error in the data.
-            yield f"data: {compact(cleaned(in_stream(error)))}\n\ndata: {DONE}\n\n".encode()
+            yield self._failed(error)
+
+    def _said(self, chunks: list[str]) -> bytes:
+        """The blocks of some chunks."""
+        return "".join([f"data: {chunk}\n\n" for chunk in chunks]).encode()
+
+    def _end(self) -> bytes:
+        """The last block of a whole answer."""
+        return f"data: {DONE}\n\n".encode()
+
+    def _failed(self, error: BelfryError) -> bytes:
+        """The last blocks of an answer that failed. The status was sent long ago, so clients look for it here."""
+        return f"data: {compact(cleaned(in_stream(error)))}\n\ndata: {DONE}\n\n".encode()
 
     def _next(self) -> list[str]:
         """The chunks that came; none when it is time for a heartbeat, at the end, or when the client has left."""

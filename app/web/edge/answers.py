@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, Request, Response, request
 from werkzeug.http import HTTP_STATUS_CODES
 
+from ... import metrics
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...server.sockets import Answered, Fields, write
@@ -63,6 +64,7 @@ class Answers:
         """Have all that `app` answers carry this."""
         app.before_request(lambda: self._cors.preflight(request.environ))
         app.after_request(lambda answer: self.finish(request, answer))
+        app.after_request(_counted)
         problems.install(app)
 
     def finish(self, asked: Request, answer: Response) -> Response:
@@ -86,7 +88,7 @@ class Answers:
 
     def problem(self, error: Exception, environ: WSGIEnvironment) -> Answer:
         """The answer that tells a client about `error`, which is counted and, if it is a bug, logged."""
-        refusal = problems.refusal_for(error)
+        refusal = problems.refusal_for(error, environ)
         body = json.dumps(refusal.problem()).encode()
         own = [("Content-Type", PROBLEM), ("Content-Length", str(len(body))), *refusal.headers.items()]
         return Answer(refusal.status, own + self.fields(environ, PROBLEM), body, refusal.code in problems.LAST)
@@ -98,6 +100,12 @@ class Answers:
             return self.problem(error, environ)(environ, start_response)
 
         return refuse
+
+
+def _counted(answer: Response) -> Response:
+    """Count an answer of Flask. The route is the rule, so a path that a client made up is `other`."""
+    metrics.ANSWERED[request.url_rule.rule if request.url_rule else "other", str(answer.status_code)] += 1
+    return answer
 
 
 def status_line(status: int) -> str:

@@ -29,7 +29,7 @@ _LIBRARY_HEADER = re.compile(
     r"|sw8-[a-z-]{1,20}|x-honeycomb-trace|x-faro-session-id|x-request-id|x-correlation-id|x-trace-id|x-csrf-token"
     r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with"
 )
-EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate"
+EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate, x-request-id"
 PREFLIGHT_SECONDS = 600  # Chromium keeps it for two hours at most; shorter, so that a change of the setting arrives
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flask import Request
 from werkzeug.exceptions import MethodNotAllowed
 
+from ... import metrics
 from .answers import Answer, Answers
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ Handler = Callable[[Request], "WSGIApplication"]
 
 
 class Endpoint:
-    """A path. `handlers` answer its methods; what they raise becomes a problem."""
+    """A path. `handlers` answer its methods; what they raise becomes a problem.
 
-    def __init__(self, answers: Answers, handlers: Mapping[str, Handler]) -> None:
+    An answer may have a `status`; one without is a stream, which has begun with 200.
+    """
+
+    def __init__(self, path: str, answers: Answers, handlers: Mapping[str, Handler]) -> None:
+        self._path = path
         self._answers = answers
         self._handlers = handlers
         self.methods = sorted({*handlers, "OPTIONS"})
@@ -33,6 +38,7 @@ class Endpoint:
             answer = self._answer(environ)
         except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
             answer = self._answers.problem(error, environ)
+        metrics.ANSWERED[self._path, str(getattr(answer, "status", "200"))[:3]] += 1
         return answer(environ, start_response)
 
     def _answer(self, environ: WSGIEnvironment) -> WSGIApplication:

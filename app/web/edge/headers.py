@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Response
 
 from ...server.sockets import Fields
+from . import request_ids
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -38,7 +39,7 @@ def fields(environ: WSGIEnvironment, mimetype: str | None) -> Fields:
         found.append(("Strict-Transport-Security", TRANSPORT))
     if mimetype in PERSONAL:
         found.append(("Cache-Control", "no-store"))
-    return found
+    return found + request_ids.fields(environ)
 
 
 def _stay_here(response: Response) -> None:

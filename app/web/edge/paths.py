@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from flask import Flask, Request
+from flask import Flask, Request, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -55,6 +55,16 @@ class Site(Flask):
         if request.environ.get("QUERY_STRING") and f"/{STANDS_FOR}" in adapter.path_info:
             adapter.path_info = _with_ids_of_query(adapter.path_info, request)
         return adapter
+
+    def make_default_options_response(self) -> Response:
+        """As Flask's, with the methods of the path's own route: `/feed/read` is no id of `/feed/<message_id>`."""
+        answer = super().make_default_options_response()
+        path = request.url_rule.rule if request.url_rule else ""
+        answer.allow.clear()
+        answer.allow.update(
+            method for rule in self.url_map.iter_rules() if rule.rule == path for method in rule.methods or ()
+        )
+        return answer
 
 
 def _restore(_endpoint: str | None, values: dict[str, Any] | None) -> None:

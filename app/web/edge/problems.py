@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response, has_request_context, render_template, request
+from flask import Flask, Request, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from ... import metrics
 from ...core.errors import BelfryError
+from . import request_ids
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -37,19 +38,18 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, problem_response)
 
 
-def refusal_for(error: Exception) -> BelfryError:
-    """What to tell a client about `error`, which is counted. A bug is logged."""
-    told = _translated(error)
+def refusal_for(error: Exception, environ: WSGIEnvironment) -> BelfryError:
+    """What to tell a client about `error`, which is counted. A bug is logged, with the ids of the request."""
+    told = _translated(error, environ)
     metrics.refused(told.code)
     return told
 
 
 def problem_response(error: Exception) -> Response:
     """The answer that tells a client about `error`, which is counted. Flask lets its redirects pass us by."""
-    told = _translated(error)
-    if has_request_context() and wants_page(request):
-        text = render_template("pages/problem.html", problem=told, path=request.path)
-        return refusal(told, text, "text/html; charset=utf-8")
+    told = _translated(error, request.environ)
+    if wants_page(request):
+        return refusal(told, render_template("pages/problem.html", problem=told), "text/html; charset=utf-8")
     return refusal(told, json.dumps(told.problem()), "application/problem+json")
 
 
@@ -84,7 +84,7 @@ def close_after(start_response: StartResponse) -> None:
         server.force_close()
 
 
-def _translated(error: Exception) -> BelfryError:
+def _translated(error: Exception, environ: WSGIEnvironment) -> BelfryError:
     if isinstance(error, BelfryError):
         return error
     if isinstance(error, HTTPException):  # werkzeug's own refusals: a wrong path or method, a body over the limit
@@ -92,5 +92,5 @@ def _translated(error: Exception) -> BelfryError:
         code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
         kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
         return BelfryError(code, error.description or "", headers=kept)
-    _log.error("A view failed", exc_info=error)
+    _log.error("A view failed%s", request_ids.told(environ), exc_info=error)
     return BelfryError("internal_error")

@@ -14,6 +14,7 @@ from app.core.settings import Settings
 from app.core.store_faults import Fault, Weight
 from app.live.delivery.canary import BEATS_UNHEARD, Canary
 from app.live.delivery.link import Link
+from app.live.streams.subscriber import OpenLog
 from app.store.logs.log import LogStore
 from app.transport.connection import Command, Reply
 from tests.live.delivery.test_link import Ear
@@ -42,7 +43,7 @@ class Redis:
         self.beats += 1
         if self.loud:
             self.hear()
-        return [[self.id, 0], 1]
+        return [[self.id, 0, 0], 1]
 
 
 class Examiner:
@@ -72,8 +73,17 @@ class Setting:
         self.link = Link(self._connect, lambda name: name, Ear())
         store = LogStore(self.redis, Settings())
         self.examiner = Examiner()
+        self.log = OpenLog("canary:one")
         self.canary = Canary(
-            store, self.link, self._follow, self._changed, BEAT_SECONDS, self.examiner, examine_seconds=3_600
+            self.log,
+            store.keys.live(self.log.name),
+            store.lineage,
+            self.link,
+            self._follow,
+            self._changed,
+            BEAT_SECONDS,
+            self.examiner,
+            examine_seconds=3_600,
         )
         self.redis.hear = self.canary.heard
         self.link.start()
@@ -178,7 +188,7 @@ def test_a_bug_is_counted_and_the_canary_lives_on(setting: Setting) -> None:
     def counted() -> float:
         return REGISTRY.get_sample_value("belfry_failures_total", {"part": "canary"}) or 0
 
-    metrics.count_failures()
+    metrics.begin("1.2.3")
     before = counted()
     setting.bugs = 2
     setting.beat()
@@ -229,6 +239,15 @@ def test_a_fault_that_warns_does_not_refuse_and_one_that_ends_is_told_to_a_start
 
 def test_before_its_first_beat_nobody_is_told_that_all_is_well() -> None:
     store = LogStore(Redis(), Settings())
-    canary = Canary(store, Link(Server, lambda name: name, Ear()), lambda: False, lambda: None, BEAT_SECONDS)
+    channel = store.keys.live("canary:one")
+    canary = Canary(
+        OpenLog("canary:one"),
+        channel,
+        store.lineage,
+        Link(Server, lambda name: name, Ear()),
+        lambda: False,
+        lambda: None,
+        BEAT_SECONDS,
+    )
     with pytest.raises(BelfryError, match="not answered yet"):
         canary.check()

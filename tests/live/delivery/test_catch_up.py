@@ -36,6 +36,7 @@ class Recording:
 
     subscriber: Subscriber
     pending = False
+    pending_bytes = 0
 
     def __init__(self) -> None:
         self.written = b""

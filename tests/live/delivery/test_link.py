@@ -67,6 +67,9 @@ class Ear:
     def received(self, channel: bytes, payload: bytes) -> None:
         self.told.append((channel, payload))
 
+    def left(self, channel: bytes) -> None:
+        self.told.append(("left", channel))
+
     def lost(self) -> None:
         self.told.append("lost")
 

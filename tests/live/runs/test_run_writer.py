@@ -25,6 +25,7 @@ from app.store.runs import runs
 from app.store.runs.runs import APPEND, STOPPED, RunName, Runs
 from app.transport.connection import Command, Connection, Reply
 from app.transport.subscription import Subscription
+from tests.live.one_shard import LoneShard
 from tests.upstream import chunk, content
 
 REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
@@ -92,7 +93,7 @@ class Stage:
         self.gate = Gate(connection)
         store = LogStore(self.gate, SETTINGS)
         self.runs = Runs(store, self.gate, SETTINGS, time.time)
-        self.hub = Hub(store, no_redis, SETTINGS, time.time)
+        self.hub = Hub(store, LoneShard(no_redis), SETTINGS, time.time, examines=False)
         self.relay = Conversations(self.runs, self.hub, Upstreams(SETTINGS), lambda _name, _ending: None, SETTINGS)
         self.exchanges: dict[str, Spoken] = {}
 

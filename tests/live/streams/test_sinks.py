@@ -24,6 +24,7 @@ from app.store.insight.presence import PresenceStore
 from app.store.logs.log import LogStore
 from app.transport.subscription import Subscription
 from tests.live.model import NoCommands
+from tests.live.one_shard import LoneShard
 
 pytestmark = pytest.mark.usefixtures("epoll")
 
@@ -37,7 +38,7 @@ def no_redis() -> Subscription:
 @pytest.fixture
 def streams() -> Streams:
     settings = Settings(redis_url="redis://unused.invalid")
-    hub = Hub(LogStore(NoCommands(), settings), no_redis, settings, time.time)
+    hub = Hub(LogStore(NoCommands(), settings), LoneShard(no_redis), settings, time.time, examines=False)
     presence = Presence(PresenceStore(NoCommands(), settings), settings.lease_seconds, time.time)
     return Streams(hub, presence, Flights(FlightStore(NoCommands(), settings), time.time), settings, time.time)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Container, Sequence
+from hashlib import sha1
 from typing import Any, NamedTuple
 
 import pytest
 import redis
 
 from app.core.errors import BelfryError
+from app.core.log.catch_up import on_page, start
 from app.core.log.cursor import Position
 from app.core.message import TTL_MAX_SECONDS, Message, parse
 from app.core.settings import Settings
@@ -207,10 +209,110 @@ class TestAStreamThatWasEvicted:
         assert store.read([(LOG, (first.position,))])[0].after == 1
 
 
-def test_a_read_of_an_unknown_log_opens_it(store: LogStore) -> None:
+def test_whatever_only_reads_creates_no_key(store: LogStore, client: redis.Redis) -> None:
+    names = [LOG, "topic:room-1", "everyone", "run:alice/r"]
+    assert store.lineage.losses
+    before = client.keys("*")
+    for _ in range(2):
+        store.read([(name, ()) for name in names])
+        store.read_back([(name, ()) for name in names], 10)
+        store.find(names, ["m"])
+        store.survey(names, [("alice", names)])
+        store.tails(names)
+        store.hold(names)
+        assert not store.retract(names, "m")
+    assert client.keys("*") == before
+
+
+def test_an_unknown_log_has_an_empty_page_and_a_tail_that_stay_the_same(store: LogStore) -> None:
     page = store.read([(LOG, ())])[0]
     assert (page.top, page.oldest, page.kept, page.after) == (0, 1, 0, None)
-    assert append(store, message(title="a"))[0].position == Position(page.epoch, 1)
+    assert store.read([(LOG, (page.tail,))])[0] == page._replace(after=0)
+    assert positions(store, [LOG]) == [page.tail]
+
+
+def test_a_log_whose_meta_alone_was_evicted_is_a_loss_also_to_who_stood_before_its_first_message(
+    store: LogStore, client: redis.Redis
+) -> None:
+    begin = store.read([(LOG, ())])[0].tail
+    append(store, message(title="a"))
+    client.delete(store.keys.meta(LOG))
+    for _ in range(2):
+        assert on_page(begin, store.read([(LOG, (begin,))])[0]).lost
+
+
+def test_unknown_logs_have_different_epochs(store: LogStore) -> None:
+    pages = store.read([(f"topic:{number}", ()) for number in range(100)])
+    assert len({page.epoch for page in pages}) == 100
+
+
+def test_who_stood_before_the_first_message_reads_it(store: LogStore) -> None:
+    begin, other = [page.tail for page in store.read([(LOG, ()), ("everyone", ())])]
+    first = append(store, message(title="a"), message(title="b"))[0].position
+    assert first.epoch != begin.epoch
+    page = store.read([(LOG, (other, begin))])[0]
+    reading = on_page(begin, page)
+    assert ([entry.offset for entry in reading.entries], reading.lost) == ([1, 2], False)
+    assert start([page], (begin,)) == ((Position(first.epoch, 0),), False)
+    assert start(store.read([(LOG, (other,))]), (other,))[1]
+
+
+def test_who_stood_before_the_first_message_is_told_where_it_is_not_kept_any_more(store: LogStore) -> None:
+    begin = store.read([(LOG, ())])[0].tail
+    append(store, *[message(title=str(number)) for number in range(6)])
+    assert on_page(begin, store.read([(LOG, (begin,))])[0]).lost
+
+
+def test_an_offset_that_an_unknown_log_never_had_is_told(store: LogStore) -> None:
+    begin = store.read([(LOG, ())])[0].tail
+    append(store, message(title="a"), message(title="b"))
+    assert on_page(begin._replace(offset=1), store.read([(LOG, (begin._replace(offset=1),))])[0]).lost
+
+
+@pytest.mark.parametrize("at", [0, 399, 400, 799, 1_199])
+def test_a_position_in_an_unknown_log_counts_for_less_time_than_a_message_is_kept(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """A span has 400 seconds here. Whatever came after the position and is gone is told."""
+    store = store_at(client, monkeypatch, lambda: now)
+    now = 1_200_000_000 + at
+    begin = store.read([(LOG, ())])[0].tail
+    until = now - now % 400 + 2 * 400
+    for later, counts in ((now, True), (until - 1, True), (until, False), (now + 1_200, False)):
+        now = later
+        assert on_page(begin, store.read([(LOG, (begin,))])[0]).lost is not counts
+        append(store, message(title="a"))
+        assert on_page(begin, store.read([(LOG, (begin,))])[0]).lost is not counts
+        store.forget([LOG])
+
+
+def test_a_position_before_the_first_message_counts_as_long_as_the_log_is_there(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(client, monkeypatch, lambda: now)
+    now = 1_200_000_000
+    begin = store.read([(LOG, ())])[0].tail
+    now += 799
+    append(store, message(title="a"))
+    now += 1_100
+    page = store.read([(LOG, (begin,))])[0]
+    assert [entry.offset for entry in on_page(begin, page).entries] == [1]
+
+
+def store_at(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, now: Callable[[], int]) -> LogStore:
+    """A store whose scripts are told the time by the test. Entries are kept for 1,200 seconds."""
+    settings = Settings(redis_url="redis://unused.invalid", history_seconds=1_200)
+    clock = "redis.call('GET', 'now')"
+    for script in SCRIPTS:
+        if "redis.call('TIME')" in script.text:
+            monkeypatch.setattr(script, "text", script.text.replace("redis.call('TIME')", "{" + clock + ", 0}"))
+            monkeypatch.setattr(script, "sha", sha1(script.text.encode(), usedforsecurity=False).hexdigest())
+
+    class Dated(Connection):
+        def send(self, commands: Sequence[Command]) -> list[Reply]:
+            return super().send([("SET", "now", now()), *commands])[1:]
+
+    return LogStore(Dated(client, SCRIPTS), settings)
 
 
 def test_a_cursors_position_is_found_by_epoch_among_those_of_other_logs(store: LogStore) -> None:
@@ -292,14 +394,18 @@ def test_every_append_is_announced_with_its_position_and_a_duplicate_is_not(
     store: LogStore, client: redis.Redis
 ) -> None:
     sent = message(id="m", title="a")
+    vacant = epoch(store)
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(store.keys.live(LOG))
         listener.get_message(timeout=1)
         outcomes = append(store, sent, sent, message(title="b", transient=True))
+        born = listener.get_message(timeout=1)
         heard = [listener.get_message(timeout=1) for _ in range(2)]
         nothing_more = listener.get_message(timeout=0.01)
     assert [outcome.online for outcome in outcomes] == [True, True, True]
     name = epoch(store)
+    assert born is not None
+    assert born["data"].startswith(f"{name}.0 belfry.born {vacant} ".encode())
     assert [each["data"].split(b" ")[0].decode() for each in heard if each] == [f"{name}.1", f"{name}.0"]
     assert heard[0] is not None
     assert heard[0]["data"] == f"{name}.1 ".encode() + sent.record
@@ -335,16 +441,16 @@ def test_reading_back_begins_at_the_newest_or_before_a_position(store: LogStore)
     assert not store.read_back([(LOG, (Position("zzzzzz", 3),))], 10)[0].entries
 
 
-def test_tails_come_in_bulk_and_a_log_that_is_gone_has_none(store: LogStore) -> None:
+def test_tails_come_in_bulk_and_a_run_s_log_that_is_gone_has_none(store: LogStore) -> None:
     (outcome,) = append(store, message(title="a"))
-    assert positions(store, [LOG, "user:nobody"]) == [outcome.position, None]
+    assert positions(store, [LOG, "run:alice/gone"]) == [outcome.position, None]
 
 
 def test_a_forgotten_log_begins_anew(store: LogStore) -> None:
     append(store, message(id="m", title="a"))
     before = epoch(store)
     store.forget([LOG])
-    assert positions(store, [LOG]) == [None]
+    assert positions(store, [LOG]) == [store.read([(LOG, ())])[0].tail]
     (outcome,) = append(store, message(id="m", title="a"))
     assert (outcome.status, outcome.position.offset) == (Status.APPENDED, 1)
     assert outcome.position.epoch != before

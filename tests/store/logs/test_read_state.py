@@ -94,7 +94,7 @@ class Announcements:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             push = self._listener.get_message(timeout=0.02)
-            if push and b".0 " in push["data"].partition(b" ")[0] + b" ":
+            if push and b".0 " in push["data"].partition(b" ")[0] + b" " and b"belfry.born" not in push["data"]:
                 record: str = push["data"].partition(b" ")[2].decode()
                 return record
         raise AssertionError("nothing was announced")

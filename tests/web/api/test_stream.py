@@ -72,7 +72,7 @@ class Door:
         settle(lambda: not len(self.hub))
 
     def acknowledge(self) -> None:
-        for open_log in self.hub.wanted():
+        for open_log in self.hub.open_logs():
             self.hub.acknowledged(open_log)
 
     def parking(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def door(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator
     watch = RevocationWatch(revocations, time.time)
     monkeypatch.setattr("app.factory.Keyring", lambda _: keyring)
     monkeypatch.setattr("app.factory.RevocationWatch", lambda *_: watch)
-    monkeypatch.setattr("app.factory.Subscription.open", _none)
+    monkeypatch.setattr("app.transport.shard.Subscription.open", _none)
     door = Door(
         site_of(redis_server, redis_prefix=prefix, upstream_url=UNREACHABLE, upstream_retries=0),
         keyring,
@@ -107,7 +107,7 @@ def door(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator
         each.close()
 
 
-def _none(_: Settings) -> None:
+def _none(*_: object) -> None:
     raise BelfryError("store_unavailable")
 
 

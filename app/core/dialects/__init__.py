@@ -1,0 +1,9 @@
+"""Other languages in which clients ask for an answer and read it, each a translation from and to chat chunks.
+
+- `responses_request` and `responses`: OpenAI's Responses API.
+- `ui_messages`: the AI SDK's UI message stream, version 1.
+- `blocks`: reads the blocks of Belfry's own streams, from which both are made.
+
+A translation is a pure function of the chunks: whoever reads the same run again gets the same events with the same
+numbers.
+"""

@@ -1,0 +1,26 @@
+"""The blocks of a run's stream, as Belfry writes them, read back one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Dialect(Protocol):
+    """Says the blocks of a run's stream in another language."""
+
+    def translate(self, blocks: bytes) -> bytes:
+        """What takes the place of these blocks, none of which is cut."""
+
+
+def events_of(blocks: bytes) -> Iterator[tuple[str, bytes]]:
+    """The type and the data of each block."""
+    for block in blocks.split(b"\n\n"):
+        event, data = "message", b""
+        for line in block.split(b"\n"):
+            if line.startswith(b"data: "):
+                data = line[6:]
+            elif line.startswith(b"event: "):
+                event = line[7:].decode()
+        if data:
+            yield event, data

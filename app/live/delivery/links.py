@@ -1,0 +1,216 @@
+"""The subscriber links of a worker: one for each shard of the store, each with its canary, and each log at one of them.
+
+A single Redis is one shard. Of a cluster, shards come and go and slots move between them: then each log that is held by
+another shard is subscribed to there, and its tail is compared once that is acknowledged, as after a lost connection.
+
+A slot that moves, in order: its former primary ends the subscription unasked, the shards are looked up again (one
+lookup, however many channels there are), the new primary acknowledges the subscription, the log catches up.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+from typing import Protocol
+
+import gevent
+
+from ...core.errors import BelfryError
+from ...core.settings import Settings
+from ...store.examination import Examination
+from ...store.logs.log import LogStore
+from ...transport.shard import Shard, Shards
+from ..streams.subscriber import OpenLog
+from .canary import Canaries, Canary
+from .link import Link
+
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger("belfry.links")
+
+
+class Listener(Protocol):
+    """What the links tell, see `Hub`."""
+
+    def open_logs(self) -> Iterable[OpenLog]: ...
+    def find(self, channel: bytes) -> OpenLog | None: ...
+    def acknowledged(self, open_log: OpenLog) -> None: ...
+    def received(self, channel: bytes, payload: bytes) -> None: ...
+    def lost(self, logs: Iterable[OpenLog]) -> None: ...
+    def changed(self, logs: Iterable[OpenLog]) -> None: ...
+
+
+class ShardLink:
+    """The link to one shard, and its canary. It is the `home` of the logs that the shard holds."""
+
+    def __init__(self, links: Links, shard: Shard, store: LogStore, settings: Settings, listener: Listener) -> None:
+        self.shard = shard
+        self._links = links
+        self._listener = listener
+        self._slot_of = links.slot_of
+        self.received = listener.received  # without a step between: this is called for each message
+        self.acknowledged = listener.acknowledged
+        self.link = Link(shard.subscribe, store.keys.live, self)
+        open_log, channel = links.canary_log(shard)
+        self.canary = Canary(
+            open_log,
+            channel,
+            store.lineage.of(shard.name, shard.commands),
+            self.link,
+            shard.connection.follow,
+            self._changed,
+            settings.canary_seconds,
+            Examination(shard.commands, settings) if links.examines else None,
+            settings.store_check_seconds,
+            shard.name,
+            links.canaries.troubles,
+        )
+
+    def start(self) -> None:
+        """Connect, and watch over the connection."""
+        self.link.start()
+        self.canary.start()
+        self._links.canaries.add(self.canary)
+
+    def stop(self) -> None:
+        """End."""
+        self._links.canaries.remove(self.canary)
+        self.canary.stop()
+        self.link.stop()
+
+    def keep_canary(self) -> None:
+        """Let the canary publish to a channel that this shard holds."""
+        if self._links.holder_of(self.canary.log) is self.shard:
+            return
+        self._links.canaries.remove(self.canary)
+        self.canary.move(*self._links.canary_log(self.shard))
+        self._links.canaries.add(self.canary)
+        self.link.subscribe(self.canary.log)
+
+    def own(self) -> list[OpenLog]:
+        """The open logs whose home this is."""
+        return [open_log for open_log in self._listener.open_logs() if open_log.home is self]
+
+    # What the link tells
+
+    def wanted(self) -> Iterable[OpenLog]:
+        """One command asks for channels of one slot, so those of one slot come together."""
+        return [self.canary.log, *sorted(self.own(), key=self._slot_of)]
+
+    def lost(self) -> None:
+        self._listener.lost(self.own())
+        self._links.look_again()
+
+    def left(self, channel: bytes) -> None:
+        self._links.left(self, channel)
+
+    def _changed(self) -> None:
+        self._listener.changed(self.own())
+
+
+class Links:
+    """One per worker."""
+
+    def __init__(
+        self, shards: Shards, store: LogStore, settings: Settings, listener: Listener, *, examines: bool = True
+    ) -> None:
+        self.canaries = Canaries()
+        self.examines = examines
+        self._shards = shards
+        self._store = store
+        self._settings = settings
+        self._listener = listener
+        self._links: dict[str, ShardLink] = {}
+        self._looking: gevent.Greenlet[[], None] | None = None
+        self._is_look_due = False
+
+    def start(self) -> None:
+        """Connect to every shard, and keep connected."""
+        self._shards.follow(self.settle)
+        self.settle()
+        self.look_again()
+
+    def stop(self) -> None:
+        """Close all connections for good."""
+        if self._looking is not None:
+            gevent.kill(self._looking)
+        for link in self._links.values():
+            link.stop()
+
+    def subscribe(self, open_log: OpenLog) -> None:
+        """Ask for a log, at the shard that holds it; later, where that is not known yet."""
+        home = self._home_of(open_log)
+        open_log.home = home
+        if home is not None:
+            home.link.subscribe(open_log)
+
+    def unsubscribe(self, open_log: OpenLog) -> None:
+        """Leave a log."""
+        if isinstance(open_log.home, ShardLink):
+            open_log.home.link.unsubscribe(open_log)
+
+    def look_again(self) -> None:
+        """Look up where the shards are; many calls at once share one lookup."""
+        self._is_look_due = True
+        if self._looking is None or self._looking.dead:
+            self._looking = gevent.spawn(self._look)
+
+    def left(self, link: ShardLink, channel: bytes) -> None:
+        """A shard gave a channel away."""
+        open_log = self._listener.find(channel)
+        if open_log is not None and open_log.home is link:
+            self._listener.lost([open_log])
+            open_log.home = None  # wherever the lookup says it is, it has to be subscribed to again
+        self.look_again()
+
+    def settle(self) -> None:
+        """Have a link to every shard, and every log at the link to the shard that holds it."""
+        current = {shard.name: shard for shard in self._shards.current()}
+        for name in self._links.keys() - current.keys():
+            link = self._links.pop(name)
+            self._listener.lost(link.own())
+            link.stop()
+            self._store.lineage.leave(name)
+        for name in current.keys() - self._links.keys():
+            self._links[name] = ShardLink(self, current[name], self._store, self._settings, self._listener)
+            self._links[name].start()
+        for link in self._links.values():
+            link.keep_canary()
+        self._rehome()
+
+    def _rehome(self) -> None:
+        moved = [open_log for open_log in self._listener.open_logs() if self._home_of(open_log) is not open_log.home]
+        self._listener.lost(moved)
+        for open_log in sorted(moved, key=self.slot_of):
+            self.subscribe(open_log)
+
+    # What a link asks
+
+    def slot_of(self, open_log: OpenLog) -> int:
+        return self._shards.slot_of(self._store.keys.live(open_log.name))
+
+    def holder_of(self, open_log: OpenLog) -> Shard | None:
+        return self._shards.holder(self._store.keys.live(open_log.name))
+
+    def canary_log(self, shard: Shard) -> tuple[OpenLog, str]:
+        """A log of a canary's own that the shard holds, and its channel."""
+        while True:
+            open_log = OpenLog(f"canary:{secrets.token_hex(8)}")
+            if self.holder_of(open_log) is shard:
+                return open_log, self._store.keys.live(open_log.name)
+
+    def _home_of(self, open_log: OpenLog) -> ShardLink | None:
+        holder = self.holder_of(open_log)
+        return self._links.get(holder.name) if holder else None
+
+    def _look(self) -> None:
+        while self._is_look_due:
+            self._is_look_due = False
+            try:
+                self._shards.refresh()
+            except BelfryError as error:
+                log.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
+                self._is_look_due = True
+                gevent.sleep(RETRY_SECONDS)
+            self.settle()

@@ -1,0 +1,153 @@
+"""A Redis Cluster: its shards, where each slot lies, and the one refresh of that knowledge at a time.
+
+    redis+cluster://one:6379,two:6379      two of its nodes, the seeds, which know all others
+
+The seeds are asked whenever no primary answers that was found by them, so that a cluster whose nodes all changed their
+addresses is found again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import gevent
+
+from ..core.errors import BelfryError
+from ..core.redis_url import parse_cluster
+from ..core.settings import Settings
+from .auto_pipeline import CONNECTIONS, AutoPipeline
+from .connection import Command, Posts, Script, unavailable
+from .dialect import Dialect
+from .routing import Routing
+from .shard import Shard
+from .slots import Address, SlotMap, View, best, slot_of, view_of
+
+REFRESH_SECONDS = 10.0  # between two refreshes without a reason, give or take a fifth
+
+_QUESTION: Sequence[Command] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
+
+log = logging.getLogger("belfry.cluster")
+
+
+class Cluster:
+    """All shards of a cluster. Connects with the first command, not before."""
+
+    def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
+        self._settings = settings
+        self._scripts = scripts
+        self._seeds = parse_cluster(settings.redis_url).seeds
+        self._map = SlotMap()
+        self._shards: dict[Address, Shard] = {}  # of every address that was a primary's once: it may be again
+        self._followers: list[Callable[[], None]] = []
+        self._has_moved = False  # since the followers were told
+        self._under_way: gevent.Greenlet[[], None] | None = None
+        self._regular: gevent.Greenlet[[], None] | None = None
+
+    def pipeline(self, *, lanes: int = CONNECTIONS, depth: int = 1) -> Posts:
+        """See `Shards`."""
+        pipelines: dict[str, AutoPipeline] = {}
+
+        def of(shard: Shard) -> AutoPipeline:
+            if shard.name not in pipelines:
+                pipelines[shard.name] = shard.pipeline(lanes, depth)
+            return pipelines[shard.name]
+
+        return Routing(self, of, Dialect(self._scripts), self._settings.redis_timeout_seconds)
+
+    def slot_of(self, key: str) -> int:
+        """See `Shards`."""
+        return slot_of(key)
+
+    def current(self) -> Sequence[Shard]:
+        """See `Shards`."""
+        return [self.at(address) for address in self._map.primaries]
+
+    def holder(self, key: str) -> Shard | None:
+        """See `Shards`."""
+        return self.owner(slot_of(key))
+
+    def owner(self, slot: int) -> Shard | None:
+        """The shard that holds a slot; None where that is not known yet."""
+        address = self._map.owner(slot)
+        return None if address is None else self.at(address)
+
+    def at(self, address: Address) -> Shard:
+        """The shard whose primary is there."""
+        shard = self._shards.get(address)
+        if shard is None:
+            shard = self._shards[address] = Shard(self._settings, self._scripts, address, self.refresh_soon)
+        return shard
+
+    def moved(self, slot: int, address: Address) -> None:
+        """A node says that the slot lies elsewhere now: believe it at once, and ask for all the rest."""
+        self._map.moved(slot, address)
+        self._has_moved = True
+        self.refresh_soon()
+
+    def refresh(self) -> None:
+        """See `Shards`. Whoever asks while a refresh is under way waits for that one."""
+        self.refresh_soon().join()
+        if not self._map.primaries:
+            raise unavailable(ConnectionError("no node of the cluster answers"))
+
+    def refresh_soon(self) -> gevent.Greenlet[[], None]:
+        """Begin a refresh unless one is under way."""
+        if self._under_way is None or self._under_way.dead:
+            self._under_way = gevent.spawn(self._refresh)
+        if self._regular is None:
+            self._regular = gevent.spawn(self._refresh_regularly)
+        return self._under_way
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """See `Shards`."""
+        self._followers.append(changed)
+
+    def ping(self) -> None:
+        """See `Shards`."""
+        self.refresh()
+        for shard in self.current():
+            shard.connection.ping()
+
+    def _refresh_regularly(self) -> None:
+        while True:
+            gevent.sleep(REFRESH_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - so that workers do not ask together
+            self.refresh_soon().join()
+
+    def _refresh(self) -> None:
+        view = self._asked()
+        if view is None:
+            log.warning("no node of the cluster answers")
+            return
+        before = self._map.primaries
+        if not (self._map.learn(view) or self._has_moved):
+            return
+        self._has_moved = False
+        if self._map.primaries != before:
+            log.warning(
+                "the primaries of the cluster: %s", ", ".join([f"{host}:{port}" for host, port in self._map.primaries])
+            )
+        for changed in self._followers:
+            changed()
+
+    def _asked(self) -> View | None:
+        """The first view that is to be believed at once; without one, the best of all."""
+        views = []
+        for address in self._nodes():
+            try:
+                slots, info = self.at(address).connection.run(_QUESTION)
+            except BelfryError as error:
+                log.info("%s:%d does not tell of its cluster: %s", *address, error.__cause__ or error.detail)
+                continue
+            view = view_of(slots, info, address)
+            if self._map.is_news(view):
+                return view
+            views.append(view)
+        return best(views)
+
+    def _nodes(self) -> Iterator[Address]:
+        """Whom to ask, one after the other: every primary that is known, then the seeds."""
+        primaries = self._map.primaries
+        yield from random.sample(primaries, len(primaries))
+        yield from [seed for seed in self._seeds if seed not in primaries]

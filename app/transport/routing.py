@@ -1,0 +1,203 @@
+"""Runs each command on the shard of a cluster that holds its key, and again where a node refers to another one.
+
+- Commands of one caller for one slot go out in their order, in one write.
+- A node that refuses a command by MOVED, ASK, TRYAGAIN or CLUSTERDOWN has not done it, so it is sent again: at once to
+  the node that MOVED or ASK names, after a pause for the others, until the caller's time is over. Those that were not
+  refused are not repeated.
+- The order of one log's appends holds, because all that one call appends to a slot is one command (see `LogStore`), and
+  whoever appends a sequence waits for each call before the next one.
+- A connection that ends is no such answer: whether the command was done is not known, and the caller is told so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, Protocol
+
+import gevent
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
+
+from ..core.errors import BelfryError
+from .auto_pipeline import AutoPipeline, Waiting
+from .connection import Command, Pending, Reply, checked, unavailable
+from .dialect import Dialect
+from .shard import Shard
+from .slots import Address, slot_of
+
+PAUSE_SECONDS = (0.005, 0.1)  # first and longest, before what has to wait is tried again
+KEYLESS: Final = ("PING", "WAIT")
+ANYWHERE: Final = -1  # their slot
+
+REFERRALS: Final = (AskError, ClusterDownError, TryAgainError)  # `MovedError` is an `AskError`; nothing was done
+
+
+class Places(Protocol):
+    """Where slots lie, see `Cluster`."""
+
+    def owner(self, slot: int) -> Shard | None: ...
+    def at(self, address: Address) -> Shard: ...
+    def moved(self, slot: int, address: Address) -> None: ...
+    def current(self) -> Sequence[Shard]: ...
+    def refresh(self) -> None: ...
+    def refresh_soon(self) -> Any: ...
+
+
+class Step:
+    """One command on its way to one shard. `asked` is the shard that an ASK referred it to, for one try."""
+
+    __slots__ = ("asked", "command", "reply", "slot")
+
+    def __init__(self, command: Command, slot: int) -> None:
+        self.command = command
+        self.slot = slot
+        self.asked: Shard | None = None
+        self.reply: Reply = None
+
+
+class Done:
+    """What was done already when it was posted."""
+
+    def __init__(self, replies: list[Reply]) -> None:
+        self._replies = replies
+
+    def get(self) -> list[Reply]:
+        return self._replies
+
+
+class Routing:
+    """See the module. `pipeline` answers the connections that lead to a shard."""
+
+    def __init__(
+        self,
+        places: Places,
+        pipeline: Callable[[Shard], AutoPipeline],
+        dialect: Dialect,
+        timeout_seconds: float,
+    ) -> None:
+        self._places = places
+        self._pipeline = pipeline
+        self._dialect = dialect
+        self._timeout_seconds = timeout_seconds
+
+    def post(self, commands: Sequence[Command]) -> Pending:
+        """Run commands, after all that was posted before: what a node refuses must not be overtaken by what follows."""
+        return Done(self.run(commands))
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """The replies of `commands`. Raises `BelfryError` `store_unavailable` or `store_full`."""
+        plans = [self._plan(command) for command in commands]
+        steps = [step for plan in plans for step in plan]
+        waits = [step for step in steps if step.command[0] == "WAIT"]
+        self._do([step for step in steps if step.command[0] != "WAIT"], waits)
+        checked([step.reply for step in steps])
+        return [_joined(command, plan) for command, plan in zip(commands, plans, strict=True)]
+
+    def _plan(self, command: Command) -> list[Step]:
+        """The steps of a command: one, unless it asks about channels of several slots."""
+        name = command[0]
+        if name == "PUBSUB":
+            return [*self._numsub(command[2:])]
+        if name in KEYLESS:
+            return [Step(command, ANYWHERE)]
+        return [Step(self._dialect(command), slot_of(command[3 if name == "EVALSHA" else 1]))]
+
+    def _numsub(self, channels: Sequence[str]) -> Iterator[Step]:
+        """A question for each shard. No node refuses it for a slot that lies elsewhere: it relies on the map."""
+        by_shard: dict[Shard, list[str]] = defaultdict(list)
+        for channel in channels:
+            by_shard[self._owner(slot_of(channel))].append(channel)
+        for own in by_shard.values():
+            yield Step(self._dialect(("PUBSUB", "NUMSUB", *own)), slot_of(own[0]))
+
+    def _owner(self, slot: int) -> Shard:
+        """Raises `BelfryError` `store_unavailable` where no node tells."""
+        owner = self._places.owner(slot)
+        if owner is None:
+            self._places.refresh()
+            owner = self._places.current()[0] if slot == ANYWHERE else self._places.owner(slot)
+        if owner is None:
+            raise unavailable(ClusterDownError("no primary holds the slot"))
+        return owner
+
+    def _do(self, steps: Sequence[Step], waits: Sequence[Step]) -> None:
+        """Have all done; what was refused to the end has the refusal as its reply."""
+        due = time.monotonic() + self._timeout_seconds
+        pause = PAUSE_SECONDS[0]
+        left = list(steps)
+        while True:
+            self._send(left, waits)
+            left = [step for step in left if isinstance(step.reply, REFERRALS)]
+            if not left or time.monotonic() >= due:
+                return
+            told_where = [self._refer(step) for step in left]
+            if not all(told_where) or pause > PAUSE_SECONDS[0]:  # two nodes may refer to each other for a while
+                gevent.sleep(pause)
+            pause = min(2 * pause, PAUSE_SECONDS[1])
+
+    def _send(self, steps: Sequence[Step], waits: Sequence[Step]) -> None:
+        """Send each step once, to all shards at the same time, and take the replies."""
+        by_shard: dict[Shard, list[Step]] = defaultdict(list)
+        for step in steps:
+            by_shard[step.asked or self._owner(step.slot)].append(step)
+        asked_for = [wait.command for wait in waits]
+        posted = [
+            (own, self._pipeline(shard).post([*chain.from_iterable(map(_written, own)), *asked_for]))
+            for shard, own in by_shard.items()
+        ]
+        failures = [failure for own, waiting in posted if (failure := self._take(own, waits, waiting))]
+        if failures:
+            self._places.refresh_soon()
+            raise failures[0]
+
+    def _take(self, own: Sequence[Step], waits: Sequence[Step], waiting: Waiting) -> BelfryError | None:
+        """Take the replies of one shard; answers why there are none."""
+        try:
+            replies = iter(waiting.answers())
+        except BelfryError as failure:
+            return failure
+        for step in own:
+            if step.asked:
+                next(replies)  # to ASKING
+            step.reply = next(replies)
+        for wait in waits:
+            wait.reply = _fewest(wait.reply, next(replies))
+        return None
+
+    def _refer(self, step: Step) -> bool:
+        """Whether the refusal says where to go instead."""
+        refusal, asked, step.asked = step.reply, step.asked, None
+        if isinstance(refusal, MovedError):  # a kind of `AskError` for redis-py
+            self._places.moved(refusal.slot_id, self._address(refusal, asked or self._owner(step.slot)))
+            return True
+        if isinstance(refusal, AskError):
+            step.asked = self._places.at(self._address(refusal, self._owner(step.slot)))
+            return True
+        if isinstance(refusal, ClusterDownError):
+            self._places.refresh_soon()
+        return False
+
+    @staticmethod
+    def _address(refusal: AskError, shard: Shard) -> Address:
+        """Where it refers to; an empty host stands for the node's own."""
+        return refusal.host or shard.name.rpartition(":")[0], refusal.port
+
+
+def _written(step: Step) -> tuple[Command, ...]:
+    return (("ASKING",), step.command) if step.asked else (step.command,)
+
+
+def _fewest(before: Reply, reply: Reply) -> Reply:
+    """How many replicas have it on every shard."""
+    return reply if before is None or isinstance(reply, Exception) else min(before, reply)
+
+
+def _joined(command: Command, plan: Sequence[Step]) -> Reply:
+    """The reply to a command of several steps: channels and numbers, in the order of the question."""
+    if command[0] != "PUBSUB":
+        return plan[0].reply
+    told = [each for step in plan for each in step.reply]
+    numbers = dict(zip(told[::2], told[1::2], strict=True))
+    return [part for channel in command[2:] for part in (channel.encode(), numbers[channel.encode()])]
