@@ -147,6 +147,10 @@ class Probe:
         expect_header(answer.headers, "Content-Type", "text/event-stream")
         return Stream(answer, self.prefix, self.options.patience)
 
+    def close_later(self, answer: requests.Response) -> None:
+        """Have the answer hung up on when the check ends."""
+        self._open.callback(answer.close)
+
     def resume(self, cursor: str, numbers: Sequence[int], **options: Any) -> None:
         """Come back at `cursor`: the last of `numbers` has to follow, with those before it, and nothing else."""
         with self.stream(cursor, **options) as stream:

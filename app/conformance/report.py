@@ -14,7 +14,10 @@ SKIPPED: Final = "skipped"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`outcome` is ok, failed or skipped. `note` is why a check was skipped, or what else there is to know."""
+    """`outcome` is ok, failed or skipped. `note` is why a check was skipped, or what else there is to know.
+
+    `fix` is what mends a failure, where that is known.
+    """
 
     name: str
     promise: str
@@ -24,12 +27,14 @@ class Result:
     expected: str = ""
     got: str = ""
     left: int = 0
+    fix: str = ""
 
     def line(self) -> str:
         """One line, whatever the deployment sent."""
         shown = f"{self.outcome.upper() if self.outcome == FAILED else self.outcome:8} {self.name:24} {self.promise}"
         if self.outcome == FAILED:
             shown += f": expected {self.expected}, got {self.got}"
+            shown += f"; to mend it: {self.fix}" if self.fix else ""
         return _plain(f"{shown} ({self.note})" if self.note else shown)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import requests
@@ -15,6 +16,7 @@ from .check import Check
 from .credentials import Credentials
 from .deployment import Deployment
 from .probe import Options, Probe
+from .remedies import fault_of, proxy_of, remedy
 from .report import FAILED, OK, SKIPPED, Report, Result
 from .verdict import FailedError, SkippedError, told
 
@@ -37,10 +39,10 @@ class Suite:
 
     def run(self, show: Callable[[Result], None]) -> Report:
         """Every check, each result shown as soon as those before it are known. Raises `UnreachableError`."""
-        self.reach()
+        proxy = self.reach()
         started = time.monotonic()
         results = []
-        for result in self._results():
+        for result in self._results(proxy):
             show(result)
             results.append(result)
         known = self._forget() if self.options.forget else len(self.credentials.made)
@@ -60,11 +62,11 @@ class Suite:
         except requests.RequestException:
             return False
 
-    def reach(self) -> None:
-        """Raises `UnreachableError` where every check would fail for one and the same reason."""
+    def reach(self) -> str:
+        """The proxy on the way, if it says so. Raises `UnreachableError` where all checks would fail for one reason."""
         deployment = Deployment(self.url, self.options.patience)
         try:
-            self._expect_welcome(deployment)
+            return self._expect_welcome(deployment)
         except requests.RequestException as error:
             raise UnreachableError(f"no answer from {self.url}: {_reason(error)}") from None
         except ValueError as error:
@@ -72,8 +74,11 @@ class Suite:
         finally:
             deployment.close()
 
-    def _expect_welcome(self, deployment: Deployment) -> None:
-        """Read a feed and write to it, by a message that is not kept, as far as there are tokens for it."""
+    def _expect_welcome(self, deployment: Deployment) -> str:
+        """Read a feed and write to it, by a message that is not kept, as far as there are tokens for it.
+
+        Answers the proxy.
+        """
         user = self.credentials.user()
         reader, publisher = self._token(user, "feed"), self._token(user, "publish")
         answers = [deployment.ask("GET", "/feed", reader, params={"limit": 1})]
@@ -81,7 +86,10 @@ class Suite:
             answers.append(deployment.ask("POST", "/publish", publisher, json={"to": user, "transient": True}))
         for answer in answers:
             if reader and answer.status_code in {401, 403}:
-                raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}")
+                lost = reader and "token_missing" in answer.text
+                fix = f"; to mend it: {remedy('authorization', proxy_of(answer.headers))}" if lost else ""
+                raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}{fix}")
+        return proxy_of(answers[0].headers)
 
     def _token(self, user: str, scope: str) -> str:
         try:
@@ -89,14 +97,17 @@ class Suite:
         except SkippedError:
             return ""
 
-    def _results(self) -> Iterator[Result]:
+    def _results(self, proxy: str) -> Iterator[Result]:
         with ThreadPoolExecutor(self.at_a_time if self.credentials.separate else 1) as pool:
-            yield from pool.map(self._result, self.checks)
+            yield from pool.map(partial(self._result, proxy), self.checks)
 
-    def _result(self, check: Check) -> Result:
+    def _result(self, proxy: str, check: Check) -> Result:
         probe = Probe(self.url, self.credentials, self.options)
         started = time.monotonic()
         outcome, fields = self._outcome(check, probe)
+        fault = fields.pop("fault", "")
+        if fault:
+            fields["fix"] = remedy(fault, proxy)
         seconds = round(time.monotonic() - started, 3)
         return Result(check.name, check.promise, outcome, seconds, left=probe.close(), **fields)
 
@@ -109,9 +120,16 @@ class Suite:
         except SkippedError as reason:
             return SKIPPED, {"note": str(reason)}
         except FailedError as failure:
-            return FAILED, {"expected": failure.expected, "got": failure.got}
+            fault = failure.fault or fault_of(check.name)
+            return FAILED, {"expected": failure.expected, "got": failure.got, "fault": fault}
         except requests.RequestException as error:
-            return FAILED, {"expected": f"an answer within {probe.options.patience:g} s", "got": _reason(error)}
+            held = isinstance(error, requests.ReadTimeout) and check.name.startswith(("proxy.", "stream."))
+            fault = "buffering" if held else ""
+            return FAILED, {
+                "fault": fault,
+                "expected": f"an answer within {probe.options.patience:g} s",
+                "got": _reason(error),
+            }
         except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
             # A check takes what it needs out of an answer; what isn't there is the deployment's fault.
             return FAILED, {"expected": "an answer of the documented form", "got": f"{type(error).__name__}: {error}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ import requests
 
 SHOWN = 160  # characters of what came that a report shows
 NUMBERS_SHOWN = 5
+_TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
+_PAGES = {413: "body_size", 429: "connections", 502: "upstream", 503: "connections", 504: "upstream"}
 
 
 class FailedError(Exception):
-    """The deployment breaks a promise."""
+    """The deployment breaks a promise. `fault` is one of `remedies.REMEDIES`, where that is known."""
 
-    def __init__(self, expected: str, got: object) -> None:
+    def __init__(self, expected: str, got: object, fault: str = "") -> None:
+        self.fault = fault
         self.expected = expected
         self.got = got if isinstance(got, str) else repr(got)
         super().__init__(f"expected {self.expected}, got {self.got}")
@@ -38,7 +42,7 @@ def expect_equal(expected: object, got: object, what: str) -> None:
 def expect_status(answer: requests.Response, *statuses: int) -> None:
     """Raises `FailedError` unless the answer has one of `statuses`."""
     if answer.status_code not in statuses:  # else its body, which may be a stream, is not ours to read
-        raise FailedError(" or ".join(map(str, statuses)), told(answer))
+        raise FailedError(" or ".join(map(str, statuses)), told(answer), _fault_of_page(answer))
 
 
 def expect_problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
@@ -87,8 +91,19 @@ def expect_sequence(expected: Sequence[int], got: Sequence[int]) -> None:
 def told(answer: requests.Response) -> str:
     """An answer in a few words."""
     media_type = answer.headers.get("Content-Type", "no content type")
+    if media_type.startswith("text/html"):
+        title = _TITLE.search(answer.text)
+        return (
+            f"{answer.status_code}, a page of whoever is on the way: {title[1].strip() if title else 'without a title'}"
+        )
     text = "" if media_type.startswith("text/event-stream") else f": {answer.text[:SHOWN]}"
     return f"{answer.status_code} {media_type}{text}"
+
+
+def _fault_of_page(answer: requests.Response) -> str:
+    """What a refusal as a page mostly means. Belfry refuses with JSON."""
+    is_page = answer.headers.get("Content-Type", "").startswith("text/html")
+    return _PAGES.get(answer.status_code, "") if is_page else ""
 
 
 def _few(numbers: Sequence[int]) -> str:

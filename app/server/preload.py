@@ -34,6 +34,7 @@ LIBRARIES = (
     "jiter",
     "jwt",
     "prometheus_client.multiprocess",
+    "pydantic.dataclasses",
     "pydantic.type_adapter",
     "redis",
     "requests",

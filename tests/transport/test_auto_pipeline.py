@@ -135,7 +135,7 @@ def test_one_callers_error_is_its_own(echo: Echo) -> None:
 
 
 def test_who_waited_too_long_is_told_and_its_commands_are_not_sent_any_more(echo: Echo) -> None:
-    pipeline = AutoPipeline(lambda: echo, 0.05 - 0.5, 1_000)  # the grace included
+    pipeline = AutoPipeline(lambda: echo, 0.5 - 0.5, 1_000)  # the grace included
     busy = occupy(pipeline, echo)
     with pytest.raises(BelfryError) as refusal:
         ask(pipeline, 77)
@@ -149,7 +149,7 @@ def test_who_waited_too_long_is_told_and_its_commands_are_not_sent_any_more(echo
 
 def test_everybody_is_told_who_waits_too_long_whoever_came_before(echo: Echo) -> None:
     """One timer looks after all of them."""
-    pipeline = AutoPipeline(lambda: echo, 0.05 - 0.5, 1_000)
+    pipeline = AutoPipeline(lambda: echo, 0.5 - 0.5, 1_000)
     callers = occupy(pipeline, echo)
     for number in range(5):
         callers.append(gevent.spawn(ask, pipeline, number, 3))
@@ -165,7 +165,7 @@ def test_everybody_is_told_who_waits_too_long_whoever_came_before(echo: Echo) ->
 
 
 def test_who_was_given_up_makes_room_in_the_queue(echo: Echo) -> None:
-    pipeline = AutoPipeline(lambda: echo, 0.05 - 0.5, 3)
+    pipeline = AutoPipeline(lambda: echo, 0.5 - 0.5, 3)
     busy = occupy(pipeline, echo)
     for number in range(3):
         with pytest.raises(BelfryError) as refusal:

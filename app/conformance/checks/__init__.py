@@ -13,6 +13,7 @@ from . import (
     health,
     limits,
     presence,
+    proxy,
     publish,
     refusals,
     reset,
@@ -38,4 +39,5 @@ GROUPS: Final = (
     completions.GROUP,
 )
 CHECKS: Final = tuple(check for group in GROUPS for check in group.checks)
-DOCTOR: Final = tuple(check for check in CHECKS if check.doctor)
+# The proxy's checks ask again for what other checks see as well, in order to name the cause.
+DOCTOR: Final = (*proxy.GROUP.checks, *[check for check in CHECKS if check.doctor])

@@ -177,6 +177,8 @@ class _Choice:
         self._calls.append(own)
         if place is not None:
             self._by_index[place] = own
+        else:
+            self._by_index.clear()  # a part without an index belongs to the newest call: no later part may pass it
         return len(text) if isinstance(text, str) else 0
 
     def merged(self) -> dict[str, Any]:

@@ -51,6 +51,15 @@ class Revoked:
             name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
             moments[name] = max(revocation.at, moments.pop(name, revocation.at))
 
+    def since(self, kind: Kind, at: float) -> list[Revocation]:
+        """Those of a kind that were made at `at` or later."""
+        found = []
+        for name, made in reversed(self._moments(kind).items()):
+            if made < at:
+                break
+            found.append(Revocation(kind, name, made))
+        return found
+
     def arrange(self) -> None:
         """Put what was taken in without order into the order that `forget` needs."""
         for moments in (self._users, self._tokens, self._sessions):

@@ -2,11 +2,15 @@
 
 One small read a second follows the store, and the listeners hear of each withdrawal within that time. The copy is
 polled for, not pushed: a lost message must not keep a stream open that has to end.
+
+A store may lose withdrawals: by an eviction, a FLUSHALL, or a failover to a replica that lacked them. A worker that was
+started then would take the withdrawn credentials again. So each worker that knows them puts them back.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 import gevent
@@ -18,6 +22,9 @@ from ...store.identity.revocations import START, Place, Revocations
 from ..loop import Loop
 
 POLL_SECONDS = 1.0
+COMPARE_SECONDS = 5.0  # how often the store is asked whether it still has what is known here
+# A withdrawal that expires so soon is not missed: clocks differ, and Redis may let it go a moment earlier.
+EXPIRING_SECONDS = 60.0
 # A worker ends the streams of an ended session when it reads of it. After that, only a ticket, which lives a minute, or
 # a request under way may still name the session. The store tells of it for longer, to workers that could not read.
 ENDED_KEPT_SECONDS = 300.0
@@ -34,6 +41,7 @@ class RevocationWatch:
         self._place = Place()
         self._is_complete = False  # whether everything was read that the store remembered when the place was START
         self._reading = BoundedSemaphore()
+        self._compared: float | None = None  # by the clock of this process
         self._revoked = Revoked()
         self._loop = Loop(self.read, lambda: gevent.sleep(POLL_SECONDS), "revocations can't be read", log)
         self.listeners: list[Callable[[Revoked], None]] = []
@@ -61,6 +69,20 @@ class RevocationWatch:
             for kind, seconds in self._store.kept_seconds.items():
                 kept_seconds = min(seconds, ENDED_KEPT_SECONDS) if kind is Kind.SESSION else seconds
                 self._revoked.forget(kind, self._clock() - kept_seconds)
+            self._compare()
+
+    def _compare(self) -> None:
+        """Put back what the store has lost."""
+        now = time.monotonic()
+        if self._compared is not None and now - self._compared < COMPARE_SECONDS:
+            return
+        self._compared = now
+        known = []
+        for kind in (Kind.USER, Kind.TOKEN):
+            known += self._revoked.since(kind, self._clock() - self._store.kept_seconds[kind] + EXPIRING_SECONDS)
+        if known and self._store.count() < len(known):
+            restored = self._store.restore(known)
+            log.error("the store had lost %d of %d withdrawals: this worker put them back", restored, len(known))
 
     def _read_stream(self) -> None:
         more = True

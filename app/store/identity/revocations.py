@@ -21,6 +21,7 @@ from ..keys import Keys
 ENDED_KEPT_SECONDS = 3_600
 KEPT_ENTRIES = 100_000  # of each stream, about 7 MB: workers read it every second
 PAGE_ENTRIES = 1_000
+RESTORED_ENTRIES = 50  # at once: four commands each
 START = "-"
 
 
@@ -48,16 +49,18 @@ class Revocations:
 
         The set comes before the stream: whoever misses an entry of the stream finds it in the set.
         """
+        self._commands.run(self._remember(Revocation(kind, name, now)))
+
+    def _remember(self, revocation: Revocation) -> list[Command]:
+        kind, name, at = revocation.kind, revocation.name, revocation.at
         seconds = self.kept_seconds[kind]
         withdrawn = self._keys.withdrawn
-        self._commands.run(
-            [
-                ("ZADD", withdrawn, "GT", now, _member(kind, name)),
-                ("EXPIRE", withdrawn, seconds),
-                *_append(self._keys.revoked, kind, name, now, seconds),
-                ("ZREMRANGEBYSCORE", withdrawn, "-inf", f"({now - seconds}"),
-            ]
-        )
+        return [
+            ("ZADD", withdrawn, "GT", at, _member(kind, name)),
+            ("EXPIRE", withdrawn, seconds),
+            *_append(self._keys.revoked, kind, name, at, seconds),
+            ("ZREMRANGEBYSCORE", withdrawn, "-inf", f"({at - seconds}"),
+        ]
 
     def after(self, place: Place) -> tuple[list[Revocation], Place, bool]:
         """What came after `place`, where that leads, and whether there may be more. One round trip.
@@ -92,6 +95,24 @@ class Revocations:
             yield [_remembered(member, at) for member, at in found]
             if not cursor:
                 return
+
+    def count(self) -> int:
+        """How many withdrawn users and tokens the store remembers."""
+        (count,) = self._commands.run([("ZCARD", self._keys.withdrawn)])
+        return int(count)
+
+    def restore(self, known: Sequence[Revocation]) -> int:
+        """Remember those of `known` that the store has lost, and tell every worker. Answers how many that are."""
+        restored = 0
+        for start in range(0, len(known), RESTORED_ENTRIES):
+            page = known[start : start + RESTORED_ENTRIES]
+            members = [_member(each.kind, each.name) for each in page]
+            (scores,) = self._commands.run([("ZMSCORE", self._keys.withdrawn, *members)])
+            lost = [each for each, score in zip(page, scores, strict=True) if score is None or float(score) < each.at]
+            if lost:
+                self._commands.run([command for each in lost for command in self._remember(each)])
+            restored += len(lost)
+        return restored
 
     def _adopt(self, found: Sequence[Mapping[bytes, bytes]]) -> None:
         """Remember what a version withdrew that knew of the stream alone."""

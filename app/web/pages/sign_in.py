@@ -146,10 +146,10 @@ class Passwords:
         return fits
 
 
-def local_path(text: str, root: str = "") -> str:
-    r"""`text` if it leads to a page of this host, otherwise the path of the feed below `root`.
+def local_path(text: str, root_path: str = "") -> str:
+    r"""`text` if it leads to a page of this host, otherwise the path of the feed below `root_path`.
 
     A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return text if local else f"{root}/"
+    return text if local else f"{root_path}/"

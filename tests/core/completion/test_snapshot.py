@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.core.completion import Body, Piece, Transcript
@@ -114,6 +114,21 @@ def test_a_viewer_ends_in_the_same_state_from_wherever_it_begins(
         assert state_of([data for _, _, data in events]) == state_of(plain(records[after:]))
 
 
+@example(
+    chunks=[
+        {"choices": []},
+        chunk(
+            {
+                "tool_calls": [
+                    {"index": 0, "function": {"arguments": ""}},
+                    {"function": {"name": "f"}},
+                    {"index": 0, "function": {"name": "", "arguments": "0"}},
+                ]
+            }
+        ),
+    ],
+    pages=2,
+)
 @given(st.lists(CHUNKS, min_size=1, max_size=12), st.integers(1, 6))
 def test_each_event_is_a_place_to_resume_from(chunks: list[dict[str, Any]], pages: int) -> None:
     records = [record(each) for each in chunks]

@@ -137,3 +137,61 @@ def test_an_ended_session_is_forgotten_long_before_a_withdrawal(store: Revocatio
     watch.read()
     assert len(watch._revoked) == 1
     assert watch._revoked.covers(ALICE)
+
+
+@pytest.mark.parametrize("lost", ["withdrawn", "all"])
+def test_withdrawals_that_the_store_lost_are_put_back_for_workers_that_start_later(
+    redis: fakeredis.FakeRedis,
+    store: Revocations,
+    watch: RevocationWatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lost: str,
+) -> None:
+    monkeypatch.setattr(revocation_watch, "COMPARE_SECONDS", 0.0)
+    store.revoke(Kind.USER, "alice", 1_000.5)
+    store.revoke(Kind.TOKEN, "t9", 1_000.6)
+    assert watch.covers(ALICE)
+    redis.flushall() if lost == "all" else redis.delete(Keys("belfry").withdrawn)
+    late = RevocationWatch(store, clock=lambda: 1_001.0)
+    watch.read()
+    assert late.covers(ALICE)
+    late.stop()
+    assert late.covers(replace(ALICE, user="bob", token_id="t9"))
+    late.stop()
+    assert "lost 2 of 2 withdrawals" in caplog.text
+    caplog.clear()
+    watch.read()
+    assert not caplog.text
+
+
+def test_a_running_worker_hears_of_withdrawals_that_another_one_put_back(
+    redis: fakeredis.FakeRedis, store: Revocations, watch: RevocationWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover: one worker had read the withdrawal, and the other had not."""
+    monkeypatch.setattr(revocation_watch, "COMPARE_SECONDS", 0.0)
+    other = RevocationWatch(store, clock=lambda: 1_001.0)
+    store.revoke(Kind.USER, "carol", 1_000.1)
+    other.read()
+    store.revoke(Kind.USER, "alice", 1_000.5)
+    watch.read()
+    redis.flushall()
+    other.read()
+    watch.read()
+    other.read()
+    assert other.covers(ALICE)
+    other.stop()
+
+
+def test_a_withdrawal_that_is_about_to_expire_is_not_missed(
+    redis: fakeredis.FakeRedis, store: Revocations, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(revocation_watch, "COMPARE_SECONDS", 0.0)
+    kept_seconds = store.kept_seconds[Kind.USER]
+    watch = RevocationWatch(store, clock=lambda: 1_000.0 + kept_seconds - 1)
+    store.revoke(Kind.USER, "alice", 1_000.0)
+    watch.read()
+    redis.flushall()
+    watch.read()
+    assert not redis.exists(Keys("belfry").withdrawn)
+    assert not caplog.text
