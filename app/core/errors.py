@@ -72,6 +72,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "token_expired": (401, "The token has expired"),
     "token_revoked": (401, "The credential was withdrawn"),
     "sign_in_refused": (401, "The name or the password is wrong"),
+    "insecure_sign_in": (422, "The sign-in needs https"),
     "ticket_invalid": (401, "The ticket is unknown, used or too old"),
     "scope_missing": (403, "The token's scope does not allow this"),
     "topic_forbidden": (403, "The token does not grant this topic"),

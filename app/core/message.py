@@ -45,6 +45,13 @@ ID_PATTERN = "[A-Za-z0-9._:-]{1,128}"
 _TOKEN = re.compile(ID_PATTERN, re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
 
+# White space, control characters, and characters of no width.
+_INVISIBLE = "".join(
+    [
+        *[char for char in map(chr, range(0x3001)) if char.isspace() or not char.isprintable()],
+        *"\u2800\u3164\ufeff",  # Braille blank, Hangul filler, byte order mark
+    ]
+)
 # The same rules for the OpenAPI document.
 ID_SCHEMA = {"type": "string", "pattern": f"^{ID_PATTERN}$"}
 _EVENT_SCHEMA = {**ID_SCHEMA, "not": {"enum": sorted(RESERVED_EVENTS)}}
@@ -88,6 +95,13 @@ def _link(url: str) -> str:
     return url
 
 
+def _not_blank(text: str) -> str:
+    """A reader would see nothing. An empty title counts as none, as ever."""
+    if text and not text.strip(_INVISIBLE):
+        raise PydanticCustomError("invalid_message", "must have a character that can be seen, got only blanks")
+    return text
+
+
 def _only_true(value: object) -> object:
     # `Literal[True]` alone takes 1 and 1.0, which are equal to it.
     if value is not True:
@@ -100,6 +114,7 @@ Level = Literal["info", "success", "warning", "error"]
 LEVELS: tuple[str, ...] = get_args(Level)
 
 Event = Annotated[str, _token("bad_event"), AfterValidator(_not_reserved), WithJsonSchema(_EVENT_SCHEMA)]
+Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_not_blank)]
 Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link), WithJsonSchema(_URL_SCHEMA)]
 Key = Annotated[str, _token("invalid_message"), WithJsonSchema(ID_SCHEMA)]
 MessageId = Annotated[str, _token("bad_message_id"), WithJsonSchema(ID_SCHEMA)]
@@ -111,7 +126,7 @@ class Action(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    label: Annotated[str, Field(min_length=1, max_length=128)]
+    label: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_not_blank)]
     url: Link | None = None
     id: Key | None = None
 
@@ -123,11 +138,11 @@ class Content(BaseModel):
 
     event: Event = "message"
     key: Key | None = None
-    title: str | None = None
+    title: Annotated[str, AfterValidator(_not_blank)] | None = None
     body: str | None = None
     url: Link | None = None
     level: Level | None = None
-    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=TAGS_MAX)] | None = None
+    tags: Annotated[list[Tag], Field(max_length=TAGS_MAX)] | None = None
     actions: Annotated[list[Action], Field(max_length=ACTIONS_MAX)] | None = None
     data: Any = None
 

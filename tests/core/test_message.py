@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -275,3 +276,14 @@ def test_the_refusal_of_a_message_with_thousands_of_faults_tells_a_few(body: byt
     assert told[0]["field"] == field
     assert len(told) <= ERRORS_TOLD
     assert len(json.dumps(refusal.problem())) < 4_096
+
+
+@pytest.mark.parametrize("blank", [" ", "\t\n", "\u00a0", "\u200b", "\u3000", "\u2800", "\u00ad\u2060", "\ufeff"])
+@pytest.mark.parametrize(
+    "fields", [lambda text: {"title": text}, lambda text: {"tags": [text]}, lambda text: {"actions": [{"label": text}]}]
+)
+def test_a_text_that_nobody_can_see_is_refused(blank: str, fields: Callable[[str], dict[str, Any]]) -> None:
+    refusal = refused({"to": "alice", **fields(blank)})
+    assert refusal.code == "invalid_message"
+    assert "must have a character that can be seen" in refusal.detail
+    assert read({"to": "alice", **fields(f"{blank}x{blank}")})

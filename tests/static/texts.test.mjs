@@ -1,34 +1,52 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { TEXTS, canonical, choose, trouble } from "../../app/static/modules/texts.js";
+import { LANGUAGES, load, nameOf } from "../../app/static/modules/languages.js";
+import { ENGLISH, canonical, tagOf, trouble } from "../../app/static/modules/texts.js";
 
 test("a language tag is read as systems write it, and what is none is passed over", () => {
   assert.deepEqual(["en_US", "zh_CN", "de_DE.UTF-8", "sr_RS@latin", "pt-br"].map(canonical), ["en-US", "zh-CN", "de-DE", "sr-RS", "pt-BR"]);
   assert.deepEqual(["C", "", "_", "-", "en-", "*", "1"].map(canonical), Array(7).fill(null));
 });
 
-test("times are in the language of the texts", () => {
-  assert.deepEqual(choose(["zh_CN"]), { lang: "zh-CN", texts: TEXTS.zh });
-  assert.deepEqual(choose(["en_GB"]), { lang: "en-GB", texts: TEXTS.en });
-  assert.deepEqual(choose(["he"]), { lang: "en", texts: TEXTS.en });
-  assert.deepEqual(choose(["C", "zh"]), { lang: "zh", texts: TEXTS.zh }, "the page names no language, the browser does");
-  assert.deepEqual(choose(["", "C"]), { lang: "en", texts: TEXTS.en });
+test("the first tag that is a language counts, and times are in the language of the texts", async () => {
+  assert.deepEqual([tagOf(["zh_CN"]), tagOf(["C", "zh"]), tagOf(["", "C"]), tagOf(["en_GB", "de"])], ["zh-CN", "zh", "en", "en-GB"]);
+  assert.equal((await load("zh-CN")).lang, "zh-CN");
+  assert.deepEqual(await load("he"), { lang: "en", texts: ENGLISH });
+});
+
+test("a language is found by its script, its region or itself", () => {
+  assert.deepEqual(["zh", "zh-SG", "zh-Hans-HK", "zh-TW", "zh-HK", "zh-Hant"].map(nameOf), ["zh-CN", "zh-CN", "zh-CN", "zh-TW", "zh-TW", "zh-TW"]);
+  assert.deepEqual(["pt", "pt-PT", "de-AT", "es-419", "fr-CA", "ja-JP", "ko", "ar-EG"].map(nameOf), ["pt-BR", "pt-BR", "de", "es", "fr", "ja", "ko", "ar"]);
+  assert.deepEqual(["he", "en", "sr-RS"].map(nameOf), ["en", "en", "en"]);
 });
 
 test("every tag that is chosen is one that Intl takes", () => {
   for (const tag of ["en_US", "C", "POSIX", "", "x", "zh_Hant_TW", "i-klingon", "en-US-x-private", "undefined"]) {
-    new Intl.RelativeTimeFormat(choose([tag]).lang);
-    new Intl.DateTimeFormat(choose([tag]).lang);
+    new Intl.RelativeTimeFormat(tagOf([tag]));
+    new Intl.DateTimeFormat(tagOf([tag]));
   }
 });
 
-test("no language lacks a text", () => {
-  for (const texts of Object.values(TEXTS)) assert.deepEqual(Object.keys(texts).sort(), Object.keys(TEXTS.en).sort());
+test("no language lacks a text, and none is English", async () => {
+  assert.deepEqual(Object.keys(LANGUAGES).sort(), ["ar", "de", "es", "fr", "ja", "ko", "pt-BR", "zh-CN", "zh-TW"]);
+  const sameWord = new Set(["de Information", "fr Notifications", "fr Actions", "fr Message", "fr Information", "es Error"]);
+  for (const name of Object.keys(LANGUAGES)) {
+    const { texts } = await load(name);
+    assert.deepEqual(Object.keys(texts).sort(), Object.keys(ENGLISH).sort(), name);
+    for (const [key, text] of Object.entries(texts)) {
+      const said = typeof text === "function" ? text(3) : text;
+      const english = typeof text === "function" ? ENGLISH[key](3) : ENGLISH[key];
+      assert.ok(said.trim(), `${name}: ${key}`);
+      assert.ok(said !== english || sameWord.has(`${name} ${said}`), `${name}: ${key} is English`);
+      if (typeof text === "function") assert.ok(said.includes("3"), `${name}: ${key}`);
+    }
+    assert.ok(!/\d/.test(texts.bell(0)), name);
+  }
 });
 
 test("each reason has its own words", () => {
-  const said = (state, reason, hasToken) => trouble(state, reason, hasToken, TEXTS.en).said;
+  const said = (state, reason, hasToken) => trouble(state, reason, hasToken, ENGLISH).said;
   assert.equal(said("stopped", "replaced", true), "Open in too many places. This one is paused.");
   assert.equal(said("stopped", "disconnected", true), "An administrator ended the connection.");
   assert.equal(said("stopped", "revoked", true), "Your access was withdrawn.");

@@ -283,6 +283,7 @@ def publish_and_read(call: Any) -> None:
     call("POST", "/feed/read", 200, json={"ids": ["m1"]})
     call("POST", "/feed/read", 422, json={})
     call("POST", "/feed/archive", 200, json={"all": True, "archived": False})
+    call("POST", "/feed/remove", 200, json={"ids": ["m3"], "removed": False})
     call("DELETE", "/feed/m3", 200)
     call("DELETE", "/feed/nothing", 404)
     call("GET", "/messages/m1?readers=true", 200)

@@ -33,6 +33,8 @@ class Change:
         what: dict[str, object] = {"all": True} if self.ids is None else {"ids": self.ids}
         if self.mark in _FLAG:
             what[_FLAG[self.mark]] = self.on
+        if self.mark is Mark.REMOVED and not self.on:
+            return f"updated {compact({**what, 'removed': False})}"
         return f"{_EVENT[self.mark]} {compact(what)}"
 
 
@@ -53,6 +55,10 @@ class _Archive(_Body):
     archived: bool = True
 
 
+class _Remove(_Body):
+    removed: bool = True
+
+
 def parse_read(body: bytes) -> Change:
     """The body of `POST /feed/read`. Raises `BelfryError` `malformed_json`, `unknown_field` or `invalid_change`."""
     given = _parse(_Read, body)
@@ -63,6 +69,15 @@ def parse_archive(body: bytes) -> Change:
     """The body of `POST /feed/archive`; raises as `parse_read` does."""
     given = _parse(_Archive, body)
     return Change(Mark.ARCHIVED, given.archived, _ids(given))
+
+
+def parse_remove(body: bytes) -> Change:
+    """The body of `POST /feed/remove`; raises as `parse_read` does."""
+    given = _parse(_Remove, body)
+    ids = _ids(given)
+    if ids is None:  # to undo it would bring back all that was ever removed
+        raise BelfryError("invalid_change", 'Messages are removed one by one: give "ids".')
+    return Change(Mark.REMOVED, given.removed, ids)
 
 
 def _parse(model: type[Any], body: bytes) -> Any:

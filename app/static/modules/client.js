@@ -115,6 +115,11 @@ export class BelfryClient {
     return this.#counted(this.#server.mark("archive", { ids, archived }));
   }
 
+  /** Take removed messages back. @param {string[]} ids */
+  restore(ids) {
+    return this.#counted(this.#server.mark("remove", { ids, removed: false }));
+  }
+
   /** @param {string} id */
   remove(id) {
     return this.#counted(this.#server.remove(id));

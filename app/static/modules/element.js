@@ -8,7 +8,7 @@ import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
 import { Refusal } from "./server.js";
 import { styleSheet } from "./styles.js";
-import { TEXTS, headline, language, trouble } from "./texts.js";
+import { ENGLISH, headline, language, trouble } from "./texts.js";
 import { Wishes, chime, inOneTab, showNotification } from "./wishes.js";
 
 /** @import { Texts, Trouble } from "./texts.js" */
@@ -23,12 +23,16 @@ const LOW_PX = 320; // with less room than this below the bell, the panel opens 
 const GAP_PX = 8; // between bell and panel
 const EDGE_PX = 8; // between panel and window
 const AGE_MS = 30_000; // how often relative times are written anew
+const ROUTED_MS = [0, 300]; // after a click, a page that navigates by a router has done so by then
+
+/** Tells of navigations within the page, where the browser has it. @type {EventTarget | undefined} */
+const history_ = Reflect.get(globalThis, "navigation");
 
 /**
  * A bell with an unread badge, and its feed in a panel; with the attribute `inline` the feed alone, as a part of the page.
  *
  * Attributes: `server` (the address of Belfry; `url` means the same), `token-url` (in the host's own back end; it answers a
- * token as text), `topics`, `events` (event types beyond `message` that show as they arrive), `lang` (`en`, `zh`), `inline`,
+ * token as text), `topics`, `events` (event types beyond `message` that show as they arrive), `lang`, `inline`,
  * `no-toasts`. Properties: `token` (a token, or a function that gets one), `topics` (a list), `texts` (own wording).
  * Attributes and properties can be set and changed at any time, also before this module has loaded. Events, all of which bubble:
  * `belfry-message`, `belfry-open` and `belfry-action`, which can be cancelled (no toast, no navigation), `belfry-unread`,
@@ -45,7 +49,7 @@ export class BelfryFeed extends HTMLElement {
   /** @type {FeedPanel | null} */ #panel = null;
   /** @type {Bell | null} */ #bell = null;
   /** @type {Toasts | null} */ #toasts = null;
-  #words = TEXTS.en;
+  #words = ENGLISH;
   #live = element("p", { class: "unseen", "aria-live": "polite" });
   /** @type {Set<string>} */ #fresh = new Set();
   #timer = 0;
@@ -65,12 +69,16 @@ export class BelfryFeed extends HTMLElement {
     this.#timer = setInterval(() => this.#panel?.age(), AGE_MS);
     document.addEventListener("pointerdown", this.#onPointerDown);
     addEventListener("resize", this.#placePanel);
+    addEventListener("popstate", this.#onNavigation);
+    history_?.addEventListener("currententrychange", this.#onNavigation);
   }
 
   disconnectedCallback() {
     clearInterval(this.#timer);
     document.removeEventListener("pointerdown", this.#onPointerDown);
     removeEventListener("resize", this.#placePanel);
+    removeEventListener("popstate", this.#onNavigation);
+    history_?.removeEventListener("currententrychange", this.#onNavigation);
     this.#stop();
   }
 
@@ -159,6 +167,7 @@ export class BelfryFeed extends HTMLElement {
 
   #clear() {
     this.#panel?.close();
+    this.#toasts?.close();
     this.#root.replaceChildren();
   }
 
@@ -236,7 +245,8 @@ export class BelfryFeed extends HTMLElement {
 
   /** @param {BelfryClient} client @param {FeedModel} model */
   #build(client, model) {
-    const { lang, texts } = language(this);
+    const { lang, texts, coming } = language(this);
+    coming?.then(() => this.#changeSoon(false), () => {}); // without its module the texts stay English
     this.#words = { ...texts, ...this.texts };
     const inline = this.hasAttribute("inline");
     this.#panel = new FeedPanel(model, client, this.#wanted(model), lang, this.#words, inline ? null : () => this.close());
@@ -244,6 +254,7 @@ export class BelfryFeed extends HTMLElement {
       if (event.key === "Escape") this.close();
     });
     this.#panel.root.addEventListener("click", this.#onLink);
+    if (lang.startsWith("ar")) this.#panel.root.dir = "rtl";
     this.#bell = inline ? null : new Bell(this.#words, () => (this.isOpen ? this.close() : this.open()));
     this.#toasts = null;
     this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#live);
@@ -302,8 +313,7 @@ export class BelfryFeed extends HTMLElement {
     const { Toasts } = await import("./toasts.js");
     if (!this.#model) return; // it left the page meanwhile
     if (this.#toasts === null) {
-      this.#toasts = new Toasts(this.#words, (clicked) => this.#onToastClick(clicked));
-      this.#root.append(this.#toasts.root);
+      this.#toasts = new Toasts(this.#root, this.#words, (clicked) => this.#onToastClick(clicked));
     }
     this.#toasts.show(message);
   }
@@ -325,17 +335,28 @@ export class BelfryFeed extends HTMLElement {
     if (this.#announce("open", { message }) && !safeUrl(message.url)) this.open();
   }
 
-  /** A page that navigates without loading leaves the panel where it is. */
+  /** A page that navigates without loading leaves the panel where it is. Not every browser tells when it does. */
   #onLink = (/** @type {MouseEvent} */ event) => {
     const link = event.composedPath().find((target) => target instanceof HTMLAnchorElement);
-    if (link && link.target !== "_blank" && !event.ctrlKey && !event.metaKey && !event.shiftKey) this.close();
+    if (link && link.target !== "_blank" && !event.ctrlKey && !event.metaKey && !event.shiftKey) return this.close();
+    const { href } = location;
+    for (const ms of ROUTED_MS) setTimeout(() => location.href === href || this.#hide(), ms);
   };
 
+  /** The page shows something else now. */
+  #onNavigation = (/** @type {Event & {navigationType?: string | null}} */ { navigationType = "traverse" }) => {
+    if (navigationType === "push" || navigationType === "traverse") this.#hide();
+  };
+
+  /** As `close`, without moving the focus. */
+  #hide() {
+    if (!this.#bell || !this.isOpen) return;
+    this.#panel?.root.hidePopover();
+    this.#renderSoon();
+  }
+
   #onPointerDown = (/** @type {PointerEvent} */ event) => {
-    if (this.#bell && this.isOpen && !event.composedPath().includes(this)) {
-      this.#panel?.root.hidePopover();
-      this.#renderSoon();
-    }
+    if (!event.composedPath().includes(this)) this.#hide();
   };
 
   /** Below the bell, or above it where there is more room; inside the window. */
@@ -365,7 +386,13 @@ export class BelfryMessage extends HTMLElement {
 
   /** @param {Message} message */
   set message(message) {
-    const { lang, texts } = language(this);
+    const { lang, texts, coming } = language(this);
+    coming?.then(() => { this.message = message; }, () => {});
+    this.#show(message, lang, texts);
+  }
+
+  /** @param {Message} message @param {string} lang @param {Texts} texts */
+  #show(message, lang, texts) {
     const nothing = () => {};
     const wanted = { mark: nothing, archive: nothing, remove: nothing, announce: () => false };
     const { article } = new MessageView(message, texts, new Age(lang, texts), wanted);

@@ -174,7 +174,8 @@ export class ListView {
   #make(message, former, fresh) {
     const view = new MessageView(message, this.#texts, this.#age, this.#feed);
     if (fresh.has(message.id)) view.article.classList.add("new");
-    view.article.addEventListener("animationend", () => view.article.classList.remove("new")); // not again at the next opening
+    for (const end of ["animationend", "animationcancel"]) view.article.addEventListener(end, () => view.article.classList.remove("new")); // not again at the next opening
+    view.expand(former?.isWhole ?? false);
     if (former) {
       this.#measured.unobserve(former.article);
       former.article.replaceWith(view.article);
@@ -216,6 +217,7 @@ export class ListView {
     for (const { target, borderBoxSize } of sizes) {
       const px = borderBoxSize[0].blockSize;
       const { id = "" } = /** @type {HTMLElement} */ (target).dataset;
+      if (px > 0) this.#views.get(id)?.measured();
       if (px > 0 && this.#heights.set(id, px)) this.#arrangeSoon(); // 0: the panel is closed
     }
   }

@@ -15,6 +15,7 @@ const ICONS = {
   remove: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
   settings: "M4 7h9m4 0h3M4 17h3m4 0h9M13 7a2 2 0 1 0 4 0 2 2 0 1 0-4 0ZM7 17a2 2 0 1 0 4 0 2 2 0 1 0-4 0Z",
   close: "M6 6l12 12M18 6 6 18",
+  menu: "M5 12v.5M12 12v.5M19 12v.5",
 };
 /** @typedef {keyof typeof ICONS} Icon */
 

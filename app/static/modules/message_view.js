@@ -8,6 +8,10 @@ import { headline } from "./texts.js";
 
 /** One message as an article. */
 export class MessageView {
+  isWhole = false;
+  /** @type {HTMLElement | null} */ #text = null;
+  #more = element("button", { type: "button", class: "text-button more", hidden: true, "aria-expanded": "false", click: () => this.#toggle() });
+
   /** @param {Message} message @param {Texts} texts @param {Age} age @param {Wanted} feed */
   constructor(message, texts, age, feed) {
     this.message = message;
@@ -24,18 +28,62 @@ export class MessageView {
         "aria-label": [message.read ? "" : texts.unread, message.level ? texts[message.level] : "", headline(message, texts)].filter(Boolean).join(". "),
         click: (event) => this.#onClick(event),
         keydown: (event) => this.#onKey(event),
+        focusout: (event) => this.#onLeave(event),
       },
       element("span", { class: "sign" }, icon(message.level ?? "bell")),
       element(
         "div",
         { class: "content" },
         element("div", { class: "line" }, this.#title(), age.element(message.time)),
-        message.title?.trim() && message.body ? element("p", { class: "body", dir: "auto" }, message.body) : null,
+        this.#body(),
         this.#tags(),
         this.#actions(),
       ),
+      this.#menu(),
       this.#tools(),
     );
+  }
+
+  /** The text, of which the row shows the first lines until it is asked for more. */
+  #body() {
+    const { message } = this;
+    if (!message.title?.trim() || !message.body) return null;
+    this.#text = element("p", { class: "body", dir: "auto" }, message.body);
+    return element("div", {}, this.#text, this.#more);
+  }
+
+  /** The row was laid out: offer the rest of a text that is cut off. */
+  measured() {
+    const text = this.#text;
+    if (text && !this.isWhole) this.#more.hidden = text.scrollHeight <= text.clientHeight + 1;
+  }
+
+  /** @param {boolean} isWhole whether the whole text is shown */
+  expand(isWhole) {
+    this.isWhole = isWhole;
+    this.article.classList.toggle("whole", isWhole);
+    this.#more.hidden = !isWhole && this.#more.hidden;
+    this.#more.textContent = isWhole ? this.texts.less : this.texts.more;
+    this.#more.setAttribute("aria-expanded", String(isWhole));
+  }
+
+  /** On touch screens, one button for the tools. */
+  #menu() {
+    const menu = iconButton("menu", this.texts.actions, () => this.#choose(!this.article.classList.contains("choosing")));
+    menu.classList.add("menu");
+    menu.setAttribute("aria-expanded", "false");
+    return menu;
+  }
+
+  /** @param {boolean} isChoosing whether the tools are shown on a touch screen */
+  #choose(isChoosing) {
+    this.article.classList.toggle("choosing", isChoosing);
+    this.article.querySelector(".menu")?.setAttribute("aria-expanded", String(isChoosing));
+  }
+
+  /** The focus goes elsewhere. @param {FocusEvent} event */
+  #onLeave({ relatedTarget }) {
+    if (!(relatedTarget instanceof Node && this.article.contains(relatedTarget))) this.#choose(false);
   }
 
   /** Whether it still shows what `message` is. @param {Message} message */
@@ -46,6 +94,11 @@ export class MessageView {
   /** @param {Message} message */
   static #look({ id, read, archived }) {
     return [id, Boolean(read), Boolean(archived)].join(" ");
+  }
+
+  #toggle() {
+    this.expand(!this.isWhole);
+    if (!this.isWhole) this.article.scrollIntoView({ block: "nearest" });
   }
 
   #title() {
@@ -68,6 +121,7 @@ export class MessageView {
   #action(action) {
     const url = safeUrl(action.url);
     const made = url ? link(url, action.label, "action") : element("button", { type: "button", class: "action" }, action.label);
+    made.dir = "auto";
     made.addEventListener("click", (event) => {
       if (!this.feed.announce("action", { message: this.message, action })) event.preventDefault();
     });
@@ -89,7 +143,7 @@ export class MessageView {
   /** A click on the message reads it; its own buttons do what they say. @param {MouseEvent} event */
   #onClick(event) {
     const target = /** @type {Element} */ (event.target);
-    if (target.closest(".tools")) return;
+    if (target.closest(".tools, .menu, .more")) return;
     if (!target.closest(".action") && !this.feed.announce("open", { message: this.message })) event.preventDefault();
     this.feed.mark(this.message, true);
   }

@@ -9,14 +9,18 @@ import { Refusal } from "./server.js";
 
 const PAGE_SIZE = 30;
 const RELOAD_MS = 300;
+const UNDO_PAGE = 100; // the most that the server gives
+const UNDO_MOST = 1_000; // ids in one change
 
 export const TABS = /** @type {const} */ (["all", "unread", "archived"]);
 /** @typedef {typeof TABS[number]} Tab */
 
 /**
  * A change to the messages `ids`, or to all of them.
- * @typedef {{ids?: string[], all?: boolean, read?: boolean, archived?: boolean, removed?: boolean, revision?: number}} Change
+ * @typedef {{ids?: string[], all?: boolean, sweeps?: boolean, read?: boolean, archived?: boolean, removed?: boolean, revision?: number}} Change
+ * `sweeps`: it clears the tab of unread messages.
  */
+/** @typedef {{what: "archive" | "remove" | "readAll", undo: () => Promise<void>}} Done What the user can take back. */
 
 /**
  * The part of a user's feed that the chosen tab shows, newest first.
@@ -30,6 +34,7 @@ export class FeedModel {
   /** @type {Tab} */ tab = "all";
   /** What is shown. @type {Message[]} */ messages = [];
   /** @type {"loading" | "loaded" | "failed"} */ state = "loading";
+  /** The latest change that can be undone. @type {Done | null} */ done = null;
   /** @type {Message[]} */ #known = []; // what the server has
   /** @type {Set<Change>} */ #pending = new Set(); // changes that the server has not answered yet
   #client;
@@ -126,17 +131,51 @@ export class FeedModel {
 
   async markAll() {
     const ids = this.messages.map(({ id }) => id); // not those that arrive until the server answers
-    await this.#want({ ids, read: true }, () => this.#client.markAllRead());
+    let unread = this.messages.filter(({ read }) => !read).map(({ id }) => id);
+    const hasAll = this.isWhole && this.tab !== "archived";
+    await this.#want({ ids, read: true, sweeps: true }, async () => {
+      if (!hasAll) unread = await this.#unreadIds();
+      await this.#client.markAllRead();
+    });
+    this.#offer("readAll", () => this.#want({ ids: unread, read: false }, () => this.#client.markRead(unread, false)));
+  }
+
+  /** What the server will have to mark as unread again: the feed may hold more messages than are shown. */
+  async #unreadIds() {
+    const ids = [];
+    /** @type {string | null} */ let before = "";
+    while (before !== null) {
+      /** @type {Page} */ const page = await this.#client.feed({ limit: UNDO_PAGE, unread: "true", ...(before && { before }) });
+      ids.push(...page.messages.map(({ id }) => id));
+      before = ids.length < UNDO_MOST ? page.next : null;
+    }
+    return ids.slice(0, UNDO_MOST);
+  }
+
+  /** @param {Done["what"]} what @param {() => Promise<void>} undo */
+  #offer(what, undo) {
+    this.done = { what, undo };
+    this.#changed();
+  }
+
+  /** Take back the latest change. */
+  async undo() {
+    const done = this.done;
+    this.done = null;
+    this.#changed();
+    await done?.undo();
   }
 
   /** @param {Message} message @param {boolean} archived */
   async archive(message, archived) {
     await this.#want({ ids: [message.id], archived }, () => this.#client.archive([message.id], archived));
+    if (archived) this.#offer("archive", () => this.#want({ ids: [message.id], archived: false }, () => this.#client.archive([message.id], false)));
   }
 
   /** @param {Message} message */
   async remove(message) {
     await this.#want({ ids: [message.id], removed: true }, () => this.#client.remove(message.id));
+    this.#offer("remove", () => this.#want({ ids: [message.id], removed: false }, () => this.#client.restore([message.id])));
   }
 
   /** Show the change at once, and undo it if the server does not accept it. @param {Change} change @param {() => Promise<void>} send */
@@ -238,7 +277,9 @@ export class FeedModel {
   /** The server has made this change. @param {Change} change */
   #apply(change) {
     this.#known = this.#changedBy(this.#known, change);
-    if (change.archived === (this.tab === "archived")) this.#reloadSoon(); // they come from another tab
+    const { archived, removed, read } = change;
+    const comesBack = archived === (this.tab === "archived") || removed === false || (read === false && this.tab === "unread");
+    if (comesBack) this.#reloadSoon(); // it is not in the list, or not in its place
     this.#show();
   }
 
@@ -248,9 +289,9 @@ export class FeedModel {
   }
 
   /** @param {Message[]} messages @param {Change} change @returns {Message[]} */
-  #changedBy(messages, { ids = [], all = false, read, archived, removed }) {
+  #changedBy(messages, { ids = [], all = false, sweeps = all, read, archived, removed }) {
     const isMeant = (/** @type {Message} */ { id }) => all || ids.includes(id);
-    if (read && this.tab === "unread" && (all || ids.length > 1)) return messages.filter((message) => !isMeant(message));
+    if (read && this.tab === "unread" && (sweeps || ids.length > 1)) return messages.filter((message) => !isMeant(message));
     if (removed || (archived !== undefined && archived !== (this.tab === "archived"))) return messages.filter((message) => !isMeant(message));
     if (read === undefined) return messages;
     return messages.map((message) => (isMeant(message) ? { ...message, read } : message));

@@ -6,11 +6,12 @@ import { TABS } from "./model.js";
 import { Wishes, chime, mayNotify } from "./wishes.js";
 
 /** @import { BelfryClient } from "./client.js" */
-/** @import { FeedModel, Tab } from "./model.js" */
+/** @import { Done, FeedModel, Tab } from "./model.js" */
 /** @import { Texts, Trouble } from "./texts.js" */
 /** @import { Wanted } from "./types.js" */
 
 const FAILURE_MS = 10_000; // how long the panel says that a change failed
+const UNDO_MS = 10_000; // how long it offers to undo one
 
 /** The tabs above the list, as the ARIA pattern describes them: arrow keys move the focus, and the focused tab is shown. */
 class TabsView {
@@ -106,6 +107,9 @@ export class FeedPanel {
   #blank = element("div", { class: "blank", hidden: true });
   #end = element("div", { class: "end" });
   #alert = element("p", { class: "failure", role: "alert" });
+  #done = element("div", { class: "done", role: "status", hidden: true });
+  /** @type {Done | null} */ #offered = null;
+  #withdrawing = 0;
   #forgetting = 0;
   #said = "";
 
@@ -129,6 +133,7 @@ export class FeedPanel {
       this.#settings.root,
       this.#notice,
       this.#alert,
+      this.#done,
       element("div", { class: "list", id: "list", role: "tabpanel", "aria-label": texts.title, tabindex: "-1", scroll: this.#list.look }, this.#list.root, this.#blank, this.#end),
     );
   }
@@ -143,7 +148,25 @@ export class FeedPanel {
     this.#readAll.hidden = unread === 0;
     this.#renderBlank(trouble);
     this.#renderNotice(trouble);
+    this.#renderDone();
     this.#renderEnd();
+  }
+
+  /** Offer to undo the latest change, for a while. */
+  #renderDone() {
+    const { done } = this.#model;
+    this.#done.hidden = done === null;
+    if (done === this.#offered) return;
+    this.#offered = done;
+    clearTimeout(this.#withdrawing);
+    if (!done) return;
+    const said = { archive: this.#texts.archivedOne, remove: this.#texts.removedOne, readAll: this.#texts.readAllDone }[done.what];
+    const undo = this.#button(this.#texts.undo, () => this.#model.undo().catch(() => this.failed()));
+    this.#done.replaceChildren(said, undo);
+    this.#withdrawing = setTimeout(() => {
+      this.#model.done = null;
+      this.#renderDone();
+    }, UNDO_MS);
   }
 
   get #isSeen() {
@@ -172,6 +195,7 @@ export class FeedPanel {
 
   close() {
     clearTimeout(this.#forgetting);
+    clearTimeout(this.#withdrawing);
     this.#list.close();
   }
 

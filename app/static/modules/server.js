@@ -59,7 +59,7 @@ export class Server {
     return answer.json();
   }
 
-  /** @param {"read" | "archive"} verb @param {object} change @returns {Promise<{unread: number, revision?: number}>} */
+  /** @param {"read" | "archive" | "remove"} verb @param {object} change @returns {Promise<{unread: number, revision?: number}>} */
   async mark(verb, change) {
     const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(change) };
     const answer = await this.#fetch(`/feed/${verb}?${this.#query({})}`, { ...init, ...lastingCall() });

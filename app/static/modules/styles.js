@@ -55,6 +55,9 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .settings label { display: flex; align-items: center; gap: 0.5rem; min-height: 2rem; cursor: pointer; }
 .settings input { width: 1.1rem; height: 1.1rem; margin: 0; accent-color: var(--_accent); }
 .settings p { margin: 0.25rem 0 0; color: var(--_faint); font-size: 0.85rem; }
+.notice, .failure, .done { order: 1; border-block-start: 1px solid var(--_line); }
+:host([inline]) :is(.notice, .failure, .done) { position: sticky; z-index: 3; inset-block-end: 0; }
+.done { display: flex; align-items: center; justify-content: space-between; gap: 0.75rem; padding: 0.4rem 1rem; background: var(--_hover); font-size: 0.875rem; }
 .notice { display: flex; align-items: center; gap: 0.75rem; padding: 0.5rem 1rem; background: var(--_hover); color: var(--_faint); font-size: 0.875rem; }
 .notice::before { flex: none; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--_warning); content: ""; }
 .notice[data-final="true"]::before { background: var(--_error); }
@@ -86,7 +89,10 @@ h3 a:hover { text-decoration: underline; }
 time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap; }
 .unread time::after { display: inline-block; width: 0.5rem; height: 0.5rem; margin-inline-start: 0.4rem; border-radius: 50%; background: var(--_accent); content: ""; }
 .body { display: -webkit-box; margin: 0.15rem 0 0; overflow: hidden; overflow-wrap: anywhere; color: var(--_faint); white-space: pre-line; -webkit-box-orient: vertical; -webkit-line-clamp: 4; }
-.message:focus-within .body, .message:focus .body { -webkit-line-clamp: none; }
+.whole .body { -webkit-line-clamp: none; }
+.more { position: relative; z-index: 1; padding: 0.1rem 0; font-size: 0.85rem; }
+.whole .more { position: sticky; inset-block-end: 0.25rem; padding: 0.1rem 0.6rem; background: var(--_paper); }
+.menu { display: none; }
 .tags { display: flex; flex-wrap: wrap; gap: 0.3rem; margin: 0.45rem 0 0; padding: 0; list-style: none; }
 .tags li { padding: 0 0.5rem; overflow-wrap: anywhere; border: 1px solid var(--_line); border-radius: 1rem; color: var(--_faint); font-size: 0.78rem; }
 .actions { position: relative; z-index: 1; display: flex; flex-wrap: wrap; gap: 0.4rem; margin-block-start: 0.6rem; }
@@ -102,22 +108,21 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 .end { min-height: 1px; padding: 0.75rem; color: var(--_faint); font-size: 0.875rem; text-align: center; }
 .end:empty { padding: 0; }
 
-.toasts { inset: auto 1rem 1rem auto; display: flex; flex-direction: column; gap: 0.6rem; width: min(22rem, 100vw - 2rem); margin: 0; padding: 0; overflow: visible; border: 0; background: none; color: var(--_ink); }
-.toasts:dir(rtl) { inset: auto auto 1rem 1rem; }
-.toasts:not(:popover-open) { display: none; }
-.toast { position: relative; display: grid; grid-template-columns: auto 1fr auto; gap: 0 0.75rem; padding: 0.8rem 0.6rem 0.8rem 0.9rem; border: 1px solid var(--_line); border-inline-start: 4px solid var(--_tone, var(--_accent)); border-radius: var(--_radius); background: var(--_paper); box-shadow: 0 8px 28px rgb(0 0 0 / 0.2); }
-.toast h3 { font-weight: 650; }
-.toast .icon-button { position: relative; z-index: 1; }
-
 @media (max-width: 30rem) {
   .panel[popover] { inset: 0; width: 100vw; height: 100dvh; border: 0; border-radius: 0; }
 }
 @media (hover: none) {
-  .tools { position: static; grid-column: 2; justify-self: end; margin-block-start: 0.5rem; border: 0; background: none; opacity: 1; }
+  .message { grid-template-columns: auto 1fr auto; gap: 0 0.6rem; padding: 0.5rem 0.25rem; padding-inline-start: 0.75rem; }
+  .sign { width: 1.75rem; height: 1.75rem; }
+  .sign svg { width: 1rem; height: 1rem; }
+  .body { -webkit-line-clamp: 2; }
+  .menu { position: relative; z-index: 1; display: grid; width: 2.75rem; height: 2.75rem; margin-block: -0.3rem; }
+  .tools { display: none; inset-block-start: 0.25rem; inset-inline-end: 3rem; }
+  .choosing .tools { display: flex; opacity: 1; }
+  .tools .icon-button { width: 2.75rem; height: 2.75rem; }
 }
 @media (prefers-reduced-motion: no-preference) {
   .message.new { animation: arrive 0.4s ease-out; }
-  .toast { animation: arrive 0.25s ease-out; }
   @keyframes arrive { from { opacity: 0; transform: translateY(-0.5rem); } }
 }
 @media (forced-colors: active) {
@@ -125,8 +130,8 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 }
 `;
 
-export function styleSheet() {
+export function styleSheet(styles = STYLES) {
   const sheet = new CSSStyleSheet();
-  sheet.replaceSync(STYLES);
+  sheet.replaceSync(styles);
   return sheet;
 }

@@ -1,11 +1,24 @@
 // Messages that arrive while the feed is closed.
 
 import { element, icon, iconButton, link, safeUrl } from "./markup.js";
+import { styleSheet } from "./styles.js";
 import { headline } from "./texts.js";
 
 /** @import { Texts } from "./texts.js" */
 /** @import { Message } from "./types.js" */
 
+const STYLES = `
+.toasts { inset: auto 1rem 1rem auto; display: flex; flex-direction: column; gap: 0.6rem; width: min(22rem, 100vw - 2rem); margin: 0; padding: 0; overflow: visible; border: 0; background: none; color: var(--_ink); }
+.toasts:dir(rtl) { inset: auto auto 1rem 1rem; }
+.toasts:not(:popover-open) { display: none; }
+.toast { position: relative; display: grid; grid-template-columns: auto 1fr auto; gap: 0 0.75rem; padding: 0.8rem 0.6rem 0.8rem 0.9rem; border: 1px solid var(--_line); border-inline-start: 4px solid var(--_tone, var(--_accent)); border-radius: var(--_radius); background: var(--_paper); box-shadow: 0 8px 28px rgb(0 0 0 / 0.2); }
+.toast h3 { font-weight: 650; }
+.toast .icon-button { position: relative; z-index: 1; }
+@media (prefers-reduced-motion: no-preference) {
+  .toast { animation: arrive 0.25s ease-out; }
+}
+`;
+/** @type {CSSStyleSheet | undefined} */ let SHEET;
 const TOAST_MS = 6_000;
 const TOASTS_MOST = 3;
 
@@ -13,9 +26,14 @@ const TOASTS_MOST = 3;
 export class Toasts {
   #texts;
   #open;
+  #home;
+  /** Holds the toasts inside a modal dialog, outside of which nothing can be clicked. @type {HTMLElement | null} */ #guest = null;
 
-  /** @param {Texts} texts @param {(message: Message) => void} open */
-  constructor(texts, open) {
+  /** @param {ShadowRoot} home @param {Texts} texts @param {(message: Message) => void} open */
+  constructor(home, texts, open) {
+    this.#home = home;
+    SHEET ??= styleSheet(STYLES);
+    if (!home.adoptedStyleSheets.includes(SHEET)) home.adoptedStyleSheets.push(SHEET);
     this.#texts = texts;
     this.#open = open;
     this.root = element("div", { class: "toasts", popover: "manual", role: "region", "aria-label": texts.title });
@@ -26,11 +44,39 @@ export class Toasts {
     const toast = this.#toast(message);
     const root = this.root;
     root.append(toast);
+    this.#place();
     while (root.children.length > TOASTS_MOST) root.firstChild?.remove();
     root.hidePopover(); // a popover that is shown again is on top of those opened since
     root.showPopover();
     const leave = () => (toast.matches(":hover, :focus-within") ? setTimeout(leave, TOAST_MS) : this.#dismiss(toast));
     setTimeout(leave, message.level === "error" ? 2 * TOAST_MS : TOAST_MS);
+  }
+
+  /** Stand where clicks arrive: in the topmost modal dialog of the page, if there is one. */
+  #place() {
+    const dialog = [...document.querySelectorAll("dialog:modal")].at(-1);
+    if (!(dialog instanceof HTMLDialogElement) || dialog.contains(this.#home.host)) return this.#return();
+    if (this.#guest?.parentNode === dialog) return;
+    this.#return();
+    this.#guest = element("div", { dir: getComputedStyle(this.#home.host).direction });
+    const shadow = this.#guest.attachShadow({ mode: "open" });
+    shadow.adoptedStyleSheets = this.#home.adoptedStyleSheets;
+    shadow.append(this.root);
+    dialog.append(this.#guest);
+    dialog.addEventListener("close", () => this.#return(), { once: true });
+  }
+
+  #return() {
+    if (this.root.parentNode === this.#home) return;
+    this.#home.append(this.root);
+    this.#guest?.remove();
+    this.#guest = null;
+    if (this.root.children.length > 0) this.root.showPopover();
+  }
+
+  /** The element leaves the page. */
+  close() {
+    this.#guest?.remove();
   }
 
   /** Remove the toasts of the messages `ids`, by default all: they were seen elsewhere, or are gone. @param {string[]} [ids] */

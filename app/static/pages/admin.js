@@ -1,6 +1,7 @@
 // The admin page: one form, a preview of what it makes, one `POST /publish`, and what became of each message.
 
-import { button, byId, element } from "./dom.js";
+import { showAudit } from "./audit.js";
+import { button, byId, clock, counted, element } from "./dom.js";
 import { addressOf, here } from "./ids.js";
 import { showRecent } from "./recent.js";
 import { offerUsers } from "./search.js";
@@ -11,12 +12,15 @@ import { offerUsers } from "./search.js";
 const LABELS = { user: "User id", users: "User ids, separated by commas", topic: "Topic" };
 const RECORDED_MS = 1_500; // a message is among the recent ones by then
 const SHOWN = 20; // recipients one by one
+const CHECKED_MOST = 20; // users of a list that are looked up
 const CONFIRM_FROM = 10; // recipients of a list; fewer are seen at a glance
 
 const form = byId("publish", HTMLFormElement);
 const target = byId("target", HTMLInputElement);
 const send = byId("send", HTMLButtonElement);
 const results = byId("results", HTMLOListElement);
+const outcome = byId("outcome", HTMLElement);
+const remark = byId("target-remark", HTMLElement);
 const preview = /** @type {HTMLElement & {message: object}} */ (byId("preview", HTMLElement));
 
 // The same id goes out again when the answer to a message was lost, so that a second click can't send it twice.
@@ -80,9 +84,14 @@ async function ask(path, method, body) {
   return told;
 }
 
+/** What became of a message to readers whom nobody can list. @param {number | null} offset */
+const openly = (offset) => (offset === null ? "sent to those who are connected, not kept" : "sent to those who are connected, kept for the others");
+
 /** @param {Delivery} delivery */
 function deliveryItem({ to, duplicate, online, offset }) {
   if (duplicate) return element("li", "duplicate", `${to}: had it already`);
+  const [, topic] = /^topic:(.*)$/s.exec(to) ?? [];
+  if (topic !== undefined || to === "everyone") return element("li", "live", `${topic === undefined ? "everyone" : `topic ${topic}`}: ${openly(offset)}`);
   if (online) return element("li", "live", `${to}: online now`);
   return element("li", "", offset === null ? `${to}: offline, not kept` : `${to}: offline, finds it later`);
 }
@@ -104,14 +113,28 @@ function showResult(...children) {
   results.prepend(element("li", "", ...children));
 }
 
+/** Say beside the button how it went. @param {string} text @param {boolean} isProblem */
+function say(text, isProblem) {
+  outcome.className = isProblem ? "problem" : "hint";
+  outcome.textContent = text;
+}
+
+/** In one sentence. @param {Delivery[]} deliveries */
+function sentTo(deliveries) {
+  const [only] = deliveries;
+  if (deliveries.length === 1 && only) return `Sent. ${deliveryItem(only).textContent}.`;
+  return `Sent to ${counted(deliveries.length, "recipient")}, ${deliveries.filter(({ online }) => online).length} of them online now.`;
+}
+
 /** @param {Draft} message @param {Delivery[]} deliveries @param {string} [due] when it is delivered, if it is scheduled */
 function showSent(message, deliveries, due) {
-  const time = element("time", "", new Date().toLocaleTimeString());
+  const time = element("time", "", clock(Date.now()));
   const said = element("p", "problem", "");
   const retract = button("Retract", async () => {
     try {
       await ask(addressOf("/messages", message.id), "DELETE");
       retract.replaceWith("Retracted");
+      showAudit();
     } catch (error) {
       said.textContent = /** @type {Error} */ (error).message;
     }
@@ -129,25 +152,41 @@ function showSent(message, deliveries, due) {
   );
 }
 
-/** @param {Draft} message @returns {Promise<boolean>} whether it is known what became of it; else the same id has to go out again */
+/**
+ * @param {Draft} message
+ * @returns {Promise<{isOver: boolean, isSent: boolean}>} `isOver`: it is known what became of it; otherwise the same id has to go out again
+ */
 async function publish(message) {
   unanswered.add(message.id);
+  let isSent = false;
   try {
     const { deliveries, deliver_at } = await ask(here("/publish"), "POST", message);
     unanswered.delete(message.id);
+    isSent = true;
     showSent(message, deliveries, deliver_at);
+    say(deliver_at ? "Scheduled." : sentTo(deliveries), false);
+    showAudit();
     setTimeout(recent.refresh, RECORDED_MS);
   } catch (error) {
     const { message: text, refused } = /** @type {Error & {refused?: boolean}} */ (error);
     showResult(element("p", "problem", text));
+    say(text, true);
     if (refused) unanswered.delete(message.id);
   }
-  return !unanswered.has(message.id);
+  return { isOver: !unanswered.has(message.id), isSent };
+}
+
+/** Send what the form holds. @param {Draft} message */
+async function submit(message) {
+  const isUnchanged = () => id === message.id;
+  const { isOver, isSent } = await publish(message);
+  if (isSent && isUnchanged()) clear();
+  if (isOver && isUnchanged()) id = newId();
 }
 
 /** @param {Draft} copy @returns {Promise<boolean>} whether that is over: it was sent, refused, or never meant */
 async function sendAgain(copy) {
-  return (await confirmed(copy)) ? publish(copy) : !unanswered.has(copy.id);
+  return (await confirmed(copy)) ? (await publish(copy)).isOver : !unanswered.has(copy.id);
 }
 
 /** Everyone has no number: users are whoever brings a token. How many were seen, and are connected, is known. */
@@ -178,21 +217,53 @@ function show() {
   preview.message = { id, time: new Date().toISOString(), ...shown, title: shown.title ?? (shown.body ? undefined : "Your message") };
 }
 
+/** Empty the form after its message was sent. The kind of target stays, for the next one. */
+function clear() {
+  const { kind } = fieldsOf();
+  form.reset();
+  for (const field of form.querySelectorAll("input")) if (field.name === "kind") field.checked = field.value === kind;
+  remark.textContent = "";
+  show();
+}
+
+/** Whether a reader would see nothing of it. @param {Draft} message */
+const isEmpty = ({ title, body, url, actions }) => ![title, body].some((text) => String(text ?? "").trim()) && !url && !actions;
+
+/** Remark upon users whom nobody has seen: the id may be mistyped. */
+async function checkTarget() {
+  const { kind, target: typed = "" } = fieldsOf();
+  const users = kind === "user" ? [typed.trim()].filter(Boolean) : kind === "users" ? parts(typed) : [];
+  const found = await Promise.all(users.slice(0, CHECKED_MOST).map(isKnown));
+  if (fieldsOf().target !== typed) return; // it was changed meanwhile
+  const unknown = users.filter((_, at) => found[at] === false);
+  remark.textContent = unknown.length ? `Nobody has seen ${unknown.join(", ")} yet. Check the spelling: a message is kept for whoever comes by this id.` : "";
+}
+
+/** @param {string} user @returns {Promise<boolean | null>} null: it could not be found out */
+async function isKnown(user) {
+  const query = new URLSearchParams({ prefix: user, limit: "1" });
+  const told = await ask(`${here("/users")}?${query}`, "GET").catch(() => null);
+  return told && told.users[0]?.user === user;
+}
+
 form.addEventListener("input", () => {
   id = newId();
+  outcome.textContent = "";
   show();
 });
+target.addEventListener("change", checkTarget);
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  send.disabled = true;
+  if (send.disabled) return;
   const message = draft();
-  const known = (await confirmed(message)) && (await publish(message));
-  if (known && id === message.id) id = newId();
+  if (isEmpty(message)) return say("A message needs a title or a text.", true);
+  send.disabled = true;
+  if (await confirmed(message)) await submit(message);
   send.disabled = false;
 });
 
 offerUsers(target, () => ({ user: false, users: true })[fieldsOf().kind ?? ""] ?? null);
-const recent = showRecent({ ask, newId, sendAgain });
+const recent = showRecent({ ask, newId, sendAgain, changed: showAudit });
 await customElements.whenDefined("belfry-message");
 show();

@@ -1,6 +1,6 @@
 // The administrator's page: who signed in, and what was done by hand, newest first. All of it only ever becomes text.
 
-import { byId, element } from "./dom.js";
+import { byId, clock, element } from "./dom.js";
 import { here } from "./ids.js";
 
 const COLUMNS = ["user", "what", "target", "message_id", "address"];
@@ -14,11 +14,11 @@ function row(given) {
   const what = given.count ? `${given.action} × ${given.count}` : (given.action ?? "");
   /** @type {Record<string, string>} */
   const entry = { ...given, count: "", what };
-  const time = new Date(entry.time ?? "").toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
-  return element("tr", "", element("td", "", time), ...COLUMNS.map((column) => element("td", "", entry[column] ?? "")));
+  return element("tr", "", element("td", "", clock(entry.time ?? "")), ...COLUMNS.map((column) => element("td", "", entry[column] ?? "")));
 }
 
-async function show() {
+/** Fetch the newest entries. */
+export async function showAudit() {
   const answer = await fetch(`${here("/admin/audit")}?limit=${SHOWN}`).catch(() => null);
   problem.hidden = answer?.ok === true;
   if (!answer?.ok) return;
@@ -27,5 +27,5 @@ async function show() {
   rows.replaceChildren(...entries.map(row));
 }
 
-byId("audit-refresh").addEventListener("click", show);
-show();
+byId("audit-refresh").addEventListener("click", showAudit);
+showAudit();

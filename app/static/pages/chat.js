@@ -4,7 +4,7 @@
 // the browser's history, which survives a reload. Another device knows the beginning of the question, and the answer.
 
 import { BelfryRun, Refusal } from "../belfry.js";
-import { button, byId, element } from "./dom.js";
+import { button, byId, clock, element } from "./dom.js";
 import { addressOf, here, pagePath } from "./ids.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -211,7 +211,7 @@ function item({ id, title, status, started }) {
   const link = element("a", status, element("span", "title", title || "(no text)"));
   link.href = addressOf("/chat", id);
   if (id === namedRun()) link.ariaCurrent = "page";
-  const time = new Date(started).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" });
+  const time = clock(started);
   link.append(element("span", "hint", status === "done" ? time : `${time} · ${status}`));
   return element("li", "", link);
 }

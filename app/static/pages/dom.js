@@ -21,6 +21,12 @@ export function element(name, className, ...children) {
   return made;
 }
 
+/** A time as the reader's language writes it, the same on every page. @param {string | number | Date} time such as RFC 3339 */
+export const clock = (time) => new Date(time).toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
+
+/** A number and its noun. @param {number} number @param {string} one @param {string} [many] */
+export const counted = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+
 /**
  * A button that is no submit button.
  * @param {string} text @param {() => void} click @param {string} [label] where the text alone says too little

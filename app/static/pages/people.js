@@ -1,6 +1,7 @@
 // The page `/admin/people/`: who is connected, ending connections, and what happened to one user and one message.
 
-import { button, byId, element } from "./dom.js";
+import { agentName } from "./agents.js";
+import { button, byId, clock, counted, element } from "./dom.js";
 import { addressOf, here, traceOf } from "./ids.js";
 import { offerUsers } from "./search.js";
 
@@ -13,6 +14,7 @@ import { offerUsers } from "./search.js";
 /** @typedef {Marks & {log: string, offset: number | null, steps: Step[]}} Trace */
 
 const REFRESH_MS = 5_000;
+const CHAPTERS = 20; // shown at once
 const LISTED = 1_000; // users that are told at most
 const PLACES_MS = 1_500; // after a question, workers have told by then where the user's connections stand
 
@@ -23,31 +25,33 @@ async function ask(path, method = "GET") {
   const answer = await fetch(path, { method });
   const told = answer.status === 204 ? null : await answer.json();
   if (!answer.ok) throw new Error(told.detail);
-  byId("problem").textContent = "";
   return told;
 }
 
-/** @param {string} time RFC 3339 */
-const clock = (time) => new Date(time).toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
-
-/** @param {unknown} error */
-function complain(error) {
-  byId("problem").textContent = error instanceof TypeError ? "No answer from the server." : String(/** @type {Error} */ (error).message);
+/** Say in the card what went wrong there, or that nothing does any more. @param {"online" | "user"} card @param {unknown} [error] */
+function complain(card, error) {
+  const box = byId("problem");
+  const place = byId(card);
+  if (!error && box.nextElementSibling !== place) return; // what it says is about the other card
+  place.before(box);
+  box.textContent = !error ? "" : error instanceof TypeError ? "No answer from the server." : String(/** @type {Error} */ (error).message);
 }
 
 /** @param {string} user @param {Connection} connection */
 function connectionItem(user, { id, since, address, agent, tabs }) {
-  const shared = tabs === null ? "" : `${tabs === 1 ? "1 tab" : `${tabs} tabs`}, `;
-  const text = `${shared}since ${clock(since)} from ${address}, ${agent || "unknown program"}`;
+  const shared = tabs === null ? "" : `${counted(tabs, "tab")}, `;
+  const text = `${shared}since ${clock(since)} from ${address}, ${agentName(agent)}`;
   const end = button("Disconnect", () => disconnect(user, id), `Disconnect connection ${id} of ${user}`);
-  return element("li", "live", element("span", "", text), end);
+  const line = element("span", "", text);
+  line.title = agent;
+  return element("li", "live", line, end);
 }
 
 /** @param {string} user @param {Connection[]} connections */
 function onlineItem(user, connections) {
   const tools = [button("What happened", () => show(user), `What happened to ${user}`)];
   if (connections.length > 1) tools.push(button("Disconnect all", () => disconnect(user), `Disconnect ${user} everywhere`));
-  const count = connections.length === 1 ? "1 connection" : `${connections.length} connections`;
+  const count = counted(connections.length, "connection");
   const lines = connections.map((connection) => connectionItem(user, connection));
   return element("li", "", element("div", "line", element("h3", "", user), count), element("ul", "connections", ...lines), element("div", "buttons", ...tools));
 }
@@ -61,6 +65,7 @@ const heading = (user, online) => `${user} is ${online ? "connected" : "not conn
 async function refresh() {
   try {
     const { users } = await ask(here("/presence"));
+    complain("online");
     // Where the list is as it was, its buttons stay: whoever is about to press one does not lose it.
     const names = Object.keys(users);
     const title = byId("user").querySelector("h3");
@@ -74,13 +79,13 @@ async function refresh() {
     byId("nobody").hidden = names.length > 0;
     byId("online").replaceChildren(...names.map((user) => onlineItem(user, users[user].list)));
   } catch (error) {
-    complain(error);
+    complain("online", error);
   }
 }
 
 /** @param {string} user @param {string} [connection] without it, all */
 async function disconnect(user, connection = "") {
-  await ask(addressOf("/presence", user, "", { connection }), "DELETE").catch(complain);
+  await ask(addressOf("/presence", user, "", { connection }), "DELETE").catch((error) => complain("online", error));
   await refresh();
 }
 
@@ -122,7 +127,47 @@ function state({ kept, read, archived, removed }) {
 
 /** @param {Log} log */
 function summary({ kept, unread, oldest, newest }) {
-  return kept === 0 ? "The feed holds nothing." : `The feed holds ${kept} messages, ${oldest} to ${newest}; ${unread} are unread.`;
+  if (kept === 0) return "The feed holds nothing.";
+  if (kept === 1) return `The feed holds 1 message, number ${newest}; it is ${unread ? "unread" : "not unread"}.`;
+  return `The feed holds ${kept} messages, ${oldest} to ${newest}; ${unread} ${unread === 1 ? "is" : "are"} unread.`;
+}
+
+/** Whether this user was ever seen: an unknown one and one who is away look alike otherwise. @param {string} user */
+async function seen(user) {
+  const query = new URLSearchParams({ prefix: user, limit: "1" });
+  const { users } = await ask(`${here("/users")}?${query}`);
+  return users[0]?.user === user ? `Last seen ${clock(users[0].seen)}. ` : "Nobody has seen this user: check the spelling. ";
+}
+
+/** Events that belong together: of each connection all, and changes of one kind that follow upon each other. The newest first. @param {Flight[]} events */
+function chapters(events) {
+  /** @type {Map<string, Flight[]>} */
+  const found = new Map();
+  let runs = 0;
+  let before = "";
+  for (const event of [...events].sort((a, b) => b.time.localeCompare(a.time))) {
+    if (!event.connection && before !== event.what) runs++;
+    before = event.what;
+    const key = event.connection ? `connection ${event.connection}` : `change ${runs}`;
+    found.set(key, [...(found.get(key) ?? []), event]);
+  }
+  return [...found.values()];
+}
+
+/** @param {Flight[]} events */
+function chapterItem(events) {
+  const [first, ...others] = events.map((event) => timed(event, sentence(event)));
+  if (!first) return element("li", "");
+  if (others.length) first.append(element("details", "", element("summary", "", counted(others.length, "earlier event")), element("ol", "", ...others)));
+  return first;
+}
+
+/** What happened, a busy user's in few lines. @param {Flight[]} events */
+function story(events) {
+  const items = chapters(events).map(chapterItem);
+  const rest = items.splice(CHAPTERS);
+  const more = element("details", "", element("summary", "", `${rest.length} more`), element("ol", "sent", ...rest));
+  return [element("ol", "sent", ...items), ...(rest.length ? [more] : [])];
 }
 
 /** @param {{time: string}} event @param {string} text */
@@ -155,10 +200,10 @@ async function trace(user, id) {
   };
   try {
     await tell();
-    setTimeout(() => box.isConnected && tell().catch(complain), PLACES_MS);
+    setTimeout(() => box.isConnected && tell().catch((error) => complain("user", error)), PLACES_MS);
   } catch (error) {
     box.replaceChildren();
-    complain(error);
+    complain("user", error);
   }
 }
 
@@ -174,22 +219,23 @@ function messageItem(user, message) {
 async function show(user, message = "") {
   nameField.value = user;
   try {
-    const { online, log, messages, events } = await ask(addressOf("/users", user));
+    const [{ online, log, messages, events }, known] = await Promise.all([ask(addressOf("/users", user)), seen(user)]);
+    complain("user");
     shownUser = user;
     const title = element("h3", "", heading(user, online));
     const box = element("div", "");
     box.id = "trace";
     const list = messages.length === 0 ? element("p", "blank", "None.") : element("ol", "sent", ...messages.map((/** @type {Message} */ each) => messageItem(user, each)));
     byId("user").replaceChildren(
-      title, element("p", "", summary(log)), box,
+      title, element("p", "", online ? "" : known, summary(log)), box,
       element("h3", "", "Latest messages"), list,
-      element("h3", "", "Connections and changes"), element("ol", "sent", ...events.map((/** @type {Flight} */ flight) => timed(flight, sentence(flight)))),
+      element("h3", "", "Connections and changes"), ...story(events),
     );
     const query = new URLSearchParams({ user, ...(message && { message }) });
     history.replaceState(null, "", `?${query}`);
     if (message) await trace(user, message);
   } catch (error) {
-    complain(error);
+    complain("user", error);
   }
 }
 

@@ -1,6 +1,6 @@
 // The recent messages on the administrator's page: how many each one reached, how many read it; taking back, sending again.
 
-import { button, byId, element } from "./dom.js";
+import { button, byId, clock, counted, element } from "./dom.js";
 import { addressOf, here } from "./ids.js";
 
 /** @typedef {{id: string, time: string, level: string | null, title: string, body: string, by: string, recipients: number, to: string[], reached: number, stored: number, duplicates: number}} Summary */
@@ -8,7 +8,7 @@ import { addressOf, here } from "./ids.js";
 /** @typedef {{recipients: number, kept: number, read: number, deliveries: Delivery[]}} Status */
 /** @typedef {Record<string, unknown> & {id: string}} Draft */
 /** @typedef {{event: string, message: Record<string, unknown>, logs: string[]}} Content */
-/** @typedef {{ask: (path: string, method: string) => Promise<any>, newId: () => string, sendAgain: (message: Draft) => Promise<boolean>}} Means `sendAgain` tells whether that is over */
+/** @typedef {{ask: (path: string, method: string) => Promise<any>, newId: () => string, sendAgain: (message: Draft) => Promise<boolean>, changed: () => void}} Means `sendAgain` tells whether that is over */
 
 const PAGE = 10;
 const ENVELOPE = new Set(["id", "time", "expires_at", "topic", "everyone"]);
@@ -28,7 +28,7 @@ const isOpen = (name) => name === "everyone" || name.startsWith("topic:");
 function reach({ recipients, to, reached, stored, duplicates }) {
   if (to.some(isOpen)) return `${reached > 0 ? "somebody was connected" : "nobody was connected"}${stored > 0 ? ", stored" : ", not stored"}`;
   const had = duplicates > 0 ? `, ${duplicates} had it already` : "";
-  return `${recipients === 1 ? "1 recipient" : `${recipients} recipients`}: ${reached} connected then, ${stored} stored${had}`;
+  return `${counted(recipients, "recipient")}: ${reached} connected then, ${stored} stored${had}`;
 }
 
 /** @param {Summary} message */
@@ -53,7 +53,7 @@ function copies({ event, message, logs }, newId) {
 }
 
 /** Show the messages, and keep their list. @param {Means} means */
-export function showRecent({ ask, newId, sendAgain }) {
+export function showRecent({ ask, newId, sendAgain, changed }) {
   /** @type {Map<string, Draft[]>} */
   const copying = new Map(); // id of a message → its copies that are not over: a lost answer's goes out again as it was
   let shown = PAGE;
@@ -102,11 +102,12 @@ export function showRecent({ ask, newId, sendAgain }) {
         await ask(path, "DELETE");
         tools.replaceChildren();
         readers.textContent = " · retracted";
+        changed();
       }));
       tools.append(tool("Send again", title, () => copy(message.id)));
     }
 
-    const line = element("div", "line", element("h3", message.level ?? "", title), element("time", "", new Date(message.time).toLocaleString()));
+    const line = element("div", "line", element("h3", message.level ?? "", title), element("time", "", clock(message.time)));
     const [only] = message.to;
     if (message.recipients === 1 && only !== undefined && !isOpen(only)) {
       const query = new URLSearchParams({ user: only, message: message.id });

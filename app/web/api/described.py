@@ -249,6 +249,9 @@ DESCRIBED: Mapping[str, Description] = {
     "POST /feed/archive": Description(
         "archive", {200: _json("Changed", _CHANGED)}, _json("Archive", {"ids": ["order-17-shipped"]})
     ),
+    "POST /feed/remove": Description(
+        "removeMany", {200: _json("Changed", _CHANGED)}, _json("Remove", {"ids": ["order-17-shipped"]})
+    ),
     "DELETE /feed/{message_id}": Description("removeFromFeed", {200: _json("Changed", _CHANGED)}),
     "GET /messages": Description(
         "listMessages",

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
-from ...core.log.change import Change, parse_archive, parse_read
+from ...core.log.change import Change, parse_archive, parse_read, parse_remove
 from ...core.log.marks import Mark
 from ...core.settings import Settings
 from ...core.wire.frames import compact
@@ -35,6 +35,11 @@ def blueprint(
     def archive() -> Response:
         claims = auth.require(request, "feed")
         return answer(change(claims, parse_archive(sent(claims))))
+
+    @views.post("/feed/remove")
+    def remove_many() -> Response:
+        claims = auth.require(request, "feed")
+        return answer(change(claims, parse_remove(sent(claims))))
 
     @views.delete("/feed/<message_id>")
     def remove(message_id: str) -> Response:

@@ -210,6 +210,10 @@ OPERATIONS = (
         {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
     ),
     Operation(
+        "POST", "/feed/remove", "Remove messages from one's own feed, or take them back", Access.SCOPE, ("feed",),
+        {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
+    ),
+    Operation(
         "DELETE", "/feed/{message_id}", "Remove a message from one's own feed, on all devices", Access.SCOPE, ("feed",),
         {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC, _PARTIAL),
     ),

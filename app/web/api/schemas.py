@@ -266,6 +266,9 @@ SCHEMAS: Mapping[str, Schema] = {
         {"archived": {**FLAG, "description": "`false` takes the messages back."}},
         "Which messages to archive: `ids` or `all`.", ids=_IDS, all=_ALL,
     ),
+    "Remove": either(
+        {"removed": {**FLAG, "description": "`false` takes the messages back."}}, "Which messages to remove.", ids=_IDS
+    ),
     "Changed": members(_COUNTS, about="The counts of the feed after the change."),
     "MessageDelivery": members(
         {"to": TEXT, "offset": or_null(COUNT), **_MARKED},
@@ -436,11 +439,12 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Ready": members(
         {"user": TEXT, **_COUNTS, "connection": TEXT, "behind": COUNT},
+        {"left_out": items(members({"topic": TEXT, "code": _CODE}))},
         about="The data of `ready`, the first event of `/stream`. `behind` messages follow that `unread` counts.",
     ),
     "ReadEvent": members(_COUNTS, {**_CHANGED_IDS, "read": FLAG}),
     "RemovedEvent": members(_COUNTS, _CHANGED_IDS),
-    "UpdatedEvent": members(_COUNTS, {**_CHANGED_IDS, "archived": FLAG}),
+    "UpdatedEvent": members(_COUNTS, {**_CHANGED_IDS, "archived": FLAG, "removed": FLAG}),
     "Goodbye": members({"reason": text(f"One of {', '.join([reason.value for reason in Goodbye])}.")}),
     "RunReady": members({"id": RUN_ID, "status": TEXT}, about="The data of `ready` in a run's stream."),
     "RunFailed": members({"code": TEXT, "detail": TEXT}, about="The data of `failed`: why the run has no answer."),

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from ... import metrics
@@ -48,7 +48,17 @@ def refusal_for(error: Exception, environ: WSGIEnvironment) -> BelfryError:
 def problem_response(error: Exception) -> Response:
     """The answer that tells a client about `error`, which is counted. Flask lets its redirects pass us by."""
     told = _translated(error, request.environ)
+    if wants_page(request):
+        return refusal(told, render_template("pages/problem.html", problem=told), "text/html; charset=utf-8")
     return refusal(told, json.dumps(told.problem()), "application/problem+json")
+
+
+def wants_page(asked: Request) -> bool:
+    """Whether a person at a browser asks: it prefers HTML, where programs take JSON or anything."""
+    if asked.method not in ("GET", "HEAD", "POST"):
+        return False
+    accepted = asked.accept_mimetypes
+    return accepted["text/html"] > max(accepted["application/json"], accepted["application/problem+json"])
 
 
 def refusal(error: BelfryError, text: str, content_type: str) -> Response:

@@ -23,12 +23,17 @@ from ..api.session import end_session, start_session
 from ..edge.auth import Authenticator
 from ..edge.by_hand import entry
 from ..edge.limits import Limits
+from ..edge.loopback import host_of, is_loopback
 from ..edge.reading import refuse_coding
 
 DEMO_NAMES: Final = ("alice", "bob", "carol")
 ADMIN_SCOPES: Final = frozenset({"feed", "publish", "admin"})
 FORM_MAX_BYTES: Final = 16_384  # werkzeug's own limit doesn't count a body without a Content-Length
 PASSWORD_MAX_LENGTH: Final = 1_024
+PLAIN_HTTP: Final = (
+    "Your browser opened this page over plain http, and would drop the session cookie, which is for https only. Open "
+    "the page by https. A server without TLS of its own needs a proxy that ends TLS in front of it."
+)
 CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 
 
@@ -54,6 +59,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
         if door.is_guarded:
             limits.sign_in(request, name)
         try:
+            door.refuse_plain_http(request.headers.get("Origin", ""))
             claims = door.recognise(name, request.form.get("password", ""))
         except BelfryError as error:
             metrics.SIGN_INS.labels("refused").inc()
@@ -91,6 +97,16 @@ class Door:
         """Raises `BelfryError` `not_found` where there is no sign-in."""
         if not (self._auth.settings.demo or self._passwords):
             raise BelfryError("not_found", "This server has no sign-in of its own: the application hands out tokens")
+
+    def refuse_plain_http(self, origin: str) -> None:
+        """Raises `BelfryError` `insecure_sign_in` where the browser would drop the session cookie, which is for https.
+
+        The browser's own `Origin` tells how it came: behind a proxy that ends TLS, the request itself may not. Browsers
+        keep such cookies of this machine's own names.
+        """
+        scheme, _, host = origin.lower().partition("://")
+        if scheme == "http" and not self._auth.settings.demo and not is_loopback(host_of(host)):
+            raise BelfryError("insecure_sign_in", PLAIN_HTTP)
 
     def form(self, problem: str = "") -> str:
         """The page that asks."""

@@ -5,12 +5,14 @@ They hold no data: their scripts fetch it.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from ...core.completion import check_run_id
+from ...core.identity.tokens import Claims
 from ..edge.auth import REALM, Authenticator, require_scope
 
 
@@ -24,7 +26,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
         if not claims:
             return _sign_in_first(has_sign_in=auth.settings.demo)
         require_scope(claims, "feed")
-        return render_template("pages/feed.html", user=claims.user, bell=True, may_publish="publish" in claims.scopes)
+        return render_template("pages/feed.html", **_visitor(claims))
 
     @views.get("/chat")
     @views.get("/chat/<run_id>")
@@ -34,7 +36,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
             return _sign_in_first(has_sign_in=auth.settings.demo)
         require_scope(claims, "complete")
         check_run_id(run_id)
-        return render_template("pages/chat.html", user=claims.user, bell="feed" in claims.scopes)
+        return render_template("pages/chat.html", **_visitor(claims))
 
     _add_admin_pages(views, auth)
     return views
@@ -60,7 +62,12 @@ def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
             return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
         for scope in scopes:
             require_scope(claims, scope)
-        return render_template(f"pages/{name}.html", user=claims.user, bell="feed" in claims.scopes)
+        return render_template(f"pages/{name}.html", **_visitor(claims))
+
+
+def _visitor(claims: Claims) -> dict[str, Any]:
+    """What every page shows of who is signed in."""
+    return {"user": claims.user, "scopes": claims.scopes, "bell": "feed" in claims.scopes}
 
 
 def _sign_in_first(*, has_sign_in: bool) -> ResponseReturnValue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import pytest
@@ -95,3 +96,49 @@ def test_a_page_loads_only_files_that_exist_and_runs_nothing_inline(path: str) -
     assert not re.search(
         r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|https?://(?!…)", page.replace("https://…", "")
     )
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/login", 404), ("/admin/", 403), ("/users", 403)])
+def test_a_person_at_a_browser_gets_a_page_where_a_program_gets_json(path: str, status: int) -> None:
+    site = open_site()
+    site.start_session("feed")
+    answer = site.client.get(path, headers=BROWSER)
+    if path == "/users":  # the site of these tests has no such view
+        status = 404
+    assert (answer.status_code, answer.mimetype) == (status, "text/html")
+    assert "<h1>" in answer.text
+    assert "Content-Security-Policy" in answer.headers
+    for accept in ("*/*", "application/json", "application/json, text/html;q=0.9", ""):
+        answer = site.client.get(path, headers={"Accept": accept})
+        assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
+def test_what_an_error_page_repeats_is_text() -> None:
+    answer = open_site().client.get("/users/<script>alert(1)</script>", headers=BROWSER)
+    assert "<script>alert" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("scopes", "shown"),
+    [
+        ("feed", {"Feed"}),
+        ("feed complete", {"Feed", "Chat"}),
+        ("feed admin", {"Feed", "People", "Dashboard"}),
+        ("feed publish complete admin", {"Feed", "Chat", "Send", "People", "Dashboard"}),
+    ],
+)
+def test_a_page_links_only_to_what_its_user_may_open(scopes: str, shown: set[str]) -> None:
+    site = open_site()
+    site.start_session(scopes)
+    links = re.findall(r"<a href=[^>]*>(\w+)</a>", site.client.get("/").text.partition("</nav>")[0])
+    assert set(links) == shown
+
+
+def test_a_page_is_compressed_for_a_browser_that_takes_that() -> None:
+    answer = open_site(demo=True).client.get("/login", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert "Sign in" in gzip.decompress(answer.data).decode()
+    assert "Accept-Encoding" in answer.headers["Vary"]

@@ -1,0 +1,37 @@
+// Programs by the names that people know, out of what they send as `User-Agent`.
+
+/** The first that fits counts: browsers call themselves by the names of others too. @type {[RegExp, string][]} */
+const PROGRAMS = [
+  [/\bEdgA?\/(\d+)/, "Edge"],
+  [/\bOPR\/(\d+)/, "Opera"],
+  [/\bSamsungBrowser\/(\d+)/, "Samsung Internet"],
+  [/\b(?:Firefox|FxiOS)\/(\d+)/, "Firefox"],
+  [/\bElectron\/(\d+)/, "Electron"],
+  [/\bHeadlessChrome\/(\d+)/, "Chrome without a window"],
+  [/\b(?:Chrome|CriOS)\/(\d+)/, "Chrome"],
+  [/\bVersion\/(\d+)[\d.]* (?:Mobile\/\w+ )?Safari\//, "Safari"],
+  [/\bpython-requests\/([\d.]+)/, "Python requests"],
+  [/\bcurl\/([\d.]+)/, "curl"],
+];
+/** @type {[RegExp, string][]} */
+const SYSTEMS = [
+  [/iPhone/, "iPhone"],
+  [/iPad/, "iPad"],
+  [/Android/, "Android"],
+  [/Windows/, "Windows"],
+  [/CrOS/, "ChromeOS"],
+  [/Mac OS X/, "macOS"],
+  [/Linux/, "Linux"],
+];
+const LONGEST = 40; // of what is shown as it came
+
+/** @param {string} agent @returns {string} such as `Firefox 140 on Windows` */
+export function agentName(agent) {
+  const system = SYSTEMS.find(([pattern]) => pattern.test(agent))?.[1];
+  const where = system ? ` on ${system}` : "";
+  for (const [pattern, name] of PROGRAMS) {
+    const found = pattern.exec(agent);
+    if (found) return `${name} ${found[1]}${where}`;
+  }
+  return agent ? agent.slice(0, LONGEST) : "unknown program";
+}
