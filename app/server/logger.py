@@ -99,6 +99,8 @@ class Repeats(logging.Filter):
         self._known: dict[tuple[str, int, str], list[float]] = {}  # began, written, left out
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, FIELDS):
+            return True  # an event of its own, such as a closed stream: no other line is the same
         now = self._clock()
         text = record.getMessage()
         line = (record.name, record.levelno, text[:TEXT_MAX])

@@ -296,8 +296,7 @@ class BelfryWorker(GeventWorker):
             end_when_silent(client)
         until = started + self.cfg.graceful_timeout - self._streams.lame_duck_seconds - LAST_SECONDS
         self._wait(lambda: not any(pools) and all(drain.ready() for drain in drains), until - time.monotonic())
-        self._reporter.stop()
-        self._hub.canaries.leave()
+        gevent.joinall([gevent.spawn(self._reporter.stop), gevent.spawn(self._hub.canaries.leave)])
 
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)

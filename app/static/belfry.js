@@ -3,11 +3,8 @@
 //   <script type="module" src="https://push.example.com/static/belfry.js"></script>
 //   <belfry-feed token-url="/belfry-token"></belfry-feed>
 //
-// `BelfryClient` is a connection that mends itself and that all tabs of a browser share. `<belfry-feed>` is a bell with
-// its feed, made of that client. `BelfryRun` is one answer of a model, followed in the same way. The entry imports every
-// module that is needed at once: a page of another origin can't preload them, and so it fetches them together. The server
-// puts the version of the modules into their addresses. Nothing here needs inline scripts or styles, or a Trusted Types
-// policy.
+// `BelfryClient` is a connection, `<belfry-feed>` a bell with its feed, `BelfryRun` one answer of a model. The entry
+// imports every module that is needed at once, because a page of another origin can't preload them.
 
 import "./modules/bell.js";
 export { BelfryClient } from "./modules/client.js";

@@ -207,6 +207,8 @@ DIRECT: dict[str, Callable[[Any, str], object]] = {
     "app.web.pages.assets": lambda pattern, text: pattern.sub("", text),
     "app.web.edge.cors": lambda pattern, text: pattern.fullmatch(text),
     "app.web.api.presence": lambda pattern, text: pattern.fullmatch(text),
+    "app.core.due": lambda pattern, text: pattern.fullmatch(text),
+    "app.web.edge.request_ids": lambda pattern, text: pattern.fullmatch(text),
 }
 
 
@@ -227,7 +229,14 @@ def _expressions(module: ModuleType) -> list[re.Pattern[str] | re.Pattern[bytes]
 
 def _server_modules() -> list[ModuleType]:
     found = [info.name for info in pkgutil.walk_packages(app.__path__, "app.")]
-    tools = ("app.cli", "app.client", "app.conformance", "app.launch.standin")
+    tools = (
+        "app.cli",
+        "app.client",
+        "app.conformance",
+        "app.launch.standin",
+        "app.server.configuration",
+        "app.server.__main__",
+    )
     return [import_module(name) for name in found if not name.startswith(tools)]
 
 

@@ -215,6 +215,7 @@ class TestLongPoll:
     def test_a_worker_that_stops_lets_everybody_go(self, start_belfry: StartBelfry, alice: str) -> None:
         belfry = start_belfry()
         reader = belfry.reader(alice)
+        belfry.is_online(alice)  # asks by a transient message, which creates the log
         cursor = reader.feed()["cursor"]
         with ThreadPoolExecutor(1) as pool:
             polling = pool.submit(reader.feed, after=cursor, wait=25)

@@ -263,8 +263,7 @@ class Canaries:
 
     def leave(self) -> None:
         """See `Canary.leave`."""
-        for canary in self:
-            canary.leave()
+        gevent.joinall([gevent.spawn(canary.leave) for canary in self])
 
     def check(self) -> None:
         """See `Canary.check`. Raises `BelfryError` `store_unavailable`, which names the shard."""

@@ -28,16 +28,7 @@ const ROUTED_MS = [0, 300]; // after a click, a page that navigates by a router 
 /** Tells of navigations within the page, where the browser has it. @type {EventTarget | undefined} */
 const history_ = Reflect.get(globalThis, "navigation");
 
-/**
- * A bell with an unread badge, and its feed in a panel; with the attribute `inline` the feed alone, as a part of the page.
- *
- * Attributes: `server` (the address of Belfry; `url` means the same), `token-url` (in the host's own back end; it answers a
- * token as text), `topics`, `events` (event types beyond `message` that show as they arrive), `lang`, `inline`,
- * `no-toasts`. Properties: `token` (a token, or a function that gets one), `topics` (a list), `texts` (own wording).
- * Attributes and properties can be set and changed at any time, also before this module has loaded. Events, all of which bubble:
- * `belfry-message`, `belfry-open` and `belfry-action`, which can be cancelled (no toast, no navigation), `belfry-unread`,
- * `belfry-state`, and `belfry-error` with a `Problem` for developers. Colours: the custom properties at the head of the styles; light and dark follow `color-scheme`.
- */
+/** A bell with an unread badge, and its feed in a panel. docs/embedding.md lists its attributes, properties and events. */
 export class BelfryFeed extends HTMLElement {
   static observedAttributes = [...CONNECTION, ...VIEW];
   /** @type {string | TokenProvider | undefined} */ #token;

@@ -90,8 +90,7 @@ export class BelfryRun {
   }
 
   /**
-   * Hear of `text` (all of it, and the new piece), `chunk` (each as the upstream sent it; those before this viewer came are merged into one), `state`, `end`, or
-   * `error` (a `Problem`, for developers).
+   * Hear of `text` (all of it, and the new piece), `chunk` (earlier ones merged), `state`, `end` or `error`.
    * @param {"text" | "chunk" | "state" | "end" | "error"} type @param {(...told: any[]) => void} listener
    * @returns {() => void} takes the listener away
    */

@@ -262,6 +262,7 @@ form.addEventListener("submit", async (event) => {
   if (await confirmed(message)) await submit(message);
   send.disabled = false;
 });
+send.disabled = false; // until here a press would load the page anew and lose the message
 
 offerUsers(target, () => ({ user: false, users: true })[fieldsOf().kind ?? ""] ?? null);
 const recent = showRecent({ ask, newId, sendAgain, changed: showAudit });

@@ -144,6 +144,7 @@ def test_the_page_about_people_with_a_message_traced(tab: FeedTab, belfry: Belfr
 def test_the_question_before_a_message_to_everyone(tab: FeedTab) -> None:
     tab.page.goto("/admin/")
     tab.page.get_by_label("Everyone", exact=True).check()
+    tab.page.get_by_label("Title").fill("to everyone")
     tab.page.click("#send")
     tab.page.get_by_role("dialog", name="Send this to").wait_for()
     assert not violations(tab.page)
