@@ -58,6 +58,10 @@ class Lineage:
         self._needed = 0  # replication offset of `id` that comes after the last change that it acknowledged
         self._offsets = 0, 0  # of `id`, at the last but one look and at the last
         self._is_early = False  # a server that was not looked at yet acknowledged something
+        self._former = b""  # the server before `id`
+        # What the former server acknowledged after it was left: the offset that it needs, and when. The connections of a
+        # worker leave a primary that was replaced one after the other.
+        self._late: tuple[int, float] | None = None
         self._warned = False
         self._has_looked = False
         self._found_early = False  # by an early look: a change that the canary has not been told
@@ -95,11 +99,13 @@ class Lineage:
         `server` is the script's `acknowledgement`: the id, and the replication offset before the change.
         """
         id_, _, offset = server.partition(b" ")
-        if id_ != self.id:
-            self._is_early = True
-        elif id_:
+        if id_ and id_ == self.id:
             self._acknowledged = time.monotonic()
             self._needed = max(self._needed, int(offset) + CHANGE_BYTES)
+        elif id_ and id_ == self._former:
+            self._late = int(offset) + CHANGE_BYTES, time.monotonic()
+        else:
+            self._is_early = True
 
     def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:
         """Whether a log was used last before the server was started again or replaced, or before a loss was counted.
@@ -131,8 +137,10 @@ class Lineage:
         return self._look(commands, is_early=False)
 
     def _look(self, commands: Sequence[Command], *, is_early: bool) -> bool:
-        before, losses = self.id, self._losses
+        before, losses, late = self.id, self._losses, self._late
         self.id, self._losses, offset = self._commands.run([self._command(), *commands])[0]
+        if self._late is late and self.id != self._former:
+            self._late = None  # the server has judged it
         if before != self.id or not is_early:
             self._note(before, offset)
         self._has_looked = True
@@ -158,19 +166,26 @@ class Lineage:
 
     def _command(self, leaves: str = "") -> Command:
         self._worker = self._worker or secrets.token_hex(8)
-        acknowledged_ms = "" if self._acknowledged is None else int((time.monotonic() - self._acknowledged) * 1_000)
+        server, at = self.id, self._acknowledged
         # What others had acknowledged until the last look but one is also missed: the last look may have been at a
         # primary that was replaced without knowing it, where only the canaries still write.
         needed = max(self._needed, self._offsets[0])
+        if self._late is not None:
+            server, (needed, at) = self._former, self._late
+        acknowledged_ms = "" if at is None else int((time.monotonic() - at) * 1_000)
         return LOOK.call(
-            self._keys, self._losses, self.id, acknowledged_ms, needed, self._worker, self._switchover_ms, leaves
+            self._keys, self._losses, server, acknowledged_ms, needed, self._worker, self._switchover_ms, leaves
         )
 
     def _note(self, before: bytes, offset: int) -> None:
         if before == self.id:
             self._offsets = self._offsets[1], offset
             return
+        late = self._late if self.id == self._former else None  # a look at the former server again
         self._offsets = 0, offset
         self._needed = offset if self._is_early else 0
         self._acknowledged = time.monotonic() if self._is_early else None
-        self._is_early = False
+        if late is not None:
+            self._needed, self._acknowledged = max(self._needed, late[0]), late[1]
+            self._late = None
+        self._former, self._is_early = before, False

@@ -19,7 +19,7 @@ from app.core.log.cursor import Position
 from tests.conftest import absent
 from tests.replication import PRIMARY_OPTIONS, promote, replica_of, wait_replicated
 from tests.servers import HOST, RedisServer, free_port
-from tests.store.logs.test_lineage import Store, titles
+from tests.store.logs.test_lineage import ALICE, Store, message, titles
 
 WORKERS = 2
 
@@ -156,3 +156,30 @@ def test_a_switchover_tells_what_was_lost_and_nothing_else(pair: tuple[RedisServ
         Switchovers,
         settings=settings(max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=checks),
     )
+
+
+@pytest.mark.parametrize("goes_back", [False, True])
+def test_a_change_that_the_former_primary_acknowledges_after_the_look_counts_as_lost(
+    pair: tuple[RedisServer, RedisServer], goes_back: bool
+) -> None:
+    """The connections of one worker leave a primary that was replaced one after the other."""
+    primary, replica = pair
+    worker = Store(primary.url)
+    worker.look()
+    worker.append("kept")
+    wait_replicated(primary, replica)
+    promote(replica)
+    other_connection = Store(primary.url).logs  # still with the former primary
+    other_connection.lineage = worker.logs.lineage
+    worker.move(replica.url)
+    worker.look()
+    losses = worker.logs.lineage.losses
+    other_connection.append([(ALICE, message("lost"))])
+    if goes_back:
+        worker.move(primary.url)
+        worker.look()
+        worker.move(replica.url)
+    assert worker.look(), "its logs may lack what they had"
+    assert worker.logs.lineage.losses == losses + 1
+    worker.look()
+    assert worker.logs.lineage.losses == losses + 1, "it is counted once"
