@@ -59,8 +59,8 @@ class Lineage:
         self._offsets = 0, 0  # of `id`, at the last but one look and at the last
         self._is_early = False  # a server that was not looked at yet acknowledged something
         self._former = b""  # the server before `id`
-        # What the former server acknowledged after it was left: the offset that it needs, and when. The connections of a
-        # worker leave a primary that was replaced one after the other.
+        # What the former server acknowledged after it was left: the offset that is needed, and when. The connections of
+        # a worker leave a primary that was replaced one after the other.
         self._late: tuple[int, float] | None = None
         self._warned = False
         self._has_looked = False
