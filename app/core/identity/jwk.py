@@ -32,7 +32,8 @@ _ALGORITHMS: Mapping[tuple[Any, Any], str] = {
     ("OKP", "Ed25519"): "EdDSA",
 }
 
-_PEM = re.compile(r"-----BEGIN [A-Z ]+-----(?:(?!-----).)*+-----END [A-Z ]+-----", re.DOTALL)
+# Base64 has no hyphen. Python 3.11.2 (Debian 12) gets a possessive quantifier over a group wrong.
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----[^-]*-----END [A-Z ]+-----")
 
 
 @dataclass(frozen=True, slots=True)
