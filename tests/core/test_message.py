@@ -269,9 +269,12 @@ def _large(beginning: str, item: str, end: str) -> bytes:
     ids=["recipients", "fields", "fields of an action", "tags"],
 )
 def test_the_refusal_of_a_message_with_thousands_of_faults_tells_a_few(body: bytes, field: str) -> None:
-    started = time.thread_time()
-    refusal = refused(body)
-    assert time.thread_time() - started < 0.05
+    seconds = []
+    for _ in range(3):  # the collector of a long test run may fall into one of them
+        started = time.thread_time()
+        refusal = refused(body)
+        seconds.append(time.thread_time() - started)
+    assert min(seconds) < 0.05
     told = refusal.extra["errors"]
     assert told[0]["field"] == field
     assert len(told) <= ERRORS_TOLD

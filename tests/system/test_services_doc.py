@@ -8,13 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servers import REPOSITORY, Belfry
-from tests.waiting import wait_until
+from tests.system.conftest import StartBelfry
 
 PAGE = REPOSITORY / "docs" / "services.md"
 EXAMPLES: dict[str, str] = dict(re.findall(r"^```\w+ (\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
@@ -63,18 +62,21 @@ COMMANDS = {
 
 
 @pytest.fixture
-def service(belfry: Belfry) -> Iterator[dict[str, str]]:
+def belfry(start_belfry: StartBelfry) -> Belfry:
+    """One for each example: all of them use the same ids."""
+    return start_belfry()
+
+
+@pytest.fixture
+def service(belfry: Belfry) -> dict[str, str]:
     """The environment of a service."""
-    yield {
+    return {
         **os.environ,
         "BELFRY_URL": belfry.url,
         "BELFRY_SECRET": belfry.settings_environment["BELFRY_SECRET"],
         "BELFRY_TOKEN": belfry.token("shop", "publish"),
         "PYTHONPATH": str(REPOSITORY / "clients/python/src"),
     }
-    # The next example uses the same ids. New tokens of a forgotten user count from the next second on.
-    belfry.api(belfry.token("admin", "admin")).delete("/users/alice")
-    wait_until(lambda: belfry.reader("alice").get("/feed").ok, what="a new token of alice to count")
 
 
 def titles(belfry: Belfry) -> list[str]:
