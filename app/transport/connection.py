@@ -27,6 +27,7 @@ from .complaints import Complaints
 from .primary import Address, Primary, open_pool, primary_of
 
 _PACKAGE = __name__.partition(".")[0]  # the wheel gives it another name than the checkout
+UNLOOKED = "UNLOOKED"  # how the refusal of a script begins, see `is_unlooked`
 RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
 _SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # where in which script, by its digest
@@ -366,6 +367,11 @@ def has_moved(error: BelfryError) -> bool:
     return isinstance(error.__cause__, redis.exceptions.AskError)
 
 
+def is_unlooked(error: BelfryError) -> bool:
+    """Whether a script did nothing because the worker has not looked at this server yet, see `open.lua`."""
+    return isinstance(error.__cause__, redis.exceptions.ResponseError) and str(error.__cause__).startswith(UNLOOKED)
+
+
 def unavailable(error: Exception) -> BelfryError:
     """What the caller gets to hear of a Redis error: that it may try again, and when.
 
@@ -378,6 +384,8 @@ def unavailable(error: Exception) -> BelfryError:
         complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
     elif isinstance(error, redis.exceptions.AskError):  # MOVED as well
         why = "The part of the message store that is asked has just moved"
+    elif str(error).startswith(UNLOOKED):
+        why = "The message store's server was replaced"
     elif isinstance(error, redis.exceptions.ResponseError):
         refusal = _SCRIPT_PLACE.sub("", str(error))
         complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")

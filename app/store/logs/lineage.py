@@ -12,11 +12,13 @@ import logging
 import secrets
 import string
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from ...core.errors import BelfryError
 from ...core.log.cursor import EPOCH_LENGTH
-from ...transport.connection import Command, Commands, Script
+from ...transport.connection import Command, Commands, Script, is_unlooked
 from ..keys import Keys
 
 LOOK = Script("lineage", "lineage_look")
@@ -31,6 +33,37 @@ SPANS = 3  # of a vacant epoch, within the time that an entry is kept, see `open
 CHANGE_BYTES = 40
 
 log = logging.getLogger("belfry.lineage")
+
+
+S = TypeVar("S", bound="HasLineage")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class HasLineage(Protocol):
+    """A store whose scripts open logs."""
+
+    @property
+    def lineage(self) -> Lineage: ...
+
+
+def looks_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Have a method done again after a look, where a script refused because its server was not looked at yet.
+
+    What was done before the refusal is then done twice, so this is for methods that may be repeated.
+    """
+
+    @wraps(method)
+    def looked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except BelfryError as failure:
+            if not is_unlooked(failure):
+                raise
+            self.lineage.look_early()
+            return method(self, *args, **kwargs)
+
+    return looked
 
 
 class Looks(Protocol):
@@ -77,9 +110,12 @@ class Lineage:
         return self._losses
 
     @property
-    def known(self) -> int | str:
-        """What the scripts on logs are told of losses, see `open.lua`. Raises `BelfryError` `store_unavailable`."""
-        return self.losses
+    def known(self) -> str:
+        """What the scripts on logs are told of losses and of the server. Raises `BelfryError` `store_unavailable`.
+
+        A script refuses on any other server (`is_unlooked`), see `open.lua`.
+        """
+        return f"{self.losses} {self.id.decode()}"
 
     def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str | None:
         """The epoch of a log that does not exist, as `open.lua` computes it. None where only the script can tell.

@@ -24,11 +24,21 @@ from ...core.log.cursor import EPOCH_LENGTH, Position, Vector
 from ...core.log.marks import NO_MARKS, Marks, Offsets
 from ...core.message import Message
 from ...core.settings import Settings
-from ...transport.connection import RETRY_AFTER_SECONDS, Command, Commands, Pending, Posts, Reply, Script, unavailable
+from ...transport.connection import (
+    RETRY_AFTER_SECONDS,
+    Command,
+    Commands,
+    Pending,
+    Posts,
+    Reply,
+    Script,
+    is_unlooked,
+    unavailable,
+)
 from ...transport.shard import one_slot
 from ..keys import Keys
 from . import lineage
-from .lineage import EPOCH_ALPHABET, Lineage
+from .lineage import EPOCH_ALPHABET, Lineage, looks_first
 
 ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
 CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
@@ -119,6 +129,7 @@ class LogStore:
         """Whether commands for two keys are done in the order in which they are sent together."""
         return self._slot_of(one) == self._slot_of(other)
 
+    @looks_first
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
         """Append each message to the log named beside it, in this order; no run's log is among them.
 
@@ -154,6 +165,8 @@ class LogStore:
             except BelfryError as failure:
                 failures.append(failure)
         if failures:
+            if any(map(is_unlooked, failures)):
+                self.lineage.look_early()
             raise _overall(failures, outcomes) from failures[0].__cause__
         return outcomes
 
@@ -191,6 +204,7 @@ class LogStore:
             return [placed[at] for at in range(len(order))]
         return outcomes
 
+    @looks_first
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
         """A page of each named log, oldest first, after the vector's position. A read creates no log.
 
@@ -208,6 +222,7 @@ class LogStore:
         ]
         return self._pages([name for name, _ in requests], calls, user)
 
+    @looks_first
     def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
         """A page of each named log, newest first, before the vector's position in it, from the newest without one.
 
@@ -217,6 +232,7 @@ class LogStore:
         names = [name for name, _ in requests]
         return self._pages(names, [self._call(READ_BACK, name, *limits, *_texts(at)) for name, at in requests], user)
 
+    @looks_first
     def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
         """Of each named log a page without entries, and the offsets of those messages that are kept there."""
         replies = self._run([self._call(FIND, name, *message_ids) for name in names])
@@ -233,6 +249,7 @@ class LogStore:
         epoch, _, offset = stored.partition(b" ")[0].decode().partition(".")
         return Position(epoch, int(offset))
 
+    @looks_first
     def survey(
         self, names: Sequence[str], readers: Sequence[tuple[str, Sequence[str]]]
     ) -> tuple[list[Page], list[list[Marks]]]:
@@ -246,6 +263,7 @@ class LogStore:
         pages = [_page(reply) for reply in replies[: len(names)]]
         return pages, [[Marks.load(stored) for stored in marks] for marks in replies[len(names) :]]
 
+    @looks_first
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
         """What has become of each named log, None where a run's log is gone.
 
@@ -262,6 +280,7 @@ class LogStore:
         self._fill_vacant(names, tails)
         return tails
 
+    @looks_first
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
         """Take a message out of the named logs; answers those that had it."""
         replies = self._run([self._call(RETRACT, name, message_id) for name in names])

@@ -18,6 +18,7 @@ from ...core.settings import Settings
 from ...core.wire.frames import Counts
 from ...transport.connection import Command, Commands
 from ..keys import Keys, user_log
+from .lineage import Lineage, looks_first
 from .log import MARK, LogStore, new_epoch
 
 ALL = -1  # in place of a number of offsets
@@ -41,6 +42,11 @@ class ReadState:
         self._seconds = settings.history_seconds
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
+    @property
+    def lineage(self) -> Lineage:
+        return self._store.lineage
+
+    @looks_first
     def change(self, user: str, names: Sequence[str], change: Change) -> Outcome:
         """Apply `change` to the messages of the logs `names`, the user's own first, as that user sees them.
 

@@ -10,8 +10,9 @@
 --   expiry   zset: offset -> expiry, Unix ms
 --   live     channel
 -- ARGV[2] seconds to keep an entry, and the log after its last use, or up to a sixteenth longer
--- ARGV[3] losses that the worker knows of, see lineage_look.lua; on a cluster `replaced` and the ids of the servers that
---         were, see servers.lua; '' = a run's log, whose losses are told otherwise
+-- ARGV[3] losses that the worker knows of, and the id of the server at which it looked last, see lineage_look.lua; on a
+--         cluster `replaced` and the ids of the servers that were, see servers.lua; '' = a run's log, whose losses are told
+--         otherwise
 --
 -- A log to which nothing was appended does not exist. A read of it writes nothing, so nobody can fill the store by reading.
 -- Its readers stand at offset 0 of a *vacant* epoch. The script computes this epoch from the name of the log's key, the
@@ -55,10 +56,16 @@ local EPOCH_LENGTH = 6
 local EPOCHS = 56800235581 -- the largest prime below 62 ^ EPOCH_LENGTH
 local ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 
-local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(ARGV[3]) or 0
+local losses_told, server_known = string.match(ARGV[3], '^(%d+) ?(%x*)$')
+local kept_seconds, losses_known = tonumber(ARGV[2]), tonumber(losses_told) or 0
 local servers_replaced = string.match(ARGV[3], '^replaced(.*)')
 local held_seconds = kept_seconds + math.floor(kept_seconds / 16)
 local lineage, info = replication()
+-- A worker looks at a server before it does anything there. Otherwise what another server acknowledged to it, and this one
+-- lacks, would be counted only after readers were given what came later.
+if (server_known or '') ~= '' and server_known ~= lineage then
+  return redis.error_reply('UNLOOKED the worker has not looked at this server')
+end
 local time = redis.call('TIME')
 local now = tonumber(time[1])
 local now_ms = now * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from app.core.errors import BelfryError
 from app.core.log.catch_up import on_page, start
 from app.core.log.cursor import Position
 from tests.conftest import absent
@@ -169,12 +170,13 @@ def test_a_change_that_the_former_primary_acknowledges_after_the_look_counts_as_
     worker.append("kept")
     wait_replicated(primary, replica)
     promote(replica)
-    other_connection = Store(primary.url).logs  # still with the former primary
-    other_connection.lineage = worker.logs.lineage
+    with primary.client() as client:
+        info = client.info("replication")
+    Store(primary.url).append("lost")  # by another connection, which is still with the former primary
     worker.move(replica.url)
     worker.look()
     losses = worker.logs.lineage.losses
-    other_connection.append([(ALICE, message("lost"))])
+    worker.logs.lineage.acknowledged_by(f"{info['master_replid'][:16]} {info['master_repl_offset']}".encode())
     if goes_back:
         worker.move(primary.url)
         worker.look()
@@ -183,3 +185,40 @@ def test_a_change_that_the_former_primary_acknowledges_after_the_look_counts_as_
     assert worker.logs.lineage.losses == losses + 1
     worker.look()
     assert worker.logs.lineage.losses == losses + 1, "it is counted once"
+
+
+def test_nothing_is_given_before_a_loss_that_came_late_is_told(pair: tuple[RedisServer, RedisServer]) -> None:
+    """A worker that comes late looks before it appends, so its readers hear of the loss before what comes later."""
+    primary, replica = pair
+    early, late = Store(primary.url), Store(primary.url)
+    for worker in (early, late):
+        worker.look()
+    early.append("kept")
+    late.append("kept-too")
+    wait_replicated(primary, replica)
+    promote(replica)
+    early.move(replica.url)
+    early.look()
+    early.append("later")
+    reader = early.page().tail
+    late.append("lost")
+    late.move(replica.url)
+    late.append("latest")
+    assert early.resume(reader)[1], "what was lost came before the latest message"
+
+
+def test_a_worker_does_nothing_on_a_server_that_it_left(pair: tuple[RedisServer, RedisServer]) -> None:
+    primary, replica = pair
+    worker = Store(primary.url)
+    worker.look()
+    worker.append("kept")
+    wait_replicated(primary, replica)
+    promote(replica)
+    other_connection = Store(primary.url).logs
+    other_connection.lineage = worker.logs.lineage
+    worker.move(replica.url)
+    worker.look()
+    with pytest.raises(BelfryError) as refusal:
+        other_connection.append([(ALICE, message("lost"))])
+    assert refusal.value.code == "store_unavailable"
+    assert Store(primary.url).page().top == 1
