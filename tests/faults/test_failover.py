@@ -271,6 +271,7 @@ def test_a_worker_without_a_stream_leaves_it_too(deploy: Deploy) -> None:
     assert store.clients(store.replicas[0])
 
 
+@pytest.mark.alone  # measures how long publishers and readers wait
 class TestWaitingForReplicas:
     def test_a_message_that_is_on_too_few_is_refused_and_a_duplicate_once_it_is_on_enough(self, deploy: Deploy) -> None:
         store, belfry = deploy(**WAIT_FOR_ONE)

@@ -33,6 +33,7 @@ CURRENT_SECONDS = {1_000: 3.0, 5_000: 10.0}  # by the number of streams
 OWN_DESCRIPTORS = 200
 
 
+@pytest.mark.alone  # measures how soon a refusal comes
 def test_publishing_is_refused_within_three_seconds_and_repeated_without_a_double(
     start_belfry: StartBelfry, own_redis: RedisServer
 ) -> None:
@@ -55,6 +56,7 @@ def test_publishing_is_refused_within_three_seconds_and_repeated_without_a_doubl
         assert [message["data"] for message in stream.messages] == [1, 2, 3]
 
 
+@pytest.mark.alone  # measures how soon a refusal comes
 class TestBatches:
     """What waits behind a silent store is refused with what it is silent to: one wait for all, not one for each."""
 
@@ -138,6 +140,7 @@ def refuse(answer: requests.Response) -> None:
     assert answer.elapsed.total_seconds() < ANSWER_SECONDS
 
 
+@pytest.mark.alone  # measures how soon it is noticed
 def test_a_frozen_store_is_noticed_by_itself_and_told_in_log_metric_and_readiness(
     start_belfry: StartBelfry, own_redis: RedisServer
 ) -> None:
@@ -180,6 +183,7 @@ def test_a_long_silence_costs_time_only(start_site: StartSite, seconds: int) -> 
     assert verdict.resets == 0
 
 
+@pytest.mark.alone  # measures how soon streams are current
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("streams", "restart"), [(5_000, False), (1_000, True)])
 def test_when_redis_comes_back_all_streams_are_soon_current_each_on_its_own_log(streams: int, restart: bool) -> None:
