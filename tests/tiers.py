@@ -32,14 +32,14 @@ NIGHTLY: Final = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A set of tests. `per_core` test processes run on each core; with 0, one runs one test after the other.
+    """A set of tests. `per_core` test processes run on each core; with 0, one process runs one test after the other.
 
-    More than one process per core pays where tests mostly wait.
+    The usual number is more than one, since half of the time of most tests is waiting.
     """
 
     name: str
     paths: tuple[str, ...]
-    per_core: float = 1
+    per_core: float = 1.5
     whole_files: bool = True  # each file runs in one process, in its own order; its tests may share a server
     covered: bool = False  # whether coverage is measured; see docs/testing.md
 
@@ -61,12 +61,11 @@ TIERS: Final = (
     Tier(
         "system",
         ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py", "tests/test_package.py"),
-        per_core=1.5,
     ),
     # A real Chromium.
-    Tier(BROWSER, ("tests/system/browser",), per_core=1.5),
+    Tier(BROWSER, ("tests/system/browser",)),
     # Faults and attacks. Nearly each test breaks a server of its own.
-    Tier("faults", ("tests/faults", "tests/hostile"), per_core=1.5, whole_files=False),
+    Tier("faults", ("tests/faults", "tests/hostile"), whole_files=False),
     # Measurements: a second test on the same machine would change what they see.
     Tier(ALONE, (), per_core=0),
 )

@@ -172,7 +172,7 @@ def metric(belfry: Belfry, name: str) -> float | None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seconds", [10, 30])
+@pytest.mark.parametrize("seconds", [10, pytest.param(30, marks=pytest.mark.nightly)])
 def test_a_long_silence_costs_time_only(start_site: StartSite, seconds: int) -> None:
     """Longer than the link believes in a silent server: it is given up, and made anew."""
     site = start_site(workers=2)
