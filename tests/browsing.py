@@ -64,7 +64,7 @@ def chromium_path() -> str | None:
 
 def shell_path() -> str | None:
     """Chromium without windows, which takes a third of the CPU time for the same page; otherwise the whole browser."""
-    return shutil.which(os.environ.get(TRIED) or "chromium-headless-shell") or chromium_path()
+    return shutil.which(os.environ.get(TRIED) or "chromium") or chromium_path()
 
 
 def launch(playwright: Playwright, path: str | None = None) -> Browser:
