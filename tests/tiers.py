@@ -61,6 +61,7 @@ TIERS: Final = (
     Tier(
         "system",
         ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py", "tests/test_package.py"),
+        per_core=1,
     ),
     # A real Chromium.
     Tier(BROWSER, ("tests/system/browser",), per_core=1),
