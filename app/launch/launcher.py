@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from . import embedded, place, plan
-from .address import Address, AddressError
+from . import embedded, installation, plan
+from .address import BindAddress, AddressError
 from .embedded import DataDirectory, EmbeddedError
 from .plan import PlanError
 
@@ -85,7 +85,7 @@ class Child:
         process = subprocess.Popen(  # noqa: S603 - our own command lines
             command,
             env=environ,
-            cwd=place.base(),
+            cwd=installation.base(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=() if lock is None else (lock,),
@@ -141,7 +141,7 @@ def _die_with(launcher: int) -> None:
         os._exit(1)
 
 
-class Crew:
+class ServerGroup:
     """The servers that run, in order of their start; they stop in the opposite order, the store last."""
 
     def __init__(self, signals: Signals) -> None:
@@ -200,7 +200,7 @@ def _serve(given: Mapping[str, str]) -> None:
     environ = planned.environ
     # Longer than gunicorn's own limit for a graceful stop, so that it is the one that ends stuck workers.
     stop_seconds = planned.drain_seconds + 10
-    crew = Crew(signals)
+    crew = ServerGroup(signals)
     with contextlib.ExitStack() as stack:
         lock = None
         if planned.embeds_store:
@@ -211,9 +211,9 @@ def _serve(given: Mapping[str, str]) -> None:
             stack.enter_context(_store(crew, directory, environ))
         if planned.stands_in:
             stack.enter_context(_stand_in(crew, environ))
-        address = Address.parse(planned.bind).claim()
+        address = BindAddress.parse(planned.bind).claim()
         environ["BELFRY_BIND"] = address.bind
-        web = Child.start("gunicorn", place.gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
+        web = Child.start("gunicorn", installation.gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
         stack.enter_context(crew.running(web))
         crew.until(address.answers, _give_up)
         _announce(address, demo=planned.demo)
@@ -221,7 +221,7 @@ def _serve(given: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _store(crew: Crew, directory: DataDirectory, environ: Mapping[str, str]) -> Iterator[None]:
+def _store(crew: ServerGroup, directory: DataDirectory, environ: Mapping[str, str]) -> Iterator[None]:
     """The embedded store, ready to take commands. Its own log ends in the error when it fails."""
     engine = directory.choose(embedded.engines(environ.get("PATH")))
     command = directory.command(engine)
@@ -236,13 +236,13 @@ def _store(crew: Crew, directory: DataDirectory, environ: Mapping[str, str]) -> 
             raise LaunchError(f"{error}; the end of {directory.log_path}:\n{directory.log_tail()}") from None
 
 
-def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
+def _stand_in(crew: ServerGroup, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
     """The demo's model server, where no upstream is configured. It takes the port before gunicorn is started."""
     with socket.socket() as probe:
         probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
     environ["BELFRY_UPSTREAM_URL"] = f"http://{STANDIN_HOST}:{port}/v1"
-    command = place.python("launch.standin", str(port))
+    command = installation.python("launch.standin", str(port))
     return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
 
 
@@ -250,19 +250,19 @@ def _give_up() -> None:
     raise LaunchError(f"the web server did not answer within {READY_SECONDS:.0f} seconds")
 
 
-def _announce(address: Address, *, demo: bool) -> None:
+def _announce(address: BindAddress, *, demo: bool) -> None:
     sign_in = f"{address.url}/login (demo: pick a name), send from {address.url}/admin/"
     _say(
         f"Belfry is ready at {address.url}",
-        f"  sign in  {sign_in if demo else f'with a token: {place.COMMAND} token alice'}",
-        f'  publish  {place.COMMAND} publish alice "Hello"',
+        f"  sign in  {sign_in if demo else f'with a token: {installation.COMMAND} token alice'}",
+        f'  publish  {installation.COMMAND} publish alice "Hello"',
         "  stop     Ctrl-C",
     )
     if demo and not address.is_local:
         _say(f"belfry: warning: the demo lets anyone sign in as anyone, and {address.bind} is open to the network")
 
 
-def _watch(crew: Crew, web: Child) -> None:
+def _watch(crew: ServerGroup, web: Child) -> None:
     """Wait for the end. SIGHUP reloads gunicorn, unless it says that the terminal we were started in has closed."""
     at_terminal = os.isatty(0)
     while True:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..errors import BelfryError
 from .json_text import cleaned, written
-from .odd import object_of, place_of, text_of
+from .tolerant import object_of, place_of, text_of
 from .pieces import Piece
 
 SHORT_CHARS: Final = 500  # of a text that is no JSON

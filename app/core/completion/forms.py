@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .json_text import written
-from .odd import object_of, objects_of, place_of, text_of
+from .tolerant import object_of, objects_of, place_of, text_of
 from .pieces import Piece
 from .tool_calls import ToolCalls, as_openai
 

@@ -19,7 +19,7 @@ from ...core.errors import BelfryError
 from ...core.log.catch_up import Page
 from ...core.log.marks import Marks
 from ...core.wire import frames
-from ...core.wire.frames import UPDATED, Counts
+from ...core.wire.frames import UPDATED, FeedCounts
 from ...store.logs.log import LogStore
 from ..streams.subscriber import Subscriber
 from .fan_out import FanOut, Mark
@@ -28,7 +28,7 @@ READERS_PER_ROUND = 200
 RECORDS_MAX = 8  # changes told one by one to a connection; of more at once it only hears that there were some
 RETRY_SECONDS = 0.5
 
-log = logging.getLogger("belfry.badges")
+logger = logging.getLogger("belfry.badges")
 
 Reader = tuple[str, tuple[str, ...]]  # a user and the logs of a connection: equal ones have the same counts
 
@@ -80,13 +80,13 @@ class Badges:
         try:
             self._round(batch)
         except BelfryError as error:
-            log.info("counts can't be read, %d streams wait: %s", len(batch), error.detail)
+            logger.info("counts can't be read, %d streams wait: %s", len(batch), error.detail)
             gevent.sleep(RETRY_SECONDS)
             for subscriber, _ in batch:
                 self.tell([subscriber], UPDATED)
         except Exception:
             # Their counts are wrong until the next change: worth a line in the log, not their streams.
-            log.exception("a round of counts failed")
+            logger.exception("a round of counts failed")
 
     def _round(self, batch: Sequence[tuple[Subscriber, list[bytes]]]) -> None:
         readers = list(dict.fromkeys([_reader(subscriber) for subscriber, _ in batch]))
@@ -107,7 +107,7 @@ def _reader(subscriber: Subscriber) -> Reader:
     return subscriber.user, tuple([open_log.name for open_log in subscriber.logs])
 
 
-def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Marks]) -> Counts:
+def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Marks]) -> FeedCounts:
     """Its counts where it stands now; a history that it has yet to be told of counts whole."""
     unread = revision = 0
     for open_log, position, mark in zip(subscriber.logs, subscriber.vector, marks, strict=True):
@@ -115,4 +115,4 @@ def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Mark
         place = page.place(position)
         unread += page.unread(page.top if place is None else place)
         revision += page.revision
-    return Counts(unread, revision)
+    return FeedCounts(unread, revision)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from ...core.identity.revocation import Kind, Revoked
+from ...core.identity.revocation import RevocationKind, Revoked
 from ...core.identity.tokens import Claims
-from ...store.identity.revocations import START, Place, Revocations
+from ...store.identity.revocations import START, StreamPositions, Revocations
 from ..loop import Loop
 
 POLL_SECONDS = 1.0
@@ -29,7 +29,7 @@ EXPIRING_SECONDS = 60.0
 # a request under way may still name the session. The store tells of it for longer, to workers that could not read.
 ENDED_KEPT_SECONDS = 300.0
 
-log = logging.getLogger("belfry.revocations")
+logger = logging.getLogger("belfry.revocations")
 
 
 class RevocationWatch:
@@ -38,12 +38,12 @@ class RevocationWatch:
     def __init__(self, store: Revocations, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._place = Place()
+        self._place = StreamPositions()
         self._is_complete = False  # whether everything was read that the store remembered when the place was START
         self._reading = BoundedSemaphore()
         self._compared: float | None = None  # by the clock of this process
         self._revoked = Revoked()
-        self._loop = Loop(self.read, lambda: gevent.sleep(POLL_SECONDS), "revocations can't be read", log)
+        self._loop = Loop(self.read, lambda: gevent.sleep(POLL_SECONDS), "revocations can't be read", logger)
         self.listeners: list[Callable[[Revoked], None]] = []
 
     def covers(self, claims: Claims) -> bool:
@@ -67,7 +67,7 @@ class RevocationWatch:
             if not self._is_complete:
                 self._read_all()
             for kind, seconds in self._store.kept_seconds.items():
-                kept_seconds = min(seconds, ENDED_KEPT_SECONDS) if kind is Kind.SESSION else seconds
+                kept_seconds = min(seconds, ENDED_KEPT_SECONDS) if kind is RevocationKind.SESSION else seconds
                 self._revoked.forget(kind, self._clock() - kept_seconds)
             self._compare()
 
@@ -78,11 +78,11 @@ class RevocationWatch:
             return
         self._compared = now
         known = []
-        for kind in (Kind.USER, Kind.TOKEN):
+        for kind in (RevocationKind.USER, RevocationKind.TOKEN):
             known += self._revoked.since(kind, self._clock() - self._store.kept_seconds[kind] + EXPIRING_SECONDS)
         if known and self._store.count() < len(known):
             restored = self._store.restore(known)
-            log.error("the store had lost %d of %d withdrawals: this worker put them back", restored, len(known))
+            logger.error("the store had lost %d of %d withdrawals: this worker put them back", restored, len(known))
 
     def _read_stream(self) -> None:
         more = True

@@ -23,11 +23,11 @@ from gevent.server import StreamServer
 from ..sockets import spent
 
 REQUEST_BYTES = 16_384
-log = logging.getLogger("belfry.listener")
+logger = logging.getLogger("belfry.listener")
 _ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
-class Listener(StreamServer):
+class ConnectionListener(StreamServer):
     """Accepts connections, and refuses those that took a descriptor which the worker needs for itself.
 
     `no_room` knows what to answer to a page of an origin.
@@ -55,7 +55,7 @@ class Listener(StreamServer):
             with gevent.Timeout(self.handshake_seconds, late):
                 wrapped = self.wrap_socket(client, **self.ssl_args)
         except OSError as error:
-            log.debug("no TLS with %s: %s", address, error)
+            logger.debug("no TLS with %s: %s", address, error)
             return
         with wrapped:
             self.handle(wrapped, address)
@@ -75,7 +75,7 @@ def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
     client.close()
 
 
-class Address:
+class ListenerAddress:
     """What gunicorn asks a listener for with each connection; it outlives the listener."""
 
     def __init__(self, listener: Any) -> None:

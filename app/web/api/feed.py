@@ -16,7 +16,7 @@ from ...core.settings import Settings
 from ...live.streams.streams import Streams
 from ...store.logs.feed import Feed, FeedPage, Filter, oldest
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
 from .stream import require_room
 
@@ -27,7 +27,7 @@ UNKNOWN = -1  # the revision that a client knows when it knows none
 
 
 def blueprint(
-    auth: Authenticator, feed: Feed, streams: Streams, limits: Limits, settings: Settings, clock: Callable[[], float]
+    auth: Authenticator, feed: Feed, streams: Streams, limits: RateLimits, settings: Settings, clock: Callable[[], float]
 ) -> Blueprint:
     views = Blueprint("feed", __name__)
 

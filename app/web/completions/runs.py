@@ -24,9 +24,9 @@ from ...core.wire.times import rfc3339
 from ...live.runs.relay import Relay
 from ...live.streams.streams import Opening, Streams
 from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
-from ..api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
+from ..api.stream import HEADERS, StreamHandler, Start, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, whole_number
 
 LIMIT_DEFAULT = 20
@@ -37,28 +37,28 @@ CHAT_SUFFIX_BYTES = 8  # with the chat's id, they are the 64 characters that a r
 SCOPE = "complete"
 
 
-def blueprint(desk: Desk) -> Blueprint:
+def blueprint(run_views: RunViews) -> Blueprint:
     """The views of `/completions`."""
     views = Blueprint("completions", __name__, url_prefix="/completions")
-    views.register_error_handler(BelfryError, desk.entrance.refuse)
-    views.post("")(desk.start)
-    views.get("")(desk.newest)
-    views.get("/<run_id>")(desk.state)
-    views.delete("/<run_id>")(desk.stop)
-    views.get("/<run_id>/stream")(desk.stream)
+    views.register_error_handler(BelfryError, run_views.stream_handler.refuse)
+    views.post("")(run_views.start)
+    views.get("")(run_views.newest)
+    views.get("/<run_id>")(run_views.state)
+    views.delete("/<run_id>")(run_views.stop)
+    views.get("/<run_id>/stream")(run_views.stream)
     return views
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RunViews:
     """Takes runs on, tells of them and lets them be watched, each by a view."""
 
     auth: Authenticator
     runs: Runs
     relay: Relay
     streams: Streams
-    entrance: Entrance
-    limits: Limits
+    stream_handler: StreamHandler
+    limits: RateLimits
     body_bytes: int
     body_seconds: float
     proxies: Sequence[Network]
@@ -121,7 +121,7 @@ class Desk:
         opening.merges = merges
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
-        return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
+        return StreamResponse(self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies)))
 
     def _resume_chat(self, claims: Claims, name: RunName) -> Response:
         """The newest answer of the chat or run that is named; 204 where there is none, as the AI SDK expects."""
@@ -144,7 +144,7 @@ class Desk:
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         client, dialect = client_of(request, self.proxies), UIMessages(run.id)
         headers = {**HEADERS, **ui_messages.HEADER}
-        return StreamResponse(self.entrance, Start(opening, ready, claims, client, dialect), headers)
+        return StreamResponse(self.stream_handler, Start(opening, ready, claims, client, dialect), headers)
 
 
 def asked_format(asked: Request) -> str:

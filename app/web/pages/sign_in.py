@@ -21,8 +21,8 @@ from ...server.sockets import ReadDeadline
 from ...store.insight.audit import Audit
 from ..api.session import end_session, start_session
 from ..edge.auth import Authenticator
-from ..edge.by_hand import entry
-from ..edge.limits import Limits
+from ..edge.audited import entry
+from ..edge.limits import RateLimits
 from ..edge.loopback import host_of, is_loopback
 from ..edge.reading import refuse_coding
 
@@ -37,10 +37,10 @@ PLAIN_HTTP: Final = (
 CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 
 
-def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
+def blueprint(auth: Authenticator, audit: Audit, limits: RateLimits) -> Blueprint:
     """The views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
-    door = Door(auth, audit)
+    door = SignInPolicy(auth, audit)
 
     @views.get("/login")
     def show() -> ResponseReturnValue:
@@ -79,7 +79,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     return views
 
 
-class Door:
+class SignInPolicy:
     """Who may come in: with a password set, the administrator; in a demo without one, anybody."""
 
     def __init__(self, auth: Authenticator, audit: Audit) -> None:

@@ -12,14 +12,14 @@ from ..logs.publisher import Publisher
 from .runs import Ending, RunName
 
 
-class Bell:
+class RunAnnouncer:
     """Publishes to the feed."""
 
     def __init__(self, publisher: Publisher, clock: Callable[[], float]) -> None:
         self._publisher = publisher
         self._clock = clock
 
-    def ring(self, name: RunName, ending: Ending) -> None:
+    def announce(self, name: RunName, ending: Ending) -> None:
         """Tell the user, once per run. Raises `BelfryError` `store_unavailable`."""
         failed = ending.status == "failed"
         body = {
