@@ -1,8 +1,9 @@
 """The metrics of a deployment, in Prometheus' terms. docs/metrics.md lists them; a test keeps it equal to this file.
 
-With several workers, prometheus_client keeps the numbers of each in a file of its own and adds them up when asked; the
-gunicorn configuration names the folder. Such a count is one write to mapped memory. What happens with every message,
-stream or round trip is counted in plain memory (`BufferedCounts`, `BufferedTimes`, `TALLY`) and handed on every few seconds (`take`).
+With several workers, prometheus_client keeps the numbers of each worker in a file of its own and adds them up when they
+are read; the gunicorn configuration names the folder. Such a count is one write to mapped memory. Events of a message,
+stream or round trip are counted in plain memory (`BufferedCounts`, `BufferedTimes`, `TALLY`). `take` adds it to
+Prometheus' numbers every few seconds.
 
 Every family is there from the start with all labels that are known in advance, since an alert on a family that is
 absent never fires. Labels have few values: none holds a user, a topic or anything else that a client chose.
@@ -187,7 +188,16 @@ ANSWERED = BufferedCounts(REQUESTS, [("/publish", "201"), ("/stream", "200")])
 TRIPS = BufferedCounts(ROUND_TRIPS)
 TRIP_TIMES = BufferedTimes(ROUND_TRIP_SECONDS)
 LAG = BufferedTimes(LOOP_LAG_SECONDS)
-_PLAIN: Final[tuple[BufferedCounts | BufferedTimes, ...]] = (CONNECTED, RESET, CAUGHT_UP, SLOWED, ANSWERED, TRIPS, TRIP_TIMES, LAG)
+_PLAIN: Final[tuple[BufferedCounts | BufferedTimes, ...]] = (
+    CONNECTED,
+    RESET,
+    CAUGHT_UP,
+    SLOWED,
+    ANSWERED,
+    TRIPS,
+    TRIP_TIMES,
+    LAG,
+)
 
 
 def _show_from_the_start() -> None:

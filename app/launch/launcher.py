@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import embedded, installation, plan
-from .address import BindAddress, AddressError
+from .address import AddressError, BindAddress
 from .embedded import DataDirectory, EmbeddedError
 from .plan import PlanError
 

@@ -30,7 +30,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from ..core.addresses import plain_peer
 from .connection import ProblemSocket, end_when_silent, head, send
-from .gates.listener import REQUEST_BYTES, ListenerAddress, ConnectionListener, has_callers, is_shared, pause
+from .gates.listener import REQUEST_BYTES, ConnectionListener, ListenerAddress, has_callers, is_shared, pause
 from .repeats import RepeatedRequest
 from .request import BoundedRequest, FairSocket
 from .sockets import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
@@ -245,7 +245,9 @@ class BelfryWorker(GeventWorker):
         self._wait_for_stop()
         self._announce_stop()
         # On a reload, callers would wait for as long as the successors take to load.
-        self._wait(lambda: not (self._has_successor and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
+        self._wait(
+            lambda: not (self._has_successor and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS
+        )
         self._drain_and_close(servers)
 
     def _refuse_store(self) -> None:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from app.launch.address import BindAddress, AddressError
+from app.launch.address import AddressError, BindAddress
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.transport.subscription import PushKind, Push, Subscription
+from app.transport.subscription import Push, PushKind, Subscription
 from tests.servers import RedisServer
 from tests.waiting import patient
 

@@ -100,4 +100,8 @@ class Revoked:
             del moments[name]
 
     def _moments(self, kind: RevocationKind) -> dict[str, float]:
-        return {RevocationKind.USER: self._users, RevocationKind.TOKEN: self._tokens, RevocationKind.SESSION: self._sessions}[kind]
+        return {
+            RevocationKind.USER: self._users,
+            RevocationKind.TOKEN: self._tokens,
+            RevocationKind.SESSION: self._sessions,
+        }[kind]

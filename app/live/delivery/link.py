@@ -19,7 +19,7 @@ from gevent.lock import BoundedSemaphore
 from ... import metrics
 from ...core.errors import BelfryError
 from ...transport.log_throttle import LogThrottle
-from ...transport.subscription import PING_SECONDS, PushKind, Push
+from ...transport.subscription import PING_SECONDS, Push, PushKind
 from ..streams.subscriber import OpenLog
 
 CHANNELS_PER_COMMAND = 500
@@ -64,7 +64,9 @@ class LinkObserver(Protocol):
 class Link:
     """Runs the connection in three greenlets: one reads and reconnects, one writes, one pings."""
 
-    def __init__(self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: LinkObserver) -> None:
+    def __init__(
+        self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: LinkObserver
+    ) -> None:
         self._connect = connect
         self._channel = channel
         self._listener = listener

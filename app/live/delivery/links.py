@@ -44,7 +44,9 @@ class LinksObserver(Protocol):
 class ShardLink:
     """The link to one shard, and its canary. It is the `home` of the logs that the shard holds."""
 
-    def __init__(self, links: Links, shard: Shard, store: LogStore, settings: Settings, listener: LinksObserver) -> None:
+    def __init__(
+        self, links: Links, shard: Shard, store: LogStore, settings: Settings, listener: LinksObserver
+    ) -> None:
         self.shard = shard
         self._links = links
         self._listener = listener

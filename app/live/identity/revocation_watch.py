@@ -18,7 +18,7 @@ from gevent.lock import BoundedSemaphore
 
 from ...core.identity.revocation import RevocationKind, Revoked
 from ...core.identity.tokens import Claims
-from ...store.identity.revocations import START, StreamPositions, Revocations
+from ...store.identity.revocations import START, Revocations, StreamPositions
 from ..loop import Loop
 
 POLL_SECONDS = 1.0

@@ -149,7 +149,9 @@ class Subscriber:
         "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "vector",
     )  # fmt: skip
 
-    def __init__(self, owner: SubscriberOwner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
+    def __init__(
+        self, owner: SubscriberOwner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink
+    ) -> None:
         self.owner = owner
         self.claims = claims
         self.logs = logs

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ...core.identity.revocation import RevocationKind, Revocation
+from ...core.identity.revocation import Revocation, RevocationKind
 from ...core.settings import Settings
 from ...transport.connection import Command, Commands, Reply
 from ..keys import Keys

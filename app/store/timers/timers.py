@@ -98,7 +98,9 @@ class Timers:
         commands = [self._schedule_command(message, claims, call) for message in messages]
         replies = self._waits.run([*commands, *self._wait()])
         require_replicas(replies, self._settings)
-        return [ScheduleOutcome(what.decode(), int(due), state.decode()) for what, due, state in replies[: len(commands)]]
+        return [
+            ScheduleOutcome(what.decode(), int(due), state.decode()) for what, due, state in replies[: len(commands)]
+        ]
 
     def change(self, job: Job, due: Due, claims: Claims) -> tuple[str, int]:
         """Deliver a message at another time, for which `claims` answer. See `timer_change.lua` for what is answered."""

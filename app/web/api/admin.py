@@ -17,8 +17,8 @@ from ...core.wire.times import rfc3339
 from ...store.identity.revocations import Revocations
 from ...store.insight.audit import Audit, AuditEntry
 from ...store.insight.figures import FigureStore
-from ..edge.auth import Authenticator
 from ..edge.audited import note
+from ..edge.auth import Authenticator
 from ..edge.reading import body, whole_number
 
 AUDIT_DEFAULT = 100

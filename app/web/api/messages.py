@@ -19,8 +19,8 @@ from ...store.logs.log import LogStore
 from ...store.logs.readers import Read, Readers
 from ...store.logs.recipients import Recipients
 from ...store.timers.timers import RememberedJob
-from ..edge.auth import Authenticator, require_scope
 from ..edge.audited import note
+from ..edge.auth import Authenticator, require_scope
 from ..edge.reading import flag, whole_number
 from .scheduling import Scheduling, parsed, written
 

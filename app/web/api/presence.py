@@ -14,8 +14,8 @@ from ...core.wire.frames import compact
 from ...store.insight.audit import Audit
 from ...store.insight.presence import Connection, PresenceStore
 from ...store.keys import user_log
-from ..edge.auth import Authenticator
 from ..edge.audited import note
+from ..edge.auth import Authenticator
 from ..edge.limits import RateLimits
 from ..edge.reading import listed, tabs_of, whole_number
 

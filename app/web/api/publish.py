@@ -26,8 +26,8 @@ from ...store.logs.publisher import Posted, Published, Publishes
 from ...transport.connection import SilentError
 from ..edge import request_ids
 from ..edge.answers import Answers, status_line
-from ..edge.auth import Authenticator, bearer_token
 from ..edge.audited import PagePublisher
+from ..edge.auth import Authenticator, bearer_token
 from ..edge.endpoint import Endpoint
 from ..edge.limits import RateLimits, headers
 from ..edge.reading import JSON, json_body, long_body

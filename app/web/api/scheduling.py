@@ -18,8 +18,8 @@ from ...core.wire.times import rfc3339
 from ...live.timers.deliverer import MAX_RECIPIENTS
 from ...store.insight.audit import Audit
 from ...store.timers.timers import CANCELLED, DELIVERING, SCHEDULED, Job, ScheduleOutcome, Timers
-from ..edge.auth import Authenticator
 from ..edge.audited import note
+from ..edge.auth import Authenticator
 
 Result = dict[str, Any]
 Accepted = Result | Message | BelfryError  # a message is due already

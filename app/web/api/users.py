@@ -23,8 +23,8 @@ from ...store.keys import user_log
 from ...store.logs.log import LogStore
 from ...store.logs.read_state import ReadState
 from ...store.runs.runs import Runs
-from ..edge.auth import Authenticator
 from ..edge.audited import note
+from ..edge.auth import Authenticator
 from ..edge.reading import whole_number
 
 FOUND_DEFAULT = 20

@@ -30,7 +30,7 @@ from ...live.runs.relay import Relay
 from ...live.streams.streams import Streams
 from ...server.gates.concurrency_limit import hung_up
 from ...store.runs.runs import Run, RunName, Runs
-from ..api.stream import HEADERS, StreamHandler, Start, StreamResponse, client_of, require_room
+from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import RateLimits
 from ..edge.reading import flag, headers_of, whole_number
@@ -137,7 +137,9 @@ class ResponseViews:
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         dialect = ResponseStream(_response_of(run), after)
-        return StreamResponse(self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies), dialect))
+        return StreamResponse(
+            self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies), dialect)
+        )
 
     # While the client waits
 

@@ -13,7 +13,7 @@ from flask import Request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ... import metrics
-from .answers import WsgiAnswer, Answers
+from .answers import Answers, WsgiAnswer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

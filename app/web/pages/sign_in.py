@@ -20,8 +20,8 @@ from ...core.identity.tokens import SCOPES, Claims
 from ...server.sockets import ReadDeadline
 from ...store.insight.audit import Audit
 from ..api.session import end_session, start_session
-from ..edge.auth import Authenticator
 from ..edge.audited import entry
+from ..edge.auth import Authenticator
 from ..edge.limits import RateLimits
 from ..edge.loopback import host_of, is_loopback
 from ..edge.reading import refuse_coding

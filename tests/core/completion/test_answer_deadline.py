@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.completion.answer_deadline import AnswerLimits, AnswerDeadline
+from app.core.completion.answer_deadline import AnswerDeadline, AnswerLimits
 
 LIMITS = AnswerLimits(connect=5, first_token=60, idle=30, comments=600, whole=900, total=3_600, end=2)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.core.identity.revocation import RevocationKind, Revocation, Revoked
+from app.core.identity.revocation import Revocation, RevocationKind, Revoked
 from app.core.identity.tokens import Claims
 
 ALICE = Claims("alice", frozenset({"feed"}), (), None, 2_000.0, "t1", issued_at=1_000.0, session="s1")
@@ -14,7 +14,11 @@ ALICE = Claims("alice", frozenset({"feed"}), (), None, 2_000.0, "t1", issued_at=
 
 @pytest.mark.parametrize(
     "revocation",
-    [Revocation(RevocationKind.USER, "alice", 1_000.5), Revocation(RevocationKind.TOKEN, "t1", 0), Revocation(RevocationKind.SESSION, "s1", 0)],
+    [
+        Revocation(RevocationKind.USER, "alice", 1_000.5),
+        Revocation(RevocationKind.TOKEN, "t1", 0),
+        Revocation(RevocationKind.SESSION, "s1", 0),
+    ],
     ids=str,
 )
 def test_a_credential_is_covered_by_its_user_its_token_and_its_session(revocation: Revocation) -> None:
@@ -23,7 +27,11 @@ def test_a_credential_is_covered_by_its_user_its_token_and_its_session(revocatio
 
 @pytest.mark.parametrize(
     "revocation",
-    [Revocation(RevocationKind.USER, "bob", 1_000.5), Revocation(RevocationKind.TOKEN, "alice", 0), Revocation(RevocationKind.SESSION, "t1", 0)],
+    [
+        Revocation(RevocationKind.USER, "bob", 1_000.5),
+        Revocation(RevocationKind.TOKEN, "alice", 0),
+        Revocation(RevocationKind.SESSION, "t1", 0),
+    ],
     ids=str,
 )
 def test_a_credential_is_not_covered_by_what_names_something_else(revocation: Revocation) -> None:
@@ -41,7 +49,9 @@ def test_a_token_that_does_not_say_when_it_was_issued_is_covered_by_its_user() -
 
 
 def test_a_later_withdrawal_of_the_same_user_counts_from_then() -> None:
-    revoked = Revoked([Revocation(RevocationKind.USER, "alice", 900.0), Revocation(RevocationKind.USER, "alice", 1_100.0)])
+    revoked = Revoked(
+        [Revocation(RevocationKind.USER, "alice", 900.0), Revocation(RevocationKind.USER, "alice", 1_100.0)]
+    )
     assert revoked.covers(ALICE)
     assert len(revoked) == 1
 

@@ -17,7 +17,7 @@ from app.live.delivery import link
 from app.live.delivery.link import CHANNELS_PER_COMMAND, RECONNECT_SECONDS, Link
 from app.live.streams.subscriber import OpenLog
 from app.transport.connection import unavailable
-from app.transport.subscription import PushKind, Push, Subscription
+from app.transport.subscription import Push, PushKind, Subscription
 
 
 class Redis:

@@ -13,7 +13,7 @@ from app.live.delivery.links import Links
 from app.live.streams.subscriber import OpenLog
 from app.store.keys import Keys
 from app.store.logs.log import LogStore
-from app.transport.subscription import PushKind, Push
+from app.transport.subscription import Push, PushKind
 from tests.live.delivery.test_link import Redis, settle
 from tests.live.one_shard import LoneShard
 

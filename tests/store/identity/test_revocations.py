@@ -8,7 +8,7 @@ import redis
 from app.core.identity.revocation import RevocationKind
 from app.core.settings import Settings
 from app.store.identity import revocations
-from app.store.identity.revocations import StreamPositions, Revocations
+from app.store.identity.revocations import Revocations, StreamPositions
 from app.store.keys import Keys
 from app.transport.connection import Connection
 
@@ -22,7 +22,10 @@ def test_what_was_withdrawn_is_read_once_and_in_order(store: Revocations) -> Non
     store.revoke(RevocationKind.USER, "alice", 10.5)
     store.revoke(RevocationKind.TOKEN, "t1", 11.0)
     found, place, more = store.after(StreamPositions())
-    assert [(each.kind, each.name, each.at) for each in found] == [(RevocationKind.USER, "alice", 10.5), (RevocationKind.TOKEN, "t1", 11.0)]
+    assert [(each.kind, each.name, each.at) for each in found] == [
+        (RevocationKind.USER, "alice", 10.5),
+        (RevocationKind.TOKEN, "t1", 11.0),
+    ]
     assert not more
     assert store.after(place) == ([], place, False)
     store.revoke(RevocationKind.USER, "bob", 12.0)

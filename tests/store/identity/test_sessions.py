@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from app.core.identity.revocation import RevocationKind, Revocation, Revoked
+from app.core.identity.revocation import Revocation, RevocationKind, Revoked
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
-from app.store.identity.revocations import StreamPositions, Revocations
+from app.store.identity.revocations import Revocations, StreamPositions
 from app.store.identity.sessions import ENDED_AT_ONCE, FRESH_SECONDS, NAME_LENGTH, Sessions
 from app.store.keys import Keys
 from app.transport.connection import Command, Connection, Reply

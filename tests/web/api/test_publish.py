@@ -51,7 +51,9 @@ def test_the_refusals_of_a_batch_are_told_in_full_at_first_and_then_in_short() -
     bell, count = Bell(), 10 * LINES_PER_GROUP
     for answered in bell.answered:
         answered.set()
-    told = [json.loads(line) for line in b"".join(PublishBatch(bell, refuse).results(iter([b"x"] * count))).splitlines()]
+    told = [
+        json.loads(line) for line in b"".join(PublishBatch(bell, refuse).results(iter([b"x"] * count))).splitlines()
+    ]
     assert len(told) == count
     assert {len(each) for each in told[:REFUSALS_TOLD]} == {5}
     assert told[REFUSALS_TOLD:] == [{"status": 400, "code": "malformed_json"}] * (count - REFUSALS_TOLD)

@@ -32,7 +32,9 @@ def build(allowed: str) -> Flask:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_each_is_what_flask_answers(allowed: str, origin: str, scheme: str) -> None:
     app = build(allowed)
-    ready = PreparedAnswer(Answers(Settings(cors_origins=allowed)), ERROR, parse_list_header(allowed)).answer(origin, scheme)
+    ready = PreparedAnswer(Answers(Settings(cors_origins=allowed)), ERROR, parse_list_header(allowed)).answer(
+        origin, scheme
+    )
     asked = {"Origin": origin} if origin else {}
     flask = app.test_client().get("/", base_url=f"{scheme}://localhost", headers=asked)
     first, *lines = ready.partition(b"\r\n\r\n")[0].decode().split("\r\n")
