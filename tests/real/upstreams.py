@@ -26,6 +26,7 @@ class RealUpstream(Server):
     """One of them, with an address below which it speaks OpenAI's API, and the key that it wants."""
 
     key = ""
+    health_path = "/health"
 
     def __init__(self, name: str, environment: dict[str, str] | None = None) -> None:
         super().__init__(name, environment)
@@ -41,11 +42,9 @@ class RealUpstream(Server):
         except requests.RequestException:
             return False
 
-    health_path = "/health"
-
-    def is_busy(self) -> bool:
-        """Whether it works for somebody."""
-        raise NotImplementedError
+    def is_asked(self) -> bool:
+        """Whether somebody is connected. It closes a connection that nobody uses after a few seconds."""
+        return f"{self.port:04X}" in _connected_ports()
 
 
 class LlamaCpp(RealUpstream):
@@ -59,9 +58,6 @@ class LlamaCpp(RealUpstream):
 
     def command(self) -> Sequence[str | Path]:
         return [self._python, HERE / "llama_server.py", self._model, str(self.port)]
-
-    def is_busy(self) -> bool:
-        return any(slot["is_processing"] for slot in self.get("/slots").json())
 
 
 class LiteLlm(RealUpstream):
@@ -101,10 +97,6 @@ class LiteLlm(RealUpstream):
     def command(self) -> Sequence[str | Path]:
         program = self._python.parent / "litellm"
         return [self._python, program, "--config", self._config, "--host", HOST, "--port", str(self.port)]
-
-    def is_busy(self) -> bool:
-        """Whether somebody is connected: it closes a connection that nobody uses after a few seconds."""
-        return f"{self.port:04X}" in _connected_ports()
 
 
 def _connected_ports() -> set[str]:

@@ -1,4 +1,4 @@
-"""What a scripted session is told and what it tells: `<session> ADDRESS KEY UPSTREAM`, and one JSON object as the answer."""
+"""What a scripted session is told, `<session> ADDRESS KEY UPSTREAM`, and what it tells: one JSON object."""
 
 from __future__ import annotations
 

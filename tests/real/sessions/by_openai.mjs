@@ -1,5 +1,6 @@
 // A session of OpenAI's own client for Node, by chat and by responses: `by_openai.mjs ADDRESS KEY UPSTREAM`.
 import OpenAI from "../../system/browser/node_modules/openai/index.mjs";
+import { stops } from "./stops.mjs";
 
 const [baseURL, apiKey, upstream] = process.argv.slice(2);
 const model = "words";
@@ -9,16 +10,6 @@ const ask = (content, others = {}) =>
 const parameters = { type: "object", properties: { q: { type: "string" } } };
 const tools = [{ type: "function", function: { name: "find", description: "Find something.", parameters } }];
 const named = (calls) => calls.map(({ function: { name, arguments: given } }) => [name, JSON.parse(given)]);
-
-async function stops() {
-  const until = Date.now() + 60_000;
-  for (;;) {
-    const slots = await (await fetch(`${upstream}/slots`)).json();
-    if (!slots.some(({ is_processing: works }) => works)) return true;
-    if (Date.now() > until) return false;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
 
 let streamed = "";
 for await (const part of await ask("hi!", { stream: true })) streamed += part.choices[0]?.delta?.content ?? "";
@@ -32,7 +23,7 @@ for await (const part of await ask("hi?", { stream: true })) {
   began += part.choices[0]?.delta?.content ?? "";
   if (began.length >= "one two ".length) break; // this client then leaves
 }
-const stopped = await stops();
+const stopped = await stops(upstream);
 
 // A response in the background is left in the midst, resumed, and at last cancelled.
 let id = "";
@@ -65,6 +56,6 @@ console.log(
     stopped,
     resumed: text.startsWith(seen + rest) && rest.length > 1_000,
     status: cancelled.status,
-    cancelled: await stops(),
+    cancelled: await stops(upstream),
   }),
 );
