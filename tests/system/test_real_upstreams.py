@@ -137,7 +137,8 @@ class TestAnswers:
         options = {"include_usage": True}
         parts = list(client.chat.completions.create(**habits.hello, stream=True, stream_options=options))
         assert "".join([part.choices[0].delta.content or "" for part in parts if part.choices]) == habits.text
-        assert [part.choices[0].finish_reason for part in parts if part.choices][-1] == "stop"
+        reasons = [part.choices[0].finish_reason for part in parts if part.choices]
+        assert [reason for reason in reasons if reason] == ["stop"]
         (usage,) = [part.usage for part in parts if part.usage]
         assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens > 2
         assert not (usage.model_extra or {}).get("estimated")
