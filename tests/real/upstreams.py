@@ -16,7 +16,7 @@ from tests.servers import HOST, Server, free_port
 
 HERE: Final = Path(__file__).parent
 MOCKED_TEXT: Final = "Hello wörld, says a mock. \n\n\u2028 <b>"
-# LiteLLM streams three characters a chunk, so this takes it many seconds. Before ten times as many it pauses for minutes.
+# LiteLLM streams three characters a chunk, so this takes it many seconds. Ten times as many take minutes to begin.
 ENDLESS_CHARS: Final = 100_000
 DELAY_SECONDS: Final = 600
 MOCKED_CALL: Final = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": '{"q": "x"}'}}
