@@ -14,7 +14,7 @@ from typing import Final
 from ..errors import BelfryError
 from ..wire.sse import Lines
 from .failure import failed, short
-from .json_text import BOM, read
+from .json_text import BOM, read, written
 from .pieces import DONE, END, Piece
 
 NOISE_CHARS: Final = 2_000  # kept of what can't be understood, to tell it
@@ -246,7 +246,7 @@ def _whole(text: str) -> Iterator[Piece]:
     """Raises ValueError where `text` is not JSON, `BelfryError` where it is a list that tells an error."""
     value, told = read(text)
     if isinstance(value, list):  # of chunks, or of one error
-        yield from [Piece("", member) for member in value if isinstance(member, dict)]
+        yield from [Piece(written(member), member) for member in value if isinstance(member, dict)]
     elif isinstance(value, dict):
         yield Piece(told, value)
 
