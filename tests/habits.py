@@ -150,7 +150,7 @@ NOISE = [
         "choices": [{"index": 0, "delta": {}, "message": {"role": "assistant", "content": HELLO}, "finish_reason": "stop"}],
     }))),
     Habit("Azure's filters", sse('{"choices":[],"prompt_filter_results":[{"prompt_index":0}]}', *GOOD[:3], json.dumps(
-        {"choices": [{"index": 0, "content_filter_results": {}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {}, "content_filter_results": {}, "finish_reason": None}]},
     ), *GOOD[3:])),
     Habit("a place in a queue", sse('{"object":"chat.completion.chunk","choices":[],"message":"You are third"}', *GOOD)),
     Habit("members that are null", sse(chunk({"role": None, "content": None, "tool_calls": None, "function_call": None}), *GOOD)),

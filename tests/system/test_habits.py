@@ -121,10 +121,10 @@ class TestEveryHabit:
 
     @staticmethod
     def _check_stream(habit: Habit, values: list[dict[str, Any]]) -> None:
-        choices = [choice for value in values for choice in value.get("choices", ())]
+        choices = [choice for value in values for choice in value.get("choices") or ()]
         deltas = [choice.get("delta", {}) for choice in choices]
         assert "".join([text_in(delta.get("content")) for delta in deltas]) == habit.text
-        errors = [value["error"] for value in values if "error" in value]
+        errors = [value["error"] for value in values if value.get("error")]
         assert bool(errors) == habit.fails
         for error in errors:
             check_error(habit, error)
