@@ -155,7 +155,7 @@ NOISE = [
     Habit("a place in a queue", sse('{"object":"chat.completion.chunk","choices":[],"message":"You are third"}', *GOOD)),
     Habit("members that are null", sse(chunk({"role": None, "content": None, "tool_calls": None, "function_call": None}), *GOOD)),
     Habit("choices null beside usage", sse(HEL, LO, STOP, json.dumps({"choices": None, "usage": USAGE}), "[DONE]")),
-    Habit("errors that are none", sse(chunk({"content": HELLO}, error=None), chunk({}, "stop", error={}), COUNT, "[DONE]")),
+    Habit("errors that are none", sse(chunk({"content": HELLO}, error=None), chunk({}, "stop", error=None), COUNT, "[DONE]")),
     Habit("Cohere's finish reason", sse(HEL, LO, chunk({}, "COMPLETE"), COUNT, "[DONE]"), finish="COMPLETE"),
     Habit("MiniMax's status of success", sse(HEL, LO, chunk({}, "stop", base_resp={"status_code": 0, "status_msg": ""}), COUNT, "[DONE]")),
 ]  # fmt: skip

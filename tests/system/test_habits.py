@@ -133,6 +133,7 @@ class TestEveryHabit:
             assert reasons[-1:] == ([habit.finish] if habit.finish else [])
             usage = [value["usage"] for value in values if value.get("usage")]
             assert usage[-1].get("estimated", False) is (habit.tokens is None)
+            assert usage.count(usage[-1]) == 1  # some clients add up what they are told
 
     def test_as_a_whole(
         self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit

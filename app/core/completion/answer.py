@@ -13,7 +13,7 @@ from .forms import chunks_of, is_whole, usage_chunk, without_messages
 from .json_text import written
 from .pieces import END, Piece
 from .tolerant import object_of, objects_of, place_of, text_of
-from .usage import Usage, usage_in
+from .usage import Usage, tokens_of, usage_in
 
 STRANGE_CHARS = 2_000  # kept of the first object that is no part of a completion, to tell it
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
@@ -121,6 +121,8 @@ class Answer:
             self._judge(choice)
         if choices:
             self.started = True
+            if told is not None:  # the client sees it, unless it is a part of the counts or in another member
+                self._shown_usage = tokens_of(value.get("usage")) >= self.counted.tokens
             if not self._head:
                 self._head = {name: value[name] for name in ("id", "created", "model") if name in value}
         elif not value.get("usage"):
