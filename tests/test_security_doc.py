@@ -14,6 +14,7 @@ from app import create_app
 from app.core import rate
 from app.core.completion import MODEL_MAX_CHARS, USAGE_MAX_CHARS
 from app.core.completion.usage import COUNTS_MAX
+from app.core.dialects.responses_request import ECHO_MAX_CHARS, METADATA_MAX_CHARS
 from app.core.identity.jwk import RSA_MIN_BITS
 from app.core.identity.names import NAME_MAX_BYTES
 from app.core.identity.tokens import LEEWAY_SECONDS, TOKEN_ID_MAX
@@ -28,6 +29,7 @@ from app.server.worker import SPARE_PLACES
 from app.store.identity import sessions
 from app.store.insight.audit import REFUSED_SHARE
 from app.store.runs.runs import DETAIL_MAX_CHARS
+from app.store.timers.timers import LIST_BYTES
 from app.web.api.admin import BODY_MAX_BYTES
 from app.web.api.operations import OPERATIONS, Access, Operation
 from app.web.api.publish import REFUSALS_TOLD
@@ -133,6 +135,8 @@ FIXED = (
     f"error text of an upstream, kept with a run | {DETAIL_MAX_CHARS:,} characters",
     f"usage of an upstream, kept with a run | {USAGE_MAX_CHARS:,} characters",
     f"only its first {COUNTS_MAX} counts",
+    f"kept with a run | {ECHO_MAX_CHARS:,} characters of JSON; `metadata` {METADATA_MAX_CHARS:,}",
+    f"page of scheduled messages | {LIST_BYTES // 1_024} KiB",
     f"order of an administrator | {FORM_MAX_BYTES // 1_024} KiB",
     f"user id, topic | {NAME_MAX_BYTES} bytes",
     f"`jti` of a token | {TOKEN_ID_MAX:,} characters",

@@ -7,22 +7,31 @@ RFC 7515 section 2 is accepted: base64url without padding, each part as an encod
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 PARTS: Final = ("header", "payload", "signature")
+_PADDING: Final = ("", "===", "==", "=")  # by the length of a part, modulo 4
+
+
+class Parts(NamedTuple):
+    """What follows the header of a token, and `signed`, the text that the signature is for."""
+
+    signed: bytes
+    payload: bytes
+    signature: bytes
 
 
 def encoded(data: bytes) -> str:
     """`data` in base64url without padding."""
-    return urlsafe_b64encode(data).decode().rstrip("=")
+    return b2a_base64(data, newline=False).decode().rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def decoded(part: str) -> bytes:
     """The bytes of one part. Raises `ValueError` for every text that `encoded` does not write."""
     try:
-        data = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        data = a2b_base64(part.replace("-", "+").replace("_", "/") + _PADDING[len(part) % 4])
     except ValueError:
         data = None
     if data is None or encoded(data) != part:
@@ -30,16 +39,23 @@ def decoded(part: str) -> bytes:
     return data
 
 
-def check_spelling(token: str) -> None:
-    """Raises `ValueError` unless `token` has three parts, each in its one spelling."""
-    parts = token.split(".")
-    if len(parts) != len(PARTS):
-        raise ValueError(f"it has {len(parts)} parts, expected 3: header.payload.signature")
-    for name, part in zip(PARTS, parts, strict=True):
-        try:
-            decoded(part)
-        except ValueError as error:
-            raise ValueError(f"its {name}: {error}") from None
+def parts_of(token: str) -> Parts:
+    """What follows the header of `token`, whose spelling was looked at.
+
+    Raises `ValueError` unless `token` has three parts, each of these two in its one spelling.
+    """
+    texts = token.split(".")
+    if len(texts) != len(PARTS):
+        raise ValueError(f"it has {len(texts)} parts, expected 3: {'.'.join(PARTS)}")
+    header, payload, signature = texts
+    return Parts(f"{header}.{payload}".encode(), _decoded("payload", payload), _decoded("signature", signature))
+
+
+def _decoded(name: str, part: str) -> bytes:
+    try:
+        return decoded(part)
+    except ValueError as error:
+        raise ValueError(f"its {name}: {error}") from None
 
 
 def name_of(token: str) -> str:

@@ -38,6 +38,11 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def escaped(json_text: str) -> str:
+    """The same JSON with those characters escaped that its encoder lets through."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
 def cut(text: str, most_bytes: int) -> str:
     """`text` if it has at most so many bytes of UTF-8, otherwise its beginning and a mark."""
     if len(text) * 4 <= most_bytes:  # no character has more than four bytes

@@ -188,6 +188,12 @@ def database_of(url: str) -> int:
     return parse(url).db
 
 
+def without_credentials(url: str) -> str:
+    """What a log may tell of an address: the scheme, the hosts and the path. Raises `ValueError`."""
+    parts = _split(url)
+    return f"{parts.scheme}://{parts.hosts}{parts.path}"
+
+
 def _split(url: str) -> _Parts:
     check_characters(url)
     scheme, found, rest = url.partition("://")

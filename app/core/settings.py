@@ -117,7 +117,7 @@ class Settings(BaseModel):
     path_prefix: str = Field(
         "",
         description="the path below which a proxy serves Belfry, such as `/push`, whether the proxy passes it on or "
-        "takes it off; empty: what X-Forwarded-Prefix of a trusted proxy says",
+        "takes it off; empty: what X-Forwarded-Prefix of a trusted proxy says that it took off",
     )
     audit_length: int = Field(
         10_000, ge=100, le=1_000_000, description="entries kept in the audit log, and as many refused sign-ins"

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from gunicorn.glogging import Logger
 
-from ..core.masking import LINE_BYTES, cut, log_block, log_line, mask
+from ..core.masking import LINE_BYTES, cut, escaped, log_block, log_line, mask
 from ..core.settings import load
 
 ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -74,10 +74,10 @@ class JsonFormatter(MaskingFormatter):
         told |= {name: self._text(value) if isinstance(value, str) else value for name, value in fields.items()}
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+        return escaped(json.dumps(told, ensure_ascii=False))
 
     def _text(self, text: str) -> str:
-        """JSON escapes line ends and control characters, so only masking and the bound are left to do here."""
+        """Mask and cut `text`. JSON and `escaped` escape line ends and control characters afterwards."""
         most = max(self._most_bytes - JSON_FRAME_BYTES, 64)
         return cut(mask(cut(text, most)), most).encode(errors="backslashreplace").decode()
 

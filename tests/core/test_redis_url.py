@@ -24,6 +24,7 @@ from app.core.redis_url import (
     parse,
     parse_cluster,
     parse_sentinel,
+    without_credentials,
 )
 
 
@@ -47,6 +48,23 @@ from app.core.redis_url import (
 def test_a_server_is_found_in_its_address(url: str, found: ServerUrl) -> None:
     assert parse(check(url)) == found
     assert not is_sentinel(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://h", "redis://h"),
+        ("redis://u:p@h:1/2", "redis://h:1/2"),
+        ("redis://:p@rt@h", "redis://h"),
+        ("rediss://u:p%40%2F@h:1?db=2&password=part", "rediss://h:1"),
+        ("unix://u:p@rt@/run/x.sock?password=part", "unix:///run/x.sock"),
+        ("redis+sentinel://:p@rt@a:1,b:2/main?sentinel_password=part", "redis+sentinel://a:1,b:2/main"),
+        ("redis+cluster://u:p@rt@a:1,[::1]:2", "redis+cluster://a:1,[::1]:2"),
+        ("rediss+cluster://u:p@a:1,u:part@b:2", "rediss+cluster://b:2"),
+    ],
+)
+def test_what_is_told_of_an_address_holds_no_part_of_a_password(url: str, told: str) -> None:
+    assert without_credentials(url) == told
 
 
 def test_no_address_is_none() -> None:

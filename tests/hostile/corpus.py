@@ -17,6 +17,11 @@ PLACES = (
     b"GET /%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     b"GET /users/%s%%2F HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     b"GET /static/%s HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
+    b"PATCH /scheduled/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /scheduled?after=%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /v1/responses/%s?stream=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /completions/%s/stream?format=ui-message-stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"GET /docs?%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     b"GET /stream?last_event_id=%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     b"GET /stream?ticket=%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     b"GET /feed?%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -25,6 +30,7 @@ PLACES = (
         for name in (
             b"Authorization: Bearer", b"Authorization", b"Cookie", b"Accept", b"Accept-Encoding", b"Range",
             b"If-None-Match", b"X-Forwarded-For", b"Origin", b"Last-Event-ID", b"Content-Type", b"X", b"Expect",
+            b"X-Forwarded-Prefix", b"X-Request-Id", b"traceparent", b"Idempotency-Key", b"Accept-Language",
         )
     ],
 )  # fmt: skip
@@ -67,7 +73,7 @@ def known() -> Iterator[Hostile]:
         ):
             head = POST % b"/login" + b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (media_type, len(body))
             yield Hostile(f"{name} of {body[:8]!r}", head + body)
-    for path in (b"/publish", b"/v1/chat/completions", b"/session", b"/feed/read"):
+    for path in (b"/publish", b"/v1/chat/completions", b"/v1/responses", b"/completions", b"/session", b"/feed/read"):
         body = b'{"a":' * (SIZE // 5)
         head = POST % path + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         yield Hostile(f"deep JSON for {path.decode()}", head + body)

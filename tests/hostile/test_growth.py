@@ -7,6 +7,7 @@ those of the libraries that we call. A test below fails for a regular expression
 from __future__ import annotations
 
 import io
+import json
 import pkgutil
 import re
 from collections.abc import Callable
@@ -22,20 +23,25 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.unreader import IterUnreader
 from werkzeug import http
 from werkzeug.datastructures import Headers
-from werkzeug.test import EnvironBuilder
+from werkzeug.test import EnvironBuilder, create_environ
 
 import app
-from app.core import addresses, completion, jws, masking, message
+from app.core import addresses, completion, due, jws, masking, message
+from app.core.completion.form import fields_of
+from app.core.dialects import responses_request, ui_messages
 from app.core.identity import jwk, names
 from app.core.identity.tokens import Keyring
 from app.core.log import change, cursor
 from app.core.settings import Settings
 from app.core.wire import sse, strict_json
 from app.server.request import BoundedRequest
+from app.web.api import scheduled
 from app.web.api.publish import lines
-from app.web.edge import loopback, paths
+from app.web.edge import loopback, paths, request_ids
 from app.web.edge.client_address import client_address, throttled_address
-from app.web.edge.reading import flag, logs_of, number
+from app.web.edge.cors import Cors
+from app.web.edge.prefix import Prefix
+from app.web.edge.reading import _decompressed, flag, logs_of, number, resumed_from
 from app.web.pages.sign_in import local_path
 from tests.hostile import growth
 
@@ -148,6 +154,22 @@ READERS: dict[str, Reader] = {
     "ids in the query": query(lambda asked: paths._with_ids_of_query("/users/~/messages/~", asked)),
     "the query as topics": lambda text: logs_of(CLAIMS, _asking(topics=text)),
     "the query as a number": lambda text: number(_asking(limit=text), "limit", 1, 1, 9),
+    "Last-Event-ID": header("Last-Event-ID", resumed_from),
+    "the query as a place": query(resumed_from),
+    "X-Forwarded-Prefix": lambda text: _below({"X-Forwarded-Prefix": wire(text)}),
+    "a path below a prefix": lambda text: _below({}, wire(text), path_prefix="/a/a/a/a/a/a/a/a"),
+    "X-Request-Id and traceparent": lambda text: request_ids.fields(
+        {"HTTP_X_REQUEST_ID": wire(text), "HTTP_TRACEPARENT": wire(text)}
+    ),
+    "what a preflight asks for": lambda text: Cors(["https://a"]).preflight(
+        {
+            "REQUEST_METHOD": "OPTIONS",
+            "HTTP_ORIGIN": "https://a",
+            "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "GET",
+            "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": wire(text),
+        }
+    ),
+    "a compressed body": lambda text: _decompressed(raw(text), wire(text), 1_000_000),
     "the query as a flag": lambda text: flag(_asking(unread=text), "unread"),
     "Cookie": header("Cookie", lambda asked: asked.cookies),
     "Authorization": header("Authorization", lambda asked: asked.authorization),
@@ -189,6 +211,21 @@ READERS: dict[str, Reader] = {
     "a message's names": message._TOKEN.fullmatch,
     "a change": lambda text: change.parse_read(raw(text)),
     "a completion": lambda text: completion.parse(raw(text)),
+    "a form for an upstream": lambda text: fields_of("multipart/form-data; boundary=x", raw(text)),
+    "the boundary of a form": lambda text: fields_of(f"multipart/form-data; boundary={wire(text)}", b"--x--"),
+    "the fields of a form": lambda text: fields_of(
+        "multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data;" + raw(text) + b"\r\n\r\na\r\n--x--"
+    ),
+    "a request for a response": lambda text: responses_request.translated(responses_request.read(raw(text))),
+    "the input of a response": lambda text: responses_request.translated({"model": text, "input": text}),
+    "a chat of the AI SDK": lambda text: ui_messages.chat_of(raw(text)),
+    "the parts of such a chat": lambda text: ui_messages.chat_of(
+        json.dumps({"model": "m", "id": text, "messages": [{"role": "user", "parts": [{"type": text}]}]}).encode()
+    ),
+    "a time of delivery": due.read,
+    "the place in a listing of scheduled messages": scheduled._place,
+    "another time of delivery": lambda text: scheduled._read(raw(text)),
+    "Idempotency-Key": lambda text: _message(b'{"to":"a"}', key=wire(text)),
     "the lines of a batch": lambda text: list(lines(raw(text))),
     "a stream": lambda text: list(sse.Decoder().feed(raw(text))),
     "an event": sse.encode,
@@ -216,8 +253,14 @@ def _asking(**parameters: str) -> Request:
     return Request(EnvironBuilder(query_string=parameters).get_environ())
 
 
-def _message(body: bytes) -> object:
-    return message.parse(body, now=0.0, new_id="x", max_recipients=10)
+def _message(body: bytes, key: str = "") -> object:
+    return message.parse(body, now=0.0, new_id="x", max_recipients=10, key=key)
+
+
+def _below(headers: dict[str, str], path: str = "/", **settings: Any) -> object:
+    """A request as the middleware for prefixes changes it."""
+    environ = create_environ(headers=headers) | {"PATH_INFO": path, "REMOTE_ADDR": ""}
+    return Prefix(lambda _environ, _start: [], Settings(**settings))(environ, lambda *_: lambda _body: None)
 
 
 def _expressions(module: ModuleType) -> list[re.Pattern[str] | re.Pattern[bytes]]:

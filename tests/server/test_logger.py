@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 
+import pytest
+
 from app.core.masking import LINE_BYTES
 from app.server.logger import (
     FORMAT,
@@ -97,6 +99,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\u2066", "\u200f"])
+def test_json_holds_no_character_that_moves_a_terminal(character: str) -> None:
+    line = JsonFormatter(FORMAT).format(record(f"a{character}b"))
+    assert character not in line
+    assert json.loads(line)["message"] == f"a{character}b"
 
 
 def test_a_line_that_repeats_is_counted_and_the_count_is_told_later() -> None:

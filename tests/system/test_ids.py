@@ -81,6 +81,20 @@ def test_a_message_of_any_id_is_found_read_removed_and_retracted(
         reader = Api(site, belfry.token(alice, "feed"))
 
 
+@pytest.mark.parametrize("message_id", [".", "..", "...", "a.b:c_d-e"])
+def test_a_scheduled_message_of_any_id_is_changed_and_cancelled(
+    belfry: Belfry, shipped_nginx: ShippedNginx, alice: str, message_id: str
+) -> None:
+    """One message for all addresses: an id that was cancelled can't be scheduled again for a day."""
+    sent = belfry.publisher.publish({"to": alice, "id": message_id, "title": "x", "deliver_at": 3_600})
+    assert sent.status_code == 202
+    for site in (belfry.url, shipped_nginx.url):
+        for address in addresses("/scheduled", message_id):
+            changed = administrator(belfry, site).request("PATCH", address, json={"deliver_at": 7_200})
+            assert (changed.status_code, changed.json().get("id")) == (200, message_id), address
+    assert administrator(belfry, belfry.url).delete(addresses("/messages", message_id)[-1]).status_code == 200
+
+
 def test_an_id_in_the_query_must_be_one(belfry: Belfry) -> None:
     admin = administrator(belfry, belfry.url)
     belfry.publish({"to": "~", "title": "stays"})

@@ -12,10 +12,12 @@ from typing import Any
 import jsonschema
 import pytest
 import requests
+from flask import template_rendered
 from openapi_spec_validator import validate
 
-from app import __version__
+from app import __version__, create_app
 from app.core.identity.tokens import SCOPES
+from app.core.settings import Settings
 from app.core.wire.sse import Decoder
 from app.web.api.described import DESCRIBED, described
 from app.web.api.openapi import document
@@ -391,6 +393,16 @@ def test_the_page_shows_bodies_answers_and_examples(belfry: Belfry) -> None:
         assert shown in page, shown
     for name in DOCUMENT["components"]["schemas"]:
         assert f'id="{name}"' in page
+
+
+def test_the_page_is_made_once_for_each_prefix() -> None:
+    """It has no rate and asks for no credential, and takes as long to make as 20 other requests."""
+    made: list[str] = []
+    app = create_app(Settings(secret="x" * 32, redis_url="redis://nowhere"))
+    with template_rendered.connected_to(lambda _sender, template, **_: made.append(template.name), app):
+        pages = [app.test_client().get("/docs", base_url=f"http://localhost{below}").text for below in ("", "/p") * 3]
+    assert made == ["openapi/docs.html"] * 2
+    assert [f'"{below}/openapi.json"' in page for below, page in zip(("", "/p") * 3, pages, strict=True)] == [True] * 6
 
 
 def test_the_pages_lead_to_the_description_of_the_interface(belfry: Belfry) -> None:

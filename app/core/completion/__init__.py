@@ -32,7 +32,7 @@ from .forms import Gathered, Transcript
 from .forwarded import Forwarded, parse_forwarded
 from .meter import Meter
 from .pieces import DONE, Piece
-from .request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, parse
+from .request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, finite_json, parse
 from .usage import USAGE_MAX_CHARS, Usage, kept_usage, tokens_of
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Transcript",
     "Usage",
     "check_run_id",
+    "finite_json",
     "kept_usage",
     "openai_error",
     "parse",

@@ -84,11 +84,18 @@ def parse(
 
 
 def _digest(given: dict[str, Any]) -> str:
+    return hashlib.blake2b(finite_json(given, sort_keys=True).encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def finite_json(value: Any, *, sort_keys: bool = False) -> str:
+    """`value` as JSON. Raises `BelfryError` `malformed_json` for a number that JSON cannot repeat.
+
+    1e999 is JSON by its grammar, and infinite as a float: nobody could read what Python makes of it.
+    """
     try:
-        text = json.dumps(given, sort_keys=True, allow_nan=False)
-    except ValueError:  # 1e999 is JSON by its grammar, and infinite as a float: no upstream could read it
+        return json.dumps(value, sort_keys=sort_keys, allow_nan=False)
+    except ValueError:
         raise BelfryError("malformed_json", "Expected numbers that fit into 64 bits, got a larger one.") from None
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def check_run_id(text: object) -> str:

@@ -6,12 +6,11 @@ silence.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..completion import CompletionRequest, parse
+from ..completion import CompletionRequest, finite_json, parse
 from ..completion.json_text import written
 from ..completion.tolerant import object_of, text_of
 from ..errors import BelfryError
@@ -34,7 +33,10 @@ _ECHOED: Final = (
     "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "temperature", "top_p",
     "parallel_tool_calls", "metadata", "top_logprobs", "user", "max_tool_calls", "service_tier",
 )  # fmt: skip
-_PARTS: Final = {"input_text": "text", "output_text": "text", "text": "text"}
+# Of what is told again, as JSON. It is kept with a run, and told in several events of each of its streams.
+METADATA_MAX_CHARS: Final = 16_384
+ECHO_MAX_CHARS: Final = 32_768  # all of it; a member that is larger is left out, as if its default had been sent
+_PARTS: Final = ("input_text", "output_text", "text")  # a member of JSON may be of any type, also one without a hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,24 @@ def translated(given: dict[str, Any], headers: Mapping[str, str] | None = None) 
     chat |= {"messages": _messages(given), **_tools(given), **_format(given), **_limits(given)}
     if given.get("stream") or given.get("background"):
         chat["stream_options"] = {"include_usage": True}
-    asked = parse(json.dumps(chat).encode(), headers=headers)
-    echo = {name: given[name] for name in _ECHOED if given.get(name) is not None}
-    return ResponseRequest(asked, bool(given.get("background")), echo)
+    asked = parse(finite_json(chat).encode(), headers=headers)
+    return ResponseRequest(asked, bool(given.get("background")), _echo(given))
+
+
+def _echo(given: dict[str, Any]) -> dict[str, Any]:
+    """What the response tells again: the metadata, and the smallest others that fit into `ECHO_MAX_CHARS`."""
+    sizes = {name: len(finite_json(given[name])) for name in _ECHOED if given.get(name) is not None}
+    if sizes.get("metadata", 0) > METADATA_MAX_CHARS:
+        expected = f"at most {METADATA_MAX_CHARS} characters of JSON"
+        raise _invalid("metadata", expected, f"{sizes['metadata']} characters")
+    found: dict[str, Any] = {}
+    left = ECHO_MAX_CHARS
+    for name in sorted(sizes, key=lambda name: (name != "metadata", sizes[name])):
+        if sizes[name] > left:
+            break
+        found[name] = given[name]
+        left -= sizes[name]
+    return found
 
 
 def _require_supported(given: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..completion import DONE
+from ..completion import DONE, finite_json
 from ..completion.json_text import read, written
 from ..completion.tolerant import object_of, objects_of, place_of, text_of
 from ..completion.tool_calls import ToolCalls
@@ -161,7 +161,7 @@ def chat_of(text: bytes) -> tuple[str, bytes]:
         raise _invalid("messages", "a list of at least one UI message", messages)
     told = [part for number, message in enumerate(messages) for part in _messages(message, f"messages[{number}]")]
     others = {name: value for name, value in given.items() if name not in _OF_CHAT}
-    return str(given.get("id") or ""), json.dumps({**others, "messages": told}).encode()
+    return str(given.get("id") or ""), finite_json({**others, "messages": told}).encode()
 
 
 def _messages(message: Any, place: str) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ text of a public RSA key would pass (RFC 8725 section 3.1).
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Key:
     """
 
     algorithm: str
-    material: str | PublicKey
+    material: bytes | PublicKey
     name: str
     kid: str = ""
 
@@ -53,6 +54,12 @@ class Key:
         """Whether a token with this header can be of this key."""
         kid = header.get("kid")
         return header.get("alg") == self.algorithm and (not self.kid or kid is None or kid == self.kid)
+
+    def signed(self, text: bytes, signature: bytes) -> bool:
+        """Whether `signature` is this key's for `text`."""
+        if isinstance(self.material, bytes):  # as PyJWT does it, which makes three objects on the way
+            return hmac.compare_digest(hmac.digest(self.material, text, "sha256"), signature)
+        return jwt.get_algorithm_by_name(self.algorithm).verify(text, self.material, signature)
 
 
 def of_settings(settings: Settings) -> tuple[Key, ...]:
@@ -133,14 +140,14 @@ def _public(key: object, kid: str = "") -> Key:
 
 
 def _shared(setting: str, secret: str) -> Key:
-    """PyJWT refuses every token whose key looks like a public one: that is said once, before anything is served."""
+    """PyJWT takes no key for HMAC that looks like a public one. That is looked at once, before anything is served."""
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError:
         raise SettingsError(f"{PREFIX}{setting} must be random bytes, not a PEM, SSH or JWK key") from None
     except UnicodeEncodeError:
         raise SettingsError(f"{PREFIX}{setting} must be UTF-8") from None
-    return Key("HS256", secret, _digest(secret.encode()))
+    return Key("HS256", secret.encode(), _digest(secret.encode()))
 
 
 def _digest(material: bytes) -> str:

@@ -1,6 +1,8 @@
 """Signed tokens (JWT, RFC 7519): who someone is and what they may do.
 
-Pure: the caller passes `now` and ids, so PyJWT's own look at the clock is switched off and the times are checked here.
+PyJWT signs, judges a token's header and checks signatures. What a token claims is judged here: `now` comes from the
+caller. `jwt.decode` would decode once more what is decoded here to know that it has one spelling, and would prepare the
+key again. It takes 62 µs for each new token instead of 15.
 """
 
 from __future__ import annotations
@@ -32,8 +34,7 @@ TOKEN_ID_MAX = 1_024  # characters of a `jti`: each withdrawal keeps one
 MILLISECONDS_FROM = 1e11  # as Unix seconds it is the year 5138, as Unix milliseconds 1973: no issuer means the former
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725 section 3.11, RFC 9068 section 2.1
 
-# PyJWT checks the signature, the algorithm and `aud`; every comparison with the time is ours.
-_OPTIONS: Any = {"require": ["exp", "sub"], "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+REQUIRED = ("exp", "sub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +240,34 @@ class Keyring:
         return expires_at
 
     def _payload(self, token: str, key: Key) -> dict[str, Any]:
+        """What `token` claims, once it is found to be signed by `key` and meant for this server.
+
+        Raises `BelfryError` `token_invalid`, and `jwt.InvalidTokenError` where another key may fit.
+        """
         try:
-            jws.check_spelling(token)
+            parts = jws.parts_of(token)
         except ValueError as error:
             raise _invalid(str(error)) from None
-        return jwt.decode(
-            token,
-            key.material,
-            algorithms=[key.algorithm],
-            audience=self._audience,
-            issuer=self._issuer,
-            options=_OPTIONS,
-        )
+        if not key.signed(parts.signed, parts.signature):
+            raise jwt.InvalidSignatureError("its signature is not of this server's key")
+        try:
+            payload = json.loads(parts.payload.decode())
+        except (ValueError, RecursionError) as error:
+            raise _invalid(f"its payload is not JSON: {error}") from None
+        if not isinstance(payload, dict):
+            raise _invalid("its payload is not a JSON object")
+        self._check_purpose(payload)
+        return payload
+
+    def _check_purpose(self, payload: dict[str, Any]) -> None:
+        """Raises `BelfryError` `token_invalid` for a token without what is required, or meant for another service."""
+        for name in REQUIRED:
+            if payload.get(name) is None:
+                raise _invalid(f"it has no {name!r}")
+        if not _is_among(self._audience, payload.get("aud")):
+            raise _invalid("its 'aud' is not this server's (BELFRY_JWT_AUDIENCE)")
+        if self._issuer is not None and payload.get("iss") != self._issuer:
+            raise _invalid("its 'iss' is not the expected one (BELFRY_JWT_ISSUER)")
 
     def _remember(self, digest: bytes, claims: Claims) -> None:
         self._verified[digest] = claims
@@ -261,15 +278,28 @@ class Keyring:
 
 @lru_cache(maxsize=HEADERS_KEPT)
 def _header(segment: str) -> Mapping[str, Any]:
-    """A token's first part. It only says which key to try: with that key PyJWT reads and judges all parts.
+    """A token's first part, as PyJWT judges it. It says which key to try, and which rules the token demands.
 
     Raises `jwt.InvalidTokenError` and `ValueError`.
     """
     jws.decoded(segment)
-    return MappingProxyType(jwt.get_unverified_header(f"{segment}.."))
+    header = jwt.get_unverified_header(f"{segment}..")
+    if header.get("b64", True) is not True:
+        raise ValueError("its 'b64' is not true (RFC 7797 section 7)")
+    return MappingProxyType(header)
+
+
+def _is_among(audience: str | None, named: object) -> bool:
+    """Whether `named`, a token's `aud`, names the audience; one for no audience in particular names none."""
+    if audience is None:
+        return not named
+    names = [named] if isinstance(named, str) else named
+    return isinstance(names, list) and all(isinstance(name, str) for name in names) and audience in names
 
 
 def _user(payload: dict[str, Any]) -> str:
+    if not isinstance(payload["sub"], str):
+        raise _invalid("'sub' is not a string")
     try:
         return check_user_id(payload["sub"])
     except BelfryError as error:
@@ -304,8 +334,12 @@ def _unix_seconds(payload: dict[str, Any], name: str) -> float:
 
 def _token_id(payload: dict[str, Any]) -> str:
     """The `jti`, "" without one. It has to be a text that the store can keep."""
-    token_id: str = payload.get("jti", "")
-    if len(token_id) > TOKEN_ID_MAX or not (token_id.isascii() or _encodable(token_id)):
+    token_id: Any = payload.get("jti", "")
+    if (
+        not isinstance(token_id, str)
+        or len(token_id) > TOKEN_ID_MAX
+        or not (token_id.isascii() or _encodable(token_id))
+    ):
         raise _invalid(f"its 'jti' is not a text of at most {TOKEN_ID_MAX} characters")
     return token_id
 

@@ -299,7 +299,7 @@ class Streams:
         return self._hub.readers(user_log(user)), self._run_streams.get(user, {})
 
     def _held(self, user: str) -> int:
-        return sum(map(len, self._streams_of(user))) + self._polls[user]
+        return sum(map(len, self._streams_of(user))) + self._polls.get(user, 0)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1_000)

@@ -10,8 +10,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import jiter
+
 from ...core.settings import Settings
-from ...core.wire.frames import compact
+from ...core.wire.frames import compact, compact_bytes, stream_safe
 from ...transport.connection import Commands, Script
 from ..keys import EVERYONE, Keys
 from ..logs.log import Status
@@ -44,7 +46,16 @@ class RecentStore:
         for at in range(0, len(latest), MESSAGES_PER_WRITE):
             self._commands.run(
                 [
-                    ("XADD", self._key, "MAXLEN", "~", MESSAGES_KEPT, "*", "e", compact(_summary(by, each)))
+                    (
+                        "XADD",
+                        self._key,
+                        "MAXLEN",
+                        "~",
+                        MESSAGES_KEPT,
+                        "*",
+                        "e",
+                        stream_safe(compact_bytes(_summary(by, each))),
+                    )
                     for by, each in latest[at : at + MESSAGES_PER_WRITE]
                 ]
             )
@@ -69,6 +80,10 @@ class RecentStore:
         return [(id_, json.loads(record_of(fields))) for id_, fields in entries]
 
 
+def _written(summary: Summary) -> bytes:
+    return stream_safe(compact_bytes(summary))
+
+
 def _without(summary: Summary, user: str) -> str | None:
     """The entry's JSON without the user, "" where nothing is left of it, None where the user is not in it."""
     if user not in summary["to"] or user == EVERYONE or user.startswith("topic:"):  # `to` names these in the same way
@@ -79,7 +94,7 @@ def _without(summary: Summary, user: str) -> str | None:
 
 def _summary(by: str, published: Published) -> Summary:
     event, _, text = published.message.record.partition(b" ")
-    content = json.loads(text)
+    content = jiter.from_json(text, cache_mode="keys")
     logs = published.message.logs
     return {
         "id": published.message.id,
@@ -91,7 +106,7 @@ def _summary(by: str, published: Published) -> Summary:
         "by": by,
         "recipients": len(logs),
         "to": [name.removeprefix("user:") for name in logs[:RECIPIENTS_SHOWN]],
-        "reached": sum(outcome.online for outcome in published.outcomes),
-        "stored": sum(outcome.position.offset > 0 for outcome in published.outcomes),
-        "duplicates": sum(outcome.status is Status.DUPLICATE for outcome in published.outcomes),
+        "reached": sum([outcome.online for outcome in published.outcomes]),
+        "stored": sum([outcome.position.offset > 0 for outcome in published.outcomes]),
+        "duplicates": sum([outcome.status is Status.DUPLICATE for outcome in published.outcomes]),
     }

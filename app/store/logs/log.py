@@ -212,7 +212,7 @@ class LogStore:
         the log is gone, and again when the next look gives every log a new epoch.
         """
         pages = self._read(requests, user)
-        is_lost = any(at and page.after is None for (_, at), page in zip(requests, pages, strict=True))
+        is_lost = [at for (_, at), page in zip(requests, pages, strict=True) if at and page.after is None]
         return self._read(requests, user) if is_lost and self.lineage.look_early() else pages
 
     def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:

@@ -3,6 +3,7 @@
 -- KEYS[3] zset of the ids to list
 -- ARGV[1] messages at most
 -- ARGV[2] Unix ms, ARGV[3] id: those of the last one of the page before; '' = from the beginning
+-- ARGV[4] bytes of jobs after which no further one is taken
 --
 -- Reply: {score and id of the last one, '' = nothing comes after it, id, job, id, job ...}.
 
@@ -14,12 +15,13 @@ if ARGV[2] ~= '' then
   end
 end
 local found = redis.call('ZRANGE', list, from, from + tonumber(ARGV[1]) - 1, 'WITHSCORES')
-local page = {'', ''}
-if from + #found / 2 < redis.call('ZCARD', list) and #found > 0 then
-  page = {text(tonumber(found[#found])), found[#found - 1]}
+local page, seen, size = {'', ''}, 0, 0
+while seen < #found and size < tonumber(ARGV[4]) do
+  local job = redis.call('HGET', jobs, found[seen + 1])
+  seen = seen + 2
+  if job then page[#page + 1] = found[seen - 1]; page[#page + 1] = job; size = size + #job end
 end
-for i = 1, #found, 2 do
-  local job = redis.call('HGET', jobs, found[i])
-  if job then page[#page + 1] = found[i]; page[#page + 1] = job end
+if from + seen / 2 < redis.call('ZCARD', list) and seen > 0 then
+  page[1], page[2] = text(tonumber(found[seen])), found[seen - 1]
 end
 return page

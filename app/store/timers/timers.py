@@ -29,6 +29,7 @@ SCRIPTS = (SCHEDULE, CLAIM, FINISH, CANCEL, CHANGE, LIST)
 
 CLAIM_JOBS = 100
 CLAIM_BYTES = 1_048_576  # of jobs, after which a claim takes no further one
+LIST_BYTES = 131_072  # the same for a page of a listing: to read 100 of the longest messages would hold a worker up
 LEASE_SECONDS = 10.0  # a worker that dies with claimed messages delays them by so much
 CALL_BYTES = 4
 
@@ -133,10 +134,13 @@ class Timers:
         return None
 
     def page(self, limit: int, after: Place | None, publisher: str | None) -> tuple[list[Job], Place | None]:
-        """A page of what waits, soonest first, of one publisher or of all; and the place where the next one begins."""
+        """A page of what waits, soonest first, of one publisher or of all; and the place where the next one begins.
+
+        A page ends early after `LIST_BYTES` of messages.
+        """
         listed = self._keys.timers_due if publisher is None else self._keys.timers_of(publisher)
         place = after or ("", "")
-        ((at, last, *found),) = self._commands.run([LIST.call((*self._both, listed), limit, *place)])
+        ((at, last, *found),) = self._commands.run([LIST.call((*self._both, listed), limit, *place, LIST_BYTES)])
         return _jobs(found), (int(at), last.decode()) if at else None
 
     # For workers

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, Response, jsonify, render_template, request
 
 from ...core.errors import CATALOGUE
 from ..edge.auth import HOST_COOKIE
@@ -33,6 +34,7 @@ _LIMITS = {
     "minLength": "length from", "maxLength": "length to", "minItems": "items from", "maxItems": "items to",
     "minimum": "from", "maximum": "to",
 }  # fmt: skip
+PAGES_KEPT = 4  # of `/docs`, one for each prefix below which a proxy serves it
 _LATER = frozenset({429, 503, 507})  # statuses after which a client tries again
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until it makes sense to try again.", "schema": {"type": "integer"}}
@@ -50,6 +52,10 @@ def blueprint(version: str) -> Blueprint:
 
     @views.get("/docs")
     def docs() -> str:
+        return page(request.root_path)
+
+    @lru_cache(maxsize=PAGES_KEPT)  # it takes a worker 15 ms to make, and anyone may ask
+    def page(_prefix: str) -> str:
         return render_template(
             "openapi/docs.html",
             operations=OPERATIONS,

@@ -29,7 +29,7 @@ from ..edge.client_address import client_address
 from ..edge.endpoint import Endpoint
 from ..edge.limits import RateLimits
 from ..edge.problems import problem_response
-from ..edge.reading import logs_of, resumed_from, tabs_of, topics_of
+from ..edge.reading import LeftOut, has_query, names_of, resumed_from, tabs_of, topics_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,6 +44,14 @@ HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
+
+
+class Place(NamedTuple):
+    """The logs that a stream reads, the topics that it leaves out, and the position that its client has."""
+
+    names: list[str]
+    left_out: list[LeftOut]
+    cursor: Vector | None
 
 
 class Start(NamedTuple):
@@ -92,20 +100,19 @@ class StreamHandler:
         said = self.said_in_a_stream(error) if request.method == "GET" else None
         return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
-    def open(self, asked: Request, claims: Claims, names: Sequence[str], cursor: Vector | None) -> Start:
-        """Open the logs `names` from `cursor` on. Its client is told of the topics that are left out.
+    def open(self, asked: Request, claims: Claims, place: Place) -> Start:
+        """Open the logs of `place`. Its client is told of the topics that are left out.
 
         Raises `BelfryError` `rate_limited`, and as `require_room`, `tabs_of` and `Streams.open` do.
         """
         require_room(asked)
         self._limits.connect(claims.user)
-        tabs = tabs_of(asked) if "tabs" in asked.args else 0
-        self._newcomers.welcome(claims.user, names)
-        opening = self._streams.open(claims.user, names, cursor)
+        tabs = tabs_of(asked) if has_query(asked) and "tabs" in asked.args else 0
+        self._newcomers.welcome(claims.user, place.names)
+        opening = self._streams.open(claims.user, place.names, place.cursor)
         opening.tabs = tabs
-        place = opening.counts, opening.behind, opening.connection
-        _, left_out = topics_of(claims, asked)
-        ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, *place, left_out)
+        state = opening.counts, opening.behind, opening.connection
+        ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, *state, place.left_out)
         return Start(opening, ready, claims, client_of(asked, self._proxies))
 
     def can_park(self, environ: WSGIEnvironment) -> bool:
@@ -147,7 +154,7 @@ def endpoint(auth: Authenticator, stream_handler: StreamHandler) -> Endpoint:
         fields = [*HEADERS.items(), *stream_handler.answers.fields(asked.environ, EVENT_STREAM)]
         claims = auth.require(asked, "feed", counted=False)
         try:
-            start = stream_handler.open(asked, claims, *place_of(asked, claims))
+            start = stream_handler.open(asked, claims, place_of(asked, claims))
         except BelfryError as error:
             said = stream_handler.said_in_a_stream(error)
             if said is None:
@@ -179,10 +186,10 @@ def require_room(asked: Request) -> None:
         )
 
 
-def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
-    """The logs that a request reads, and from where. Raises `BelfryError` as `logs_of` and `resumed_from` do."""
-    names = logs_of(claims, asked)
-    return names, resumed_from(asked)
+def place_of(asked: Request, claims: Claims) -> Place:
+    """What a request reads, and from where. Raises `BelfryError` as `topics_of` and `resumed_from` do."""
+    topics, left_out = topics_of(claims, asked)
+    return Place(names_of(claims.user, topics), left_out, resumed_from(asked))
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> ClientInfo:

@@ -31,7 +31,7 @@ from ...server.gates.concurrency_limit import hung_up
 from ...store.runs.runs import RunName
 from ..api.stream import HEADERS
 from ..edge.auth import Authenticator
-from ..edge.problems import refusal
+from ..edge.problems import refusal, translated
 from ..edge.reading import decompressed_body, headers_of
 from .forwarded_answer import LEFT, LOOK_SECONDS, ForwardedAnswer
 from .runs import SCOPE
@@ -56,7 +56,7 @@ Gone = Callable[[], bool]
 def blueprint(api: Api, auth: Authenticator, models: Models) -> Blueprint:
     """The views of `/v1`, except for responses."""
     views = Blueprint("openai", __name__)
-    views.register_error_handler(BelfryError, refuse)
+    views.register_error_handler(Exception, refuse)
     views.before_request(take_api_key)
     views.before_app_request(require_relayed)
 
@@ -85,8 +85,10 @@ def blueprint(api: Api, auth: Authenticator, models: Models) -> Blueprint:
     return views
 
 
-def refuse(error: BelfryError) -> Response:
-    return refusal(error, written(openai_error(error)), "application/json")
+def refuse(error: Exception) -> Response:
+    """The answer to any exception of a view, in OpenAI's shape."""
+    told = translated(error, request.environ)
+    return refusal(told, written(openai_error(told)), "application/json")
 
 
 def take_api_key() -> None:

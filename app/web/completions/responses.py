@@ -44,7 +44,7 @@ LAST_SEQUENCE = 1_000_000_000
 def blueprint(response_views: ResponseViews) -> Blueprint:
     """The views of `/v1/responses`."""
     views = Blueprint("responses", __name__)
-    views.register_error_handler(BelfryError, refuse)
+    views.register_error_handler(Exception, refuse)
     views.before_request(take_api_key)
     one = f"{PATH}/<response_id>"
     views.add_url_rule(PATH, view_func=response_views.create, methods=["POST"], strict_slashes=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask, Request, Response, request
@@ -108,6 +109,7 @@ def _counted(answer: Response) -> Response:
     return answer
 
 
+@cache
 def status_line(status: int) -> str:
     """The status as WSGI writes it, such as `201 CREATED`."""
     return f"{status} {HTTP_STATUS_CODES[status].upper()}"

@@ -148,16 +148,14 @@ class Authenticator:
             raise BelfryError("token_expired", headers=INVALID)
         if self._watch.covers(claims):
             raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
-        if not self._trusts(claims):
+        if not (self.keyring.trusts(claims) or self._trusts_now(claims)):
             raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
-    def _trusts(self, claims: Claims) -> bool:
+    def _trusts_now(self, claims: Claims) -> bool:
         """A session or a ticket may be of a published key that this worker does not know yet: it fetches the keys once.
 
         Raises `BelfryError` `keys_unavailable` where they can't be fetched.
         """
-        if self.keyring.trusts(claims):
-            return True
         return self._key_source is not None and self._key_source.refreshed() and self.keyring.trusts(claims)
 
     def session_cookie(self, request: Request) -> str:

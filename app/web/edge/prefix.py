@@ -1,7 +1,10 @@
 """The path below which a proxy serves Belfry, such as `/push`: addresses that Belfry writes begin with it.
 
 The setting `BELFRY_PATH_PREFIX` names it, and the proxy may pass it on or take it off. Without the setting the header
-`X-Forwarded-Prefix` of a trusted proxy counts. It becomes the `SCRIPT_NAME` of WSGI (PEP 3333).
+`X-Forwarded-Prefix` of a trusted proxy names what that proxy took off. It becomes the `SCRIPT_NAME` of WSGI (PEP 3333).
+
+The header never changes which path is served. A proxy that does not know the header passes it on as the client sent it:
+`/x/metrics` with the prefix `/x` would pass a proxy that refuses `/metrics` alone.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ HEADER: Final = "HTTP_X_FORWARDED_PREFIX"
 
 
 class Prefix:
-    """WSGI middleware: tells `application` the prefix, and takes it off the path where the proxy did not."""
+    """WSGI middleware: tells `application` the prefix, and takes that of the setting off where the proxy did not."""
 
     def __init__(self, application: WSGIApplication, settings: Settings) -> None:
         self._application = application
@@ -29,10 +32,11 @@ class Prefix:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the request. Without a setting and a header this costs one look into `environ`."""
-        prefix = self._fixed or (self._forwarded(environ) if HEADER in environ else "")
-        if prefix:
-            environ["SCRIPT_NAME"] = prefix
-            environ["PATH_INFO"] = _below(prefix, environ["PATH_INFO"])
+        if self._fixed:
+            environ["SCRIPT_NAME"] = self._fixed
+            environ["PATH_INFO"] = _below(self._fixed, environ["PATH_INFO"])
+        elif HEADER in environ:
+            environ["SCRIPT_NAME"] = self._forwarded(environ)
         return self._application(environ, start_response)
 
     def _forwarded(self, environ: WSGIEnvironment) -> str:

@@ -40,14 +40,14 @@ def install(app: Flask) -> None:
 
 def refusal_for(error: Exception, environ: WSGIEnvironment) -> BelfryError:
     """What to tell a client about `error`, which is counted. A bug is logged, with the ids of the request."""
-    told = _translated(error, environ)
+    told = translated(error, environ)
     metrics.refused(told.code)
     return told
 
 
 def problem_response(error: Exception) -> Response:
     """The answer that tells a client about `error`, which is counted. Flask lets its redirects pass us by."""
-    told = _translated(error, request.environ)
+    told = translated(error, request.environ)
     if wants_page(request):
         return refusal(told, render_template("pages/problem.html", problem=told), "text/html; charset=utf-8")
     return refusal(told, json.dumps(told.problem()), "application/problem+json")
@@ -84,7 +84,8 @@ def close_after(start_response: StartResponse) -> None:
         server.force_close()
 
 
-def _translated(error: Exception, environ: WSGIEnvironment) -> BelfryError:
+def translated(error: Exception, environ: WSGIEnvironment) -> BelfryError:
+    """What a client is told about `error`. A bug is logged, with the ids of the request."""
     if isinstance(error, BelfryError):
         return error
     if isinstance(error, HTTPException):  # werkzeug's own refusals: a wrong path or method, a body over the limit

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.core.dialects.responses_request import read, translated
+from app.core.dialects.responses_request import ECHO_MAX_CHARS, METADATA_MAX_CHARS, read, translated
 from app.core.errors import BelfryError
+
+GIVEN = {"model": "m", "input": "hi"}
+ODD: tuple[Any, ...] = (["x"], {"a": []}, 7)  # in place of a text, also what Python cannot hash
 
 
 def chat_of(**given: Any) -> dict[str, Any]:
-    return translated({"model": "m", "input": "hi", **given}).chat.fields
+    return translated({**GIVEN, **given}).chat.fields
 
 
 def test_a_text_is_what_the_user_says_and_instructions_come_before_it() -> None:
@@ -119,6 +122,11 @@ def test_a_stream_and_a_response_in_the_background_ask_for_usage() -> None:
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0]"),
         ({"instructions": []}, "instructions"),
         ({"model": None}, "model"),
+        *[({"input": [{"role": "user", "content": [{"type": odd}]}]}, "input[0].content[0]") for odd in ODD],
+        *[({"input": [{"role": odd, "content": "a"}]}, "input[0].role") for odd in ODD],
+        *[({"input": [{"type": odd, "role": "user"}]}, "input[0].type") for odd in ODD],
+        *[({name: odd}, name) for name in ("stream", "background", "store") for odd in ODD],
+        ({"metadata": {"a": "b" * METADATA_MAX_CHARS}}, "metadata"),
     ],
 )
 def test_what_cannot_be_said_in_chat_is_refused(given: dict[str, Any], param: str | None) -> None:
@@ -128,6 +136,24 @@ def test_what_cannot_be_said_in_chat_is_refused(given: dict[str, Any], param: st
     with pytest.raises(BelfryError) as refused:
         chat_of(**given)
     assert (refused.value.code, refused.value.extra["param"]) == ("invalid_completion", param)
+
+
+def test_a_response_tells_again_only_so_much_of_its_request() -> None:
+    """It is kept with a run, and told three times in each of its streams."""
+    metadata = {"a": "b" * (METADATA_MAX_CHARS - 20)}
+    tools = [{"type": "function", "name": "f", "description": "d" * ECHO_MAX_CHARS}]
+    asked = translated({**GIVEN, "metadata": metadata, "tools": tools, "user": "u", "temperature": 0.5})
+    assert asked.echo == {"metadata": metadata, "user": "u", "temperature": 0.5}
+    assert asked.chat.fields["tools"][0]["function"]["description"] == tools[0]["description"]
+
+
+@pytest.mark.parametrize("name", ["metadata", "temperature", "top_p", "max_output_tokens", "user", "anything"])
+def test_a_number_that_json_cannot_repeat_is_refused(name: str) -> None:
+    """Also one that no upstream gets: the response would tell it again."""
+    text = json.dumps({**GIVEN, "background": True}).removesuffix("}")
+    with pytest.raises(BelfryError) as refused:
+        translated(read(f'{text},"{name}":[1e999]}}'.encode()))
+    assert (refused.value.code, "64 bits" in refused.value.detail) == ("malformed_json", True)
 
 
 def test_a_body_that_is_no_object_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from app.core import jws
 from app.core.errors import BelfryError
 from app.core.identity import jwk, tokens
 from app.core.identity.tokens import LEEWAY_SECONDS, Claims, Keyring
@@ -330,3 +332,68 @@ def test_claims_that_a_former_version_kept_come_back_in_normal_form_c() -> None:
     kept = Claims("Jo\u0308rg", frozenset(), ("cafe\u0301",), ("Jo\u0308rg",), NOW, "t")
     found = Claims.of_json(kept.to_json())
     assert (found.user, found.topics, found.to) == ("J\u00f6rg", ("caf\u00e9",), ("J\u00f6rg",))
+
+
+NO_TEXTS: tuple[Any, ...] = (7, True, ["alice"], {"a": 1})
+NO_CLAIMS: tuple[Any, ...] = ([], "text", 7, None, True)
+FORGERIES: list[tuple[dict[str, Any], object]] = [
+    *[({"crit": crit}, {}) for crit in (["exp"], ["b64"], [], "b64", [7], ["x"])],
+    ({"b64": False}, {}),
+    ({"b64": False, "crit": ["b64"]}, {}),
+    ({"b64": 0}, {}),
+    ({"x": 1, "crit": ["x"]}, {}),
+    ({"kid": 7}, {}),
+    ({"kid": ["k"]}, {}),
+    ({"alg": "none"}, {}),
+    ({"alg": "hs256"}, {}),
+    ({"alg": ["HS256"]}, {}),
+    ({"alg": None}, {}),
+    ({"typ": "JWE"}, {}),
+    *[({}, claims) for claims in NO_CLAIMS],
+    *[({}, {"sub": odd}) for odd in (None, *NO_TEXTS)],
+    *[({}, {"exp": odd}) for odd in (None, "9999999999", *NO_TEXTS[1:])],
+    *[({}, {"aud": odd}) for odd in ("x", ["x"], *NO_TEXTS)],
+    *[({}, {"jti": odd}) for odd in (None, *NO_TEXTS)],
+]
+
+
+def forged(header: dict[str, Any], changes: object) -> str:
+    """A token that is signed by the right secret, and not as it should be otherwise."""
+    claims = {"sub": "alice", "exp": NOW + 60, **changes} if isinstance(changes, dict) else changes
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT", **header}, claims)]
+    text = ".".join([jws.encoded(part) for part in parts])
+    return f"{text}.{jws.encoded(hmac.digest(SECRET.encode(), text.encode(), 'sha256'))}"
+
+
+@pytest.mark.parametrize(("header", "changes"), FORGERIES, ids=str)
+def test_what_is_signed_by_the_right_key_is_still_judged(
+    keyring: Keyring, header: dict[str, Any], changes: object
+) -> None:
+    assert keyring.verify(forged({}, {}), NOW).user == "alice"
+    assert refusal(keyring, forged(header, changes)) == "token_invalid"
+
+
+def is_taken(keyring: Keyring, token: str) -> bool:
+    try:
+        keyring.verify(token, NOW)
+    except BelfryError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("named", "counts"),
+    [("push", True), (["push"], True), (["a", "push"], True), ("other", False), (["other"], False), ([], False),
+     ("", False), (None, False), (["push", 7], False), ({"push": 1}, False), ("pus", False), (7, False)],
+)  # fmt: skip
+def test_a_token_must_name_the_audience_that_the_settings_name(named: object, counts: bool) -> None:
+    keyring = Keyring(Settings(secret=SECRET, jwt_audience="push"))
+    assert is_taken(keyring, forged({}, {"aud": named})) == counts
+
+
+@pytest.mark.parametrize(
+    ("named", "counts"), [("us", True), ("them", False), (None, False), (["us"], False), ("", False)]
+)
+def test_a_token_must_name_the_issuer_that_the_settings_name(named: object, counts: bool) -> None:
+    keyring = Keyring(Settings(secret=SECRET, jwt_issuer="us"))
+    assert is_taken(keyring, forged({}, {"iss": named})) == counts

@@ -13,7 +13,7 @@ from app.core.identity.tokens import Claims
 from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.keys import TIMERS
-from app.store.timers.timers import CLAIM_JOBS, LEASE_SECONDS, Timers
+from app.store.timers.timers import CLAIM_JOBS, LEASE_SECONDS, LIST_BYTES, Timers
 from app.transport.connection import Connection
 
 ANN = Claims("ann", frozenset({"publish"}), (), None, 9e9, "t1", 5.0, session="s")
@@ -179,6 +179,21 @@ def test_a_page_goes_on_where_the_last_message_of_the_former_one_is_gone(timers:
     jobs, place = timers.page(2, None, "ann")
     timers.cancel(jobs[1])
     assert [job.id for job in timers.page(2, place, "ann")[0]] == ["c"]
+
+
+def test_a_page_ends_after_so_many_bytes_and_the_next_one_goes_on(connection: Connection, settings: Settings) -> None:
+    """To read 100 of the longest messages in one piece would hold the worker up."""
+    timers = Timers(connection, settings)
+    body = "x" * (LIST_BYTES // 2)
+    messages = [made(name, at, body=body) for at, name in enumerate("abcde", 1)]
+    assert what(timers, *messages) == ["scheduled"] * 5
+    pages: list[list[str]] = []
+    place = None
+    while not pages or place is not None:
+        jobs, place = timers.page(100, place, "ann")
+        pages.append([job.id for job in jobs])
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [name for page in pages for name in page] == list("abcde")
 
 
 def test_workers_are_told_only_of_what_becomes_the_first(timers: Timers, client: redis.Redis) -> None:

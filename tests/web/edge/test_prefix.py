@@ -43,9 +43,16 @@ def test_the_setting_counts_whether_the_proxy_passes_the_prefix_on_or_not(path: 
 @pytest.mark.parametrize("header", ["/push", "/push/", " /push "])
 def test_the_header_of_a_trusted_proxy_counts(header: str) -> None:
     assert seen("/feed", header, trusted_proxies="10.0.0.0/8") == ("/push", "/feed")
-    assert seen("/push/feed", header, trusted_proxies="10.0.0.0/8") == ("/push", "/feed")
     assert seen("/feed", header, remote="") == ("/push", "/feed"), "the peer of a unix socket is trusted"
     assert seen("/feed", header, remote="127.0.0.1", demo=True) == ("/push", "/feed")
+
+
+@pytest.mark.parametrize("path", ["/x/metrics", "/x", "/x/", "/x/x/metrics"])
+def test_the_header_never_changes_which_path_is_served(path: str) -> None:
+    """A stranger sends it through a trusted proxy that refuses `/metrics` and does not know the header."""
+    assert seen(path, "/x", trusted_proxies="10.0.0.0/8") == ("/x", path)
+    assert seen(path, "/x", remote="") == ("/x", path)
+    assert seen(path, "/x", remote="127.0.0.1", demo=True) == ("/x", path)
 
 
 def test_the_header_of_a_stranger_does_not_count() -> None:

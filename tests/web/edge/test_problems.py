@@ -6,6 +6,9 @@ import logging
 
 import pytest
 
+from app import create_app
+from app.core.settings import Settings
+from app.web.edge.auth import Authenticator
 from tests.web.identity_app import Site, open_site
 
 
@@ -36,6 +39,29 @@ def test_a_bug_is_logged_and_tells_the_client_nothing(site: Site, caplog: pytest
     assert (answer.status_code, answer.get_json(force=True)["code"]) == (500, "internal_error")
     assert "a secret detail" not in answer.text
     assert "a secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/embeddings"),
+        ("GET", "/v1/models"),
+        ("POST", "/v1/responses"),
+        ("GET", "/v1/responses/x"),
+        ("POST", "/openai/deployments/m/chat/completions"),
+    ],
+)
+def test_below_v1_a_bug_is_told_in_openais_shape(monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
+    def fail(*_given: object, **_options: object) -> None:
+        raise TypeError("a secret detail")
+
+    monkeypatch.setattr(Authenticator, "require", fail)
+    app = create_app(Settings(secret="x" * 32, redis_url="redis://nowhere", upstream_url="http://nowhere/v1"))
+    answer = app.test_client().open(path, method=method)
+    assert (answer.status_code, answer.content_type) == (500, "application/json")
+    assert answer.get_json()["error"]["code"] == "internal_error"
+    assert "a secret detail" not in answer.text
 
 
 def test_a_redirect_of_the_router_stays_a_redirect(site: Site) -> None:
