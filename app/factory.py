@@ -285,7 +285,9 @@ class Web:
             completions.blueprint(self._desk_of_completions()),
             openai.blueprint(api, auth, live.models),
             responses.blueprint(
-                responses.ResponseViews(auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies)
+                responses.ResponseViews(
+                    auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies
+                )
             ),
         )
 
