@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 PORT = 8_000  # of every node
 BACK_SECONDS = 30.0  # until what was broken works again
 UNKNOWN_PUBLISHERS = 'belfry_requests_total{route="/publish",status="401"}'
-LAME_DUCK_SECONDS = 3.0
+LAME_DUCK_SECONDS = 4.0
 # The proxies look for nodes more often than the shipped files say, and nodes leave as much sooner.
 LOOK_SECONDS = 0.5
 ENVIRONMENT: Mapping[str, str] = {
@@ -100,10 +100,11 @@ class Node(Belfry):
 
 
 class Front(Belfry):
-    """All nodes as their clients see them: one server, at the proxy. It has no process of its own."""
+    """All nodes as their clients see them: one server, at the proxy. It has no process, so `port` is nobody's."""
 
     def __init__(self, port: int, environment: Mapping[str, str]) -> None:
-        super().__init__("redis://unused", environment, port=port)
+        super().__init__("redis://unused", environment)
+        self.url = f"http://{HOST}:{port}"
 
 
 class NodesNginx(ShippedNginx):
@@ -195,11 +196,11 @@ class Nodes:
         nodes = {f"node {number}": node for number, node in enumerate(self._nodes)}
         return {"redis": self.redis, "proxy": self.proxy, **nodes}
 
-    def add(self) -> Node:
-        """Start one more."""
-        self._nodes.append(self._new().start())
-        self.wait_back(self._nodes[-1])
-        return self._nodes[-1]
+    def replace(self, gone: Node) -> Node:
+        """Start a new one, with addresses of its own, in the place of one that has ended."""
+        node = self._new().start()
+        self._nodes = [node if each is gone else each for each in self._nodes]
+        return node
 
     def wait_back(self, node: Node) -> None:
         """Wait until clients get to it by the proxy again."""

@@ -10,6 +10,7 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import groupby
 
 import pytest
@@ -47,13 +48,15 @@ def alice() -> str:
     return f"alice-{secrets.token_hex(4)}"
 
 
-def strike(nodes: Nodes, fault: Callable[[Traffic, Node], object]) -> Traffic:
-    """Let something happen to a node that has streams, with traffic on all, and judge everything that was sent."""
+def strike(nodes: Nodes, fault: Callable[[Traffic, Node], Node]) -> Traffic:
+    """Let something happen to a node that has streams, with traffic on all, and judge everything that was sent.
+
+    `fault` answers the node that works again, or works in its place.
+    """
     with Traffic(nodes.front, port=nodes.proxy.port, silence_seconds=SILENCE_SECONDS) as traffic:
         traffic.run(MESSAGES)
-        node = max(nodes, key=streams)
-        fault(traffic, node)
-        nodes.wait_back(node)
+        back = fault(traffic, max(nodes, key=streams))
+        nodes.wait_back(back)
         traffic.run(MESSAGES, BACK_SECONDS)
         verdict = traffic.finish()
     print(verdict, dict(traffic.book.answers))
@@ -68,30 +71,34 @@ def ends(traffic: Traffic, why: str) -> int:
     return sum(reader.ends[why] for reader in traffic.readers)
 
 
-def test_a_node_is_killed(nodes: Nodes) -> None:
-    def fault(traffic: Traffic, node: Node) -> None:
+def test_a_node_is_killed_and_one_is_added(nodes: Nodes) -> None:
+    def fault(traffic: Traffic, node: Node) -> Node:
         node.kill()
         traffic.wait_live(seconds=BACK_SECONDS)
         traffic.run(MESSAGES, BACK_SECONDS)
-        node.start()
+        return nodes.replace(node)
 
     strike(nodes, fault)
+    with ExitStack() as stack:
+        for number in range(4 * COUNT):
+            stack.enter_context(nodes.front.stream(f"u{number}", port=nodes.proxy.port)).wait_for("ready")
+        assert all(streams(node) for node in nodes), "the new one has some of them"
 
 
 def test_a_node_freezes(nodes: Nodes) -> None:
-    def fault(traffic: Traffic, node: Node) -> None:
+    def fault(traffic: Traffic, node: Node) -> Node:
         on_it = streams(node)
         with node.frozen():
             traffic.wait(lambda: ends(traffic, "silence") >= on_it, BACK_SECONDS, what="its clients to notice")
             traffic.wait_live(seconds=BACK_SECONDS)
             traffic.run(MESSAGES, BACK_SECONDS)
-        nodes.wait_back(node)
+        return node
 
     strike(nodes, fault)
 
 
 def test_a_node_that_is_cut_off_from_redis_sends_its_streams_to_the_others(nodes: Nodes) -> None:
-    def fault(traffic: Traffic, node: Node) -> None:
+    def fault(traffic: Traffic, node: Node) -> Node:
         on_it = streams(node)
         with node.store.silence():
             wait_until(lambda: node.readiness() == 503, BACK_SECONDS, what="the node not to be ready")
@@ -100,6 +107,7 @@ def test_a_node_that_is_cut_off_from_redis_sends_its_streams_to_the_others(nodes
             traffic.wait_live(seconds=BACK_SECONDS)
             traffic.run(MESSAGES, BACK_SECONDS)
         assert ends(traffic, "goodbye shutdown") >= on_it
+        return node
 
     strike(nodes, fault)
 
@@ -107,7 +115,7 @@ def test_a_node_that_is_cut_off_from_redis_sends_its_streams_to_the_others(nodes
 def test_a_node_drains_without_a_publish_that_fails(nodes: Nodes) -> None:
     seen: list[int] = []
 
-    def fault(traffic: Traffic, node: Node) -> None:
+    def fault(traffic: Traffic, node: Node) -> Node:
         def look() -> bool:
             seen.append(node.readiness())
             return node.has_ended()
@@ -117,21 +125,12 @@ def test_a_node_drains_without_a_publish_that_fails(nodes: Nodes) -> None:
         traffic.wait(look, BACK_SECONDS, what="the node to end")
         traffic.wait_live(seconds=BACK_SECONDS)
         assert ends(traffic, "goodbye shutdown") >= on_it
-        node.start()
+        return node.start()
 
     traffic = strike(nodes, fault)
     said = [status for status, _ in groupby(seen)]
     assert said in ([200, 503, 0], [503, 0]), said
     assert traffic.book.answers.keys() <= {"200", "201", *REFUSED_ON_PURPOSE}, traffic.book.answers
-
-
-def test_a_node_is_added(nodes: Nodes) -> None:
-    strike(nodes, lambda *_: nodes.add())
-    with ExitStack() as stack:
-        opened = [stack.enter_context(nodes.front.stream(f"u{number}")) for number in range(4 * COUNT)]
-        for stream in opened:
-            stream.wait_for("ready")
-        assert streams(nodes[COUNT])
 
 
 def streams(node: Node) -> float:
@@ -171,7 +170,7 @@ def test_presence_is_the_same_at_every_node_and_any_may_end_a_connection(nodes: 
     with ExitStack() as stack:
         opened = everywhere(nodes, alice, stack)
         for node in nodes:
-            wait_until(lambda node=node: present(node, alice) == len(opened), BACK_SECONDS, what="presence")
+            wait_until(partial(are_present, node, alice, len(opened)), BACK_SECONDS, what="presence")
         with nodes[0].api(nodes[0].token("root", "admin")) as api:
             assert api.delete(f"/presence/{alice}").status_code == 204
         for stream in opened:
@@ -187,12 +186,17 @@ def test_a_revocation_at_one_node_holds_at_all(nodes: Nodes, alice: str) -> None
         for stream in opened:
             assert json.loads(stream.wait_for("goodbye", BACK_SECONDS).data)["reason"] == "revoked"
     for node in nodes:
-        with node.api(token) as api:
-            wait_until(lambda api=api: api.get("/feed").status_code == 401, BACK_SECONDS, what="the node to know")
+        wait_until(partial(is_refused, node, token), BACK_SECONDS, what="the node to know")
 
 
-def present(node: Node, user: str) -> int:
-    """How many connections of the user it knows."""
+def are_present(node: Node, user: str, connections: int) -> bool:
+    """Whether it knows so many connections of the user."""
     with node.api(node.token("publisher", "publish")) as api:
-        found: int = api.get("/presence", params={"users": user}).json()["users"][user]["connections"]
-        return found
+        found = api.get("/presence", params={"users": user}).json()["users"][user]
+    return bool(found["connections"] == connections)
+
+
+def is_refused(node: Node, token: str) -> bool:
+    """Whether it refuses the token."""
+    with node.api(token) as api:
+        return api.get("/feed").status_code == 401
