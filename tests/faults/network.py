@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -70,8 +70,9 @@ class Network:
     """`near` is this machine's address on the network's first cable, `far` that of who uses a `socket()` of it."""
 
     def __init__(self) -> None:
-        self.name = f"belfry-{secrets.token_hex(4)}"
-        self._cable = Cable(self.name)
+        self._name = f"belfry-{secrets.token_hex(4)}"
+        self._cable = Cable(self._name)
+        self._path = Path("/run/netns") / self._name
         self.near, self.far = self._cable.near, self._cable.far
 
     @staticmethod
@@ -86,9 +87,9 @@ class Network:
         return ""
 
     def __enter__(self) -> Self:
-        _ip("netns", "add", self.name)
+        _ip("netns", "add", self._name)
         try:
-            _ip("-n", self.name, "link", "set", "lo", "up")
+            _ip("-n", self._name, "link", "set", "lo", "up")
             self._cable.lay()
         except BaseException:
             self._remove()
@@ -101,7 +102,7 @@ class Network:
     def socket(self) -> socket.socket:
         """A TCP socket within this network; it stays there whoever uses it."""
         here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(self.path, os.O_RDONLY)
+        there = os.open(self._path, os.O_RDONLY)
         try:
             _enter(there)
             try:
@@ -112,14 +113,13 @@ class Network:
             os.close(here)
             os.close(there)
 
-    @property
-    def path(self) -> Path:
-        """The file that stands for it, for `nsenter --net=`."""
-        return Path("/run/netns") / self.name
+    def command(self) -> Sequence[str]:
+        """What to put before a command that shall run within it."""
+        return ["nsenter", f"--net={self._path}"]
 
     def add_cable(self) -> Cable:
         """A second way to this machine."""
-        cable = Cable(self.name)
+        cable = Cable(self._name)
         cable.lay()
         return cable
 
@@ -132,7 +132,7 @@ class Network:
         self._cable.mend()
 
     def _remove(self) -> None:
-        _ip("netns", "del", self.name)  # the cables go with their ends
+        _ip("netns", "del", self._name)  # the cables go with their ends
 
 
 def _enter(namespace: int) -> None:

@@ -60,7 +60,7 @@ class Node(Belfry):
         )
 
     def command(self) -> Sequence[str | Path]:
-        return ["nsenter", f"--net={self.network.path}", *super().command()]
+        return [*self.network.command(), *super().command()]
 
     def is_serving(self) -> bool:
         """Whether it says that it is ready."""

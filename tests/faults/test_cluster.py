@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import count
+from typing import Any, Self
 
 import pytest
 from redis.crc import key_slot
@@ -12,6 +17,7 @@ from redis.crc import key_slot
 from tests.cluster import Node, RedisCluster
 from tests.conftest import absent
 from tests.faults.crowd import Reader
+from tests.faults.network import Network
 from tests.faults.records import Reset
 from tests.faults.site import QUICK
 from tests.faults.traffic import Traffic
@@ -19,6 +25,7 @@ from tests.servers import Belfry, RedisServer, Server
 
 MESSAGES = 30
 FAILOVER_SECONDS = 60.0
+LINE_SECONDS = 0.01  # between two lines of a long batch
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -32,8 +39,8 @@ class Deployments:
         self._stack = stack
         self.servers: dict[str, Server] = {}
 
-    def __call__(self, **environment: str) -> tuple[RedisCluster, Belfry]:
-        cluster = RedisCluster(self._stack)
+    def __call__(self, network: Network | None = None, **environment: str) -> tuple[RedisCluster, Belfry]:
+        cluster = RedisCluster(self._stack, network)
         belfry = Belfry(cluster.url, {**QUICK, "WEB_CONCURRENCY": "2", **environment})
         self._stack.callback(belfry.destroy)
         self.servers = {**cluster.servers, "belfry": belfry}
@@ -86,6 +93,98 @@ def test_a_primary_is_killed_and_only_the_readers_of_its_logs_are_told_of_a_loss
     print(verdict, dict(traffic.book.answers))
     assert verdict.kept, verdict
     assert {reader.name for reader in traffic.readers if resets(reader)} == concerned
+
+
+def test_a_primary_is_cut_off_from_the_network_and_comes_back_as_a_replica(deploy: Deploy) -> None:
+    if obstacle := Network.obstacle():
+        absent(obstacle)
+    with Network() as network:
+        cluster, belfry = deploy(network)
+        primary = cluster.primaries[0]
+        with Traffic(belfry) as traffic:
+            key = log_key(belfry, f"user:{traffic.users[0]}")
+            if cluster.owner(key) is not primary:
+                cluster.migrate(key_slot(key.encode()), cluster.owner(key), primary)
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            concerned = held_by(cluster, belfry, traffic, primary)
+            with traffic.erasing():
+                network.cut()
+                cluster.wait(lambda: cluster.owner(key) is not primary, "a failover")
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            network.mend()
+            cluster.wait(lambda: not primary.is_primary, "the former primary to follow its successor")
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            verdict = traffic.finish()
+        print(verdict, dict(traffic.book.answers))
+        assert verdict.kept, verdict
+        assert {reader.name for reader in traffic.readers if resets(reader)} == concerned
+
+
+class LongBatch:
+    """A batch to one user, whose lines come one after the other until it is ended."""
+
+    def __init__(self, belfry: Belfry, user: str) -> None:
+        self._belfry = belfry
+        self._user = user
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._answers = ThreadPoolExecutor(1).submit(self._publish)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def accepted(self) -> list[int]:
+        """The numbers of the lines that were accepted, in their order."""
+        answers = self._answers.result(FAILOVER_SECONDS)
+        assert {each["status"] for each in answers} <= {201, 503}, answers
+        return [number for number, each in enumerate(answers) if each["status"] == 201]
+
+    def _publish(self) -> list[dict[str, Any]]:
+        with self._belfry.api(self._belfry.token("publisher", "publish")) as api:
+            headers = {"Content-Type": "application/x-ndjson"}
+            answer = api.post("/publish", data=self._lines(), headers=headers, timeout=FAILOVER_SECONDS)
+        return [json.loads(line) for line in answer.content.splitlines()]
+
+    def _lines(self) -> Iterator[bytes]:
+        for number in count():
+            yield json.dumps({"to": self._user, "data": number}).encode() + b"\n"
+            if self._ended.wait(LINE_SECONDS):
+                return
+
+
+def test_a_node_is_added_takes_slots_over_and_is_removed_while_a_batch_is_under_way(deploy: Deploy) -> None:
+    cluster, belfry = deploy()
+    with Traffic(belfry) as traffic, belfry.stream("bob") as stream:
+        stream.wait_for("ready")
+        traffic.run(MESSAGES)
+        added = cluster.add_primary()
+        keys = [log_key(belfry, f"user:{user}") for user in ("bob", *traffic.users)]
+        homes = {key_slot(key.encode()): cluster.owner(key) for key in keys}
+        with LongBatch(belfry, "bob") as batch:
+            stream.wait_for_messages(1)
+            refusals = cluster.refusals()
+            for slot, home in homes.items():
+                cluster.migrate(slot, home, added)
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            for slot, home in homes.items():
+                cluster.migrate(slot, added, home)
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+        assert cluster.refusals() > refusals, "nothing was asked for at its former place"
+        accepted = batch.accepted()
+        belfry.publish({"to": "bob", "data": "last"})
+        stream.wait_for(lambda event: '"last"' in event.data, FAILOVER_SECONDS)
+        cluster.remove(added)
+        traffic.run(MESSAGES, FAILOVER_SECONDS)
+        verdict = traffic.finish()
+    print(verdict, dict(traffic.book.answers))
+    assert verdict.kept, verdict
+    assert not sum(map(resets, traffic.readers))
+    heard = [message["data"] for message in stream.messages if isinstance(message["data"], int)]
+    assert heard == sorted(set(heard)), "once and in order"
+    assert accepted
+    assert not set(accepted) - set(heard)
 
 
 def test_a_manual_failover_under_traffic(deploy: Deploy) -> None:
