@@ -175,9 +175,9 @@ class RedisCluster:
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
         while keys := source.ask("CLUSTER GETKEYSINSLOT", slot, MIGRATED_AT_ONCE):
             source.ask("MIGRATE", target.host, target.port, "", 0, 5_000, "KEYS", *keys)
-        for node in (target, source, *self.alive()):
-            if node.is_primary:
-                node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
+        others = [node for node in self.alive() if node not in (target, source) and node.is_primary]
+        for node in (target, source, *others):  # a source that has given its last slot away becomes a replica
+            node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
 
     def migrate_whole(self, slot: int, source: Node, target: Node) -> None:
         """Move a slot in one step, as Valkey 9 and newer can."""
