@@ -66,11 +66,13 @@ class Node(Belfry):
         """Whether it says that it is ready."""
         return self.readiness() == 200
 
-    def readiness(self) -> int:
-        """The status at `/health/ready`, over a new connection; 0 where nobody answers."""
+    def readiness(self) -> int | None:
+        """The status at `/health/ready`, over a new connection; 0 where that is refused, None without an answer."""
         try:
             return requests.get(f"{self.url}/health/ready", timeout=1).status_code
-        except requests.RequestException:
+        except requests.Timeout:
+            return None
+        except requests.ConnectionError:
             return 0
 
     def readiness_seconds(self) -> float:
