@@ -20,19 +20,18 @@ from typing import Self
 
 _CLONE_NEWNET = 0x40000000  # sched.h
 _libc = ctypes.CDLL(None, use_errno=True)
+_given: set[str] = set()  # the cables of this process
 
 
 class Cable:
     """`near` is this machine's address on the cable, `far` the address of those in the network at its other end."""
 
     def __init__(self, namespace: str) -> None:
-        token = secrets.token_bytes(2)
+        token = _unused()
         self._namespace = namespace
         self._ends = (f"bn{token.hex()}", f"bf{token.hex()}")
-        # One of the 16,384 networks of four addresses within a range that nobody here routes.
-        number = int.from_bytes(token) & 0x3FFF
-        base = f"10.203.{number >> 6}.{(number & 0x3F) << 2}".rpartition(".")
-        self._subnet = f"{base[0]}.{base[2]}/30"
+        base = _base(token).rpartition(".")
+        self._subnet = f"{_base(token)}/30"
         self.near = f"{base[0]}.{int(base[2]) + 1}"
         self.far = f"{base[0]}.{int(base[2]) + 2}"
 
@@ -135,11 +134,26 @@ class Network:
         _ip("netns", "del", self._name)  # the cables go with their ends
 
 
+def _unused() -> bytes:
+    """What names a cable whose addresses no other one has, of this test run or of another one."""
+    while True:
+        token = secrets.token_bytes(2)
+        if _base(token) not in _given and not _ip("-o", "addr", "show", "to", f"{_base(token)}/30"):
+            _given.add(_base(token))
+            return token
+
+
+def _base(token: bytes) -> str:
+    """The first address of one of the 16,384 networks of four addresses within a range that nobody here routes."""
+    number = int.from_bytes(token) & 0x3FFF
+    return f"10.203.{number >> 6}.{(number & 0x3F) << 2}"
+
+
 def _enter(namespace: int) -> None:
     """Of this thread alone, setns(2)."""
     if _libc.setns(namespace, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
