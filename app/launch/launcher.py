@@ -1,7 +1,7 @@
-"""`./run` and `belfry serve`: starts the embedded store and gunicorn, says where they are, and ends both when it ends.
+"""`./run` and `belfry serve`: starts the embedded store and gunicorn, prints their addresses, and ends both at its end.
 
-Imports neither redis nor gevent nor flask, nor what reads settings: it only starts processes, waits for them and passes
-signals on, and stays as long as they.
+It starts processes, waits for them and passes signals on, and it stays in memory as long as they do. So it imports
+neither redis nor gevent nor flask, and not the module that reads settings.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LaunchError(RuntimeError):
 class Signals:
     """The signals sent to this process, as something to wait for.
 
-    Handlers do nothing: the interpreter writes each signal's number to a pipe, and whoever waits reads it there. So no
+    Handlers do nothing: the interpreter writes each signal's number to a pipe, and `wait` reads it from there. So no
     code of ours ever runs in the middle of other code.
     """
 
@@ -274,7 +274,7 @@ def _watch(crew: ServerGroup, web: Child) -> None:
 
 
 def _say(*lines: str) -> None:
-    """Print to whoever started us, if still there."""
+    """Print to the terminal or program that started the launcher, if it still reads."""
     with contextlib.suppress(OSError):
         print(*lines, sep="\n", flush=True)  # noqa: T201 - a command's answer
 

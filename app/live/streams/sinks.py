@@ -1,6 +1,6 @@
 """The two ways to a client: a socket that was taken out of the server, and a generator that a server drains.
 
-Neither ever blocks the writer, and each keeps at most what one write left over; everything later stays in the store.
+Neither blocks the writer. Each keeps at most the rest of one write; later messages stay in the store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DISCARD_BYTES = 4_096
 class ParkedSocket:
     """A client's socket, known by its descriptor alone; it costs no greenlet.
 
-    `subscriber` is set by whoever parks it, before anything is written.
+    The code that parks the socket sets `subscriber`, before anything is written.
     """
 
     __slots__ = ("_descriptor", "_outbox", "_poller", "subscriber")

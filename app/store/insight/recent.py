@@ -1,7 +1,7 @@
-"""The messages published last, by whom and to how many: what an administrator looks through.
+"""The messages published last, with publisher and number of recipients, for administrators.
 
-One capped stream for the whole deployment. It is written in batches after the fact, so it is no part of what an answer
-to a publisher promises.
+One capped stream for the whole deployment. It is written in batches, later, so the answer to a publisher does not
+promise it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..logs.publisher import Published
 from .flights import record_of
 
 MESSAGES_KEPT = 1_000
-MESSAGES_PER_WRITE = 50  # after each, whoever waits gets a turn: a busy second's thousand would hold it up for 30 ms
+MESSAGES_PER_WRITE = 50  # per write: a thousand at once would block other greenlets for 30 ms
 TEXT_MAX = 200  # characters of title and body
 RECIPIENTS_SHOWN = 10
 

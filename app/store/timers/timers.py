@@ -1,8 +1,8 @@
 """Scheduled messages: kept until they are due, claimed under a lease, and remembered for a while afterwards.
 
-A message is delivered by publishing it under its id, so a job that is claimed twice is delivered once. All that is
-scheduled lies in one slot, apart from the feeds; the clock of its server decides what is due. A job that waits never
-expires, so it is delivered late rather than lost, however long all workers were away.
+A message is delivered by publishing it under its id, so a job that is claimed twice is delivered once. All scheduled
+messages are in one slot, apart from the feeds, and the clock of its server decides what is due. A waiting job never
+expires. If all workers are away for long, it is delivered late and not lost.
 """
 
 from __future__ import annotations
@@ -204,6 +204,6 @@ def _job(message_id: str, reply: Reply) -> Job:
     head, credential, text = reply.split(b"\n", 2)
     state, due, _digest_given, *call = head.decode().split()
     said = json.loads(credential)
-    # Without the session: whoever signs out does not take back what was scheduled before.
+    # Without the session: signing out does not cancel messages that were scheduled before.
     claims = Claims(said["user"], frozenset(), (), None, 0.0, said["token"], said["issued"])
     return Job(message_id, state, int(due), "".join(call), said["by"], said["to"], claims, text)

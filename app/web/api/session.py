@@ -1,7 +1,7 @@
-"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end it.
+"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end the session.
 
-The cookie is a random number; what it stands for lies in the store. So a session can be ended for good, never outlives
-its token and allows exactly what the token allows.
+The cookie is a random number, and the store keeps the session's data. So a session can be ended at any time. It does
+not outlive its token, and allows exactly what the token allows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
 def start_session(response: Response, auth: Authenticator, claims: Claims) -> None:
     """Let `response` start a session that allows what `claims` allow, and lasts as long but no longer than it may.
 
-    The session that the browser had ends: whoever signs in never goes on with a cookie that somebody else may know.
+    The session that the browser had ends, so that nobody continues with a cookie that somebody else may know.
     """
     _end_stored(auth)
     now, until = auth.clock(), _end(auth, claims)
