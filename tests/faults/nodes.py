@@ -175,11 +175,12 @@ class Nodes:
             stack.callback(self.proxy.destroy)
             self.proxy.start()
             self.front = Front(self.proxy.port, self._keys)
+            self._stack = stack
+            with ThreadPoolExecutor(self._count) as pool:
+                self._nodes = [*pool.map(Node.start, [self._new() for _ in range(self._count)])]
+            for node in self._nodes:
+                self.wait_back(node)
             self._stack = stack.pop_all()
-        with ThreadPoolExecutor(self._count) as pool:
-            self._nodes = [*pool.map(Node.start, [self._new() for _ in range(self._count)])]
-        for node in self._nodes:
-            self.wait_back(node)
         return self
 
     def __exit__(self, *_: object) -> None:
