@@ -100,6 +100,7 @@ class Belfry(Server):
 
     count: int = 1
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    environment: dict[str, str] = field(default_factory=dict)  # further settings
     patience: float = 300.0  # on the busiest machine
     kinds: frozenset[str] = frozenset({"fan-out", "users", "own", "tokens"})
 
@@ -111,6 +112,7 @@ class Belfry(Server):
             "BELFRY_DATA_DIR": "{folder}/data",
             "WEB_CONCURRENCY": str(self.count),
             "BELFRY_UPSTREAM_URL": f"http://127.0.0.1:{self.upstream_port}/v1",
+            **self.environment,
         }
         process = Process([sys.executable, "-m", "app.launch.launcher"], environment)
         self.processes.append(process)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from tests.faults.network import Network
 from tests.servers import HOST, RedisServer, Server, free_port
 from tests.waiting import wait_until
 
@@ -22,12 +24,18 @@ CLUSTER_OPTIONS = (
 
 
 class Node(RedisServer):
-    """One process of a cluster."""
+    """One process of a cluster, which listens at `host`, within `network` if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = HOST, network: Network | None = None) -> None:
         self.bus = free_port()
-        super().__init__(port=free_port(), options=(*CLUSTER_OPTIONS, "--cluster-port", str(self.bus)))
-        self.address = f"{HOST}:{self.port}"
+        self.host = host
+        self._network = network
+        listen = ("--bind", host, "--cluster-port", str(self.bus), "--protected-mode", "no")
+        super().__init__(port=free_port(), options=(*CLUSTER_OPTIONS, *listen))
+        self.address = f"{host}:{self.port}"
+
+    def command(self) -> Sequence[str | Path]:
+        return [*(self._network.command() if self._network else ()), *super().command()]
 
     def ask(self, *command: Any) -> Any:
         """The reply to one command, to this node alone."""
@@ -49,11 +57,13 @@ class Node(RedisServer):
 
 
 class RedisCluster:
-    """Started, with all slots covered, and every replica in step."""
+    """Started, with all slots covered, and every replica in step. The first primary is alone in `network`, if given."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, network: Network | None = None) -> None:
         self._stack = stack
-        self.nodes = [self.add() for _ in range(2 * PRIMARIES)]
+        self._host = network.near if network else HOST
+        first = Node(network.far, network) if network else Node()
+        self.nodes = [self.add(first), *[self.add(Node(self._host)) for _ in range(2 * PRIMARIES - 1)]]
         self.primaries = self.nodes[:PRIMARIES]
         share = -(-REDIS_CLUSTER_HASH_SLOTS // PRIMARIES)
         for number, node in enumerate(self.primaries):
@@ -83,16 +93,33 @@ class RedisCluster:
         with self.nodes[0].client() as client:
             return int(str(client.info("server").get("valkey_version", "0")).split(".")[0]) >= 9
 
-    def add(self) -> Node:
-        """A further node, which nobody knows yet."""
-        node = Node()
+    def add(self, node: Node) -> Node:
+        """Start a node, which nobody knows yet."""
         self._stack.callback(node.destroy)
         node.start()
         return node
 
     def introduce(self, node: Node) -> None:
         """Let the first node know this one."""
-        self.nodes[0].ask("CLUSTER MEET", HOST, node.port, node.bus)
+        self.nodes[0].ask("CLUSTER MEET", node.host, node.port, node.bus)
+
+    def add_primary(self) -> Node:
+        """Add a further node, which holds no slot yet."""
+        node = self.add(Node(self._host))
+        self.nodes.append(node)
+        self.introduce(node)
+        self.wait(
+            lambda: all(self._knows_all(each) and self._ok(each) for each in self.nodes), "all to know the new node"
+        )
+        return node
+
+    def remove(self, node: Node) -> None:
+        """Have all others forget a node that holds no slot, and end it."""
+        self.nodes.remove(node)
+        forgotten = node.id
+        for other in self.nodes:
+            other.ask("CLUSTER FORGET", forgotten)
+        node.kill()
 
     def wait_ready(self) -> None:
         """Wait until every node considers the cluster to work and every primary has a replica that has everything."""
@@ -147,15 +174,20 @@ class RedisCluster:
         target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
         while keys := source.ask("CLUSTER GETKEYSINSLOT", slot, MIGRATED_AT_ONCE):
-            source.ask("MIGRATE", HOST, target.port, "", 0, 5_000, "KEYS", *keys)
-        for node in (target, source, *self.alive()):
-            if node.is_primary:
-                node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
+            source.ask("MIGRATE", target.host, target.port, "", 0, 5_000, "KEYS", *keys)
+        others = [node for node in self.alive() if node not in (target, source) and node.is_primary]
+        for node in (target, source, *others):  # a source that has given its last slot away becomes a replica
+            node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
 
     def migrate_whole(self, slot: int, source: Node, target: Node) -> None:
         """Move a slot in one step, as Valkey 9 and newer can."""
         source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
         self.wait(lambda: all(self._port_of(node, slot) == target.port for node in self.alive()), "the slot to move")
+
+    def refusals(self) -> int:
+        """How often a node answered MOVED."""
+        told = [node.ask("INFO", "errorstats").get("errorstat_MOVED") for node in self.alive()]
+        return sum(each["count"] for each in told if each)
 
     def _port_of(self, node: Node, slot: int) -> int:
         for row in _slots(node):

@@ -189,10 +189,14 @@ class Belfry(Server):
         options: Sequence[str] = (),
         *,
         listen_on: str = HOST,
+        host: str = HOST,
+        port: int = 0,
     ) -> None:
+        """`host` is the address at which tests reach it."""
         self._options = options
-        self.port = free_port()
-        self.url = f"http://{HOST}:{self.port}"
+        self._host = host
+        self.port = port or free_port()
+        self.url = f"http://{host}:{self.port}"
         self.settings_environment = {
             "BELFRY_BIND": f"{listen_on}:{self.port}",
             "BELFRY_REDIS_URL": redis_url,
@@ -278,7 +282,7 @@ class Belfry(Server):
         if cursor is not None:
             sent["Last-Event-ID"] = cursor
         path = f"/stream?{parameters}" if parameters else "/stream"
-        return StreamClient(options.pop("port", self.port), path, sent, **options)
+        return StreamClient(options.pop("port", self.port), path, sent, host=self._host, **options)
 
 
 class Api(requests.Session):
@@ -373,6 +377,8 @@ class SubPathNginx(Nginx):
 class ShippedNginx(Nginx):
     """nginx with `deploy/nginx.conf`; only places of the machine are changed in it."""
 
+    shipped = "nginx.conf"  # in `deploy/`
+
     def __init__(self, upstream: str) -> None:
         super().__init__(0)
         self.access_log = self.directory / "access"
@@ -381,22 +387,32 @@ class ShippedNginx(Nginx):
 
     def upstream(self, address: str) -> None:
         """Write the configuration with the server at this address."""
+        include = {"include mime.types;": f"include {self.directory}/mime.types;"}
+        self.write({"server belfry:8000;": f"server {address};", **include})
+
+    def write(self, places: Mapping[str, str]) -> None:
+        """Write the configuration with these places changed in it."""
         temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         own = "".join([f"{name}_temp_path {self.directory}/{name};\n" for name in temporary])
         text = f"daemon off; master_process off; pid {self.directory}/pid;\n"
-        text += (REPOSITORY / "deploy" / "nginx.conf").read_text()
-        for shipped, here in {
-            "server belfry:8000;": f"server {address};",
+        text += (REPOSITORY / "deploy" / self.shipped).read_text()
+        own_places = {
             "listen 8080;": f"listen {HOST}:{self.port};",
             "/dev/stdout": str(self.access_log),
             "/dev/stderr": str(self.log_path),
-            "include mime.types;": f"include {self.directory}/mime.types;\n{own}",
+            "server_tokens off;": own,
             "worker_rlimit_nofile 65536;": "",
             "worker_connections 32768;": "worker_connections 256;",
-        }.items():
-            assert shipped in text, shipped
-            text = text.replace(shipped, here)
-        self._config_path.write_text(text)
+        }
+        self._config_path.write_text(changed(text, {**own_places, **places}))
+
+
+def changed(text: str, places: Mapping[str, str]) -> str:
+    """A shipped configuration with these places changed, each of which it must have."""
+    for shipped, here in places.items():
+        assert shipped in text, shipped
+        text = text.replace(shipped, here)
+    return text
 
 
 def free_port() -> int:

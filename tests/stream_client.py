@@ -44,6 +44,7 @@ class StreamClient:
         version: str = "HTTP/1.1",
         receive_buffer: int | None = None,
         read_size: int = 65_536,
+        host: str = HOST,
     ) -> None:
         self._read_size = read_size
         self.events: list[Event] = []
@@ -58,7 +59,7 @@ class StreamClient:
         if receive_buffer is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(patient(SECONDS))
-        self._socket.connect((HOST, port))
+        self._socket.connect((host, port))
         self._sent_at = time.monotonic()
         self.first_byte_seconds = 0.0
         self._send(method, path, version, headers)

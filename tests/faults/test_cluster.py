@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -13,12 +15,15 @@ from tests.cluster import Node, RedisCluster
 from tests.conftest import absent
 from tests.faults.crowd import Reader
 from tests.faults.deployments import Deployments
+from tests.faults.network import Network
 from tests.faults.records import Reset
 from tests.faults.traffic import Traffic
 from tests.servers import Belfry
 
 MESSAGES = 30
 FAILOVER_SECONDS = 60.0
+LINES = 20_000  # of a batch that takes longer than a slot's migration
+LINE = "a line"
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -28,8 +33,8 @@ Deploy = Callable[..., tuple[RedisCluster, Belfry]]
 class ClusterDeployments(Deployments):
     """Each call starts a store of its own."""
 
-    def __call__(self, **environment: str) -> tuple[RedisCluster, Belfry]:
-        cluster = RedisCluster(self.stack)
+    def __call__(self, network: Network | None = None, **environment: str) -> tuple[RedisCluster, Belfry]:
+        cluster = RedisCluster(self.stack, network)
         return cluster, self.start(cluster, environment)
 
 
@@ -42,6 +47,11 @@ def deploy() -> Iterator[Deploy]:
 def log_key(belfry: Belfry, name: str) -> str:
     """A key of a log."""
     return f"{belfry.settings_environment['BELFRY_REDIS_PREFIX']}:{{{name}}}:log"
+
+
+def log_keys(belfry: Belfry, traffic: Traffic) -> list[str]:
+    """A key of each user's log."""
+    return [log_key(belfry, f"user:{user}") for user in traffic.users]
 
 
 def resets(reader: Reader) -> int:
@@ -77,6 +87,78 @@ def test_a_primary_is_killed_and_only_the_readers_of_its_logs_are_told_of_a_loss
     print(verdict, dict(traffic.book.answers))
     assert verdict.kept, verdict
     assert {reader.name for reader in traffic.readers if resets(reader)} == concerned
+
+
+def test_a_primary_is_cut_off_from_the_network_and_comes_back_as_a_replica(deploy: Deploy) -> None:
+    if obstacle := Network.obstacle():
+        absent(obstacle)
+    with Network() as network:
+        cluster, belfry = deploy(network)
+        primary = cluster.primaries[0]
+        with Traffic(belfry) as traffic:
+            key = log_key(belfry, f"user:{traffic.users[0]}")
+            if cluster.owner(key) is not primary:
+                cluster.migrate(key_slot(key.encode()), cluster.owner(key), primary)
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            concerned = held_by(cluster, belfry, traffic, primary)
+            with traffic.erasing():
+                network.cut()
+                cluster.wait(lambda: cluster.owner(key) is not primary, "a failover")
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            network.mend()
+            cluster.wait(lambda: not primary.is_primary, "the former primary to follow its successor")
+            traffic.run(MESSAGES, FAILOVER_SECONDS)
+            verdict = traffic.finish()
+        print(verdict, dict(traffic.book.answers))
+        assert verdict.kept, verdict
+        assert {reader.name for reader in traffic.readers if resets(reader)} == concerned
+
+
+def publish_lines(belfry: Belfry, user: str) -> list[int]:
+    """Send a long batch to one user; answers which of its lines were accepted."""
+    lines = b"".join(
+        [json.dumps({"to": user, "title": LINE, "data": number}).encode() + b"\n" for number in range(LINES)]
+    )
+    with belfry.api(belfry.token("publisher", "publish")) as api:
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = api.post("/publish", data=lines, headers=headers, timeout=FAILOVER_SECONDS)
+    statuses = [json.loads(line)["status"] for line in answer.content.splitlines()]
+    assert len(statuses) == LINES
+    assert set(statuses) <= {201, 503}, set(statuses)
+    return [number for number, status in enumerate(statuses) if status == 201]
+
+
+def test_a_node_is_added_takes_slots_over_with_a_batch_under_way_and_is_removed(deploy: Deploy) -> None:
+    cluster, belfry = deploy()
+    with Traffic(belfry) as traffic, belfry.stream("bob") as stream, ThreadPoolExecutor(1) as pool:
+        stream.wait_for("ready")
+        traffic.run(MESSAGES)
+        added = cluster.add_primary()
+        key = log_key(belfry, "user:bob")
+        home, slot, refusals = cluster.owner(key), key_slot(key.encode()), cluster.refusals()
+        batch = pool.submit(publish_lines, belfry, "bob")
+        stream.wait_for(lambda event: LINE in event.data, FAILOVER_SECONDS)
+        cluster.migrate(slot, home, added)
+        accepted = batch.result(FAILOVER_SECONDS)
+        assert cluster.refusals() > refusals, "no line was sent to the former place"
+        belfry.publish({"to": "bob", "title": "the end"})
+        stream.wait_for(lambda event: "the end" in event.data, FAILOVER_SECONDS)
+        heard = [message["data"] for message in stream.messages if message.get("title") == LINE]
+
+        slots = {key_slot(each.encode()): cluster.owner(each) for each in log_keys(belfry, traffic)}
+        for slot, former in slots.items():
+            cluster.migrate(slot, former, added)
+        traffic.run(MESSAGES, FAILOVER_SECONDS)
+        for slot, former in {**slots, key_slot(key.encode()): home}.items():
+            cluster.migrate(slot, added, former)
+        cluster.remove(added)
+        traffic.run(MESSAGES, FAILOVER_SECONDS)
+        verdict = traffic.finish()
+    print(verdict, dict(traffic.book.answers))
+    assert verdict.kept, verdict
+    assert not sum(map(resets, traffic.readers))
+    assert heard == sorted(set(heard)), "once and in order"
+    assert not set(accepted) - set(heard)
 
 
 def test_a_manual_failover_under_traffic(deploy: Deploy) -> None:
