@@ -141,6 +141,7 @@ def test_a_token_of_one_user_is_enough_for_most_checks(belfry: Belfry, alice: st
         "delivery.isolation", "delivery.topics", "delivery.online", "refusals.expired-token", "refusals.scope",
         "refusals.recipient", "presence.shown", "presence.dismissed", "presence.revoked", "presence.expired",
         "presence.forgotten", "limits.publishing", "limits.connections", "completions.others",
+        "completions.upstreams",
     }  # fmt: skip
     assert "needs the secret" in skipped["delivery.isolation"]
     assert "needs a token with the scope admin" in skipped["presence.revoked"]
