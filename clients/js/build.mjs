@@ -43,6 +43,7 @@ async function bundle() {
     target: "es2022",
     charset: "utf8",
     external: ["react", "vue"],
+    define: { "import.meta.url": '""' }, // an app's files may be on another origin than its pages: the page's counts
     chunkNames: "chunks/[name]-[hash]",
     logLevel: "warning",
   });
