@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
+from tests.waiting import wait_until
 
 PHONE = {"width": 390, "height": 844}
 
@@ -53,7 +54,9 @@ def test_an_empty_message_is_not_sent(admin: Page, belfry: Belfry, bob: str, bla
     assert titles(belfry, bob) == []
 
 
-def test_users_whom_nobody_has_seen_are_remarked_upon(admin: Page, alice: str) -> None:
+def test_users_whom_nobody_has_seen_are_remarked_upon(admin: Page, belfry: Belfry, alice: str) -> None:
+    root = belfry.api(belfry.token("root", "admin"))
+    wait_until(lambda: root.get("/users", params={"prefix": alice}).json()["users"], what="alice to be known")
     remark = admin.locator("#target-remark")
     admin.fill("#target", alice[:-1])  # a part of a known id is another id
     admin.locator("#target").blur()
