@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from mimetypes import guess_type
+from pathlib import Path
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -38,6 +40,7 @@ class HostSite:
     belfry: str = ""
     asked: list[str] = field(default_factory=list)
     page: str = PAGE
+    folder: Path | None = None  # of a built app, whose files take the pages' place
     failures: list[int] = field(default_factory=list)  # with these statuses the next questions for a token are answered
 
     def answer(self, path: str) -> tuple[int, str, dict[str, str]]:
@@ -45,6 +48,9 @@ class HostSite:
         if path == "/belfry-token":
             status = self.failures.pop(0) if self.failures else 200
             return status, self.mint() if status == 200 else "failed", {"Content-Type": "text/plain"}
+        if self.folder:
+            file = self.folder / (path.lstrip("/") or "index.html")
+            return 200, file.read_text(), {"Content-Type": guess_type(file)[0] or ""}
         page = OTHER_PAGE if path == "/other" else self.page.format(belfry=self.belfry)
         policy = POLICY.format(belfry=self.belfry)
         return 200, page, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}

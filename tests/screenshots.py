@@ -1,4 +1,4 @@
-"""`./run screenshots`: every page, on a phone and a desktop, light and dark, into `screenshots/`. To be looked at."""
+"""`./run screenshots`: every page on phones and a desktop, light and dark, in both directions, into `screenshots/`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ from tests.servers import REPOSITORY, Belfry, RedisServer
 from tests.upstream import running_upstream, saying
 
 FOLDER = REPOSITORY / "screenshots"
-SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 860}}
+SIZES = {
+    "small": {"width": 320, "height": 640},
+    "phone": {"width": 390, "height": 844},
+    "desktop": {"width": 1280, "height": 860},
+}
 THEMES = ("light", "dark")
+RIGHT_TO_LEFT = """addEventListener("DOMContentLoaded", () => {
+    Object.assign(document.documentElement, { lang: "ar", dir: "rtl" });
+})"""
 USER = "alice"
 
 MESSAGES: list[dict[str, Any]] = [
@@ -74,9 +81,12 @@ def main() -> None:
         browser = launch(playwright)
         for theme in THEMES:
             for name, viewport in SIZES.items():
-                visitor = Visitor(browser, belfry.url, USER, color_scheme=theme, viewport=viewport)
-                _take(visitor, f"{name}-{theme}")
-                visitor.close()
+                for direction in ("ltr", "rtl"):
+                    visitor = Visitor(browser, belfry.url, USER, color_scheme=theme, viewport=viewport)
+                    if direction == "rtl":
+                        visitor.context.add_init_script(RIGHT_TO_LEFT)
+                    _take(visitor, f"{name}-{theme}-{direction}")
+                    visitor.close()
         browser.close()
 
 

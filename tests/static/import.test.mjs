@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { test } from "node:test";
 
-const CORE = ["client", "cursor", "follower", "id", "lifecycle", "link", "listeners", "model", "poll", "reconnect", "run", "server", "stream", "tabs", "texts"];
+const MODULES = new URL("../../app/static/modules/", import.meta.url);
 
-test("the modules without elements can be imported where there is no browser", async () => {
-  for (const name of CORE) await assert.doesNotReject(import(`../../app/static/modules/${name}.js`), name);
+test("every module can be imported where there is no browser, as a server that renders pages does", async () => {
+  const names = readdirSync(MODULES).filter((name) => name.endsWith(".js"));
+  assert(names.length > 20);
+  for (const name of names) await assert.doesNotReject(import(new URL(name, MODULES)), name);
+  await assert.doesNotReject(import("../../app/static/belfry.js"));
 });

@@ -130,3 +130,13 @@ test("a user who is signed out sees no messages", () => {
   client.listeners.get("state")("denied");
   assert.deepEqual(ids(), []);
 });
+
+test("a feed that is closed while it loads does not connect", async () => {
+  let opened = false;
+  client.open = () => { opened = true; };
+  const closed = new FeedModel(client, () => {});
+  const opening = closed.open();
+  closed.close();
+  await opening;
+  assert.equal(opened, false);
+});

@@ -6,7 +6,6 @@ import { element, safeUrl } from "./markup.js";
 import { Age, MessageView } from "./message_view.js";
 import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
-import { Refusal } from "./server.js";
 import { styleSheet } from "./styles.js";
 import { ENGLISH, headline, language, trouble } from "./texts.js";
 import { Wishes, chime, inOneTab, showNotification } from "./wishes.js";
@@ -28,8 +27,11 @@ const ROUTED_MS = [0, 300]; // after a click, a page that navigates by a router 
 /** Tells of navigations within the page, where the browser has it. @type {EventTarget | undefined} */
 const history_ = Reflect.get(globalThis, "navigation");
 
+/** Servers that render pages import this module too, and have no elements. */
+const Element = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (class {});
+
 /** A bell with an unread badge, and its feed in a panel. docs/embedding.md lists its attributes, properties and events. */
-export class BelfryFeed extends HTMLElement {
+export class BelfryFeed extends Element {
   static observedAttributes = [...CONNECTION, ...VIEW];
   /** @type {string | TokenProvider | undefined} */ #token;
   /** @type {string[] | undefined} */ #topics;
@@ -85,6 +87,7 @@ export class BelfryFeed extends HTMLElement {
   }
 
   set token(token) {
+    if (token === this.#token) return;
     this.#token = token;
     this.#changeSoon(true);
   }
@@ -94,6 +97,7 @@ export class BelfryFeed extends HTMLElement {
   }
 
   set topics(topics) {
+    if (topics === this.#topics) return;
     this.#topics = topics;
     this.#changeSoon(true);
   }
@@ -103,6 +107,7 @@ export class BelfryFeed extends HTMLElement {
   }
 
   set texts(texts) {
+    if (texts === this.#texts) return;
     this.#texts = texts ?? {};
     this.#changeSoon(false);
   }
@@ -195,7 +200,8 @@ export class BelfryFeed extends HTMLElement {
     const { token } = this;
     const client = new BelfryClient({
       url: this.getAttribute("server") ?? this.getAttribute("url") ?? undefined,
-      token: typeof token === "string" ? () => token : (token ?? this.#tokenFromHost()),
+      token: typeof token === "string" ? () => token : token,
+      tokenUrl: this.getAttribute("token-url") ?? undefined,
       topics: this.topics,
     });
     client.listen(words(this.getAttribute("events")) ?? []);
@@ -220,18 +226,6 @@ export class BelfryFeed extends HTMLElement {
     if (isConnected || state === "idle") this.#trouble = null;
     else if (state !== "connecting") this.#trouble = trouble(state, reason, usesTokens, this.#words);
     if (client.isSignedOut) this.#toasts?.clear();
-  }
-
-  #tokenFromHost() {
-    const url = this.getAttribute("token-url");
-    if (url === null) return undefined;
-    return async () => {
-      const answer = await fetch(url, { cache: "no-store" }).catch(() => null);
-      if (answer?.ok) return answer.text();
-      const isSignedOut = answer?.status === 401 || answer?.status === 403;
-      const detail = answer ? `${url} answered ${answer.status} instead of a token` : `No answer from ${url}, which gives the token`;
-      throw new Refusal(isSignedOut ? answer.status : 0, { code: "token_unavailable", detail });
-    };
   }
 
   /** @param {BelfryClient} client @param {FeedModel} model */
@@ -367,7 +361,7 @@ export class BelfryFeed extends HTMLElement {
 }
 
 /** One message as the feed shows it, without its functions: set its property `message`. */
-export class BelfryMessage extends HTMLElement {
+export class BelfryMessage extends Element {
   #root = this.attachShadow({ mode: "open" });
 
   constructor() {
@@ -396,5 +390,6 @@ export class BelfryMessage extends HTMLElement {
 const words = (text) => text?.split(/[\s,]+/).filter(Boolean);
 
 // A page may load Belfry from two addresses: the first one defines the elements.
-if (!customElements.get("belfry-feed")) customElements.define("belfry-feed", BelfryFeed);
-if (!customElements.get("belfry-message")) customElements.define("belfry-message", BelfryMessage);
+for (const [name, made] of /** @type {const} */ ([["belfry-feed", BelfryFeed], ["belfry-message", BelfryMessage]])) {
+  if (globalThis.customElements && !customElements.get(name)) customElements.define(name, made);
+}

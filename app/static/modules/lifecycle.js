@@ -2,6 +2,9 @@
 
 const STAY_MS = 1_000; // after a navigation began
 
+/** Whether the user does not see the page. A worker has no page, and works as if it were visible. */
+export const isHidden = () => Boolean(globalThis.document?.hidden);
+
 /**
  * @typedef {object} PageEvents
  * @property {() => void} leave the page is left; an open connection would keep it out of the back/forward cache
@@ -27,8 +30,9 @@ export function watchPage({ leave, restore, wake, stay, freeze = () => {}, thaw 
   }, { signal });
   addEventListener("pageshow", ({ persisted }) => persisted && restore(), { signal });
   addEventListener("online", wake, { signal });
-  document.addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
-  document.addEventListener("freeze", freeze, { signal });
-  document.addEventListener("resume", thaw, { signal });
+  const { document } = globalThis; // a worker has none
+  document?.addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
+  document?.addEventListener("freeze", freeze, { signal });
+  document?.addEventListener("resume", thaw, { signal });
   return () => watching.abort();
 }

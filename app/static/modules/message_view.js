@@ -179,7 +179,7 @@ export class Age {
 
   /** @param {string} time RFC 3339 */
   element(time) {
-    return this.refresh(element("time", { datetime: time, title: this.#date.format(new Date(time)) }));
+    return this.refresh(element("time", { dir: "auto", datetime: time, title: this.#date.format(new Date(time)) }));
   }
 
   /** @param {HTMLTimeElement} time */

@@ -44,6 +44,7 @@ export class FeedModel {
   #load = 0; // the number of the latest load; answers to older ones are ignored
   /** @type {Block[]} */ #arrived = []; // messages that came while the newest were fetched
   #told = -1; // the latest revision that was told since the load began
+  #isClosed = false;
   #isDoubtful = false; // a change failed, so nobody knows whether the server has it
   #backoff = new Backoff();
   #timer = 0;
@@ -64,10 +65,11 @@ export class FeedModel {
   /** Fetch the newest, and connect. */
   async open() {
     const page = await this.reload();
-    await this.#client.open(page?.cursor);
+    if (!this.#isClosed) await this.#client.open(page?.cursor);
   }
 
   close() {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     this.#load++;
     this.#client.close();

@@ -1,5 +1,6 @@
 // Trying again: the delays between attempts, and a stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
 
+import { isHidden } from "./lifecycle.js";
 import { Refusal } from "./server.js";
 import { Stream } from "./stream.js";
 
@@ -208,7 +209,7 @@ export class Reconnect {
    * now and then. The timers of a hidden page run once a minute, so its heartbeats may be noticed late.
    * @param {number} [mostMs] how long it may have been silent
    */
-  check(mostMs = document.hidden ? SILENCE_HIDDEN_MS : SILENCE_MS) {
+  check(mostMs = isHidden() ? SILENCE_HIDDEN_MS : SILENCE_MS) {
     if (!this.#stream || this.#fallback) return;
     if (this.#stream.isClosed || Date.now() - this.#heardAt > mostMs) this.#connect();
   }

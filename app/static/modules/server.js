@@ -7,7 +7,18 @@ const ANSWER_MS = 15_000;
 export const POLL_WAIT_SECONDS = 25; // below the idle limits of proxies
 
 /** Where this module came from: the address above `/static/`. A copy of it elsewhere stands for the origin it is on. */
-const MODULE_BASE = import.meta.url.replace(/\/static\/modules\/.*$/, "").replace(/^(https?:\/\/[^/]+)\/.*\.m?js(\?.*)?$/, "$1");
+const MODULE_BASE = import.meta.url.replace(/\/static\/modules\/.*$/, "").replace(/^(https?:\/\/[^/]+)\/.*\.[cm]?[jt]sx?(\?.*)?$/, "$1");
+
+/** The address of the server. A bundler may have replaced the address of this module by that of a file. @param {string | undefined} url */
+function baseOf(url) {
+  const here = globalThis.document?.baseURI ?? globalThis.location?.href;
+  const given = url ?? (MODULE_BASE.startsWith("http") ? MODULE_BASE : here && new URL(here).origin);
+  if (given !== undefined && URL.canParse(given, here)) {
+    const { href } = new URL(given, here);
+    if (/^https?:/.test(href)) return href.replace(/[?#].*$/, "").replace(/\/+$/, "");
+  }
+  throw new TypeError(`url: expected the address of Belfry, such as "https://push.example.com", got ${given === undefined ? "none" : JSON.stringify(given)}`);
+}
 
 /**
  * A call that did not succeed, and why. `code` is Belfry's, or "" when something else answered, such as a proxy. Codes of this
@@ -35,10 +46,10 @@ export class Server {
   #provider;
 
   /** @param {ClientOptions} options */
-  constructor({ url = MODULE_BASE, token, topics }) {
-    this.base = new URL(url, document.baseURI).href.replace(/[?#].*$/, "").replace(/\/+$/, "");
+  constructor({ url, token, tokenUrl, topics }) {
+    this.base = baseOf(url);
     this.topics = topics;
-    this.#provider = token;
+    this.#provider = token ?? (tokenUrl === undefined ? undefined : () => tokenFrom(tokenUrl));
   }
 
   /** A ticket opens one stream, so the browser can't resume a stream with a ticket by itself. */
@@ -194,6 +205,15 @@ export class Server {
     const both = init.signal && "any" in AbortSignal ? AbortSignal.any([init.signal, limit]) : init.signal; // Safari before 17.4 lacks it
     return fetch(this.base + path, { ...init, headers, signal: both ?? limit, credentials: "same-origin", cache: "no-store" });
   }
+}
+
+/** What the page's own back end answers at `url`, which gives tokens. @param {string} url */
+async function tokenFrom(url) {
+  const answer = await fetch(url, { cache: "no-store" }).catch(() => null);
+  if (answer?.ok) return answer.text();
+  const isSignedOut = answer?.status === 401 || answer?.status === 403;
+  const detail = answer ? `${url} answered ${answer.status} instead of a token` : `No answer from ${url}, which gives the token`;
+  throw new Refusal(isSignedOut ? answer.status : 0, { code: "token_unavailable", detail });
 }
 
 /** Whether an id can't stand in a path, because browsers resolve it there. The query holds it then. @param {string} id */

@@ -1,5 +1,6 @@
 // The tabs of one browser: one of them leads, and all are counted.
 
+import { isHidden } from "./lifecycle.js";
 import { sleep } from "./reconnect.js";
 import { Refusal } from "./server.js";
 
@@ -123,13 +124,13 @@ export class TabGroup {
   }
 
   #checkPulse() {
-    if (this.leads || document.hidden) return;
+    if (this.leads || isHidden()) return;
     this.#on.ask();
     if (Date.now() - this.#heardAt >= FROZEN_MS) this.#replaceLeader();
   }
 
   #replaceLeader() {
-    if (this.leads || document.hidden) return;
+    if (this.leads || isHidden()) return;
     this.#waiting.abort();
     this.#hold({ steal: true });
   }

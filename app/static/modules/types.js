@@ -62,7 +62,8 @@
 /**
  * @typedef {object} ClientOptions
  * @property {string | undefined} [url] where Belfry is, with a path where it is below one; by default where this module came from
- * @property {TokenProvider | undefined} [token] gets a token of the user; without it the session cookie counts
+ * @property {TokenProvider | undefined} [token] gets a token of the user; without it and `tokenUrl` the session cookie counts
+ * @property {string | undefined} [tokenUrl] the address in your back end that answers a token
  * @property {string[] | undefined} [topics] by default those that the token names
  */
 

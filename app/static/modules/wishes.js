@@ -66,6 +66,14 @@ export function showNotification(title, options, click) {
   }
 }
 
+/** Wait so long, or until the page is left: Chromium drops a left page whose lock another tab wants. @param {number} ms */
+async function untilLeft(ms) {
+  const waiting = new AbortController();
+  const left = new Promise((resolve) => addEventListener("pagehide", resolve, { signal: waiting.signal }));
+  await Promise.race([left, sleep(ms)]);
+  waiting.abort();
+}
+
 /**
  * Run `show` in one tab only: in the focused one, otherwise in a visible one, otherwise in any. Without Web Locks it runs
  * in every visible tab.
@@ -77,6 +85,6 @@ export async function inOneTab(id, show) {
   navigator.locks.request(`belfry shown ${id}`, { ifAvailable: true }, async (lock) => {
     if (lock === null) return;
     show();
-    await sleep(SHOWN_LOCK_MS); // until the slowest tab has looked
+    await untilLeft(SHOWN_LOCK_MS); // until the slowest tab has looked
   }).catch(() => {}); // WebKit rejects when the page goes into the back/forward cache
 }

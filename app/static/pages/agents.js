@@ -2,7 +2,7 @@
 
 /** The first that fits counts: browsers call themselves by the names of others too. @type {[RegExp, string][]} */
 const PROGRAMS = [
-  [/\bEdgA?\/(\d+)/, "Edge"],
+  [/\bEdg(?:A|iOS)?\/(\d+)/, "Edge"],
   [/\bOPR\/(\d+)/, "Opera"],
   [/\bSamsungBrowser\/(\d+)/, "Samsung Internet"],
   [/\b(?:Firefox|FxiOS)\/(\d+)/, "Firefox"],

@@ -118,7 +118,7 @@ class Chart {
     return {
       width: this.box.clientWidth || 300,
       height: HEIGHT,
-      padding: [10, 12, 0, 0],
+      padding: [10, 20, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "hour" }, drag: { x: false, y: false } },
       scales: {

@@ -128,6 +128,23 @@ def test_a_page_that_was_left_lets_go_and_goes_on_when_one_comes_back(
     tab.expect_titles("3", "2", "1")
 
 
+@pytest.mark.parametrize("at", [0, 1], ids=["the leading tab", "the other tab"])
+def test_a_page_that_showed_a_message_comes_out_of_the_cache_though_other_tabs_are_open(
+    context: BrowserContext, site: HostSite, belfry: Belfry, alice: str, at: int
+) -> None:
+    """Chromium drops a page from the back/forward cache when it holds a lock for which another tab asks."""
+    context.add_init_script("addEventListener('pageshow', (event) => { window.cameBack = event.persisted; })")
+    tabs = bell_on(context, site), bell_on(context, site)
+    tab = tabs[at]
+    belfry.publish({"to": alice, "title": "1"})
+    wait_until(lambda: any(each.toasts.count() for each in tabs), what="one of the tabs to show the message")
+    tab.page.goto(f"{site.url}/other")
+    tab.page.go_back(wait_until="commit")
+    wait_until(lambda: tab.page.evaluate("window.cameBack"), what="the page out of the cache")
+    tab.wait_connected()
+    expect_badge(tab, "1")
+
+
 def test_another_tab_takes_over_when_the_leader_s_page_is_left(
     context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
 ) -> None:

@@ -6,9 +6,13 @@ from io import BytesIO
 
 import pytest
 
+from app.core.identity.passwords import hash_password
 from app.core.identity.tokens import SCOPES, Claims
 from app.web.pages.sign_in import FORM_MAX_BYTES, local_path
 from tests.web.identity_app import Site, open_site
+
+PASSWORD = "correct horse battery staple"
+HASH = hash_password(PASSWORD)
 
 
 @pytest.fixture
@@ -102,3 +106,27 @@ def test_a_huge_form_is_refused(site: Site, has_length: bool) -> None:
         environ_overrides={"wsgi.input_terminated": True},
     )
     assert (answer.status_code, answer.get_json()["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("host", ["shop.example", "192.168.0.9:8000", "localhost.evil.example", "[2001:db8::1]"])
+def test_over_plain_http_a_sign_in_says_why_the_browser_would_drop_the_cookie(host: str) -> None:
+    site = open_site(admin_password_hash=HASH)
+    site.client.environ_base["wsgi.url_scheme"] = "http"
+    answer = site.client.post(
+        "/login",
+        data={"name": "admin", "password": PASSWORD},
+        headers={"Origin": f"http://{host}", "Host": host},
+    )
+    assert answer.status_code == 422
+    assert "drop the session cookie" in answer.text
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["https://shop.example", "http://localhost:8000", "http://127.0.0.1:8000"])
+def test_over_https_and_on_this_machine_a_sign_in_works(origin: str) -> None:
+    site = open_site(admin_password_hash=HASH)
+    scheme, _, host = origin.partition("://")
+    site.client.environ_base["wsgi.url_scheme"] = scheme
+    headers = {"Origin": origin, "Host": host}
+    answer = site.client.post("/login", data={"name": "admin", "password": PASSWORD}, headers=headers)
+    assert answer.status_code == 303, answer.text

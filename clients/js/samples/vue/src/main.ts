@@ -1,0 +1,5 @@
+import "belfry-client/element";
+import { createApp } from "vue";
+import App from "./App.vue";
+
+createApp(App).mount("#app");
