@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import platform
-import re
 import resource
 import shutil
 import sys
@@ -18,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..core import redis_url
 from ..core.settings import SettingsError, changed, check_identity, check_store, load
 from ..core.upstreams import Upstreams
 from . import preload
@@ -95,7 +95,7 @@ def when_ready(arbiter: Any) -> None:
     """After the arbiter has its listeners and its queue of signals, before the first worker; not again on a reload."""
     preload.load()
     told = " ".join([f"{name}={value}" for name, value in changed(_settings).items()])
-    store = re.sub(r"//[^/@]*@", "//", _settings.redis_url)  # without user and password
+    store = redis_url.shown(_settings.redis_url)
     arbiter.log.info(
         "Belfry %s serves on %s with %s workers, Python %s; store: %s; settings that differ from their defaults: %s",
         _VERSION,

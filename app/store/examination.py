@@ -9,9 +9,10 @@ import redis
 
 from .. import metrics
 from ..core import redis_url
+from ..core.errors import BelfryError
 from ..core.settings import Settings
-from ..core.store_faults import Fault, judge, lacking_rights, silent
-from ..transport.connection import Command, Reply, Script, unavailable
+from ..core.store_faults import Fault, judge, lacking_rights, no_database, silent
+from ..transport.connection import Command, Reply, Script, has_no_database, is_unknown, unavailable
 from .keys import Keys
 
 RIGHTS = Script("rights")
@@ -43,7 +44,12 @@ class Examination:
         commands: list[Command] = [("INFO",)]
         if not self._has_rights:
             commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
-        info, *rights = self._connection.send(commands)
+        try:
+            info, *rights = self._connection.send(commands)
+        except BelfryError as error:
+            if has_no_database(error):
+                return (no_database(self._settings.redis_db),)
+            raise
         faults = self._judged(info)
         if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
             denied = _denied(rights[0], f"~{self._keys.prefix}:*")
@@ -53,7 +59,7 @@ class Examination:
 
     def _judged(self, info: Any) -> tuple[Fault, ...]:
         strict = self._settings.strict_store
-        if isinstance(info, redis.exceptions.NoPermissionError):
+        if isinstance(info, redis.exceptions.NoPermissionError) or (isinstance(info, Exception) and is_unknown(info)):
             return (silent(strict),)
         if isinstance(info, Exception):
             raise unavailable(info) from info
@@ -83,6 +89,8 @@ def _denied(reply: Reply, keys: str) -> list[str]:
         return ["+script|load"]
     if isinstance(reply, redis.exceptions.NoPermissionError):
         return ["+evalsha"] if "evalsha" in str(reply) else [keys]
+    if isinstance(reply, Exception) and is_unknown(reply):
+        return ["+evalsha (unknown to the server)"]
     if isinstance(reply, Exception):
         raise unavailable(reply) from reply
     return [each.decode() for each in reply]

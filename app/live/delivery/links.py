@@ -18,8 +18,10 @@ import gevent
 
 from ...core.errors import BelfryError
 from ...core.settings import Settings
+from ...core.store_faults import no_cluster
 from ...store.examination import Examination
 from ...store.logs.log import LogStore
+from ...transport.connection import has_no_cluster
 from ...transport.shard import Shard, Shards
 from ..streams.subscriber import OpenLog
 from .canary import Canaries, Canary
@@ -211,6 +213,9 @@ class Links:
                 self._shards.refresh()
             except BelfryError as error:
                 log.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
+                self.canaries.refuse(no_cluster() if has_no_cluster(error) else None)
                 self._is_look_due = True
                 gevent.sleep(RETRY_SECONDS)
+            else:
+                self.canaries.refuse(None)
             self.settle()
