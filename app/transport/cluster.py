@@ -29,8 +29,8 @@ REFRESH_SECONDS = 10.0  # between two refreshes without a reason, give or take a
 
 _QUESTION: Sequence[Command] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 
-log = logging.getLogger("belfry.cluster")
-complaints = Complaints(log)
+logger = logging.getLogger("belfry.cluster")
+complaints = Complaints(logger)
 
 
 class Cluster:
@@ -128,7 +128,7 @@ class Cluster:
             return
         self._has_moved = False
         if self._map.primaries != before:
-            log.warning(
+            logger.warning(
                 "the primaries of the cluster: %s", ", ".join([f"{host}:{port}" for host, port in self._map.primaries])
             )
         for changed in self._followers:
@@ -142,7 +142,7 @@ class Cluster:
             try:
                 slots, info = self.at(address).connection.run(_QUESTION)
             except BelfryError as error:
-                log.info("%s:%d does not tell of its cluster: %s", *address, error.__cause__ or error.detail)
+                logger.info("%s:%d does not tell of its cluster: %s", *address, error.__cause__ or error.detail)
                 if has_no_cluster(error):
                     self._why_unknown = error
                 continue

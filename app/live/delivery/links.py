@@ -29,7 +29,7 @@ from .link import Link
 
 RETRY_SECONDS = 1.0
 
-log = logging.getLogger("belfry.links")
+logger = logging.getLogger("belfry.links")
 
 
 class Listener(Protocol):
@@ -212,7 +212,7 @@ class Links:
             try:
                 self._shards.refresh()
             except BelfryError as error:
-                log.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
+                logger.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
                 self.canaries.refuse(no_cluster() if has_no_cluster(error) else None)
                 self._is_look_due = True
                 gevent.sleep(RETRY_SECONDS)
