@@ -47,6 +47,7 @@ from .store.logs import log, succession
 from .store.logs.feed import Feed
 from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
+from .store.logs.newcomers import Newcomers
 from .store.logs.publisher import Published, Publisher
 from .store.logs.read_state import ReadState
 from .store.logs.readers import Readers
@@ -167,6 +168,7 @@ class Stored:
         lineage = self._lineage(settings)
         self.logs = LogStore(commands, settings, waits, batches, self.shards.slot_of, lineage)
         self.read_state = ReadState(self.logs, commands, settings)
+        self.newcomers = Newcomers(self.read_state, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
         self.publisher = Publisher(self.logs, self.recipients)
         self.timers = Timers(commands, settings, waits)
@@ -234,7 +236,7 @@ class Web:
         self.desk = publish.PublishHandler(
             self.auth, self.admission, self.scheduling, live.note, store.audit, self.limits, settings, clock
         )
-        self.entrance = stream.StreamHandler(live.streams, self.limits, self.answers, settings)
+        self.entrance = stream.StreamHandler(live.streams, store.newcomers, self.limits, self.answers, settings)
 
     def endpoints(self) -> dict[str, Endpoint]:
         """The paths that do not come to Flask."""
@@ -271,7 +273,7 @@ class Web:
     def for_readers(self) -> tuple[Blueprint, ...]:
         store, live, auth, settings = self._store, self._live, self.auth, self._settings
         return (
-            feed.blueprint(auth, Feed(store.logs), live.streams, self.limits, settings, self._clock),
+            feed.blueprint(auth, Feed(store.logs), store.newcomers, live.streams, self.limits, settings, self._clock),
             marking.blueprint(auth, store.read_state, live.flights.changed, settings),
             session.blueprint(auth, self.limits),
             tickets.blueprint(auth, self.limits),
@@ -285,7 +287,9 @@ class Web:
             completions.blueprint(self._desk_of_completions()),
             openai.blueprint(api, auth, live.models),
             responses.blueprint(
-                responses.ResponseViews(auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies)
+                responses.ResponseViews(
+                    auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies
+                )
             ),
         )
 

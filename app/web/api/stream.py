@@ -22,6 +22,7 @@ from ...live.streams.sinks import GeneratorSink, ParkedSocket, TranslatedSink
 from ...live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from ...live.streams.subscriber import Client
 from ...server.sockets import PARKED, Fields, parkable, spent_for_streams
+from ...store.logs.newcomers import Newcomers
 from ..edge.answers import Answer, Answers
 from ..edge.auth import Authenticator
 from ..edge.client_address import client_address
@@ -61,8 +62,11 @@ class Start(NamedTuple):
 class StreamHandler:
     """Opens the streams that requests ask for."""
 
-    def __init__(self, streams: Streams, limits: Limits, answers: Answers, settings: Settings) -> None:
+    def __init__(
+        self, streams: Streams, newcomers: Newcomers, limits: Limits, answers: Answers, settings: Settings
+    ) -> None:
         self.answers = answers
+        self._newcomers = newcomers
         self._streams = streams
         self._limits = limits
         self._settings = settings
@@ -96,6 +100,7 @@ class StreamHandler:
         require_room(asked)
         self._limits.connect(claims.user)
         tabs = tabs_of(asked) if "tabs" in asked.args else 0
+        self._newcomers.welcome(claims.user, names)
         opening = self._streams.open(claims.user, names, cursor)
         opening.tabs = tabs
         place = opening.counts, opening.behind, opening.connection

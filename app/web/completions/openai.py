@@ -139,7 +139,9 @@ class Api:
         chosen = self._relay.choose(asked.model)
         name, gone = self.admitted(user), partial(hung_up, request.environ)
         if asked.stream:
-            return StreamedAnswer(self._relay, name, self._relay.stream(name, chosen, asked), self.settings, gone).response()
+            return StreamedAnswer(
+                self._relay, name, self._relay.stream(name, chosen, asked), self.settings, gone
+            ).response()
         answer = self._relay.ask(name, chosen, asked)
         try:
             return whole(answer, gone)

@@ -30,7 +30,7 @@ from ...live.runs.relay import Relay
 from ...live.streams.streams import Streams
 from ...server.gates.turns import hung_up
 from ...store.runs.runs import Run, RunName, Runs
-from ..api.stream import HEADERS, StreamHandler, Start, StreamResponse, client_of, require_room
+from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import Limits
 from ..edge.reading import flag, headers_of, whole_number

@@ -24,7 +24,7 @@ from ...core.wire.times import rfc3339
 from ...live.runs.relay import Relay
 from ...live.streams.streams import Opening, Streams
 from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
-from ..api.stream import HEADERS, StreamHandler, Start, StreamResponse, client_of, require_room
+from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import Limits
 from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, whole_number

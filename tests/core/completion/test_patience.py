@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.completion.patience import Limits, AnswerDeadline
+from app.core.completion.patience import AnswerDeadline, Limits
 
 LIMITS = Limits(connect=5, first_token=60, idle=30, comments=600, whole=900, total=3_600, end=2)
 
