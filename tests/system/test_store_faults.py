@@ -89,7 +89,10 @@ def test_a_node_of_a_cluster_is_refused_at_the_start() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis+cluster://:p@ss@{address}", "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://"),
+        (
+            "redis+cluster://:p@ss@{address}",
+            "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://",
+        ),
         ("redis://:p@ss@{address}/16", "the server has no database 16"),
     ],
 )

@@ -228,7 +228,7 @@ class TestAStreamThatDoesNotFitItsMeta:
         self, store: LogStore, client: redis.Redis
     ) -> None:
         append(store, message(title="a"), message(title="b"))
-        copy = client.xrange(store.keys.log(LOG))
+        copy: Any = client.xrange(store.keys.log(LOG))
         (seen,) = append(store, message(title="c"))
         client.delete(store.keys.log(LOG))
         for entry, fields in copy:
@@ -243,7 +243,7 @@ class TestAStreamThatDoesNotFitItsMeta:
         self, store: LogStore, client: redis.Redis
     ) -> None:
         append(store, message(title="a"))
-        meta = client.hgetall(store.keys.meta(LOG))
+        meta: Any = client.hgetall(store.keys.meta(LOG))
         (seen,) = append(store, message(title="b"))
         client.delete(store.keys.meta(LOG))
         client.hset(store.keys.meta(LOG), mapping=meta)
