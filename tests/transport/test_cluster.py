@@ -17,7 +17,7 @@ from app.store.logs.log import SCRIPTS, LogStore, Status
 from app.store.logs.succession import Succession
 from app.transport.cluster import Cluster
 from app.transport.slots import slot_of
-from app.transport.subscription import Kind, Subscription
+from app.transport.subscription import PushKind, Subscription
 from tests.cluster import Node, RedisCluster
 from tests.conftest import absent
 from tests.servers import HOST, RedisServer, free_port
@@ -201,19 +201,19 @@ def test_a_subscription_asks_for_channels_slot_by_slot_and_hears_when_one_is_giv
     subscription = shard.subscribe()
     try:
         subscription.subscribe(sorted(channels, key=slot_of))
-        assert {received(subscription, Kind.SUBSCRIBED) for _ in channels} == {each.encode() for each in channels}
+        assert {received(subscription, PushKind.SUBSCRIBED) for _ in channels} == {each.encode() for each in channels}
         source = next(node for node in servers.nodes if node.address == shard.name)
         servers.migrate(slot_of(channels[0]), source, other(servers, source))
-        assert received(subscription, Kind.UNSUBSCRIBED) == channels[0].encode()
+        assert received(subscription, PushKind.UNSUBSCRIBED) == channels[0].encode()
         subscription.subscribe(channels[:1])
         with pytest.raises(BelfryError) as refusal:
-            received(subscription, Kind.SUBSCRIBED)
+            received(subscription, PushKind.SUBSCRIBED)
         assert isinstance(refusal.value.__cause__, redis.exceptions.MovedError)
     finally:
         subscription.close()
 
 
-def received(subscription: Subscription, kind: Kind) -> bytes:
+def received(subscription: Subscription, kind: PushKind) -> bytes:
     with gevent.Timeout(SECONDS):
         push = subscription.receive()
     assert push.kind is kind

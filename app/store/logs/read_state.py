@@ -15,7 +15,7 @@ from ...core.log.catch_up import Page
 from ...core.log.change import Change
 from ...core.log.marks import Mark, Marks
 from ...core.settings import Settings
-from ...core.wire.frames import Counts
+from ...core.wire.frames import FeedCounts
 from ...transport.connection import Command, Commands
 from ..keys import Keys, user_log
 from .lineage import Lineage, looks_first
@@ -26,10 +26,10 @@ UPDATED = "updated {}"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChangeOutcome:
     """What became of a change: the counts after it, how many of its ids were found, whether it changed anything."""
 
-    counts: Counts
+    counts: FeedCounts
     found: int
     changed: bool
 
@@ -48,7 +48,7 @@ class ReadState:
         return self._store.lineage
 
     @looks_first
-    def change(self, user: str, names: Sequence[str], change: Change) -> Outcome:
+    def change(self, user: str, names: Sequence[str], change: Change) -> ChangeOutcome:
         """Apply `change` to the messages of the logs `names`, the user's own first, as that user sees them.
 
         Ids that are in none of these logs change nothing. Raises `BelfryError` `store_unavailable`.
@@ -58,8 +58,8 @@ class ReadState:
         if changed:
             self._store.lineage.acknowledged_by(server)
         pages = [page._replace(marks=Marks.load(marks)) for (page, _), marks in zip(found, stored, strict=True)]
-        return Outcome(
-            counts=Counts(
+        return ChangeOutcome(
+            counts=FeedCounts(
                 unread=sum(page.unread(page.top) for page in pages),
                 revision=revision + sum(page.revision for page in pages[1:]),
             ),

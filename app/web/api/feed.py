@@ -17,7 +17,7 @@ from ...live.streams.streams import Streams
 from ...store.logs.feed import Feed, FeedPage, Filter, oldest
 from ...store.logs.newcomers import Newcomers
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
 from .stream import require_room
 
@@ -32,7 +32,7 @@ def blueprint(
     feed: Feed,
     newcomers: Newcomers,
     streams: Streams,
-    limits: Limits,
+    limits: RateLimits,
     settings: Settings,
     clock: Callable[[], float],
 ) -> Blueprint:

@@ -19,7 +19,7 @@ class RunAnnouncer:
         self._publisher = publisher
         self._clock = clock
 
-    def ring(self, name: RunName, ending: Ending) -> None:
+    def announce(self, name: RunName, ending: Ending) -> None:
         """Tell the user, once per run. Raises `BelfryError` `store_unavailable`."""
         failed = ending.status == "failed"
         body = {
