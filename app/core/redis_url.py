@@ -210,7 +210,7 @@ def _split(url: str) -> _Parts:
     user, _, hosts = authority.rpartition("@")
     if "@" in user and "," in user:
         raise ValueError(
-            "expected one user and password, before the first host: write %2C for a ',' and %40 for an '@' in a password"
+            "expected one user and password, before the first host: write %2C for ',' and %40 for '@' in a password"
         )
     username, _, password = user.partition(":")
     return _Parts(scheme.lower(), decoded(username), decoded(password), hosts, slash + path, query)

@@ -11,6 +11,7 @@ from typing import Any, Final
 LEAST_VERSION: Final = (7, 0)  # scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses
 KEEPS: Final = "noeviction"
 
+FORMAT: Final = 1  # of what Belfry stores; docs/upgrade.md says when it is raised, and has a line for each number
 FULL_SHARE: Final = 0.9  # of maxmemory, from which on a warning says that the store is nearly full
 
 CODES: Final = (
@@ -18,6 +19,7 @@ CODES: Final = (
     "cluster",
     "sentinel",
     "database",
+    "format",
     "replica",
     "eviction",
     "persistence",
@@ -88,6 +90,17 @@ def no_database(number: int) -> Fault:
         "raise `databases` in the server's configuration"
     )
     return Fault("database", text, Weight.ENDS)
+
+
+def newer_format(stored: str) -> Fault | None:
+    """Data that a newer Belfry wrote. `stored` is the number of their format, "" where none is stored yet."""
+    if not stored or (stored.isascii() and stored.isdecimal() and int(stored) <= FORMAT):
+        return None
+    text = (
+        f"the data in the store have format {stored[:20]!r}, and this Belfry reads formats up to {FORMAT}: start the "
+        "newer Belfry that wrote them, or restore a backup from before the upgrade (docs/upgrade.md)"
+    )
+    return Fault("format", text, Weight.ENDS)
 
 
 def no_cluster() -> Fault:

@@ -233,11 +233,11 @@ class BelfryWorker(GeventWorker):
         tune_garbage_collector()
         freeze_settings(self.cfg)
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
+        self._refuse_store()  # before anything writes to it
         self._relay.start()
         self._models.start()
         self._reporter.start()
         self._deliverer.start()
-        self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]
         self._concurrency_limit.crowded = partial(pause, servers)
         if self.booting is not None:

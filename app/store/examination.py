@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import redis
@@ -11,12 +11,13 @@ from .. import metrics
 from ..core import redis_url
 from ..core.errors import BelfryError
 from ..core.settings import Settings
-from ..core.store_faults import Fault, judge, lacking_rights, no_database, silent
+from ..core.store_faults import FORMAT, Fault, judge, lacking_rights, newer_format, no_database, silent
 from ..transport.connection import Command, Reply, Script, has_no_database, is_unknown, unavailable
 from .keys import Keys
 
 RIGHTS = Script("rights")
-SCRIPTS = (RIGHTS,)
+FORMAT_LOOK = Script("format")
+SCRIPTS = (RIGHTS, FORMAT_LOOK)
 
 
 class Sends(Protocol):
@@ -26,9 +27,15 @@ class Sends(Protocol):
 
 
 class Examination:
-    """One server's. The commands are tried once, and again while some of them are refused."""
+    """One server's. The commands are tried once, and again while some of them are refused.
 
-    def __init__(self, connection: Sends, settings: Settings) -> None:
+    `holds` tells whether the server holds a key: one server of a cluster holds the number of the data's format.
+    """
+
+    def __init__(
+        self, connection: Sends, settings: Settings, holds: Callable[[str], bool] = lambda _key: False
+    ) -> None:
+        self._holds = holds
         self._connection = connection
         self._settings = settings
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
@@ -41,18 +48,25 @@ class Examination:
 
     def look(self, channel: str) -> tuple[Fault, ...]:
         """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
+        tries_rights, reads_format = not self._has_rights, self._holds(self._keys.format)
         commands: list[Command] = [("INFO",)]
-        if not self._has_rights:
+        if reads_format:
+            commands.append(FORMAT_LOOK.call((self._keys.format,), FORMAT))
+        if tries_rights:
             commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
         try:
-            info, *rights = self._connection.send(commands)
+            info, *replies = self._connection.send(commands)
         except BelfryError as error:
             if has_no_database(error):
                 return (no_database(self._settings.redis_db),)
             raise
         faults = self._judged(info)
-        if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
-            denied = _denied(rights[0], f"~{self._keys.prefix}:*")
+        if any(fault.refuses for fault in faults):  # an old server knows commands by halves
+            return faults
+        if reads_format and isinstance(replies[0], bytes):  # what refuses it is told as a right that lacks
+            faults += tuple(filter(None, [newer_format(replies[0].decode(errors="replace"))]))
+        if tries_rights:
+            denied = _denied(replies[-1], f"~{self._keys.prefix}:*")
             self._has_rights = not denied
             faults += (lacking_rights(denied),) if denied else ()
         return faults

@@ -18,9 +18,9 @@ from ..core.errors import BelfryError
 from ..core.redis_url import parse_cluster
 from ..core.settings import Settings
 from .auto_pipeline import CONNECTIONS, AutoPipeline
-from .complaints import Complaints
 from .connection import Command, Posts, Script, has_no_cluster, unavailable
 from .dialect import ClusterDialect
+from .log_throttle import LogThrottle
 from .routing import Routing
 from .shard import Shard
 from .slots import Address, SlotMap, View, best, slot_of, view_of
@@ -30,7 +30,7 @@ REFRESH_SECONDS = 10.0  # between two refreshes without a reason, give or take a
 _QUESTION: Sequence[Command] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 
 logger = logging.getLogger("belfry.cluster")
-complaints = Complaints(logger)
+complaints = LogThrottle(logger)
 
 
 class Cluster:

@@ -188,6 +188,8 @@ class Canary:
             logger.warning("the Sentinels name another primary")
             self._link.reconnect()
         self._examine()
+        if not self._tried.is_set() and any(fault.weight is Weight.ENDS for fault in self.faults):
+            return  # this server is about to stop, and has changed nothing
         known = self._lineage.id
         if self._lineage.look(("PUBLISH", self.channel, b"")):
             if known and self._examination is not None:

@@ -65,11 +65,14 @@ class ShardLink:
             shard.connection.follow,
             self._changed,
             settings.canary_seconds,
-            Examination(shard.commands, settings) if links.examines else None,
+            Examination(shard.commands, settings, self._holds) if links.examines else None,
             settings.store_check_seconds,
             shard.name,
             links.canaries.troubles,
         )
+
+    def _holds(self, key: str) -> bool:
+        return self._links.holds(self.shard, key)
 
     def start(self) -> None:
         """Connect, and watch over the connection."""
@@ -193,6 +196,9 @@ class Links:
 
     def slot_of(self, open_log: OpenLog) -> int:
         return self._shards.slot_of(self._store.keys.live(open_log.name))
+
+    def holds(self, shard: Shard, key: str) -> bool:
+        return self._shards.holder(key) is shard
 
     def holder_of(self, open_log: OpenLog) -> Shard | None:
         return self._shards.holder(self._store.keys.live(open_log.name))
