@@ -5,7 +5,7 @@ What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the
 epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, and response (JSON) of a
 run that the Responses API started.
 
-A run under way has a lease that its producer renews. Whoever finds one that ran out ends the run in its place.
+A run under way has a lease that its producer renews. A worker that finds an expired lease ends the run instead.
 """
 
 from __future__ import annotations
