@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Pa
 from tests.waiting import patient
 
 WAIT_SECONDS = 10.0
-TRIED = "BELFRY_TEST_BROWSER"  # another one for all tests: `BELFRY_TEST_BROWSER=chromium`
+# Another browser. `chromium-headless-shell` has no windows, and takes a third of the CPU time for the same page.
+TRIED = "BELFRY_TEST_BROWSER"
 
 # Go through the whole list as a person would, and note under each row's number what is written there.
 WALK = """async ([feed, ms]) => {
@@ -62,15 +63,15 @@ def chromium_path() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
 
-def shell_path() -> str | None:
-    """Chromium without windows, which takes a third of the CPU time for the same page; otherwise the whole browser."""
+def browser_path() -> str | None:
+    """The whole browser, or the one that the environment names."""
     return shutil.which(os.environ.get(TRIED) or "chromium") or chromium_path()
 
 
 def launch(playwright: Playwright, path: str | None = None) -> Browser:
     """The machine's own Chromium, which keeps left pages in its back/forward cache as people's browsers do."""
     return playwright.chromium.launch(
-        executable_path=path or shell_path(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
+        executable_path=path or browser_path(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
     )
 
 

@@ -142,6 +142,22 @@ NOISE = [
     Habit("a refusal", sse(chunk({"refusal": "No."}), *GOOD[2:]), text="", more={"refusal": "No."}),
     Habit("reasoning_content", sse(chunk({"reasoning_content": "Hm"}), *GOOD), more={"reasoning": "Hm"}),
     Habit("reasoning", sse(chunk({"reasoning": "Hm"}), *GOOD), more={"reasoning": "Hm"}),
+    Habit("the field's name twice", sse(*GOOD, lead="data: data: ")),
+    Habit("one list of chunks", f"[{','.join(GOOD[:-1])}]".encode(), JSON),
+    Habit("MiniMax's text once more behind its chunks", sse(HEL, LO, whole().decode(), "[DONE]")),
+    Habit("Perplexity's text so far beside each delta", sse(chunk({"content": HELLO}), json.dumps({
+        "object": "chat.completion.done", "usage": USAGE,
+        "choices": [{"index": 0, "delta": {}, "message": {"role": "assistant", "content": HELLO}, "finish_reason": "stop"}],
+    }))),
+    Habit("Azure's filters", sse('{"choices":[],"prompt_filter_results":[{"prompt_index":0}]}', *GOOD[:3], json.dumps(
+        {"choices": [{"index": 0, "delta": {}, "content_filter_results": {}, "finish_reason": None}]},
+    ), *GOOD[3:])),
+    Habit("a place in a queue", sse('{"object":"chat.completion.chunk","choices":[],"message":"You are third"}', *GOOD)),
+    Habit("members that are null", sse(chunk({"role": None, "content": None, "tool_calls": None, "function_call": None}), *GOOD)),
+    Habit("choices null beside usage", sse(HEL, LO, STOP, json.dumps({"choices": None, "usage": USAGE}), "[DONE]")),
+    Habit("errors that are none", sse(chunk({"content": HELLO}, error=None), chunk({}, "stop", error=None), COUNT, "[DONE]")),
+    Habit("Cohere's finish reason", sse(HEL, LO, chunk({}, "COMPLETE"), COUNT, "[DONE]"), finish="COMPLETE"),
+    Habit("MiniMax's status of success", sse(HEL, LO, chunk({}, "stop", base_resp={"status_code": 0, "status_msg": ""}), COUNT, "[DONE]")),
 ]  # fmt: skip
 
 WHOLES = [
@@ -173,6 +189,10 @@ WHOLES = [
     Habit("200 with comments alone", b": hm\n\n", EVENTS, "", code="upstream_truncated", tokens=0),
     Habit("a whole that is cut", whole()[:-20], JSON, "", code="upstream_truncated", tokens=0, cut=True),
     Habit("a whole that ends too soon", whole()[:-20], JSON, "", code="upstream_truncated", tokens=0),
+    Habit("200 with MiniMax's status", b'{"choices":null,"base_resp":{"status_code":1008,"status_msg":"No balance"}}', JSON, "", "No balance", tokens=0),
+    Habit("200 with a code of its own", b'{"code":1001,"msg":"No balance"}', JSON, "", "No balance", tokens=0),
+    Habit("Ollama's own API", b'{"model":"m","message":{"role":"assistant","content":"Hello"},"done":true}', JSON, "", "Hello", "upstream_malformed", tokens=0),
+    Habit("Cloudflare's own API", sse('{"response":"Hello"}', "[DONE]"), EVENTS, "", "Hello", "upstream_malformed", tokens=0),
     Habit("a list", b"[1]", JSON, "", code="upstream_malformed", tokens=0),
 ]  # fmt: skip
 
@@ -190,6 +210,13 @@ FAILURES = [
     Habit("an error without a field's name", failing(raw=b'{"error":{"message":"Out of memory"}}\n'), reason="Out of memory", **FAILED),
     Habit("OpenRouter's error in a choice", failing(chunk({"content": ""}, "error", error={"code": 502, "message": "Provider disconnected"})), reason="Provider", **FAILED),
     Habit("a reason that is error", failing(chunk({}, "error"), "[DONE]"), reason="error", **FAILED),
+    Habit("MiniMax's status in mid-stream", failing('{"choices":null,"base_resp":{"status_code":1008,"status_msg":"No balance"}}', "[DONE]"), reason="No balance", **FAILED),
+    Habit("Baidu's error", failing('{"error_code":336501,"error_msg":"Limit reached","id":"x"}', "[DONE]"), reason="Limit reached", **FAILED),
+    Habit("a code of its own", failing('{"code":1001,"msg":"No balance"}', "[DONE]"), reason="No balance", **FAILED | {"code": ""}),
+    *[
+        Habit(f"the reason {reason}", failing(chunk({}, reason), "[DONE]"), reason=reason, **FAILED)
+        for reason in ("insufficient_system_resource", "network_error", "abort")
+    ],
     Habit("a text in the place of the rest", failing("Traceback: boom", "[DONE]"), reason="boom", **FAILED),
     Habit("OpenRouter's raw reason", failing(json.dumps({"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"context too long"}}'}}})), reason="context too long", **FAILED),
     Habit("the end without a reason", sse(HEL), text="Hello", code="upstream_truncated", tokens=None),

@@ -826,6 +826,11 @@ def has_an_upstream_at_a_wrong_address() -> Fault:
     return when("GET", "/v1/models", status(502))
 
 
+@found_by("completions.upstreams")
+def has_one_upstream_of_several_at_a_wrong_address() -> Fault:
+    return when("GET", "/v1/models", members(upstreams=[{"upstream": "http://x", "trouble": "It is not there."}]))
+
+
 @found_by("completions.others")
 def hides_nobody_s_run() -> Fault:
     return when("GET", "/completions/", of_status(404, status(200)))

@@ -44,6 +44,8 @@ PORTS = range(12_000, 32_000)  # Linux gives connections those from 32768 on
 class Server:
     """One child process in a process group of its own, so that none of its workers outlives it."""
 
+    start_seconds = START_SECONDS
+
     def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
         # Not pytest's tmp_path: a unix socket's path has at most 107 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix=f"belfry-{name}-"))
@@ -73,7 +75,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_until(self._ready_or_dead, START_SECONDS, what=f"{self.command()[0]} to be ready")
+        wait_until(self._ready_or_dead, self.start_seconds, what=f"{self.command()[0]} to be ready")
         return self
 
     def _ready_or_dead(self) -> bool:

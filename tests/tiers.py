@@ -34,7 +34,7 @@ NIGHTLY: Final = "nightly"
 class Tier:
     """A set of tests. `per_core` test processes run on each core; with 0, one process runs one test after the other.
 
-    The usual number is more than one, since half of the time of most tests is waiting.
+    The usual number is more than one, since tests of servers wait for half of their time.
     """
 
     name: str
@@ -56,14 +56,15 @@ class Tier:
 
 TIERS: Final = (
     # Unit tests, the store's on a real Redis: every folder that no other tier names.
-    Tier("quick", ("tests",), covered=True),
+    Tier("quick", ("tests",), per_core=1, covered=True),
     # Real servers: gunicorn, the launcher, `./run`, the wheel, nginx, the benchmark.
     Tier(
         "system",
         ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py", "tests/test_package.py"),
+        per_core=1,
     ),
     # A real Chromium.
-    Tier(BROWSER, ("tests/system/browser",)),
+    Tier(BROWSER, ("tests/system/browser",), per_core=1),
     # Faults and attacks. Nearly each test breaks a server of its own.
     Tier("faults", ("tests/faults", "tests/hostile"), whole_files=False),
     # Measurements: a second test on the same machine would change what they see.

@@ -102,7 +102,7 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope=browser_scope)
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    """The machine's own Chromium, without windows if there is such a one."""
+    """The machine's own Chromium, or the browser that `BELFRY_TEST_BROWSER` names."""
     browser = launch(playwright)
     yield browser
     browser.close()

@@ -476,6 +476,33 @@ class TestAnUpstreamThatFails:
         assert conversation.has_left(1)
 
 
+class TestAReaderThatTakesEachEventForAChunk:
+    """It reads no event's name, parses each data as JSON except for [DONE], and looks at the choices."""
+
+    @pytest.mark.parametrize("ends", ["done", "failed", "stopped"])
+    def test_finds_choices_in_all_of_them(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str, ends: str
+    ) -> None:
+        runner = Runner(start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_HEARTBEAT_SECONDS="0.2"), alice)
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        with runner.watch(run_id) as stream:
+            stream.wait_for("heartbeat")
+            conversation.begin()
+            conversation.say("Hel")
+            if ends == "done":
+                conversation.finish()
+            elif ends == "failed":
+                conversation.cut()
+            else:
+                runner.stop(run_id)
+            assert to_the_end(stream) == "Hel" if ends != "stopped" else to_the_end(stream) in ("", "Hel")
+            *datas, done = [event.data for event in stream.events]
+            assert done == "[DONE]"
+            assert all(isinstance(json.loads(data)["choices"], list) for data in datas)
+            assert {"ready", "heartbeat"} <= {event.event for event in stream.events}
+
+
 class TestRefusals:
     def test_name_what_is_wrong(self, runner: Runner) -> None:
         for body, status, code in (

@@ -26,6 +26,15 @@ def models(probe: Probe) -> None:
     expect(answer.status_code == 200, "a list of models", told.get("error") or told)  # empty where no upstream is set
 
 
+@GROUP.check("complete", "admin", doctor=True)
+def upstreams(probe: Probe) -> None:
+    """Each upstream answers at the address that the settings give."""
+    token = probe.credentials.sign(probe.user, "complete", "admin")
+    told = json_object(probe.deployment.ask("GET", "/v1/models", token))
+    wrong = [f"{one['upstream']}: {one['trouble']}" for one in told.get("upstreams", ()) if one["trouble"]]
+    expect(not wrong, "an API at each upstream's address", " ".join(wrong))
+
+
 @GROUP.check("complete")
 def run(probe: Probe) -> None:
     """A run streams its answer, ends with [DONE], and is 204 once it was read to the end."""

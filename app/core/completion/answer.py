@@ -8,14 +8,14 @@ from typing import Any
 from ..errors import BelfryError
 from ..wire.frames import stream_safe
 from .body import not_an_answer
-from .failure import failed, failure_of, short
-from .forms import chunks_of, is_whole, usage_chunk
+from .failure import failed, failure_of, reason_of, short
+from .forms import chunks_of, is_whole, usage_chunk, without_messages
 from .json_text import written
 from .pieces import END, Piece
 from .tolerant import object_of, objects_of, place_of, text_of
-from .usage import Usage, usage_in
+from .usage import Usage, tokens_of, usage_in
 
-_NO_REASON = frozenset({"", "null", "none"})
+STRANGE_CHARS = 2_000  # kept of the first object that is no part of a completion, to tell it
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 _SAID = frozenset({"content", "reasoning_content", "reasoning", "refusal", "text"})
 
@@ -54,6 +54,7 @@ class Answer:
         self._is_last = False  # the last piece was a usage without choices
         self._talks_on = False  # something was said after a finish reason
         self._shown_usage = False
+        self._strange = ""
         self._head: dict[str, Any] = {}
         self.counted = Usage(prompt_tokens)
         self.started = False
@@ -95,7 +96,10 @@ class Answer:
         failure = failure_of(piece)
         if failure is not None:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
-        if is_whole(piece.value):
+        if is_whole(piece.value) and self.started:  # some repeat all of the text behind its chunks
+            chunk = without_messages(piece.value)
+            yield from self._passed(Piece(written(chunk), chunk))
+        elif is_whole(piece.value):
             for chunk in chunks_of(piece.value):
                 yield from self._passed(Piece(written(chunk), chunk))
             self._ended = self._came_whole = True
@@ -117,22 +121,24 @@ class Answer:
             self._judge(choice)
         if choices:
             self.started = True
+            if told is not None:  # the client sees it, unless it is a part of the counts or in another member
+                self._shown_usage = tokens_of(value.get("usage")) >= self.counted.tokens
             if not self._head:
                 self._head = {name: value[name] for name in ("id", "created", "model") if name in value}
-        elif value.get("usage"):
+        elif not value.get("usage"):
+            self._strange = self._strange or written(value)[:STRANGE_CHARS]
+        else:
             if not self._wants_usage or told is None:  # an estimate says more than zeros
                 return False
             self._shown_usage = True
         return True
 
     def _judge(self, choice: dict[str, Any]) -> None:
-        reason = choice.get("finish_reason")
         texts, place = texts_of(choice), place_of(choice)
         had_reason = self._has_reason.get(place, False)
         if had_reason and any(texts):
             self._talks_on = True
-        has_reason = reason is not None and bool(reason) and str(reason).strip().lower() not in _NO_REASON
-        self._has_reason[place] = had_reason or has_reason
+        self._has_reason[place] = had_reason or bool(reason_of(choice))
         self.counted.say(texts)
 
     def finish(self, noise: str, *, was_cut: bool) -> Iterator[Piece]:
@@ -155,7 +161,7 @@ class Answer:
                 raise failed("upstream_failed", f"The upstream failed in mid-answer: {short(noise)}")
             return
         if not reasons and not was_cut:
-            raise not_an_answer(noise)
+            raise not_an_answer(noise if noise.strip() else self._strange)
         if noise.strip() and not was_cut:
             raise failed("upstream_malformed", f"The upstream's answer broke off with: {short(noise)}")
         detail = "The connection to the upstream broke in mid-answer." if was_cut else ""

@@ -14,7 +14,7 @@ from typing import Final
 from ..errors import BelfryError
 from ..wire.sse import Lines
 from .failure import failed, short
-from .json_text import BOM, read
+from .json_text import BOM, read, written
 from .pieces import DONE, END, Piece
 
 NOISE_CHARS: Final = 2_000  # kept of what can't be understood, to tell it
@@ -94,6 +94,8 @@ class Events:
         for line in self._lines.feed(received):
             if line.startswith("data:"):
                 data = line[5:].strip()
+                while data.startswith("data:"):  # some relays repeat the field's name
+                    data = data[5:].strip()
                 alone = self._alone(data)
                 if alone is None:
                     yield from self._data(data)
@@ -243,10 +245,9 @@ def _is_cut(error: ValueError, text: str) -> bool:
 def _whole(text: str) -> Iterator[Piece]:
     """Raises ValueError where `text` is not JSON, `BelfryError` where it is a list that tells an error."""
     value, told = read(text)
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        value = value[0]
-        told = ""
-    if isinstance(value, dict):
+    if isinstance(value, list):  # of chunks, or of one error
+        yield from [Piece(written(member), member) for member in value if isinstance(member, dict)]
+    elif isinstance(value, dict):
         yield Piece(told, value)
 
 

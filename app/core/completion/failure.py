@@ -22,6 +22,9 @@ _MESSAGES: Final = (
     "error_message",
     "errorMessage",
     "error_description",
+    "status_msg",
+    "errmsg",
+    "err_msg",
     "title",
 )
 # An upstream's text is a stranger's too: each of these expressions takes time in proportion to the text's length.
@@ -33,6 +36,15 @@ _TAG: Final = re.compile(r"<[^<>]*>")
 _LEAST_STATUS, _LAST_STATUS = 400, 599
 _MAX_DEPTH: Final = 5  # of errors within errors
 _QUOTA: Final = "insufficient_quota"
+# Finish reasons of answers that broke off: vLLM's and SGLang's `abort`, DeepSeek's, Zhipu's and others.
+_BROKEN_OFF: Final = frozenset(
+    {
+        "error", "failed", "failure", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
+        "server_error", "internal_error", "insufficient_system_resource",
+    }
+)  # fmt: skip
+_CODES: Final = ("code", "error_code", "errcode", "err_code", "status_code")
+_GOOD_CODES: Final = frozenset({"", "0", "200", "none", "null", "ok", "success"})
 
 
 def short(text: str) -> str:
@@ -127,6 +139,8 @@ def failure_of(piece: Piece) -> dict[str, Any] | None:
     value = piece.value
     if value.get("error"):
         return members_of(value)
+    if "base_resp" in value and _has_bad_code(object_of(value["base_resp"])):  # MiniMax's
+        return members_of(value["base_resp"])
     choices = value.get("choices")
     if isinstance(choices, list):
         return _of_choices(choices)
@@ -142,10 +156,26 @@ def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
             continue
         if choice.get("error"):
             return members_of(choice["error"])
-        if choice.get("finish_reason") == "error":
-            said = text_of(object_of(choice.get("delta")).get("content"))
-            return {"message": said or f"Choice {place_of(choice)} of the answer ended with an error."}
+        reason = reason_of(choice)
+        if reason and reason.lower() in _BROKEN_OFF:
+            said = text_of(object_of(choice.get("delta")).get("content")) if reason == "error" else ""
+            told = f"Choice {place_of(choice)} of the answer broke off with the finish reason {reason!r}."
+            return {"message": said or told}
     return None
+
+
+def reason_of(choice: dict[str, Any]) -> str:
+    """The finish reason; SGLang sends an object with a `type`. Empty where there is none."""
+    reason = choice.get("finish_reason")
+    if reason is None:  # as in nearly each chunk
+        return ""
+    text = str(reason.get("type") if isinstance(reason, dict) else reason).strip()
+    return "" if text.lower() in {"null", "none"} else text
+
+
+def _has_bad_code(value: dict[str, Any]) -> bool:
+    """Whether it has a code of the upstream's own that does not say that all is well."""
+    return any(name in value and str(value[name]).strip().lower() not in _GOOD_CODES for name in _CODES)
 
 
 def _is_flat_error(value: dict[str, Any]) -> bool:
@@ -155,7 +185,9 @@ def _is_flat_error(value: dict[str, Any]) -> bool:
     if value.get("detail") or value.get("errors"):
         return True
     says = any(_sentence(value.get(name)) for name in _MESSAGES)
-    return says and (status_of(value) is not None or len(value) == 1 or "error" in str(value.get("type", "")).lower())
+    if says and ("error" in str(value.get("type", "")).lower() or len(value) == 1):
+        return True
+    return says and (status_of(value) is not None or _has_bad_code(value))
 
 
 def status_of(told: dict[str, Any]) -> int | None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from .failure import reason_of
 from .json_text import written
 from .pieces import Piece
 from .tolerant import object_of, objects_of, place_of, text_of
@@ -25,6 +26,15 @@ def is_whole(value: dict[str, Any]) -> bool:
         if isinstance(choice, dict) and isinstance(choice.get("message"), dict) and not choice.get("delta"):
             return True
     return not objects_of(choices) and value.get("object") == "chat.completion"
+
+
+def without_messages(whole: dict[str, Any]) -> dict[str, Any]:
+    """A whole answer that came behind its chunks, as the last chunk: what it says once more is left out."""
+    choices = [
+        {name: value for name, value in choice.items() if name != "message"} | {"delta": {}}
+        for choice in objects_of(whole.get("choices"))
+    ]
+    return {**whole, "object": _CHUNK, "choices": choices}
 
 
 def chunks_of(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -75,16 +85,14 @@ class Choice:
         for name, found in object_of(choice.get("logprobs")).items():
             if isinstance(found, list):
                 self._logprobs.setdefault(name, []).extend(found)
-        reason = choice.get("finish_reason")
-        if reason and reason != "null":
-            self.finish_reason = str(reason)
+        self.finish_reason = reason_of(choice) or self.finish_reason
 
     def _member(self, name: str, value: Any) -> None:
         if name in _TEXTS:
             if value is not None:
                 self._texts.setdefault(name, []).append(text_of(value))
         elif name == "tool_calls":
-            for call in objects_of(value):
+            for call in objects_of([value] if isinstance(value, dict) else value):
                 self._calls.add(call)
         elif isinstance(value, list):
             self._lists.setdefault(name, []).extend(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -25,6 +25,9 @@ RESERVED_EVENTS = frozenset(
 )  # fmt: skip
 
 HEARTBEAT = sse.encode("{}", event="heartbeat")
+# Belfry's own events in a run's stream look like a chunk without choices to readers that ignore the name of an event.
+NO_CHOICES: Final[dict[str, Any]] = {"choices": []}
+RUN_HEARTBEAT = sse.encode('{"choices":[]}', event="heartbeat")
 
 # The record that ends a finite log, a run's: nothing follows it. A publisher can't write it, since what is published
 # is an object. Its data is what OpenAI's streams end with.
@@ -110,7 +113,7 @@ def ready(
 
 def run_ready(vector: Vector, retry_ms: int, run_id: str, status: str) -> bytes:
     """The first block of a run's stream."""
-    data = compact({"id": run_id, "status": status})
+    data = compact({"id": run_id, "status": status, **NO_CHOICES})
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 

@@ -89,6 +89,17 @@ class Caller:
             allow_redirects=False,
         )
 
+    def post_nothing(self, url: str, seconds: float) -> requests.Response:
+        """What it answers to an empty object, not yet read."""
+        return self._session.post(
+            url,
+            data=b"{}",
+            headers={**_OURS, "Content-Type": "application/json", **self.upstream.own_headers},
+            timeout=(self.limits.connect, seconds),
+            stream=True,
+            allow_redirects=False,
+        )
+
     def complete(self, request: CompletionRequest, *, stream: bool) -> requests.Response:
         """Ask for a completion; the answer, not yet read, if it is a success.
 

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import gevent
+import requests
 import urllib3
 from gevent.lock import BoundedSemaphore
 
@@ -26,6 +27,8 @@ RETRY_SECONDS = 5.0  # after an upstream could not be asked
 ASK_SECONDS = 5.0  # for all upstreams together
 DOCUMENT_MAX_BYTES = 4_194_304
 OK = 200
+WRONG_PLACE = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405})  # also a key that is refused
+BROKEN = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException)
 
 logger = logging.getLogger("belfry.models")
 
@@ -73,15 +76,48 @@ class Models:
                 return model
         raise BelfryError("model_unknown", f"The model {name[:80]!r} is not listed.", param="model")
 
+    def troubles(self) -> list[dict[str, str]]:
+        """Each upstream's address and what is wrong with it now, empty where nothing is. It asks all of them."""
+        asked = {upstream: gevent.spawn(self._examine, upstream) for upstream in self._upstreams}
+        gevent.joinall(list(asked.values()), ASK_SECONDS)
+        late = f"It did not answer within {ASK_SECONDS:g} s."
+        found = [
+            {"upstream": upstream.name, "trouble": greenlet.value[1] if greenlet.value else late}
+            for upstream, greenlet in asked.items()
+        ]
+        gevent.killall(list(asked.values()))
+        return found
+
     def _introduce(self, upstream: Upstream) -> None:
         """The line at the start: how an upstream is reached, and whether it answers there."""
-        models, trouble = self._look(upstream)
+        models, trouble = self._examine(upstream)
         way = self._callers.of(upstream).way
-        if trouble and (upstream.has_patterns or self._has_wrong_address(upstream)):
+        if trouble:
             logger.warning("upstream %s%s: %s", upstream.name, way, trouble)
         else:
             told = f"{len(models)} models" if models else "it lists no models"
             logger.info("upstream %s%s is there: %s", upstream.name, way, told)
+
+    def _examine(self, upstream: Upstream) -> tuple[dict[str, Model], str]:
+        """The models that an upstream lists, and what is wrong with its address.
+
+        One whose models are all named in the settings may have no list. It is asked for a completion of nothing, which
+        every API refuses, at no cost.
+        """
+        models, trouble = self._look(upstream)
+        if not trouble or upstream.has_patterns:
+            return models, trouble
+        try:
+            status, text = self._read(self._callers.of(upstream).post_nothing(upstream.completions_url, ASK_SECONDS))
+        except BROKEN as error:
+            return {}, f"{upstream.name} can't be reached: {upstream.masked(str(error))}."
+        except ValueError:  # a long answer is an answer
+            return {}, ""
+        if status not in WRONG_PLACE and not _is_page(text):
+            return {}, ""
+        reason = upstream.masked(str(told_in(text).get("message", "")))
+        told = f"It answers POST {upstream.name}/chat/completions with {status} {reason}".rstrip()
+        return {}, told + self._advice(upstream, status)
 
     def _ask_all(self) -> None:
         asked = [gevent.spawn(self._ask, upstream) for upstream in self._upstreams if upstream.has_patterns]
@@ -112,7 +148,7 @@ class Models:
             return {}, f"It answers GET {upstream.name}/models with {status} {reason}".rstrip() + self._advice(
                 upstream, status
             )
-        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
+        except BROKEN as error:
             return {}, f"{upstream.name} can't be reached: {upstream.masked(str(error))}."
         except ValueError as error:
             return {}, f"The list of models of {upstream.name} can't be understood: {short(str(error))}."
@@ -130,17 +166,26 @@ class Models:
             return False
         try:
             status, _ = self._fetch(upstream, upstream.below("/v1/models"))
-        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException):
+        except BROKEN:
             return False
         return status not in {404, 405}
 
     def _fetch(self, upstream: Upstream, url: str) -> tuple[int, bytes]:
         """Raises ValueError for a document that is too large, and whatever a broken connection raises."""
-        with self._callers.of(upstream).get(url, ASK_SECONDS) as reply:
+        return self._read(self._callers.of(upstream).get(url, ASK_SECONDS))
+
+    @staticmethod
+    def _read(answer: requests.Response) -> tuple[int, bytes]:
+        with answer as reply:
             text: bytes = reply.raw.read(DOCUMENT_MAX_BYTES + 1, decode_content=True)
         if len(text) > DOCUMENT_MAX_BYTES:
             raise ValueError(f"the list has more than {DOCUMENT_MAX_BYTES} bytes")
         return reply.status_code, text
+
+
+def _is_page(text: bytes) -> bool:
+    """Whether this is HTML, as a web server sends it that is no API."""
+    return text.lstrip()[:1] == b"<"
 
 
 def _plain(name: str) -> dict[str, Any]:

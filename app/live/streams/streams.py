@@ -396,7 +396,8 @@ class Streams:
         elif self._wheel.aged(subscriber):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms() // SOONER, "aged")
         elif self._wheel.silent(subscriber) and not subscriber.sink.pending:
-            subscriber.write(frames.HEARTBEAT)
+            is_run = any(log.finite for log in subscriber.logs)
+            subscriber.write(frames.RUN_HEARTBEAT if is_run else frames.HEARTBEAT)
         if not subscriber.closed:
             self._wheel.again(subscriber, now)
 

@@ -22,7 +22,7 @@ from ...core.completion import CompletionRequest, Transcript
 from ...core.errors import BelfryError
 from ...core.log.cursor import Position
 from ...core.settings import Settings
-from ...core.wire.frames import END, compact
+from ...core.wire.frames import END, NO_CHOICES, compact
 from ...transport.connection import Command, Commands, Reply, Script
 from ..keys import run_log
 from ..logs.log import LogStore, new_epoch
@@ -98,7 +98,7 @@ class Ending:
     def records(self) -> tuple[bytes, ...]:
         if self.status == "done":
             return (END,)
-        return f"{self.status} {compact(self.error or {})}".encode(), END
+        return f"{self.status} {compact({**(self.error or {}), **NO_CHOICES})}".encode(), END
 
 
 ENDING_RECORDS = 2  # at most

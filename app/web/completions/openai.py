@@ -40,6 +40,7 @@ from .runs import SCOPE
 PING = b": ping\n\n"
 WHOLE_HEADERS = {"Cache-Control": "no-store"}
 PREFIXES = ("/v1", "/openai")
+ADMIN = "admin"  # a token with this scope too is told what is wrong with each upstream
 # What passes as it is, by its path below the upstream's address: these, and each operation below those.
 FORWARDED = frozenset({"completions", "embeddings", "moderations"})
 FORWARDED_BELOW = frozenset({"images", "audio"})
@@ -72,8 +73,9 @@ def blueprint(api: Api, auth: Authenticator, models: Models) -> Blueprint:
 
     @views.get("/v1/models", strict_slashes=False)
     def list_models() -> Response:
-        auth.require(request, SCOPE)
-        return jsonify(object="list", data=models.all())
+        claims = auth.require(request, SCOPE)
+        upstreams = {"upstreams": models.troubles()} if ADMIN in claims.scopes else {}
+        return jsonify(object="list", data=models.all(), **upstreams)
 
     @views.get("/v1/models/<path:model>", strict_slashes=False)
     def one_model(model: str) -> Response:

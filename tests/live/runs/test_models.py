@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.live.runs import models as module
 from app.live.runs.caller import Callers
 from app.live.runs.models import Models
 from tests.servers import HOST, free_port
-from tests.upstream import Upstream, running_upstream
+from tests.upstream import Upstream, refusing, running_upstream
 
 
 @pytest.fixture
@@ -99,3 +100,58 @@ def test_an_upstream_that_lists_nothing_has_no_models(upstream: Upstream) -> Non
 def test_the_key_changes_nothing_in_the_list(upstream: Upstream) -> None:
     upstream.models = [{"id": "ollama/m"}]
     assert models_of(url=upstream.url, key="ollama").all() == [{"id": "ollama/m"}]
+
+
+def trouble_of(**upstream: Any) -> str:
+    (found,) = models_of(upstream).troubles()
+    assert found["upstream"] == upstream["url"]
+    return found["trouble"]
+
+
+class TestTroubles:
+    """Each upstream is looked at, whether or not it has to list its models."""
+
+    def test_an_upstream_that_answers_has_none(self, upstream: Upstream) -> None:
+        assert trouble_of(url=upstream.url) == ""
+        assert trouble_of(url=upstream.url, models=["a"]) == ""
+        assert upstream.conversations == []
+
+    @pytest.mark.parametrize("status", [400, 422, 500])
+    def test_an_upstream_without_a_list_is_asked_for_nothing(self, upstream: Upstream, status: int) -> None:
+        upstream.models = None
+        upstream.play = refusing(status, {"error": {"message": "messages are missing"}})
+        assert trouble_of(url=upstream.url, models=["a"]) == ""
+        (conversation,) = upstream.conversations
+        assert (conversation.path, conversation.raw) == ("/v1/chat/completions", b"{}")
+
+    @pytest.mark.parametrize("models", [["*"], ["a"]])
+    def test_one_that_nobody_reaches_is_told(self, models: list[str]) -> None:
+        assert "can't be reached" in trouble_of(url=f"http://{HOST}:{free_port()}/v1", models=models)
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [(404, b'{"detail":"Not Found"}'), (405, b""), (401, b'{"error":"bad key"}'), (200, b"<html>Sign in</html>")],
+    )
+    def test_a_wrong_address_or_key_is_told(self, upstream: Upstream, status: int, body: bytes) -> None:
+        upstream.models = None
+        upstream.play = refusing(status, body)
+        assert f"/chat/completions with {status}" in trouble_of(url=upstream.url, models=["a"])
+
+    def test_an_address_that_lacks_v1_is_told(self, upstream: Upstream) -> None:
+        upstream.lists_at = "/v1/models"
+        upstream.play = refusing(404, b"")
+        assert "lacks /v1" in trouble_of(url=upstream.url.removesuffix("/v1"), models=["a"])
+
+    def test_one_in_trouble_hides_no_other(self, upstream: Upstream) -> None:
+        lost = {"url": f"http://{HOST}:{free_port()}/v1", "models": ["a"]}
+        first, second = models_of(lost, url=upstream.url).troubles()
+        assert (bool(first["trouble"]), second["trouble"]) == (True, "")
+
+
+def test_the_line_at_the_start_does_not_call_a_lost_upstream_there(caplog: pytest.LogCaptureFixture) -> None:
+    models = models_of({"url": f"http://{HOST}:{free_port()}/v1", "models": ["a"]})
+    with caplog.at_level(logging.INFO, "belfry.models"):
+        models.start()
+        gevent.wait(timeout=10)
+    (line,) = [record for record in caplog.records if record.name == "belfry.models"]
+    assert (line.levelname, "can't be reached" in line.getMessage()) == ("WARNING", True)
