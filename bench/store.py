@@ -22,9 +22,10 @@ from typing import Final
 import click
 import redis
 
+from app.core.capacity import BODY_BYTES, Load, redis_bytes
 from app.core.message import Message, parse
 from app.core.settings import Settings
-from app.launch.embedded import engines
+from app.launch.embedded import STREAM_NODE_BYTES, engines
 from app.store.insight import directory, flights
 from app.store.insight.directory import Directory, KnownUser
 from app.store.insight.flights import FlightStore, written
@@ -34,9 +35,7 @@ from app.store.logs.publisher import Publisher
 from app.store.logs.recipients import Recipients
 from app.transport.connection import Connection
 
-BODY_BYTES: Final = 120  # of what the publisher writes; `time`, `id` and names of members come on top
 BATCH: Final = 200
-DAY_SECONDS: Final = 86_400
 START_SECONDS: Final = 10.0
 
 Costs = dict[str, float]
@@ -80,12 +79,10 @@ def estimate(
     costs: Costs, users: int, kept: int, per_day: float, settings: Settings, *, given_ids: bool = False
 ) -> int:
     """Bytes of `users` with `kept` messages each, of which `per_day` came in each of the last days."""
-    dedup_seconds = settings.dedup_seconds
-    id_days = (dedup_seconds if given_ids else min(settings.own_id_seconds, dedup_seconds)) / DAY_SECONDS
-    recipient_days = settings.retract_seconds / DAY_SECONDS
-    each = costs["connected user"] + kept * costs["message"]
-    each += per_day * (id_days * costs["id"] + recipient_days * costs["recipients"])
-    return round(users * each)
+    kinds = {"user": "connected user", "message": "message", "id": "id", "recipients": "recipients"}
+    by_name = {f"{name}_bytes": costs[kind] for name, kind in kinds.items()}
+    load = Load(users=users, online=0, per_day=per_day, kept=kept)
+    return round(redis_bytes(by_name, load, settings, given_ids=given_ids))
 
 
 def _publish(publisher: Publisher, names: list[str], messages: int, *, given_ids: bool) -> None:
@@ -132,6 +129,7 @@ def started() -> Iterator[str]:
     with TemporaryDirectory(prefix="belfry-bench-") as directory_name:
         socket = Path(directory_name) / "s"
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--activerehashing", "yes"]
+        options += ["--stream-node-max-bytes", STREAM_NODE_BYTES]
         process = subprocess.Popen([engine.binary, *options], stdout=subprocess.DEVNULL, cwd=directory_name)
         try:
             until = time.monotonic() + START_SECONDS

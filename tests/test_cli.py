@@ -364,3 +364,41 @@ def test_the_demo_s_secret_is_for_this_machine(run: Run, monkeypatch: pytest.Mon
 
 def test_what_is_no_token_is_told_in_one_line(run: Run) -> None:
     assert run("doctor", "http://127.0.0.1:9", "--token", "x") == (2, "", "belfry: not a token: x\u2026\n")
+
+
+def test_a_plan_is_printed_with_its_formulas_and_as_json(run: Run) -> None:
+    words = ("plan", "--users", "1000000", "--online", "0.1", "--per-day", "5", "--kept", "100")
+    code, output, _ = run(*words)
+    assert code == 0
+    for line in ("nodes                 3", "workers               5", "shards                2"):
+        assert line in output
+    assert "1000000 users × 0.1 online" in output
+    assert "./run bench store" in output
+    told = json.loads(run(*words, "--json")[1])
+    assert told["figures"]["workers"]["value"] == 5
+    assert told["figures"]["workers"]["formula"]
+    assert told["costs"]["message_bytes"]["source"] == "./run bench store"
+    assert told["first_limit"] in output
+
+
+def test_a_plan_keeps_what_comes_while_it_is_kept_up_to_the_length_of_a_feed(run: Run) -> None:
+    words = ("plan", "--users", "1", "--online", "0", "--json", "--per-day")
+    assert " 150 kept" in json.loads(run(*words, "5")[1])["figures"]["memory of Redis"]["formula"]
+    longest = f" {Settings().history_length} kept"
+    assert longest in json.loads(run(*words, "1000")[1])["figures"]["memory of Redis"]["formula"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--users", "0"), ("--users", "many"), ("--users", "1.5"), ("--online", "1.1"), ("--online", "nan"),
+        ("--online", "-0.1"), ("--per-day", "inf"), ("--per-day", "-1"), ("--kept", "-1"), ("--body", "70000"),
+        ("--peak", "0"), ("--stream-hours", "0"), ("--return-seconds", "0"), ("--node-workers", "0"),
+        ("--shard-gb", "0"),
+    ],
+)  # fmt: skip
+def test_a_plan_for_what_cannot_be_is_refused_and_the_option_is_named(run: Run, option: str, value: str) -> None:
+    good = {"--users": "10", "--online": "0.5", "--per-day": "1", option: value}
+    code, output, errors = run("plan", *[word for pair in good.items() for word in pair])
+    assert (code, output) == (2, "")
+    assert option in errors

@@ -33,12 +33,16 @@ def test_nginx_waits_longer_than_any_limit_on_a_whole_answer_and_takes_the_large
 
 
 def test_only_the_proxy_is_published() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+    published = [name for name, service in SERVICES.items() if "ports" in service]
+    assert published == ["nginx", "scaled-nginx", "cluster-nginx"]
 
 
 def test_the_store_is_in_a_network_without_a_way_out_that_only_the_app_shares() -> None:
     assert COMPOSE["networks"]["store"] == {"internal": True}
-    assert [name for name, service in SERVICES.items() if "store" in service["networks"]] == ["belfry", "valkey"]
+    inside = {name for name, service in SERVICES.items() if "store" in service["networks"]}
+    apps, stores = {"belfry", "scaled-belfry", "cluster-belfry"}, {"valkey", *[f"cluster-{n}" for n in range(1, 7)]}
+    assert inside == apps | stores | {"cluster-made"}
+    assert all(SERVICES[name]["networks"] == ["store"] for name in inside - apps)
 
 
 def test_no_secret_has_a_default() -> None:

@@ -14,6 +14,7 @@ from ..core.errors import BelfryError
 from ..core.settings import SettingsError
 from ..launch import installation
 from ..launch.address import AddressError
+from .capacity import capacity
 from .checks import conformance, doctor
 from .credentials import hash_password, revoke, sessions, token
 from .messages import complete, publish, tail
@@ -48,5 +49,5 @@ def serve() -> None:
     os.execv(command[0], command)  # noqa: S606 - our own module
 
 
-for _command in (token, hash_password, revoke, sessions, publish, tail, complete, conformance, doctor):
+for _command in (token, hash_password, revoke, sessions, publish, tail, complete, conformance, doctor, capacity):
     commands.add_command(_command)

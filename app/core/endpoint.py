@@ -16,7 +16,7 @@ LABEL_MAX: Final = 63
 HTTP_PORTS: Final = {"http": 80, "https": 443}
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_HOST = re.compile(r"[^\s/?#@:\[\]%\\\"'<>`{}|^]+")
+_HOST = re.compile(r"[^\s/?#@:\[\]%\\\"'<>`{}|^$&;,=+*!()~]+")
 _NUMERIC = re.compile(r"[0-9.]+")
 
 

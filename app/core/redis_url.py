@@ -157,6 +157,12 @@ def parse(url: str) -> ServerUrl | SentinelUrl | ClusterUrl:
     return _unix(parts) if parts.scheme == "unix" else _server(parts)
 
 
+def shown(url: str) -> str:
+    """The address as a log line shows it: without user, password and options. Raises `ValueError`."""
+    parts = _split(url)
+    return f"{parts.scheme}://{parts.hosts}{parts.path}"
+
+
 def is_sentinel(url: str) -> bool:
     """Whether Sentinels are to be asked."""
     return url.partition("://")[0].lower() in SENTINEL
@@ -208,6 +214,10 @@ def _split(url: str) -> _Parts:
     if "@" in path and scheme.lower() != "unix":
         raise ValueError("expected no '/' before the '@': write %2F for one in a password")
     user, _, hosts = authority.rpartition("@")
+    if "@" in user and "," in user:
+        raise ValueError(
+            "expected one user and password, before the first host: write %2C for ',' and %40 for '@' in a password"
+        )
     username, _, password = user.partition(":")
     return _Parts(scheme.lower(), decoded(username), decoded(password), hosts, slash + path, query)
 

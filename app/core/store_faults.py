@@ -11,7 +11,23 @@ from typing import Any, Final
 LEAST_VERSION: Final = (7, 0)  # scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses
 KEEPS: Final = "noeviction"
 
-CODES: Final = ("version", "cluster", "eviction", "persistence", "replicas", "replication_id", "rights")
+FORMAT: Final = 1  # of what Belfry stores; docs/upgrade.md says when it is raised, and has a line for each number
+FULL_SHARE: Final = 0.9  # of maxmemory, from which on a warning says that the store is nearly full
+
+CODES: Final = (
+    "version",
+    "cluster",
+    "sentinel",
+    "database",
+    "format",
+    "replica",
+    "eviction",
+    "persistence",
+    "memory",
+    "replicas",
+    "replication_id",
+    "rights",
+)
 OPTIONAL: Final = ("eviction", "persistence", "replicas", "replication_id")  # a setting decides if they refuse
 
 
@@ -46,10 +62,18 @@ def judge(
 
     A field that is not there accuses nobody: managed services leave some out.
     """
-    unusable = [fault for fault in (_version(info), _cluster(info, is_cluster=is_cluster)) if fault]
+    kinds = (_sentinel(info), _version(info), _cluster(info, is_cluster=is_cluster))
+    unusable = [fault for fault in kinds if fault]
     if unusable:  # however it is configured
         return tuple(unusable)
-    found = (_eviction(info), _persistence(info), _replicas(info, wanted_replicas), _replication_id(info))
+    found = (
+        _replica(info),
+        _eviction(info),
+        _persistence(info),
+        _memory(info),
+        _replicas(info, wanted_replicas),
+        _replication_id(info),
+    )
     return tuple([_weighed(fault, strict) for fault in found if fault])
 
 
@@ -57,6 +81,32 @@ def lacking_rights(denied: Sequence[str]) -> Fault:
     """Commands, keys or channels that Redis refuses to its user."""
     text = f"the Redis user lacks rights: {' '.join(denied)}; docs/redis.md has the ACL line that Belfry needs"
     return Fault("rights", text, Weight.REFUSES)
+
+
+def no_database(number: int) -> Fault:
+    """Redis refuses to select the database."""
+    text = (
+        f"the server has no database {number}: set the number at the end of BELFRY_REDIS_URL to a lower one, or "
+        "raise `databases` in the server's configuration"
+    )
+    return Fault("database", text, Weight.ENDS)
+
+
+def newer_format(stored: str) -> Fault | None:
+    """Data that a newer Belfry wrote. `stored` is the number of their format, "" where none is stored yet."""
+    if not stored or (stored.isascii() and stored.isdecimal() and int(stored) <= FORMAT):
+        return None
+    text = (
+        f"the data in the store have format {stored[:20]!r}, and this Belfry reads formats up to {FORMAT}: start the "
+        "newer Belfry that wrote them, or restore a backup from before the upgrade (docs/upgrade.md)"
+    )
+    return Fault("format", text, Weight.ENDS)
+
+
+def no_cluster() -> Fault:
+    """A server that the address of a cluster names knows of no cluster."""
+    text = "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://host:port (rediss:// with TLS)"
+    return Fault("cluster", text, Weight.ENDS)
 
 
 def silent(strict: Collection[str]) -> Fault:
@@ -88,13 +138,33 @@ def _cluster(info: Mapping[str, Any], *, is_cluster: bool) -> Fault | None:
     is_node = info.get("cluster_enabled") == 1 or "cluster" in modes
     if is_node is is_cluster or ("cluster_enabled" not in info and modes == (None, None)):
         return None
+    if not is_node:
+        return no_cluster()
     text = (
         "the server is a node of a Redis Cluster, of which this kind of address reaches one part only: "
         "set BELFRY_REDIS_URL to redis+cluster://host:port,host:port (rediss+cluster:// with TLS)"
-        if is_node
-        else "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://host:port (rediss:// with TLS)"
     )
     return Fault("cluster", text, Weight.ENDS)
+
+
+def _sentinel(info: Mapping[str, Any]) -> Fault | None:
+    if "sentinel" not in (info.get("redis_mode"), info.get("server_mode")):
+        return None
+    text = (
+        "the server is a Sentinel, which keeps no messages: set BELFRY_REDIS_URL to "
+        "redis+sentinel://host:port,host:port/service (rediss+sentinel:// with TLS)"
+    )
+    return Fault("sentinel", text, Weight.ENDS)
+
+
+def _replica(info: Mapping[str, Any]) -> Fault | None:
+    if info.get("role") != "slave":
+        return None
+    text = (
+        "the server is a replica, which takes no writes: set BELFRY_REDIS_URL to the primary, or to "
+        "redis+sentinel://host:port,host:port/service where Sentinels know the primary"
+    )
+    return Fault("replica", text, Weight.REFUSES)
 
 
 def _eviction(info: Mapping[str, Any]) -> Fault | None:
@@ -112,12 +182,33 @@ def _eviction(info: Mapping[str, Any]) -> Fault | None:
 
 def _persistence(info: Mapping[str, Any]) -> Fault | None:
     if info.get("aof_enabled", 1) != 0:
-        return None
+        return _unwritten(info)
     text = (
         "appendonly is off: a restart of Redis loses what came after its last snapshot, or everything where it makes "
         "none; set appendonly to yes"
     )
     return Fault("persistence", text)
+
+
+def _unwritten(info: Mapping[str, Any]) -> Fault | None:
+    if "err" not in (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")):
+        return None
+    text = (
+        "Redis could not write its append-only file the last time: a restart loses messages, and Redis may refuse new "
+        "ones; look for a full disk, or for wrong rights to its folder"
+    )
+    return Fault("persistence", text)
+
+
+def _memory(info: Mapping[str, Any]) -> Fault | None:
+    most = int(info.get("maxmemory", 0))
+    if not most or int(info.get("used_memory", 0)) < FULL_SHARE * most:
+        return None
+    text = (
+        f"Redis uses {FULL_SHARE:.0%} of its maxmemory of {most} bytes or more: a full store refuses messages with "
+        "507 store_full; raise maxmemory, or lower BELFRY_HISTORY_LENGTH"
+    )
+    return Fault("memory", text)
 
 
 def _replicas(info: Mapping[str, Any], wanted: int) -> Fault | None:

@@ -77,11 +77,11 @@ class BelfryWorker(ConnectionWorker):
         tune_garbage_collector()
         freeze_settings(self.cfg)
         self._hub.start()  # a worker without a stream also notices that the store moved
+        self._refuse_store()  # before anything writes to it
         self._relay.start()
         self._models.start()
         self._reporter.start()
         self._deliverer.start()
-        self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]
         self._concurrency_limit.crowded = partial(pause, servers)
         if self.booting is not None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import redis
 
 from .. import metrics
 from ..core import redis_url
+from ..core.errors import BelfryError
 from ..core.settings import Settings
-from ..core.store_faults import Fault, judge, lacking_rights, silent
-from ..transport.connection import Command, Reply, Script, unavailable
+from ..core.store_faults import FORMAT, Fault, judge, lacking_rights, newer_format, no_database, silent
+from ..transport.connection import Command, Reply, Script, has_no_database, is_unknown, unavailable
 from .keys import Keys
 
 RIGHTS = Script("rights")
-SCRIPTS = (RIGHTS,)
+FORMAT_LOOK = Script("format")
+SCRIPTS = (RIGHTS, FORMAT_LOOK)
 
 
 class Sends(Protocol):
@@ -25,9 +27,15 @@ class Sends(Protocol):
 
 
 class Examination:
-    """One server's. The commands are tried once, and again while some of them are refused."""
+    """One server's. The commands are tried once, and again while some of them are refused.
 
-    def __init__(self, connection: Sends, settings: Settings) -> None:
+    `holds` tells whether the server holds a key: one server of a cluster holds the number of the data's format.
+    """
+
+    def __init__(
+        self, connection: Sends, settings: Settings, holds: Callable[[str], bool] = lambda _key: False
+    ) -> None:
+        self._holds = holds
         self._connection = connection
         self._settings = settings
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
@@ -40,20 +48,32 @@ class Examination:
 
     def look(self, channel: str) -> tuple[Fault, ...]:
         """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
+        tries_rights, reads_format = not self._has_rights, self._holds(self._keys.format)
         commands: list[Command] = [("INFO",)]
-        if not self._has_rights:
+        if reads_format:
+            commands.append(FORMAT_LOOK.call((self._keys.format,), FORMAT))
+        if tries_rights:
             commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
-        info, *rights = self._connection.send(commands)
+        try:
+            info, *replies = self._connection.send(commands)
+        except BelfryError as error:
+            if has_no_database(error):
+                return (no_database(self._settings.redis_db),)
+            raise
         faults = self._judged(info)
-        if rights and not any(fault.refuses for fault in faults):  # an old server knows commands by halves
-            denied = _denied(rights[0], f"~{self._keys.prefix}:*")
+        if any(fault.refuses for fault in faults):  # an old server knows commands by halves
+            return faults
+        if reads_format and isinstance(replies[0], bytes):  # what refuses it is told as a right that lacks
+            faults += tuple(filter(None, [newer_format(replies[0].decode(errors="replace"))]))
+        if tries_rights:
+            denied = _denied(replies[-1], f"~{self._keys.prefix}:*")
             self._has_rights = not denied
             faults += (lacking_rights(denied),) if denied else ()
         return faults
 
     def _judged(self, info: Any) -> tuple[Fault, ...]:
         strict = self._settings.strict_store
-        if isinstance(info, redis.exceptions.NoPermissionError):
+        if isinstance(info, redis.exceptions.NoPermissionError) or (isinstance(info, Exception) and is_unknown(info)):
             return (silent(strict),)
         if isinstance(info, Exception):
             raise unavailable(info) from info
@@ -83,6 +103,8 @@ def _denied(reply: Reply, keys: str) -> list[str]:
         return ["+script|load"]
     if isinstance(reply, redis.exceptions.NoPermissionError):
         return ["+evalsha"] if "evalsha" in str(reply) else [keys]
+    if isinstance(reply, Exception) and is_unknown(reply):
+        return ["+evalsha (unknown to the server)"]
     if isinstance(reply, Exception):
         raise unavailable(reply) from reply
     return [each.decode() for each in reply]

@@ -35,6 +35,10 @@ Which server the store is on, a number that grows with each loss, and the worker
     belfry:{control}:lineage:workers   zset    worker → Unix ms of its last look
     belfry:{control}:lineage:awaited   zset    workers of a replaced primary that have not come to the new one yet
 
+Which format all of this has, a number, see `format.lua`:
+
+    belfry:{control}:format            string
+
 and on a cluster, of whose shards each has a server:
 
     belfry:{control}:servers       zset    replication id → Unix ms, see `servers.lua`
@@ -306,6 +310,10 @@ class Keys:
     @property
     def servers_replaced(self) -> str:
         return f"{self._prefix}:{{control}}:replaced"
+
+    @property
+    def format(self) -> str:
+        return f"{self._prefix}:{{control}}:format"
 
     @property
     def lineage(self) -> str:

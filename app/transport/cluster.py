@@ -18,8 +18,9 @@ from ..core.errors import BelfryError
 from ..core.redis_url import parse_cluster
 from ..core.settings import Settings
 from .auto_pipeline import CONNECTIONS, AutoPipeline
-from .connection import Command, Posts, Script, unavailable
+from .connection import Command, Posts, Script, has_no_cluster, unavailable
 from .dialect import ClusterDialect
+from .log_throttle import LogThrottle
 from .routing import Routing
 from .shard import Shard
 from .slots import Address, SlotMap, View, best, slot_of, view_of
@@ -29,6 +30,7 @@ REFRESH_SECONDS = 10.0  # between two refreshes without a reason, give or take a
 _QUESTION: Sequence[Command] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 
 logger = logging.getLogger("belfry.cluster")
+complaints = LogThrottle(logger)
 
 
 class Cluster:
@@ -42,6 +44,7 @@ class Cluster:
         self._shards: dict[Address, Shard] = {}  # of every address that was a primary's once: it may be again
         self._followers: list[Callable[[], None]] = []
         self._has_moved = False  # since the followers were told
+        self._why_unknown = _no_answer()
         self._under_way: gevent.Greenlet[[], None] | None = None
         self._regular: gevent.Greenlet[[], None] | None = None
 
@@ -90,7 +93,7 @@ class Cluster:
         """See `Shards`. A call during a refresh waits for that refresh."""
         self.refresh_soon().join()
         if not self._map.primaries:
-            raise unavailable(ConnectionError("no node of the cluster answers"))
+            raise self._why_unknown
 
     def refresh_soon(self) -> gevent.Greenlet[[], None]:
         """Begin a refresh unless one is under way."""
@@ -118,7 +121,7 @@ class Cluster:
     def _refresh(self) -> None:
         view = self._asked()
         if view is None:
-            logger.warning("no node of the cluster answers")
+            complaints.note("no node of the cluster answers with its slots")
             return
         before = self._map.primaries
         if not (self._map.learn(view) or self._has_moved):
@@ -134,11 +137,14 @@ class Cluster:
     def _asked(self) -> View | None:
         """The first view that is to be believed at once; without one, the best of all."""
         views = []
+        self._why_unknown = _no_answer()
         for address in self._nodes():
             try:
                 slots, info = self.at(address).connection.run(_QUESTION)
             except BelfryError as error:
                 logger.info("%s:%d does not answer CLUSTER commands: %s", *address, error.__cause__ or error.detail)
+                if has_no_cluster(error):
+                    self._why_unknown = error
                 continue
             view = view_of(slots, info, address)
             if self._map.is_news(view):
@@ -151,3 +157,7 @@ class Cluster:
         primaries = self._map.primaries
         yield from random.sample(primaries, len(primaries))
         yield from [seed for seed in self._seeds if seed not in primaries]
+
+
+def _no_answer() -> BelfryError:
+    return unavailable(ConnectionError("no node of the cluster answers"))

@@ -32,6 +32,22 @@ RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
 _SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # where in which script, by its digest
 _DENIED = re.compile("no permissions|ACL failure|user executing the script", re.IGNORECASE)
+_UNKNOWN = re.compile("unknown (?:redis )?(?:sub)?command", re.IGNORECASE)
+_NO_DATABASE = "DB index is out of range"
+_NO_CLUSTER = "cluster support disabled"
+# What Redis says → what the caller hears. Its own words may hold keys and arguments, so they go to the log only.
+_REFUSALS = (
+    ("read only replica", "The message store's server is a replica, which takes no writes"),
+    ("NOREPLICAS", "The message store's server has fewer replicas than its min-replicas-to-write asks for"),
+    ("MISCONF", "The message store's server cannot write its data to the disk"),
+    ("MASTERDOWN", "The message store's server is a replica that lost its primary"),
+    ("loading the dataset", "The message store's server is still loading its data"),
+    ("BUSY", "The message store's server runs a script of somebody else"),
+    (_NO_DATABASE, "The message store's server has no database of the number in BELFRY_REDIS_URL"),
+    (_NO_CLUSTER, "The message store's server is no node of a cluster, as BELFRY_REDIS_URL says"),
+    ("no Sentinel knows", "No Sentinel of BELFRY_REDIS_URL knows the primary of the service"),
+    ("'SENTINEL'", "The server in BELFRY_REDIS_URL is no Sentinel"),
+)
 
 complaints = LogThrottle(logging.getLogger("belfry.store"))
 
@@ -367,9 +383,37 @@ def has_moved(error: BelfryError) -> bool:
     return isinstance(error.__cause__, redis.exceptions.AskError)
 
 
+def is_unknown(error: Exception) -> bool:
+    """Whether the server does not know a command: an old one, or one whose configuration renames commands."""
+    return isinstance(error, redis.exceptions.ResponseError) and _UNKNOWN.search(str(error)) is not None
+
+
+def has_no_database(error: BelfryError) -> bool:
+    """Whether the server has no database of the number in its address."""
+    return _NO_DATABASE in str(error.__cause__)
+
+
+def has_no_cluster(error: BelfryError) -> bool:
+    """Whether what a cluster's address names is a server without a cluster."""
+    return _NO_CLUSTER in str(error.__cause__)
+
+
 def is_unlooked(error: BelfryError) -> bool:
     """Whether a script did nothing because the worker has not looked at this server yet, see `open.lua`."""
     return isinstance(error.__cause__, redis.exceptions.ResponseError) and str(error.__cause__).startswith(UNLOOKED)
+
+
+def _refused(error: Exception) -> str:
+    """What Redis answered instead of doing what it was asked, for the caller; "" where it did not answer."""
+    refusal = _SCRIPT_PLACE.sub("", str(error))
+    known = next((why for words, why in _REFUSALS if words in refusal), "")
+    if isinstance(error, redis.exceptions.ResponseError):
+        complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")
+        if _DENIED.search(refusal):
+            return f"The message store refuses a command to Belfry's user ({refusal}); /health/ready names what lacks"
+        if not known and is_unknown(error):
+            return "The message store's server does not know a command; /health/ready names it"
+    return known
 
 
 def unavailable(error: Exception) -> BelfryError:
@@ -386,11 +430,8 @@ def unavailable(error: Exception) -> BelfryError:
         why = "The part of the message store that is asked has just moved"
     elif str(error).startswith(UNLOOKED):
         why = "The message store's server was replaced"
-    elif isinstance(error, redis.exceptions.ResponseError):
-        refusal = _SCRIPT_PLACE.sub("", str(error))
-        complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")
-        if _DENIED.search(refusal):
-            why = f"The message store refuses a command to Belfry's user ({refusal}); /health/ready names what lacks"
+    else:
+        why = _refused(error) or why
     return kind(
         "store_unavailable",
         f"{why}; try again with the same message id.",

@@ -137,6 +137,11 @@ def test_tls_options_are_handed_on_in_the_types_that_redis_py_takes(tmp_path: Pa
         ("redis://[secret]:6379", "IPv6"),
         ("redis://secret..example", "1 to 63 characters"),
         ("redis://one,two", "redis+sentinel"),
+        ("redis://app:secret@one,app:secret@two", "%2C"),
+        ("redis+sentinel://app:secret@one,app:secret@two/main", "one user and password"),
+        ("redis+cluster://app:secret@one,app:secret@two", "one user and password"),
+        ("redis://$SECRET_HOST:6379", "character"),
+        ("redis://secret&db=1", "character"),
         ("redis://redis/secret", "db: expected a number"),
         ("redis://redis/-1", "db: expected a number"),
         ("redis://redis/2147483648", "db: expected a number"),
@@ -221,3 +226,19 @@ def test_an_address_of_a_cluster_that_can_t_be_used_is_refused_in_a_line_that_te
     assert says in str(refusal.value)
     assert "hunter" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis://app:secret@redis:6380/3", "redis://redis:6380/3"),
+        ("REDIS://:s@cret@redis/0", "redis://redis/0"),
+        ("redis://redis?password=secret&db=2", "redis://redis"),
+        ("rediss://:secret@[::1]:7?ssl_password=secret", "rediss://[::1]:7"),
+        ("unix://app:s%2Fcret@/run/a@b.sock?password=secret", "unix:///run/a@b.sock"),
+        ("redis+sentinel://:s@cret@one:1,two/main?sentinel_password=secret", "redis+sentinel://one:1,two/main"),
+        ("redis+cluster://app:s@cret@one,two:7000", "redis+cluster://one,two:7000"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url: str, text: str) -> None:
+    assert without_credentials(check(url)) == text

@@ -23,6 +23,8 @@ SOUND: Mapping[str, Any] = {
 def test_a_sound_server_has_no_fault() -> None:
     assert judge(SOUND, 0, OPTIONAL) == ()
     assert judge({**SOUND, "connected_slaves": 2}, 2, ()) == ()
+    told = {"role": "master", "maxmemory": 1_000, "used_memory": 899, "aof_last_write_status": "ok"}
+    assert judge({**SOUND, **told}, 0, OPTIONAL) == ()
 
 
 def test_a_service_that_tells_little_is_not_accused() -> None:
@@ -37,6 +39,11 @@ def test_a_service_that_tells_little_is_not_accused() -> None:
         ({"cluster_enabled": 1}, "cluster", Weight.ENDS, "redis+cluster://host:port,host:port"),
         ({"redis_mode": "cluster"}, "cluster", Weight.ENDS, "Redis Cluster"),
         ({"server_mode": "cluster"}, "cluster", Weight.ENDS, "Redis Cluster"),
+        ({"redis_mode": "sentinel"}, "sentinel", Weight.ENDS, "redis+sentinel://host:port"),
+        ({"role": "slave"}, "replica", Weight.REFUSES, "takes no writes"),
+        ({"aof_last_write_status": "err"}, "persistence", Weight.WARNS, "full disk"),
+        ({"aof_last_bgrewrite_status": "err"}, "persistence", Weight.WARNS, "full disk"),
+        ({"maxmemory": 1_000, "used_memory": 900}, "memory", Weight.WARNS, "1000 bytes"),
         ({"maxmemory_policy": "volatile-lru"}, "eviction", Weight.WARNS, "volatile-lru"),
         ({"maxmemory_policy": "allkeys-random"}, "eviction", Weight.WARNS, "noeviction"),
         ({"aof_enabled": 0}, "persistence", Weight.WARNS, "appendonly"),

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from app.core.settings import Settings
+from app.core.store_faults import Weight
 from app.store.examination import SCRIPTS, Examination
 from app.transport.connection import Connection
 from tests.conftest import absent
@@ -110,3 +111,37 @@ def test_a_store_without_memory_is_examined_too(server: RedisServer, client: red
         assert refused(server, client) == ""
     finally:
         client.config_set("maxmemory", "0")
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [("PUBSUB", "+pubsub|numsub (unknown to the server)"), ("XTRIM", "+xtrim (unknown to the server)")],
+)
+def test_a_command_that_the_server_does_not_know_is_named(command: str, named: str) -> None:
+    renamed = RedisServer(options=("--rename-command", command, f"NO{command}"))
+    try:
+        renamed.start()
+        settings = Settings(redis_url=renamed.url)
+        faults = Examination(Connection.open(settings, SCRIPTS), settings).look(CHANNEL)
+        assert [named in fault.text for fault in faults if fault.code == "rights"] == [True]
+    finally:
+        renamed.destroy()
+
+
+@pytest.mark.parametrize(("command", "code"), [("INFO", "replication_id"), ("EVALSHA", "rights")])
+def test_a_server_that_does_not_know_the_first_commands_is_examined_too(command: str, code: str) -> None:
+    renamed = RedisServer(options=("--rename-command", command, f"NO{command}"))
+    try:
+        renamed.start()
+        settings = Settings(redis_url=renamed.url)
+        faults = Examination(Connection.open(settings, SCRIPTS), settings).look(CHANNEL)
+        assert code in [fault.code for fault in faults]
+    finally:
+        renamed.destroy()
+
+
+def test_a_number_of_a_database_that_the_server_does_not_have_is_told(server: RedisServer) -> None:
+    settings = Settings(redis_url=f"{server.url}?db=16")
+    (fault,) = Examination(Connection.open(settings, SCRIPTS), settings).look(CHANNEL)
+    assert (fault.code, fault.weight) == ("database", Weight.ENDS)
+    assert "no database 16" in fault.text

@@ -22,6 +22,7 @@ KEPT = {
     "belfry:{presence}:workers",  # a member per worker
     "belfry:{users}:names",
     "belfry:{users}:seen",
+    "belfry:{control}:format",
     "belfry:{topic:belfry.figures}:now",
     "belfry:{topic:belfry.figures}:hour",
 }

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+import redis
 
 from tests.conftest import absent
+from tests.replication import following
 from tests.servers import HOST, REPOSITORY, Belfry, RedisServer, free_port, frozen
 from tests.waiting import patient, wait_until
 
@@ -20,15 +22,20 @@ FIRST_BEATS = {"BELFRY_CANARY_SECONDS": "0.1", "BELFRY_STORE_CHECK_SECONDS": "1"
 
 
 @contextmanager
-def serving(redis: RedisServer, url: str = "", **environment: str) -> Iterator[Belfry]:
+def serving(server: RedisServer, url: str = "", **environment: str) -> Iterator[Belfry]:
     if RedisServer.binary() is None:
         absent("Redis or Valkey")
     with ExitStack() as stack:
-        stack.callback(redis.destroy)
-        redis.start()
-        belfry = Belfry(url or redis.url, {**FIRST_BEATS, **environment})
+        stack.callback(server.destroy)
+        server.start()
+        belfry = Belfry(url or server.url, {**FIRST_BEATS, **environment})
         stack.callback(belfry.destroy)
         yield belfry
+
+
+def redis_client(belfry: Belfry) -> redis.Redis:
+    """A client of the server's store."""
+    return redis.Redis.from_url(belfry.settings_environment["BELFRY_REDIS_URL"])
 
 
 def metric(belfry: Belfry, fault: str) -> float:
@@ -59,13 +66,13 @@ def test_a_redis_that_evicts_or_forgets_is_told_everywhere_and_is_ready() -> Non
 
 
 def test_a_setting_has_it_refuse_until_it_is_mended() -> None:
-    redis = RedisServer(options=("--maxmemory-policy", "allkeys-lru", "--appendonly", "yes"))
-    with serving(redis, BELFRY_STORE_STRICT="eviction") as belfry:
+    server = RedisServer(options=("--maxmemory-policy", "allkeys-lru", "--appendonly", "yes"))
+    with serving(server, BELFRY_STORE_STRICT="eviction") as belfry:
         belfry.start()
         answer = belfry.api().get("/health/ready")
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
         assert "allkeys-lru" in answer.json()["detail"]
-        with redis.client() as client:
+        with server.client() as client:
             client.config_set("maxmemory-policy", "noeviction")
         wait_until(lambda: belfry.api().get("/health/ready").json() == {"status": "ready"}, what="it to be ready")
         wait_until(lambda: metric(belfry, "eviction") == 0, what="the metric")
@@ -79,11 +86,63 @@ def test_a_node_of_a_cluster_is_refused_at_the_start() -> None:
         assert "Traceback" not in belfry.log()
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (
+            "redis+cluster://:p@ss@{address}",
+            "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://",
+        ),
+        ("redis://:p@ss@{address}/16", "the server has no database 16"),
+    ],
+)
+def test_an_address_that_can_never_be_right_is_refused_at_the_start_and_no_line_tells_the_password(
+    url: str, says: str
+) -> None:
+    server = RedisServer(port=free_port(), options=("--requirepass", "p@ss"), password="p@ss")
+    with serving(server, url.format(address=f"{HOST}:{server.port}")) as belfry:
+        with pytest.raises(AssertionError, match="ended with 4"):
+            belfry.start()
+        assert says in belfry.log()
+        assert "ss@" not in belfry.log()
+        assert "Traceback" not in belfry.log()
+        assert len(belfry.log().splitlines()) < 20
+
+
+def test_a_replica_is_not_ready_until_it_is_the_primary() -> None:
+    primary = RedisServer(port=free_port())
+    with ExitStack() as stack:
+        stack.callback(primary.destroy)
+        primary.start()
+        with serving(RedisServer(options=following(primary)), WEB_CONCURRENCY="1") as belfry:
+            belfry.start()
+
+            def is_told() -> bool:
+                answer = belfry.api().get("/health/ready")
+                return answer.status_code == 503 and "is a replica" in answer.json()["detail"]
+
+            wait_until(is_told, what="readiness to name it")
+            assert metric(belfry, "replica") == 1
+            with redis_client(belfry) as client:
+                client.replicaof("NO", "ONE")
+            wait_until(lambda: belfry.api().get("/health/ready").ok, what="it to be ready")
+            belfry.publish({"to": "alice"})
+
+
+def test_a_store_that_asks_for_more_replicas_than_there_are_says_so() -> None:
+    server = RedisServer(options=("--min-replicas-to-write", "1"))
+    with serving(server, WEB_CONCURRENCY="1") as belfry:
+        belfry.start()
+        answer = belfry.publisher.publish({"to": "alice"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        assert "min-replicas-to-write" in answer.json()["detail"]
+
+
 def test_readiness_is_answered_at_once_while_redis_is_silent() -> None:
-    redis = RedisServer(options=("--appendonly", "yes"))
-    with serving(redis, WEB_CONCURRENCY="1") as belfry, belfry.start().api() as api:
+    server = RedisServer(options=("--appendonly", "yes"))
+    with serving(server, WEB_CONCURRENCY="1") as belfry, belfry.start().api() as api:
         wait_until(lambda: api.get("/health/ready").ok, what="it to be ready")
-        with frozen(redis.pid):
+        with frozen(server.pid):
             answers = []
 
             def refused() -> bool:
@@ -97,14 +156,14 @@ def test_readiness_is_answered_at_once_while_redis_is_silent() -> None:
 
 
 def test_streams_of_a_node_that_is_cut_off_are_sent_away_bit_by_bit() -> None:
-    redis = RedisServer(options=("--appendonly", "yes"))
+    server = RedisServer(options=("--appendonly", "yes"))
     settings = {"WEB_CONCURRENCY": "1", "BELFRY_AWAY_SECONDS": "1", "BELFRY_HEARTBEAT_SECONDS": "2"}
-    with serving(redis, **settings) as belfry, ExitStack() as stack:
+    with serving(server, **settings) as belfry, ExitStack() as stack:
         belfry.start()
         streams = [stack.enter_context(belfry.stream(f"u{number}")) for number in range(6)]
         for stream in streams:
             stream.wait_for("ready")
-        with frozen(redis.pid):
+        with frozen(server.pid):
             for stream in streams:
                 assert json.loads(stream.wait_for("goodbye", 30).data)["reason"] == "shutdown"
         wait_until(lambda: belfry.api().get("/health/ready").ok, 30, what="it to be ready")
@@ -121,9 +180,9 @@ def test_streams_of_a_node_that_is_cut_off_are_sent_away_bit_by_bit() -> None:
 def test_a_right_that_lacks_is_named_in_readiness_and_log_and_the_log_stays_short(
     rules: tuple[str, ...], names: str
 ) -> None:
-    redis = RedisServer(options=("--appendonly", "yes"), port=free_port())
-    with serving(redis, f"redis://narrow:word@{HOST}:{redis.port}") as belfry:
-        with redis.client() as client:
+    server = RedisServer(options=("--appendonly", "yes"), port=free_port())
+    with serving(server, f"redis://narrow:word@{HOST}:{server.port}") as belfry:
+        with server.client() as client:
             client.execute_command("ACL", "SETUSER", "narrow", "on", ">word", "~*", "&*", "+@all", *rules)
         belfry.start()
 
@@ -136,7 +195,7 @@ def test_a_right_that_lacks_is_named_in_readiness_and_log_and_the_log_stays_shor
             belfry.publisher.publish({"to": "alice", "data": number})
         assert names in belfry.log()
         assert len(belfry.log().splitlines()) < 60, belfry.log()
-        with redis.client() as client:
+        with server.client() as client:
             client.execute_command("ACL", "SETUSER", "narrow", "allchannels", "+@all")
         wait_until(lambda: belfry.api().get("/health/ready").ok, what="it to be ready")
         belfry.publish({"to": "alice"})

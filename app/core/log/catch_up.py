@@ -56,6 +56,11 @@ class Page(NamedTuple):
         return Position(self.epoch, self.top)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the log holds all entries that were appended to it, except those that left it on purpose."""
+        return self.kept + self.gone.count_between(self.oldest, self.top) == self.top - self.oldest + 1
+
+    @property
     def own_marks(self) -> Marks:
         """The marks that were made in this history."""
         return self.marks.within(self.history or self.epoch)

@@ -189,6 +189,8 @@ class Canary:
             logger.warning("the Sentinels name another primary")
             self._link.reconnect()
         self._examine()
+        if not self._tried.is_set() and any(fault.weight is Weight.ENDS for fault in self.faults):
+            return  # this server is about to stop, and has changed nothing
         known = self._lineage.id
         if self._lineage.look(("PUBLISH", self.channel, b"")):
             if known and self._examination is not None:
@@ -246,6 +248,15 @@ class Canaries:
         self.troubles = ShardHealth()
         self._canaries: dict[bytes, Canary] = {}  # by channel
         self._since = time.monotonic()
+        self._fault: Fault | None = None  # of what names no shard
+
+    def refuse(self, fault: Fault | None) -> None:
+        """What keeps the worker from finding any shard; None: nothing does any more."""
+        if fault is not None and fault != self._fault:
+            logger.error("the store: %s", fault.text)
+        if fault != self._fault:
+            self._fault = fault
+            self.troubles.faults("", {fault.code} if fault else set())
 
     def add(self, canary: Canary) -> None:
         """Include a canary."""
@@ -269,7 +280,7 @@ class Canaries:
     def check(self) -> None:
         """See `Canary.check`. Raises `BelfryError` `store_unavailable`, which names the shard."""
         if not self._canaries:
-            text = "The message store has not answered yet."
+            text = self._fault.text if self._fault else "The message store has not answered yet."
             raise BelfryError("store_unavailable", text, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         for canary in self:
             canary.check()
@@ -284,8 +295,10 @@ class Canaries:
     def unusable(self, seconds: float) -> str:
         """See `Canary.unusable`. Waits up to `seconds` for all shards together."""
         due = time.monotonic() + seconds
-        while not self._canaries and time.monotonic() < due:
+        while not (self._canaries or self._fault) and time.monotonic() < due:
             gevent.sleep(0.02)
+        if self._fault is not None and self._fault.weight is Weight.ENDS:
+            return self._fault.text
         found = (canary.unusable(max(0.0, due - time.monotonic())) for canary in self)
         return next((text for text in found if text), "")
 

@@ -23,8 +23,10 @@ import gevent
 
 from ...core.errors import BelfryError
 from ...core.settings import Settings
+from ...core.store_faults import no_cluster
 from ...store.examination import Examination
 from ...store.logs.log import LogStore
+from ...transport.connection import has_no_cluster
 from ...transport.shard import Shard, Shards
 from ..streams.subscriber import OpenLog
 from .canary import Canaries, Canary
@@ -68,11 +70,14 @@ class ShardLink:
             shard.connection.follow,
             self._changed,
             settings.canary_seconds,
-            Examination(shard.commands, settings) if links.examines else None,
+            Examination(shard.commands, settings, self._holds) if links.examines else None,
             settings.store_check_seconds,
             shard.name,
             links.canaries.troubles,
         )
+
+    def _holds(self, key: str) -> bool:
+        return self._links.holds(self.shard, key)
 
     def start(self) -> None:
         """Connect, and reconnect after a failure."""
@@ -197,6 +202,9 @@ class Links:
     def slot_of(self, open_log: OpenLog) -> int:
         return self._shards.slot_of(self._store.keys.live(open_log.name))
 
+    def holds(self, shard: Shard, key: str) -> bool:
+        return self._shards.holder(key) is shard
+
     def holder_of(self, open_log: OpenLog) -> Shard | None:
         return self._shards.holder(self._store.keys.live(open_log.name))
 
@@ -218,6 +226,9 @@ class Links:
                 self._shards.refresh()
             except BelfryError as error:
                 logger.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
+                self.canaries.refuse(no_cluster() if has_no_cluster(error) else None)
                 self._is_look_due = True
                 gevent.sleep(RETRY_SECONDS)
+            else:
+                self.canaries.refuse(None)
             self.settle()

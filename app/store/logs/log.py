@@ -7,6 +7,7 @@ send them in as few round trips as is sensible; all raise `BelfryError` `store_u
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import time
@@ -48,10 +49,12 @@ RUN_PAGE_ENTRIES = 1_000  # chunks of a run are small: so many are about as many
 PAGE_BYTES = 262_144
 
 PRELUDE = ("lineage", "bits", "open")
-VERBS = ("read", "read_back", "find", "retract", "mark")
+VERBS = ("read", "read_back", "find", "retract", "mark", "mend")
 APPEND = Script("room", *PRELUDE, "append")
-READ, READ_BACK, FIND, RETRACT, MARK = tuple([Script(*PRELUDE, verb) for verb in VERBS])
-SCRIPTS = (*lineage.SCRIPTS, APPEND, READ, READ_BACK, FIND, RETRACT, MARK)
+READ, READ_BACK, FIND, RETRACT, MARK, MEND = tuple([Script(*PRELUDE, verb) for verb in VERBS])
+SCRIPTS = (*lineage.SCRIPTS, APPEND, READ, READ_BACK, FIND, RETRACT, MARK, MEND)
+
+logger = logging.getLogger("belfry.logs")
 
 # One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
 # seeds them once per worker instead of making each.
@@ -212,8 +215,18 @@ class LogStore:
         the log is gone, and again when the next look gives every log a new epoch.
         """
         pages = self._read(requests, user)
-        is_lost = [at for (_, at), page in zip(requests, pages, strict=True) if at and page.after is None]
+        broken = [name for (name, _), page in zip(requests, pages, strict=True) if not page.is_whole]
+        if broken:
+            self._mend(broken)
+            return self._read(requests, user)
+        is_lost = any(at and page.after is None for (_, at), page in zip(requests, pages, strict=True))
         return self._read(requests, user) if is_lost and self.lineage.look_early() else pages
+
+    def _mend(self, names: Sequence[str]) -> None:
+        """Begin a new epoch of logs whose entries are not those that were appended and kept, see `mend.lua`."""
+        mended = sum(self._run([self._call(MEND, name) for name in names]))
+        if mended:
+            logger.warning("%d logs have other entries than were kept: they go on under a new epoch", mended)
 
     def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:
         calls = [

@@ -15,3 +15,9 @@ local function with(bits, base, offset, on)
   if (math.floor(byte / mask) % 2 == 1) == on then return bits end
   return string.sub(bits, 1, at - 1) .. string.char(byte + (on and mask or -mask)) .. string.sub(bits, at + 1)
 end
+
+-- Whether an offset is in the set.
+local function has(bits, base, offset)
+  local byte = offset >= base and string.byte(bits, math.floor((offset - base) / 8) + 1)
+  return byte and math.floor(byte / 2 ^ ((offset - base) % 8)) % 2 == 1 or false
+end

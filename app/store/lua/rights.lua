@@ -13,9 +13,20 @@ local function refused(reply)
     or string.find(reply.err, 'The user executing the script', 1, true)
 end
 
-local function try(name, ...)
-  if refused(redis.pcall(...)) then denied[#denied + 1] = name end
+-- A server whose configuration renames commands, or a service that leaves some out.
+local function unknown(reply)
+  return type(reply) == 'table' and reply.err and string.find(string.lower(reply.err), 'unknown', 1, true)
 end
+
+local function note(name, reply)
+  if refused(reply) then
+    denied[#denied + 1] = name
+  elseif unknown(reply) then
+    denied[#denied + 1] = name .. ' (unknown to the server)'
+  end
+end
+
+local function try(name, ...) note(name, redis.pcall(...)) end
 
 local key = KEYS[1]
 for _, command in ipairs({
@@ -31,12 +42,10 @@ for _, command in ipairs({
   try(unpack(command))
 end
 local heard = redis.pcall(PUBLISH, ARGV[1], '')
-if refused(heard) then
-  denied[#denied + 1] = string.find(heard.err, 'channel', 1, true) and '&' .. ARGV[1] or '+' .. string.lower(PUBLISH)
-end
+note(refused(heard) and string.find(heard.err, 'channel', 1, true) and '&' .. ARGV[1] or '+' .. string.lower(PUBLISH), heard)
 
 local made = redis.pcall('SET', key, 'probe', 'EX', 60)
-if refused(made) then denied[#denied + 1] = '+set' end
+note('+set', made)
 if type(made) == 'table' and made.err then return denied end -- without it, what follows would change something
 
 for _, command in ipairs({

@@ -124,9 +124,10 @@ def test_only_the_last_entries_are_kept_and_the_oldest_is_told(store: LogStore) 
     assert (page.top, page.oldest, page.kept) == (8, 4, 5)
 
 
-def test_the_oldest_stays_arithmetic_after_single_entries_were_deleted(store: LogStore, client: redis.Redis) -> None:
+def test_the_oldest_stays_arithmetic_after_single_entries_were_retracted(store: LogStore) -> None:
     append(store, *[message(title=str(n)) for n in range(5)])
-    client.xdel(store.keys.log(LOG), "1-0", "3-0")
+    store.retract([LOG], "own-0")
+    store.retract([LOG], "own-2")
     page = store.read([(LOG, (Position(epoch(store), 0),))])[0]
     assert (page.oldest, [entry.offset for entry in page.entries]) == (1, [2, 4, 5])
 
@@ -207,6 +208,56 @@ class TestAStreamThatWasEvicted:
         (second,) = append(store, message(title="b"))
         assert second.position == Position(first.position.epoch, 2)
         assert store.read([(LOG, (first.position,))])[0].after == 1
+
+
+class TestAStreamThatDoesNotFitItsMeta:
+    """Somebody deleted entries, or restored one of the two keys from an earlier copy."""
+
+    def test_deleted_entries_are_told_and_the_others_stay(self, store: LogStore, client: redis.Redis) -> None:
+        before = [each.position for each in append(store, *[message(id=name, title=name) for name in "abcd"])]
+        client.xdel(store.keys.log(LOG), "2-0")
+        page = store.read([(LOG, (before[3],))])[0]
+        assert (page.epoch != before[0].epoch, page.top, page.oldest, page.kept, page.after) == (True, 4, 1, 3, None)
+        assert offsets(store) == [1, 3, 4]
+        assert epoch(store) == page.epoch, "it began once"
+        assert store.find([LOG], ["a", "b"])[0][1] == [1]
+        again, other = append(store, message(id="b", title="b"), message(title="e"))
+        assert (again.status, other.position) == (Status.DUPLICATE, Position(page.epoch, 5))
+
+    def test_an_earlier_copy_of_the_stream_is_told_and_no_offset_is_given_twice(
+        self, store: LogStore, client: redis.Redis
+    ) -> None:
+        append(store, message(title="a"), message(title="b"))
+        copy: Any = client.xrange(store.keys.log(LOG))
+        (seen,) = append(store, message(title="c"))
+        client.delete(store.keys.log(LOG))
+        for entry, fields in copy:
+            client.xadd(store.keys.log(LOG), fields, id=entry)
+        page = store.read([(LOG, (seen.position,))])[0]
+        assert (page.after, page.kept, page.oldest, page.top) == (None, 2, 1, 3)
+        (after,) = append(store, message(title="d"))
+        assert after.position == Position(page.epoch, 4)
+        assert offsets(store) == [1, 2, 4]
+
+    def test_an_earlier_copy_of_the_meta_is_told_and_messages_are_appended_again(
+        self, store: LogStore, client: redis.Redis
+    ) -> None:
+        append(store, message(title="a"))
+        meta: Any = client.hgetall(store.keys.meta(LOG))
+        (seen,) = append(store, message(title="b"))
+        client.delete(store.keys.meta(LOG))
+        client.hset(store.keys.meta(LOG), mapping=meta)
+        page = store.read([(LOG, (seen.position,))])[0]
+        assert (page.after, page.kept, page.top) == (None, 2, 2)
+        (after,) = append(store, message(title="c"))
+        assert after.position == Position(page.epoch, 3)
+
+    def test_entries_that_left_on_purpose_are_none_that_lack(self, store: LogStore) -> None:
+        (first, *_) = append(store, *[message(title=str(number), key=str(number % 2)) for number in range(12)])
+        store.retract([LOG], "own-11")
+        page = store.read([(LOG, (first.position,))])[0]
+        assert (page.epoch, page.kept) == (first.position.epoch, 1)
+        assert page.is_whole
 
 
 def test_whatever_only_reads_creates_no_key(store: LogStore, client: redis.Redis) -> None:
