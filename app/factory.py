@@ -30,7 +30,7 @@ from .live.streams.streams import Streams
 from .live.timers.deliverer import Deliverer
 from .server import sockets
 from .server.gates import admission, turns
-from .server.gates.turns import Turns
+from .server.gates.turns import ConcurrencyLimit
 from .store import examination
 from .store.conversations import conversations
 from .store.conversations.conversations import Conversations
@@ -55,7 +55,7 @@ from .store.logs.readers import Readers
 from .store.logs.recipients import Recipients
 from .store.logs.succession import Succession
 from .store.runs import runs
-from .store.runs.bell import Bell
+from .store.runs.bell import RunAnnouncer
 from .store.runs.runs import Runs
 from .store.timers import timers
 from .store.timers.timers import Timers
@@ -127,7 +127,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for views in web.blueprints():
         app.register_blueprint(views)
     endpoints = Endpoints(app.wsgi_app, web.endpoints())
-    taking_turns = Turns(
+    taking_turns = ConcurrencyLimit(
         endpoints, lambda environ: environ["PATH_INFO"] == "/stream", web.answers.refusing(turns.REFUSAL)
     )
     here = Loopback(taking_turns, web.answers, _bound_host(settings)) if settings.demo else taking_turns
@@ -209,7 +209,7 @@ class Live:
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
-        self.relay = Relay(store.runs, self.hub, upstreams, Bell(store.publisher, clock).ring, settings)
+        self.relay = Relay(store.runs, self.hub, upstreams, RunAnnouncer(store.publisher, clock).ring, settings)
         self.models = Models(self.relay.callers, upstreams)
         self.watch = RevocationWatch(store.revocations, clock)
         self.deliverer = Deliverer(store.timers, store.publisher, self.watch, store.audit, self.note, clock)
@@ -237,10 +237,10 @@ class Web:
         self.auth = _authenticator(store, live, self.limits, settings, clock)
         self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
         self.scheduling = Scheduling(store.timers, self.auth, store.audit, settings)
-        self.desk = publish.Desk(
+        self.desk = publish.PublishHandler(
             self.auth, self.admission, self.scheduling, live.note, store.audit, self.limits, settings, clock
         )
-        self.entrance = stream.Entrance(live.streams, self.limits, self.answers, settings)
+        self.entrance = stream.StreamHandler(live.streams, self.limits, self.answers, settings)
 
     def endpoints(self) -> dict[str, Endpoint]:
         """The paths that do not come to Flask."""
@@ -294,7 +294,9 @@ class Web:
             ),
             openai.blueprint(api, auth, live.models),
             responses.blueprint(
-                responses.Desk(auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies)
+                responses.ResponseViews(
+                    auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies
+                )
             ),
         )
 
@@ -305,9 +307,9 @@ class Web:
             admin.blueprint(auth, store.audit, store.revocations, store.figures),
         )
 
-    def _desk_of_completions(self) -> completions.Desk:
+    def _desk_of_completions(self) -> completions.RunViews:
         live, settings = self._live, self._settings
-        return completions.Desk(
+        return completions.RunViews(
             self.auth,
             self._store.runs,
             live.relay,
@@ -319,9 +321,9 @@ class Web:
             settings.proxies,
         )
 
-    def _desk_of_users(self) -> users.Desk:
+    def _desk_of_users(self) -> users.UserViews:
         store = self._store
-        return users.Desk(
+        return users.UserViews(
             self.auth,
             store.logs,
             store.read_state,

@@ -162,7 +162,7 @@ class Upstream(BaseModel):
         return Limits(**{**common, **own})
 
 
-class Passing:
+class HeaderFilter:
     """Which headers of clients go to upstreams, or those of upstreams to clients: names, or patterns with `*`."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:

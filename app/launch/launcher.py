@@ -141,7 +141,7 @@ def _die_with(launcher: int) -> None:
         os._exit(1)
 
 
-class Crew:
+class ServerGroup:
     """The servers that run, in order of their start; they stop in the opposite order, the store last."""
 
     def __init__(self, signals: Signals) -> None:
@@ -200,7 +200,7 @@ def _serve(given: Mapping[str, str]) -> None:
     environ = planned.environ
     # Longer than gunicorn's own limit for a graceful stop, so that it is the one that ends stuck workers.
     stop_seconds = planned.drain_seconds + 10
-    crew = Crew(signals)
+    crew = ServerGroup(signals)
     with contextlib.ExitStack() as stack:
         lock = None
         if planned.embeds_store:
@@ -221,7 +221,7 @@ def _serve(given: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _store(crew: Crew, directory: DataDirectory, environ: Mapping[str, str]) -> Iterator[None]:
+def _store(crew: ServerGroup, directory: DataDirectory, environ: Mapping[str, str]) -> Iterator[None]:
     """The embedded store, ready to take commands. Its own log ends in the error when it fails."""
     engine = directory.choose(embedded.engines(environ.get("PATH")))
     command = directory.command(engine)
@@ -236,7 +236,7 @@ def _store(crew: Crew, directory: DataDirectory, environ: Mapping[str, str]) -> 
             raise LaunchError(f"{error}; the end of {directory.log_path}:\n{directory.log_tail()}") from None
 
 
-def _stand_in(crew: Crew, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
+def _stand_in(crew: ServerGroup, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
     """The demo's model server, where no upstream is configured. It takes the port before gunicorn is started."""
     with socket.socket() as probe:
         probe.bind((STANDIN_HOST, 0))
@@ -262,7 +262,7 @@ def _announce(address: Address, *, demo: bool) -> None:
         _say(f"belfry: warning: the demo lets anyone sign in as anyone, and {address.bind} is open to the network")
 
 
-def _watch(crew: Crew, web: Child) -> None:
+def _watch(crew: ServerGroup, web: Child) -> None:
     """Wait for the end. SIGHUP reloads gunicorn, unless it says that the terminal we were started in has closed."""
     at_terminal = os.isatty(0)
     while True:

@@ -31,7 +31,7 @@ _END: Final = b"\r\n\r\n"
 _HOST = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[\w.:%~-]+\])(?::[0-9]*)?", re.ASCII)
 
 
-class Fair:
+class FairSocket:
     """A connection as gunicorn reads it: others get a turn before each read.
 
     gevent gives them one where a read has to wait. A client that sends faster than it is read, requests or a body that
@@ -66,7 +66,7 @@ class HostError(InvalidHeader):
         return f"An HTTP/1.1 request needs one Host header with a name or an address, got {self.hdr}"
 
 
-class FewChunks(ChunkedReader):
+class BoundedChunkedReader(ChunkedReader):
     """A body in chunks, as long as they are not many and tiny."""
 
     _chunks = _bytes = 0
@@ -98,14 +98,14 @@ class BoundedRequest(Request):
         """Know where the body ends, in one with a bounded number of chunks."""
         super().set_body_reader()
         if self.body is not None and type(self.body.reader) is ChunkedReader:
-            self.body = Body(FewChunks(self, self.unreader))
+            self.body = Body(BoundedChunkedReader(self, self.unreader))
 
     def read_into(self, unreader: Any, buf: bytearray, stop: bool | None = False) -> None:
         """Append what comes; the first time in a request, which `stop` tells, all of its head."""
         if not stop:
             super().read_into(unreader, buf)
             return
-        if type(unreader.sock) is Fair:
+        if type(unreader.sock) is FairSocket:
             unreader.sock.begin()
         super().read_into(unreader, buf, stop=True)
         end = buf.find(_END)
@@ -116,8 +116,8 @@ class BoundedRequest(Request):
 
     def _read_on(self, unreader: Any, buf: bytearray) -> int:
         """Read until the head has come, and answer where it ends; -1 where the parser can refuse what is there."""
-        if type(unreader.sock) is not Fair:
-            unreader.sock = Fair(unreader.sock)
+        if type(unreader.sock) is not FairSocket:
+            unreader.sock = FairSocket(unreader.sock)
         searched = feeds = ends = 0
         while True:
             if len(buf) > self.max_bytes:

@@ -32,7 +32,7 @@ from ..core.addresses import plain_peer
 from .connection import Problems, end_when_silent, head, send
 from .gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
 from .repeats import RepeatedRequest
-from .request import BoundedRequest, Fair
+from .request import BoundedRequest, FairSocket
 from .sockets import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ class BelfryWorker(GeventWorker):
         """Answer one request, and know that its connection is no idle one meanwhile."""
         repeated = self._repeated_requests.get(sock)
         sent = b"" if repeated is None else repeated.next_parsed()
-        if req.req_number == 1 and type(req.unreader.sock) is not Fair:
-            req.unreader.sock = Fair(sock)
+        if req.req_number == 1 and type(req.unreader.sock) is not FairSocket:
+            req.unreader.sock = FairSocket(sock)
         if sock in self._spare and not req.path.endswith(HEALTH):
             self._refuse(req, sock, self._refusals.no_place.answer)
             raise StopIteration

@@ -30,7 +30,7 @@ from .connection import (
     pack,
     unavailable,
 )
-from .lane import Lane, Line, Trip
+from .lane import Lane, Line, RoundTrip
 
 CONNECTIONS = 2
 PATIENCE_SECONDS = 0.001  # longer than most round trips take: what waits so long goes by another connection
@@ -39,7 +39,7 @@ GRACE_SECONDS = 0.5  # for a caller whose commands had to wait for a round trip 
 
 _WAIT = "WAIT"
 
-log = logging.getLogger("belfry.auto_pipeline")
+logger = logging.getLogger("belfry.auto_pipeline")
 
 
 class OverdueError(Exception):
@@ -166,7 +166,7 @@ class AutoPipeline:
         self._patience = None
         self._call()
 
-    def _begun(self, lane: Lane) -> tuple[list[Waiting], Trip | None]:
+    def _begun(self, lane: Lane) -> tuple[list[Waiting], RoundTrip | None]:
         """Take the next callers' commands on their way."""
         batch = self._take()
         try:
@@ -176,7 +176,7 @@ class AutoPipeline:
                 batch = _packable(batch)
                 return batch, lane.begin(_merged(batch)) if batch else None
         except Exception as error:
-            log.exception("a round trip failed")
+            logger.exception("a round trip failed")
             _refuse(batch, unavailable(error))
             return [], None
 
@@ -198,7 +198,7 @@ class AutoPipeline:
         queued, self._queue, self._queued = self._queue, deque(), 0
         _refuse(queued, failure)
 
-    def _end(self, lane: Lane, batch: list[Waiting], trip: Trip) -> None:
+    def _end(self, lane: Lane, batch: list[Waiting], trip: RoundTrip) -> None:
         self._under_way.append(batch)
         try:
             _hand_out(lane.end(trip), batch)
@@ -206,7 +206,7 @@ class AutoPipeline:
             _refuse(batch, error)
         except Exception as error:
             # Else this greenlet would end, and after the last of them every caller would wait in vain.
-            log.exception("a round trip failed")
+            logger.exception("a round trip failed")
             _refuse(batch, unavailable(error))
         finally:
             self._under_way.remove(batch)
@@ -255,7 +255,7 @@ def _hand_out(replies: Sequence[Reply], batch: Sequence[Waiting]) -> None:
 def _packable(batch: Sequence[Waiting]) -> list[Waiting]:
     """Refuse only those whose own commands can't be sent: not to be repeated, for they never can. Answers the rest."""
     refused = [waiting for waiting in batch if not _is_packable(waiting.commands)]
-    log.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
+    logger.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
     _refuse(refused or batch, BelfryError("internal_error"))
     return [waiting for waiting in batch if waiting not in refused] if refused else []
 

@@ -28,7 +28,7 @@ REFRESH_SECONDS = 10.0  # between two refreshes without a reason, give or take a
 
 _QUESTION: Sequence[Command] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 
-log = logging.getLogger("belfry.cluster")
+logger = logging.getLogger("belfry.cluster")
 
 
 class Cluster:
@@ -118,14 +118,14 @@ class Cluster:
     def _refresh(self) -> None:
         view = self._asked()
         if view is None:
-            log.warning("no node of the cluster answers")
+            logger.warning("no node of the cluster answers")
             return
         before = self._map.primaries
         if not (self._map.learn(view) or self._has_moved):
             return
         self._has_moved = False
         if self._map.primaries != before:
-            log.warning(
+            logger.warning(
                 "the primaries of the cluster: %s", ", ".join([f"{host}:{port}" for host, port in self._map.primaries])
             )
         for changed in self._followers:
@@ -138,7 +138,7 @@ class Cluster:
             try:
                 slots, info = self.at(address).connection.run(_QUESTION)
             except BelfryError as error:
-                log.info("%s:%d does not tell of its cluster: %s", *address, error.__cause__ or error.detail)
+                logger.info("%s:%d does not tell of its cluster: %s", *address, error.__cause__ or error.detail)
                 continue
             view = view_of(slots, info, address)
             if self._map.is_news(view):

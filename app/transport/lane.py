@@ -37,7 +37,7 @@ class Line(Protocol):
     def close(self) -> None: ...
 
 
-class Trip:
+class RoundTrip:
     """One round trip. `is_written` as long as its replies are to come over the connection that is open now.
 
     `was_begun`: something of it was written, now or earlier.
@@ -64,15 +64,15 @@ class Lane:
         self.writing = BoundedSemaphore(1)
         self._line = line
         self._fell_silent = fell_silent
-        self._under_way: deque[Trip] = deque()  # the first one is the one whose replies come next
+        self._under_way: deque[RoundTrip] = deque()  # the first one is the one whose replies come next
 
-    def begin(self, commands: Sequence[Command]) -> Trip:
+    def begin(self, commands: Sequence[Command]) -> RoundTrip:
         """Write `commands` if that keeps the order, else leave it to `end`. Raises `UnpackableError`: nothing is begun.
 
         To be called with `writing` held, and followed by `end` in the same greenlet, whatever happens.
         """
         packed = self._line.packed(commands)
-        trip = Trip(commands)
+        trip = RoundTrip(commands)
         in_order = all(earlier.is_written for earlier in self._under_way)
         self._under_way.append(trip)
         if in_order and self._line.is_open:
@@ -88,7 +88,7 @@ class Lane:
                 trip.is_written = True
         return trip
 
-    def end(self, trip: Trip) -> list[Reply]:
+    def end(self, trip: RoundTrip) -> list[Reply]:
         """The replies, after those of all trips before it. Raises as `Line.send` does."""
         try:
             if self._under_way[0] is not trip:
@@ -105,7 +105,7 @@ class Lane:
             if self._under_way and self._under_way[0].turn is not None:
                 self._under_way[0].turn.set()
 
-    def _replies(self, trip: Trip) -> list[Reply]:
+    def _replies(self, trip: RoundTrip) -> list[Reply]:
         if trip.is_written:
             self._read(trip)
         if trip.failure is not None:
@@ -115,7 +115,7 @@ class Lane:
         with self.writing:
             return self._replies_to_more(trip)
 
-    def _replies_to_more(self, trip: Trip) -> list[Reply]:
+    def _replies_to_more(self, trip: RoundTrip) -> list[Reply]:
         """Those of a trip that is sent again, or of which something wasn't done for want of its script."""
         if trip.replies is not None:
             self._read_ahead()
@@ -129,7 +129,7 @@ class Lane:
             self._fail(trip, failure)
             raise
 
-    def _read(self, trip: Trip) -> None:
+    def _read(self, trip: RoundTrip) -> None:
         """Read its replies; leave it without them where the connection has ended."""
         try:
             trip.replies = self._line.read(trip.commands)
@@ -140,7 +140,7 @@ class Lane:
             self._forget_written()
             self._fail(trip, failure)
 
-    def _fail(self, trip: Trip, failure: BelfryError) -> None:
+    def _fail(self, trip: RoundTrip, failure: BelfryError) -> None:
         trip.failure = failure
         if isinstance(failure, SilentError):
             for each in self._under_way:

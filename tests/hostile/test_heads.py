@@ -15,7 +15,7 @@ from gunicorn.http.errors import LimitRequestHeaders, NoMoreData, ParseException
 from gunicorn.http.unreader import SocketUnreader
 
 from app.core.settings import Settings
-from app.server.request import BYTES_PER_CHUNK, FREE_CHUNKS, FREE_READS, BoundedRequest, Fair
+from app.server.request import BYTES_PER_CHUNK, FREE_CHUNKS, FREE_READS, BoundedRequest, FairSocket
 from tests.hostile.raw import ask, heard
 from tests.servers import HOST, Belfry
 
@@ -191,7 +191,7 @@ def test_single_bytes_cost_few_reads(monkeypatch: pytest.MonkeyPatch) -> None:
             return b"x" * came
 
     source = Slow()
-    fair = Fair(source)
+    fair = FairSocket(source)
     while source.taken < LIMIT:
         assert fair.recv(65_536)
     assert source.reads < 4 * FREE_READS
@@ -210,7 +210,7 @@ def test_a_body_of_many_tiny_chunks_is_broken_off_and_one_of_larger_chunks_is_no
 def test_ordinary_pieces_are_never_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("app.server.request.gevent.sleep", pauses.append)
-    fair = Fair(Dripping(b"x" * 1_000_000, 536))
+    fair = FairSocket(Dripping(b"x" * 1_000_000, 536))
     while fair.recv(65_536):
         pass
     assert set(pauses) == {0}

@@ -19,7 +19,7 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.transport.auto_pipeline import AutoPipeline, Waiting
 from app.transport.connection import Command, Connection, LostError, Reply, Script, SilentError
-from app.transport.lane import Lane, Trip
+from app.transport.lane import Lane, RoundTrip
 from tests.servers import RedisServer
 
 UNKNOWN = redis.exceptions.NoScriptError()
@@ -232,7 +232,7 @@ def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: 
     assert later.get(timeout=5) == [2]
 
 
-def two_trips(line: ModelLine, failure: BelfryError) -> tuple[Lane, Trip, Trip]:
+def two_trips(line: ModelLine, failure: BelfryError) -> tuple[Lane, RoundTrip, RoundTrip]:
     """A lane that has begun both, and hears of the failure instead of the first answer."""
     lane = Lane(line)
     with lane.writing:

@@ -22,7 +22,7 @@ class Limits:
     end: float  # for what may follow the last finish reason
 
 
-class Patience:
+class AnswerDeadline:
     """The deadline of one answer, which was asked for at `now`; `whole`: in one piece."""
 
     def __init__(self, limits: Limits, now: float, *, whole: bool) -> None:

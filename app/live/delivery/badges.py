@@ -28,7 +28,7 @@ READERS_PER_ROUND = 200
 RECORDS_MAX = 8  # changes told one by one to a connection; of more at once it only hears that there were some
 RETRY_SECONDS = 0.5
 
-log = logging.getLogger("belfry.badges")
+logger = logging.getLogger("belfry.badges")
 
 Reader = tuple[str, tuple[str, ...]]  # a user and the logs of a connection: equal ones have the same counts
 
@@ -80,13 +80,13 @@ class Badges:
         try:
             self._round(batch)
         except BelfryError as error:
-            log.info("counts can't be read, %d streams wait: %s", len(batch), error.detail)
+            logger.info("counts can't be read, %d streams wait: %s", len(batch), error.detail)
             gevent.sleep(RETRY_SECONDS)
             for subscriber, _ in batch:
                 self.tell([subscriber], UPDATED)
         except Exception:
             # Their counts are wrong until the next change: worth a line in the log, not their streams.
-            log.exception("a round of counts failed")
+            logger.exception("a round of counts failed")
 
     def _round(self, batch: Sequence[tuple[Subscriber, list[bytes]]]) -> None:
         readers = list(dict.fromkeys([_reader(subscriber) for subscriber, _ in batch]))

@@ -33,7 +33,7 @@ LEAVE_SECONDS = 0.5  # a store that does not answer then assumes that the worker
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
 
-log = logging.getLogger("belfry.canary")
+logger = logging.getLogger("belfry.canary")
 
 
 class Examines(Protocol):
@@ -136,7 +136,7 @@ class Canary:
             with gevent.Timeout(LEAVE_SECONDS, _QUIETLY):
                 self._lineage.stop()
         except BelfryError as error:
-            log.info("the store can't be told that this worker stops: %s", error.detail)
+            logger.info("the store can't be told that this worker stops: %s", error.detail)
 
     def check(self) -> None:
         """Raises `BelfryError` `store_unavailable` while the store is silent, unheard or not to be used.
@@ -179,13 +179,13 @@ class Canary:
                 if error.code == "store_unavailable" and not has_moved(error):
                     self._judge(error.detail)
             except Exception:
-                log.exception("the store could not be tried")
+                logger.exception("the store could not be tried")
             self._tried.set()
             gevent.sleep(self._beat_seconds)
 
     def _try(self) -> None:
         if self._moved():
-            log.warning("the Sentinels name another primary")
+            logger.warning("the Sentinels name another primary")
             self._link.reconnect()
         self._examine()
         known = self._lineage.id
@@ -211,10 +211,10 @@ class Canary:
         faults = self._examination.look(self.channel.decode())
         self._examined = now
         for fault in [each for each in faults if each not in self.faults]:
-            log.log(logging.ERROR if fault.refuses else logging.WARNING, "%s: %s", self._name, fault.text)
+            logger.log(logging.ERROR if fault.refuses else logging.WARNING, "%s: %s", self._name, fault.text)
         codes = {fault.code for fault in faults}
         for code in {fault.code for fault in self.faults} - codes:
-            log.warning("%s: no longer wrong: %s", self._name, code)
+            logger.warning("%s: no longer wrong: %s", self._name, code)
         self._troubles.faults(self.shard, codes)
         self.faults = faults
 
@@ -222,16 +222,16 @@ class Canary:
         try:
             return self._follow()
         except BelfryError as error:
-            log.info("the Sentinels can't be asked: %s", error.__cause__ or error.detail)
+            logger.info("the Sentinels can't be asked: %s", error.__cause__ or error.detail)
             return False
 
     def _judge(self, trouble: str) -> None:
         if trouble and not self._trouble:
-            log.error("%s is away: %s", self._name, trouble)
+            logger.error("%s is away: %s", self._name, trouble)
             metrics.STORE_OUTAGES.inc()
             self._away_since = time.monotonic()
         elif self._trouble and not trouble:
-            log.warning("%s is back", self._name)
+            logger.warning("%s is back", self._name)
             metrics.STORE_AWAY_SECONDS.inc(self.away_seconds)
             self._away_since = None
         self._troubles.away(self.shard, is_away=bool(trouble))

@@ -22,7 +22,7 @@ from ..streams.subscriber import OpenLog, Subscriber
 
 RETRY_SECONDS = 0.5
 
-log = logging.getLogger("belfry.catch_up")
+logger = logging.getLogger("belfry.catch_up")
 
 
 class CatchUp:
@@ -69,12 +69,12 @@ class CatchUp:
             try:
                 self._round(batch)
             except BelfryError as error:
-                log.info("history can't be read, %d streams wait: %s", len(batch) + len(self._waiting), error.detail)
+                logger.info("history can't be read, %d streams wait: %s", len(batch) + len(self._waiting), error.detail)
                 self._waiting.extend(batch)  # behind those who need other shards
                 gevent.sleep(RETRY_SECONDS)
             except Exception:
                 # Their clients come back with a cursor, which is better than streams that stand still for ever.
-                log.exception("a round failed, its streams are closed")
+                logger.exception("a round failed, its streams are closed")
                 for subscriber in batch:
                     subscriber.close("error")
 

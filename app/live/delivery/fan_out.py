@@ -38,7 +38,7 @@ from .catch_up import CatchUp
 WIDE = 256  # readers of a log, or writes of a fan-out, until everybody else on the worker gets a turn
 FRAME_BYTES = cursor.MAX_BYTES + len("id: \nevent: \ndata: \n\n")  # what a frame has at most beside the record
 
-log = logging.getLogger("belfry.fan_out")
+logger = logging.getLogger("belfry.fan_out")
 
 
 class Pace:
@@ -183,7 +183,7 @@ class FanOut:
         try:
             self._write(open_log, waiting.writing)
         except Exception:
-            log.exception("a fan-out failed")
+            logger.exception("a fan-out failed")
             self._failed(open_log)
         waiting.written += len(waiting.writing)
         waiting.writing = ()
@@ -227,5 +227,5 @@ def _give(subscriber: Subscriber, frame: bytes, after: Vector, share: Share) -> 
             subscriber.finish()
     except Exception:
         # How much of it was written nobody knows. Its client comes back with a cursor; all others are served.
-        log.exception("a stream failed")
+        logger.exception("a stream failed")
         subscriber.close("error")

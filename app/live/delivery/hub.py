@@ -40,7 +40,7 @@ TAILS_PER_SECOND = 1_000  # most that are compared without a reason: half a perc
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
 
-log = logging.getLogger("belfry.hub")
+logger = logging.getLogger("belfry.hub")
 
 
 class Hub:
@@ -326,7 +326,7 @@ class Hub:
         try:
             self._store.hold(names)
         except BelfryError as error:
-            log.info("logs can't be held: %s", error.detail)
+            logger.info("logs can't be held: %s", error.detail)
             return False
         return True
 
@@ -337,9 +337,9 @@ class Hub:
         try:
             self._compare(batch)
         except BelfryError as error:
-            log.info("tails can't be read: %s", error.detail)
+            logger.info("tails can't be read: %s", error.detail)
         except Exception:
-            log.exception("tails could not be compared")
+            logger.exception("tails could not be compared")
         else:
             return True
         self._unverified.update(dict.fromkeys(open_log for open_log in batch if open_log.references))

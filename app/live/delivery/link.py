@@ -25,7 +25,7 @@ from ..streams.subscriber import OpenLog
 CHANNELS_PER_COMMAND = 500
 RECONNECT_SECONDS = (0.05, 1.0)  # first and longest pause between two attempts
 
-log = logging.getLogger("belfry.link")
+logger = logging.getLogger("belfry.link")
 
 
 class Subscription(Protocol):
@@ -79,7 +79,7 @@ class Link:
         # Two greenlets write, and gevent raises where one begins while the other waits for room in the socket.
         self._sending = BoundedSemaphore()
         self._greenlets: list[gevent.Greenlet[[], None]] = []
-        self._complaints = Complaints(log)
+        self._complaints = Complaints(logger)
         self._pause = RECONNECT_SECONDS[0]
         self._was_connected = False
         self.trouble = ""  # why there is no connection, or none that hears anything
@@ -127,7 +127,7 @@ class Link:
                 self.trouble = self._told(error)
                 self._complaints.note(f"no connection to the store: {self.trouble}")
             except Exception:
-                log.exception("the link failed")
+                logger.exception("the link failed")
             self._end()
             gevent.sleep(self._pause)
             self._pause = min(self._pause * 2, RECONNECT_SECONDS[1])
@@ -209,5 +209,5 @@ class Link:
         except BelfryError:
             subscription.close()  # the reader notices, and begins anew
         except Exception:
-            log.exception("writing to the store failed")
+            logger.exception("writing to the store failed")
             subscription.close()

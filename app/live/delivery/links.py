@@ -27,7 +27,7 @@ from .link import Link
 
 RETRY_SECONDS = 1.0
 
-log = logging.getLogger("belfry.links")
+logger = logging.getLogger("belfry.links")
 
 
 class Listener(Protocol):
@@ -210,7 +210,7 @@ class Links:
             try:
                 self._shards.refresh()
             except BelfryError as error:
-                log.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
+                logger.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
                 self._is_look_due = True
                 gevent.sleep(RETRY_SECONDS)
             self.settle()

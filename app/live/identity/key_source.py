@@ -22,7 +22,7 @@ DOCUMENT_MAX_BYTES = 131_072
 # A token may name a key that was published a moment ago. Made-up names must not become a storm of fetches.
 MISS_SECONDS = 10.0
 
-log = logging.getLogger("belfry.keys")
+logger = logging.getLogger("belfry.keys")
 
 
 class KeySource:
@@ -34,7 +34,7 @@ class KeySource:
         self._lock = BoundedSemaphore()
         self._tried_at = -MISS_SECONDS
         self._loaded = False
-        self._loop = Loop(self._refresh, lambda: gevent.sleep(refresh_seconds), "a refresh of the keys failed", log)
+        self._loop = Loop(self._refresh, lambda: gevent.sleep(refresh_seconds), "a refresh of the keys failed", logger)
 
     def refreshed_for(self, token: str) -> bool:
         """Whether it is worth another try: the keys were fetched because of `token`, which names one unknown so far.
@@ -66,7 +66,7 @@ class KeySource:
             self._loaded = True
         # of requests, of reading the body, of what it says
         except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
-            log.warning("the keys can't be fetched, those known so far stay: %s", error)
+            logger.warning("the keys can't be fetched, those known so far stay: %s", error)
         self._loop.start()
 
     def stop(self) -> None:

@@ -29,7 +29,7 @@ EXPIRING_SECONDS = 60.0
 # a request under way may still name the session. The store tells of it for longer, to workers that could not read.
 ENDED_KEPT_SECONDS = 300.0
 
-log = logging.getLogger("belfry.revocations")
+logger = logging.getLogger("belfry.revocations")
 
 
 class RevocationWatch:
@@ -43,7 +43,7 @@ class RevocationWatch:
         self._reading = BoundedSemaphore()
         self._compared: float | None = None  # by the clock of this process
         self._revoked = Revoked()
-        self._loop = Loop(self.read, lambda: gevent.sleep(POLL_SECONDS), "revocations can't be read", log)
+        self._loop = Loop(self.read, lambda: gevent.sleep(POLL_SECONDS), "revocations can't be read", logger)
         self.listeners: list[Callable[[Revoked], None]] = []
 
     def covers(self, claims: Claims) -> bool:
@@ -82,7 +82,7 @@ class RevocationWatch:
             known += self._revoked.since(kind, self._clock() - self._store.kept_seconds[kind] + EXPIRING_SECONDS)
         if known and self._store.count() < len(known):
             restored = self._store.restore(known)
-            log.error("the store had lost %d of %d withdrawals: this worker put them back", restored, len(known))
+            logger.error("the store had lost %d of %d withdrawals: this worker put them back", restored, len(known))
 
     def _read_stream(self) -> None:
         more = True

@@ -20,7 +20,7 @@ NAME_BITS = 32
 RENEWALS_PER_LEASE = 3
 USERS_PER_TURN = 100  # told in one go, before everybody else on the worker gets a turn
 
-log = logging.getLogger("belfry.presence")
+logger = logging.getLogger("belfry.presence")
 
 
 class Presence:
@@ -34,7 +34,7 @@ class Presence:
         self._changed: set[str] = set()
         self._ticks = 0
         self._loop = Loop(
-            self._tick, lambda: gevent.sleep(TELL_SECONDS), "presence could not be told", log, wait_first=False
+            self._tick, lambda: gevent.sleep(TELL_SECONDS), "presence could not be told", logger, wait_first=False
         )
         self.worker = secrets.token_hex(6)
 
@@ -48,7 +48,7 @@ class Presence:
             try:
                 self._store.end(self.worker)
             except BelfryError as error:
-                log.info("the lease stays until it ends: %s", error.detail)
+                logger.info("the lease stays until it ends: %s", error.detail)
 
     def connected(self, subscriber: Subscriber, client: Client, number: int, tabs: int) -> None:
         """Count a new connection, whose name is `number`."""
@@ -85,7 +85,7 @@ class Presence:
                 if not left:
                     return
         except BelfryError as error:
-            log.info("presence waits: %s", error.detail)
+            logger.info("presence waits: %s", error.detail)
             self._changed.update(left)
 
     def _connections(self, user: str) -> list[Connection]:

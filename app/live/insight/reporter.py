@@ -26,7 +26,7 @@ SPREAD = 0.2  # part of a slot over which the workers' reports lie, so that they
 
 _QUIETLY: Any = False
 
-log = logging.getLogger("belfry.reporter")
+logger = logging.getLogger("belfry.reporter")
 
 
 class Reporter:
@@ -51,7 +51,7 @@ class Reporter:
         self._waiting: dict[str, int] = {}  # counted, and not yet taken by the store
         self._now = 0.0  # the store's time at the last report
         self._loop = Loop(
-            self._report, lambda: gevent.sleep(self._until_next()), "the figures could not be reported", log
+            self._report, lambda: gevent.sleep(self._until_next()), "the figures could not be reported", logger
         )
 
     def start(self) -> None:
@@ -82,7 +82,7 @@ class Reporter:
         try:
             return self._store.add({**waiting, **now})
         except BelfryError as error:
-            log.info("the figures wait: %s", error.detail)
+            logger.info("the figures wait: %s", error.detail)
             self._waiting = waiting
         return self._clock()
 

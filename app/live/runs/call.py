@@ -18,7 +18,7 @@ import gevent
 import requests
 import urllib3
 
-from ...core.completion.patience import Patience
+from ...core.completion.patience import AnswerDeadline
 from ...core.errors import BelfryError
 from .caller import Caller, wait_of
 
@@ -31,7 +31,7 @@ BROKEN = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException)
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
 
-log = logging.getLogger("belfry.upstream")
+logger = logging.getLogger("belfry.upstream")
 
 
 class OverdueError(Exception):
@@ -47,7 +47,7 @@ class Call:
     def __init__(self, caller: Caller, headers: Mapping[str, str], *, whole: bool) -> None:
         self._caller = caller
         self._repeats = headers.get("x-stainless-retry-count", "0") != "0"
-        self._patience = Patience(caller.limits, time.monotonic(), whole=whole)
+        self._patience = AnswerDeadline(caller.limits, time.monotonic(), whole=whole)
         self._failure: BelfryError | None = None
         self._opened_once = False
         self._timer: Any = None
@@ -131,7 +131,7 @@ class Call:
         except OverdueError:
             self._fail(BelfryError("upstream_timeout", self._patience.complaint(time.monotonic())))
         except Exception:
-            log.exception("reading from an upstream failed")
+            logger.exception("reading from an upstream failed")
             self._failure = BelfryError("internal_error")
         finally:
             self._end()
@@ -140,7 +140,7 @@ class Call:
         self._failure = self._caller.masked(error)
         if self._opened_once or error.code == "upstream_timeout":
             name, code, detail = self._caller.upstream.name, error.code, self._failure.detail
-            log.warning("upstream %s: %s (%d): %s", name, code, error.status, detail)
+            logger.warning("upstream %s: %s (%d): %s", name, code, error.status, detail)
 
     def _end(self) -> None:
         if not self.ended:
@@ -159,7 +159,7 @@ class Call:
                     if attempt and "retry-after" not in error.headers:
                         error.headers["x-should-retry"] = "false"  # enough was tried for the client too
                     raise
-                log.info("upstream %s is tried again in %.1f s", self._caller.upstream.name, delay)
+                logger.info("upstream %s is tried again in %.1f s", self._caller.upstream.name, delay)
                 gevent.sleep(delay)
             else:
                 with reply:

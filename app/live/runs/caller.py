@@ -23,7 +23,7 @@ from ...core.completion.advice import NAMES, seconds_until, verdict
 from ...core.completion.failure import is_final, short, told_in
 from ...core.errors import BelfryError
 from ...core.settings import Settings
-from ...core.upstreams import Passing, Upstream
+from ...core.upstreams import HeaderFilter, Upstream
 
 IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
 ERROR_BODY_BYTES = 65_536
@@ -35,7 +35,7 @@ _OWN_CREDENTIALS = {401, 407}  # ours are wrong, which is not the client's busin
 _RETRIED = {408, 409, 425, 429}
 _NEVER_RETRIED = {501, 505}
 
-log = logging.getLogger("belfry.upstream")
+logger = logging.getLogger("belfry.upstream")
 vars(http.client)["_MAXHEADERS"] = ANSWER_HEADERS  # there is no public way to set it
 
 
@@ -64,8 +64,8 @@ class Caller:
         self.retries = settings.upstream_retries if upstream.retries is None else upstream.retries
         self.takes_options = upstream.stream_options  # None: not known yet
         up, back = upstream.request_headers, upstream.response_headers
-        self._up = Passing(settings.request_headers if up is None else up)
-        self._back = Passing(settings.response_headers if back is None else back)
+        self._up = HeaderFilter(settings.request_headers if up is None else up)
+        self._back = HeaderFilter(settings.response_headers if back is None else back)
         self.proxies = _proxies(upstream)
         self.certificates = _certificates(upstream)
         self._session = _session(self.proxies, self.certificates)
@@ -104,7 +104,7 @@ class Caller:
         refusal, reply = self._refusal(reply)
         if not (with_options and _may_mean_options(refusal, self.takes_options)):
             raise refusal
-        log.info("upstream %s is asked again without stream_options: %s", self.upstream.name, refusal.detail)
+        logger.info("upstream %s is asked again without stream_options: %s", self.upstream.name, refusal.detail)
         reply = self._ask(request, stream=stream, with_options=False)
         if reply.ok and reply.status_code < 300:
             self.takes_options = False
@@ -150,7 +150,7 @@ class Caller:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
             reason = self.upstream.masked(str(error))
-            log.warning("upstream %s can't be reached: %s", self.upstream.name, reason)
+            logger.warning("upstream %s can't be reached: %s", self.upstream.name, reason)
             raise BelfryError("upstream_unreachable") from None
 
     def _refusal(self, reply: requests.Response) -> tuple[BelfryError, requests.Response]:
@@ -160,7 +160,7 @@ class Caller:
         told = told_in(text)
         status = reply.status_code
         reason = self.upstream.masked(str(told.get("message") or "(it gives no reason)"))
-        log.warning("upstream %s answered %d: %s%s", self.upstream.name, status, reason, self._hint(status, reply))
+        logger.warning("upstream %s answered %d: %s%s", self.upstream.name, status, reason, self._hint(status, reply))
         error = self._told(status, told, reply)
         error.headers = {**self._back.of(_lower(reply)), **_advice(reply), **error.headers}
         return self.masked(error), reply

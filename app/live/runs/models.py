@@ -27,7 +27,7 @@ ASK_SECONDS = 5.0  # for all upstreams together
 DOCUMENT_MAX_BYTES = 4_194_304
 OK = 200
 
-log = logging.getLogger("belfry.models")
+logger = logging.getLogger("belfry.models")
 
 
 class Models:
@@ -78,10 +78,10 @@ class Models:
         models, trouble = self._look(upstream)
         way = self._callers.of(upstream).way
         if trouble and (upstream.has_patterns or self._has_wrong_address(upstream)):
-            log.warning("upstream %s%s: %s", upstream.name, way, trouble)
+            logger.warning("upstream %s%s: %s", upstream.name, way, trouble)
         else:
             told = f"{len(models)} models" if models else "it lists no models"
-            log.info("upstream %s%s is there: %s", upstream.name, way, told)
+            logger.info("upstream %s%s is there: %s", upstream.name, way, told)
 
     def _ask_all(self) -> None:
         asked = [gevent.spawn(self._ask, upstream) for upstream in self._upstreams if upstream.has_patterns]
@@ -96,7 +96,7 @@ class Models:
         models, trouble = self._look(upstream)
         if trouble:
             self._trouble[upstream] = trouble
-            log.warning("upstream %s: %s", upstream.name, trouble)
+            logger.warning("upstream %s: %s", upstream.name, trouble)
             return False
         self._told[upstream] = models
         self._trouble.pop(upstream, None)

@@ -22,7 +22,7 @@ from .upstream import Exchange
 STORE_RETRY_SECONDS = 0.2
 RETRIED = {"store_unavailable", "store_full", "overloaded"}
 
-log = logging.getLogger("belfry.relay")
+logger = logging.getLogger("belfry.relay")
 
 
 class Owner(Protocol):
@@ -118,7 +118,7 @@ class Producer:
             if not self._over:
                 self._finish(ending)
         except Exception:
-            log.exception("run %s failed", self._name)  # its lease runs out, and it is ended then
+            logger.exception("run %s failed", self._name)  # its lease runs out, and it is ended then
 
     def _leave(self, _greenlet: object) -> None:
         self._exchange.close()
@@ -203,5 +203,5 @@ class Producer:
             except BelfryError as error:
                 if error.code not in RETRIED:
                     raise
-                log.info("run %s waits for the store: %s", self._name, error.detail)
+                logger.info("run %s waits for the store: %s", self._name, error.detail)
             gevent.sleep(STORE_RETRY_SECONDS)

@@ -37,7 +37,7 @@ ACTIVE_RENEWAL_SECONDS = ACTIVE_SECONDS / 3
 DRAIN_LOOK_SECONDS = 0.05
 FINAL_SECONDS = 1.0  # for the endings of what a stopping worker can't finish
 
-log = logging.getLogger("belfry.relay")
+logger = logging.getLogger("belfry.relay")
 
 
 class Relay:
@@ -65,7 +65,7 @@ class Relay:
         self._closing = False  # the time to come to an end is over
         self._looks: Counter[RunName] = Counter()
         self._active_at = 0.0  # when the streams of runs were last noted as active
-        self._loop = Loop(self._renew, lambda: gevent.sleep(LOOK_SECONDS), "leases can't be renewed", log)
+        self._loop = Loop(self._renew, lambda: gevent.sleep(LOOK_SECONDS), "leases can't be renewed", logger)
 
     def __len__(self) -> int:
         return len(self._producers)
@@ -154,7 +154,7 @@ class Relay:
         try:
             self._runs.release(name.user, name.id, tokens)
         except BelfryError as error:
-            log.warning("%d tokens of %r are not counted: %s", tokens, name.user, error.detail)
+            logger.warning("%d tokens of %r are not counted: %s", tokens, name.user, error.detail)
 
     def choose(self, model: str) -> Upstream:
         """Raises `BelfryError` `model_unknown`."""
@@ -208,7 +208,7 @@ class Relay:
             try:
                 self._announce(name, ending, written.turn.partition(" ")[2])
             except BelfryError as error:
-                log.warning("%r was not told that run %s ended: %s", name.user, name.id, error.detail)
+                logger.warning("%r was not told that run %s ended: %s", name.user, name.id, error.detail)
 
     def forget(self, name: RunName) -> None:
         """A producer is done."""
@@ -231,7 +231,7 @@ class Relay:
         for name in [name for name, looks in self._looks.items() if looks >= LOOKS_BEFORE_LOST]:
             written = self._runs.end(name, LOST)
             if written.taken:
-                log.warning("the producer of run %s is gone", name)
+                logger.warning("the producer of run %s is gone", name)
             # Also where nothing was taken: it may have been an end of ours whose reply was lost. The bell rings once.
             self.ended(name, LOST, written, watched=written.receivers > 0)
 

@@ -17,7 +17,7 @@ from ..loop import Loop
 
 APPENDS_PER_WRITE = 400
 
-log = logging.getLogger("belfry.run_writer")
+logger = logging.getLogger("belfry.run_writer")
 
 
 class Source(Protocol):
@@ -40,7 +40,7 @@ class RunWriter:
         self._runs = runs
         self._waiting: dict[Source, None] = {}
         self._filled = Event()
-        self._loop = Loop(self._write_next, self._filled.wait, "a write failed", log)
+        self._loop = Loop(self._write_next, self._filled.wait, "a write failed", logger)
 
     def add(self, source: Source) -> None:
         """`source` has something to append."""
@@ -71,11 +71,11 @@ class RunWriter:
         try:
             written = self._runs.append_all(list(taken.values()))
         except BelfryError as error:
-            log.info("%d runs wait for the store: %s", len(taken), error.detail)
+            logger.info("%d runs wait for the store: %s", len(taken), error.detail)
             for source in taken:
                 source.unwritten()
         except Exception:
-            log.exception("a write failed")
+            logger.exception("a write failed")
             for source in taken:
                 source.unwritten()
         else:

@@ -14,7 +14,7 @@ from .subscriber import Subscriber
 
 LINES_PER_SECOND = 100
 
-log = logging.getLogger("belfry.closed")
+logger = logging.getLogger("belfry.closed")
 
 
 class Closings:
@@ -46,7 +46,7 @@ class Closings:
             "messages": subscriber.messages,
             "bytes": subscriber.bytes,
         }
-        log.info(
+        logger.info(
             "stream closed: %s", " ".join([f"{name}={value}" for name, value in told.items()]), extra={"fields": told}
         )
 
@@ -54,7 +54,7 @@ class Closings:
         """Write how many were left out."""
         if self._left_out:
             told = {"closed": self._left_out.total(), **self._left_out}
-            log.info(
+            logger.info(
                 "further streams closed: %s",
                 " ".join([f"{name}={n}" for name, n in told.items()]),
                 extra={"fields": told},

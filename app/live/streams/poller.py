@@ -27,7 +27,7 @@ _IN, _OUT, _ERR, _HUP, _RDHUP = 0x001, 0x004, 0x008, 0x010, 0x2000  # EPOLL* of 
 _READ = 1  # libev's EV_READ
 _EVENTS_PER_POLL = 1_024
 
-log = logging.getLogger("belfry.poller")
+logger = logging.getLogger("belfry.poller")
 
 
 class Polled(Protocol):
@@ -95,7 +95,7 @@ def _guarded(call: Callable[[Polled], None], polled: Polled) -> None:
     try:
         call(polled)
     except Exception:
-        log.exception("a parked socket failed")
+        logger.exception("a parked socket failed")
 
 
 _CALLS: tuple[tuple[int, Callable[[Polled], None]], ...] = (

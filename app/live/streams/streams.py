@@ -49,7 +49,7 @@ RETRY_AFTER_SECONDS = 5
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
 
-log = logging.getLogger("belfry.streams")
+logger = logging.getLogger("belfry.streams")
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Streams:
         self._waiting_polls = 0
         self._full: dict[Subscriber, int] = {}  # sinks that take nothing now → the tick at which they last did
         self._due = 0.0  # when the wheel turns next, monotonic
-        self._timer = Loop(self._turn, self._wait_for_turn, "a heartbeat failed", log)
+        self._timer = Loop(self._turn, self._wait_for_turn, "a heartbeat failed", logger)
         self.poller: Poller | None = None
         self.lame_duck_seconds = settings.lame_duck_seconds
         self.leaving = False  # the server was told to stop, and still serves

@@ -38,7 +38,7 @@ MAX_RECIPIENTS = 1_000_000  # their number was checked when the message was acce
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
 _QUIETLY: Any = False
 
-log = logging.getLogger("belfry.timers")
+logger = logging.getLogger("belfry.timers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Deliverer:
         self._sooner = Event()
         self._turning = BoundedSemaphore()
         self._leaving = False
-        self._loop = Loop(self.turn, self._rest, "scheduled messages wait", log)
+        self._loop = Loop(self.turn, self._rest, "scheduled messages wait", logger)
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -185,19 +185,19 @@ class Deliverer:
         try:
             read = message.parse(job.text, now=self._clock(), new_id=job.id, max_recipients=MAX_RECIPIENTS)
         except BelfryError as error:  # kept by another version
-            log.warning("the scheduled message %s can't be delivered: %s", job.id, error.detail)
+            logger.warning("the scheduled message %s can't be delivered: %s", job.id, error.detail)
             return REFUSED
         # An id of the publisher's is remembered longer than one that was made here, and so are the recipients.
         return read._replace(own_id=False)
 
     def _drop(self, job: Job) -> None:
         reason = self._watch.reason(job.credential)
-        log.warning("the scheduled message %s of %r is dropped: %s", job.id, job.by, reason)
+        logger.warning("the scheduled message %s of %r is dropped: %s", job.id, job.by, reason)
         self._audit.append([Entry(rfc3339(self._clock()), job.by, "drop", "scheduled", job.id)])
 
     def _told(self, job: Job, published: Published) -> str:
         if published.reused:
-            log.warning("the scheduled message %s is not delivered: its id has other content meanwhile", job.id)
+            logger.warning("the scheduled message %s is not delivered: its id has other content meanwhile", job.id)
             return REFUSED
         if not published.duplicate:
             metrics.TALLY.messages += 1

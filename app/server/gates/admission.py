@@ -111,20 +111,20 @@ class Admission:
         self._seconds_each = span / self._left if busy else FIRST_GUESS_SECONDS
 
 
-class Room:
+class MemoryBudget:
     """Memory for what many may send at once. Somebody is always let in, however much it is."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._taken_bytes = 0
 
-    def place(self, announced: int) -> Place:
+    def place(self, announced: int) -> Reservation:
         """A place for who announced so many bytes, and has sent none. Raises `BelfryError` `overloaded`.
 
         It has to fit beside what the others have sent. What they only announced takes no room: they may never send it.
         """
         self._check(announced, 0)
-        return Place(self)
+        return Reservation(self)
 
     def take(self, size: int, beside: int) -> None:
         """Take `size` bytes for who has `beside`. Raises `BelfryError` `overloaded`."""
@@ -141,10 +141,10 @@ class Room:
             raise BelfryError("overloaded", "Too many batches are being published; try again soon.", headers=headers)
 
 
-class Place:
+class Reservation:
     """What one sender takes of a room."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: MemoryBudget) -> None:
         self._room = room
         self._bytes = 0
 

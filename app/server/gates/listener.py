@@ -23,7 +23,7 @@ from gevent.server import StreamServer
 from ..sockets import spent
 
 REQUEST_BYTES = 16_384
-log = logging.getLogger("belfry.listener")
+logger = logging.getLogger("belfry.listener")
 _ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
@@ -55,7 +55,7 @@ class Listener(StreamServer):
             with gevent.Timeout(self.handshake_seconds, late):
                 wrapped = self.wrap_socket(client, **self.ssl_args)
         except OSError as error:
-            log.debug("no TLS with %s: %s", address, error)
+            logger.debug("no TLS with %s: %s", address, error)
             return
         with wrapped:
             self.handle(wrapped, address)

@@ -32,7 +32,7 @@ _POLLRDHUP: int = getattr(select, "POLLRDHUP", 0)  # Linux
 _poll: Any = monkey.get_original("select", "poll")()  # gevent's own would leave the turn to others
 
 
-class Turns:
+class ConcurrencyLimit:
     """WSGI middleware: requests of which `wants_turn` says so run at most `AT_ONCE` at a time.
 
     `refusal` answers those whose turn does not come in time.

@@ -25,7 +25,7 @@ KEPT_SECONDS = 3_600
 ADD = Script("figures")
 SCRIPTS = (ADD,)
 
-log = logging.getLogger("belfry.figures")
+logger = logging.getLogger("belfry.figures")
 
 
 class FigureStore:
@@ -62,7 +62,7 @@ class FigureStore:
         try:
             self._commands.run(commands)
         except BelfryError as error:
-            log.warning("a point of the figures is missing: %s", error.detail)
+            logger.warning("a point of the figures is missing: %s", error.detail)
 
 
 def _sums(reply: Any) -> dict[str, int]:

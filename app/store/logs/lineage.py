@@ -32,7 +32,7 @@ SPANS = 3  # of a vacant epoch, within the time that an entry is kept, see `open
 # the told offset has the whole change. No change is shorter.
 CHANGE_BYTES = 40
 
-log = logging.getLogger("belfry.lineage")
+logger = logging.getLogger("belfry.lineage")
 
 
 S = TypeVar("S", bound="HasLineage")
@@ -182,12 +182,12 @@ class Lineage:
         self._has_looked = True
         if not (self.id or self._warned):
             self._warned = True
-            log.warning("Redis tells no replication id: a restart or failover that loses messages cannot be noticed")
+            logger.warning("Redis tells no replication id: a restart or failover that loses messages cannot be noticed")
         elif before and before != self.id:
             how = "took over and lacks messages, or may lack some" if self._losses > losses else "changed"
-            log.warning("the store's server %s: every log goes on under a new epoch", how)
+            logger.warning("the store's server %s: every log goes on under a new epoch", how)
         elif before and self._losses > losses:
-            log.warning(
+            logger.warning(
                 "%s: every log goes on under a new epoch",
                 "the store was emptied, or a failover of it lost messages or may have",
             )

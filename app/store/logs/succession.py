@@ -19,7 +19,7 @@ NOTE = Script("servers")
 SCRIPTS = (NOTE,)
 ID_LENGTH = 16  # of a replication id, as in `lineage.lua`
 
-log = logging.getLogger("belfry.lineage")
+logger = logging.getLogger("belfry.lineage")
 
 
 class Succession(Lineage):
@@ -97,7 +97,7 @@ class ShardLineage:
             self._is_noted = False
             if before:
                 how = "was replaced by a failover" if self._former else "was started again"
-                log.warning("the server of the shard %s %s: its logs go on under a new epoch", self._shard, how)
+                logger.warning("the server of the shard %s %s: its logs go on under a new epoch", self._shard, how)
         if self.id and not self._is_noted:
             self._note()
         return self.id != before
@@ -110,4 +110,4 @@ class ShardLineage:
             self._succession.note(self._shard, self.id.decode(), self._former)
             self._is_noted = True
         except BelfryError as error:  # of the shard that remembers it: tried again with the next look
-            log.info("a server can't be remembered: %s", error.detail)
+            logger.info("a server can't be remembered: %s", error.detail)

@@ -15,7 +15,7 @@ from ..logs.publisher import Publisher
 from .runs import Ending, RunName
 
 
-class Bell:
+class RunAnnouncer:
     """Publishes to the feed."""
 
     def __init__(self, publisher: Publisher, clock: Callable[[], float]) -> None:

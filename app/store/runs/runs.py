@@ -50,7 +50,7 @@ KNOWN_SECONDS = 2_592_000  # an expired run is answered by "gone" for so long
 _LIMITED = {"too_many_runs", "rate_limited", "tokens_used_up"}
 _REFUSED = {*_LIMITED, "conversation_changed"}
 
-log = logging.getLogger("belfry.runs")
+logger = logging.getLogger("belfry.runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +337,7 @@ class Runs:
         except BelfryError as error:
             if error.code in ("not_found", "run_gone"):  # somebody forgot the run meanwhile
                 return True
-            log.warning("the answer %s of %r is not in its conversation yet: %s", name.id, name.user, error.detail)
+            logger.warning("the answer %s of %r is not in its conversation yet: %s", name.id, name.user, error.detail)
             return False
         return True
 

@@ -18,7 +18,7 @@ from ...core.message import Message, parse
 from ...core.rate import Taken
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
-from ...server.gates.admission import Room
+from ...server.gates.admission import MemoryBudget
 from ...server.sockets import REPEAT, Answered, Fields, Repeat, write
 from ...store.insight.audit import Audit
 from ...store.logs.log import Status
@@ -27,7 +27,7 @@ from ...transport.connection import SilentError
 from ..edge import request_ids
 from ..edge.answers import Answers, status_line
 from ..edge.auth import Authenticator, bearer_token
-from ..edge.by_hand import ByHand
+from ..edge.by_hand import PagePublisher
 from ..edge.endpoint import Endpoint
 from ..edge.limits import Limits, headers
 from ..edge.reading import JSON, json_body, long_body
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     taken: Taken
 
 
-class Desk:
+class PublishHandler:
     """Publishes what requests to `/publish` bring.
 
     `note` hears of each message that was published, and by whom.
@@ -94,7 +94,7 @@ class Desk:
         self._limits = limits
         self._settings = settings
         self._clock = clock
-        self._room = Room(settings.max_batches_bytes)
+        self._room = MemoryBudget(settings.max_batches_bytes)
 
     def one(self, asked: Request, claims: Claims) -> Outcome:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
@@ -150,8 +150,8 @@ class Desk:
     def _publisher_for(self, claims: Claims, asked: Request | None) -> Publishes:
         publisher = self._publisher
         if claims.session and asked is not None:
-            publisher = ByHand(publisher, self._audit, self._auth, claims, asked)
-        return Noted(publisher, self._note, claims.user)
+            publisher = PagePublisher(publisher, self._audit, self._auth, claims, asked)
+        return NotingPublisher(publisher, self._note, claims.user)
 
     def _accepted_line(self, claims: Claims, text: bytes) -> Message:
         self._auth.check(claims)
@@ -176,7 +176,7 @@ class Desk:
         return message
 
 
-def endpoint(auth: Authenticator, desk: Desk, answers: Answers) -> Endpoint:
+def endpoint(auth: Authenticator, desk: PublishHandler, answers: Answers) -> Endpoint:
     """`/publish` as a plain WSGI application."""
     return Endpoint(PATH, answers, {"POST": Publishing(auth, desk, answers)})
 
@@ -197,7 +197,7 @@ class Receipt:
 class Publishing:
     """Answers `POST /publish`."""
 
-    def __init__(self, auth: Authenticator, desk: Desk, answers: Answers) -> None:
+    def __init__(self, auth: Authenticator, desk: PublishHandler, answers: Answers) -> None:
         self._auth = auth
         self._desk = desk
         self._answers = answers
@@ -268,7 +268,7 @@ def new_id() -> str:
     return _ids.pop()
 
 
-def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
+def held_body(room: MemoryBudget, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
     """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
     place = room.place(min(sent.content_length or limit_bytes, limit_bytes))
     try:
@@ -278,7 +278,7 @@ def held_body(room: Room, sent: Request, limit_bytes: int, seconds: float) -> tu
         raise
 
 
-class Noted:
+class NotingPublisher:
     """A publisher that tells `note` of what was sent now."""
 
     def __init__(self, publisher: Publishes, note: Note, by: str) -> None:

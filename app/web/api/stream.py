@@ -58,7 +58,7 @@ class Start(NamedTuple):
     dialect: Dialect | None = None
 
 
-class Entrance:
+class StreamHandler:
     """Opens the streams that requests ask for."""
 
     def __init__(self, streams: Streams, limits: Limits, answers: Answers, settings: Settings) -> None:
@@ -135,7 +135,7 @@ class Entrance:
         return sink
 
 
-def endpoint(auth: Authenticator, entrance: Entrance) -> Endpoint:
+def endpoint(auth: Authenticator, entrance: StreamHandler) -> Endpoint:
     """`/stream` as a plain WSGI application."""
 
     def open_stream(asked: Request) -> WSGIApplication:
@@ -197,7 +197,7 @@ class Stream:
     Its subscriber writes to the parked socket or, where none can be parked, to the iterator that the server drains.
     """
 
-    def __init__(self, entrance: Entrance, start: Start, fields: Fields) -> None:
+    def __init__(self, entrance: StreamHandler, start: Start, fields: Fields) -> None:
         self._entrance = entrance
         self._start = start
         self._fields = fields
@@ -217,7 +217,7 @@ class Stream:
 class StreamResponse(Response):
     """The same for a view of Flask, which adds its own header fields."""
 
-    def __init__(self, entrance: Entrance, start: Start, headers: Mapping[str, str] = HEADERS) -> None:
+    def __init__(self, entrance: StreamHandler, start: Start, headers: Mapping[str, str] = HEADERS) -> None:
         super().__init__(headers=headers)
         self._entrance = entrance
         self._start = start

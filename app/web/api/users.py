@@ -33,7 +33,7 @@ FOUND_MAX = 100
 MESSAGES_TOLD = 20
 
 
-def blueprint(desk: Desk) -> Blueprint:
+def blueprint(desk: UserViews) -> Blueprint:
     """The views of `/users`."""
     views = Blueprint("users", __name__)
     views.get("/users")(desk.search)
@@ -44,7 +44,7 @@ def blueprint(desk: Desk) -> Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class UserViews:
     """What administrators ask about users, each question a view."""
 
     auth: Authenticator

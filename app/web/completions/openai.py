@@ -33,7 +33,7 @@ from ..api.stream import HEADERS
 from ..edge.auth import Authenticator
 from ..edge.problems import refusal
 from ..edge.reading import decompressed_body, headers_of
-from .passed_on import LEFT, LOOK_SECONDS, PassedOn
+from .passed_on import LEFT, LOOK_SECONDS, ForwardedAnswer
 from .runs import SCOPE
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
@@ -139,7 +139,9 @@ class Api:
         chosen = self._relay.choose(asked.model)
         name, gone = self.admitted(user), partial(hung_up, request.environ)
         if asked.stream:
-            return Passage(self._relay, name, self._relay.stream(name, chosen, asked), self.settings, gone).response()
+            return StreamedAnswer(
+                self._relay, name, self._relay.stream(name, chosen, asked), self.settings, gone
+            ).response()
         answer = self._relay.ask(name, chosen, asked)
         try:
             return whole(answer, gone)
@@ -185,7 +187,7 @@ class Api:
             call.close()
             self._relay.release(name, call.tokens)
 
-        return PassedOn(call, partial(hung_up, request.environ), close).response()
+        return ForwardedAnswer(call, partial(hung_up, request.environ), close).response()
 
     def read(self) -> tuple[str, bytes]:
         """Who asks, and the body."""
@@ -209,7 +211,7 @@ def whole(answer: WholeAnswer, gone: Gone) -> Response:
     return Response(answer.text(), mimetype="application/json", headers={**answer.headers, **WHOLE_HEADERS})
 
 
-class Passage:
+class StreamedAnswer:
     """A streamed answer on its way through. Lets go of the upstream when the client does."""
 
     def __init__(self, relay: Relay, name: RunName, exchange: Exchange, settings: Settings, gone: Gone) -> None:

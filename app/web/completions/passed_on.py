@@ -20,7 +20,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 STREAM_HEADERS = {**HEADERS, "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-class PassedOn:
+class ForwardedAnswer:
     """One such answer. `gone` tells whether the client has left; `close` is called at the end, however it comes."""
 
     def __init__(self, call: PassThrough, gone: Callable[[], bool], close: Callable[[], None]) -> None:

@@ -30,18 +30,18 @@ from ...live.runs.relay import Relay
 from ...live.streams.streams import Streams
 from ...server.gates.turns import hung_up
 from ...store.runs.runs import Run, RunName, Runs
-from ..api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
+from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import Limits
 from ..edge.reading import flag, headers_of, whole_number
-from .openai import WHOLE_HEADERS, Api, Passage, refuse, take_api_key, whole
+from .openai import WHOLE_HEADERS, Api, StreamedAnswer, refuse, take_api_key, whole
 from .runs import SCOPE, named, reopened
 
 PATH = "/v1/responses"
 LAST_SEQUENCE = 1_000_000_000
 
 
-def blueprint(desk: Desk) -> Blueprint:
+def blueprint(desk: ResponseViews) -> Blueprint:
     """The views of `/v1/responses`."""
     views = Blueprint("responses", __name__)
     views.register_error_handler(BelfryError, refuse)
@@ -55,7 +55,7 @@ def blueprint(desk: Desk) -> Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ResponseViews:
     """Answers each of these requests."""
 
     auth: Authenticator
@@ -63,7 +63,7 @@ class Desk:
     runs: Runs
     relay: Relay
     streams: Streams
-    entrance: Entrance
+    entrance: StreamHandler
     limits: Limits
     proxies: Sequence[Network]
 
@@ -165,7 +165,7 @@ class Desk:
         return Answer(written(told), mimetype="application/json", headers={**answer.headers, **WHOLE_HEADERS})
 
 
-class ResponsePassage(Passage):
+class ResponsePassage(StreamedAnswer):
     """A streamed response on its way through."""
 
     def __init__(self, said: Response, *passage: Any) -> None:

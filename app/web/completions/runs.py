@@ -24,7 +24,7 @@ from ...core.wire.times import rfc3339
 from ...live.runs.relay import Relay
 from ...live.streams.streams import Opening, Streams
 from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending, told
-from ..api.stream import HEADERS, Entrance, Start, StreamResponse, client_of, require_room
+from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import Limits
 from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, whole_number
@@ -37,7 +37,7 @@ CHAT_SUFFIX_BYTES = 8  # with the chat's id, they are the 64 characters that a r
 SCOPE = "complete"
 
 
-def blueprint(desk: Desk) -> Blueprint:
+def blueprint(desk: RunViews) -> Blueprint:
     """The views of `/completions`."""
     views = Blueprint("completions", __name__, url_prefix="/completions")
     views.register_error_handler(BelfryError, desk.entrance.refuse)
@@ -50,14 +50,14 @@ def blueprint(desk: Desk) -> Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RunViews:
     """Takes runs on, tells of them and lets them be watched, each by a view."""
 
     auth: Authenticator
     runs: Runs
     relay: Relay
     streams: Streams
-    entrance: Entrance
+    entrance: StreamHandler
     limits: Limits
     body_bytes: int
     body_seconds: float

@@ -31,7 +31,7 @@ def entry(
     return Entry(rfc3339(auth.clock()), user, action, target, message_id, address)
 
 
-class ByHand:
+class PagePublisher:
     """A publisher for somebody with a session: a person in front of a page."""
 
     def __init__(self, publisher: Publishes, audit: Audit, auth: Authenticator, claims: Claims, asked: Request) -> None:

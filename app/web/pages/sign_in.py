@@ -40,7 +40,7 @@ CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     """The views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
-    door = Door(auth, audit)
+    door = SignInPolicy(auth, audit)
 
     @views.get("/login")
     def show() -> ResponseReturnValue:
@@ -79,7 +79,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
     return views
 
 
-class Door:
+class SignInPolicy:
     """Who may come in: with a password set, the administrator; in a demo without one, anybody."""
 
     def __init__(self, auth: Authenticator, audit: Audit) -> None:

@@ -152,7 +152,7 @@ def test_after_a_loss_everything_wanted_is_subscribed_again_and_acknowledged_ane
 def test_the_log_says_why_there_is_no_connection(
     setting: Setting, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link.log, "disabled", False)  # others, who have no Redis, silence it
+    monkeypatch.setattr(link.logger, "disabled", False)  # others, who have no Redis, silence it
     setting.refusal = OSError("certificate verify failed")
     setting.redis.says.put(None)
     settle(lambda: "no connection to the store: certificate verify failed" in caplog.messages)
@@ -172,7 +172,7 @@ def test_after_a_surprise_in_writing_it_begins_anew(
         setting.redis.says.put(None)  # as a real one would, which is closed then
         raise AssertionError("a bug")
 
-    monkeypatch.setattr(link.log, "disabled", False)
+    monkeypatch.setattr(link.logger, "disabled", False)
     monkeypatch.setattr(setting.redis, at, fail)
     for order in (setting.link.subscribe, setting.link.unsubscribe):
         order(OpenLog("alice"))

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.errors import BelfryError
 from app.core.message import Message
-from app.server.gates.admission import FIRST_GUESS_SECONDS, MANY, Admission, Room
+from app.server.gates.admission import FIRST_GUESS_SECONDS, MANY, Admission, MemoryBudget
 from app.store.logs.publisher import Posted, Published
 
 WAIT_SECONDS = 0.1
@@ -127,7 +127,7 @@ def test_what_could_not_be_posted_is_not_inside(worker: Worker) -> None:
 
 
 def test_batches_share_the_room_and_give_it_back() -> None:
-    room = Room(100)
+    room = MemoryBudget(100)
     first, second, third = room.place(60), room.place(40), room.place(100)
     first.grow(60)
     second.grow(40)
@@ -143,14 +143,14 @@ def test_batches_share_the_room_and_give_it_back() -> None:
 
 
 def test_what_is_only_announced_takes_nothing() -> None:
-    room = Room(100)
+    room = MemoryBudget(100)
     for _ in range(1_000):
         room.place(100)
     room.place(100).grow(100)
 
 
 def test_what_would_not_fit_beside_what_came_is_refused_at_the_door() -> None:
-    room = Room(100)
+    room = MemoryBudget(100)
     room.place(60).grow(50)
     room.place(50)
     with pytest.raises(BelfryError, match="overloaded"):
@@ -158,7 +158,7 @@ def test_what_would_not_fit_beside_what_came_is_refused_at_the_door() -> None:
 
 
 def test_a_batch_larger_than_the_room_is_let_in_alone() -> None:
-    room = Room(100)
+    room = MemoryBudget(100)
     large, small = room.place(100), room.place(1)
     for _ in range(10):
         large.grow(100)

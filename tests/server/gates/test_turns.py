@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from app import metrics
 from app.core.settings import Settings
 from app.server.gates import turns
-from app.server.gates.turns import AT_ONCE, CROWD, Turns, hung_up
+from app.server.gates.turns import AT_ONCE, CROWD, ConcurrencyLimit, hung_up
 from app.web.edge.answers import Answers
 
 ORIGIN = "https://app.example"
@@ -46,18 +46,18 @@ def slow() -> Slow:
 
 
 @pytest.fixture
-def door(slow: Slow) -> Turns:
+def door(slow: Slow) -> ConcurrencyLimit:
     refusal = Answers(Settings(cors_origins=ORIGIN)).refusing(turns.REFUSAL)
-    return Turns(slow, lambda environ: environ["PATH_INFO"] == "/slow", refusal)
+    return ConcurrencyLimit(slow, lambda environ: environ["PATH_INFO"] == "/slow", refusal)
 
 
-def come(door: Turns, count: int) -> list[gevent.Greenlet[..., TestResponse]]:
+def come(door: ConcurrencyLimit, count: int) -> list[gevent.Greenlet[..., TestResponse]]:
     greenlets = [gevent.spawn(Client(door).get, "/slow") for _ in range(count)]
     gevent.sleep(0)
     return greenlets
 
 
-def test_only_so_many_run_at_once_and_all_are_answered(door: Turns, slow: Slow) -> None:
+def test_only_so_many_run_at_once_and_all_are_answered(door: ConcurrencyLimit, slow: Slow) -> None:
     everybody = come(door, AT_ONCE * 3)
     assert slow.running == AT_ONCE
     slow.go.set()
@@ -66,14 +66,14 @@ def test_only_so_many_run_at_once_and_all_are_answered(door: Turns, slow: Slow) 
     assert slow.most == AT_ONCE
 
 
-def test_other_requests_need_no_turn(door: Turns, slow: Slow) -> None:
+def test_other_requests_need_no_turn(door: ConcurrencyLimit, slow: Slow) -> None:
     waiting = come(door, AT_ONCE + 1)
     assert Client(door).get("/other").status_code == 200
     slow.go.set()
     gevent.joinall(waiting, timeout=5)
 
 
-def test_the_door_is_held_while_a_crowd_waits_and_opened_again(door: Turns, slow: Slow) -> None:
+def test_the_door_is_held_while_a_crowd_waits_and_opened_again(door: ConcurrencyLimit, slow: Slow) -> None:
     told: list[bool] = []
     door.crowded = told.append
     everybody = come(door, AT_ONCE + CROWD - 1)
@@ -86,7 +86,7 @@ def test_the_door_is_held_while_a_crowd_waits_and_opened_again(door: Turns, slow
 
 
 def test_whose_turn_does_not_come_is_told_when_to_come_back(
-    door: Turns, slow: Slow, monkeypatch: pytest.MonkeyPatch
+    door: ConcurrencyLimit, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turns, "WAIT_SECONDS", 0.01)
     everybody = come(door, AT_ONCE)
@@ -105,7 +105,7 @@ class TestWhoHungUp:
         with server, client:
             yield server, client
 
-    def test_is_not_let_in(self, door: Turns, slow: Slow, ends: Ends) -> None:
+    def test_is_not_let_in(self, door: ConcurrencyLimit, slow: Slow, ends: Ends) -> None:
         server, client = ends
         client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")  # read or not
         client.close()
@@ -116,14 +116,14 @@ class TestWhoHungUp:
         assert metrics.TALLY.errors == errors, "the dashboard shows no error: nobody was refused"
         assert metrics.ABANDONED._value.get() == left + 1
 
-    def test_is_told_from_who_waits(self, door: Turns, slow: Slow, ends: Ends) -> None:
+    def test_is_told_from_who_waits(self, door: ConcurrencyLimit, slow: Slow, ends: Ends) -> None:
         server, client = ends
         client.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
         assert not hung_up({"gunicorn.socket": server})
         slow.go.set()
         assert Client(door).get("/slow", environ_overrides={"gunicorn.socket": server}).status_code == 200
 
-    def test_frees_the_turn_for_others(self, door: Turns, slow: Slow, ends: Ends) -> None:
+    def test_frees_the_turn_for_others(self, door: ConcurrencyLimit, slow: Slow, ends: Ends) -> None:
         server, client = ends
         client.close()
         for _ in range(AT_ONCE + 1):
