@@ -39,6 +39,7 @@ from .poller import Poller
 from .subscriber import Client, OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
+LAST_SECONDS = 1.0  # in which a worker that stops tells the store so; a store that is away holds no worker back
 DISCONNECTED_RETRY_MS = 60_000  # a connection that an administrator ended comes back no earlier
 # Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).
 GOLDEN = 0.618_033_988_749_894_9
@@ -261,7 +262,7 @@ class Streams:
             if not turn % GOODBYES_PER_TURN:
                 gevent.sleep(0)
         self._closings.flush()
-        with gevent.Timeout(self._settings.drain_seconds, _QUIETLY):  # a store that is away holds no worker back
+        with gevent.Timeout(LAST_SECONDS, _QUIETLY):
             self._presence.stop()
             self._flights.stop()
 
