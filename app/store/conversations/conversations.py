@@ -24,7 +24,7 @@ from ...core.completion import LAST, Question
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...core.wire.frames import CONVERSATION, compact
-from ...transport.connection import Command, Commands, Reply, Script
+from ...transport.connection import Commands, Reply, Script
 from ..keys import Keys, user_log
 
 ANSWER = Script("turn_answer")
@@ -139,8 +139,9 @@ class Conversations:
     def answer(self, user: str, turn: str, run_id: str, answer: Answer) -> None:
         """Write an answer, once; `turn` is `<place> <conversation>`."""
         place, _, conversation = turn.partition(" ")
-        key = self._keys.conversation(user, conversation)
-        self._commands.run([ANSWER.call((key,), place, run_id, compact(answer)), self._news(user, conversation)])
+        _, channel, record = self._news(user, conversation)
+        keys = self._keys.conversation(user, conversation), channel
+        self._commands.run([ANSWER.call(keys, place, run_id, compact(answer), record)])
 
     # Reading and changing
 
@@ -193,7 +194,7 @@ class Conversations:
         with contextlib.suppress(BelfryError):
             self._commands.run([self._news(user, name)])
 
-    def _news(self, user: str, name: str, *, removed: bool = False) -> Command:
+    def _news(self, user: str, name: str, *, removed: bool = False) -> tuple[str, str, str]:
         told = {"id": secrets.token_hex(NEWS_ID_BYTES), "conversation": name, "removed": removed}
         record = f"0.0 {CONVERSATION.decode()} {compact(told)}"
         return "PUBLISH", self._keys.live(user_log(user)), record
