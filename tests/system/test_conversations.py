@@ -102,13 +102,13 @@ def test_is_asked_continued_and_listed(person: Person, upstream: Upstream) -> No
     asked = person.ask(name, temperature=0)
     assert asked.status_code == 201
     assert asked.json()["revision"] == 2
+    assert [turn["text"] for turn in person.wait_answered(name)] == ["A tower.", "A tower."]
     assert upstream.conversations[-1].body["messages"] == [
         {"role": "user", "content": "What is a belfry?"},
         {"role": "assistant", "content": "A tower."},
         {"role": "user", "content": "How high?"},
     ]
     assert upstream.conversations[-1].body["temperature"] == 0
-    assert [turn["text"] for turn in person.wait_answered(name)] == ["A tower.", "A tower."]
     (listed,) = person.list()
     assert (listed["id"], listed["title"], listed["questions"]) == (name, "What is a belfry?", 2)
     assert listed["running"] is None

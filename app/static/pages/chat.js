@@ -42,6 +42,7 @@ class Shown {
   /** @type {Turn[]} */ turns = [];
   /** @type {BelfryRun | null} */ #run = null;
   #lone = ""; // an answer that is in no conversation
+  #asking = ""; // the question on its way: its answer may be ready before the server's word about it
 
   /** Show all of it. @param {Conversation} known */
   show({ id, title, revision, turns: all }) {
@@ -66,7 +67,7 @@ class Shown {
 
   /** Ask something, in the place of the turn at `place` and of all that follow it. @param {Content} content @param {number} [place] */
   async ask(content, place = this.turns.length) {
-    const id = newId();
+    const id = (this.#asking = newId());
     const asked = { id, model: model.value, content };
     const before = this.turns[place - 1]?.id ?? null;
     const taken = await (this.id ? conversations.ask(this.id, { ...asked, after: before, revision: this.revision }) : conversations.begin(asked));
@@ -89,7 +90,7 @@ class Shown {
 
   /** Whether this run, or this conversation, is in sight. @param {string} id */
   shows(id) {
-    return id !== "" && [this.id, this.#lone, ...this.turns.map((turn) => turn.id)].includes(id);
+    return id !== "" && [this.id, this.#lone, this.#asking, ...this.turns.map((turn) => turn.id)].includes(id);
   }
 
   /** @param {Turn} turn @param {number} at */

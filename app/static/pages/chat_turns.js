@@ -68,9 +68,7 @@ export class AnswerView {
   /** @param {string} text @param {boolean} [isWhole] */
   #render(text, isWhole) {
     this.#frame = 0;
-    const isAtEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
-    this.#markdown.render(text, isWhole);
-    if (isAtEnd) scrollToEnd();
+    followEnd(() => this.#markdown.render(text, isWhole));
   }
 
   /** @param {string} reasoning */
@@ -92,7 +90,15 @@ export class AnswerView {
    * @param {Pick<BelfryRun, "text" | "reasoning" | "refusal" | "finishReason" | "status" | "error">} answer
    * @param {ToolCall[]} calls
    */
-  #settle({ text, reasoning, refusal, finishReason, status, error }, calls) {
+  #settle(answer, calls) {
+    followEnd(() => this.#fill(answer, calls));
+  }
+
+  /**
+   * @param {Pick<BelfryRun, "text" | "reasoning" | "refusal" | "finishReason" | "status" | "error">} answer
+   * @param {ToolCall[]} calls
+   */
+  #fill({ text, reasoning, refusal, finishReason, status, error }, calls) {
     this.root.ariaBusy = "false";
     this.#think(reasoning);
     this.#showCalls(calls);
@@ -100,9 +106,9 @@ export class AnswerView {
     const isDone = status === "done";
     this.#outcome.classList.toggle("problem", !isDone && status !== "stopped");
     const told = isDone ? this.#remark(refusal, finishReason) : [status === "stopped" ? texts.stopped : (error?.detail ?? texts.failed)];
-    this.#outcome.replaceChildren(told.filter(Boolean).join(" "));
+    this.#outcome.textContent = told.filter(Boolean).join(" ");
     this.#tools.replaceChildren(...(this.#again ? [button(texts.again, this.#again)] : []));
-    this.#render(text, true);
+    this.#markdown.render(text, true);
   }
 
   /** What a reader must know of an answer that came to its end. @param {string} refusal @param {string} reason */
@@ -127,6 +133,13 @@ function call(name, given, texts) {
   code.role = "group";
   code.ariaLabel = texts.code;
   return element("details", "call", element("summary", "", said), code);
+}
+
+/** Change what is shown. A reader at the end of the page stays there. @param {() => void} change */
+function followEnd(change) {
+  const isAtEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
+  change();
+  if (isAtEnd) scrollToEnd();
 }
 
 export const scrollToEnd = () => scrollTo(0, document.documentElement.scrollHeight);

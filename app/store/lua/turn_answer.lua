@@ -12,7 +12,8 @@
 
 local turn = redis.call('HGET', KEYS[1], 'turn:' .. ARGV[1])
 if not turn or string.match(turn, '^%S+') ~= ARGV[2] then return 0 end
-local written = redis.call('HSETNX', KEYS[1], 'answer:' .. ARGV[1], ARGV[3])
+if redis.call('HGET', KEYS[1], 'answer:' .. ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'answer:' .. ARGV[1], ARGV[3])
 if redis.call('HGET', KEYS[1], 'running') == ARGV[2] then redis.call('HDEL', KEYS[1], 'running') end
-if written == 1 then redis.call(PUBLISH, KEYS[2], ARGV[4]) end
-return written
+redis.call(PUBLISH, KEYS[2], ARGV[4])
+return 1

@@ -3,6 +3,7 @@
 --
 -- KEYS[8] conversation   hash, see `conversations`
 -- KEYS[9] index          zset: conversation id -> Unix ms of its last use
+-- ARGV[11] revision that was read, '' = the conversation is new
 -- ARGV[12] place of the turn, from 0
 -- ARGV[13] turn: `<run id> <JSON>`
 -- ARGV[14] conversation id, the last part of the name KEYS[8]
@@ -17,8 +18,7 @@ local place = tonumber(ARGV[12])
 for at = place, tonumber(redis.call('HGET', KEYS[8], 'count') or 0) - 1 do
   redis.call('HDEL', KEYS[8], 'turn:' .. at, 'answer:' .. at)
 end
-redis.call('HSETNX', KEYS[8], 'created', text(now))
-redis.call('HSETNX', KEYS[8], 'title', ARGV[15])
+if ARGV[11] == '' then redis.call('HSET', KEYS[8], 'created', text(now), 'title', ARGV[15]) end
 redis.call('HSET', KEYS[8], 'turn:' .. place, ARGV[13], 'count', place + 1, 'used', text(now), 'model', ARGV[16],
   'running', ARGV[1])
 redis.call('HINCRBY', KEYS[8], 'revision', 1)

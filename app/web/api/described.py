@@ -139,6 +139,7 @@ _STREAM_EVENTS = {
     "removed": "RemovedEvent",
     "updated": "UpdatedEvent",
     "goodbye": "Goodbye",
+    "belfry.conversation": "ConversationEvent",
 }
 _RUN_EVENTS = {
     "ready": "RunReady",

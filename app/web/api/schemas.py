@@ -518,6 +518,10 @@ SCHEMAS: Mapping[str, Schema] = {
     "ReadEvent": members(_COUNTS, {**_CHANGED_IDS, "read": FLAG}),
     "RemovedEvent": members(_COUNTS, _CHANGED_IDS),
     "UpdatedEvent": members(_COUNTS, {**_CHANGED_IDS, "archived": FLAG, "removed": FLAG}),
+    "ConversationEvent": members(
+        {"id": TEXT, "conversation": RUN_ID, "removed": FLAG},
+        about="The data of `belfry.conversation`: a conversation of the user changed, or was deleted.",
+    ),
     "Goodbye": members({"reason": text(f"One of {', '.join([reason.value for reason in Goodbye])}.")}),
     "RunReady": members({"id": RUN_ID, "status": TEXT}, about="The data of `ready` in a run's stream."),
     "RunFailed": members({"code": TEXT, "detail": TEXT}, about="The data of `failed`: why the run has no answer."),
