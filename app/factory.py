@@ -17,7 +17,7 @@ from .core.identity.tokens import Keyring
 from .core.redis_url import is_cluster
 from .core.settings import Settings, check_identity, load
 from .core.upstreams import Upstreams
-from .launch.address import Address, AddressError
+from .launch.address import AddressError, BindAddress
 from .live.delivery.hub import Hub
 from .live.identity.key_source import KeySource
 from .live.identity.revocation_watch import RevocationWatch
@@ -29,8 +29,8 @@ from .live.runs.relay import Relay
 from .live.streams.streams import Streams
 from .live.timers.deliverer import Deliverer
 from .server import sockets
-from .server.gates import admission, turns
-from .server.gates.turns import ConcurrencyLimit
+from .server.gates import admission, concurrency_limit
+from .server.gates.concurrency_limit import ConcurrencyLimit
 from .store import examination
 from .store.conversations import conversations
 from .store.conversations.conversations import Conversations
@@ -49,13 +49,14 @@ from .store.logs import log, succession
 from .store.logs.feed import Feed
 from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
+from .store.logs.newcomers import Newcomers
 from .store.logs.publisher import Published, Publisher
 from .store.logs.read_state import ReadState
 from .store.logs.readers import Readers
 from .store.logs.recipients import Recipients
 from .store.logs.succession import Succession
 from .store.runs import runs
-from .store.runs.bell import RunAnnouncer
+from .store.runs.run_announcer import RunAnnouncer
 from .store.runs.runs import Runs
 from .store.timers import timers
 from .store.timers.timers import Timers
@@ -86,11 +87,11 @@ from .web.completions.conversations import ConversationViews
 from .web.edge.answers import Answers
 from .web.edge.auth import Authenticator
 from .web.edge.endpoint import Endpoint, Endpoints
-from .web.edge.limits import Limits
+from .web.edge.limits import RateLimits
 from .web.edge.loopback import Loopback
 from .web.edge.paths import Site
 from .web.edge.prefix import Prefix
-from .web.edge.ready import Ready, Refusals
+from .web.edge.prepared_answers import PreparedAnswer, PreparedRefusals
 from .web.pages import assets, sign_in
 from .web.pages import views as pages
 
@@ -127,10 +128,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     for views in web.blueprints():
         app.register_blueprint(views)
     endpoints = Endpoints(app.wsgi_app, web.endpoints())
-    taking_turns = ConcurrencyLimit(
-        endpoints, lambda environ: environ["PATH_INFO"] == "/stream", web.answers.refusing(turns.REFUSAL)
+    limited = ConcurrencyLimit(
+        endpoints, lambda environ: environ["PATH_INFO"] == "/stream", web.answers.refusing(concurrency_limit.REFUSAL)
     )
-    here = Loopback(taking_turns, web.answers, _bound_host(settings)) if settings.demo else taking_turns
+    here = Loopback(limited, web.answers, _bound_host(settings)) if settings.demo else limited
     app.wsgi_app = Prefix(here, settings)  # type: ignore[method-assign]  # as Flask's manual wraps middleware around an application
     app.extensions |= {  # for the worker, which starts and stops them
         "belfry.hub": live.hub,
@@ -140,12 +141,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.reporter": live.reporter,
         "belfry.deliverer": live.deliverer,
         "belfry.admission": web.admission,
-        "belfry.turns": taking_turns,
+        "belfry.concurrency_limit": limited,
         "belfry.endpoints": endpoints.paths,
         "belfry.max_head_bytes": settings.max_head_bytes,
-        "belfry.refusals": Refusals(
+        "belfry.refusals": PreparedRefusals(
             *[
-                Ready(web.answers, error, settings.allowed_origins)
+                PreparedAnswer(web.answers, error, settings.allowed_origins)
                 for error in (admission.REFUSAL, sockets.NO_DESCRIPTOR, admission.NO_PLACE)
             ]
         ),
@@ -156,7 +157,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _bound_host(settings: Settings) -> str:
     """The host that the server listens on; "" where gunicorn alone understands the setting."""
     try:
-        return Address.parse(settings.bind).host
+        return BindAddress.parse(settings.bind).host
     except AddressError:
         return ""
 
@@ -172,6 +173,7 @@ class Stored:
         lineage = self._lineage(settings)
         self.logs = LogStore(commands, settings, waits, batches, self.shards.slot_of, lineage)
         self.read_state = ReadState(self.logs, commands, settings)
+        self.newcomers = Newcomers(self.read_state, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
         self.publisher = Publisher(self.logs, self.recipients)
         self.timers = Timers(commands, settings, waits)
@@ -209,7 +211,7 @@ class Live:
         presence = Presence(store.presences, settings.lease_seconds, clock)
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
-        self.relay = Relay(store.runs, self.hub, upstreams, RunAnnouncer(store.publisher, clock).ring, settings)
+        self.relay = Relay(store.runs, self.hub, upstreams, RunAnnouncer(store.publisher, clock).announce, settings)
         self.models = Models(self.relay.callers, upstreams)
         self.watch = RevocationWatch(store.revocations, clock)
         self.deliverer = Deliverer(store.timers, store.publisher, self.watch, store.audit, self.note, clock)
@@ -232,21 +234,21 @@ class Web:
 
     def __init__(self, store: Stored, live: Live, settings: Settings, clock: Clock) -> None:
         self._store, self._live, self._settings, self._clock = store, live, settings, clock
-        self.limits = Limits(settings)
+        self.limits = RateLimits(settings)
         self.answers = Answers(settings)
         self.auth = _authenticator(store, live, self.limits, settings, clock)
         self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
         self.scheduling = Scheduling(store.timers, self.auth, store.audit, settings)
-        self.desk = publish.PublishHandler(
+        self.publish_handler = publish.PublishHandler(
             self.auth, self.admission, self.scheduling, live.note, store.audit, self.limits, settings, clock
         )
-        self.entrance = stream.StreamHandler(live.streams, self.limits, self.answers, settings)
+        self.stream_handler = stream.StreamHandler(live.streams, store.newcomers, self.limits, self.answers, settings)
 
     def endpoints(self) -> dict[str, Endpoint]:
         """The paths that do not come to Flask."""
         return {
-            "/publish": publish.endpoint(self.auth, self.desk, self.answers),
-            "/stream": stream.endpoint(self.auth, self.entrance),
+            "/publish": publish.endpoint(self.auth, self.publish_handler, self.answers),
+            "/stream": stream.endpoint(self.auth, self.stream_handler),
         }
 
     def blueprints(self) -> Iterator[Blueprint]:
@@ -277,7 +279,7 @@ class Web:
     def for_readers(self) -> tuple[Blueprint, ...]:
         store, live, auth, settings = self._store, self._live, self.auth, self._settings
         return (
-            feed.blueprint(auth, Feed(store.logs), live.streams, self.limits, settings, self._clock),
+            feed.blueprint(auth, Feed(store.logs), store.newcomers, live.streams, self.limits, settings, self._clock),
             marking.blueprint(auth, store.read_state, live.flights.changed, settings),
             session.blueprint(auth, self.limits),
             tickets.blueprint(auth, self.limits),
@@ -288,14 +290,14 @@ class Web:
         api = openai.Api(auth, live.relay, settings)
         runs, streams = self._store.runs, live.streams
         return (
-            completions.blueprint(self._desk_of_completions()),
+            completions.blueprint(self._run_views()),
             conversation_views.blueprint(
                 ConversationViews(auth, self._store.conversations, runs, live.relay, settings)
             ),
             openai.blueprint(api, auth, live.models),
             responses.blueprint(
                 responses.ResponseViews(
-                    auth, api, runs, live.relay, streams, self.entrance, self.limits, settings.proxies
+                    auth, api, runs, live.relay, streams, self.stream_handler, self.limits, settings.proxies
                 )
             ),
         )
@@ -303,25 +305,25 @@ class Web:
     def for_administrators(self) -> tuple[Blueprint, ...]:
         store, auth = self._store, self.auth
         return (
-            users.blueprint(self._desk_of_users()),
+            users.blueprint(self._user_views()),
             admin.blueprint(auth, store.audit, store.revocations, store.figures),
         )
 
-    def _desk_of_completions(self) -> completions.RunViews:
+    def _run_views(self) -> completions.RunViews:
         live, settings = self._live, self._settings
         return completions.RunViews(
             self.auth,
             self._store.runs,
             live.relay,
             live.streams,
-            self.entrance,
+            self.stream_handler,
             self.limits,
             settings.max_completion_bytes,
             settings.body_seconds,
             settings.proxies,
         )
 
-    def _desk_of_users(self) -> users.UserViews:
+    def _user_views(self) -> users.UserViews:
         store = self._store
         return users.UserViews(
             self.auth,
@@ -366,12 +368,12 @@ def _shell(answers: Answers) -> Flask:
     return app
 
 
-def _authenticator(store: Stored, live: Live, limits: Limits, settings: Settings, clock: Clock) -> Authenticator:
+def _authenticator(store: Stored, live: Live, limits: RateLimits, settings: Settings, clock: Clock) -> Authenticator:
     """Who may do what, and the wires by which a credential that is withdrawn ends its streams."""
     watch, streams = live.watch, live.streams
     watch.listeners.append(lambda fresh: streams.end(fresh.covers))
     keyring = Keyring(settings)
-    keyring.listeners.append(lambda ring: streams.end(lambda claims: not ring.trusts(claims)))
+    keyring.listeners.append(lambda announce: streams.end(lambda claims: not announce.trusts(claims)))
     source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
     sessions = Sessions(store.commands, settings)
     return Authenticator(keyring, sessions, Tickets(store.commands, settings), watch, limits, settings, clock, source)

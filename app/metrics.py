@@ -1,8 +1,9 @@
 """The metrics of a deployment, in Prometheus' terms. docs/metrics.md lists them; a test keeps it equal to this file.
 
-With several workers, prometheus_client keeps the numbers of each in a file of its own and adds them up when asked; the
-gunicorn configuration names the folder. Such a count is one write to mapped memory. What happens with every message,
-stream or round trip is counted in plain memory (`Counts`, `Times`, `TALLY`) and handed on every few seconds (`take`).
+With several workers, prometheus_client keeps the numbers of each worker in a file of its own and adds them up when they
+are read; the gunicorn configuration names the folder. Such a count is one write to mapped memory. Events of a message,
+stream or round trip are counted in plain memory (`BufferedCounts`, `BufferedTimes`, `TALLY`). `take` adds it to
+Prometheus' numbers every few seconds.
 
 Every family is there from the start with all labels that are known in advance, since an alert on a family that is
 absent never fires. Labels have few values: none holds a user, a topic or anything else that a client chose.
@@ -42,7 +43,7 @@ BOUNDS: Final = tuple([FIRST_MS * 2**doubling / 1_000 for doubling in range((BUC
 ENDS: Final = ("aged", "away", "error", "finished", "gone", "stalled", "stopped")
 
 
-class Counts(collections.Counter[tuple[str, ...]]):
+class BufferedCounts(collections.Counter[tuple[str, ...]]):
     """Counts in plain memory, by the values of the labels. `known` are there from the start."""
 
     def __init__(self, family: Counter, known: Iterable[tuple[str, ...]] = ((),)) -> None:
@@ -71,7 +72,7 @@ class TimesFamily(Histogram):
         self._sum.inc(seconds)
 
 
-class Times:
+class BufferedTimes:
     """Durations in plain memory. To observe one costs a search among 20 bounds and two additions."""
 
     __slots__ = ("_counts", "_family", "_seconds")
@@ -179,15 +180,24 @@ BUILD_INFO = Gauge(
 
 # What happens often is counted in plain memory. Each of these adds to a family above.
 TALLY = Tally()
-CONNECTED = Counts(CONNECTS, [(kind, start) for kind in ("feed", "run") for start in ("new", "resumed")])
-RESET = Counts(RESETS, [("connect",), ("trimmed",), ("history",)])
-CAUGHT_UP = Counts(CATCH_UPS, [("connect",), ("gap",), ("slow",), ("comparison",)])
-SLOWED = Counts(SLOW_READERS)
-ANSWERED = Counts(REQUESTS, [("/publish", "201"), ("/stream", "200")])
-TRIPS = Counts(ROUND_TRIPS)
-TRIP_TIMES = Times(ROUND_TRIP_SECONDS)
-LAG = Times(LOOP_LAG_SECONDS)
-_PLAIN: Final[tuple[Counts | Times, ...]] = (CONNECTED, RESET, CAUGHT_UP, SLOWED, ANSWERED, TRIPS, TRIP_TIMES, LAG)
+CONNECTED = BufferedCounts(CONNECTS, [(kind, start) for kind in ("feed", "run") for start in ("new", "resumed")])
+RESET = BufferedCounts(RESETS, [("connect",), ("trimmed",), ("history",)])
+CAUGHT_UP = BufferedCounts(CATCH_UPS, [("connect",), ("gap",), ("slow",), ("comparison",)])
+SLOWED = BufferedCounts(SLOW_READERS)
+ANSWERED = BufferedCounts(REQUESTS, [("/publish", "201"), ("/stream", "200")])
+TRIPS = BufferedCounts(ROUND_TRIPS)
+TRIP_TIMES = BufferedTimes(ROUND_TRIP_SECONDS)
+LAG = BufferedTimes(LOOP_LAG_SECONDS)
+_PLAIN: Final[tuple[BufferedCounts | BufferedTimes, ...]] = (
+    CONNECTED,
+    RESET,
+    CAUGHT_UP,
+    SLOWED,
+    ANSWERED,
+    TRIPS,
+    TRIP_TIMES,
+    LAG,
+)
 
 
 def _show_from_the_start() -> None:

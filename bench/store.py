@@ -26,7 +26,7 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.launch.embedded import engines
 from app.store.insight import directory, flights
-from app.store.insight.directory import Directory, Known
+from app.store.insight.directory import Directory, KnownUser
 from app.store.insight.flights import FlightStore, written
 from app.store.logs import lineage, log
 from app.store.logs.log import LogStore
@@ -108,7 +108,7 @@ def _connect(connection: Connection, settings: Settings, names: list[str]) -> No
     here = {"time": at, "connection": "0123456789ab", "places": {"user:x": "k3f9q2.0", "everyone": "b71x0a.7"}}
     events = [{**here, "what": "connected"}, {**here, "what": "closed", "reason": "client"}]
     FlightStore(connection, settings).write([(name, written(event)) for name in names for event in events])
-    Directory(connection, settings).write([Known(name, time.time()) for name in names])
+    Directory(connection, settings).write([KnownUser(name, time.time()) for name in names])
 
 
 def _remove(client: redis.Redis, pattern: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,7 @@ import yaml
 
 from app.core.settings import Settings, load
 from app.metrics import STREAMS
-from tests.conftest import absent
-from tests.servers import Nginx
+from tests.conftest import program
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
@@ -49,9 +46,7 @@ def accepted(command: list[str | Path]) -> None:
 
 
 def test_nginx_accepts_the_configuration_for_several_nodes(tmp_path: Path) -> None:
-    binary = Nginx.binary()
-    if binary is None:
-        absent("nginx")
+    binary = program("nginx")
     text = (DEPLOY / "nodes" / "nginx.conf").read_text()
     for shipped, here in {
         "worker_rlimit_nofile 65536;": f"pid {tmp_path}/pid;",
@@ -69,10 +64,7 @@ def test_nginx_accepts_the_configuration_for_several_nodes(tmp_path: Path) -> No
 
 
 def test_haproxy_accepts_its_configuration() -> None:
-    binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if binary is None:
-        pytest.skip("needs HAProxy")
-    accepted([binary, "-c", "-f", DEPLOY / "nodes" / "haproxy.cfg"])
+    accepted([program("haproxy"), "-c", "-f", DEPLOY / "nodes" / "haproxy.cfg"])
 
 
 @pytest.mark.parametrize("name", ["nodes/nginx.conf", "nodes/haproxy.cfg"])
@@ -96,10 +88,8 @@ def test_systemd_accepts_the_unit_and_waits_until_a_server_has_left(tmp_path: Pa
     settings = Settings()
     assert int(stop_seconds) > settings.lame_duck_seconds + settings.drain_seconds + END_SECONDS
     (started,) = re.findall(r"^ExecStart=(\S+) -c python:belfry_push\.server\.configuration$", text, re.MULTILINE)
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze")
     (tmp_path / "belfry.service").write_text(text.replace(started, "/bin/true"))
-    accepted(["systemd-analyze", "verify", tmp_path / "belfry.service"])
+    accepted([program("systemd-analyze"), "verify", tmp_path / "belfry.service"])
 
 
 def test_kubernetes_asks_what_there_is_and_waits_until_a_pod_has_left() -> None:

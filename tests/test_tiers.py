@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
+from tests.conftest import PACKAGES, refuse_skip
 from tests.servers import PORTS, REPOSITORY, free_port
 from tests.tiers import ALONE, BY_NAME, NIGHTLY, TIERS, Tier, tier_of
 
@@ -53,3 +56,30 @@ def test_ci_runs_every_tier() -> None:
 def test_nothing_runs_beside_a_test_that_measures() -> None:
     assert not BY_NAME[ALONE].parallel
     assert not BY_NAME[NIGHTLY].parallel
+
+
+def skipped() -> pytest.TestReport:
+    why = ("tests/test_any.py", 1, "Skipped: needs a program")
+    return pytest.TestReport("test_any", ("tests/test_any.py", 1, ""), {}, "skipped", why, "call")
+
+
+def test_a_skipped_test_fails_in_ci_and_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_home, in_ci, expected = skipped(), skipped(), skipped()
+    expected.wasxfail = "a known fault"
+    monkeypatch.delenv("CI", raising=False)
+    refuse_skip(at_home)
+    monkeypatch.setenv("CI", "true")
+    refuse_skip(in_ci)
+    refuse_skip(expected)
+    assert [report.outcome for report in (at_home, in_ci, expected)] == ["skipped", "failed", "skipped"]
+    assert str(in_ci.longrepr).endswith("Skipped: needs a program")
+
+
+def test_ci_installs_every_program_that_a_test_asks_for() -> None:
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    installed = {
+        name: quoted or word for name, quoted, word in re.findall(r'\[([\w-]+)\]=(?:"([^"]+)"|([\w-]+))', script)
+    }
+    node = PACKAGES["node"]  # comes with npm
+    assert {name: package for name, package in PACKAGES.items() if package != node}.items() <= installed.items()
+    assert installed["npm"] == node

@@ -12,7 +12,7 @@ from .. import __version__
 from ..client import ClientError
 from ..core.errors import BelfryError
 from ..core.settings import SettingsError
-from ..launch import place
+from ..launch import installation
 from ..launch.address import AddressError
 from .checks import conformance, doctor
 from .credentials import hash_password, revoke, sessions, token
@@ -42,8 +42,8 @@ def commands(context: click.Context) -> None:
 @commands.command()
 def serve() -> None:
     """Start the server, with an embedded store unless BELFRY_REDIS_URL names one."""
-    os.chdir(place.base())
-    command = place.python("launch.launcher")
+    os.chdir(installation.base())
+    command = installation.python("launch.launcher")
     # The launcher lives as long as the servers, so it takes the place of this process, which has loaded much more.
     os.execv(command[0], command)  # noqa: S606 - our own module
 

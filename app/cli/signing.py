@@ -11,8 +11,8 @@ from ..client import Client
 from ..core.endpoint import check_http
 from ..core.identity.tokens import Keyring
 from ..core.settings import PREFIX, Settings, SettingsError, load
-from ..launch import demo, place
-from ..launch.address import Address
+from ..launch import demo, installation
+from ..launch.address import BindAddress
 
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for themselves
 
@@ -27,7 +27,7 @@ def client_of(user: str, scopes: list[str], **grants: Any) -> Client:
 
 def server_url(settings: Settings) -> str:
     """BELFRY_URL, or else where the server on this machine listens."""
-    return checked_url(os.environ.get(f"{PREFIX}URL") or Address.parse(settings.bind).url, f"{PREFIX}URL")
+    return checked_url(os.environ.get(f"{PREFIX}URL") or BindAddress.parse(settings.bind).url, f"{PREFIX}URL")
 
 
 def checked_url(url: str, name: str = "URL") -> str:
@@ -47,7 +47,7 @@ def mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grant
 
 def secret(settings: Settings) -> str:
     """The configured secret, else the one that the demo made in its data directory."""
-    path = place.data_directory(settings.data_dir, os.environ) / demo.SECRET_FILE
+    path = installation.data_directory(settings.data_dir, os.environ) / demo.SECRET_FILE
     try:
         return settings.secret or path.read_text(encoding="ascii").strip()
     except OSError:

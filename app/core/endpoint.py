@@ -20,7 +20,7 @@ _HOST = re.compile(r"[^\s/?#@:\[\]%\\\"'<>`{}|^]+")
 _NUMERIC = re.compile(r"[0-9.]+")
 
 
-class Endpoint(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where to connect."""
 
     host: str
@@ -45,17 +45,17 @@ def decoded(text: str) -> str:
         raise ValueError("its percent escapes are not UTF-8: write a '%' that stands for itself as %25") from None
 
 
-def endpoint(text: str, default_port: int) -> Endpoint:
+def endpoint(text: str, default_port: int) -> ServerAddress:
     """The host and port of `host`, `host:port`, `[v6]` or `[v6]:port`. Raises `ValueError`."""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
             raise ValueError("expected an IPv6 address as [address]:port")
-        return Endpoint(_v6(host), _port(rest[1:]) if rest else default_port)
+        return ServerAddress(_v6(host), _port(rest[1:]) if rest else default_port)
     if text.count(":") > 1:
         raise ValueError("expected one host:port, and brackets around an IPv6 address, as in [::1]:6379")
     host, colon, port = text.partition(":")
-    return Endpoint(_named(host), _port(port) if colon else default_port)
+    return ServerAddress(_named(host), _port(port) if colon else default_port)
 
 
 def _v6(text: str) -> str:
@@ -95,7 +95,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def check_http(url: str) -> Endpoint:
+def check_http(url: str) -> ServerAddress:
     """Where an `http` or `https` address leads. Raises `ValueError` unless it can be asked as it stands."""
     check_characters(url)
     scheme, found, rest = url.partition("://")

@@ -348,6 +348,11 @@ class Settings(BaseModel):
         le=1_000_000,
         description="Redis commands of a worker that may wait, and as many of its batches; one more gets 503",
     )
+    new_users_start_read: bool = Field(
+        False,
+        description="for a user who comes for the first time, messages to topics and to everyone from before that "
+        "start as read; costs a key per user",
+    )
     log_format: str = Field(
         "text", pattern=r"^(text|json)$", description="how log lines are written: `text`, or `json` for programs"
     )

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from .completion.patience import Limits
+from .completion.answer_deadline import AnswerLimits
 from .endpoint import check_http
 from .errors import BelfryError
 from .settings import PREFIX, Settings, SettingsError
@@ -155,11 +155,11 @@ class Upstream(BaseModel):
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 
-    def limits(self, settings: Settings) -> Limits:
+    def limits(self, settings: Settings) -> AnswerLimits:
         """Its own limits, else those of the settings."""
         own = {name: seconds for name, seconds in self.timeouts if seconds is not None}
-        common = {name: getattr(settings, f"upstream_{name}_seconds") for name in Limits.__slots__}
-        return Limits(**{**common, **own})
+        common = {name: getattr(settings, f"upstream_{name}_seconds") for name in AnswerLimits.__slots__}
+        return AnswerLimits(**{**common, **own})
 
 
 class HeaderFilter:

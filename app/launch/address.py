@@ -22,7 +22,7 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class BindAddress:
     """A host and a port, or the `path` of a unix socket (then the host is empty and the port 0)."""
 
     host: str
@@ -30,7 +30,7 @@ class Address:
     path: str = ""
 
     @classmethod
-    def parse(cls, bind: str) -> Address:
+    def parse(cls, bind: str) -> BindAddress:
         """Read `host:port`, `[v6]:port` or `unix:path`. Raises `AddressError`."""
         if bind.startswith("unix:"):
             return cls("", 0, bind.removeprefix("unix:"))
@@ -56,7 +56,7 @@ class Address:
         """Whether only this machine can reach it."""
         return bool(self.path) or self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
-    def claim(self) -> Address:
+    def claim(self) -> BindAddress:
         """This address with port 0 replaced by a free one. Raises `AddressError` if nothing could listen here now."""
         if self.path:
             return self
@@ -94,7 +94,7 @@ class Address:
 def main() -> int:
     """The health check of a container: 0 if the server at BELFRY_BIND answers. Port 0 has no answer."""
     try:
-        address = Address.parse(os.environ.get("BELFRY_BIND") or DEFAULT_BIND)
+        address = BindAddress.parse(os.environ.get("BELFRY_BIND") or DEFAULT_BIND)
     except AddressError as error:
         print(f"belfry: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.settings import load
-from . import place
+from . import installation
 
 SECRET_FILE = "secret"
 _DECIDING = ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_JWKS_URL", "BELFRY_DEMO")
@@ -21,11 +21,11 @@ _DECIDING = ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_JWKS_URL", "BELFR
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """What the servers and the command line share: `given` with an absolute data directory and the demo's secret.
 
-    The demo is on if `BELFRY_DEMO` says so, or if nothing was decided at all. `place.py` says where
+    The demo is on if `BELFRY_DEMO` says so, or if nothing was decided at all. `installation.py` says where
     the data directory is. Raises `SettingsError`, and `OSError` if the data directory can't hold the secret.
     """
     settings = load(given)
-    data_dir = place.data_directory(settings.data_dir, given)
+    data_dir = installation.data_directory(settings.data_dir, given)
     environ = {**given, "BELFRY_DATA_DIR": str(data_dir)}
     if settings.secret or not (settings.demo or _is_undecided(given)):
         return environ

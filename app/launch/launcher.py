@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from . import embedded, place, plan
-from .address import Address, AddressError
+from . import embedded, installation, plan
+from .address import AddressError, BindAddress
 from .embedded import DataDirectory, EmbeddedError
 from .plan import PlanError
 
@@ -85,7 +85,7 @@ class Child:
         process = subprocess.Popen(  # noqa: S603 - our own command lines
             command,
             env=environ,
-            cwd=place.base(),
+            cwd=installation.base(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=() if lock is None else (lock,),
@@ -211,9 +211,9 @@ def _serve(given: Mapping[str, str]) -> None:
             stack.enter_context(_store(crew, directory, environ))
         if planned.stands_in:
             stack.enter_context(_stand_in(crew, environ))
-        address = Address.parse(planned.bind).claim()
+        address = BindAddress.parse(planned.bind).claim()
         environ["BELFRY_BIND"] = address.bind
-        web = Child.start("gunicorn", place.gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
+        web = Child.start("gunicorn", installation.gunicorn(), environ, lock=lock, stop_seconds=stop_seconds)
         stack.enter_context(crew.running(web))
         crew.until(address.answers, _give_up)
         _announce(address, demo=planned.demo)
@@ -242,7 +242,7 @@ def _stand_in(crew: ServerGroup, environ: dict[str, str]) -> contextlib.Abstract
         probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
     environ["BELFRY_UPSTREAM_URL"] = f"http://{STANDIN_HOST}:{port}/v1"
-    command = place.python("launch.standin", str(port))
+    command = installation.python("launch.standin", str(port))
     return crew.running(Child.start("the stand-in model server", command, environ, lock=None, stop_seconds=1.0))
 
 
@@ -250,12 +250,12 @@ def _give_up() -> None:
     raise LaunchError(f"the web server did not answer within {READY_SECONDS:.0f} seconds")
 
 
-def _announce(address: Address, *, demo: bool) -> None:
+def _announce(address: BindAddress, *, demo: bool) -> None:
     sign_in = f"{address.url}/login (demo: pick a name), send from {address.url}/admin/"
     _say(
         f"Belfry is ready at {address.url}",
-        f"  sign in  {sign_in if demo else f'with a token: {place.COMMAND} token alice'}",
-        f'  publish  {place.COMMAND} publish alice "Hello"',
+        f"  sign in  {sign_in if demo else f'with a token: {installation.COMMAND} token alice'}",
+        f'  publish  {installation.COMMAND} publish alice "Hello"',
         "  stop     Ctrl-C",
     )
     if demo and not address.is_local:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import place
+from . import installation
 
 REFUSAL = "refused"  # instead of a plan: why there is none
 
@@ -33,12 +33,12 @@ class Plan:
 
 def read(given: Mapping[str, str]) -> Plan:
     """Have `planner.py` make a plan of the environment `given`. Raises `PlanError`."""
-    command = place.python("launch.planner")
+    command = installation.python("launch.planner")
     # In a session of its own: a Ctrl-C is for the launcher, which hears it when this is done.
     done = subprocess.run(  # noqa: S603 - our own command line
         command,
         env=given,
-        cwd=place.base(),
+        cwd=installation.base(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         check=False,

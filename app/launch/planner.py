@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ..core.identity import jwk
 from ..core.settings import SettingsError, check_identity, load
 from ..core.upstreams import Upstreams
-from . import demo, embedded, place
+from . import demo, embedded, installation
 from .embedded import EmbeddedError
 from .plan import REFUSAL, Plan
 
@@ -28,7 +28,7 @@ def plan(given: Mapping[str, str]) -> Plan:
     try:
         environ = demo.environment(given)
     except OSError as error:
-        raise embedded.unusable(place.data_directory(load(given).data_dir, given), error) from None
+        raise embedded.unusable(installation.data_directory(load(given).data_dir, given), error) from None
     settings = load(environ)
     check_identity(settings)
     jwk.of_secrets(settings)  # what it refuses is told now, and not by workers that can't start

@@ -24,7 +24,7 @@ _CODE_BY_STATUS = {414: "uri_too_long", 431: "head_too_large"}
 DETAIL_MAX = 200  # characters of gunicorn's reason, which may repeat what was sent
 
 
-class Problems:
+class ProblemSocket:
     """A connection on which gunicorn's own refusal, a page, becomes a problem with the same status."""
 
     def __init__(self, client: Any, cause: Exception) -> None:

@@ -29,8 +29,8 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from ..core.addresses import plain_peer
-from .connection import Problems, end_when_silent, head, send
-from .gates.listener import REQUEST_BYTES, Address, Listener, has_callers, is_shared, pause
+from .connection import ProblemSocket, end_when_silent, head, send
+from .gates.listener import REQUEST_BYTES, ConnectionListener, ListenerAddress, has_callers, is_shared, pause
 from .repeats import RepeatedRequest
 from .request import BoundedRequest, FairSocket
 from .sockets import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, prepare
@@ -71,7 +71,7 @@ class BelfryWorker(GeventWorker):
     """
 
     wsgi: Any
-    _patience: float  # seconds for the next request to come, where gunicorn waits for it
+    _request_timeout: float  # seconds for the next request to come, where gunicorn waits for it
     booting: Path | None = None  # stands in its folder until this worker serves, see gunicorn.conf.py
 
     def load_wsgi(self) -> None:
@@ -84,7 +84,7 @@ class BelfryWorker(GeventWorker):
         self._models = application.extensions["belfry.models"]
         self._reporter = application.extensions["belfry.reporter"]
         self._deliverer = application.extensions["belfry.deliverer"]
-        self._turns = application.extensions["belfry.turns"]
+        self._concurrency_limit = application.extensions["belfry.concurrency_limit"]
         self._admission = application.extensions["belfry.admission"]
         self._refusals = application.extensions["belfry.refusals"]
         # gunicorn makes its parsers by itself; this is where they take the class of their requests from.
@@ -109,14 +109,14 @@ class BelfryWorker(GeventWorker):
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Any) -> None:
         """Log and judge what gunicorn can't make a request of as it does, and say it in the form of all refusals."""
-        told: Any = Problems(client, exc)
+        told: Any = ProblemSocket(client, exc)
         super().handle_error(req, told, addr, exc)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, and know it while it is open."""
         if len(self._clients) >= self.worker_connections:
             self._spare.add(client)
-            self._patience = SPARE_SECONDS
+            self._request_timeout = SPARE_SECONDS
         self._clients.add(client)
         try:
             super().handle(listener, client, _plain(addr))
@@ -128,7 +128,7 @@ class BelfryWorker(GeventWorker):
     def timeout_ctx(self) -> Any:
         """How long the next request may take to come: less, where some of that was spent waiting here."""
         # Set and used without a switch in between: gunicorn asks for it right after `handle_request`.
-        seconds, self._patience = self._patience, self.cfg.keepalive
+        seconds, self._request_timeout = self._request_timeout, self.cfg.keepalive
         return gevent.Timeout(seconds, _QUIETLY)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
@@ -173,7 +173,7 @@ class BelfryWorker(GeventWorker):
             if left:
                 break
         req.unreader.unread(left)
-        self._patience = max(0.0, since + self.cfg.keepalive - time.monotonic())
+        self._request_timeout = max(0.0, since + self.cfg.keepalive - time.monotonic())
 
     def _left_of(self, data: bytes, repeated: RepeatedRequest, sock: Any) -> bytes:
         """What gunicorn has to parse of what came in: nothing if that was asked before, and is answered now."""
@@ -228,10 +228,10 @@ class BelfryWorker(GeventWorker):
         self._spare: set[Any] = set()  # those that hold no place but a spare one
         self._repeated_requests: dict[Any, RepeatedRequest] = {}
         self._idle: dict[Any, float] = {}  # connections between two requests, and since when, the longest first
-        self._patience = self.cfg.keepalive
+        self._request_timeout = self.cfg.keepalive
         self._hangs_up = False
-        quieten_collector()
-        settle(self.cfg)
+        tune_garbage_collector()
+        freeze_settings(self.cfg)
         self._hub.start()  # so that a worker without a stream also notices where the store has gone
         self._relay.start()
         self._models.start()
@@ -239,14 +239,16 @@ class BelfryWorker(GeventWorker):
         self._deliverer.start()
         self._refuse_store()
         servers = [self._listen(listener) for listener in self.sockets]
-        self._turns.crowded = partial(pause, servers)
+        self._concurrency_limit.crowded = partial(pause, servers)
         if self.booting is not None:
             self.booting.unlink(missing_ok=True)
-        self._stay()
-        self._say_that_it_leaves()
+        self._wait_for_stop()
+        self._announce_stop()
         # On a reload, callers would wait for as long as the successors take to load.
-        self._wait(lambda: not (self._is_awaited and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS)
-        self._leave(servers)
+        self._wait(
+            lambda: not (self._has_successor and any(is_shared(server.socket) for server in servers)), BOOT_SECONDS
+        )
+        self._drain_and_close(servers)
 
     def _refuse_store(self) -> None:
         """End the whole server where its first workers find a store that can never be used; the canary has said why.
@@ -262,7 +264,7 @@ class BelfryWorker(GeventWorker):
         if not self.alive:
             sys.exit()
 
-    def _say_that_it_leaves(self) -> None:
+    def _announce_stop(self) -> None:
         """Serve on for a while, so that balancers see 503 at `/health/ready` before connections are refused.
 
         Not on a reload, where other workers go on to accept from the same listeners.
@@ -272,11 +274,11 @@ class BelfryWorker(GeventWorker):
             self._wait(lambda: False, self._streams.lame_duck_seconds)
 
     @property
-    def _is_awaited(self) -> bool:
+    def _has_successor(self) -> bool:
         """Whether a successor is on its way."""
         return self.booting is not None and any(self.booting.parent.glob("booting-*"))
 
-    def _leave(self, servers: Sequence[StreamServer]) -> None:
+    def _drain_and_close(self, servers: Sequence[StreamServer]) -> None:
         """Answer all who are here, and all who wait at the door unless another worker will let them in."""
         started = time.monotonic()
         own = [server for server in servers if not is_shared(server.socket)]
@@ -301,9 +303,9 @@ class BelfryWorker(GeventWorker):
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
         prepare(listener)
-        server = Listener(
+        server = ConnectionListener(
             listener,
-            handle=partial(self.handle, Address(listener)),
+            handle=partial(self.handle, ListenerAddress(listener)),
             spawn=Pool(self.worker_connections + SPARE_PLACES),
             **self._tls(),
         )
@@ -317,7 +319,7 @@ class BelfryWorker(GeventWorker):
     def _tls(self) -> dict[str, Any]:
         return {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
 
-    def _stay(self) -> None:
+    def _wait_for_stop(self) -> None:
         """Return when told to stop, at once, without looking for it: idle workers sleep.
 
         Python writes into gunicorn's pipe when a signal comes, which wakes the loop, and so runs the handler.
@@ -352,14 +354,14 @@ class BelfryWorker(GeventWorker):
             end_when_silent(client)
 
 
-def quieten_collector() -> None:
+def tune_garbage_collector() -> None:
     """Keep garbage collection from stopping the worker: what lives now lives on, and is never looked at again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
 
 
-def settle(cfg: Config) -> None:
+def freeze_settings(cfg: Config) -> None:
     """Have gunicorn's settings, which change no more, found at once: it asks twenty of them about every request.
 
     Each was looked up by a method that Python calls only after it has found no attribute of the name.

@@ -23,6 +23,7 @@ so on a Redis Cluster it lies in one slot and one script may touch all of it:
 What a user has marked, in any log, lies with that user's own log, so that one script changes all of it:
 
     belfry:{user:alice}:marks      hash    log name → history, base and the bit strings read, archived and removed
+    belfry:{user:alice}:visited    string  1: the user was here before, see `newcomers`
 
 What a worker publishes to itself, to know that it hears what Redis publishes:
 
@@ -171,6 +172,9 @@ class Keys:
 
     def marks(self, user: str) -> str:
         return f"{self._prefix}:{{{user_log(user)}}}:marks"
+
+    def visited(self, user: str) -> str:
+        return f"{self._prefix}:{{{user_log(user)}}}:visited"
 
     def flights(self, user: str) -> str:
         return f"{self._prefix}:{{{user_log(user)}}}:events"

@@ -42,11 +42,11 @@ _WAIT = "WAIT"
 logger = logging.getLogger("belfry.auto_pipeline")
 
 
-class OverdueError(Exception):
+class CommandTimeoutError(Exception):
     """Its turn or its answer did not come in time. Others' may have: it doesn't say that the server is silent."""
 
 
-class Waiting:
+class QueuedCall:
     """The commands of one caller, and where it waits for the replies. `due` is when it has waited long enough."""
 
     __slots__ = ("commands", "due", "given_up", "replies")
@@ -73,7 +73,7 @@ class Waiting:
         """Whether it waits no more; it doesn't for longer than until `due`."""
         if self.due <= now and not (self.given_up or self.replies.ready()):
             self.given_up = True
-            self.replies.set_exception(unavailable(OverdueError()))
+            self.replies.set_exception(unavailable(CommandTimeoutError()))
         return self.given_up or self.replies.ready()
 
 
@@ -98,19 +98,19 @@ class AutoPipeline:
         self._limit = limit
         self._lanes = lanes
         self._depth = depth
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[QueuedCall] = deque()
         self._queued = 0
-        self._under_way: list[list[Waiting]] = []
+        self._under_way: list[list[QueuedCall]] = []
         self._idle: list[Event] = []
         self._greenlets: list[gevent.Greenlet[[Lane], None]] = []
         self._watch: Any = None  # the timer that runs while anybody waits
         self._patience: Any = None  # the timer that runs while commands wait for a round trip of others
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of `commands`. Raises as `post` and `Waiting.get` do."""
+        """The replies of `commands`. Raises as `post` and `QueuedCall.get` do."""
         return self.post(commands).get()
 
-    def post(self, commands: Sequence[Command]) -> Waiting:
+    def post(self, commands: Sequence[Command]) -> QueuedCall:
         """Have `commands` done, and get the replies later.
 
         Raises `BelfryError` `overloaded` when too many commands wait already.
@@ -119,7 +119,7 @@ class AutoPipeline:
             raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         if not self._greenlets:
             self._start()
-        waiting = Waiting(commands, time.monotonic() + self._timeout_seconds)
+        waiting = QueuedCall(commands, time.monotonic() + self._timeout_seconds)
         self._queue.append(waiting)
         self._queued += len(commands)
         if len(self._idle) == len(self._greenlets) or self._depth > 1:
@@ -166,7 +166,7 @@ class AutoPipeline:
         self._patience = None
         self._call()
 
-    def _begun(self, lane: Lane) -> tuple[list[Waiting], RoundTrip | None]:
+    def _begun(self, lane: Lane) -> tuple[list[QueuedCall], RoundTrip | None]:
         """Take the next callers' commands on their way."""
         batch = self._take()
         try:
@@ -180,9 +180,9 @@ class AutoPipeline:
             _refuse(batch, unavailable(error))
             return [], None
 
-    def _take(self) -> list[Waiting]:
+    def _take(self) -> list[QueuedCall]:
         """What fits into one write, without those who have given up: their commands must not be done any more."""
-        batch: list[Waiting] = []
+        batch: list[QueuedCall] = []
         size = 0
         while self._queue and (not batch or size + len(self._queue[0].commands) <= COMMANDS_PER_WRITE):
             waiting = self._queue.popleft()
@@ -198,7 +198,7 @@ class AutoPipeline:
         queued, self._queue, self._queued = self._queue, deque(), 0
         _refuse(queued, failure)
 
-    def _end(self, lane: Lane, batch: list[Waiting], trip: RoundTrip) -> None:
+    def _end(self, lane: Lane, batch: list[QueuedCall], trip: RoundTrip) -> None:
         self._under_way.append(batch)
         try:
             _hand_out(lane.end(trip), batch)
@@ -230,7 +230,7 @@ class AutoPipeline:
             self._watch_until(min([waiting.due for waiting in chain(late, islice(self._queue, 1))]))
 
 
-def _merged(batch: Sequence[Waiting]) -> list[Command]:
+def _merged(batch: Sequence[QueuedCall]) -> list[Command]:
     """All commands of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
 
     It counts the replicas that have all that this connection wrote before, hence also what each caller wrote.
@@ -242,7 +242,7 @@ def _merged(batch: Sequence[Waiting]) -> list[Command]:
     return [*[command for command in commands if command[0] != _WAIT], waits[-1]]
 
 
-def _hand_out(replies: Sequence[Reply], batch: Sequence[Waiting]) -> None:
+def _hand_out(replies: Sequence[Reply], batch: Sequence[QueuedCall]) -> None:
     """Give each caller its own."""
     rest = iter(replies)
     is_merged = len(replies) < sum([len(waiting.commands) for waiting in batch])
@@ -252,7 +252,7 @@ def _hand_out(replies: Sequence[Reply], batch: Sequence[Waiting]) -> None:
             waiting.replies.set(own)
 
 
-def _packable(batch: Sequence[Waiting]) -> list[Waiting]:
+def _packable(batch: Sequence[QueuedCall]) -> list[QueuedCall]:
     """Refuse only those whose own commands can't be sent: not to be repeated, for they never can. Answers the rest."""
     refused = [waiting for waiting in batch if not _is_packable(waiting.commands)]
     logger.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
@@ -268,7 +268,7 @@ def _is_packable(commands: Sequence[Command]) -> bool:
     return True
 
 
-def _refuse(batch: Iterable[Waiting], error: BelfryError) -> None:
+def _refuse(batch: Iterable[QueuedCall], error: BelfryError) -> None:
     """Tell each caller; in an error of its own, for what one adds to it is not for the others' clients."""
     for waiting in batch:
         if not waiting.given_up:

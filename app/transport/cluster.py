@@ -19,7 +19,7 @@ from ..core.redis_url import parse_cluster
 from ..core.settings import Settings
 from .auto_pipeline import CONNECTIONS, AutoPipeline
 from .connection import Command, Posts, Script, unavailable
-from .dialect import Dialect
+from .dialect import ClusterDialect
 from .routing import Routing
 from .shard import Shard
 from .slots import Address, SlotMap, View, best, slot_of, view_of
@@ -54,7 +54,7 @@ class Cluster:
                 pipelines[shard.name] = shard.pipeline(lanes, depth)
             return pipelines[shard.name]
 
-        return Routing(self, of, Dialect(self._scripts), self._settings.redis_timeout_seconds)
+        return Routing(self, of, ClusterDialect(self._scripts), self._settings.redis_timeout_seconds)
 
     def slot_of(self, key: str) -> int:
         """See `Shards`."""

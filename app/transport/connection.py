@@ -23,7 +23,7 @@ from .. import metrics
 from ..core.errors import BelfryError
 from ..core.redis_url import is_sentinel
 from ..core.settings import Settings
-from .complaints import Complaints
+from .log_throttle import LogThrottle
 from .primary import Address, Primary, open_pool, primary_of
 
 _PACKAGE = __name__.partition(".")[0]  # the wheel gives it another name than the checkout
@@ -33,7 +33,7 @@ FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
 _SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # where in which script, by its digest
 _DENIED = re.compile("no permissions|ACL failure|user executing the script", re.IGNORECASE)
 
-complaints = Complaints(logging.getLogger("belfry.store"))
+complaints = LogThrottle(logging.getLogger("belfry.store"))
 
 POOL_CONNECTIONS = 8  # callers share the lines of `transport.auto_pipeline`, at most five; a few serve all others
 

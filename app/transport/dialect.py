@@ -13,7 +13,7 @@ from redis.exceptions import MovedError
 from .connection import Command, Connection, Reply, Script, checked
 
 
-class Dialect:
+class ClusterDialect:
     """Translates commands, one by one."""
 
     def __init__(self, scripts: Iterable[Script]) -> None:
@@ -34,7 +34,7 @@ class Dialect:
 class Translated:
     """One node of a cluster, for commands whose keys it holds. `moved` is called where it holds them no more."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, moved: Callable[[], object]) -> None:
+    def __init__(self, connection: Connection, dialect: ClusterDialect, moved: Callable[[], object]) -> None:
         self._connection = connection
         self._dialect = dialect
         self._moved = moved

@@ -21,9 +21,9 @@ import gevent
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from ..core.errors import BelfryError
-from .auto_pipeline import AutoPipeline, Waiting
+from .auto_pipeline import AutoPipeline, QueuedCall
 from .connection import Command, Pending, Reply, checked, unavailable
-from .dialect import Dialect
+from .dialect import ClusterDialect
 from .shard import Shard
 from .slots import Address, slot_of
 
@@ -34,7 +34,7 @@ ANYWHERE: Final = -1  # their slot
 REFERRALS: Final = (AskError, ClusterDownError, TryAgainError)  # `MovedError` is an `AskError`; nothing was done
 
 
-class Places(Protocol):
+class SlotOwners(Protocol):
     """Where slots lie, see `Cluster`."""
 
     def owner(self, slot: int) -> Shard | None: ...
@@ -72,9 +72,9 @@ class Routing:
 
     def __init__(
         self,
-        places: Places,
+        places: SlotOwners,
         pipeline: Callable[[Shard], AutoPipeline],
-        dialect: Dialect,
+        dialect: ClusterDialect,
         timeout_seconds: float,
     ) -> None:
         self._places = places
@@ -152,7 +152,7 @@ class Routing:
             self._places.refresh_soon()
             raise failures[0]
 
-    def _take(self, own: Sequence[Step], waits: Sequence[Step], waiting: Waiting) -> BelfryError | None:
+    def _take(self, own: Sequence[Step], waits: Sequence[Step], waiting: QueuedCall) -> BelfryError | None:
         """Take the replies of one shard; answers why there are none."""
         try:
             replies = iter(waiting.answers())

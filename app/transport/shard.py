@@ -12,7 +12,7 @@ from typing import Protocol
 from ..core.settings import Settings
 from .auto_pipeline import CONNECTIONS, AutoPipeline
 from .connection import Command, Commands, Connection, Posts, Reply, Script
-from .dialect import Dialect, Translated
+from .dialect import ClusterDialect, Translated
 from .slots import Address
 from .subscription import Subscription
 
@@ -38,7 +38,7 @@ class Shard:
     ) -> None:
         """`moved` is called where the primary at `node` refuses something that another one holds."""
         self.connection = Connection.open(settings, scripts, node)
-        self.commands: Sends = Translated(self.connection, Dialect(scripts), moved) if node else self.connection
+        self.commands: Sends = Translated(self.connection, ClusterDialect(scripts), moved) if node else self.connection
         self.name = f"{node[0]}:{node[1]}" if node else ""
         self._settings = settings
         self._node = node

@@ -29,7 +29,7 @@ SILENCE_SECONDS = 6.0
 PING_SECONDS = SILENCE_SECONDS / 3
 
 
-class Kind(Enum):
+class PushKind(Enum):
     """What Redis sends on a connection that has subscriptions."""
 
     MESSAGE = b"message"
@@ -39,17 +39,17 @@ class Kind(Enum):
 
 
 _KINDS: Final = {
-    **{kind.value: kind for kind in Kind},
-    b"smessage": Kind.MESSAGE,
-    b"ssubscribe": Kind.SUBSCRIBED,
-    b"sunsubscribe": Kind.UNSUBSCRIBED,
+    **{kind.value: kind for kind in PushKind},
+    b"smessage": PushKind.MESSAGE,
+    b"ssubscribe": PushKind.SUBSCRIBED,
+    b"sunsubscribe": PushKind.UNSUBSCRIBED,
 }
 
 
 class Push(NamedTuple):
     """One thing received. `channel` is empty for a PONG, `payload` for all but a MESSAGE."""
 
-    kind: Kind
+    kind: PushKind
     channel: bytes
     payload: bytes
 
@@ -96,9 +96,9 @@ class Subscription:
         except (redis.exceptions.RedisError, OSError) as error:
             raise unavailable(error) from error
         if not isinstance(reply, list):  # a PING before the first subscription is answered as an ordinary command
-            return Push(Kind.PONG, b"", b"")
+            return Push(PushKind.PONG, b"", b"")
         kind = _KINDS[reply[0]]
-        payload = reply[2] if kind is Kind.MESSAGE else b""
+        payload = reply[2] if kind is PushKind.MESSAGE else b""
         return Push(kind, reply[1] or b"", payload)
 
     def close(self) -> None:

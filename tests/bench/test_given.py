@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import jwt
@@ -16,6 +15,7 @@ from bench.load import Requests
 from bench.process import Process
 from bench.rounds import measured
 from bench.scenarios import Scenario, fan_out, suite
+from tests.conftest import program
 
 
 def body_of(requests: Requests) -> str:
@@ -74,11 +74,10 @@ def test_what_pushpin_sends_is_an_event() -> None:
     assert json.loads(content[6:])["title"] == "Order shipped"
 
 
+@pytest.mark.nightly
 def test_pushpin_is_measured_as_it_is_installed() -> None:
-    program = shutil.which("pushpin")
-    if program is None:
-        pytest.skip("Pushpin is not installed; no one needs it")
+    """Nightly, because only this test needs Pushpin and its eleven packages."""
     scenario = Scenario("fan", fan_out(10, 5), kind="fan-out")
-    found = measured(given(pushpin=program), [scenario], 1, say=print)
+    found = measured(given(pushpin=program("pushpin")), [scenario], 1, say=print)
     assert found.failures == {}
     assert found.results["pushpin"]["fanout_10_per_s"][0]

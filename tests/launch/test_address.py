@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from app.launch.address import Address, AddressError
+from app.launch.address import AddressError, BindAddress
 
 
 @pytest.mark.parametrize(
@@ -23,33 +23,33 @@ from app.launch.address import Address, AddressError
     ],
 )
 def test_a_bind_is_read_and_written_back(bind: str, url: str, is_local: bool) -> None:
-    address = Address.parse(bind)
+    address = BindAddress.parse(bind)
     assert (address.bind, address.url, address.is_local) == (bind, url, is_local)
 
 
 @pytest.mark.parametrize("bind", ["8000", "localhost", "::1:8000", "host:65536", "host:-1", "host:80 ", "a b:80", "h:"])
 def test_what_is_no_address_is_refused(bind: str) -> None:
     with pytest.raises(AddressError, match="BELFRY_BIND must be"):
-        Address.parse(bind)
+        BindAddress.parse(bind)
 
 
 def test_port_0_becomes_a_free_port() -> None:
-    address = Address.parse("127.0.0.1:0").claim()
+    address = BindAddress.parse("127.0.0.1:0").claim()
     assert address.port > 0
     assert address.claim() == address
 
 
 def test_an_address_in_use_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = Address("127.0.0.1", taken.getsockname()[1])
+        address = BindAddress("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(AddressError, match=r"\(Address already in use\): stop what listens there"):
             address.claim()
 
 
 def test_a_host_that_is_not_this_machine_is_refused() -> None:
     with pytest.raises(AddressError, match=r"can't listen on 192\.0\.2\.1:80"):
-        Address.parse("192.0.2.1:80").claim()
+        BindAddress.parse("192.0.2.1:80").claim()
 
 
 def test_nobody_answers_where_nobody_listens() -> None:
-    assert not Address.parse("127.0.0.1:0").claim().answers()
+    assert not BindAddress.parse("127.0.0.1:0").claim().answers()

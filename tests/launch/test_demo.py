@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launch import demo, place
+from app.launch import demo, installation
 
 
 def test_the_secret_is_made_once_long_enough_and_private(tmp_path: Path) -> None:
@@ -59,4 +59,4 @@ def test_a_demo_that_was_asked_for_gets_a_secret_beside_a_public_key(tmp_path: P
 def test_a_relative_data_directory_is_the_projects_wherever_one_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     given = {"BELFRY_SECRET": "s" * 32, "BELFRY_DATA_DIR": "some/data"}
-    assert demo.environment(given)["BELFRY_DATA_DIR"] == str(place.base() / "some" / "data")
+    assert demo.environment(given)["BELFRY_DATA_DIR"] == str(installation.base() / "some" / "data")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launch.place import base
+from app.launch.installation import base
 from tests.waiting import patient, wait_until
 
 LIMIT_SECONDS = 20.0

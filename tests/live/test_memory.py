@@ -20,7 +20,7 @@ from app.live.insight.recorder import Flights
 from app.live.streams.poller import AVAILABLE, Poller
 from app.live.streams.sinks import ParkedSocket
 from app.live.streams.streams import Opening, Streams
-from app.live.streams.subscriber import Client, Subscriber
+from app.live.streams.subscriber import ClientInfo, Subscriber
 from app.store.insight.flights import FlightStore
 from app.store.insight.presence import PresenceStore
 from app.store.logs.log import LogStore
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="no epoll on this system")
 
 CROWD = 300
 BYTES_EACH = 1_120  # 1,072 seen, without its claims, and with its share of dicts that grow by doubling
-HERE = Client("127.0.0.1", "test")
+HERE = ClientInfo("127.0.0.1", "test")
 
 
 def no_redis() -> Subscription:

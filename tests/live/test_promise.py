@@ -29,7 +29,7 @@ from app.live.delivery.hub import Hub, total_announced
 from app.live.insight.presence import Presence
 from app.live.insight.recorder import Flights
 from app.live.streams.streams import Opening, Streams
-from app.live.streams.subscriber import Client
+from app.live.streams.subscriber import ClientInfo
 from app.store.insight.flights import FlightStore
 from app.store.insight.presence import PresenceStore
 from app.transport.subscription import Subscription
@@ -181,7 +181,7 @@ class Promise(RuleBasedStateMachine):
         sink = self.sinks[who] = ModelSink(client, room)
         ready = frames.ready(opening.vector, 1_000, "alice", opening.counts, opening.behind, "")
         claims = Claims("alice", frozenset(), (), None, math.inf, "")
-        self.streams.attach(opening, sink, ready, claims, Client("127.0.0.1", "test"))
+        self.streams.attach(opening, sink, ready, claims, ClientInfo("127.0.0.1", "test"))
 
     @precondition(lambda self: self.sinks)
     @rule(data=st.data())

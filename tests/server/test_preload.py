@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.launch.place import base
+from app.launch.installation import base
 
 MASTER = """
 import gc, json, os, random, signal, threading, time

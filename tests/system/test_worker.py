@@ -20,7 +20,7 @@ import pytest
 from gunicorn.config import Config
 
 from app.server.sockets import OWN_DESCRIPTORS
-from app.server.worker import settle
+from app.server.worker import freeze_settings
 from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
 from tests.system.conftest import StartBelfry
 from tests.waiting import patient
@@ -69,7 +69,7 @@ def test_gunicorns_settings_stay_what_they_are_and_are_found_without_a_search(mo
     cfg = Config()
     cfg.set("workers", 3)
     before = {name: getattr(cfg, name) for name in cfg.settings}
-    settle(cfg)
+    freeze_settings(cfg)
     monkeypatch.delattr(Config, "__getattr__")
     assert {name: getattr(cfg, name) for name in cfg.settings} == before
 

@@ -12,10 +12,12 @@ import redis
 from app.core.errors import BelfryError
 from app.core.message import parse
 from app.core.settings import Settings
+from app.store.keys import Keys
 from app.store.logs.log import SCRIPTS, LogStore, Status
+from app.store.logs.succession import Succession
 from app.transport.cluster import Cluster
 from app.transport.slots import slot_of
-from app.transport.subscription import Kind, Subscription
+from app.transport.subscription import PushKind, Subscription
 from tests.cluster import Node, RedisCluster
 from tests.conftest import absent
 from tests.servers import HOST, RedisServer, free_port
@@ -42,7 +44,9 @@ def cluster(settings: Settings) -> Cluster:
 
 
 def store_of(cluster: Cluster, settings: Settings) -> LogStore:
-    return LogStore(cluster.pipeline(), settings, slot_of=cluster.slot_of)
+    pipeline = cluster.pipeline()
+    lineage = Succession(pipeline, Keys(settings.redis_prefix, settings.redis_db), settings.history_seconds)
+    return LogStore(pipeline, settings, lineage=lineage, slot_of=cluster.slot_of)
 
 
 def append(store: LogStore, user: str, id_: str) -> Status:
@@ -68,6 +72,11 @@ class Migration:
 
     def move(self, *keys: str) -> None:
         self.source.ask("MIGRATE", HOST, self.target.port, "", 0, 5_000, "KEYS", *keys)
+
+    def refused(self) -> int:
+        """How often the two nodes answered TRYAGAIN."""
+        refusals = [node.ask("INFO", "errorstats").get("errorstat_TRYAGAIN") for node in (self.source, self.target)]
+        return sum(each["count"] for each in refusals if each)
 
     def finish(self) -> None:
         while keys := self.source.ask("CLUSTER GETKEYSINSLOT", self.slot, 100):
@@ -153,8 +162,11 @@ def test_an_append_waits_for_a_slot_that_is_on_its_way_and_is_done_once(
     migration = Migration(servers, store.keys.log(f"user:{user}"))
     if user == "known":
         migration.move(store.keys.meta(f"user:{user}"))
+    refused = migration.refused()
     waiting = gevent.spawn(append, store, user, "two")
-    gevent.sleep(0.2)
+    with gevent.Timeout(SECONDS):
+        while migration.refused() < refused + 2:
+            gevent.sleep(0.001)
     assert not waiting.dead
     migration.finish()
     assert waiting.get(timeout=SECONDS) is Status.APPENDED
@@ -189,19 +201,19 @@ def test_a_subscription_asks_for_channels_slot_by_slot_and_hears_when_one_is_giv
     subscription = shard.subscribe()
     try:
         subscription.subscribe(sorted(channels, key=slot_of))
-        assert {received(subscription, Kind.SUBSCRIBED) for _ in channels} == {each.encode() for each in channels}
+        assert {received(subscription, PushKind.SUBSCRIBED) for _ in channels} == {each.encode() for each in channels}
         source = next(node for node in servers.nodes if node.address == shard.name)
         servers.migrate(slot_of(channels[0]), source, other(servers, source))
-        assert received(subscription, Kind.UNSUBSCRIBED) == channels[0].encode()
+        assert received(subscription, PushKind.UNSUBSCRIBED) == channels[0].encode()
         subscription.subscribe(channels[:1])
         with pytest.raises(BelfryError) as refusal:
-            received(subscription, Kind.SUBSCRIBED)
+            received(subscription, PushKind.SUBSCRIBED)
         assert isinstance(refusal.value.__cause__, redis.exceptions.MovedError)
     finally:
         subscription.close()
 
 
-def received(subscription: Subscription, kind: Kind) -> bytes:
+def received(subscription: Subscription, kind: PushKind) -> bytes:
     with gevent.Timeout(SECONDS):
         push = subscription.receive()
     assert push.kind is kind

@@ -12,7 +12,7 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.transport.auto_pipeline import AutoPipeline
 from app.transport.primary import primary_of
-from app.transport.subscription import Kind, Subscription
+from app.transport.subscription import PushKind, Subscription
 from tests.conftest import absent
 from tests.encryption import Authority, Encrypted, engine
 from tests.transport.test_primary import connect, port_of
@@ -51,7 +51,7 @@ def test_commands_and_the_link_go_by_tls_to_where_the_sentinels_point(store: Enc
     assert port_of(connection) == 0, "it listens for nobody who comes in clear"
     link = Subscription.open(Settings(redis_url=store.url))
     link.subscribe(["one"])
-    assert link.receive().kind is Kind.SUBSCRIBED
+    assert link.receive().kind is PushKind.SUBSCRIBED
     assert "one" in store.primary.open_channels()
     link.close()
 

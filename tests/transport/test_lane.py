@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.transport.auto_pipeline import AutoPipeline, Waiting
+from app.transport.auto_pipeline import AutoPipeline, QueuedCall
 from app.transport.connection import Command, Connection, LostError, Reply, Script, SilentError
 from app.transport.lane import Lane, RoundTrip
 from tests.servers import RedisServer
@@ -180,7 +180,7 @@ def test_under_every_interleaving(steps: Sequence[str], which: int) -> None:
     pipeline.stop()
 
 
-def fall_silent(line: ModelLine, posted: Sequence[Waiting]) -> int:
+def fall_silent(line: ModelLine, posted: Sequence[QueuedCall]) -> int:
     """Let whoever waits for the server wait in vain: all that waits is refused with it. Answers how many were."""
     before = [each for each in posted if not each.replies.ready()]
     line.is_late = True

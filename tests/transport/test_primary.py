@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.transport.connection import Connection
-from app.transport.subscription import Kind, Subscription
+from app.transport.subscription import PushKind, Subscription
 from tests.conftest import absent
 from tests.replication import PRIMARY_OPTIONS, SERVICE, Replicated, Sentinel, promote
 from tests.servers import HOST, RedisServer, free_port
@@ -51,7 +51,7 @@ def test_commands_and_the_link_follow_where_the_sentinel_points(store: Replicate
     assert port_of(connection) == store.replicas[0].port
     link = Subscription.open(Settings(redis_url=store.url))
     link.subscribe(["one"])
-    assert link.receive().kind is Kind.SUBSCRIBED
+    assert link.receive().kind is PushKind.SUBSCRIBED
     assert "one" in store.replicas[0].open_channels()  # beside the Sentinel's own
     link.close()
 

@@ -13,7 +13,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from app.core.errors import BelfryError
 from app.store.runs.runs import LEASE
 from app.transport.connection import Command, unavailable
-from app.transport.dialect import Dialect
+from app.transport.dialect import ClusterDialect
 from app.transport.routing import Routing
 from app.transport.slots import SlotMap, View, slot_of
 
@@ -93,7 +93,7 @@ def nodes() -> Iterator[Nodes]:
 
 def routing(nodes: Nodes) -> Routing:
     pipeline: Any = lambda shard: shard  # noqa: E731 - each node is its own pipeline
-    return Routing(nodes, pipeline, Dialect([LEASE]), SECONDS)
+    return Routing(nodes, pipeline, ClusterDialect([LEASE]), SECONDS)
 
 
 def at_two(nodes: Nodes, key: str) -> str:

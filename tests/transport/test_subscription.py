@@ -9,7 +9,7 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.transport.subscription import Kind, Push, Subscription
+from app.transport.subscription import Push, PushKind, Subscription
 from tests.servers import RedisServer
 from tests.waiting import patient
 
@@ -24,23 +24,23 @@ def test_each_channel_is_acknowledged_in_order_and_messages_follow(
 ) -> None:
     subscription.subscribe(["one", "two"])
     assert [subscription.receive() for _ in range(2)] == [
-        Push(Kind.SUBSCRIBED, b"one", b""),
-        Push(Kind.SUBSCRIBED, b"two", b""),
+        Push(PushKind.SUBSCRIBED, b"one", b""),
+        Push(PushKind.SUBSCRIBED, b"two", b""),
     ]
     redis_client.publish("two", "hi")
-    assert subscription.receive() == Push(Kind.MESSAGE, b"two", b"hi")
+    assert subscription.receive() == Push(PushKind.MESSAGE, b"two", b"hi")
     subscription.unsubscribe(["one"])
-    assert subscription.receive() == Push(Kind.UNSUBSCRIBED, b"one", b"")
+    assert subscription.receive() == Push(PushKind.UNSUBSCRIBED, b"one", b"")
     subscription.close()
 
 
 def test_a_ping_is_answered_before_and_after_subscribing(subscription: Subscription) -> None:
     subscription.ping()
-    assert subscription.receive().kind is Kind.PONG
+    assert subscription.receive().kind is PushKind.PONG
     subscription.subscribe(["one"])
     subscription.receive()
     subscription.ping()
-    assert subscription.receive().kind is Kind.PONG
+    assert subscription.receive().kind is PushKind.PONG
     subscription.close()
 
 

@@ -23,7 +23,7 @@ from app.transport.connection import Connection
 from app.web.api import admin, health, session, tickets
 from app.web.edge.answers import Answers
 from app.web.edge.auth import Authenticator
-from app.web.edge.limits import Limits
+from app.web.edge.limits import RateLimits
 from app.web.pages import assets, sign_in
 from app.web.pages import views as pages
 
@@ -73,7 +73,7 @@ def open_site(redis: fakeredis.FakeRedis | None = None, **settings: Any) -> Site
     site = Site(app.test_client(), keyring, watch, redis)
     site.client.environ_base["wsgi.url_scheme"] = "https"
     audit = Audit(commands, chosen)
-    limits = Limits(chosen, lambda: site.now)
+    limits = RateLimits(chosen, lambda: site.now)
     auth = Authenticator(
         keyring,
         Sessions(commands, chosen),

@@ -11,8 +11,8 @@ from .body import not_an_answer
 from .failure import failed, failure_of, short
 from .forms import chunks_of, is_whole, usage_chunk
 from .json_text import written
-from .odd import object_of, objects_of, place_of, text_of
 from .pieces import END, Piece
+from .tolerant import object_of, objects_of, place_of, text_of
 from .usage import Usage, usage_in
 
 _NO_REASON = frozenset({"", "null", "none"})

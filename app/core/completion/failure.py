@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from ..errors import BelfryError
 from .json_text import cleaned, written
-from .odd import object_of, place_of, text_of
 from .pieces import Piece
+from .tolerant import object_of, place_of, text_of
 
 SHORT_CHARS: Final = 500  # of a text that is no JSON
 LOOKED_AT_CHARS: Final = 65_536  # of such a text, to find what to tell

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .json_text import written
-from .odd import object_of, objects_of, place_of, text_of
 from .pieces import Piece
+from .tolerant import object_of, objects_of, place_of, text_of
 from .tool_calls import ToolCalls, as_openai
 
 _CHUNK: Final = "chat.completion.chunk"

@@ -13,8 +13,8 @@ from typing import Any, Final
 from ..errors import BelfryError
 from ..wire import strict_json
 from . import form
-from .odd import text_of
 from .request import MODEL_MAX_CHARS
+from .tolerant import text_of
 from .usage import BYTES_PER_TOKEN
 
 FORM: Final = "multipart/form-data"

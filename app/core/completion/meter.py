@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..wire.sse import Lines
 from .answer import texts_of
 from .json_text import read
-from .odd import object_of, objects_of, text_of
+from .tolerant import object_of, objects_of, text_of
 from .usage import Usage, usage_in
 
 KEPT_BYTES: Final = 1_048_576  # of a JSON text; of a longer one, its ends

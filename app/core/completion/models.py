@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from .json_text import BOM, read
-from .odd import object_of
+from .tolerant import object_of
 
 Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and whatever else the upstream tells
 _LISTS: Final = ("data", "models", "result")

@@ -16,7 +16,7 @@ import jiter
 from ..log.cursor import Position
 from ..wire import frames
 from .json_text import written
-from .odd import object_of
+from .tolerant import object_of
 
 _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 _CALL_MEMBERS: Final = frozenset({"index", "id", "type", "function"})

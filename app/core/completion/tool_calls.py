@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from .json_text import written
-from .odd import object_of
+from .tolerant import object_of
 
 
 class ToolCalls:

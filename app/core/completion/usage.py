@@ -9,7 +9,7 @@ import math
 from typing import Any, Final
 
 from .json_text import cleaned, written
-from .odd import object_of, objects_of, text_of
+from .tolerant import object_of, objects_of, text_of
 
 BYTES_PER_TOKEN: Final = 4  # of English and of code; of other scripts a token has fewer
 TOKEN_MAX_BYTES: Final = 32  # a chunk that has more is several tokens

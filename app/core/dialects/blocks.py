@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 
-class Dialect(Protocol):
+class BlockTranslator(Protocol):
     """Says the blocks of a run's stream in another language."""
 
     def translate(self, blocks: bytes) -> bytes:

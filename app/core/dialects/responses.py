@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..completion.json_text import written
-from ..completion.odd import object_of, objects_of, place_of, text_of
+from ..completion.tolerant import object_of, objects_of, place_of, text_of
 from ..completion.tool_calls import ToolCalls
 from ..wire.frames import END, stream_safe
 from .blocks import events_of

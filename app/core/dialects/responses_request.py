@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..completion import CompletionRequest, parse
 from ..completion.json_text import written
-from ..completion.odd import object_of, text_of
+from ..completion.tolerant import object_of, text_of
 from ..errors import BelfryError
 from ..wire import strict_json
 

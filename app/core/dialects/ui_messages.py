@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..completion import DONE
 from ..completion.json_text import read, written
-from ..completion.odd import object_of, objects_of, place_of, text_of
+from ..completion.tolerant import object_of, objects_of, place_of, text_of
 from ..completion.tool_calls import ToolCalls
 from ..errors import BelfryError
 from ..wire import strict_json

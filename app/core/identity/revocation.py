@@ -14,7 +14,7 @@ from .names import nfc
 from .tokens import Claims
 
 
-class Kind(Enum):
+class RevocationKind(Enum):
     """What a revocation names."""
 
     USER = "user"
@@ -26,7 +26,7 @@ class Kind(Enum):
 class Revocation:
     """One withdrawal. `name` is a user id, a token id or a session's name; `at` is in unix seconds."""
 
-    kind: Kind
+    kind: RevocationKind
     name: str
     at: float
 
@@ -48,10 +48,10 @@ class Revoked:
         for revocation in revocations:
             moments = self._moments(revocation.kind)
             # Former versions kept a user's name as it was written.
-            name = nfc(revocation.name) if revocation.kind is Kind.USER else revocation.name
+            name = nfc(revocation.name) if revocation.kind is RevocationKind.USER else revocation.name
             moments[name] = max(revocation.at, moments.pop(name, revocation.at))
 
-    def since(self, kind: Kind, at: float) -> list[Revocation]:
+    def since(self, kind: RevocationKind, at: float) -> list[Revocation]:
         """Those of a kind that were made at `at` or later."""
         found = []
         for name, made in reversed(self._moments(kind).items()):
@@ -90,7 +90,7 @@ class Revoked:
             return "This token was withdrawn. Get a new one"
         return "The session was ended. Sign in again" if claims.session in self._sessions else ""
 
-    def forget(self, kind: Kind, before: float) -> None:
+    def forget(self, kind: RevocationKind, before: float) -> None:
         """Drop what is older than `before`: the credentials in question have expired by then."""
         moments = self._moments(kind)
         while moments:
@@ -99,5 +99,9 @@ class Revoked:
                 return
             del moments[name]
 
-    def _moments(self, kind: Kind) -> dict[str, float]:
-        return {Kind.USER: self._users, Kind.TOKEN: self._tokens, Kind.SESSION: self._sessions}[kind]
+    def _moments(self, kind: RevocationKind) -> dict[str, float]:
+        return {
+            RevocationKind.USER: self._users,
+            RevocationKind.TOKEN: self._tokens,
+            RevocationKind.SESSION: self._sessions,
+        }[kind]

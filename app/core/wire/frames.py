@@ -43,7 +43,7 @@ CONVERSATION = b"belfry.conversation"  # tells on a user's own log that a conver
 TABS = b"belfry.tabs"  # tells on a user's own log how many tabs share one of the connections
 
 
-class Counts(NamedTuple):
+class FeedCounts(NamedTuple):
     """A reader's unread messages, and the revision of its feed's state."""
 
     unread: int
@@ -93,7 +93,7 @@ def ready(
     vector: Vector,
     retry_ms: int,
     user: str,
-    counts: Counts,
+    counts: FeedCounts,
     behind: int,
     connection: str,
     left_out: Sequence[tuple[str, str]] = (),
@@ -121,7 +121,7 @@ def message(vector: Vector, record: bytes) -> bytes:
     return b"id: %b\n%b" % (cursor.encode(vector).encode(), live_only(record))
 
 
-class Place:
+class LogFramer:
     """Where messages of one log come in a cursor: `message` for many of them, one after the other."""
 
     __slots__ = ("_after", "_before")
@@ -148,7 +148,7 @@ def live_only(record: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event, data)
 
 
-def changed(record: bytes, counts: Counts) -> bytes:
+def changed(record: bytes, counts: FeedCounts) -> bytes:
     """What changed in a reader's feed, as one of `STATE_EVENTS` announced it, with the counts after it."""
     event, _, data = record.partition(b" ")
     members = data[:-1] + (b"," if data != b"{}" else b"")

@@ -19,7 +19,7 @@ from ...core.errors import BelfryError
 from ...core.log.catch_up import Page
 from ...core.log.marks import Marks
 from ...core.wire import frames
-from ...core.wire.frames import UPDATED, Counts
+from ...core.wire.frames import UPDATED, FeedCounts
 from ...store.logs.log import LogStore
 from ..streams.subscriber import Subscriber
 from .fan_out import FanOut, Mark
@@ -107,7 +107,7 @@ def _reader(subscriber: Subscriber) -> Reader:
     return subscriber.user, tuple([open_log.name for open_log in subscriber.logs])
 
 
-def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Marks]) -> Counts:
+def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Marks]) -> FeedCounts:
     """Its counts where it stands now; a history that it has yet to be told of counts whole."""
     unread = revision = 0
     for open_log, position, mark in zip(subscriber.logs, subscriber.vector, marks, strict=True):
@@ -115,4 +115,4 @@ def _counts(subscriber: Subscriber, pages: dict[str, Page], marks: Sequence[Mark
         place = page.place(position)
         unread += page.unread(page.top if place is None else place)
         revision += page.revision
-    return Counts(unread, revision)
+    return FeedCounts(unread, revision)

@@ -96,6 +96,6 @@ class Batch:
     def _joined(self, vector: Vector, at: int, rest: Rest) -> bytes:
         if not self._blocks:
             self._blocks = [frames.live_only(record) for _, record in self._heard]
-        place = frames.Place(vector, at, rest.position.epoch)
+        place = frames.LogFramer(vector, at, rest.position.epoch)
         taken = [(self._heard[index][0].offset, self._blocks[index]) for index in rest.taken]
         return b"".join([block if offset == LIVE_ONLY else place.block(offset, block) for offset, block in taken])

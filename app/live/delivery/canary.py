@@ -36,7 +36,7 @@ _QUIETLY: Any = False
 logger = logging.getLogger("belfry.canary")
 
 
-class Examines(Protocol):
+class Examiner(Protocol):
     """See `store/examination.py`."""
 
     def begin(self) -> None: ...
@@ -44,7 +44,7 @@ class Examines(Protocol):
     def look(self, channel: str) -> tuple[Fault, ...]: ...
 
 
-class Troubles:
+class ShardHealth:
     """What is wrong with each shard: the metrics count a worker once, however many shards it is wrong with."""
 
     def __init__(self) -> None:
@@ -88,14 +88,14 @@ class Canary:
         follow: Callable[[], bool],
         changed: Callable[[], None],
         beat_seconds: float,
-        examination: Examines | None = None,
+        examination: Examiner | None = None,
         examine_seconds: float = 60.0,
         shard: str = "",
-        troubles: Troubles | None = None,
+        troubles: ShardHealth | None = None,
     ) -> None:
         self.shard = shard
         self._name = f"the shard {shard}" if shard else "the store"
-        self._troubles = troubles or Troubles()
+        self._troubles = troubles or ShardHealth()
         self._lineage = lineage
         self._link = link
         self._follow = follow
@@ -242,7 +242,7 @@ class Canaries:
     """What the canaries of all shards know. The store is there when every shard is."""
 
     def __init__(self) -> None:
-        self.troubles = Troubles()
+        self.troubles = ShardHealth()
         self._canaries: dict[bytes, Canary] = {}  # by channel
         self._since = time.monotonic()
 

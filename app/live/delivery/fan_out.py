@@ -62,7 +62,7 @@ class Pace:
         event.wait(seconds)
 
 
-class Waiting:
+class PendingMessages:
     """What was heard of a wide log and is not yet written, and what is being written of it."""
 
     __slots__ = ("heard", "size", "taken", "until", "writing", "written")
@@ -81,7 +81,7 @@ class Waiting:
         self.taken += 1
 
 
-Mark = dict[Waiting, int]  # of each log's entries, how many were heard
+Mark = dict[PendingMessages, int]  # of each log's entries, how many were heard
 
 
 class FanOut:
@@ -95,7 +95,7 @@ class FanOut:
         self._clock = clock
         self._failed = failed
         self._pace = pace
-        self._waiting: dict[OpenLog, Waiting] = {}
+        self._waiting: dict[OpenLog, PendingMessages] = {}
         self._size = 0
         self._crowded = False  # whoever hears waits for room
         self._due = Event()
@@ -132,7 +132,7 @@ class FanOut:
             waiting = self._waiting.get(open_log)  # meanwhile it may have been forgotten
         self._crowded = False
         if waiting is None:
-            waiting = self._waiting[open_log] = Waiting()
+            waiting = self._waiting[open_log] = PendingMessages()
             self._due.set()
         waiting.add(live, record, size)
         self._size += size
@@ -154,7 +154,7 @@ class FanOut:
             self._progress.clear()
             self._progress.wait()
 
-    def _has_room(self, waiting: Waiting | None, size: int) -> bool:
+    def _has_room(self, waiting: PendingMessages | None, size: int) -> bool:
         if waiting is not None and waiting.size and waiting.size + size > self._pace.joined_bytes:
             return False
         return not self._size or self._size + size <= self._pace.waiting_bytes
@@ -175,7 +175,7 @@ class FanOut:
         now = self._pace.now()
         return min([max(0.0, waiting.until - now) for waiting in self._waiting.values()], default=None)
 
-    def _fan_out(self, open_log: OpenLog, waiting: Waiting) -> None:
+    def _fan_out(self, open_log: OpenLog, waiting: PendingMessages) -> None:
         self._size -= waiting.size
         waiting.writing, waiting.heard, waiting.size = waiting.heard, [], 0
         self._room.set()

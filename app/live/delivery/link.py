@@ -18,8 +18,8 @@ from gevent.lock import BoundedSemaphore
 
 from ... import metrics
 from ...core.errors import BelfryError
-from ...transport.complaints import Complaints
-from ...transport.subscription import PING_SECONDS, Kind, Push
+from ...transport.log_throttle import LogThrottle
+from ...transport.subscription import PING_SECONDS, Push, PushKind
 from ..streams.subscriber import OpenLog
 
 CHANNELS_PER_COMMAND = 500
@@ -42,7 +42,7 @@ class Subscription(Protocol):
     def close(self) -> None: ...
 
 
-class Listener(Protocol):
+class LinkObserver(Protocol):
     """What the link tells."""
 
     def wanted(self) -> Iterable[OpenLog]:
@@ -64,7 +64,9 @@ class Listener(Protocol):
 class Link:
     """Runs the connection in three greenlets: one reads and reconnects, one writes, one pings."""
 
-    def __init__(self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: Listener) -> None:
+    def __init__(
+        self, connect: Callable[[], Subscription], channel: Callable[[str], str], listener: LinkObserver
+    ) -> None:
         self._connect = connect
         self._channel = channel
         self._listener = listener
@@ -79,7 +81,7 @@ class Link:
         # Two greenlets write, and gevent raises where one begins while the other waits for room in the socket.
         self._sending = BoundedSemaphore()
         self._greenlets: list[gevent.Greenlet[[], None]] = []
-        self._complaints = Complaints(logger)
+        self._log_throttle = LogThrottle(logger)
         self._pause = RECONNECT_SECONDS[0]
         self._was_connected = False
         self.trouble = ""  # why there is no connection, or none that hears anything
@@ -125,7 +127,7 @@ class Link:
                     self._handle(subscription.receive())
             except BelfryError as error:
                 self.trouble = self._told(error)
-                self._complaints.note(f"no connection to the store: {self.trouble}")
+                self._log_throttle.note(f"no connection to the store: {self.trouble}")
             except Exception:
                 logger.exception("the link failed")
             self._end()
@@ -155,13 +157,13 @@ class Link:
             self._listener.lost()
 
     def _handle(self, push: Push) -> None:
-        if push.kind is Kind.MESSAGE:
+        if push.kind is PushKind.MESSAGE:
             self._listener.received(push.channel, push.payload)
-        elif push.kind is Kind.SUBSCRIBED:
+        elif push.kind is PushKind.SUBSCRIBED:
             # Not sooner: Redis may take every connection, and refuse every subscription.
             self._pause, self.trouble = RECONNECT_SECONDS[0], ""
             self._listener.acknowledged(self._unacknowledged.popleft())
-        elif push.kind is Kind.UNSUBSCRIBED and not self._was_asked(push.channel):
+        elif push.kind is PushKind.UNSUBSCRIBED and not self._was_asked(push.channel):
             self._listener.left(push.channel)
 
     def _was_asked(self, channel: bytes) -> bool:

@@ -30,7 +30,7 @@ RETRY_SECONDS = 1.0
 logger = logging.getLogger("belfry.links")
 
 
-class Listener(Protocol):
+class LinksObserver(Protocol):
     """What the links tell, see `Hub`."""
 
     def open_logs(self) -> Iterable[OpenLog]: ...
@@ -44,7 +44,9 @@ class Listener(Protocol):
 class ShardLink:
     """The link to one shard, and its canary. It is the `home` of the logs that the shard holds."""
 
-    def __init__(self, links: Links, shard: Shard, store: LogStore, settings: Settings, listener: Listener) -> None:
+    def __init__(
+        self, links: Links, shard: Shard, store: LogStore, settings: Settings, listener: LinksObserver
+    ) -> None:
         self.shard = shard
         self._links = links
         self._listener = listener
@@ -113,7 +115,7 @@ class Links:
     """One per worker."""
 
     def __init__(
-        self, shards: Shards, store: LogStore, settings: Settings, listener: Listener, *, examines: bool = True
+        self, shards: Shards, store: LogStore, settings: Settings, listener: LinksObserver, *, examines: bool = True
     ) -> None:
         self.canaries = Canaries()
         self.examines = examines

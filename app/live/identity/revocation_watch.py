@@ -16,9 +16,9 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from ...core.identity.revocation import Kind, Revoked
+from ...core.identity.revocation import RevocationKind, Revoked
 from ...core.identity.tokens import Claims
-from ...store.identity.revocations import START, Place, Revocations
+from ...store.identity.revocations import START, Revocations, StreamPositions
 from ..loop import Loop
 
 POLL_SECONDS = 1.0
@@ -38,7 +38,7 @@ class RevocationWatch:
     def __init__(self, store: Revocations, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._place = Place()
+        self._place = StreamPositions()
         self._is_complete = False  # whether everything was read that the store remembered when the place was START
         self._reading = BoundedSemaphore()
         self._compared: float | None = None  # by the clock of this process
@@ -67,7 +67,7 @@ class RevocationWatch:
             if not self._is_complete:
                 self._read_all()
             for kind, seconds in self._store.kept_seconds.items():
-                kept_seconds = min(seconds, ENDED_KEPT_SECONDS) if kind is Kind.SESSION else seconds
+                kept_seconds = min(seconds, ENDED_KEPT_SECONDS) if kind is RevocationKind.SESSION else seconds
                 self._revoked.forget(kind, self._clock() - kept_seconds)
             self._compare()
 
@@ -78,7 +78,7 @@ class RevocationWatch:
             return
         self._compared = now
         known = []
-        for kind in (Kind.USER, Kind.TOKEN):
+        for kind in (RevocationKind.USER, RevocationKind.TOKEN):
             known += self._revoked.since(kind, self._clock() - self._store.kept_seconds[kind] + EXPIRING_SECONDS)
         if known and self._store.count() < len(known):
             restored = self._store.restore(known)

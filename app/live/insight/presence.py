@@ -13,7 +13,7 @@ from ...core.errors import BelfryError
 from ...core.wire.times import rfc3339
 from ...store.insight.presence import Connection, PresenceStore
 from ..loop import Loop
-from ..streams.subscriber import Client, OpenLog, Subscriber
+from ..streams.subscriber import ClientInfo, OpenLog, Subscriber
 
 TELL_SECONDS = 1.0
 NAME_BITS = 32
@@ -50,7 +50,7 @@ class Presence:
             except BelfryError as error:
                 logger.info("the lease stays until it ends: %s", error.detail)
 
-    def connected(self, subscriber: Subscriber, client: Client, number: int, tabs: int) -> None:
+    def connected(self, subscriber: Subscriber, client: ClientInfo, number: int, tabs: int) -> None:
         """Count a new connection, whose name is `number`."""
         subscriber.client, subscriber.number, subscriber.since = client, number, self._clock()
         subscriber.tabs = tabs

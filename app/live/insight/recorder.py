@@ -17,7 +17,7 @@ from ...core.errors import BelfryError
 from ...core.log.change import Change
 from ...core.log.marks import Mark
 from ...core.wire.times import rfc3339
-from ...store.insight.directory import Directory, Known
+from ...store.insight.directory import Directory, KnownUser
 from ...store.insight.flights import FlightStore, written
 from ..loop import Loop
 from ..streams.subscriber import Subscriber
@@ -128,7 +128,7 @@ class KnownUsers:
     """The users whom one worker has noted lately."""
 
     def __init__(self, directory: Directory, clock: Callable[[], float]) -> None:
-        self._recorder: Recorder[Known] = Recorder(directory.write, WAITING_MAX)
+        self._recorder: Recorder[KnownUser] = Recorder(directory.write, WAITING_MAX)
         self._clock = clock
         self._noted: set[str] = set()
         self._since = 0.0
@@ -141,4 +141,4 @@ class KnownUsers:
         for name in logs:
             if name not in self._noted and name.startswith(USER):
                 self._noted.add(name)
-                self._recorder.note(Known(name.removeprefix(USER), now))
+                self._recorder.note(KnownUser(name.removeprefix(USER), now))

@@ -18,7 +18,7 @@ import gevent
 import requests
 import urllib3
 
-from ...core.completion.patience import AnswerDeadline
+from ...core.completion.answer_deadline import AnswerDeadline
 from ...core.errors import BelfryError
 from .caller import Caller, wait_of
 
@@ -34,7 +34,7 @@ _QUIETLY: Any = False
 logger = logging.getLogger("belfry.upstream")
 
 
-class OverdueError(Exception):
+class UpstreamTimeoutError(Exception):
     """Thrown into the greenlet that reads when the upstream's time is over."""
 
 
@@ -112,7 +112,7 @@ class Call:
         if time.monotonic() < self._patience.deadline:
             self._watch()
         else:
-            self._greenlet.kill(OverdueError, block=False)
+            self._greenlet.kill(UpstreamTimeoutError, block=False)
 
     def _unwatch(self) -> None:
         if self._timer is not None:
@@ -128,8 +128,8 @@ class Call:
             self._try()
         except BelfryError as error:
             self._fail(error)
-        except OverdueError:
-            self._fail(BelfryError("upstream_timeout", self._patience.complaint(time.monotonic())))
+        except UpstreamTimeoutError:
+            self._fail(BelfryError("upstream_timeout", self._patience.timeout_text(time.monotonic())))
         except Exception:
             logger.exception("reading from an upstream failed")
             self._failure = BelfryError("internal_error")

@@ -7,7 +7,7 @@ import time
 import requests
 
 from ...core.completion import Answer, Body, CompletionRequest, Piece
-from .call import BROKEN, READ_BYTES, Call, OverdueError, drain
+from .call import BROKEN, READ_BYTES, Call, UpstreamTimeoutError, drain
 from .caller import Caller
 
 
@@ -54,7 +54,7 @@ class Completing(Call):
             self._take_all(reply, body)
         except BROKEN:
             was_cut = True
-        except OverdueError:
+        except UpstreamTimeoutError:
             if not self.answer.may_end:
                 raise
         self._finish(body.noise, was_cut=was_cut)

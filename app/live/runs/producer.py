@@ -25,7 +25,7 @@ RETRIED = {"store_unavailable", "store_full", "overloaded"}
 logger = logging.getLogger("belfry.relay")
 
 
-class Owner(Protocol):
+class RunOwner(Protocol):
     """Who started the producer."""
 
     writer: RunWriter
@@ -46,7 +46,7 @@ class Producer:
 
     _exchange: Exchange
 
-    def __init__(self, relay: Owner, runs: Runs, hub: Hub, name: RunName, settings: Settings) -> None:
+    def __init__(self, relay: RunOwner, runs: Runs, hub: Hub, name: RunName, settings: Settings) -> None:
         self._relay = relay
         self._runs = runs
         self._hub = hub

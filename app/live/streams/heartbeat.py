@@ -21,7 +21,7 @@ EARLY = 0.2  # part of the interval by which a heartbeat may come sooner, where 
 CROWD = 2  # times its share of all: a slot that holds more sends some of them sooner
 
 
-class Wheel:
+class TimingWheel:
     """Subscribers by the tick at which they are due, at most one heartbeat interval ahead.
 
     Ages are counted in ticks as well, so a clock that is set can't send everyone away at once; 0 seconds is no limit.

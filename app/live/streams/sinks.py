@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gevent.event import Event
 
-from ...core.dialects.blocks import Dialect
+from ...core.dialects.blocks import BlockTranslator
 
 if TYPE_CHECKING:
     from .poller import Poller
@@ -174,7 +174,7 @@ class TranslatedSink:
 
     __slots__ = ("_dialect", "_head", "_sink")
 
-    def __init__(self, sink: ParkedSocket | GeneratorSink, dialect: Dialect, head: bytes = b"") -> None:
+    def __init__(self, sink: ParkedSocket | GeneratorSink, dialect: BlockTranslator, head: bytes = b"") -> None:
         self._sink = sink
         self._dialect = dialect
         self._head = head

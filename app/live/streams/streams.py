@@ -26,17 +26,17 @@ from ...core.log.catch_up import Page, start
 from ...core.log.cursor import Vector
 from ...core.settings import Settings
 from ...core.wire import frames
-from ...core.wire.frames import Counts, Goodbye
+from ...core.wire.frames import FeedCounts, Goodbye
 from ...store.keys import user_log
 from ..delivery.hub import Hub, total_announced
 from ..insight.presence import Presence, id_of, name_of, number_of_one
 from ..insight.recorder import Flights
 from ..loop import Loop
 from .closings import Closings
-from .heartbeat import Wheel
+from .heartbeat import TimingWheel
 from .poller import AVAILABLE as POLLER_AVAILABLE
 from .poller import Poller
-from .subscriber import Client, OpenLog, Sink, Subscriber
+from .subscriber import ClientInfo, OpenLog, Sink, Subscriber
 
 GOODBYES_PER_TURN = 256
 LAST_SECONDS = 1.0  # in which a worker that stops tells the store so; a store that is away holds no worker back
@@ -75,9 +75,9 @@ class Opening:
             self.hub.leave(self.logs)
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> FeedCounts:
         """The user's unread messages and the revision, as of the pages."""
-        return Counts(sum(page.unread(page.top) for page in self.pages), sum(page.revision for page in self.pages))
+        return FeedCounts(sum(page.unread(page.top) for page in self.pages), sum(page.revision for page in self.pages))
 
     @property
     def connection(self) -> str:
@@ -102,7 +102,7 @@ class Streams:
         self._presence = presence
         self._settings = settings
         self._clock = clock
-        self._wheel = Wheel(settings.heartbeat_seconds, settings.stream_seconds)
+        self._wheel = TimingWheel(settings.heartbeat_seconds, settings.stream_seconds)
         self._spread = random.random()  # noqa: S311 - spreads, hides nothing
         self._subscribers: dict[Subscriber, None] = {}
         self.tick = 0  # the wheel's, read with every write
@@ -186,7 +186,7 @@ class Streams:
             raise
         return Opening(self._hub, user, logs, pages, *start(pages, cursor), announced, resumed=cursor is not None)
 
-    def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims, client: Client) -> None:
+    def attach(self, opening: Opening, sink: Sink, head: bytes, claims: Claims, client: ClientInfo) -> None:
         """Make a stream of an opening: write `head`, then what was read, then be live or catch up."""
         opening.attached = True
         vector = tuple([log.shared(position) for log, position in zip(opening.logs, opening.vector, strict=True)])

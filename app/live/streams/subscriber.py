@@ -51,7 +51,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientInfo:
     """Where a connection comes from: the client's address, and what the program calls itself."""
 
     address: str
@@ -149,13 +149,15 @@ class Subscriber:
         "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "vector",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink) -> None:
+    def __init__(
+        self, owner: SubscriberOwner, claims: Claims, logs: tuple[OpenLog, ...], vector: Vector, sink: Sink
+    ) -> None:
         self.owner = owner
         self.claims = claims
         self.logs = logs
         self.vector = vector
         self.sink = sink
-        self.client: Client | None = None  # where it comes from, if administrators are told of it,
+        self.client: ClientInfo | None = None  # where it comes from, if administrators are told of it,
         self.number = 0  # by which name,
         self.since = 0.0  # when it began, in Unix seconds,
         self.tabs = 0  # and how many tabs of a browser share it, 0 where nobody said so
@@ -219,7 +221,7 @@ class Subscriber:
                 continue
             before = self.vector[at]
             reading = catch_up.on_page(before, page)
-            place = frames.Place(self.vector, at, page.epoch)
+            place = frames.LogFramer(self.vector, at, page.epoch)
             for entry in reading.entries:
                 if entry.expires_ms and entry.expires_ms <= now_ms:
                     continue
@@ -245,7 +247,7 @@ class Subscriber:
                 finished = finished or self.logs[at].finite
         return self._hand_over(first, chunk, finished)
 
-    def _block(self, place: frames.Place, epoch: str, entry: Entry) -> bytes:
+    def _block(self, place: frames.LogFramer, epoch: str, entry: Entry) -> bytes:
         """The block of an entry of history; of a run's, the blocks that are complete with it, often none."""
         if self.snapshot is None:
             return place.message(entry.offset, entry.record)
@@ -304,7 +306,7 @@ class Subscriber:
             self.sink.close()
 
 
-class Owner(Protocol):
+class SubscriberOwner(Protocol):
     """What a subscriber needs of the hub."""
 
     @property

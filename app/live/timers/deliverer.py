@@ -22,7 +22,7 @@ from ...core import message
 from ...core.errors import BelfryError
 from ...core.message import Message
 from ...core.wire.times import rfc3339
-from ...store.insight.audit import Audit, Entry
+from ...store.insight.audit import Audit, AuditEntry
 from ...store.logs.publisher import Published, Publishes
 from ...store.timers.timers import CLAIM_JOBS, DELIVERED, LEASE_SECONDS, REFUSED, REVOKED, Job, Timers
 from ...transport.connection import SilentError
@@ -193,7 +193,7 @@ class Deliverer:
     def _drop(self, job: Job) -> None:
         reason = self._watch.reason(job.credential)
         logger.warning("the scheduled message %s of %r is dropped: %s", job.id, job.by, reason)
-        self._audit.append([Entry(rfc3339(self._clock()), job.by, "drop", "scheduled", job.id)])
+        self._audit.append([AuditEntry(rfc3339(self._clock()), job.by, "drop", "scheduled", job.id)])
 
     def _told(self, job: Job, published: Published) -> str:
         if published.reused:

@@ -1,1 +1,1 @@
-"""Overload gates, in the order in which a request meets them: listener, turns, admission."""
+"""Overload gates, in the order in which a request meets them: listener, concurrency limit, admission."""

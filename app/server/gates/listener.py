@@ -27,7 +27,7 @@ logger = logging.getLogger("belfry.listener")
 _ORIGIN = re.compile(rb"\r\nOrigin:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
-class Listener(StreamServer):
+class ConnectionListener(StreamServer):
     """Accepts connections, and refuses those that took a descriptor which the worker needs for itself.
 
     `no_room` knows what to answer to a page of an origin.
@@ -75,7 +75,7 @@ def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
     client.close()
 
 
-class Address:
+class ListenerAddress:
     """What gunicorn asks a listener for with each connection; it outlives the listener."""
 
     def __init__(self, listener: Any) -> None:

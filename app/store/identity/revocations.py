@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ...core.identity.revocation import Kind, Revocation
+from ...core.identity.revocation import Revocation, RevocationKind
 from ...core.settings import Settings
 from ...transport.connection import Command, Commands, Reply
 from ..keys import Keys
@@ -25,7 +25,7 @@ RESTORED_ENTRIES = 50  # at once: four commands each
 START = "-"
 
 
-class Place(NamedTuple):
+class StreamPositions(NamedTuple):
     """How far a reader came in both streams."""
 
     revoked: str = START
@@ -39,12 +39,12 @@ class Revocations:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self.kept_seconds = {
-            Kind.USER: settings.revocation_seconds,
-            Kind.TOKEN: settings.revocation_seconds,
-            Kind.SESSION: ENDED_KEPT_SECONDS,
+            RevocationKind.USER: settings.revocation_seconds,
+            RevocationKind.TOKEN: settings.revocation_seconds,
+            RevocationKind.SESSION: ENDED_KEPT_SECONDS,
         }
 
-    def revoke(self, kind: Kind, name: str, now: float) -> None:
+    def revoke(self, kind: RevocationKind, name: str, now: float) -> None:
         """Withdraw a user or a token; every worker hears of it within its poll. One round trip.
 
         The set comes before the stream: whoever misses an entry of the stream finds it in the set.
@@ -62,7 +62,7 @@ class Revocations:
             ("ZREMRANGEBYSCORE", withdrawn, "-inf", f"({at - seconds}"),
         ]
 
-    def after(self, place: Place) -> tuple[list[Revocation], Place, bool]:
+    def after(self, place: StreamPositions) -> tuple[list[Revocation], StreamPositions, bool]:
         """What came after `place`, where that leads, and whether there may be more. One round trip.
 
         Leads back to `START` where withdrawals after `place` are no longer in the stream: the reader then needs
@@ -77,10 +77,10 @@ class Revocations:
         )
         if place.revoked != START:
             if not revoked or revoked[0][0].decode() != place.revoked:
-                return [], Place(START, place.ended), True
+                return [], StreamPositions(START, place.ended), True
             del revoked[0]
         self._adopt([fields for _, fields in revoked if b"kept" not in fields])
-        following = Place(_last(revoked, place.revoked), _last(ended, place.ended))
+        following = StreamPositions(_last(revoked, place.revoked), _last(ended, place.ended))
         found = [_revocation(fields) for _, fields in (*revoked, *ended)]
         return found, following, len(revoked) >= PAGE_ENTRIES or len(ended) >= PAGE_ENTRIES
 
@@ -120,7 +120,7 @@ class Revocations:
             pairs = [
                 part for fields in found for part in (float(fields[b"at"]), fields[b"kind"] + b":" + fields[b"name"])
             ]
-            seconds = self.kept_seconds[Kind.USER]
+            seconds = self.kept_seconds[RevocationKind.USER]
             self._commands.run(
                 [("ZADD", self._keys.withdrawn, "GT", *pairs), ("EXPIRE", self._keys.withdrawn, seconds)]
             )
@@ -128,21 +128,21 @@ class Revocations:
 
 def ended(keys: Keys, session: str, now: float) -> list[Command]:
     """The commands that tell every worker of a session's end."""
-    return _append(keys.ended, Kind.SESSION, session, now, ENDED_KEPT_SECONDS)
+    return _append(keys.ended, RevocationKind.SESSION, session, now, ENDED_KEPT_SECONDS)
 
 
-def _append(key: str, kind: Kind, name: str, now: float, kept_seconds: int) -> list[Command]:
+def _append(key: str, kind: RevocationKind, name: str, now: float, kept_seconds: int) -> list[Command]:
     entry = ("kind", kind.value, "name", name, "at", now, "kept", 1)
     return [("XADD", key, "MAXLEN", "~", KEPT_ENTRIES, "*", *entry), ("EXPIRE", key, kept_seconds)]
 
 
-def _member(kind: Kind, name: str) -> str:
+def _member(kind: RevocationKind, name: str) -> str:
     return f"{kind.value}:{name}"
 
 
 def _remembered(member: bytes, at: float) -> Revocation:
     kind, _, name = member.decode().partition(":")
-    return Revocation(Kind(kind), name, float(at))
+    return Revocation(RevocationKind(kind), name, float(at))
 
 
 def _start(place: str) -> str:
@@ -154,4 +154,4 @@ def _last(entries: Sequence[Reply], place: str) -> str:
 
 
 def _revocation(fields: Mapping[bytes, bytes]) -> Revocation:
-    return Revocation(Kind(fields[b"kind"].decode()), fields[b"name"].decode(), float(fields[b"at"]))
+    return Revocation(RevocationKind(fields[b"kind"].decode()), fields[b"name"].decode(), float(fields[b"at"]))

@@ -22,7 +22,7 @@ _Place: TypeAlias = tuple[int, int]  # an entry's id in its stream: milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One thing that somebody did.
 
     `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `publish`, `retract`, `disconnect`, `revoke` or
@@ -48,15 +48,15 @@ class Audit:
         self._done, self._refused = keys.audit, keys.refused_sign_ins
         self._length = settings.audit_length
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[AuditEntry]) -> None:
         """Keep `entries` of what was done, in one round trip."""
         self._commands.run([self._kept(self._done, entry) for entry in entries])
 
-    def refuse(self, entry: Entry) -> None:
+    def refuse(self, entry: AuditEntry) -> None:
         """Keep the entry of a sign-in that was refused."""
         self._commands.run([self._kept(self._refused, entry)])
 
-    def newest(self, limit: int) -> list[Entry]:
+    def newest(self, limit: int) -> list[AuditEntry]:
         """Up to `limit` entries, newest first."""
         done, refused = map(
             _read,
@@ -71,17 +71,17 @@ class Audit:
         found = sorted([*done[: limit - len(told)], *told], key=_moment, reverse=True)
         return [entry for _, entry in found]
 
-    def _kept(self, key: str, entry: Entry) -> Command:
+    def _kept(self, key: str, entry: AuditEntry) -> Command:
         fields = asdict(entry)
         del fields["count"]  # every entry of a stream is of one time
         return ("XADD", key, "MAXLEN", "~", self._length, "*", "entry", json.dumps(fields))
 
 
-def _read(found: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[_Place, Entry]]:
-    return [(_place(name), Entry(**json.loads(fields[b"entry"]))) for name, fields in found]
+def _read(found: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[_Place, AuditEntry]]:
+    return [(_place(name), AuditEntry(**json.loads(fields[b"entry"]))) for name, fields in found]
 
 
-def _moment(placed: tuple[_Place, Entry]) -> tuple[str, _Place]:
+def _moment(placed: tuple[_Place, AuditEntry]) -> tuple[str, _Place]:
     place, entry = placed
     return entry.time, place  # two streams may use one place
 
@@ -91,9 +91,9 @@ def _place(name: bytes) -> _Place:
     return int(milliseconds), int(number)
 
 
-def _counted(refused: Iterable[tuple[_Place, Entry]]) -> list[tuple[_Place, Entry]]:
+def _counted(refused: Iterable[tuple[_Place, AuditEntry]]) -> list[tuple[_Place, AuditEntry]]:
     """One entry for each name and address, as the newest says it, in the order of the newest."""
-    found: dict[tuple[str, str], tuple[_Place, Entry]] = {}
+    found: dict[tuple[str, str], tuple[_Place, AuditEntry]] = {}
     for place, entry in refused:
         of = entry.user, entry.address
         first, newest = found.get(of, (place, replace(entry, count=0)))

@@ -20,7 +20,7 @@ REMEMBER = Script("known")
 SCRIPTS = (REMEMBER,)
 
 
-class Known(NamedTuple):
+class KnownUser(NamedTuple):
     """A user, and when it was last connected or sent something, Unix seconds."""
 
     user: str
@@ -44,7 +44,7 @@ class Directory:
             keys = (self._names, self._seen, *map(self._keys.user_forgotten, part))
             yield REMEMBER.call(keys, self._most, int(now), self._seconds, *part)
 
-    def write(self, seen: Sequence[Known]) -> None:
+    def write(self, seen: Sequence[KnownUser]) -> None:
         """Remember users."""
         if seen:
             self._commands.run(list(self.remember([user for user, _ in seen], seen[-1].seen)))
@@ -54,14 +54,14 @@ class Directory:
         (count,) = self._commands.run([("ZCARD", self._names)])
         return int(count)
 
-    def search(self, prefix: str, limit: int) -> list[Known]:
+    def search(self, prefix: str, limit: int) -> list[KnownUser]:
         """Up to `limit` users whose ids begin with `prefix`, in the order of their ids."""
         first, last = b"[" + prefix.encode(), b"(" + prefix.encode() + b"\xff"  # a byte that no UTF-8 has
         (found,) = self._commands.run([("ZRANGEBYLEX", self._names, first, last, "LIMIT", 0, limit)])
         if not found:
             return []
         (scores,) = self._commands.run([("ZMSCORE", self._seen, *found)])
-        return [Known(user.decode(), float(score or 0)) for user, score in zip(found, scores, strict=True)]
+        return [KnownUser(user.decode(), float(score or 0)) for user, score in zip(found, scores, strict=True)]
 
     def newest(self, limit: int) -> list[str]:
         """The `limit` users that were seen last."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ...core.errors import BelfryError
 from ...core.log.catch_up import Entry, Page, on_page, start
 from ...core.log.cursor import Position, Vector, replace
-from ...core.wire.frames import Counts
+from ...core.wire.frames import FeedCounts
 from .log import PAGE_BYTES, LogStore
 
 ROUNDS_MAX = 10  # of reading for one page; a filter that finds little answers a short page, and where to go on
@@ -55,7 +55,7 @@ class FeedPage:
     messages: tuple[str, ...]
     next: Vector | None
     cursor: Vector
-    counts: Counts
+    counts: FeedCounts
 
 
 class _Item(NamedTuple):
@@ -153,8 +153,8 @@ def oldest(vector: Vector, pages: Sequence[Page], limit: int, now_ms: int) -> tu
     )
 
 
-def _counts(pages: Sequence[Page]) -> Counts:
-    return Counts(sum(page.unread(page.top) for page in pages), sum(page.revision for page in pages))
+def _counts(pages: Sequence[Page]) -> FeedCounts:
+    return FeedCounts(sum(page.unread(page.top) for page in pages), sum(page.revision for page in pages))
 
 
 def _items(at: int, page: Page, entries: Sequence[Entry], wanted: Filter | None, now_ms: int) -> Iterator[_Item]:

@@ -13,22 +13,23 @@ from typing import Any
 
 from ...core.log.catch_up import Page
 from ...core.log.change import Change
-from ...core.log.marks import Marks
+from ...core.log.marks import Mark, Marks
 from ...core.settings import Settings
-from ...core.wire.frames import Counts
+from ...core.wire.frames import FeedCounts
 from ...transport.connection import Command, Commands
 from ..keys import Keys, user_log
 from .lineage import Lineage, looks_first
 from .log import MARK, LogStore, new_epoch
 
 ALL = -1  # in place of a number of offsets
+UPDATED = "updated {}"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChangeOutcome:
     """What became of a change: the counts after it, how many of its ids were found, whether it changed anything."""
 
-    counts: Counts
+    counts: FeedCounts
     found: int
     changed: bool
 
@@ -47,7 +48,7 @@ class ReadState:
         return self._store.lineage
 
     @looks_first
-    def change(self, user: str, names: Sequence[str], change: Change) -> Outcome:
+    def change(self, user: str, names: Sequence[str], change: Change) -> ChangeOutcome:
         """Apply `change` to the messages of the logs `names`, the user's own first, as that user sees them.
 
         Ids that are in none of these logs change nothing. Raises `BelfryError` `store_unavailable`.
@@ -57,8 +58,8 @@ class ReadState:
         if changed:
             self._store.lineage.acknowledged_by(server)
         pages = [page._replace(marks=Marks.load(marks)) for (page, _), marks in zip(found, stored, strict=True)]
-        return Outcome(
-            counts=Counts(
+        return ChangeOutcome(
+            counts=FeedCounts(
                 unread=sum(page.unread(page.top) for page in pages),
                 revision=revision + sum(page.revision for page in pages[1:]),
             ),
@@ -66,13 +67,23 @@ class ReadState:
             changed=bool(changed),
         )
 
+    @looks_first
+    def start_read(self, user: str, names: Sequence[str]) -> None:
+        """Mark all that the logs `names` hold now as read for `user`. Raises `BelfryError` `store_unavailable`."""
+        found = self._store.find(names, ())
+        everything = Change(Mark.READ, on=True, ids=None)
+        ((changed, *_, server),) = self._commands.run([self._command(user, names, everything, found, UPDATED)])
+        if changed:
+            self._store.lineage.acknowledged_by(server)
+
     def forget(self, user: str) -> None:
-        """Forget all marks of a user."""
-        self._commands.run([("DEL", self._keys.marks(user))])
+        """Forget all marks of a user, and that the user was here."""
+        self._commands.run([("DEL", self._keys.marks(user), self._keys.visited(user))])
 
     def _command(
-        self, user: str, names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]]
+        self, user: str, names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]], record: str = ""
     ) -> Command:
+        """`record` announces the change instead of its own record, which tells of all of the user's logs."""
         return MARK.call(
             (*self._store.keys.of_log(user_log(user)), self._keys.marks(user)),
             new_epoch(),
@@ -80,7 +91,7 @@ class ReadState:
             self._store.lineage.known,
             change.mark.value,
             "1" if change.on else "0",
-            change.record(),
+            record or change.record(),
             *_places(names, change, found),
         )
 

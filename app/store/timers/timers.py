@@ -38,7 +38,7 @@ DELIVERED, REVOKED, REFUSED = "delivered", "revoked", "refused"
 Place = tuple[int, str]  # in a listing: Unix ms and id of a message
 
 
-class Receipt(NamedTuple):
+class ScheduleOutcome(NamedTuple):
     """What became of a message to schedule, see `timer_schedule.lua`."""
 
     what: str
@@ -71,7 +71,7 @@ class Claimed(NamedTuple):
     next_seconds: float | None
 
 
-class Known(NamedTuple):
+class RememberedJob(NamedTuple):
     """What is remembered of an id that was scheduled; `job` is None once that is over."""
 
     state: str
@@ -92,13 +92,15 @@ class Timers:
 
     # For publishers
 
-    def schedule(self, messages: Sequence[Message], claims: Claims) -> list[Receipt]:
+    def schedule(self, messages: Sequence[Message], claims: Claims) -> list[ScheduleOutcome]:
         """Keep messages until they are due. Raises `BelfryError` `not_replicated` as well."""
         call = secrets.token_hex(CALL_BYTES)
         commands = [self._schedule_command(message, claims, call) for message in messages]
         replies = self._waits.run([*commands, *self._wait()])
         require_replicas(replies, self._settings)
-        return [Receipt(what.decode(), int(due), state.decode()) for what, due, state in replies[: len(commands)]]
+        return [
+            ScheduleOutcome(what.decode(), int(due), state.decode()) for what, due, state in replies[: len(commands)]
+        ]
 
     def change(self, job: Job, due: Due, claims: Claims) -> tuple[str, int]:
         """Deliver a message at another time, for which `claims` answer. See `timer_change.lua` for what is answered."""
@@ -117,17 +119,17 @@ class Timers:
         require_replicas(rest, self._settings)
         return str(state.decode())
 
-    def find(self, message_id: str) -> Known | None:
+    def find(self, message_id: str) -> RememberedJob | None:
         """What is known of a message that was scheduled."""
         job, done = self._commands.run(
             [("HGET", self._keys.timer_jobs, message_id), ("GET", self._keys.timer_done(message_id))]
         )
         if job:
             found = _job(message_id, job)
-            return Known(found.state, found.due_ms, found)
+            return RememberedJob(found.state, found.due_ms, found)
         if done:
             state, due, *_ = done.split()
-            return Known(state.decode(), int(due), None)
+            return RememberedJob(state.decode(), int(due), None)
         return None
 
     def page(self, limit: int, after: Place | None, publisher: str | None) -> tuple[list[Job], Place | None]:

@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ...core.errors import BelfryError
 from ...core.identity.names import check_user_id
-from ...core.identity.revocation import Kind
+from ...core.identity.revocation import RevocationKind
 from ...core.identity.tokens import TOKEN_ID_MAX
 from ...core.wire import strict_json
 from ...core.wire.times import rfc3339
 from ...store.identity.revocations import Revocations
-from ...store.insight.audit import Audit, Entry
+from ...store.insight.audit import Audit, AuditEntry
 from ...store.insight.figures import FigureStore
+from ..edge.audited import note
 from ..edge.auth import Authenticator
-from ..edge.by_hand import note
 from ..edge.reading import body, whole_number
 
 AUDIT_DEFAULT = 100
@@ -76,13 +76,13 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
         kind, name = _ordered(auth, _order(text))
         audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
         revocations.revoke(kind, name, auth.clock())  # first: cleaning up may take long
-        ended = auth.sessions.end_all(name, auth.clock()) if kind is Kind.USER else 0
+        ended = auth.sessions.end_all(name, auth.clock()) if kind is RevocationKind.USER else 0
         return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
 
     return views
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def shown(entry: AuditEntry) -> dict[str, Any]:
     """An entry as the listing shows it; one that happened once has no `count`."""
     fields = asdict(entry)
     if entry.count == 1:
@@ -99,13 +99,13 @@ def _order(text: bytes) -> Order:
         raise BelfryError("bad_parameter", f"{first['msg']}.") from None
 
 
-def _ordered(auth: Authenticator, order: Order) -> tuple[Kind, str]:
+def _ordered(auth: Authenticator, order: Order) -> tuple[RevocationKind, str]:
     """What to withdraw. A token is named by its id, which its holder may have hidden: so it has to be a good one."""
     if order.user is not None:
-        return Kind.USER, check_user_id(order.user)
+        return RevocationKind.USER, check_user_id(order.user)
     if order.token is not None:
         try:
-            return Kind.TOKEN, auth.keyring.verify(order.token, auth.clock()).token_id
+            return RevocationKind.TOKEN, auth.keyring.verify(order.token, auth.clock()).token_id
         except BelfryError as error:
             raise BelfryError("bad_parameter", f"token: {error.detail}") from None
-    return Kind.TOKEN, order.token_id or ""
+    return RevocationKind.TOKEN, order.token_id or ""

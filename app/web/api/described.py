@@ -21,7 +21,7 @@ BYTES: Schema = {"type": "string", "format": "binary"}
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class MediaContent:
     """What a body or an answer holds in one media type. `events` are the schemas of an event stream's data by type."""
 
     schema: Schema
@@ -50,7 +50,7 @@ class Content:
         return self.example if isinstance(self.example, str) else json.dumps(self.example, indent=2, ensure_ascii=False)
 
 
-Contents = Mapping[str, Content]  # media type → what it holds
+Contents = Mapping[str, MediaContent]  # media type → what it holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def described(operation: Operation) -> Description:
         status: found.answers.get(status) or ({media: _plain(media)} if media != NOTHING else {})
         for status, media in operation.answers.items()
     }
-    body = found.body or {media: Content(schema) for media, schema in (operation.body or {}).items()}
+    body = found.body or {media: MediaContent(schema) for media, schema in (operation.body or {}).items()}
     return Description(found.id, answers, body)
 
 
@@ -78,14 +78,14 @@ def _made_name(operation: Operation) -> str:
     return operation.method.lower() + "".join([word.capitalize() for word in words])
 
 
-def _plain(media: str) -> Content:
+def _plain(media: str) -> MediaContent:
     if media == JSON:
-        return Content({})
-    return Content(STRING if media in {TEXT, HTML, EVENTS, NDJSON} else BYTES)
+        return MediaContent({})
+    return MediaContent(STRING if media in {TEXT, HTML, EVENTS, NDJSON} else BYTES)
 
 
 def _json(name: str, example: Any = None) -> Contents:
-    return {JSON: Content(ref(name), example)}
+    return {JSON: MediaContent(ref(name), example)}
 
 
 _TIME = "2026-11-21T01:50:00.000Z"
@@ -195,22 +195,22 @@ _STATE = {"kept": True, "read": False, "archived": False, "removed": False}
 _READ = {"read": True, "archived": False, "removed": False}
 _MODEL = {"id": "gpt-5-mini", "object": "model"}
 _FORWARDED: Contents = {
-    JSON: Content(ref("ForwardedRequest"), {"model": "text-embedding-3-small", "input": "Hello"}),
+    JSON: MediaContent(ref("ForwardedRequest"), {"model": "text-embedding-3-small", "input": "Hello"}),
 }
-_FORWARDED_FILES: Contents = {**_FORWARDED, MULTIPART: Content(ref("ForwardedRequest"))}
-_PASSED: Contents = {JSON: Content(ref("ForwardedAnswer"))}
+_FORWARDED_FILES: Contents = {**_FORWARDED, MULTIPART: MediaContent(ref("ForwardedRequest"))}
+_PASSED: Contents = {JSON: MediaContent(ref("ForwardedAnswer"))}
 _RESPONSE_ASKED = {"model": "gpt-5-mini", "input": "Say hello"}
 _RESPONSE = {"id": "resp_r1", "object": "response", "status": "completed", "model": "gpt-5-mini", "output": []}
 _RESPONDED: Contents = {
-    JSON: Content(ref("Response"), _RESPONSE),
-    EVENTS: Content(
+    JSON: MediaContent(ref("Response"), _RESPONSE),
+    EVENTS: MediaContent(
         {"type": "string", "description": "For `stream: true`: the events of OpenAI's Responses API."},
         f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': _RESPONSE})}\n\n",
         {"message": "ResponseEvent"},
     ),
 }
-_PAGE: Contents = {HTML: Content(STRING)}
-_ANY: Contents = {"*/*": Content(BYTES)}
+_PAGE: Contents = {HTML: MediaContent(STRING)}
+_ANY: Contents = {"*/*": MediaContent(BYTES)}
 
 DESCRIBED: Mapping[str, Description] = {
     "POST /publish": Description(
@@ -219,10 +219,10 @@ DESCRIBED: Mapping[str, Description] = {
             201: _json("Published", _PUBLISHED),
             202: _json("Published", {"id": "order-17-shipped", "deliveries": [], **_SCHEDULED}),
             200: {
-                JSON: Content(
+                JSON: MediaContent(
                     ref("Published"), {"id": "order-17-shipped", "deliveries": [{**_DELIVERY, "duplicate": True}]}
                 ),
-                NDJSON: Content(
+                NDJSON: MediaContent(
                     {"type": "string", "description": "One `LineResult` per line, in the order of the messages."},
                     _LINE_RESULTS,
                     lines="LineResult",
@@ -230,8 +230,8 @@ DESCRIBED: Mapping[str, Description] = {
             },
         },
         {
-            JSON: Content(ref("Publish"), _PUBLISH),
-            NDJSON: Content(
+            JSON: MediaContent(ref("Publish"), _PUBLISH),
+            NDJSON: MediaContent(
                 {"type": "string", "description": "One `Publish` per line, at most 16 MiB and 100,000 lines."},
                 _LINES,
                 lines="Publish",
@@ -242,7 +242,7 @@ DESCRIBED: Mapping[str, Description] = {
         "openStream",
         {
             200: {
-                EVENTS: Content(
+                EVENTS: MediaContent(
                     {"type": "string", "description": "Server-sent events. Those of types of yours hold a `Message`."},
                     _STREAM,
                     _STREAM_EVENTS,
@@ -381,8 +381,8 @@ DESCRIBED: Mapping[str, Description] = {
         "createChatCompletion",
         {
             200: {
-                JSON: Content(ref("ChatCompletion"), _COMPLETION),
-                EVENTS: Content(
+                JSON: MediaContent(ref("ChatCompletion"), _COMPLETION),
+                EVENTS: MediaContent(
                     {"type": "string", "description": "For `stream: true`: a chunk per event, then `[DONE]`."},
                     f"data: {_CHUNK}\n\ndata: [DONE]\n\n",
                     {"message": "ChatCompletionChunk"},
@@ -392,7 +392,7 @@ DESCRIBED: Mapping[str, Description] = {
         _json("ChatRequest", _ASKED),
     ),
     "POST /v1/responses": Description(
-        "createResponse", {200: _RESPONDED}, {JSON: Content(ref("ResponseRequest"), _RESPONSE_ASKED)}
+        "createResponse", {200: _RESPONDED}, {JSON: MediaContent(ref("ResponseRequest"), _RESPONSE_ASKED)}
     ),
     "GET /v1/responses/{response_id}": Description("getResponse", {200: _RESPONDED}),
     "POST /v1/responses/{response_id}/cancel": Description("cancelResponse", {200: _json("Response", _RESPONSE)}),
@@ -429,7 +429,7 @@ DESCRIBED: Mapping[str, Description] = {
         "streamRun",
         {
             200: {
-                EVENTS: Content(
+                EVENTS: MediaContent(
                     {"type": "string", "description": "A `ChatCompletionChunk` per message; `[DONE]` ends it."},
                     _RUN_STREAM,
                     _RUN_EVENTS,

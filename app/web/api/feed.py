@@ -15,8 +15,9 @@ from ...core.message import LEVELS
 from ...core.settings import Settings
 from ...live.streams.streams import Streams
 from ...store.logs.feed import Feed, FeedPage, Filter, oldest
+from ...store.logs.newcomers import Newcomers
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import cursor_of, flag, logs_of, number, resumed_from, whole_number
 from .stream import require_room
 
@@ -27,7 +28,13 @@ UNKNOWN = -1  # the revision that a client knows when it knows none
 
 
 def blueprint(
-    auth: Authenticator, feed: Feed, streams: Streams, limits: Limits, settings: Settings, clock: Callable[[], float]
+    auth: Authenticator,
+    feed: Feed,
+    newcomers: Newcomers,
+    streams: Streams,
+    limits: RateLimits,
+    settings: Settings,
+    clock: Callable[[], float],
 ) -> Blueprint:
     views = Blueprint("feed", __name__)
 
@@ -37,6 +44,7 @@ def blueprint(
         names = logs_of(claims, request)
         limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
         after = after_of(request)
+        newcomers.welcome(claims.user, names)
         if after is None:
             before = cursor_of(request.args.get("before"))
             return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))

@@ -15,7 +15,7 @@ from ...core.log.change import Change, parse_archive, parse_read, parse_remove
 from ...core.log.marks import Mark
 from ...core.settings import Settings
 from ...core.wire.frames import compact
-from ...store.logs.read_state import Outcome, ReadState
+from ...store.logs.read_state import ChangeOutcome, ReadState
 from ..edge.auth import Authenticator
 from ..edge.reading import json_body, logs_of
 
@@ -54,7 +54,7 @@ def blueprint(
         auth.check(claims)  # a body may take long to come
         return text
 
-    def change(claims: Claims, wish: Change) -> Outcome:
+    def change(claims: Claims, wish: Change) -> ChangeOutcome:
         # Whose feed it is comes from the credential alone, as do the logs: there is no way to another user's.
         outcome = read_state.change(claims.user, logs_of(claims, request), wish)
         if outcome.changed:
@@ -64,7 +64,7 @@ def blueprint(
     return views
 
 
-def answer(outcome: Outcome) -> Response:
+def answer(outcome: ChangeOutcome) -> Response:
     """The counts after a change."""
     text = compact(outcome.counts._asdict()) + "\n"
     return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})

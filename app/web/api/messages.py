@@ -18,9 +18,9 @@ from ...store.logs.delivery import USER, Delivery, content_of, deliveries
 from ...store.logs.log import LogStore
 from ...store.logs.readers import Read, Readers
 from ...store.logs.recipients import Recipients
-from ...store.timers.timers import Known
+from ...store.timers.timers import RememberedJob
+from ..edge.audited import note
 from ..edge.auth import Authenticator, require_scope
-from ..edge.by_hand import note
 from ..edge.reading import flag, whole_number
 from .scheduling import Scheduling, parsed, written
 
@@ -103,7 +103,7 @@ def _require_known(names: Sequence[str], claims: Claims, message_id: str) -> Non
             raise BelfryError("target_forbidden", f"The token may not address {name!r}, to whom it also went.")
 
 
-def _scheduled(known: Known, claims: Claims, message_id: str) -> dict[str, Any]:
+def _scheduled(known: RememberedJob, claims: Claims, message_id: str) -> dict[str, Any]:
     """What is known of a message that nobody was sent yet. Raises `BelfryError` `target_forbidden`."""
     when = {"state": known.state, "deliver_at": written(known.due_ms)}
     if known.job is None:

@@ -14,16 +14,16 @@ from ...core.wire.frames import compact
 from ...store.insight.audit import Audit
 from ...store.insight.presence import Connection, PresenceStore
 from ...store.keys import user_log
+from ..edge.audited import note
 from ..edge.auth import Authenticator
-from ..edge.by_hand import note
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import listed, tabs_of, whole_number
 
 USERS_MAX = 1_000
 CONNECTION = re.compile(r"[0-9a-f]{8}")
 
 
-def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits: Limits) -> Blueprint:
+def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits: RateLimits) -> Blueprint:
     views = Blueprint("presence", __name__)
 
     @views.get("/presence")

@@ -26,10 +26,10 @@ from ...store.logs.publisher import Posted, Published, Publishes
 from ...transport.connection import SilentError
 from ..edge import request_ids
 from ..edge.answers import Answers, status_line
+from ..edge.audited import PagePublisher
 from ..edge.auth import Authenticator, bearer_token
-from ..edge.by_hand import PagePublisher
 from ..edge.endpoint import Endpoint
-from ..edge.limits import Limits, headers
+from ..edge.limits import RateLimits, headers
 from ..edge.reading import JSON, json_body, long_body
 from .scheduling import Accepted, Scheduling
 
@@ -61,7 +61,7 @@ Note = Callable[[tuple[str, Published]], None]
 GiveBack = Callable[[], None]
 
 
-class Outcome(NamedTuple):
+class PublishOutcome(NamedTuple):
     """What a publisher of one message is told, and how far it may go on."""
 
     status: int
@@ -82,7 +82,7 @@ class PublishHandler:
         scheduling: Scheduling,
         note: Note,
         audit: Audit,
-        limits: Limits,
+        limits: RateLimits,
         settings: Settings,
         clock: Callable[[], float],
     ) -> None:
@@ -96,7 +96,7 @@ class PublishHandler:
         self._clock = clock
         self._room = MemoryBudget(settings.max_batches_bytes)
 
-    def one(self, asked: Request, claims: Claims) -> Outcome:
+    def one(self, asked: Request, claims: Claims) -> PublishOutcome:
         """Publish the one message that `asked` brings. Raises `BelfryError`."""
         settings = self._settings
         text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
@@ -107,7 +107,7 @@ class PublishHandler:
         """`answer` within the bounds that `one` holds a body to."""
         return Repeat(answer, failed, self._settings.max_body_bytes, self._settings.body_seconds)
 
-    def take(self, text: bytes, claims: Claims, asked: Request | None = None) -> Outcome:
+    def take(self, text: bytes, claims: Claims, asked: Request | None = None) -> PublishOutcome:
         """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`.
 
         `asked` is the request that brought it. It may be left out for a token's request without `Idempotency-Key`.
@@ -117,7 +117,7 @@ class PublishHandler:
         result = None if message.due is None else self._schedule_one(message, claims, asked)
         if result is None:
             result = publish_one(self._publisher_for(claims, asked), message)
-        return Outcome(result.pop("status"), compact_bytes(result) + b"\n", taken)
+        return PublishOutcome(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
         """Publish the messages that `asked` brings, a line each.
@@ -133,7 +133,7 @@ class PublishHandler:
                 "body_too_large", f"A batch has at most {most_lines} lines; send the rest in another one."
             )
         schedule = partial(self._scheduling.accept, claims=claims, asked=asked)
-        group = Batch(self._publisher_for(claims, asked), partial(self._accepted_line, claims), schedule)
+        group = PublishBatch(self._publisher_for(claims, asked), partial(self._accepted_line, claims), schedule)
         return group.results(lines(text)), give_back
 
     def _schedule_one(self, message: Message, claims: Claims, asked: Request | None) -> Result | None:
@@ -176,12 +176,12 @@ class PublishHandler:
         return message
 
 
-def endpoint(auth: Authenticator, desk: PublishHandler, answers: Answers) -> Endpoint:
+def endpoint(auth: Authenticator, handler: PublishHandler, answers: Answers) -> Endpoint:
     """`/publish` as a plain WSGI application."""
-    return Endpoint(PATH, answers, {"POST": Publishing(auth, desk, answers)})
+    return Endpoint(PATH, answers, {"POST": Publishing(auth, handler, answers)})
 
 
-class Receipt:
+class PublishResponse:
     """The answer to one message, as a WSGI application of which the status is known."""
 
     __slots__ = ("_write", "status")
@@ -197,9 +197,9 @@ class Receipt:
 class Publishing:
     """Answers `POST /publish`."""
 
-    def __init__(self, auth: Authenticator, desk: PublishHandler, answers: Answers) -> None:
+    def __init__(self, auth: Authenticator, handler: PublishHandler, answers: Answers) -> None:
         self._auth = auth
-        self._desk = desk
+        self._handler = handler
         self._answers = answers
 
     def __call__(self, asked: Request) -> WSGIApplication:
@@ -207,20 +207,20 @@ class Publishing:
         claims = self._auth.require(asked, "publish", counted=False)
         if asked.environ.get("CONTENT_TYPE") != JSON and asked.mimetype == NDJSON:  # the first is quick, and mostly so
             return self._many(asked, claims)
-        outcome = self._desk.one(asked, claims)
+        outcome = self._handler.one(asked, claims)
         # A session is looked up again for each request, and a message with a key of its own has another head each time.
         repeats = bearer_token(asked) is not None and IDEMPOTENCY_KEY not in asked.headers
-        return Receipt(outcome.status, partial(self._write, outcome, claims, repeats))
+        return PublishResponse(outcome.status, partial(self._write, outcome, claims, repeats))
 
     def _many(self, asked: Request, claims: Claims) -> WSGIApplication:
-        results, give_back = self._desk.batch(asked, claims)
+        results, give_back = self._handler.batch(asked, claims)
         answer = Response(results, mimetype=NDJSON)
         answer.call_on_close(give_back)
         return self._answers.finish(asked, answer)
 
     def _write(
         self,
-        outcome: Outcome,
+        outcome: PublishOutcome,
         claims: Claims,
         repeats: bool,
         environ: WSGIEnvironment,
@@ -229,7 +229,7 @@ class Publishing:
         common = self._answers.fields(environ, JSON)
         if repeats:
             failed = partial(self._failed, {name: environ[name] for name in DECIDING if name in environ})
-            environ[REPEAT] = self._desk.repeat(partial(self._again, claims, common, failed), failed)
+            environ[REPEAT] = self._handler.repeat(partial(self._again, claims, common, failed), failed)
         fields = _own_fields(outcome) + common
         return write(environ, start_response, status_line(outcome.status), fields, outcome.body)
 
@@ -242,7 +242,7 @@ class Publishing:
         except BelfryError:
             return None
         try:
-            outcome = self._desk.take(text, claims)
+            outcome = self._handler.take(text, claims)
         except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
             return failed(error)
         metrics.ANSWERED[PATH, str(outcome.status)] += 1
@@ -256,7 +256,7 @@ class Publishing:
         return answer.as_answered()
 
 
-def _own_fields(outcome: Outcome) -> Fields:
+def _own_fields(outcome: PublishOutcome) -> Fields:
     return [*headers(outcome.taken).items(), ("Content-Type", JSON), ("Content-Length", str(len(outcome.body)))]
 
 
@@ -301,7 +301,7 @@ class NotingPublisher:
         return published
 
 
-class Batch:
+class PublishBatch:
     """Publishes lines in groups of about one round trip; each line gets its result, in order.
 
     The store works on one group while the next one lies before it already and the one after that is read. They are

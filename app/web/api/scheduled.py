@@ -12,8 +12,8 @@ from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.wire import strict_json
 from ...store.timers.timers import Job, Place
+from ..edge.audited import note
 from ..edge.auth import Authenticator
-from ..edge.by_hand import note
 from ..edge.reading import json_body, whole_number
 from .messages import answer
 from .scheduling import Scheduling, shown, unknown

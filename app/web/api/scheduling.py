@@ -17,9 +17,9 @@ from ...core.settings import Settings
 from ...core.wire.times import rfc3339
 from ...live.timers.deliverer import MAX_RECIPIENTS
 from ...store.insight.audit import Audit
-from ...store.timers.timers import CANCELLED, DELIVERING, SCHEDULED, Job, Receipt, Timers
+from ...store.timers.timers import CANCELLED, DELIVERING, SCHEDULED, Job, ScheduleOutcome, Timers
+from ..edge.audited import note
 from ..edge.auth import Authenticator
-from ..edge.by_hand import note
 
 Result = dict[str, Any]
 Accepted = Result | Message | BelfryError  # a message is due already
@@ -70,7 +70,7 @@ class Scheduling:
     def _noted(self, claims: Claims, asked: Request) -> Callable[[str, str], Any]:
         return lambda name, id_: note(self._auth, claims, "schedule", name, id_, asked=asked)
 
-    def _accepted(self, sent: Message, receipt: Receipt) -> Accepted:
+    def _accepted(self, sent: Message, receipt: ScheduleOutcome) -> Accepted:
         if receipt.what == "now":
             return sent
         if receipt.what == "reused":

@@ -15,10 +15,10 @@ from werkzeug.wrappers import Response
 from ...core.identity.tokens import Claims
 from ...core.wire.times import rfc3339
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 
 
-def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
+def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
     """The views of `/session`."""
     views = Blueprint("session", __name__)
 

@@ -12,7 +12,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from ... import metrics
 from ...core.addresses import Network
-from ...core.dialects.blocks import Dialect
+from ...core.dialects.blocks import BlockTranslator
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.log.cursor import Vector
@@ -20,13 +20,14 @@ from ...core.settings import Settings
 from ...core.wire import frames
 from ...live.streams.sinks import GeneratorSink, ParkedSocket, TranslatedSink
 from ...live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
-from ...live.streams.subscriber import Client
+from ...live.streams.subscriber import ClientInfo
 from ...server.sockets import PARKED, Fields, parkable, spent_for_streams
-from ..edge.answers import Answer, Answers
+from ...store.logs.newcomers import Newcomers
+from ..edge.answers import Answers, WsgiAnswer
 from ..edge.auth import Authenticator
 from ..edge.client_address import client_address
 from ..edge.endpoint import Endpoint
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.problems import problem_response
 from ..edge.reading import logs_of, resumed_from, tabs_of, topics_of
 
@@ -54,15 +55,18 @@ class Start(NamedTuple):
     opening: Opening
     first: bytes
     claims: Claims
-    client: Client
-    dialect: Dialect | None = None
+    client: ClientInfo
+    dialect: BlockTranslator | None = None
 
 
 class StreamHandler:
     """Opens the streams that requests ask for."""
 
-    def __init__(self, streams: Streams, limits: Limits, answers: Answers, settings: Settings) -> None:
+    def __init__(
+        self, streams: Streams, newcomers: Newcomers, limits: RateLimits, answers: Answers, settings: Settings
+    ) -> None:
         self.answers = answers
+        self._newcomers = newcomers
         self._streams = streams
         self._limits = limits
         self._settings = settings
@@ -96,6 +100,7 @@ class StreamHandler:
         require_room(asked)
         self._limits.connect(claims.user)
         tabs = tabs_of(asked) if "tabs" in asked.args else 0
+        self._newcomers.welcome(claims.user, names)
         opening = self._streams.open(claims.user, names, cursor)
         opening.tabs = tabs
         place = opening.counts, opening.behind, opening.connection
@@ -135,29 +140,29 @@ class StreamHandler:
         return sink
 
 
-def endpoint(auth: Authenticator, entrance: StreamHandler) -> Endpoint:
+def endpoint(auth: Authenticator, stream_handler: StreamHandler) -> Endpoint:
     """`/stream` as a plain WSGI application."""
 
     def open_stream(asked: Request) -> WSGIApplication:
-        fields = [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)]
+        fields = [*HEADERS.items(), *stream_handler.answers.fields(asked.environ, EVENT_STREAM)]
         claims = auth.require(asked, "feed", counted=False)
         try:
-            start = entrance.open(asked, claims, *place_of(asked, claims))
+            start = stream_handler.open(asked, claims, *place_of(asked, claims))
         except BelfryError as error:
-            said = entrance.said_in_a_stream(error)
+            said = stream_handler.said_in_a_stream(error)
             if said is None:
                 raise
-            return Answer(200, [*fields, ("Content-Length", str(len(said)))], said)
+            return WsgiAnswer(200, [*fields, ("Content-Length", str(len(said)))], said)
         auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
-        return Stream(entrance, start, fields)
+        return StreamApplication(stream_handler, start, fields)
 
     def look(asked: Request) -> WSGIApplication:
         """HEAD: the answer that a GET would get, without a stream."""
         place_of(asked, auth.require(asked, "feed", counted=False))
-        entrance.admit()
-        return Answer(200, [*HEADERS.items(), *entrance.answers.fields(asked.environ, EVENT_STREAM)])
+        stream_handler.admit()
+        return WsgiAnswer(200, [*HEADERS.items(), *stream_handler.answers.fields(asked.environ, EVENT_STREAM)])
 
-    return Endpoint("/stream", entrance.answers, {"GET": open_stream, "HEAD": look})
+    return Endpoint("/stream", stream_handler.answers, {"GET": open_stream, "HEAD": look})
 
 
 def require_room(asked: Request) -> None:
@@ -180,36 +185,36 @@ def place_of(asked: Request, claims: Claims) -> tuple[list[str], Vector | None]:
     return names, resumed_from(asked)
 
 
-def client_of(asked: Request, proxies: Sequence[Network]) -> Client:
+def client_of(asked: Request, proxies: Sequence[Network]) -> ClientInfo:
     """Where a connection comes from."""
     return _client(client_address(asked, proxies), asked.headers.get("User-Agent", "")[:AGENT_MAX])
 
 
 @lru_cache(maxsize=CLIENTS_SHARED)
-def _client(address: str, agent: str) -> Client:
+def _client(address: str, agent: str) -> ClientInfo:
     # Thousands share an address or a name, which is kept once.
-    return Client(sys.intern(address), sys.intern(agent))
+    return ClientInfo(sys.intern(address), sys.intern(agent))
 
 
-class Stream:
+class StreamApplication:
     """An answer that never ends by itself, as a WSGI application. `fields` are the header fields of its head.
 
     Its subscriber writes to the parked socket or, where none can be parked, to the iterator that the server drains.
     """
 
-    def __init__(self, entrance: StreamHandler, start: Start, fields: Fields) -> None:
-        self._entrance = entrance
+    def __init__(self, stream_handler: StreamHandler, start: Start, fields: Fields) -> None:
+        self._stream_handler = stream_handler
         self._start = start
         self._fields = fields
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send the head and the first frames in one write, and let go of the socket; otherwise iterate."""
         try:
-            if self._entrance.park(self._start, head_of(self._fields), environ):
+            if self._stream_handler.park(self._start, head_of(self._fields), environ):
                 return PARKED
         except BelfryError as error:
-            return self._entrance.answers.problem(error, environ)(environ, start_response)
-        sink = self._entrance.queue(self._start)
+            return self._stream_handler.answers.problem(error, environ)(environ, start_response)
+        sink = self._stream_handler.queue(self._start)
         start_response(OK, self._fields)
         return ClosingIterator(sink, lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
 
@@ -217,15 +222,15 @@ class Stream:
 class StreamResponse(Response):
     """The same for a view of Flask, which adds its own header fields."""
 
-    def __init__(self, entrance: StreamHandler, start: Start, headers: Mapping[str, str] = HEADERS) -> None:
+    def __init__(self, stream_handler: StreamHandler, start: Start, headers: Mapping[str, str] = HEADERS) -> None:
         super().__init__(headers=headers)
-        self._entrance = entrance
+        self._stream_handler = stream_handler
         self._start = start
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """As `Stream`."""
+        """As `StreamApplication`."""
         fields = [field for field in self.get_wsgi_headers(environ).items() if field[0] != "Content-Length"]
-        return Stream(self._entrance, self._start, fields)(environ, start_response)
+        return StreamApplication(self._stream_handler, self._start, fields)(environ, start_response)
 
 
 def head_of(fields: Fields) -> bytes:

@@ -11,10 +11,10 @@ from flask.typing import ResponseReturnValue
 
 from ...store.identity.sessions import TICKET_SECONDS
 from ..edge.auth import Authenticator, require_scope
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 
 
-def blueprint(auth: Authenticator, limits: Limits) -> Blueprint:
+def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
     """The view of `/tickets`."""
     views = Blueprint("tickets", __name__)
 

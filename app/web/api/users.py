@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from ...core.errors import BelfryError
 from ...core.identity.names import check_user_id, spellings
-from ...core.identity.revocation import Kind
+from ...core.identity.revocation import RevocationKind
 from ...core.wire.frames import compact
 from ...core.wire.times import rfc3339
 from ...store.conversations.conversations import Conversations
@@ -24,8 +24,8 @@ from ...store.keys import user_log
 from ...store.logs.log import LogStore
 from ...store.logs.read_state import ReadState
 from ...store.runs.runs import Runs
+from ..edge.audited import note
 from ..edge.auth import Authenticator
-from ..edge.by_hand import note
 from ..edge.reading import whole_number
 
 FOUND_DEFAULT = 20
@@ -33,13 +33,13 @@ FOUND_MAX = 100
 MESSAGES_TOLD = 20
 
 
-def blueprint(desk: UserViews) -> Blueprint:
+def blueprint(user_views: UserViews) -> Blueprint:
     """The views of `/users`."""
     views = Blueprint("users", __name__)
-    views.get("/users")(desk.search)
-    views.get("/users/<user>")(desk.show)
-    views.get("/users/<user>/messages/<message_id>")(desk.trace)
-    views.delete("/users/<user>")(desk.forget)
+    views.get("/users")(user_views.search)
+    views.get("/users/<user>")(user_views.show)
+    views.get("/users/<user>/messages/<message_id>")(user_views.trace)
+    views.delete("/users/<user>")(user_views.forget)
     return views
 
 
@@ -100,7 +100,7 @@ class UserViews:
         claims = self.auth.require(request, "admin")
         name = check_user_id(user)
         self.audit.append([note(self.auth, claims, "forget", user_log(name))])
-        self.revocations.revoke(Kind.USER, name, self.auth.clock())  # first: cleaning up may take long
+        self.revocations.revoke(RevocationKind.USER, name, self.auth.clock())  # first: cleaning up may take long
         self.presence.disconnect(name, reason="revoked")
         self.auth.sessions.end_all(name, self.auth.clock())
         for spelling in spellings(user):

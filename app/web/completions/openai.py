@@ -27,13 +27,13 @@ from ...live.runs.models import Models
 from ...live.runs.relay import Relay
 from ...live.runs.upstream import Exchange
 from ...live.runs.whole_answer import WholeAnswer
-from ...server.gates.turns import hung_up
+from ...server.gates.concurrency_limit import hung_up
 from ...store.runs.runs import RunName
 from ..api.stream import HEADERS
 from ..edge.auth import Authenticator
 from ..edge.problems import refusal
 from ..edge.reading import decompressed_body, headers_of
-from .passed_on import LEFT, LOOK_SECONDS, ForwardedAnswer
+from .forwarded_answer import LEFT, LOOK_SECONDS, ForwardedAnswer
 from .runs import SCOPE
 
 # OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.

@@ -28,11 +28,11 @@ from ...core.identity.tokens import Claims
 from ...core.wire import frames
 from ...live.runs.relay import Relay
 from ...live.streams.streams import Streams
-from ...server.gates.turns import hung_up
+from ...server.gates.concurrency_limit import hung_up
 from ...store.runs.runs import Run, RunName, Runs
 from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import flag, headers_of, whole_number
 from .openai import WHOLE_HEADERS, Api, StreamedAnswer, refuse, take_api_key, whole
 from .runs import SCOPE, named, reopened
@@ -41,16 +41,16 @@ PATH = "/v1/responses"
 LAST_SEQUENCE = 1_000_000_000
 
 
-def blueprint(desk: ResponseViews) -> Blueprint:
+def blueprint(response_views: ResponseViews) -> Blueprint:
     """The views of `/v1/responses`."""
     views = Blueprint("responses", __name__)
     views.register_error_handler(BelfryError, refuse)
     views.before_request(take_api_key)
     one = f"{PATH}/<response_id>"
-    views.add_url_rule(PATH, view_func=desk.create, methods=["POST"], strict_slashes=False)
-    views.add_url_rule(one, view_func=desk.retrieve, methods=["GET"], strict_slashes=False)
-    views.add_url_rule(one, view_func=desk.delete, methods=["DELETE"], strict_slashes=False)
-    views.add_url_rule(f"{one}/cancel", view_func=desk.cancel, methods=["POST"], strict_slashes=False)
+    views.add_url_rule(PATH, view_func=response_views.create, methods=["POST"], strict_slashes=False)
+    views.add_url_rule(one, view_func=response_views.retrieve, methods=["GET"], strict_slashes=False)
+    views.add_url_rule(one, view_func=response_views.delete, methods=["DELETE"], strict_slashes=False)
+    views.add_url_rule(f"{one}/cancel", view_func=response_views.cancel, methods=["POST"], strict_slashes=False)
     return views
 
 
@@ -63,8 +63,8 @@ class ResponseViews:
     runs: Runs
     relay: Relay
     streams: Streams
-    entrance: StreamHandler
-    limits: Limits
+    stream_handler: StreamHandler
+    limits: RateLimits
     proxies: Sequence[Network]
 
     def create(self) -> Answer:
@@ -137,7 +137,9 @@ class ResponseViews:
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         dialect = ResponseStream(_response_of(run), after)
-        return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies), dialect))
+        return StreamResponse(
+            self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies), dialect)
+        )
 
     # While the client waits
 

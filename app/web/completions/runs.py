@@ -26,7 +26,7 @@ from ...live.streams.streams import Opening, Streams
 from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending, told
 from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, whole_number
 
 LIMIT_DEFAULT = 20
@@ -37,15 +37,15 @@ CHAT_SUFFIX_BYTES = 8  # with the chat's id, they are the 64 characters that a r
 SCOPE = "complete"
 
 
-def blueprint(desk: RunViews) -> Blueprint:
+def blueprint(run_views: RunViews) -> Blueprint:
     """The views of `/completions`."""
     views = Blueprint("completions", __name__, url_prefix="/completions")
-    views.register_error_handler(BelfryError, desk.entrance.refuse)
-    views.post("")(desk.start)
-    views.get("")(desk.newest)
-    views.get("/<run_id>")(desk.state)
-    views.delete("/<run_id>")(desk.stop)
-    views.get("/<run_id>/stream")(desk.stream)
+    views.register_error_handler(BelfryError, run_views.stream_handler.refuse)
+    views.post("")(run_views.start)
+    views.get("")(run_views.newest)
+    views.get("/<run_id>")(run_views.state)
+    views.delete("/<run_id>")(run_views.stop)
+    views.get("/<run_id>/stream")(run_views.stream)
     return views
 
 
@@ -57,8 +57,8 @@ class RunViews:
     runs: Runs
     relay: Relay
     streams: Streams
-    entrance: StreamHandler
-    limits: Limits
+    stream_handler: StreamHandler
+    limits: RateLimits
     body_bytes: int
     body_seconds: float
     proxies: Sequence[Network]
@@ -118,7 +118,7 @@ class RunViews:
         opening.merges = merges
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
-        return StreamResponse(self.entrance, Start(opening, ready, claims, client_of(request, self.proxies)))
+        return StreamResponse(self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies)))
 
     def _resume_chat(self, claims: Claims, name: RunName) -> Response:
         """The newest answer of the chat or run that is named; 204 where there is none, as the AI SDK expects."""
@@ -141,7 +141,7 @@ class RunViews:
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         client, dialect = client_of(request, self.proxies), UIMessages(run.id)
         headers = {**HEADERS, **ui_messages.HEADER}
-        return StreamResponse(self.entrance, Start(opening, ready, claims, client, dialect), headers)
+        return StreamResponse(self.stream_handler, Start(opening, ready, claims, client, dialect), headers)
 
 
 def asked_format(asked: Request) -> str:

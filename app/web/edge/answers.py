@@ -29,7 +29,7 @@ BODY_FIELDS: Final = frozenset({"Content-Type", "Content-Length"})  # which an a
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WsgiAnswer:
     """A whole answer without a response object. As a WSGI application, it is written as such.
 
     After an answer that is the `last`, no request can follow on the connection: nobody knows where it would begin
@@ -77,21 +77,21 @@ class Answers:
         """The same for an answer of `mimetype`, which is no page."""
         return headers.fields(environ, mimetype) + self._cors.fields(environ)
 
-    def preflight(self, environ: WSGIEnvironment) -> Answer | None:
+    def preflight(self, environ: WSGIEnvironment) -> WsgiAnswer | None:
         """The answer to a CORS preflight request; None for any other request."""
         answer = self._cors.preflight(environ)
         if answer is None:
             return None
         self._cors.mark(answer, environ)
         own = [(name, value) for name, value in answer.headers.items() if name not in BODY_FIELDS]
-        return Answer(answer.status_code, own + headers.fields(environ, None))
+        return WsgiAnswer(answer.status_code, own + headers.fields(environ, None))
 
-    def problem(self, error: Exception, environ: WSGIEnvironment) -> Answer:
+    def problem(self, error: Exception, environ: WSGIEnvironment) -> WsgiAnswer:
         """The answer that tells a client about `error`, which is counted and, if it is a bug, logged."""
         refusal = problems.refusal_for(error, environ)
         body = json.dumps(refusal.problem()).encode()
         own = [("Content-Type", PROBLEM), ("Content-Length", str(len(body))), *refusal.headers.items()]
-        return Answer(refusal.status, own + self.fields(environ, PROBLEM), body, refusal.code in problems.LAST)
+        return WsgiAnswer(refusal.status, own + self.fields(environ, PROBLEM), body, refusal.code in problems.LAST)
 
     def refusing(self, error: BelfryError) -> WSGIApplication:
         """A WSGI application that answers every request with `error`."""

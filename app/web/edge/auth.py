@@ -18,7 +18,7 @@ from ...core.settings import Settings
 from ...live.identity.key_source import KeySource
 from ...live.identity.revocation_watch import RevocationWatch
 from ...store.identity.sessions import Sessions, Tickets
-from .limits import Limits
+from .limits import RateLimits
 
 COOKIE: Final = "belfry_session"
 # RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
@@ -43,7 +43,7 @@ class Authenticator:
         sessions: Sessions,
         tickets: Tickets,
         watch: RevocationWatch,
-        limits: Limits,
+        limits: RateLimits,
         settings: Settings,
         clock: Callable[[], float] = time.time,
         key_source: KeySource | None = None,

@@ -13,7 +13,7 @@ from flask import Request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ... import metrics
-from .answers import Answer, Answers
+from .answers import Answers, WsgiAnswer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -48,7 +48,7 @@ class Endpoint:
         if environ["REQUEST_METHOD"] != "OPTIONS":
             raise MethodNotAllowed(self.methods)
         allow = ("Allow", ", ".join(self.methods))
-        return self._answers.preflight(environ) or Answer(
+        return self._answers.preflight(environ) or WsgiAnswer(
             200, [allow, ("Content-Length", "0"), *self._answers.fields(environ, None)]
         )
 

@@ -18,7 +18,7 @@ from ...core.settings import Settings
 from .client_address import client_address, throttled_address
 
 
-class Limits:
+class RateLimits:
     """The limits of one worker."""
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:

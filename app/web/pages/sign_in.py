@@ -20,9 +20,9 @@ from ...core.identity.tokens import SCOPES, Claims
 from ...server.sockets import ReadDeadline
 from ...store.insight.audit import Audit
 from ..api.session import end_session, start_session
+from ..edge.audited import entry
 from ..edge.auth import Authenticator
-from ..edge.by_hand import entry
-from ..edge.limits import Limits
+from ..edge.limits import RateLimits
 from ..edge.loopback import host_of, is_loopback
 from ..edge.reading import refuse_coding
 
@@ -37,7 +37,7 @@ PLAIN_HTTP: Final = (
 CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 
 
-def blueprint(auth: Authenticator, audit: Audit, limits: Limits) -> Blueprint:
+def blueprint(auth: Authenticator, audit: Audit, limits: RateLimits) -> Blueprint:
     """The views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
     door = SignInPolicy(auth, audit)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.log.cursor import Position, replace
 from app.core.wire import frames
-from app.core.wire.frames import Counts, Goodbye
+from app.core.wire.frames import FeedCounts, Goodbye
 from app.core.wire.sse import Decoder, Event
 
 VECTOR = (Position("k3f9q2", 42), Position("b71x0a", 7))
@@ -29,11 +29,11 @@ def test_a_message_has_its_place_as_id_and_its_json_as_data() -> None:
 def test_many_messages_of_one_log_are_written_as_each_by_itself() -> None:
     vector = (*VECTOR, Position("zz9Q01", 1))
     for at in range(3):
-        place = frames.Place(vector, at, "n3w3p0")
+        place = frames.LogFramer(vector, at, "n3w3p0")
         after = replace(vector, Position("n3w3p0", 43), at)
         for record in (b'message {"id":"m1"}', b"order {}"):
             assert place.message(43, record) == frames.message(after, record)
-    assert frames.Place(VECTOR[:1], 0, "a").message(1, b"message {}") == b"id: a.1\ndata: {}\n\n"
+    assert frames.LogFramer(VECTOR[:1], 0, "a").message(1, b"message {}") == b"id: a.1\ndata: {}\n\n"
 
 
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
@@ -53,7 +53,7 @@ def test_each_character_that_readers_misread_is_escaped(character: str) -> None:
     assert frames.compact({text: text}) == json.dumps({text: text}, separators=(",", ":")).replace(
         character, f"\\u{ord(character):04x}"
     )
-    assert character.encode() not in frames.ready(VECTOR, 1, text, Counts(0, 0), 0, "c")
+    assert character.encode() not in frames.ready(VECTOR, 1, text, FeedCounts(0, 0), 0, "c")
     assert frames.compact("\u00e9\u2027\u202a\xa0") == '"\u00e9\u2027\u202a\xa0"', "its neighbours stay as they are"
 
 
@@ -74,7 +74,7 @@ def test_a_live_only_message_leaves_the_clients_cursor_alone() -> None:
 
 
 def test_ready_tells_delay_place_and_state() -> None:
-    event = decoded(frames.ready(VECTOR, 2_500, "álice", Counts(3, 9), 2, "0badcafe"))
+    event = decoded(frames.ready(VECTOR, 2_500, "álice", FeedCounts(3, 9), 2, "0badcafe"))
     assert (event.event, event.id, event.retry) == ("ready", "k3f9q2.42-b71x0a.7", 2_500)
     assert json.loads(event.data) == {
         "user": "álice",
@@ -86,10 +86,10 @@ def test_ready_tells_delay_place_and_state() -> None:
 
 
 def test_a_change_is_told_with_the_readers_counts() -> None:
-    event = decoded(frames.changed(b'read {"ids":["a"],"read":true}', Counts(3, 9)))
+    event = decoded(frames.changed(b'read {"ids":["a"],"read":true}', FeedCounts(3, 9)))
     assert (event.event, event.id) == ("read", "")
     assert json.loads(event.data) == {"ids": ["a"], "read": True, "unread": 3, "revision": 9}
-    assert json.loads(decoded(frames.changed(frames.UPDATED, Counts(0, 1))).data) == {"unread": 0, "revision": 1}
+    assert json.loads(decoded(frames.changed(frames.UPDATED, FeedCounts(0, 1))).data) == {"unread": 0, "revision": 1}
 
 
 def test_a_heartbeat_has_data_so_that_pages_see_it_and_no_id() -> None:
@@ -108,7 +108,7 @@ def test_a_goodbye_gives_its_reason_and_a_delay() -> None:
 
 
 def test_every_type_of_belfry_is_reserved() -> None:
-    written = [frames.ready(VECTOR, 1, "u", Counts(0, 0), 0, ""), frames.HEARTBEAT, frames.reset(VECTOR)]
+    written = [frames.ready(VECTOR, 1, "u", FeedCounts(0, 0), 0, ""), frames.HEARTBEAT, frames.reset(VECTOR)]
     written += [frames.goodbye(reason, 1) for reason in Goodbye]
     assert {decoded(frame).event for frame in written} <= frames.RESERVED_EVENTS
     assert {"open", "error"} <= frames.RESERVED_EVENTS

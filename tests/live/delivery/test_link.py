@@ -17,7 +17,7 @@ from app.live.delivery import link
 from app.live.delivery.link import CHANNELS_PER_COMMAND, RECONNECT_SECONDS, Link
 from app.live.streams.subscriber import OpenLog
 from app.transport.connection import unavailable
-from app.transport.subscription import Kind, Push, Subscription
+from app.transport.subscription import Push, PushKind, Subscription
 
 
 class Redis:
@@ -36,7 +36,7 @@ class Redis:
         self.commands.append(("unsubscribe", list(channels)))
 
     def ping(self) -> None:
-        self.says.put(Push(Kind.PONG, b"", b""))
+        self.says.put(Push(PushKind.PONG, b"", b""))
 
     def receive(self) -> Push:
         push = self.says.get()
@@ -48,7 +48,7 @@ class Redis:
         self.closed = True
 
     def acknowledge(self, name: str) -> None:
-        self.says.put(Push(Kind.SUBSCRIBED, name.encode(), b""))
+        self.says.put(Push(PushKind.SUBSCRIBED, name.encode(), b""))
 
 
 class Ear:
@@ -129,7 +129,7 @@ def test_the_first_acknowledgement_of_a_channel_is_not_taken_for_the_second(sett
 
 
 def test_what_is_published_is_handed_over(setting: Setting) -> None:
-    setting.redis.says.put(Push(Kind.MESSAGE, b"alice", b"payload"))
+    setting.redis.says.put(Push(PushKind.MESSAGE, b"alice", b"payload"))
     settle(lambda: setting.ear.told)
     assert setting.ear.told == [(b"alice", b"payload")]
 

@@ -13,7 +13,7 @@ from app.live.delivery.links import Links
 from app.live.streams.subscriber import OpenLog
 from app.store.keys import Keys
 from app.store.logs.log import LogStore
-from app.transport.subscription import Kind, Push
+from app.transport.subscription import Push, PushKind
 from tests.live.delivery.test_link import Redis, settle
 from tests.live.one_shard import LoneShard
 
@@ -140,7 +140,7 @@ class Setting:
 
     def give_away(self, user: str) -> None:
         """The first shard ends a subscription by itself."""
-        self.cluster.one.servers[-1].says.put(Push(Kind.UNSUBSCRIBED, KEYS.live(f"user:{user}").encode(), b""))
+        self.cluster.one.servers[-1].says.put(Push(PushKind.UNSUBSCRIBED, KEYS.live(f"user:{user}").encode(), b""))
 
 
 @pytest.fixture

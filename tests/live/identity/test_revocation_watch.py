@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from app.core.errors import BelfryError
-from app.core.identity.revocation import Kind, Revoked
+from app.core.identity.revocation import RevocationKind, Revoked
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
 from app.live.identity import revocation_watch
@@ -43,7 +43,7 @@ def watch(store: Revocations) -> Iterator[RevocationWatch]:
 def test_what_was_withdrawn_before_the_worker_started_counts_at_once(
     store: Revocations, watch: RevocationWatch
 ) -> None:
-    store.revoke(Kind.USER, "alice", 1_000.5)
+    store.revoke(RevocationKind.USER, "alice", 1_000.5)
     assert watch.covers(ALICE)
 
 
@@ -54,7 +54,7 @@ def test_what_is_withdrawn_later_is_heard_of_by_itself(
     heard: list[Revoked] = []
     watch.listeners.append(heard.append)
     assert not watch.covers(ALICE)
-    store.revoke(Kind.TOKEN, "t1", 1_000.5)
+    store.revoke(RevocationKind.TOKEN, "t1", 1_000.5)
     with gevent.Timeout(5):
         while not heard:
             gevent.sleep(0.01)
@@ -85,7 +85,7 @@ def test_old_and_new_workers_agree_however_much_was_withdrawn(
     users = [f"user-{number}" for number in range(50)]
     watch.read()
     for user in users:
-        store.revoke(Kind.USER, user, 1_000.5)
+        store.revoke(RevocationKind.USER, user, 1_000.5)
     watch.read()
     redis.xtrim(Keys("belfry").revoked, maxlen=1, approximate=False)  # as many others would
     new = RevocationWatch(store, clock=lambda: 1_001.0)
@@ -98,12 +98,12 @@ def test_old_and_new_workers_agree_however_much_was_withdrawn(
 def test_a_worker_that_missed_withdrawals_takes_in_all_and_tells_of_them(
     store: Revocations, watch: RevocationWatch, redis: fakeredis.FakeRedis
 ) -> None:
-    store.revoke(Kind.USER, "first", 1_000.0)
+    store.revoke(RevocationKind.USER, "first", 1_000.0)
     watch.read()
     heard: list[Revoked] = []
     watch.listeners.append(heard.append)
     for user in ("alice", "bob", "carol"):
-        store.revoke(Kind.USER, user, 1_000.5)
+        store.revoke(RevocationKind.USER, user, 1_000.5)
     redis.xtrim(Keys("belfry").revoked, maxlen=1, approximate=False)
     watch.read()
     assert all(any(fresh.covers(claims(user)) for fresh in heard) for user in ("alice", "bob", "carol"))
@@ -112,7 +112,7 @@ def test_a_worker_that_missed_withdrawals_takes_in_all_and_tells_of_them(
 def test_a_withdrawal_is_forgotten_after_its_time_in_whatever_order_it_was_read(store: Revocations) -> None:
     kept = Settings().revocation_seconds
     for user, at in (("zoe", 500.0), ("alice", 1_000.5), ("bob", 400.0)):
-        store.revoke(Kind.USER, user, at)
+        store.revoke(RevocationKind.USER, user, at)
     later = RevocationWatch(store, clock=lambda: 600.0 + kept)
     later.read()
     assert later.covers(ALICE)
@@ -127,7 +127,7 @@ def test_an_ended_session_is_forgotten_long_before_a_withdrawal(store: Revocatio
     watch = RevocationWatch(store, clock=lambda: now)
     keys = Keys("belfry")
     store._commands.run(ended(keys, "s1", now))
-    store.revoke(Kind.TOKEN, "t1", now)
+    store.revoke(RevocationKind.TOKEN, "t1", now)
     watch.read()
     assert len(watch._revoked) == 2
     now += ENDED_KEPT_SECONDS - 1
@@ -149,8 +149,8 @@ def test_withdrawals_that_the_store_lost_are_put_back_for_workers_that_start_lat
     lost: str,
 ) -> None:
     monkeypatch.setattr(revocation_watch, "COMPARE_SECONDS", 0.0)
-    store.revoke(Kind.USER, "alice", 1_000.5)
-    store.revoke(Kind.TOKEN, "t9", 1_000.6)
+    store.revoke(RevocationKind.USER, "alice", 1_000.5)
+    store.revoke(RevocationKind.TOKEN, "t9", 1_000.6)
     assert watch.covers(ALICE)
     redis.flushall() if lost == "all" else redis.delete(Keys("belfry").withdrawn)
     late = RevocationWatch(store, clock=lambda: 1_001.0)
@@ -171,9 +171,9 @@ def test_a_running_worker_hears_of_withdrawals_that_another_one_put_back(
     """As after a failover: one worker had read the withdrawal, and the other had not."""
     monkeypatch.setattr(revocation_watch, "COMPARE_SECONDS", 0.0)
     other = RevocationWatch(store, clock=lambda: 1_001.0)
-    store.revoke(Kind.USER, "carol", 1_000.1)
+    store.revoke(RevocationKind.USER, "carol", 1_000.1)
     other.read()
-    store.revoke(Kind.USER, "alice", 1_000.5)
+    store.revoke(RevocationKind.USER, "alice", 1_000.5)
     watch.read()
     redis.flushall()
     other.read()
@@ -187,9 +187,9 @@ def test_a_withdrawal_that_is_about_to_expire_is_not_missed(
     redis: fakeredis.FakeRedis, store: Revocations, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(revocation_watch, "COMPARE_SECONDS", 0.0)
-    kept_seconds = store.kept_seconds[Kind.USER]
+    kept_seconds = store.kept_seconds[RevocationKind.USER]
     watch = RevocationWatch(store, clock=lambda: 1_000.0 + kept_seconds - 1)
-    store.revoke(Kind.USER, "alice", 1_000.0)
+    store.revoke(RevocationKind.USER, "alice", 1_000.0)
     watch.read()
     redis.flushall()
     watch.read()

@@ -8,7 +8,7 @@ from typing import Any
 from gevent.queue import Queue
 
 from app.live.insight.recorder import AGAIN_SECONDS, NOTED_MAX, WRITE_SECONDS, KnownUsers
-from app.store.insight.directory import Known
+from app.store.insight.directory import KnownUser
 
 
 class Written:
@@ -18,7 +18,7 @@ class Written:
         self.users: Queue[str] = Queue()
         self.now = 1_000.0
 
-    def write(self, seen: Sequence[Known]) -> None:
+    def write(self, seen: Sequence[KnownUser]) -> None:
         for user, _ in seen:
             self.users.put(user)
 

@@ -13,7 +13,7 @@ from app.core.identity.tokens import Claims
 from app.core.log.cursor import Position
 from app.core.settings import Settings
 from app.live.insight.presence import USERS_PER_TURN, Presence, number_of_one
-from app.live.streams.subscriber import Client, OpenLog, Subscriber
+from app.live.streams.subscriber import ClientInfo, OpenLog, Subscriber
 from app.store.insight import directory
 from app.store.insight.presence import PresenceStore
 from app.transport.connection import Command, Connection, Reply
@@ -64,7 +64,7 @@ def connect(presence: Presence, user: str) -> Subscriber:
     log = OpenLog(f"user:{user}")
     subscriber = Subscriber(Nobody(), claims, (log,), START, ModelSink(ModelClient([]), 0))
     log.add(subscriber)
-    presence.connected(subscriber, Client("127.0.0.1", "test"), number_of_one(), 0)
+    presence.connected(subscriber, ClientInfo("127.0.0.1", "test"), number_of_one(), 0)
     return subscriber
 
 
@@ -88,7 +88,7 @@ def test_who_comes_twice_stays_until_both_have_gone(presence: Presence, told: Pr
     (log,) = first.logs
     second = Subscriber(Nobody(), first.claims, (log,), START, ModelSink(ModelClient([]), 0))
     log.add(second)
-    presence.connected(second, Client("127.0.0.1", "test"), number_of_one(), 0)
+    presence.connected(second, ClientInfo("127.0.0.1", "test"), number_of_one(), 0)
     for leaving, left in ((first, 1), (second, 0)):
         log.remove(leaving)
         presence.disconnected(leaving)

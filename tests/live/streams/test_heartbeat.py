@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from app.core.identity.tokens import Claims
-from app.live.streams.heartbeat import LONGEST_TICK_SECONDS, Wheel
+from app.live.streams.heartbeat import LONGEST_TICK_SECONDS, TimingWheel
 from app.live.streams.subscriber import OpenLog, Subscriber
 from tests.live.model import Client, ModelSink
 
@@ -45,13 +45,13 @@ def subscriber(expires_at: float = math.inf) -> Subscriber:
     return Subscriber(Nobody(), claims, logs, (), ModelSink(Client([]), 0))
 
 
-def time_at(wheel: Wheel) -> float:
+def time_at(wheel: TimingWheel) -> float:
     return NOW + wheel.tick * wheel.tick_seconds
 
 
 @pytest.mark.parametrize("interval", [0.2, 1.0, 15.0, 120.0])
 def test_silence_never_lasts_longer_than_the_interval(interval: float) -> None:
-    wheel, one = Wheel(interval), subscriber()
+    wheel, one = TimingWheel(interval), subscriber()
     wheel.add(one, NOW)
     one.silent_since = last = wheel.tick  # its first frames were just written
     beats = 0
@@ -66,7 +66,7 @@ def test_silence_never_lasts_longer_than_the_interval(interval: float) -> None:
 
 
 def test_who_was_written_to_is_not_sent_a_heartbeat() -> None:
-    wheel, one = Wheel(15.0), subscriber()
+    wheel, one = TimingWheel(15.0), subscriber()
     wheel.add(one, NOW)
     for _ in range(500):
         one.silent_since = wheel.tick
@@ -76,7 +76,7 @@ def test_who_was_written_to_is_not_sent_a_heartbeat() -> None:
 
 
 def test_a_thousand_who_came_at_once_are_spread_over_the_interval() -> None:
-    wheel = Wheel(15.0)
+    wheel = TimingWheel(15.0)
     for _ in range(1_000):
         wheel.add(subscriber(), NOW)
     looks = Counter({tick: len(wheel.turn()) for tick in range(60)})
@@ -84,7 +84,7 @@ def test_a_thousand_who_came_at_once_are_spread_over_the_interval() -> None:
     assert max(looks.values()) < 80
 
 
-def beat(wheel: Wheel) -> int:
+def beat(wheel: TimingWheel) -> int:
     """One tick; answers how many got a heartbeat."""
     due = wheel.turn()
     silent = [one for one in due if wheel.silent(one)]
@@ -96,7 +96,7 @@ def beat(wheel: Wheel) -> int:
 
 
 def test_who_is_silent_gets_one_heartbeat_in_an_interval_and_no_more() -> None:
-    wheel = Wheel(15.0)
+    wheel = TimingWheel(15.0)
     for _ in range(1_000):
         wheel.add(subscriber(), NOW)
     for _ in range(50):
@@ -105,7 +105,7 @@ def test_who_is_silent_gets_one_heartbeat_in_an_interval_and_no_more() -> None:
 
 
 def test_a_crowd_that_a_message_to_everyone_lined_up_parts_within_a_few_intervals() -> None:
-    wheel, crowd = Wheel(15.0), [subscriber() for _ in range(1_000)]
+    wheel, crowd = TimingWheel(15.0), [subscriber() for _ in range(1_000)]
     for one in crowd:
         wheel.add(one, NOW)
     for one in crowd:
@@ -118,7 +118,7 @@ def test_a_crowd_that_a_message_to_everyone_lined_up_parts_within_a_few_interval
 
 @pytest.mark.parametrize(("interval", "life"), [(15.0, 3.2), (15.0, 40.0), (120.0, 7.0), (0.5, 2.0)])
 def test_a_stream_is_looked_at_as_soon_as_its_time_is_over(interval: float, life: float) -> None:
-    wheel, one = Wheel(interval), subscriber(expires_at=NOW + life)
+    wheel, one = TimingWheel(interval), subscriber(expires_at=NOW + life)
     wheel.add(one, NOW)
     while time_at(wheel) < NOW + life:
         for due in wheel.turn():
@@ -131,14 +131,14 @@ def test_a_stream_is_looked_at_as_soon_as_its_time_is_over(interval: float, life
 
 
 def test_who_was_removed_is_not_looked_at() -> None:
-    wheel, one = Wheel(1.0), subscriber()
+    wheel, one = TimingWheel(1.0), subscriber()
     wheel.add(one, NOW)
     wheel.remove(one)
     assert not [due for _ in range(100) for due in wheel.turn()]
 
 
 def test_who_leaves_a_crowd_takes_nobody_along() -> None:
-    wheel, crowd = Wheel(1.0), [subscriber() for _ in range(500)]
+    wheel, crowd = TimingWheel(1.0), [subscriber() for _ in range(500)]
     for one in crowd:
         wheel.add(one, NOW)
     for one in crowd[::3]:
@@ -151,7 +151,7 @@ def test_who_leaves_a_crowd_takes_nobody_along() -> None:
 
 def ages(life_seconds: float) -> list[float]:
     """At what age each of a crowd that came at once is sent on, within twice the longest life."""
-    wheel, crowd = Wheel(15.0, life_seconds), [subscriber() for _ in range(500)]
+    wheel, crowd = TimingWheel(15.0, life_seconds), [subscriber() for _ in range(500)]
     for one in crowd:
         wheel.add(one, NOW)
     found = []

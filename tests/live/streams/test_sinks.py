@@ -18,7 +18,7 @@ from app.live.insight.recorder import Flights
 from app.live.streams.poller import Poller
 from app.live.streams.sinks import ParkedSocket
 from app.live.streams.streams import Opening, Streams
-from app.live.streams.subscriber import Client, Subscriber
+from app.live.streams.subscriber import ClientInfo, Subscriber
 from app.store.insight.flights import FlightStore
 from app.store.insight.presence import PresenceStore
 from app.store.logs.log import LogStore
@@ -50,7 +50,7 @@ def park(streams: Streams, poller: Poller) -> gevent.socket.socket:
     logs[0].seen = Position("epoch", 0)
     opening = Opening(streams._hub, "alice", logs, (), (logs[0].seen,), lost=False, announced=0)
     sink = ParkedSocket(ours, poller, write_timeout_seconds=1)
-    streams.attach(opening, sink, b"data: hello\n\n", ALICE, Client("", ""))
+    streams.attach(opening, sink, b"data: hello\n\n", ALICE, ClientInfo("", ""))
     return theirs
 
 

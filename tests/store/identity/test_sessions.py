@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import redis
 
-from app.core.identity.revocation import Kind, Revocation, Revoked
+from app.core.identity.revocation import Revocation, RevocationKind, Revoked
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
-from app.store.identity.revocations import Place, Revocations
+from app.store.identity.revocations import Revocations, StreamPositions
 from app.store.identity.sessions import ENDED_AT_ONCE, FRESH_SECONDS, NAME_LENGTH, Sessions
 from app.store.keys import Keys
 from app.transport.connection import Command, Connection, Reply
@@ -84,8 +84,8 @@ def test_an_ended_session_is_unknown_and_everybody_is_told(
     assert found is not None
     sessions.end("alice", found.session, now())
     assert sessions.find(value, now()) is None
-    (told,), _, _ = Revocations(connection, settings).after(Place())
-    assert (told.kind, told.name) == (Kind.SESSION, found.session)
+    (told,), _, _ = Revocations(connection, settings).after(StreamPositions())
+    assert (told.kind, told.name) == (RevocationKind.SESSION, found.session)
 
 
 def test_a_worker_believes_for_a_second_only_what_another_has_ended(
@@ -129,9 +129,9 @@ def test_the_oldest_session_ends_where_a_user_has_too_many(three_at_most: Sessio
     values = [three_at_most.start(until, now() + step) for step in range(5)]
     assert alive(three_at_most, values) == [False, False, True, True, True]
     assert len(three_at_most.of_user("alice", now())) == 3
-    told, _, _ = Revocations(connection, Settings()).after(Place())
+    told, _, _ = Revocations(connection, Settings()).after(StreamPositions())
     assert {(each.kind, each.name) for each in told} == {
-        (Kind.SESSION, hashlib.sha256(value.encode()).hexdigest()[:NAME_LENGTH]) for value in values[:2]
+        (RevocationKind.SESSION, hashlib.sha256(value.encode()).hexdigest()[:NAME_LENGTH]) for value in values[:2]
     }
 
 
@@ -172,7 +172,7 @@ def test_a_session_begun_with_a_clock_that_is_ahead_is_covered_by_what_is_withdr
     ahead = replace(claims(), issued_at=now() + 20)
     found = sessions.find(sessions.start(ahead, now()), now())
     assert found is not None
-    assert Revoked([Revocation(Kind.USER, "alice", now())]).covers(found)
+    assert Revoked([Revocation(RevocationKind.USER, "alice", now())]).covers(found)
 
 
 def test_nothing_of_a_session_outlives_it(sessions: Sessions, client: redis.Redis, settings: Settings) -> None:

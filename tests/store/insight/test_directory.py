@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from app.core.settings import Settings
-from app.store.insight.directory import Directory, Known
+from app.store.insight.directory import Directory, KnownUser
 from app.store.insight.presence import PresenceStore
 from app.store.keys import Keys
 from app.transport.connection import Connection
@@ -26,7 +26,7 @@ def directory(connection: Connection, settings: Settings) -> Directory:
 
 
 def see(directory: Directory, *users: str, at: float = NOW) -> None:
-    directory.write([Known(user, at) for user in users])
+    directory.write([KnownUser(user, at) for user in users])
 
 
 def names(directory: Directory, prefix: str, limit: int = 10) -> list[str]:
@@ -53,7 +53,7 @@ def test_when_they_were_seen_is_told(directory: Directory) -> None:
     see(directory, "alice", at=NOW)
     see(directory, "bob", at=NOW + 9)
     see(directory, "alice", at=NOW + 5)
-    assert directory.search("a", 1) == [Known("alice", NOW + 5)]
+    assert directory.search("a", 1) == [KnownUser("alice", NOW + 5)]
     assert directory.newest(10) == ["bob", "alice"]
     assert directory.newest(1) == ["bob"]
 
@@ -102,4 +102,4 @@ def test_whoever_connects_is_known_and_not_whoever_left(
     directory: Directory, connection: Connection, settings: Settings
 ) -> None:
     PresenceStore(connection, settings).renew("w1", {"alice": [{"id": "1"}], "bob": []}, NOW)
-    assert directory.search("", 9) == [Known("alice", NOW)]
+    assert directory.search("", 9) == [KnownUser("alice", NOW)]

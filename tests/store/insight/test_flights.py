@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import fakeredis
 import pytest
 import redis
 
@@ -50,11 +49,10 @@ def test_events_are_kept_short_and_read_whole(connection: Connection, settings: 
     assert len(written(began)) < 0.75 * len(json.dumps(began, separators=(",", ":")))
 
 
+@pytest.mark.parametrize("client", ["server"], indirect=True)
 def test_a_user_who_was_connected_once_takes_little_room(
     client: redis.Redis, connection: Connection, settings: Settings
 ) -> None:
-    if isinstance(client, fakeredis.FakeRedis):
-        pytest.skip("its memory is another one")
     places = {"user:alice": "k3f9q2.5", "everyone": "b71x0a.7"}
     one = {"time": "2026-11-30T02:40:00.123Z", "connection": "c" * 22, "offset": 5, "places": places}
     events = [{**one, "what": "connected", "lost": False}, {**one, "what": "closed", "reason": "hung_up"}]

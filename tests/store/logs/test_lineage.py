@@ -27,7 +27,7 @@ from app.core.log.marks import Mark
 from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.insight import directory, flights
-from app.store.insight.directory import Directory, Known
+from app.store.insight.directory import Directory, KnownUser
 from app.store.insight.flights import FlightStore, written
 from app.store.insight.presence import PresenceStore
 from app.store.insight.recent import RecentStore
@@ -74,7 +74,7 @@ class Store:
 
     def note(self, event: dict[str, Any]) -> None:
         FlightStore(self.connection, self.settings).write([("alice", written(event))])
-        Directory(self.connection, self.settings).write([Known("alice", time.time())])
+        Directory(self.connection, self.settings).write([KnownUser("alice", time.time())])
 
     def trace(self, message_id: str) -> dict[str, Any]:
         connection, settings = self.connection, self.settings

@@ -22,7 +22,7 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.keys import EVERYONE, topic_log, user_log
 from app.store.logs.log import SCRIPTS, LogStore
-from app.store.logs.read_state import Outcome, ReadState
+from app.store.logs.read_state import ChangeOutcome, ReadState
 from app.transport.connection import Connection
 from tests.examples import examples
 
@@ -47,10 +47,10 @@ class Feed:
     def publish(self, name: str, message_id: str, **fields: Any) -> None:
         self.store.append([(name, message(id=message_id, **fields))])
 
-    def change(self, mark: Mark, *ids: str, on: bool = True, user: str = ALICE) -> Outcome:
+    def change(self, mark: Mark, *ids: str, on: bool = True, user: str = ALICE) -> ChangeOutcome:
         return self.read_state.change(user, (user_log(user), *LOGS[1:]), Change(mark, on, ids))
 
-    def change_all(self, mark: Mark, *, on: bool = True) -> Outcome:
+    def change_all(self, mark: Mark, *, on: bool = True) -> ChangeOutcome:
         return self.read_state.change(ALICE, LOGS, Change(mark, on, None))
 
     def unread(self, user: str = ALICE) -> int:

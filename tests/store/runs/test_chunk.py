@@ -20,7 +20,7 @@ from app.core.message import Message, parse
 from app.core.settings import Settings
 from app.store.logs.log import CHUNK_BYTES, CHUNK_MESSAGES, SCRIPTS, Appended, LogStore, Status
 from app.transport.connection import Connection
-from app.transport.dialect import Dialect
+from app.transport.dialect import ClusterDialect
 from app.transport.slots import slot_of
 from tests.examples import examples
 from tests.servers import RedisServer, free_port
@@ -259,7 +259,7 @@ class Translating(Connection):
     """To the only node of a cluster."""
 
     def send(self, commands: Sequence[Any]) -> list[Any]:
-        dialect = Dialect(SCRIPTS)
+        dialect = ClusterDialect(SCRIPTS)
         return super().send([dialect(command) for command in commands])
 
 

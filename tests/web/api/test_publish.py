@@ -24,7 +24,7 @@ from app.web.api.publish import (
     GROUPS_UNDER_WAY,
     LINES_PER_GROUP,
     REFUSALS_TOLD,
-    Batch,
+    PublishBatch,
     lines,
     new_id,
 )
@@ -51,7 +51,9 @@ def test_the_refusals_of_a_batch_are_told_in_full_at_first_and_then_in_short() -
     bell, count = Bell(), 10 * LINES_PER_GROUP
     for answered in bell.answered:
         answered.set()
-    told = [json.loads(line) for line in b"".join(Batch(bell, refuse).results(iter([b"x"] * count))).splitlines()]
+    told = [
+        json.loads(line) for line in b"".join(PublishBatch(bell, refuse).results(iter([b"x"] * count))).splitlines()
+    ]
     assert len(told) == count
     assert {len(each) for each in told[:REFUSALS_TOLD]} == {5}
     assert told[REFUSALS_TOLD:] == [{"status": 400, "code": "malformed_json"}] * (count - REFUSALS_TOLD)
@@ -70,7 +72,7 @@ def test_a_batch_of_bad_lines_gives_everybody_else_a_turn(texts: list[bytes]) ->
         raise BelfryError("malformed_json")
 
     others = gevent.spawn(lambda: None)
-    groups = Batch(publisher, refuse)._groups(iter(texts))
+    groups = PublishBatch(publisher, refuse)._groups(iter(texts))
     assert not others.dead
     next(groups)
     assert others.dead
@@ -123,7 +125,7 @@ class TestGroups:
 
     def test_two_are_under_way_and_no_more(self, bell: Bell) -> None:
         texts = iter([line_of(number) for number in range(5 * LINES_PER_GROUP)])
-        results = Batch(bell, read).results(texts)
+        results = PublishBatch(bell, read).results(texts)
         first = gevent.spawn(next, results)
         with gevent.Timeout(5):
             while len(bell.posted) < GROUPS_UNDER_WAY:
@@ -147,7 +149,7 @@ class TestGroups:
         for answered in bell.answered:
             answered.set()
         texts = [line_of(number) for number in range(2 * LINES_PER_GROUP)]
-        told = [json.loads(line) for line in b"".join(Batch(bell, read).results(iter(texts))).splitlines()]
+        told = [json.loads(line) for line in b"".join(PublishBatch(bell, read).results(iter(texts))).splitlines()]
         assert [result["id"] for result in told] == [f"{number}" for number in range(2 * LINES_PER_GROUP)]
         assert {result["status"] for result in told[:LINES_PER_GROUP]} == {503}
         assert {result["status"] for result in told[LINES_PER_GROUP:]} == {201}
@@ -160,7 +162,7 @@ class TestGroups:
             answered.set()
         texts = [line_of(number) for number in range(15 * LINES_PER_GROUP)]
         texts[-2] = b"{"
-        told = [json.loads(line) for line in b"".join(Batch(bell, read).results(iter(texts))).splitlines()]
+        told = [json.loads(line) for line in b"".join(PublishBatch(bell, read).results(iter(texts))).splitlines()]
         assert [result.get("id") for result in told] == [
             None if number == len(texts) - 2 else f"{number}" for number in range(len(texts))
         ]
@@ -172,12 +174,12 @@ class TestGroups:
     def test_a_line_that_takes_more_than_a_round_trip_is_alone(self, bell: Bell) -> None:
         """Its further round trips may overtake the first one, so nothing else is to be among them."""
         many = [f"user-{number}" for number in range(LINES_PER_GROUP + 1)]
-        groups = Batch(bell, read)._groups(iter([line_of(0), line_of(1, to=many), line_of(2), line_of(3)]))
+        groups = PublishBatch(bell, read)._groups(iter([line_of(0), line_of(1, to=many), line_of(2), line_of(3)]))
         assert [len(group) for group in groups] == [1, 1, 2]
 
     def test_one_holds_a_megabyte_and_a_line(self, bell: Bell) -> None:
         texts = [line_of(number, body="x" * 60_000) for number in range(40)]
-        groups = list(Batch(bell, read)._groups(iter(texts)))
+        groups = list(PublishBatch(bell, read)._groups(iter(texts)))
         sizes = [sum(len(item.record) for item in group if isinstance(item, Message)) for group in groups]
         assert len(groups) == 3
         assert max(sizes) < GROUP_BYTES + 66_000

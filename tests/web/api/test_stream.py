@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from app.core.errors import BelfryError
 from app.core.identity import jwk
-from app.core.identity.revocation import Kind
+from app.core.identity.revocation import RevocationKind
 from app.core.identity.tokens import Keyring
 from app.core.rate import Buckets, Taken
 from app.core.settings import Settings
@@ -112,7 +112,7 @@ def _none(*_: object) -> None:
 
 
 def revoke(door: Door) -> None:
-    door.revocations.revoke(Kind.USER, "alice", time.time())
+    door.revocations.revoke(RevocationKind.USER, "alice", time.time())
     door.watch.read()
 
 

@@ -13,7 +13,7 @@ from app.core.errors import BelfryError
 from app.core.identity.passwords import hash_password
 from app.core.settings import Settings
 from app.web.edge.auth import HOST_COOKIE
-from app.web.edge.limits import Limits
+from app.web.edge.limits import RateLimits
 from tests.web.identity_app import NOW, Site, open_site
 
 HASH = hash_password("correct horse battery staple")
@@ -112,7 +112,7 @@ def test_the_limit_of_the_defaults_ends_a_run_of_6300_guesses() -> None:
     "spelling", [" café", "café\t", "\u2003café ", unicodedata.normalize("NFD", "café"), "café\r\n"]
 )
 def test_every_spelling_of_a_name_counts_as_the_name(spelling: str) -> None:
-    limits = Limits(Settings(sign_ins_per_minute=2), lambda: NOW)
+    limits = RateLimits(Settings(sign_ins_per_minute=2), lambda: NOW)
     limits.sign_in(from_address("198.51.100.1"), "café")
     limits.sign_in(from_address("198.51.100.2"), spelling)
     with pytest.raises(BelfryError, match="rate_limited"):
@@ -121,7 +121,7 @@ def test_every_spelling_of_a_name_counts_as_the_name(spelling: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "n" * 16_000, "\ud800", "a b"])
 def test_what_is_kept_of_a_name_has_one_size(name: str) -> None:
-    limits = Limits(Settings(), lambda: NOW)
+    limits = RateLimits(Settings(), lambda: NOW)
     limits.sign_in(from_address("198.51.100.1"), name)
     assert max(len(key) for key in limits._sign_in._full_at) < 50
 

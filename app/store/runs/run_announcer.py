@@ -22,7 +22,7 @@ class RunAnnouncer:
         self._publisher = publisher
         self._clock = clock
 
-    def ring(self, name: RunName, ending: Ending, conversation: str = "") -> None:
+    def announce(self, name: RunName, ending: Ending, conversation: str = "") -> None:
         """Tell the user, once per run; `conversation` is the one that it answers in.
 
         Raises `BelfryError` `store_unavailable`.

@@ -10,7 +10,7 @@ from flask import Request, request
 from ...core.identity.tokens import Claims
 from ...core.message import Message
 from ...core.wire.times import rfc3339
-from ...store.insight.audit import Audit, Entry
+from ...store.insight.audit import Audit, AuditEntry
 from ...store.logs.publisher import Posted, Published, Publishes
 from .auth import Authenticator
 from .client_address import client_address
@@ -18,17 +18,17 @@ from .client_address import client_address
 
 def note(
     auth: Authenticator, claims: Claims, action: str, target: str, message_id: str = "", asked: Request = request
-) -> Entry:
+) -> AuditEntry:
     """An entry about a request, which is the one that Flask is answering unless it is given."""
     return entry(auth, claims.user, action, target, message_id, asked)
 
 
 def entry(
     auth: Authenticator, user: str, action: str, target: str = "", message_id: str = "", asked: Request = request
-) -> Entry:
+) -> AuditEntry:
     """As `note`, for somebody who has no claims yet."""
     address = client_address(asked, auth.settings.proxies)
-    return Entry(rfc3339(auth.clock()), user, action, target, message_id, address)
+    return AuditEntry(rfc3339(auth.clock()), user, action, target, message_id, address)
 
 
 class PagePublisher:

@@ -20,7 +20,7 @@ class _Known:
     left_out: int = 0
 
 
-class Complaints:
+class LogThrottle:
     """Writes warnings to one logger."""
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:

@@ -16,7 +16,7 @@ SCHEMES: Final = ("http", "https")
 _NOBODY: Final = ""  # no origin, or one that is not on the list
 
 
-class Ready:
+class PreparedAnswer:
     """The answer to `error`, for pages of each of `origins` and for everybody else."""
 
     def __init__(self, answers: Answers, error: BelfryError, origins: Sequence[str]) -> None:
@@ -31,12 +31,12 @@ class Ready:
         return self._answers.get((origin, scheme)) or self._answers[_NOBODY, scheme]
 
 
-class Refusals(NamedTuple):
+class PreparedRefusals(NamedTuple):
     """Those that the worker gives by itself."""
 
-    overloaded: Ready
-    no_room: Ready
-    no_place: Ready
+    overloaded: PreparedAnswer
+    no_room: PreparedAnswer
+    no_place: PreparedAnswer
 
 
 def _made(answers: Answers, error: BelfryError, origin: str, scheme: str) -> bytes:

@@ -9,7 +9,7 @@ from werkzeug.http import parse_list_header
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.web.edge.answers import Answers
-from app.web.edge.ready import Ready
+from app.web.edge.prepared_answers import PreparedAnswer
 
 ALLOWED = "https://app.example"
 ORIGINS = ("", ALLOWED, "https://elsewhere.example", "null")
@@ -32,7 +32,9 @@ def build(allowed: str) -> Flask:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_each_is_what_flask_answers(allowed: str, origin: str, scheme: str) -> None:
     app = build(allowed)
-    ready = Ready(Answers(Settings(cors_origins=allowed)), ERROR, parse_list_header(allowed)).answer(origin, scheme)
+    ready = PreparedAnswer(Answers(Settings(cors_origins=allowed)), ERROR, parse_list_header(allowed)).answer(
+        origin, scheme
+    )
     asked = {"Origin": origin} if origin else {}
     flask = app.test_client().get("/", base_url=f"{scheme}://localhost", headers=asked)
     first, *lines = ready.partition(b"\r\n\r\n")[0].decode().split("\r\n")

@@ -7,7 +7,7 @@ from app.core.settings import Settings
 from app.store.logs.log import LogStore
 from app.store.logs.publisher import Publisher
 from app.store.logs.recipients import Recipients
-from app.store.runs.bell import RunAnnouncer
+from app.store.runs.run_announcer import RunAnnouncer
 from app.store.runs.runs import Ending, RunName
 from app.transport.connection import Connection
 
@@ -19,7 +19,7 @@ def test_workers_that_find_the_same_run_lost_send_and_count_one_message(
     name, ending = RunName("alice", "r1"), Ending("failed")
     metrics.TALLY.take()
     for _worker in range(2):
-        RunAnnouncer(Publisher(store, Recipients(store, connection, settings)), lambda: 1.0).ring(name, ending)
+        RunAnnouncer(Publisher(store, Recipients(store, connection, settings)), lambda: 1.0).announce(name, ending)
     (tail,) = store.tails(["user:alice"])
     assert tail is not None
     assert tail.position.offset == 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AnswerLimits:
     """The limits of one upstream, in seconds."""
 
     connect: float
@@ -25,7 +25,7 @@ class Limits:
 class AnswerDeadline:
     """The deadline of one answer, which was asked for at `now`; `whole`: in one piece."""
 
-    def __init__(self, limits: Limits, now: float, *, whole: bool) -> None:
+    def __init__(self, limits: AnswerLimits, now: float, *, whole: bool) -> None:
         self._limits = limits
         self._longest = min(limits.whole, limits.total) if whole else limits.total
         self._began = now
@@ -76,7 +76,7 @@ class AnswerDeadline:
         pause = math.inf if self._is_held else min(self._heard + self._pause, self._spoke + self._comments)
         return min(self._until, pause)
 
-    def complaint(self, now: float) -> str:
+    def timeout_text(self, now: float) -> str:
         """Why patience is over at `now`."""
         if now >= self._until:
             return f"The upstream's answer was not complete after {self._longest:g} s."

@@ -14,8 +14,8 @@ from werkzeug.wrappers import Response
 
 from app import metrics
 from app.core.settings import Settings
-from app.server.gates import turns
-from app.server.gates.turns import AT_ONCE, CROWD, ConcurrencyLimit, hung_up
+from app.server.gates import concurrency_limit
+from app.server.gates.concurrency_limit import AT_ONCE, CROWD, ConcurrencyLimit, hung_up
 from app.web.edge.answers import Answers
 
 ORIGIN = "https://app.example"
@@ -47,7 +47,7 @@ def slow() -> Slow:
 
 @pytest.fixture
 def door(slow: Slow) -> ConcurrencyLimit:
-    refusal = Answers(Settings(cors_origins=ORIGIN)).refusing(turns.REFUSAL)
+    refusal = Answers(Settings(cors_origins=ORIGIN)).refusing(concurrency_limit.REFUSAL)
     return ConcurrencyLimit(slow, lambda environ: environ["PATH_INFO"] == "/slow", refusal)
 
 
@@ -88,7 +88,7 @@ def test_the_door_is_held_while_a_crowd_waits_and_opened_again(door: Concurrency
 def test_whose_turn_does_not_come_is_told_when_to_come_back(
     door: ConcurrencyLimit, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(concurrency_limit, "WAIT_SECONDS", 0.01)
     everybody = come(door, AT_ONCE)
     refused = Client(door).get("/slow", headers={"Origin": ORIGIN})
     assert (refused.status_code, refused.get_json()["code"]) == (503, "overloaded")

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from app.transport.complaints import EVERY_SECONDS, OTHERS, TEXT_MAX, TEXTS_MAX, Complaints
+from app.transport.log_throttle import EVERY_SECONDS, OTHERS, TEXT_MAX, TEXTS_MAX, LogThrottle
 
 
 class Clock:
@@ -22,12 +22,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def complaints(clock: Clock) -> Complaints:
-    return Complaints(logging.getLogger("complaints"), clock)
+def complaints(clock: Clock) -> LogThrottle:
+    return LogThrottle(logging.getLogger("complaints"), clock)
 
 
 def test_the_same_is_logged_once_a_minute_and_counted(
-    complaints: Complaints, clock: Clock, caplog: pytest.LogCaptureFixture
+    complaints: LogThrottle, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(1_000):
         complaints.note("no")
@@ -38,7 +38,7 @@ def test_the_same_is_logged_once_a_minute_and_counted(
 
 
 def test_ever_other_texts_are_bounded_too(
-    complaints: Complaints, clock: Clock, caplog: pytest.LogCaptureFixture
+    complaints: LogThrottle, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(1_000):
         complaints.note(f"{number} " + "x" * 1_000)
