@@ -27,6 +27,14 @@ const notice = byId("notice");
 const editing = byId("editing");
 const head = byId("head");
 
+let isEarly = false; // a question was sent before it is known what it follows, or in which language the page speaks
+/** @param {SubmitEvent} event */
+function keep(event) {
+  event.preventDefault();
+  isEarly = true;
+}
+form.addEventListener("submit", keep);
+
 const { lang, dir, texts } = await load(navigator.languages?.[0] ?? navigator.language);
 Object.assign(/** @type {HTMLElement} */ (document.querySelector("main")), { lang, dir });
 localize(document, texts);
@@ -159,6 +167,7 @@ let edited;
 function edit(content, at) {
   edited = at;
   editing.hidden = false;
+  prompt.setAttribute("aria-describedby", editing.id);
   prompt.value = textOf(content);
   images.urls = imagesOf(content);
   prompt.focus();
@@ -167,6 +176,7 @@ function edit(content, at) {
 function endEditing() {
   edited = undefined;
   editing.hidden = true;
+  prompt.removeAttribute("aria-describedby");
 }
 
 /** @returns {Content} */
@@ -179,7 +189,8 @@ function composed() {
 /** As unique as one run's must be. */
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-form.addEventListener("submit", (event) => {
+/** @param {SubmitEvent} event */
+function submit(event) {
   event.preventDefault();
   localStorage.setItem(MODEL_KEY, model.value);
   attempt(async () => {
@@ -188,7 +199,7 @@ form.addEventListener("submit", (event) => {
     images.urls = [];
     endEditing();
   });
-});
+}
 
 prompt.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && edited !== undefined) cancelEditing();
@@ -404,4 +415,7 @@ model.value = localStorage.getItem(MODEL_KEY) ?? model.value;
 byId("earlier", HTMLDetailsElement).open = matchMedia("(min-width: 56rem)").matches;
 offerModels().catch(() => {}); // without it, a name is typed
 await open();
+form.removeEventListener("submit", keep);
+form.addEventListener("submit", submit);
+if (isEarly) form.requestSubmit();
 await list();

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browsing import Visitor
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_accessibility import violations
 from tests.upstream import Upstream, chunk, running_upstream, saying, sending
+from tests.waiting import wait_until
 
 LANGUAGES = ("en-US", "ar", "de-DE", "es-ES", "fr-FR", "ja-JP", "ko-KR", "pt-BR", "zh-CN", "zh-TW")
 CONVERSATION_BYTES = 60_000
@@ -191,6 +192,21 @@ class TestAQuestion:
             "One?", "A tower.", "Two and a half?",
         ]  # fmt: skip
 
+    def test_that_is_sent_before_the_page_is_ready_is_sent_then(self, device: Device, visit: Visit, alice: str) -> None:
+        device.ask("One?")
+        visitor, address = visit(alice, locale="de-DE"), device.page.url
+        page = visitor.context.new_page()
+        held: list[Route] = []
+        page.route("**/conversations/*", lambda route: held.append(route))  # noqa: PLW0108 - it looks at the signature
+        page.goto(address, wait_until="commit")
+        wait_until(lambda: page.evaluate("true") and held)  # it asks for the conversation, and does not know it yet
+        page.fill("#prompt", "Two?")
+        page.click("#send")
+        page.unroute("**/conversations/*")
+        held[0].continue_()
+        expect(page.locator(".question p")).to_have_text(["One?", "Two?"])
+        expect(page.locator(".answer .markdown")).to_have_text(["A tower.", "A tower."])
+
     def test_is_not_edited_after_all(self, device: Device) -> None:
         device.ask("One?")
         for leave in (device.prompt, device.button("Cancel")):
@@ -301,6 +317,7 @@ class TestImages:
 def test_the_page_speaks_the_language_of_its_reader(visit: Visit, alice: str, locale: str) -> None:
     visitor = visit(alice, locale=locale, viewport={"width": 320, "height": 700}, color_scheme="dark")
     device = Device(visitor)
+    device.page.wait_for_function("document.querySelector('main').lang")  # its texts are loaded
     told = device.page.evaluate(LEFT_OUT, locale)
     assert (told["wrong"], told["missing"]) == ([], [])
     assert (told["lang"], told["shown"]) == (told["found"], told["dir"])
