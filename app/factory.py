@@ -46,13 +46,13 @@ from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
 from .store.insight.trace import Tracing
 from .store.keys import TIMERS, Keys
 from .store.logs import log, succession
+from .store.logs.delivery import Readers
 from .store.logs.feed import Feed
 from .store.logs.lineage import Lineage
 from .store.logs.log import LogStore
 from .store.logs.newcomers import Newcomers
 from .store.logs.publisher import Published, Publisher
 from .store.logs.read_state import ReadState
-from .store.logs.readers import Readers
 from .store.logs.recipients import Recipients
 from .store.logs.succession import Succession
 from .store.runs import runs
@@ -68,7 +68,6 @@ from .web.api import (
     health,
     marking,
     messages,
-    metrics,
     openapi,
     presence,
     publish,
@@ -260,20 +259,23 @@ class Web:
 
     def for_publishers(self) -> tuple[Blueprint, ...]:
         store, auth = self._store, self.auth
-        readers = Readers(store.logs, store.directory, self._settings)
         return (
-            messages.blueprint(
-                auth,
-                store.recipients,
-                store.logs,
-                store.recent,
-                readers,
-                self._live.flights,
-                store.audit,
-                self.scheduling,
-            ),
+            messages.blueprint(self._message_views()),
             scheduled.blueprint(auth, self.scheduling),
             presence.blueprint(auth, store.presences, store.audit, self.limits),
+        )
+
+    def _message_views(self) -> messages.MessageViews:
+        store = self._store
+        return messages.MessageViews(
+            self.auth,
+            store.recipients,
+            store.logs,
+            store.recent,
+            Readers(store.logs, store.directory, self._settings),
+            self._live.flights,
+            store.audit,
+            self.scheduling,
         )
 
     def for_readers(self) -> tuple[Blueprint, ...]:
@@ -346,7 +348,6 @@ class Web:
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
             health.blueprint(self._check_ready, lambda: self._live.hub.canaries.faults),
-            metrics.blueprint(),
             openapi.blueprint(__version__),
         )
 

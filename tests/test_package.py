@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pytest
 import requests
 
 from app import __version__
+from tests.output import Printing
 from tests.servers import free_port
 from tests.waiting import patient, wait_until
 
@@ -113,12 +113,11 @@ def _install(venv: Path, wheel: Path) -> None:
     raise AssertionError(told)
 
 
-class Running:
+class Running(Printing):
     """`belfry` in a folder; its output is collected as it comes."""
 
     def __init__(self, installed: Installed, folder: Path, **settings: str) -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             [installed.venv / "bin" / "belfry"],
             cwd=folder,
             env=installed.environ(**settings),
@@ -127,27 +126,13 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._reader = threading.Thread(target=self._collect, daemon=True)
-        self._reader.start()
-
-    def _collect(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
-
-    @property
-    def output(self) -> str:
-        return "".join(self.lines)
+        super().__init__(process)
 
     def wait_ready(self) -> None:
         wait_until(
             lambda: "stop     Ctrl-C" in self.output or self.process.poll() is not None, 60, what=lambda: self.output
         )
         assert self.process.poll() is None, self.output
-
-    def close(self) -> None:
-        self._reader.join(patient(10))
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -63,5 +63,5 @@ class Loop:
             self._step()
         except BelfryError as error:
             self._logger.info("%s: %s", self._failed, error.detail)
-        except Exception:
+        except Exception:  # the root of a greenlet: a bug in one step must not end the loop
             self._logger.exception("%s", self._failed)

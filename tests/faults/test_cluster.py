@@ -12,10 +12,10 @@ from redis.crc import key_slot
 from tests.cluster import Node, RedisCluster
 from tests.conftest import absent
 from tests.faults.crowd import Reader
+from tests.faults.deployments import Deployments
 from tests.faults.records import Reset
-from tests.faults.site import QUICK
 from tests.faults.traffic import Traffic
-from tests.servers import Belfry, RedisServer, Server
+from tests.servers import Belfry
 
 MESSAGES = 30
 FAILOVER_SECONDS = 60.0
@@ -25,27 +25,18 @@ pytestmark = pytest.mark.timeout(240)
 Deploy = Callable[..., tuple[RedisCluster, Belfry]]
 
 
-class Deployments:
-    """Starts a cluster and Belfry on it, and shows what they logged when the test failed."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self.servers: dict[str, Server] = {}
+class ClusterDeployments(Deployments):
+    """Each call starts a store of its own."""
 
     def __call__(self, **environment: str) -> tuple[RedisCluster, Belfry]:
-        cluster = RedisCluster(self._stack)
-        belfry = Belfry(cluster.url, {**QUICK, "WEB_CONCURRENCY": "2", **environment})
-        self._stack.callback(belfry.destroy)
-        self.servers = {**cluster.servers, "belfry": belfry}
-        return cluster, belfry.start()
+        cluster = RedisCluster(self.stack)
+        return cluster, self.start(cluster, environment)
 
 
 @pytest.fixture
 def deploy() -> Iterator[Deploy]:
-    if RedisServer.binary() is None:
-        absent("Redis or Valkey")
     with ExitStack() as stack:
-        yield Deployments(stack)
+        yield ClusterDeployments(stack)
 
 
 def log_key(belfry: Belfry, name: str) -> str:

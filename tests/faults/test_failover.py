@@ -17,11 +17,12 @@ import redis
 
 from tests.conftest import absent
 from tests.encryption import Encrypted, engine
+from tests.faults.deployments import Deployments
 from tests.faults.records import Hearing, Outcome, Publication, Records
 from tests.faults.site import QUICK
 from tests.faults.traffic import Traffic
 from tests.replication import SERVICE, Replicated, wait_replicated
-from tests.servers import HOST, Api, Belfry, RedisServer, Server
+from tests.servers import HOST, Api, Belfry, RedisServer
 from tests.stream_client import StreamClient
 from tests.upstream import running_upstream
 from tests.waiting import wait_until
@@ -39,27 +40,18 @@ pytestmark = pytest.mark.timeout(180)  # who waits patiently on a busy machine s
 Deploy = Callable[..., tuple[Replicated, Belfry]]
 
 
-class Deployments:
-    """Starts servers, and shows what they logged when the test failed."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self.servers: dict[str, Server] = {}
+class ReplicatedDeployments(Deployments):
+    """Each call starts a store of its own."""
 
     def __call__(self, replicas: int = 1, **environment: str) -> tuple[Replicated, Belfry]:
-        store = Replicated(self._stack, replicas)
-        belfry = Belfry(store.url, {**QUICK, "WEB_CONCURRENCY": "2", **environment})
-        self._stack.callback(belfry.destroy)
-        self.servers = {**store.servers, "belfry": belfry}
-        return store, belfry.start()
+        store = Replicated(self.stack, replicas)
+        return store, self.start(store, environment)
 
 
 @pytest.fixture
 def deploy() -> Iterator[Deploy]:
-    if RedisServer.binary() is None:
-        absent("Redis or Valkey")
     with ExitStack() as stack:
-        yield Deployments(stack)
+        yield ReplicatedDeployments(stack)
 
 
 def test_what_the_replica_never_got_is_told_by_a_reset_and_all_the_rest_arrives(deploy: Deploy) -> None:

@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from app.launch.installation import base
+from tests.output import Printing
 from tests.waiting import patient, wait_until
 
 LIMIT_SECONDS = 20.0
@@ -27,25 +26,12 @@ def eventually(condition: Callable[[], object], what: str) -> None:
     wait_until(condition, LIMIT_SECONDS, what=what)
 
 
-@dataclass
-class Launched:
+class Launched(Printing):
     """One `./run`, its output collected as it comes."""
 
-    process: subprocess.Popen[str]
-    data_dir: Path
-    lines: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._reader = threading.Thread(target=self._collect, daemon=True)
-        self._reader.start()
-
-    def _collect(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
-
-    @property
-    def output(self) -> str:
-        return "".join(self.lines)
+    def __init__(self, process: subprocess.Popen[str], data_dir: Path) -> None:
+        super().__init__(process)
+        self.data_dir = data_dir
 
     @property
     def complaints(self) -> list[str]:
@@ -62,7 +48,7 @@ class Launched:
 
     def exit_code(self) -> int:
         code = self.process.wait(patient(LIMIT_SECONDS))
-        self._reader.join(patient(LIMIT_SECONDS))
+        self.wait_printed(LIMIT_SECONDS)
         return code
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -151,8 +137,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     for one in launched:
         if one.process.poll() is None:
             one.stop()
-        assert one.process.stdout is not None
-        one.process.stdout.close()
+        one.close()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_the_first_wait_comes_before_or_after_the_first_step(wait_first: bool, e
     def wait() -> None:
         order.append("wait")
         waiting.set()
-        gevent.sleep(60)
+        Event().wait(60)  # `stop` ends it
 
     loop = Loop(lambda: order.append("step"), wait, "the step failed", logger, wait_first=wait_first)
     loop.start()
@@ -59,7 +59,7 @@ def test_it_starts_once_and_stops_in_the_middle_of_a_step() -> None:
     def step() -> None:
         steps.append(1)
         stepping.set()
-        gevent.sleep(60)
+        Event().wait(60)  # `stop` ends it
 
     loop = Loop(step, lambda: None, "the step failed", logger, wait_first=False)
     assert not loop.stop()

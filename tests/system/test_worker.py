@@ -56,7 +56,7 @@ def test_a_request_that_was_accepted_is_answered_before_the_worker_leaves(start_
 def test_the_collector_never_goes_through_what_was_loaded() -> None:
     """In a process of its own, for it is told to the whole interpreter."""
     look = (
-        "from app.server import worker; import gc; worker.quieten_collector();"
+        "from app.server import worker; import gc; worker.tune_garbage_collector();"
         "print(gc.get_freeze_count(), gc.get_count())"
     )
     told = subprocess.check_output([sys.executable, "-c", look], cwd=REPOSITORY, text=True)
@@ -90,7 +90,7 @@ def wake_ups(pid: int) -> int:
 
 
 def test_a_worker_that_sleeps_hears_at_once_that_it_shall_stop() -> None:
-    """In a process of its own, which gets a signal; it would sleep for an hour else."""
+    """In a process of its own, which gets a signal; otherwise it would sleep for an hour."""
     stay = """
 from gevent import monkey; monkey.patch_all()
 import os, signal, threading
@@ -99,7 +99,7 @@ worker.NOTIFY_SECONDS = 3_600
 one = worker.BelfryWorker.__new__(worker.BelfryWorker)
 one.alive, one.PIPE, one._tell_alive = True, os.pipe2(os.O_NONBLOCK), lambda: print(flush=True)
 one.init_signals()
-one._stay()
+one._wait_for_stop()
 """
     with subprocess.Popen([sys.executable, "-c", stay], cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -100,7 +100,7 @@ class Deliverer:
             self._next = math.inf
             try:
                 seconds = self._work()
-            except Exception:
+            except Exception:  # whatever failed, `Loop` logs it; without a next look, jobs would wait for it
                 self._expect(RETRY_SECONDS)
                 raise
             self._expect(seconds)

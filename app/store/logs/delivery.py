@@ -1,23 +1,26 @@
-"""The state of a message at each recipient: kept, read, archived, removed."""
+"""What became of a message: its state at each recipient, and how many readers of a topic have read it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...core.log.catch_up import Page
 from ...core.log.cursor import Position
 from ...core.log.marks import Marks
-from .log import LogStore
+from ...core.settings import Settings
+from ..insight.directory import Directory
+from .log import ROUND_TRIP_COMMANDS, LogStore
 
 USER = "user:"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One recipient's log, and the message in it. `offset` is None where the log does not keep it any more.
+    """One recipient's log, and the message in it. `offset` is None if the log no longer keeps it.
 
-    What single users did with a message to a topic or to everyone is not told: nobody knows who they are.
+    For a message to a topic or to everyone the flags are False; `Readers` counts who has read it.
     """
 
     log: str
@@ -25,6 +28,38 @@ class Delivery:
     read: bool
     archived: bool
     removed: bool
+
+
+class Read(NamedTuple):
+    """How many of the users that were counted have read the message."""
+
+    read: int
+    of: int
+
+
+class Readers:
+    """Counts the users who have read a message to a topic or to everyone.
+
+    Nobody knows all readers of such a message. So this counts among the known users, those who were seen last first, up
+    to `counted_users`. It reads one batch of users at a time, so that the store serves others in between.
+    """
+
+    def __init__(self, store: LogStore, directory: Directory, settings: Settings) -> None:
+        self._store = store
+        self._directory = directory
+        self._most = settings.counted_users
+
+    def count(self, log: str, message_id: str) -> Read:
+        """How many have read the message in `log`; nobody if the log does not keep it."""
+        ((page, offsets),) = self._store.find([log], [message_id])
+        users = self._directory.newest(self._most)
+        if not offsets:
+            return Read(0, len(users))
+        read = 0
+        for at in range(0, len(users), ROUND_TRIP_COMMANDS):
+            _, marks = self._store.survey((), [(user, (log,)) for user in users[at : at + ROUND_TRIP_COMMANDS]])
+            read += sum(page._replace(marks=mark).own_marks.read.has(offsets[0]) for (mark,) in marks)
+        return Read(read, len(users))
 
 
 def deliveries(store: LogStore, message_id: str, names: Sequence[str]) -> list[Delivery]:
@@ -37,7 +72,7 @@ def deliveries(store: LogStore, message_id: str, names: Sequence[str]) -> list[D
 
 
 def content_of(store: LogStore, message_id: str, names: Sequence[str]) -> bytes | None:
-    """The message's record, out of the first of the logs `names` that keeps it; None where none does."""
+    """The message's record from the first of the logs `names` that keeps it. None if none of them does."""
     for name, (page, offsets) in zip(names, store.find(names, [message_id]), strict=True):
         if offsets:
             (found,) = store.read_back([(name, (Position(page.epoch, offsets[0] + 1),))], 1)

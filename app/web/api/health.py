@@ -1,6 +1,9 @@
-"""`/health/live`: this process answers. `/health/ready`: send it traffic, it reaches the store and does not stop.
+"""What a monitor asks: `/health/live`, `/health/ready` and `/metrics`.
 
-A store that is there and not fit to keep messages is told as `warnings`; some of that refuses.
+- `/health/live` answers as long as this process can answer.
+- `/health/ready` answers 200 if a balancer may send traffic here: this worker reaches the store and is not stopping.
+  `warnings` name faults of the store, for example that it may lose messages. Some faults make the answer a refusal.
+- `/metrics` has the numbers of all workers for Prometheus. They are counts only, and a proxy should not publish them.
 """
 
 from __future__ import annotations
@@ -9,21 +12,26 @@ from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Response, jsonify
 
+from ... import metrics
 from ...core.store_faults import Fault
 
 
 def blueprint(check: Callable[[], None], faults: Callable[[], Sequence[Fault]]) -> Blueprint:
-    """`check` raises `BelfryError`, such as `store_unavailable`, against traffic; `faults` are the store's."""
-    views = Blueprint("health", __name__, url_prefix="/health")
+    """`check` raises `BelfryError`, for example `store_unavailable`, if no traffic may come; `faults` of the store."""
+    views = Blueprint("health", __name__)
 
-    @views.get("/live")
+    @views.get("/health/live")
     def live() -> Response:
         return jsonify(status="live")
 
-    @views.get("/ready")
+    @views.get("/health/ready")
     def ready() -> Response:
         check()
         warnings = [{"code": fault.code, "detail": fault.text} for fault in faults()]
         return jsonify(status="ready", warnings=warnings) if warnings else jsonify(status="ready")
+
+    @views.get("/metrics")
+    def show() -> Response:
+        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
     return views

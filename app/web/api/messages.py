@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -14,9 +15,8 @@ from ...core.wire.frames import compact
 from ...live.insight.recorder import Flights
 from ...store.insight.audit import Audit
 from ...store.insight.recent import MESSAGES_KEPT, RecentStore
-from ...store.logs.delivery import USER, Delivery, content_of, deliveries
+from ...store.logs.delivery import USER, Delivery, Read, Readers, content_of, deliveries
 from ...store.logs.log import LogStore
-from ...store.logs.readers import Read, Readers
 from ...store.logs.recipients import Recipients
 from ...store.timers.timers import RememberedJob
 from ..edge.audited import note
@@ -27,64 +27,73 @@ from .scheduling import Scheduling, parsed, written
 LIMIT_DEFAULT = 50
 
 
-def blueprint(
-    auth: Authenticator,
-    recipients: Recipients,
-    store: LogStore,
-    recent: RecentStore,
-    readers: Readers,
-    flights: Flights,
-    audit: Audit,
-    scheduling: Scheduling,
-) -> Blueprint:
+def blueprint(message_views: MessageViews) -> Blueprint:
+    """The views of `/messages`."""
     views = Blueprint("messages", __name__)
+    views.get("/messages")(message_views.newest)
+    views.get("/messages/<message_id>")(message_views.show)
+    views.get("/messages/<message_id>/content")(message_views.content)
+    views.delete("/messages/<message_id>")(message_views.retract)
+    return views
 
-    @views.get("/messages")
-    def newest() -> Response:
-        auth.require(request, "admin")
+
+@dataclass(frozen=True, slots=True)
+class MessageViews:
+    """What publishers and administrators ask about messages, each question a view."""
+
+    auth: Authenticator
+    recipients: Recipients
+    store: LogStore
+    recent: RecentStore
+    readers: Readers
+    flights: Flights
+    audit: Audit
+    scheduling: Scheduling
+
+    def newest(self) -> Response:
+        """The messages that were published last."""
+        self.auth.require(request, "admin")
         limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, MESSAGES_KEPT)
-        return answer({"messages": recent.newest(limit)})
+        return answer({"messages": self.recent.newest(limit)})
 
-    @views.get("/messages/<message_id>")
-    def show(message_id: str) -> Response:
-        claims = auth.require(request, "publish")
-        names = recipients.of(message_id)
-        known = None if names else scheduling.find(message_id)
+    def show(self, message_id: str) -> Response:
+        """What became of a message."""
+        claims = self.auth.require(request, "publish")
+        names = self.recipients.of(message_id)
+        known = None if names else self.scheduling.find(message_id)
         if known is not None:
             return answer(_scheduled(known, claims, message_id))
         _require_known(names, claims, message_id)
         counted = {}
         if flag(request, "readers"):
             require_scope(claims, "admin")
-            counted = {name: readers.count(name, message_id) for name in names if not name.startswith(USER)}
-        return answer({"id": message_id, **status(deliveries(store, message_id, names), counted)})
+            counted = {name: self.readers.count(name, message_id) for name in names if not name.startswith(USER)}
+        return answer({"id": message_id, **status(deliveries(self.store, message_id, names), counted)})
 
-    @views.get("/messages/<message_id>/content")
-    def content(message_id: str) -> Response:
-        claims = auth.require(request, "admin")
-        names = logs_of(recipients, claims, message_id)
-        record = content_of(store, message_id, names)
+    def content(self, message_id: str) -> Response:
+        """What a message says."""
+        claims = self.auth.require(request, "admin")
+        names = logs_of(self.recipients, claims, message_id)
+        record = content_of(self.store, message_id, names)
         if record is None:
             raise BelfryError("not_found", f"The message {message_id[:128]!a} is not kept any more.")
         event, _, text = record.partition(b" ")
         return answer({"event": event.decode(), "message": json.loads(text), "logs": names})
 
-    @views.delete("/messages/<message_id>")
-    def retract(message_id: str) -> Response:
-        claims = auth.require(request, "publish")
-        names = recipients.of(message_id)
-        known = None if names else scheduling.find(message_id)
+    def retract(self, message_id: str) -> Response:
+        """Remove a message from every log, or cancel it if it is scheduled."""
+        claims = self.auth.require(request, "publish")
+        names = self.recipients.of(message_id)
+        known = None if names else self.scheduling.find(message_id)
         job = known.job if known is not None else None
         _require_known(parsed(job).logs if job is not None else names, claims, message_id)
         if claims.session:
-            audit.append([note(auth, claims, "retract", "", message_id)])
+            self.audit.append([note(self.auth, claims, "retract", "", message_id)])
         if job is not None:
-            return answer(scheduling.cancel(job))
-        found = recipients.retract(message_id, names)
-        flights.retracted([name.removeprefix(USER) for name in found if name.startswith(USER)], message_id)
+            return answer(self.scheduling.cancel(job))
+        found = self.recipients.retract(message_id, names)
+        self.flights.retracted([name.removeprefix(USER) for name in found if name.startswith(USER)], message_id)
         return answer({"id": message_id, "retracted": [shown(name) for name in found]})
-
-    return views
 
 
 def logs_of(recipients: Recipients, claims: Claims, message_id: str) -> list[str]:

@@ -100,12 +100,13 @@ _TABS = _query("tabs", "How many tabs of a browser share the connection.", type=
 _ELSEWHERE = "Or `~`, with the id in the query as"
 _MESSAGE_ID = _path("message_id", f"The message's id. {_ELSEWHERE} `id`, or `message` below `/users`.")
 _RUN_ID = _path("run_id", f"The run's id. {_ELSEWHERE} `id`.")
+_MODEL: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}
 _COMPLETION: Mapping[str, Any] = {
     "type": "object",
     "description": "As OpenAI's API takes it; other members are passed on.",
     "required": ["model", "messages"],
     "properties": {
-        "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
+        "model": _MODEL,
         "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
         "stream": {"type": "boolean"},
     },
@@ -113,14 +114,14 @@ _COMPLETION: Mapping[str, Any] = {
 _FORWARDED: Mapping[str, Any] = {
     "type": "object",
     "description": "As OpenAI's API takes it; it is passed on as it is.",
-    "properties": {"model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}},
+    "properties": {"model": _MODEL},
 }
 _RESPONSE_REQUEST: Mapping[str, Any] = {
     "type": "object",
     "description": "As OpenAI's Responses API takes it. Tools are functions; `previous_response_id` is not supported.",
     "required": ["model", "input"],
     "properties": {
-        "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
+        "model": _MODEL,
         "input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
         "instructions": {"type": ["string", "null"]},
         "stream": {"type": "boolean"},

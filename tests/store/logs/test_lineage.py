@@ -33,10 +33,10 @@ from app.store.insight.presence import PresenceStore
 from app.store.insight.recent import RecentStore
 from app.store.insight.trace import Tracing
 from app.store.logs import lineage, log
+from app.store.logs.delivery import Read, Readers
 from app.store.logs.lineage import Lineage
 from app.store.logs.log import Appended, LogStore, Status
 from app.store.logs.read_state import ReadState
-from app.store.logs.readers import Read, Readers
 from app.store.logs.recipients import Recipients
 from app.store.runs import runs
 from app.store.runs.runs import STOPPED, Append, RunName, Runs
