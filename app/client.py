@@ -158,7 +158,7 @@ class Client:
         return answer
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # As `auth`, not as a header: else requests would prefer an entry of ~/.netrc.
+        # This is `auth` and not a header, because requests lets an entry of ~/.netrc replace a header.
         request.headers["Authorization"] = f"Bearer {self.mint()}"
         request.headers["Accept-Encoding"] = "identity"
         return request

@@ -41,7 +41,7 @@ def examine(
 
 
 def _credentials(settings: Settings, tokens: Sequence[str], address: str) -> Credentials:
-    """The given tokens, else what can be signed here, else nothing: some checks need no credential.
+    """The given tokens, or a secret to sign tokens with, or nothing: some checks need no credential.
 
     The demo's secret is nobody else's, so it signs for no address but this machine's.
     """

@@ -46,7 +46,7 @@ def mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grant
 
 
 def secret(settings: Settings) -> str:
-    """The configured secret, else the one that the demo made in its data directory."""
+    """The configured secret, or the one that the demo stored in its data directory."""
     path = installation.data_directory(settings.data_dir, os.environ) / demo.SECRET_FILE
     try:
         return settings.secret or path.read_text(encoding="ascii").strip()

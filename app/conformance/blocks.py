@@ -1,6 +1,6 @@
-"""An event stream as its blocks: what was dispatched, and the very lines that came, for a decoder hides the difference.
+"""The blocks of an event stream: the dispatched event, and the exact lines, because a decoder hides differences.
 
-Pure: bytes in, blocks out. Comments and ids are promises of their own, so a block keeps them.
+Pure: bytes in, blocks out. A block keeps comments and ids, since Belfry promises them as well.
 """
 
 from __future__ import annotations

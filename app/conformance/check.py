@@ -1,4 +1,4 @@
-"""A check: one promise, the function that puts it to the test, and what it takes to try."""
+"""A check: one promise, the function that tests it, and what the test needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a run may act as: users that it makes, where it can sign tokens, else those of the tokens that it was given."""
+"""The users that a run acts as: new ones if it can sign tokens, otherwise those of the given tokens."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class GivenCredentials:
     made: list[str] = field(default_factory=list)  # stays empty: they are somebody's
 
     def user(self) -> str:
-        """The user of the token that reads a feed, else of the first one."""
+        """The user of the token that may read a feed, or of the first token."""
         users = [self._claims(token)["sub"] for token in self._with("feed") or self.tokens]
         return str(users[0]) if users else ""
 

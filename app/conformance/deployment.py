@@ -1,4 +1,4 @@
-"""The server under test as one check sees it: requests over connections of its own, none of which is redirected."""
+"""The server under test, for one check: requests on connections of its own, without following redirects."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Deployment:
 
 
 def _authorize(token: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """As `auth`, not as a header: else requests would prefer an entry of ~/.netrc."""
+    """This is `auth` and not a header, because requests lets an entry of ~/.netrc replace a header."""
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
         if token:

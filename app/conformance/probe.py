@@ -1,4 +1,4 @@
-"""What one check does to the deployment, as users of its own; and taking all of it back."""
+"""The actions of one check on the deployment, as users of its own, and the removal of everything that it created."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What mends a fault on the way to a deployment, in the words of the proxy that has it.
+"""What repairs a fault between client and Belfry, as a line of configuration for the proxy.
 
-A proxy is recognised by what it says of itself in an answer. Where none does, the line for each of them is told.
+A proxy is recognised by the headers and pages of its answers. If it is not recognised, the lines for all known proxies
+are shown.
 """
 
 from __future__ import annotations

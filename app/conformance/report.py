@@ -1,4 +1,4 @@
-"""What a run found: for a person one line per check, for a program JSON."""
+"""The results of a run: one line per check for people, JSON for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One open SSE connection of a check, read when the check asks for more."""
+"""One open SSE connection of a check. It reads only when the check asks for more."""
 
 from __future__ import annotations
 

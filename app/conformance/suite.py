@@ -1,4 +1,4 @@
-"""Runs checks against a deployment and reports: several at a time where each has users of its own."""
+"""Runs checks against a deployment and reports. Checks with users of their own run concurrently."""
 
 from __future__ import annotations
 

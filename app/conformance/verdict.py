@@ -1,4 +1,4 @@
-"""How a check ends when it doesn't pass, and the comparisons that end it so."""
+"""The two ways in which a check does not pass (failed, skipped), and the comparisons that make it fail."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import requests
 
-SHOWN = 160  # characters of what came that a report shows
+SHOWN = 160  # characters of an answer that a report shows
 NUMBERS_SHOWN = 5
 _TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
 _PAGES = {413: "body_size", 429: "connections", 502: "upstream", 503: "connections", 504: "upstream"}
 
 
 class FailedError(Exception):
-    """The deployment breaks a promise. `fault` is one of `remedies.REMEDIES`, where that is known."""
+    """The deployment breaks a promise. `fault` is a key of `remedies.REMEDIES` if the cause is known."""
 
     def __init__(self, expected: str, got: object, fault: str = "") -> None:
         self.fault = fault
@@ -25,7 +25,7 @@ class FailedError(Exception):
 
 
 class SkippedError(Exception):
-    """The check can't be made here; the text says what it would take."""
+    """The check is not possible here. The text says what it needs."""
 
 
 def expect(holds: object, expected: str, got: object) -> None:
@@ -41,12 +41,12 @@ def expect_equal(expected: object, got: object, what: str) -> None:
 
 def expect_status(answer: requests.Response, *statuses: int) -> None:
     """Raises `FailedError` unless the answer has one of `statuses`."""
-    if answer.status_code not in statuses:  # else its body, which may be a stream, is not ours to read
+    if answer.status_code not in statuses:  # a body is read only here, since it may be an endless stream
         raise FailedError(" or ".join(map(str, statuses)), told(answer), _fault_of_page(answer))
 
 
 def expect_problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
-    """The members of a refusal as RFC 9457 has it. Raises `FailedError` unless it is this one, in full."""
+    """The members of a refusal. Raises `FailedError` unless it has this status and code, in the form of RFC 9457."""
     media_type = answer.headers.get("Content-Type", "").partition(";")[0]
     expected = f"{status} {code} as application/problem+json"
     if (answer.status_code, media_type) != (status, "application/problem+json"):
@@ -54,7 +54,7 @@ def expect_problem(answer: requests.Response, status: int, code: str) -> dict[st
     problem = json_object(answer)
     expect(problem.get("code") == code, expected, told(answer))
     missing = {"type", "title", "status", "detail"} - problem.keys()
-    expect(not missing, "the members type, title, status, detail and code", f"none of {sorted(missing)}")
+    expect(not missing, "the members type, title, status, detail and code", f"{sorted(missing)} missing")
     expect_equal(status, problem["status"], "a member status of")
     return problem
 
@@ -71,14 +71,14 @@ def json_object(answer: requests.Response) -> dict[str, Any]:
 
 
 def expect_header(headers: Mapping[str, str], name: str, *words: str) -> None:
-    """Raises `FailedError` unless the header holds each of `words`, in whatever order and case."""
+    """Raises `FailedError` unless the header holds each of `words`, in any order and case."""
     got = headers.get(name, "")
     parts = {part.strip().lower() for part in got.replace(";", ",").split(",")}
     expect(parts >= set(words), f"{name}: {', '.join(words)}", got or "none")
 
 
 def expect_sequence(expected: Sequence[int], got: Sequence[int]) -> None:
-    """Raises `FailedError`, which says what was lost, doubled or swapped, unless both are the same."""
+    """Raises `FailedError` unless both are equal. Its text says which messages are lost, doubled or out of order."""
     if list(expected) != list(got):
         lost = [number for number in expected if number not in got]
         doubled = sorted({number for number in got if got.count(number) > 1})
@@ -89,19 +89,17 @@ def expect_sequence(expected: Sequence[int], got: Sequence[int]) -> None:
 
 
 def told(answer: requests.Response) -> str:
-    """An answer in a few words."""
+    """A short description of an answer, for a report."""
     media_type = answer.headers.get("Content-Type", "no content type")
     if media_type.startswith("text/html"):
         title = _TITLE.search(answer.text)
-        return (
-            f"{answer.status_code}, a page of whoever is on the way: {title[1].strip() if title else 'without a title'}"
-        )
+        return f"{answer.status_code}, an HTML page from a proxy: {title[1].strip() if title else 'without a title'}"
     text = "" if media_type.startswith("text/event-stream") else f": {answer.text[:SHOWN]}"
     return f"{answer.status_code} {media_type}{text}"
 
 
 def _fault_of_page(answer: requests.Response) -> str:
-    """What a refusal as a page mostly means. Belfry refuses with JSON."""
+    """The likely cause of an HTML error page, which comes from a proxy: Belfry itself refuses with JSON."""
     is_page = answer.headers.get("Content-Type", "").startswith("text/html")
     return _PAGES.get(answer.status_code, "") if is_page else ""
 

@@ -1,6 +1,6 @@
 """Addresses of clients and networks of proxies, in every form that sockets and proxies write. Pure.
 
-An IPv4 address that an IPv6 socket writes as `::ffff:192.0.2.1` is that IPv4 address, in both.
+An IPv6 socket writes the IPv4 address 192.0.2.1 as `::ffff:192.0.2.1`. Here both are the same address.
 """
 
 from __future__ import annotations

@@ -259,7 +259,7 @@ def _agreed(message_id: str | None, key: str) -> str:
 
 
 def _refusal(error: ValidationError) -> BelfryError:
-    """The first error's own code, else its field's; a field's position inside a list is told, not used."""
+    """The first error's own code, or that of its field. The text also says the position inside a list."""
     errors = [
         {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": item["msg"]}
         for item in error.errors(include_url=False, include_context=False, include_input=False)[: ERRORS_TOLD + 1]

@@ -375,7 +375,7 @@ class Settings(BaseModel):
     @field_validator("publish_wait_seconds")
     @classmethod
     def _below_the_timeout(cls, seconds: float, others: ValidationInfo) -> float:
-        """Else the connection would be given up before Redis answers how many replicas there were."""
+        """Otherwise the connection times out before Redis answers how many replicas have the message."""
         limit = others.data.get("redis_timeout_seconds", seconds)
         if others.data.get("publish_wait_replicas") and seconds >= limit:
             raise ValueError(f"expected less than BELFRY_REDIS_TIMEOUT_SECONDS, which is {limit}")

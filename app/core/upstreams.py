@@ -156,7 +156,7 @@ class Upstream(BaseModel):
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 
     def limits(self, settings: Settings) -> AnswerLimits:
-        """Its own limits, else those of the settings."""
+        """The upstream's own limits, or those of the settings."""
         own = {name: seconds for name, seconds in self.timeouts if seconds is not None}
         common = {name: getattr(settings, f"upstream_{name}_seconds") for name in AnswerLimits.__slots__}
         return AnswerLimits(**{**common, **own})

@@ -1,4 +1,4 @@
-"""Where the server listens: `BELFRY_BIND` taken apart, tried before the start and asked after it.
+"""The address that the server listens on: parses `BELFRY_BIND`, tries it before the start and asks it after the start.
 
 Standard library only: the launcher and the command line use it without the server's own packages.
 """

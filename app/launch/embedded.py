@@ -1,6 +1,6 @@
-"""The embedded store: which Valkey or Redis binary there is, and the data directory that one server at a time may use.
+"""The embedded store: finds a Valkey or Redis binary, and the data directory, which only one server may use at a time.
 
-It says what to run and never runs it; the launcher does. Standard library only.
+It returns the command, and the launcher runs it. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`./run` and `belfry serve`: starts the embedded store and gunicorn, says where they are, and ends both when it ends.
+"""`./run` and `belfry serve`: starts the embedded store and gunicorn, prints their addresses, and ends both at its end.
 
-Imports neither redis nor gevent nor flask, nor what reads settings: it only starts processes, waits for them and passes
-signals on, and stays as long as they.
+It starts processes, waits for them and passes signals on, and it stays in memory as long as they do. So it imports
+neither redis nor gevent nor flask, and not the module that reads settings.
 """
 
 from __future__ import annotations

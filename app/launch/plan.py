@@ -1,6 +1,7 @@
-"""What the launcher has to start, as a process of its own has read it out of the settings.
+"""What the launcher has to start. A process of its own (`planner.py`) derives it from the settings.
 
-The launcher stays in memory as long as the servers, and would keep what reads settings: 9 MB. Standard library only.
+The launcher stays in memory as long as the servers. If it read the settings itself, it would keep 9 MB of modules. So
+these two files are not joined. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The gevent floor: who is connected to this worker, and how appends reach them.
+"""The gevent layer: who is connected to this worker, and how appends reach them.
 
-`hub` holds the open logs and the one Redis subscription; `subscriber` is one connection's place in them; `catch_up`
-pages history; `sinks` and `poller` are the two ways to a client; `heartbeat` keeps silent streams alive.
+`hub` holds the open logs and the Redis subscription. A `subscriber` is one connection's position in them. `catch_up`
+pages history. `sinks` and `poller` are the two ways to a client. `heartbeat` keeps silent streams alive.
 """

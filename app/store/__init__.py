@@ -1,1 +1,1 @@
-"""The redis floor: every Redis command of Belfry stands here, and every Redis error is translated here."""
+"""The Redis layer: it contains every Redis command of Belfry, and translates every Redis error."""

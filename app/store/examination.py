@@ -1,4 +1,4 @@
-"""Asks the store's server what it is, and judges whether it can keep what Belfry promises."""
+"""Reads the configuration of the store's server and checks that it can keep Belfry's promises."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Auto-pipelining: the commands of concurrent requests share round trips.
 
-A caller's commands go out at once when nothing is under way; whatever comes in meanwhile goes out together in the next
-write (as rueidis and ioredis do it). So a lone request waits for nobody, and a thousand at the same moment cost a few
-round trips instead of a thousand turns at a pool. Another connection is there for who would have to wait longer than
-a usual round trip takes.
+A caller's commands are sent at once if no round trip is under way. Commands that come during a round trip go out
+together in the next write, as in rueidis and ioredis. So a single request waits for nobody, and a thousand concurrent
+requests cost a few round trips instead of a thousand uses of a pool. A second connection serves callers that would
+otherwise wait longer than a usual round trip.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class AutoPipeline:
                 batch = _packable(batch)
                 return batch, lane.begin(_merged(batch)) if batch else None
         except Exception as error:
-            logger.exception("a round trip failed")
+            logger.exception("a round trip to the store failed")
             _refuse(batch, unavailable(error))
             return [], None
 
@@ -206,7 +206,7 @@ class AutoPipeline:
             _refuse(batch, error)
         except Exception as error:
             # Else this greenlet would end, and after the last of them every caller would wait in vain.
-            logger.exception("a round trip failed")
+            logger.exception("a round trip to the store failed")
             _refuse(batch, unavailable(error))
         finally:
             self._under_way.remove(batch)
@@ -255,7 +255,7 @@ def _hand_out(replies: Sequence[Reply], batch: Sequence[QueuedCall]) -> None:
 def _packable(batch: Sequence[QueuedCall]) -> list[QueuedCall]:
     """Refuse only those whose own commands can't be sent: not to be repeated, for they never can. Answers the rest."""
     refused = [waiting for waiting in batch if not _is_packable(waiting.commands)]
-    logger.error("%d of %d callers have commands that can't be sent", len(refused), len(batch))
+    logger.error("%d of %d callers have commands that can't be encoded", len(refused), len(batch))
     _refuse(refused or batch, BelfryError("internal_error"))
     return [waiting for waiting in batch if waiting not in refused] if refused else []
 

@@ -1,9 +1,9 @@
-"""A Redis Cluster: its shards, where each slot lies, and the one refresh of that knowledge at a time.
+"""A Redis Cluster: its shards, the owner of each slot, and one refresh of that map at a time.
 
-    redis+cluster://one:6379,two:6379      two of its nodes, the seeds, which know all others
+    redis+cluster://one:6379,two:6379      two of its nodes (seeds), which know all others
 
-The seeds are asked whenever no primary answers that was found by them, so that a cluster whose nodes all changed their
-addresses is found again.
+The seeds are asked if none of the known primaries answers. So the cluster is found again even after all its nodes
+changed their addresses.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Cluster:
             try:
                 slots, info = self.at(address).connection.run(_QUESTION)
             except BelfryError as error:
-                logger.info("%s:%d does not tell of its cluster: %s", *address, error.__cause__ or error.detail)
+                logger.info("%s:%d does not answer CLUSTER commands: %s", *address, error.__cause__ or error.detail)
                 continue
             view = view_of(slots, info, address)
             if self._map.is_news(view):

@@ -1,6 +1,6 @@
-"""Commands as a Redis Cluster takes them: channels are sharded there, and so are the scripts that publish to them.
+"""Translates commands for a Redis Cluster: pub/sub channels are sharded there, and the scripts that publish as well.
 
-Everything above says PUBLISH and PUBSUB NUMSUB. On a cluster these would go to every node. SPUBLISH and SHARDNUMSUB
+All other modules use PUBLISH and PUBSUB NUMSUB. On a cluster these would go to every node. SPUBLISH and SHARDNUMSUB
 stay on the primary that holds the channel's slot.
 """
 

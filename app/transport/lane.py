@@ -1,12 +1,12 @@
-"""A lane: one connection to Redis with a few round trips under way, all of them done in the order of their beginning.
+"""A lane: one pipelined connection to Redis. Its round trips complete in the order in which they began.
 
-Redis answers a connection in order, so the next write goes out while it still works on the one before. Order must
-survive a connection that ends in between: what was written to it may or may not have been done, and is sent again, the
-first one first. Until then nothing else is written ahead, for it would be done before those.
+Redis answers the commands of a connection in order, so the next write goes out before the last reply has come. The
+order must survive a lost connection. Commands that were written to it may or may not have been executed, and are sent
+again, the first ones first. Until then nothing else is written, because it would be executed before those.
 
-A server that is silent is another matter: each trip would wait as long once more. So the one that waits in vain fails
-all that are under way with it and tells its owner, who fails what waits to begin. None of them is tried again here: it
-may be done or not, early or late, and whoever sent it is told just that.
+If the server is silent, no command is sent again: each would wait for the whole time limit once more. The round trip
+that reaches its limit fails all others that are under way, and tells the lane's owner. The owner fails the commands
+that have not been written yet. Every caller is told that its commands may or may not be executed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Lane:
         self._under_way: deque[RoundTrip] = deque()  # the first one is the one whose replies come next
 
     def begin(self, commands: Sequence[Command]) -> RoundTrip:
-        """Write `commands` if that keeps the order, else leave it to `end`. Raises `UnpackableError`: nothing is begun.
+        """Write `commands` if that keeps the order, otherwise `end` does. Raises `UnpackableError`: nothing is begun.
 
         To be called with `writing` held, and followed by `end` in the same greenlet, whatever happens.
         """
@@ -148,7 +148,7 @@ class Lane:
             self._fell_silent(failure)
 
     def _read_ahead(self) -> None:
-        """Have the answers to all that is written: no script is loaded before, else they would be done before this."""
+        """Read the replies to everything written before. Scripts are loaded only then, to keep the order."""
         for later in islice(self._under_way, 1, None):
             if later.is_written:
                 self._read(later)

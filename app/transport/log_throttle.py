@@ -1,4 +1,4 @@
-"""Log lines about what Redis refuses, which may be thousands a second: each text once a minute, and counted."""
+"""Logs refusals of Redis, of which there may be thousands a second: each text once a minute, with a count."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Connections to Redis: straight to a server, or to whichever one the Sentinels call the primary of a service.
+"""Connections to Redis: directly to a server, or to the server that the Sentinels name as the primary of a service.
 
-redis-py's own pool for Sentinels does not wait for a free connection, and takes the Sentinels' word for the address of
-the primary; a connection here also asks the server itself.
+redis-py's own pool for Sentinels does not wait for a free connection, and trusts the Sentinels about the address of the
+primary. A connection here also asks the server itself whether it is the primary.
 """
 
 from __future__ import annotations

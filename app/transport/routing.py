@@ -1,12 +1,12 @@
-"""Runs each command on the shard of a cluster that holds its key, and again where a node refers to another one.
+"""Runs each command on the shard of a cluster that holds its key, and follows redirects to other nodes.
 
-- Commands of one caller for one slot go out in their order, in one write.
-- A node that refuses a command by MOVED, ASK, TRYAGAIN or CLUSTERDOWN has not done it, so it is sent again: at once to
-  the node that MOVED or ASK names, after a pause for the others, until the caller's time is over. Those that were not
-  refused are not repeated.
-- The order of one log's appends holds, because all that one call appends to a slot is one command (see `LogStore`), and
-  whoever appends a sequence waits for each call before the next one.
-- A connection that ends is no such answer: whether the command was done is not known, and the caller is told so.
+- Commands of one caller for one slot are sent in their order, in one write.
+- A node that answers MOVED, ASK, TRYAGAIN or CLUSTERDOWN has not executed the command. So the command is sent again,
+  until the caller's time limit: after MOVED and ASK at once, to the named node; after the others with a pause. Commands
+  that were not refused are not repeated.
+- All that one call appends to a slot is one command (see `LogStore`), and a caller that appends a sequence waits for
+  each call before the next one. So the order of a log's appends holds.
+- After a lost connection nothing is sent again: nobody knows whether the command was executed. The caller is told so.
 """
 
 from __future__ import annotations

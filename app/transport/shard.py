@@ -1,7 +1,8 @@
-"""A shard: one primary, and every way to it. A single Redis and a Sentinel service are one shard; a cluster has many.
+"""A shard: one primary, and the connections to it.
 
-Whoever needs Redis takes `Shards`: commands go to the shards that hold their keys, and what is needed once for each
-shard (a subscriber link, a canary) is made for each of `current`. Nobody above asks how many there are.
+A single Redis and a Sentinel service are one shard; a cluster has many. Modules that need Redis take `Shards`. A
+command goes to the shard that holds its key. Objects of which each shard needs one (subscriber link, canary) are made
+for each shard of `current`. No other module asks how many shards there are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The other credentials, tickets and cookies, and who else's pages may use them."""
+"""Tickets and cookies, and which pages of other origins may use them."""
 
 from __future__ import annotations
 

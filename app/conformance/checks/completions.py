@@ -1,4 +1,4 @@
-"""Answers of a model, which are streams with an end. Tried where a model may be asked: it may cost money."""
+"""Completions: streams that end. These checks run only if the run may ask a model, because that may cost money."""
 
 from __future__ import annotations
 

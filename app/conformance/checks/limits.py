@@ -1,4 +1,4 @@
-"""How much one user may do, where the deployment allows so little that a run reaches it."""
+"""Rate and connection limits. These checks need limits so low that a run reaches them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a proxy on the way does to requests and answers. Each failure names the line that mends it."""
+"""Checks of the proxy between client and Belfry. Each failure names the configuration line that repairs it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..probe import NDJSON, Probe
 from ..verdict import FailedError, SkippedError, expect_status, told
 
 GROUP: Final = Group("proxy")
-LARGE_BYTES: Final = 2_000_000  # more than the limit that nginx has by default, a megabyte
-STREAMS: Final = 8  # of one user at a time: tabs, devices, colleagues behind one address
-EARLY: Final = 0.9  # of the patience: what ends before is no time-out of this program
+LARGE_BYTES: Final = 2_000_000  # more than nginx allows by default (one megabyte)
+STREAMS: Final = 8  # that one user may have open in tabs and devices, or colleagues who share an address
+EARLY: Final = 0.9  # part of `patience`; a stream that ends earlier was not ended by this program's own time limit
 
 
 @GROUP.check("feed", doctor=True)
 def buffering(probe: Probe) -> str:
-    """The head and the first event of a stream are passed on at once."""
+    """The proxy passes on the head and the first event of a stream at once."""
     started = time.monotonic()
     try:
         with probe.stream() as stream:
@@ -49,14 +49,14 @@ def read_timeout(probe: Probe) -> str:
             if silent >= EARLY * probe.options.silence:
                 raise SkippedError(f"no heartbeat within {probe.options.silence:g} s") from None
             raise FailedError(
-                "a heartbeat on an open stream", f"the end after {silent:.1f} s of silence", "read_timeout"
+                "a heartbeat on an open stream", f"the stream ended after {silent:.1f} s of silence", "read_timeout"
             ) from failure
     return f"heartbeat after {time.monotonic() - started:.0f} s"
 
 
 @GROUP.check("feed", "publish", doctor=True)
 def last_event_id(probe: Probe) -> None:
-    """The header `Last-Event-ID` arrives, so that a browser resumes where it was."""
+    """The header `Last-Event-ID` reaches Belfry, so that a browser resumes where it stopped."""
     cursor = probe.feed()["cursor"]
     probe.send(0)
     with probe.stream(cursor) as stream:
@@ -71,7 +71,7 @@ def last_event_id(probe: Probe) -> None:
 
 @GROUP.check("feed", doctor=True)
 def host(probe: Probe) -> None:
-    """The header `Host` arrives as it is, so that cookies count for the site's own pages."""
+    """The header `Host` reaches Belfry unchanged, so that cookies work on the site's own pages."""
     answer = probe.ask("POST", "/session", "feed")
     expect_status(answer, 201)
     cookie = _cookie(answer)
@@ -82,7 +82,7 @@ def host(probe: Probe) -> None:
     finally:
         probe.ask("DELETE", "/session", headers={"Cookie": cookie})
     if seen.status_code == 403 and "cross_site" in seen.text:
-        raise FailedError("200 for the site's own cookie", "403 cross_site: another Host arrived", "host")
+        raise FailedError("200 for the site's own cookie", "403 cross_site: Belfry received another Host", "host")
     expect_status(seen, 200)
 
 
@@ -96,13 +96,15 @@ def forwarded_proto(probe: Probe) -> None:
     cookie = _cookie(answer)
     probe.ask("DELETE", "/session", headers={"Cookie": cookie})
     if "secure" not in answer.headers["Set-Cookie"].lower():
-        raise FailedError("a Secure cookie over https", "one without: Belfry believes in http", "forwarded_proto")
+        raise FailedError(
+            "a Secure cookie over https", "a cookie that is not Secure: Belfry was told http", "forwarded_proto"
+        )
 
 
 @GROUP.check("publish", doctor=True)
 def body_size(probe: Probe) -> None:
     """A batch of two megabytes arrives."""
-    body = b'{"padding": "' + b"x" * LARGE_BYTES + b'"}\n'  # one line, which Belfry refuses by itself: nothing is sent
+    body = b'{"padding": "' + b"x" * LARGE_BYTES + b'"}\n'  # refused: nothing is sent
     answer = probe.ask("POST", "/publish", "publish", data=body, headers={"Content-Type": NDJSON})
     if answer.status_code == 413 and "json" not in answer.headers.get("Content-Type", ""):
         raise FailedError("an answer of Belfry", f"{_status(answer)} from the proxy", "body_size")
@@ -131,12 +133,12 @@ def sub_path(probe: Probe) -> None:
         return
     page = probe.ask("GET", "/", headers={"Accept": "text/html"})
     if 'href="/static/' in page.text:
-        raise FailedError("pages whose files are found", f"files at /static/ instead of {path}/static/", "sub_path")
+        raise FailedError(f"links to {path}/static/", "links to /static/, outside the sub-path", "sub_path")
 
 
 def _held_back(probe: Probe) -> FailedError:
     return FailedError(
-        "the first event at once", f"nothing within {probe.options.patience:g} s: it is held back", "buffering"
+        "the first event at once", f"nothing within {probe.options.patience:g} s: the proxy buffers it", "buffering"
     )
 
 

@@ -1,4 +1,4 @@
-"""Read, archived, removed, retracted: the feed changes, and every open connection hears of it."""
+"""Read, archived, removed, retracted: each change of the feed reaches every open connection."""
 
 from __future__ import annotations
 

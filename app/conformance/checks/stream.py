@@ -1,4 +1,4 @@
-"""The form of the stream, and whether something on the way holds it back."""
+"""The form of the stream, and whether a proxy delays it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether and when an upstream wants to be asked again, as its headers say."""
+"""Whether and when an upstream wants a request to be repeated, according to its headers."""
 
 from __future__ import annotations
 

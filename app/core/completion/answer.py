@@ -1,4 +1,4 @@
-"""An answer that passes by, piece by piece: whether it is complete, failed or cut, and how many tokens it has."""
+"""Follows an answer piece by piece: whether it is complete, failed or cut off, and how many tokens it has."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How long an upstream may take, the same for a stream, a whole answer and a run. Times are passed in.
+"""The time limits of an upstream's answer, for a stream, a whole answer and a run. Times are passed in.
 
-Any byte is a sign of life, also of a comment. Comments alone hold an answer for `comments` seconds at most.
+Any byte is a sign of life, also of a comment. If only comments come, the answer may take `comments` seconds.
 """
 
 from __future__ import annotations

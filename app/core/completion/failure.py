@@ -1,4 +1,4 @@
-"""Errors of upstreams in every shape, told in OpenAI's: `message`, `type`, `param`, `code`, and what else says why."""
+"""Translates errors of upstreams to OpenAI's shape: `message`, `type`, `param`, `code`, and the upstream's reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A request that passes to the upstream as it came: embeddings, images, audio and whatever else is no chat.
+"""A request that goes to the upstream unchanged: embeddings, images, audio and all others that are not chat.
 
-Only what Belfry must know is read: the model, which chooses the upstream, and about how many tokens are asked.
+Belfry reads only what it needs: the model, which chooses the upstream, and roughly how many tokens are asked for.
 """
 
 from __future__ import annotations

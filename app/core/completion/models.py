@@ -1,4 +1,4 @@
-"""The list of models, in every shape in which upstreams send it."""
+"""Reads a list of models in every shape that upstreams send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from .json_text import BOM, read
 from .tolerant import object_of
 
-Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and whatever else the upstream tells
+Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and other members of the upstream
 _LISTS: Final = ("data", "models", "result")
 _IDS: Final = ("id", "name", "model", "slug")
 

@@ -1,4 +1,4 @@
-"""What an answer consists of while it is read."""
+"""The pieces in which an answer is read."""
 
 from __future__ import annotations
 

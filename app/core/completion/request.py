@@ -1,4 +1,4 @@
-"""A request for a completion: what the client asks, and what goes to the upstream for it."""
+"""A request for a completion: what the client asks, and the request to the upstream that follows from it."""
 
 from __future__ import annotations
 

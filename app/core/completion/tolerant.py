@@ -1,4 +1,4 @@
-"""Members of JSON that may be missing or of another type than the API says: then they count as empty."""
+"""Reads members of JSON that may be missing or have a wrong type: they then count as empty."""
 
 from __future__ import annotations
 

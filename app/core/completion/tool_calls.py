@@ -1,6 +1,6 @@
-"""Tool calls, put together from the parts in which they come.
+"""Assembles tool calls from the parts in which an upstream sends them.
 
-A call's `index` should tell which call a part belongs to. Many upstreams leave it out, or send 0 for each call. So a
+A call's `index` should say which call a part belongs to. Many upstreams leave it out, or send 0 for each call. So a
 new `id`, another name, or arguments that begin again after they were complete begin a new call too.
 """
 

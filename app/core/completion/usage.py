@@ -1,4 +1,4 @@
-"""Tokens, counted in every shape in which upstreams tell them, and estimated where none does.
+"""Reads token counts in every shape that upstreams send, and estimates them if there are none.
 
 An estimate has the member `estimated`, so that nobody takes it for the upstream's number.
 """

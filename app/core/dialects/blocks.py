@@ -1,4 +1,4 @@
-"""The blocks of a run's stream, as Belfry writes them, read back one by one."""
+"""Reads the blocks of a run's stream, as Belfry writes them, one by one."""
 
 from __future__ import annotations
 

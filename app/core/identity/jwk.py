@@ -1,7 +1,7 @@
 """The keys that check tokens: shared secrets, PEM public keys and JWK Sets (RFC 7517), each for one algorithm.
 
-The algorithm follows from the key's type and never from a token's header: else a token "signed" by HMAC with the text
-of a public RSA key would pass (RFC 8725 section 3.1).
+The algorithm follows from the key's type and never from a token's header. Otherwise a token "signed" by HMAC with the
+text of a public RSA key would pass (RFC 8725 section 3.1).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The administrator's password: only a hash of it is known here (scrypt, RFC 7914).
 
-`hash_password` and `is_password` take some 50 ms and 32 MiB on purpose: not for the event loop.
+`hash_password` and `is_password` take about 50 ms and 32 MiB on purpose, so they must not run on the event loop.
 """
 
 from __future__ import annotations

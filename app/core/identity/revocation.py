@@ -1,6 +1,6 @@
 """Credentials that were withdrawn before they expired. Pure: `store.identity.revocations` keeps them.
 
-A withdrawn user means every credential issued to them up to that moment; what is issued later counts again.
+If a user is withdrawn, every credential issued to the user until then is withdrawn. Later credentials are valid.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a deployment does in a few seconds, in numbers: counts, and how long deliveries took.
+"""The numbers of the dashboard for a few seconds: counts, and how long deliveries took.
 
-Times are kept as a histogram, because percentiles of several workers can't be added up and histograms can. Its buckets
-grow by a fifth each, so that a percentile reads at most a fifth too high, from a quarter of a millisecond to a minute.
+Durations are kept as a histogram, because histograms of several workers can be added up and percentiles cannot. Each
+bucket is a fifth wider than the one before, from a quarter of a millisecond to a minute. So a percentile is at most a
+fifth too high.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from ..identity.names import FIGURES_TOPIC
 
 FIRST_MS = 0.25  # the bound of bucket 0
 PER_DOUBLING = 4
-BUCKETS = 73  # the last one holds whatever took longer than 65 s
+BUCKETS = 73  # the last one holds all durations above 65 s
 
-# What is added up over workers. `connections` and `slow` are how many there are now, the others what came to pass.
+# Numbers that are added up over workers. `connections` and `slow` count what exists now, the others count events.
 COUNTED = ("workers", "connections", "slow", "messages", "deliveries", "errors", "refusals")
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket of a duration; one below zero, which clocks of two machines may make, falls into the first."""
+    """The bucket of a duration. A negative one, from two machines whose clocks differ, goes into the first bucket."""
     return bisect_left(_BOUNDS_MS, seconds * 1_000)
 
 
@@ -35,7 +36,7 @@ _BOUNDS_MS = [bound_ms(bucket) for bucket in range(BUCKETS - 1)]
 
 
 def percentile_ms(histogram: Mapping[int, int], part: float) -> float | None:
-    """The duration that `part` of all were not longer than, as the bound of its bucket; None where there were none."""
+    """A percentile: `part` (0 to 1) of all durations are not longer. Rounded up to the bucket."""
     left = part * sum(histogram.values())
     for bucket in sorted(histogram):
         left -= histogram[bucket]
@@ -45,7 +46,7 @@ def percentile_ms(histogram: Mapping[int, int], part: float) -> float | None:
 
 
 class Tally:
-    """What one process did since it was last asked: plain numbers, so that counting costs next to nothing."""
+    """Counts of one process since the last `take`. They are plain numbers, so counting costs almost nothing."""
 
     __slots__ = ("deliveries", "errors", "latencies", "messages", "refusals", "seconds")
 
@@ -55,16 +56,16 @@ class Tally:
         self.errors = 0
         self.refusals = 0
         self.latencies = [0] * BUCKETS
-        self.seconds = 0.0  # the sum of the latencies; whoever reads it sets it back
+        self.seconds = 0.0  # the sum of the latencies; its reader sets it to 0
 
     def delivered(self, count: int, seconds: float) -> None:
-        """Count a message that was written to `count` readers, the last of them `seconds` after it was published."""
+        """Count a message that was written to `count` readers. The last one got it `seconds` after its publication."""
         self.deliveries += count
         self.latencies[bucket_of(seconds)] += 1
         self.seconds += seconds
 
     def take(self) -> dict[str, int]:
-        """The numbers by name, those that are not 0; it counts anew from here. `l<n>` is bucket n of the histogram."""
+        """The numbers that are not 0, by name, and set all to 0. `l<n>` is bucket n of the histogram."""
         counted = {name: getattr(self, name) for name in ("messages", "deliveries", "errors", "refusals")}
         counted |= {f"l{bucket}": count for bucket, count in enumerate(self.latencies)}
         self.messages = self.deliveries = self.errors = self.refusals = 0
@@ -73,7 +74,7 @@ class Tally:
 
 
 def point(time: int, seconds: int, sums: Mapping[str, int]) -> dict[str, Any]:
-    """What all workers together did in the `seconds` from the Unix time `time`; it has an id, as messages have."""
+    """One point of the dashboard: all workers in `seconds` from the Unix time `time`. It has an id, as messages do."""
     histogram = {int(name[1:]): count for name, count in sums.items() if name[1:].isdigit()}
     return {
         "id": f"{FIGURES_TOPIC}:{time}",

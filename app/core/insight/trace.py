@@ -1,7 +1,7 @@
-"""What happened to one message on its way to one user, pieced together from what is known of the user's connections.
+"""Reconstructs what happened to one message and one user, from what is known of the user's connections.
 
-Nothing is recorded per message. A connection's first and last place in a log say which messages it was sent, and a
-client that comes back with a cursor says what it has. Times are RFC 3339 in UTC, so that they sort as text.
+Nothing is recorded per message. A connection's first and last position in a log say which messages it was sent, and a
+client that returns with a cursor says which messages it has. Times are RFC 3339 in UTC, so that they sort as text.
 """
 
 from __future__ import annotations

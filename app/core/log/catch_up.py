@@ -1,8 +1,8 @@
 """Catch up, then live: the decisions, as functions of positions and pages.
 
-Whoever reads a log does so from two sources. Pages of history come from the store when asked for; live entries come
-from the log's channel, unasked, each once or, after a lost connection, not at all. These functions decide what of
-both is written to a reader, so that it sees every offset once and in order, or is told that history was lost.
+A reader of a log has two sources. The store returns pages of history on request. The log's channel delivers live
+entries, each once, or not at all after a lost connection. These functions decide which entries of both are written to a
+reader, so that it sees every offset once and in order, or is told that history was lost.
 
 They hold no state and do no I/O; `live` calls them between two switch points.
 """

@@ -1,9 +1,9 @@
-"""Tells every connection of a user what changed in the feed, each with its own unread count.
+"""Tells every connection of a user about a change of the feed, each with its own unread count.
 
-The change itself is announced on the log's channel, to all workers, without a count: connections read different logs,
-and a broadcast's retraction means another number to everyone. So each worker reads the counts of those whom it serves,
-many in one round trip, and counts for each up to the place where it stands: whatever is written to it after that frame
-is one more.
+The change itself is published on the log's channel, to all workers, without a count. Connections read different logs,
+and the retraction of a broadcast changes a different number for each user. So each worker reads the counts of its own
+connections, many in one round trip. It counts up to the position of the connection: each message that is written to the
+connection after that frame adds one.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Badges:
                 self.tell([subscriber], UPDATED)
         except Exception:
             # Their counts are wrong until the next change: worth a line in the log, not their streams.
-            logger.exception("a round of counts failed")
+            logger.exception("reading unread counts failed")
 
     def _round(self, batch: Sequence[tuple[Subscriber, list[bytes]]]) -> None:
         readers = list(dict.fromkeys([_reader(subscriber) for subscriber, _ in batch]))

@@ -1,6 +1,6 @@
-"""What was heard of one log and is written to its readers as one piece: who takes what of it, encoded once for many.
+"""The messages that one write gives to the readers of a log: which reader takes which of them, encoded once for many.
 
-Nothing here switches or writes; `FanOut` does.
+Nothing here switches greenlets or writes; `FanOut` does.
 """
 
 from __future__ import annotations

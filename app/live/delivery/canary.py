@@ -1,9 +1,9 @@
-"""Tries again and again whether the store answers, and whether what it publishes is heard here.
+"""Checks regularly that the store answers, and that messages which it publishes reach this worker.
 
-A frozen server keeps its connections open, a cut without FIN looks like silence, and a subscriber link to a server that
-is not the primary any more is alive and deaf. So each worker publishes a little something to itself, by the way that
-messages take, and waits to hear it. By the same round trip it looks whether the server was started again or replaced.
-Now and then it also examines whether the server is one that can keep messages.
+Some failures end no connection: a frozen server keeps its connections open, a cut without FIN looks like silence, and a
+former primary answers but publishes no new messages. So each worker publishes to a channel of its own, along the path
+of messages, and waits to receive it. The same round trip shows whether the server was started again or replaced. At a
+longer interval the canary also checks the server's configuration: whether it can keep messages.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ...transport.connection import RETRY_AFTER_SECONDS, has_moved
 from ..streams.subscriber import OpenLog
 from .link import Link
 
-BEATS_UNHEARD = 3  # in a row, until the link counts as deaf
-FIRST_SECONDS: Final = 0.08  # readiness is answered within 100 ms, also before the first beat has ended
+BEATS_UNHEARD = 3  # publications in a row that do not come back, until the link counts as broken
+FIRST_SECONDS: Final = 0.08  # `/health/ready` answers within 100 ms, even before the first round trip has ended
 
 LEAVE_SECONDS = 0.5  # a store that does not answer then assumes that the worker died
 
@@ -45,19 +45,19 @@ class Examiner(Protocol):
 
 
 class ShardHealth:
-    """What is wrong with each shard: the metrics count a worker once, however many shards it is wrong with."""
+    """The problems of all shards, for the metrics: a worker counts once, even if several shards have a problem."""
 
     def __init__(self) -> None:
         self._away: set[str] = set()
         self._faults: dict[str, set[str]] = {}  # shard → codes
 
     def away(self, shard: str, *, is_away: bool) -> None:
-        """A shard is silent or unheard, or is there again."""
+        """Note whether a shard is away: it does not answer, or its publications do not arrive here."""
         (self._away.add if is_away else self._away.discard)(shard)
         metrics.STORE_AWAY.set(1 if self._away else 0)
 
     def faults(self, shard: str, codes: set[str]) -> None:
-        """What is wrong with how a shard's server is configured."""
+        """Note the faults in the configuration of a shard's server."""
         before = self._codes()
         self._faults[shard] = codes
         after = self._codes()
@@ -65,7 +65,7 @@ class ShardHealth:
             metrics.STORE_FAULTS.labels(code).set(1 if code in after else 0)
 
     def leave(self, shard: str) -> None:
-        """The shard is there no more."""
+        """Forget a shard that no longer exists."""
         self.away(shard, is_away=False)
         self.faults(shard, set())
 
@@ -74,9 +74,10 @@ class ShardHealth:
 
 
 class Canary:
-    """One per worker and shard. `log` is what the link subscribes to for it; `changed` hears of another server.
+    """One per worker and shard. The link subscribes to the channel of `log`.
 
-    `shard` is the shard's name, empty where the store has no other.
+    `changed` is called after the server was replaced or restarted. `shard` is the shard's name, empty if the store has
+    only one.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Canary:
         self._beat_seconds = beat_seconds
         self.log = log
         self.channel = channel.encode()
-        self._unheard = 0  # beats that Redis took since one was heard
+        self._unheard = 0  # publications since one was received
         self._trouble = ""
         self._away_since: float | None = None
         self._examination = examination
@@ -124,13 +125,13 @@ class Canary:
         self._troubles.leave(self.shard)
 
     def move(self, log: OpenLog, channel: str) -> None:
-        """Publish to another channel from now on: the former one is not on this shard any more."""
+        """Publish to another channel from now on, because the slot of the former one left this shard."""
         self.log = log
         self.channel = channel.encode()
         self._unheard = 0
 
     def leave(self) -> None:
-        """End, and tell the store that a Redis that takes over need not wait for this worker."""
+        """End, and tell the store that this worker stops. A Redis server that takes over then need not wait for it."""
         self.stop()
         try:
             with gevent.Timeout(LEAVE_SECONDS, _QUIETLY):
@@ -139,9 +140,9 @@ class Canary:
             logger.info("the store can't be told that this worker stops: %s", error.detail)
 
     def check(self) -> None:
-        """Raises `BelfryError` `store_unavailable` while the store is silent, unheard or not to be used.
+        """Raises `BelfryError` `store_unavailable` while the store is away or has a fault that refuses traffic.
 
-        Answers by what is known: nothing is asked. A worker that has just started waits a moment for its first beat.
+        This sends nothing to the store. A worker that has just started waits up to 80 ms for its first result.
         """
         self.wait_tried(FIRST_SECONDS)
         refusing = [fault.text for fault in self.faults if fault.refuses]
@@ -153,21 +154,21 @@ class Canary:
             raise BelfryError("store_unavailable", told, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     def wait_tried(self, seconds: float) -> None:
-        """Wait until the first beat has ended, and so long at most."""
+        """Wait until the store was tried once, for at most `seconds`."""
         self._tried.wait(seconds)
 
     @property
     def away_seconds(self) -> float:
-        """For how long the store has been silent or unheard; 0 while it is there."""
+        """For how long the store has been away; 0 while it is not."""
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     def unusable(self, seconds: float) -> str:
-        """Why a server that is starting shall not start; waits up to `seconds` for the first beat to tell."""
+        """The fault that forbids the server to start, or "". Waits up to `seconds` for the first result."""
         self._tried.wait(seconds)
         return next((fault.text for fault in self.faults if fault.weight is Weight.ENDS), "")
 
     def heard(self) -> None:
-        """The link received what was published here."""
+        """The link received a publication of this canary."""
         self._unheard = 0
 
     def _beat(self) -> None:
@@ -175,11 +176,11 @@ class Canary:
             try:
                 self._try()
             except BelfryError as error:
-                # Not where there is too much to do, or the channel's slot has moved: `Links` gives another channel.
+                # An overloaded store is not away. If the channel's slot has moved, `Links` assigns another channel.
                 if error.code == "store_unavailable" and not has_moved(error):
                     self._judge(error.detail)
             except Exception:
-                logger.exception("the store could not be tried")
+                logger.exception("checking the store failed")
             self._tried.set()
             gevent.sleep(self._beat_seconds)
 
@@ -194,7 +195,7 @@ class Canary:
                 self._examined = None
                 self._examination.begin()
             self._changed()
-        self._unheard += 1  # this one is on its way
+        self._unheard += 1  # until this publication arrives
         if self._unheard < BEATS_UNHEARD:
             self._judge("")
             return
@@ -214,7 +215,7 @@ class Canary:
             logger.log(logging.ERROR if fault.refuses else logging.WARNING, "%s: %s", self._name, fault.text)
         codes = {fault.code for fault in faults}
         for code in {fault.code for fault in self.faults} - codes:
-            logger.warning("%s: no longer wrong: %s", self._name, code)
+            logger.warning("%s: no longer has the fault %s", self._name, code)
         self._troubles.faults(self.shard, codes)
         self.faults = faults
 
@@ -239,7 +240,7 @@ class Canary:
 
 
 class Canaries:
-    """What the canaries of all shards know. The store is there when every shard is."""
+    """The canaries of all shards. The store is available if every shard is."""
 
     def __init__(self) -> None:
         self.troubles = ShardHealth()
@@ -247,15 +248,15 @@ class Canaries:
         self._since = time.monotonic()
 
     def add(self, canary: Canary) -> None:
-        """Ask this one as well."""
+        """Include a canary."""
         self._canaries[canary.channel] = canary
 
     def remove(self, canary: Canary) -> None:
-        """Ask this one no more."""
+        """Exclude a canary."""
         self._canaries.pop(canary.channel, None)
 
     def heard(self, channel: bytes) -> bool:
-        """A link received something; answers whether that was for a canary."""
+        """Handle a publication if `channel` belongs to a canary; return whether it does."""
         canary = self._canaries.get(channel)
         if canary is not None:
             canary.heard()
@@ -275,13 +276,13 @@ class Canaries:
 
     @property
     def away_seconds(self) -> float:
-        """For how long no shard has been there; 0 while one is."""
+        """For how long all shards have been away; 0 while at least one is available."""
         if not self._canaries:
             return time.monotonic() - self._since
         return min(canary.away_seconds for canary in self)
 
     def unusable(self, seconds: float) -> str:
-        """See `Canary.unusable`; waits so long in all."""
+        """See `Canary.unusable`. Waits up to `seconds` for all shards together."""
         due = time.monotonic() + seconds
         while not self._canaries and time.monotonic() < due:
             gevent.sleep(0.02)
@@ -290,7 +291,7 @@ class Canaries:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Each fault once, with the first shard that has it."""
+        """Each kind of fault once, with the first shard that has it."""
         found: dict[str, Fault] = {}
         for canary in self:
             for fault in canary.faults:

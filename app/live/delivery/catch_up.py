@@ -74,7 +74,7 @@ class CatchUp:
                 gevent.sleep(RETRY_SECONDS)
             except Exception:
                 # Their clients come back with a cursor, which is better than streams that stand still for ever.
-                logger.exception("a round failed, its streams are closed")
+                logger.exception("catching up failed, the streams of this batch are closed")
                 for subscriber in batch:
                     subscriber.close("error")
 

@@ -1,21 +1,23 @@
-"""Writes what was published to the readers of its log; where it comes faster than that, several messages at a time.
+"""Writes published messages to the readers of their log. If messages come faster than it can write, it joins them.
 
-A log with up to `WIDE` readers is written to at once. One with more takes milliseconds, most of them the kernel's, one
-write for each reader. So it has a rest afterwards, as long as it took and at most `fan_out_rest_seconds`; what is heard
-of it until then is written as one piece to each reader. Others get their turn meanwhile, and within a fan-out.
+A log with up to `WIDE` readers is written to at once. With more readers a fan-out takes milliseconds: one write per
+reader, most of it in the kernel. So such a log rests afterwards, for as long as the fan-out took and at most for
+`fan_out_rest_seconds`. Messages that arrive until then wait, and each reader gets them in one write. Other greenlets
+run during the rest, and during a long fan-out.
 
-Nothing is lost, doubled or put out of order by the wait:
+The wait loses, doubles and reorders nothing:
 
-- What waits is as if it was not yet heard: `seen` moves on when it is written. Who joins or catches up meanwhile reads
-  it from the store, and takes only the rest of it then (`core.log.catch_up.on_live`). Who leaves, and whoever is told
-  goodbye, has a cursor before it; what is not kept is only for who stays.
-- While a log has something that waits, is being written or rests, all that is heard of it waits behind. It is forgotten
-  only when nothing waits, and no switch lies between that look and the forgetting.
-- A change of the feed's state names what was heard before it, on whatever log: it is told when that is written
-  (`wait_written`).
-- A comparison with the store's tail counts what waits as heard (`reach`).
-- As many bytes wait for a log as are written of history at a time, or one message: more than that, a slow reader would
-  have to keep; for all logs together `fan_out_bytes`. Whoever hears waits with the next, and meanwhile no log rests.
+- A waiting message counts as not yet received: `seen` moves only when it is written. A reader that joins or catches up
+  before reads the message from the store, and later takes only what it lacks (`core.log.catch_up.on_live`). A reader
+  that leaves, or gets a goodbye, has a cursor before the message. A transient message reaches only readers that stay.
+- While messages of a log wait, are being written, or the log rests, new messages of the log wait behind them. The log's
+  queue is removed only when it is empty, without a greenlet switch between the check and the removal.
+- A change of the feed's state comes after the messages that were received before it, on any log: it is told when those
+  are written (`wait_written`).
+- A comparison with the store's tail counts waiting messages as received (`reach`).
+- The waiting messages of one log have at most as many bytes as one page of history, or are one message, because a slow
+  reader may have to keep all of them. All logs together have at most `fan_out_bytes`. When a limit is reached, the
+  receiver waits before it takes the next message, and no log rests.
 """
 
 from __future__ import annotations
@@ -183,7 +185,7 @@ class FanOut:
         try:
             self._write(open_log, waiting.writing)
         except Exception:
-            logger.exception("a fan-out failed")
+            logger.exception("writing messages to the readers of a log failed")
             self._failed(open_log)
         waiting.written += len(waiting.writing)
         waiting.writing = ()

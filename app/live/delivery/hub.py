@@ -1,8 +1,8 @@
-"""The hub: all logs that are open in this worker, and what Redis publishes for them.
+"""The hub: all logs that are open in this worker, and the messages that Redis publishes for them.
 
-It opens a log with its first local reader and leaves it after the last, has each live entry written to the subscribers
-that stand right before it (`FanOut`), and hands everyone else to `CatchUp`. What a subscriber can't take now is read
-from the store later.
+It opens a log for its first local reader and closes it after the last. `FanOut` writes each live entry to the readers
+whose position is right before it. All other readers go to `CatchUp`. What a reader can't take now, it reads from the
+store later.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ class Hub:
         try:
             self._store.hold(names)
         except BelfryError as error:
-            logger.info("logs can't be held: %s", error.detail)
+            logger.info("the lifetime of open logs can't be extended: %s", error.detail)
             return False
         return True
 
@@ -337,9 +337,9 @@ class Hub:
         try:
             self._compare(batch)
         except BelfryError as error:
-            logger.info("tails can't be read: %s", error.detail)
+            logger.info("open logs can't be compared with the store: %s", error.detail)
         except Exception:
-            logger.exception("tails could not be compared")
+            logger.exception("comparing open logs with the store failed")
         else:
             return True
         self._unverified.update(dict.fromkeys(open_log for open_log in batch if open_log.references))

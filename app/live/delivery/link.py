@@ -1,8 +1,9 @@
-"""The subscriber connection to one shard: kept open, its channels kept subscribed, its silence noticed.
+"""The subscriber connection to one shard. It reconnects, keeps the channels subscribed, and notices silence.
 
-`Links` says which logs it wants; the link says when Redis has acknowledged each (from then on every append to it is
-heard), and hands over what Redis publishes. After a loss it subscribes again to all that is wanted, and acknowledges
-each log anew: the hub then compares its tail, for nothing was heard in between.
+`Links` says which logs it wants. The link reports when Redis has acknowledged the subscription to a log: from then on
+every append to the log arrives here. It hands over what Redis publishes. After a lost connection it subscribes to all
+wanted logs again and reports each acknowledgement. Then the hub compares the log's tail, because messages may have been
+missed in between.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Link:
                 self.trouble = self._told(error)
                 self._log_throttle.note(f"no connection to the store: {self.trouble}")
             except Exception:
-                logger.exception("the link failed")
+                logger.exception("the subscriber connection failed")
             self._end()
             gevent.sleep(self._pause)
             self._pause = min(self._pause * 2, RECONNECT_SECONDS[1])

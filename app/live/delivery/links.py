@@ -1,10 +1,15 @@
-"""The subscriber links of a worker: one for each shard of the store, each with its canary, and each log at one of them.
+"""The subscriber links of a worker: one link and one canary for each shard of the store.
 
-A single Redis is one shard. Of a cluster, shards come and go and slots move between them: then each log that is held by
-another shard is subscribed to there, and its tail is compared once that is acknowledged, as after a lost connection.
+Each open log is subscribed to through the link of the shard that holds it. A single Redis is one shard. In a cluster,
+shards come and go and slots move between them. A log whose shard has changed is subscribed to at its new shard. After
+the acknowledgement its tail is compared, as after a lost connection.
 
-A slot that moves, in order: its former primary ends the subscription unasked, the shards are looked up again (one
-lookup, however many channels there are), the new primary acknowledges the subscription, the log catches up.
+When a slot moves, this happens in order:
+
+1. The former primary ends the subscription by itself.
+2. The worker looks the shards up, once for all channels of the slot.
+3. The new primary acknowledges the subscription.
+4. The log catches up.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ logger = logging.getLogger("belfry.links")
 
 
 class LinksObserver(Protocol):
-    """What the links tell, see `Hub`."""
+    """Receives the events of all links: the `Hub`."""
 
     def open_logs(self) -> Iterable[OpenLog]: ...
     def find(self, channel: bytes) -> OpenLog | None: ...
@@ -51,7 +56,7 @@ class ShardLink:
         self._links = links
         self._listener = listener
         self._slot_of = links.slot_of
-        self.received = listener.received  # without a step between: this is called for each message
+        self.received = listener.received  # called directly, because it is called for each message
         self.acknowledged = listener.acknowledged
         self.link = Link(shard.subscribe, store.keys.live, self)
         open_log, channel = links.canary_log(shard)
@@ -70,7 +75,7 @@ class ShardLink:
         )
 
     def start(self) -> None:
-        """Connect, and watch over the connection."""
+        """Connect, and reconnect after a failure."""
         self.link.start()
         self.canary.start()
         self._links.canaries.add(self.canary)
@@ -82,7 +87,7 @@ class ShardLink:
         self.link.stop()
 
     def keep_canary(self) -> None:
-        """Let the canary publish to a channel that this shard holds."""
+        """Give the canary a channel in a slot of this shard, if the slot of the former channel has moved."""
         if self._links.holder_of(self.canary.log) is self.shard:
             return
         self._links.canaries.remove(self.canary)
@@ -94,10 +99,10 @@ class ShardLink:
         """The open logs whose home this is."""
         return [open_log for open_log in self._listener.open_logs() if open_log.home is self]
 
-    # What the link tells
+    # Events of the link
 
     def wanted(self) -> Iterable[OpenLog]:
-        """One command asks for channels of one slot, so those of one slot come together."""
+        """The logs to subscribe to, sorted by slot, because one command takes only channels of one slot."""
         return [self.canary.log, *sorted(self.own(), key=self._slot_of)]
 
     def lost(self) -> None:
@@ -141,33 +146,33 @@ class Links:
             link.stop()
 
     def subscribe(self, open_log: OpenLog) -> None:
-        """Ask for a log, at the shard that holds it; later, where that is not known yet."""
+        """Subscribe to a log at the shard that holds it. If the shard is not known yet, `settle` does it later."""
         home = self._home_of(open_log)
         open_log.home = home
         if home is not None:
             home.link.subscribe(open_log)
 
     def unsubscribe(self, open_log: OpenLog) -> None:
-        """Leave a log."""
+        """Unsubscribe from a log."""
         if isinstance(open_log.home, ShardLink):
             open_log.home.link.unsubscribe(open_log)
 
     def look_again(self) -> None:
-        """Look up where the shards are; many calls at once share one lookup."""
+        """Look the shards up again. Concurrent calls share one lookup."""
         self._is_look_due = True
         if self._looking is None or self._looking.dead:
             self._looking = gevent.spawn(self._look)
 
     def left(self, link: ShardLink, channel: bytes) -> None:
-        """A shard gave a channel away."""
+        """A shard ended the subscription to a channel, because its slot moved."""
         open_log = self._listener.find(channel)
         if open_log is not None and open_log.home is link:
             self._listener.lost([open_log])
-            open_log.home = None  # wherever the lookup says it is, it has to be subscribed to again
+            open_log.home = None  # so that `settle` subscribes to it again, even at the same shard
         self.look_again()
 
     def settle(self) -> None:
-        """Have a link to every shard, and every log at the link to the shard that holds it."""
+        """Open and close links so that each shard has one, and subscribe to each log at its shard."""
         current = {shard.name: shard for shard in self._shards.current()}
         for name in self._links.keys() - current.keys():
             link = self._links.pop(name)
@@ -187,7 +192,7 @@ class Links:
         for open_log in sorted(moved, key=self.slot_of):
             self.subscribe(open_log)
 
-    # What a link asks
+    # Questions of a link
 
     def slot_of(self, open_log: OpenLog) -> int:
         return self._shards.slot_of(self._store.keys.live(open_log.name))
@@ -196,7 +201,7 @@ class Links:
         return self._shards.holder(self._store.keys.live(open_log.name))
 
     def canary_log(self, shard: Shard) -> tuple[OpenLog, str]:
-        """A log of a canary's own that the shard holds, and its channel."""
+        """A new log for a canary, in a slot of the shard, and the log's channel."""
         while True:
             open_log = OpenLog(f"canary:{secrets.token_hex(8)}")
             if self.holder_of(open_log) is shard:

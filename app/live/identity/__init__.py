@@ -1,1 +1,1 @@
-"""What a worker knows of keys and withdrawals."""
+"""The signing keys and the withdrawn credentials that a worker knows."""

@@ -66,7 +66,7 @@ class KeySource:
             self._loaded = True
         # of requests, of reading the body, of what it says
         except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
-            logger.warning("the keys can't be fetched, those known so far stay: %s", error)
+            logger.warning("the signing keys can't be fetched, the known ones stay valid: %s", error)
         self._loop.start()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Measures how late the event loop wakes up: a view that computes for long holds up every stream of the worker."""
+"""Measures how late the event loop wakes up. Code that computes for long delays every stream of the worker."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Presence:
             try:
                 self._store.end(self.worker)
             except BelfryError as error:
-                logger.info("the lease stays until it ends: %s", error.detail)
+                logger.info("presence can't be removed, it stays until its lease ends: %s", error.detail)
 
     def connected(self, subscriber: Subscriber, client: ClientInfo, number: int, tabs: int) -> None:
         """Count a new connection, whose name is `number`."""
@@ -85,7 +85,7 @@ class Presence:
                 if not left:
                     return
         except BelfryError as error:
-            logger.info("presence waits: %s", error.detail)
+            logger.info("presence can't be stored yet: %s", error.detail)
             self._changed.update(left)
 
     def _connections(self, user: str) -> list[Connection]:

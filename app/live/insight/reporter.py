@@ -82,7 +82,7 @@ class Reporter:
         try:
             return self._store.add({**waiting, **now})
         except BelfryError as error:
-            logger.info("the figures wait: %s", error.detail)
+            logger.info("the dashboard's figures can't be stored yet: %s", error.detail)
             self._waiting = waiting
         return self._clock()
 

@@ -1,7 +1,7 @@
-"""A bounded buffer between the greenlet that reads from an upstream and the one that takes.
+"""A bounded buffer between the greenlet that reads from an upstream and the greenlet that takes from the buffer.
 
-So a slow store or client delays no read beyond the buffer, and the taker can wait for a while only, to look whether its
-client is still there.
+A slow store or client stops the reading only when the buffer is full. The taker can wait with a limit, to check in
+between whether its client is still connected.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One request to an upstream, from the first try to the last byte, by a greenlet of its own.
+"""One request to an upstream, from the first try to the last byte, in a greenlet of its own.
 
-An upstream that refuses is asked again where that helps. Whatever it answered with status 200 is read once, and never
-asked for again. What to do with the answer is for the classes that derive from this one.
+A refused request is repeated if that can help. An answer with status 200 is read once, and the request is not repeated.
+Subclasses decide what to do with the answer.
 """
 
 from __future__ import annotations

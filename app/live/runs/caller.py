@@ -1,6 +1,6 @@
-"""The connections to one upstream, kept open between requests, and what was learned about it.
+"""The connections to one upstream, which stay open between requests, and what was learned about the upstream.
 
-Each upstream has a session of its own, with its own certificates, proxy and headers.
+Each upstream has an HTTP session of its own, with its own certificates, proxy and headers.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def _session(proxies: dict[str, str], certificates: str | bool) -> requests.Sess
 
 
 def _proxies(upstream: Upstream) -> dict[str, str]:
-    """By scheme: the upstream's own, else as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say."""
+    """By scheme: the upstream's own proxy, or that of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`."""
     if upstream.proxy is not None:
         return {"http": upstream.proxy, "https": upstream.proxy} if upstream.proxy else {}
     found: dict[str, str] = get_environ_proxies(upstream.url)
@@ -249,5 +249,5 @@ def _proxies(upstream: Upstream) -> dict[str, str]:
 
 
 def _certificates(upstream: Upstream) -> str | bool:
-    """The upstream's own, else what the variables name that other tools know, else those of certifi."""
+    """The upstream's own certificates, or those of the usual environment variables, or certifi's."""
     return upstream.ca or next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), True)

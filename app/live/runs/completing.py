@@ -1,4 +1,4 @@
-"""A completion asked of an upstream: the body is read piece by piece, and each piece is judged."""
+"""A chat completion: reads the upstream's body piece by piece and checks each piece."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which models there are: those that the settings name, and what each upstream with a pattern tells of its own.
+"""The list of models: those that the settings name, and for a pattern those that the upstream lists.
 
-What was told is kept for a minute, and longer where an upstream can't be asked again. The first question, at the start,
-also finds out whether the addresses are right.
+An upstream's list is kept for a minute, and longer if the upstream does not answer. The first request, at the start,
+also shows whether the addresses in the settings are right.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Models:
         self._fresh_until = time.monotonic() + kept_seconds
 
     def _ask(self, upstream: Upstream) -> bool:
-        """Whether it answered; else what it told before stays."""
+        """Whether it answered. If not, its former answer stays valid."""
         self._trouble[upstream] = f"{upstream.name} did not answer within {ASK_SECONDS:g} s."
         models, trouble = self._look(upstream)
         if trouble:

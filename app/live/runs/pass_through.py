@@ -1,4 +1,4 @@
-"""A request that is no chat, and its answer on the way to the client: status, type and bytes stay as they are."""
+"""A request other than chat: the upstream's status, content type and bytes go to the client unchanged."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The runs of this worker: each reads its upstream and appends to its log, whoever watches.
+"""The runs of this worker: each reads its upstream and appends to its log, whether or not anybody watches.
 
-It also looks after the runs of workers that died. A producer follows its own log through the hub: whoever ends the
-run, on whatever worker, is heard there at once.
+The relay also ends the runs of workers that died. A producer follows its own log through the hub, so it learns at once
+when any worker ends the run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the runs of this worker append, in shared round trips.
+"""Appends the chunks of all runs of this worker, in shared round trips.
 
-Nothing waits for company: an idle writer writes at once, and what comes while a round trip is under way goes together
-with the next. So a thousand tokens at the same moment wake one greenlet, not a thousand.
+An idle writer writes at once. Chunks that come during a round trip go together into the next one. So a thousand tokens
+at the same moment wake one greenlet, not a thousand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A completion in one piece, which someone waits for."""
+"""A completion in one piece, for a caller that waits for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A timing wheel: one timer for the heartbeats and ends of all streams of a worker.
 
-Each subscriber lies in the slot of the tick at which it must be looked at next. Writing to it moves nothing; when its
-slot comes up, a subscriber that was written to meanwhile is put where its silence will be due. So a stream costs one
-look per interval, whatever is written to it.
+Each subscriber is in the slot of the tick at which it must be checked next. A write to the subscriber moves nothing.
+When the slot's tick comes, a subscriber that was written to since then moves to the slot in which its silence would be
+too long. So a stream costs one check per interval, however often it is written to.
 """
 
 from __future__ import annotations

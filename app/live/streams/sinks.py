@@ -1,6 +1,6 @@
 """The two ways to a client: a socket that was taken out of the server, and a generator that a server drains.
 
-Neither ever blocks the writer, and each keeps at most what one write left over; everything later stays in the store.
+Neither blocks the writer. Each keeps at most the rest of one write; later messages stay in the store.
 """
 
 from __future__ import annotations

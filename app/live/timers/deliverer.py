@@ -1,7 +1,7 @@
-"""Delivers scheduled messages when they are due: one loop per worker, which sleeps until the next one that it knows.
+"""Delivers scheduled messages when they are due. One loop per worker sleeps until the next known message.
 
-Every worker claims, and the store gives each message to one of them under a lease. To deliver is to publish under the
-message's id, so nothing is repeated where a worker died, or was frozen, between its claim and the end.
+Every worker claims due messages, and the store gives each message to one worker under a lease. To deliver a message is
+to publish it under its id. So a message is published once, even if a worker dies or freezes after its claim.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Deliverer:
 
     def _told(self, job: Job, published: Published) -> str:
         if published.reused:
-            logger.warning("the scheduled message %s is not delivered: its id has other content meanwhile", job.id)
+            logger.warning("the scheduled message %s is not delivered: its id was published with other content", job.id)
             return REFUSED
         if not published.duplicate:
             metrics.TALLY.messages += 1

@@ -24,7 +24,7 @@ LEARN_SECONDS = 0.1  # longer than a turn of the loop, in which many enter befor
 FIRST_GUESS_SECONDS = 0.000_5
 RETRY_AFTER_SECONDS = 1
 
-# Lies ready (`ready`): refusing must cost much less than publishing, else the refused keep the others waiting.
+# Answered by `PreparedAnswer`: a refusal must cost much less than a publish.
 REFUSAL: Final = BelfryError(
     "overloaded",
     "More is being published than this server can do; try again with the same id.",

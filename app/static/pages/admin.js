@@ -79,7 +79,7 @@ async function ask(path, method, body) {
     throw new Error("No answer from the server. Press Send again: the message can't be sent twice.");
   });
   const told = answer.status === 204 ? {} : await answer.json();
-  // After a server's error it may be done all the same: stored on one node only, or too late to be told.
+  // After a server error the change may still have happened: on one node only, or too late for an answer.
   if (!answer.ok) throw Object.assign(new Error(`${told.title}. ${told.detail}`), { refused: answer.status < 500 });
   return told;
 }

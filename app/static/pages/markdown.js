@@ -148,7 +148,7 @@ function scrollable(wide, label) {
   return wide;
 }
 
-/** A link where its address is http(s), else only what it says. @param {string} href @param {(Node | string)[]} children */
+/** A link if its address is http(s), otherwise only its text. @param {string} href @param {(Node | string)[]} children */
 function link(href, children) {
   const url = safeUrl(href);
   if (!url) return element("span", ...children);

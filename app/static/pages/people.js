@@ -70,7 +70,7 @@ async function refresh() {
     const names = Object.keys(users);
     const title = byId("user").querySelector("h3");
     const listed = Object.hasOwn(users, shownUser); // `in` would find "constructor"
-    // The list ends somewhere: who is not in a long one may be connected all the same.
+    // The list has a limit: a user who is missing in a full list may still be connected.
     if (title && (listed || names.length < LISTED)) title.textContent = heading(shownUser, listed);
     const now = JSON.stringify(names.map((user) => [user, users[user].list.map((/** @type {Connection} */ { id, tabs }) => [id, tabs])]));
     if (now === shownOnline) return;

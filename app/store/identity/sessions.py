@@ -1,8 +1,8 @@
-"""Sessions and tickets: what a cookie and a ticket stand for, held here and nowhere else.
+"""Sessions and tickets: the claims behind a cookie or a ticket, which only the store holds.
 
-A session can be listed and ended. A ticket is a credential for one use within a minute, for a URL where neither header
-nor cookie can travel: GETDEL reads and removes it in one step, so of many clients that come with one ticket, one wins.
-Redis knows only a digest of either: a copy of the store signs nobody in.
+A session can be listed and ended. A ticket is a credential for one use within a minute, for a URL that is requested
+without headers and cookies. GETDEL reads and removes it in one step, so only one client can use it. Redis knows only
+digests of both, so a copy of the store can't be used to sign in.
 """
 
 from __future__ import annotations

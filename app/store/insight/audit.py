@@ -1,8 +1,4 @@
-"""The audit log: who signed in, and what was done by hand. A Redis Stream that keeps the newest entries.
-
-Strangers cause refused sign-ins, as many as they like. Those have a stream of their own, so that they cannot displace
-what was done, and a listing tells of all refusals for one name and address in one entry.
-"""
+"""The audit log: who signed in, and what people did in the admin pages. A Redis Stream of limited length."""
 
 from __future__ import annotations
 

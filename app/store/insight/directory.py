@@ -1,7 +1,7 @@
-"""The users that are known: who was connected, or was sent something, with the time when that was last so.
+"""The known users: who was connected or was sent a message, and when that happened last.
 
-Belfry has no list of users: whoever brings a token is one. This one is for administrators who look for somebody. It is
-written after the fact and bounded, so somebody may be missing in it; any id can be sent to all the same.
+Belfry has no list of users: anybody with a token is a user. This list is for administrators who look for somebody. It
+is written later and has a limit, so a user may be missing in it. Publishing works for every id.
 """
 
 from __future__ import annotations

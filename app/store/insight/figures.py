@@ -1,8 +1,8 @@
-"""The figures of the last hour: a point for every few seconds, all workers and nodes together.
+"""The figures of the last hour: one point for every few seconds, for all workers and nodes together.
 
-Each worker adds what it counted to one hash; the first to come in a new slot takes the sums of the one before, keeps
-them as one entry of a capped stream, and announces them on a topic of Belfry's own. So both are bounded by the hour,
-not by the number of workers, and open dashboards cost one more message every few seconds.
+Each worker adds its counts to one hash. The first worker in a new slot takes the sums of the slot before, stores them
+as one entry of a capped stream, and announces them on a topic of Belfry's own. So the size of hash and stream depends
+on the hour and not on the number of workers. Open dashboards cost one message every few seconds.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FigureStore:
         try:
             self._commands.run(commands)
         except BelfryError as error:
-            logger.warning("a point of the figures is missing: %s", error.detail)
+            logger.warning("a point of the dashboard's figures is missing: %s", error.detail)
 
 
 def _sums(reply: Any) -> dict[str, int]:

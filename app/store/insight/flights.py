@@ -1,7 +1,7 @@
-"""The flight recorder: what happened to each user's connections, to answer why a message was not seen.
+"""The flight recorder: what happened to each user's connections. It answers why a user did not see a message.
 
-A capped list beside the user's log. Workers write in batches, after the fact; nothing on the way of a message waits
-for it, and nothing is written per message: a connection's first and last offset say which messages it was sent.
+A capped list beside the user's log. Workers write to it in batches, later, so no message waits for it. Nothing is
+written per message: a connection's first and last offset say which messages it was sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Who is connected now.
 
-Whether someone is, Redis itself knows: a worker subscribes to a user's channel with the first connection and leaves it
-after the last, and a worker that dies takes its subscriptions with it. The connections one by one are what each worker
-says of itself, under a lease: a worker that dies without a word is forgotten when its lease ends.
+Redis knows whether a user is connected: a worker subscribes to the user's channel with the first connection and leaves
+it after the last. If a worker dies, its subscriptions end. The details of each connection are what the worker reports,
+under a lease: if a worker dies, its report is forgotten when the lease ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The messages published last, by whom and to how many: what an administrator looks through.
+"""The messages published last, with publisher and number of recipients, for administrators.
 
-One capped stream for the whole deployment. It is written in batches after the fact, so it is no part of what an answer
-to a publisher promises.
+One capped stream for the whole deployment. It is written in batches, later, so the answer to a publisher does not
+promise it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which server the store is on: the same as before, the same started again, or one that took over.
+"""Which server the store is on: the same as before, the same after a restart, or one that took over.
 
-The scripts on logs see it for themselves in the step in which it matters (`lua/lineage.lua`). What a worker knows here
-makes it sooner for logs that nobody appends to, and complete for logs that nobody touches for long. It also decides
-whether a failover lost something: each worker compares what was acknowledged to it with what the new server has. And it
+The scripts on logs check it themselves (`lua/lineage.lua`). The worker checks it as well. So it notices a change sooner
+for logs that nobody appends to, and at all for logs that nobody uses for long. It also decides whether a failover lost
+something: each worker compares the changes that were acknowledged to it with those that the new server has. And it
 notices that the store was emptied.
 """
 
@@ -182,7 +182,9 @@ class Lineage:
         self._has_looked = True
         if not (self.id or self._warned):
             self._warned = True
-            logger.warning("Redis tells no replication id: a restart or failover that loses messages cannot be noticed")
+            logger.warning(
+                "Redis reports no replication id: a restart or failover that loses messages cannot be noticed"
+            )
         elif before and before != self.id:
             how = "took over and lacks messages, or may lack some" if self._losses > losses else "changed"
             logger.warning("the store's server %s: every log goes on under a new epoch", how)

@@ -1,7 +1,7 @@
 """Where each message went, for as long as it can be retracted, and its retraction.
 
-A message's logs lie in many slots, so what remembers them is a key of its own. Publishing writes it in the same round
-trip, before the message: a message that is kept can always be found.
+A message's logs are in many slots, so a separate key remembers them. Publishing writes that key in the same round trip,
+before the message. So every kept message can be found.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which servers the shards of a cluster are on, and which were replaced: what `Lineage` is for a store of one shard.
+"""Which servers the shards of a cluster are on, and which were replaced: `Lineage` for a store with many shards.
 
-A log remembers the server on which it was used last. Its slot may go to another shard with all its data, which is no
-loss, also where that shard's primary took over from another once. So what counts is whether the very server that the
-log remembers was replaced by a failover: its successor says so itself, for it knows one predecessor. Earlier ones, and
-those of logs whose slot went on to another shard, are remembered here.
+A log remembers the server on which it was last used. If its slot moves to another shard with all its data, nothing is
+lost, even if that shard's primary once took over from another. So only this matters: was the server that the log
+remembers replaced by a failover? Its successor reports one predecessor. Earlier predecessors, and those of logs whose
+slot moved on to another shard, are stored here.
 """
 
 from __future__ import annotations
@@ -110,4 +110,4 @@ class ShardLineage:
             self._succession.note(self._shard, self.id.decode(), self._former)
             self._is_noted = True
         except BelfryError as error:  # of the shard that remembers it: tried again with the next look
-            logger.info("a server can't be remembered: %s", error.detail)
+            logger.info("the replaced server can't be stored: %s", error.detail)

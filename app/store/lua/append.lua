@@ -22,7 +22,7 @@
 local length = tonumber(ARGV[1])
 
 -- The message's id leads to its entry. One that was remembered no more may come while its earlier entry is kept: that
--- one goes, else no id would lead to it. Answers whether it did.
+-- one goes, because otherwise no id would lead to it. Returns whether it did.
 local function link(at, id)
   if redis.call('ZADD', ids, 'NX', at, id) == 1 then return false end
   local replaced = drop(tonumber(redis.call('ZSCORE', ids, id)))
@@ -56,7 +56,7 @@ local function options_of(text)
   return expires ~= '0' and expires, live_only == '1', key ~= '' and key
 end
 
--- What the message was answered first, if its id is known; else the id is known from now on, with this offset.
+-- The first answer to this message if its id is known. Otherwise the id is stored with this offset.
 local function remembered(name, offset, digest, seconds, call)
   local entry = history .. '.' .. offset .. ' ' .. digest .. ' ' .. call
   local known = redis.call('SET', name, entry, 'NX', 'GET', 'EX', seconds)

@@ -9,7 +9,7 @@
 -- ARGV[4] most tokens a day, 0 = any number
 -- ARGV[5] ms until the entry in `active` counts no more, unless it is renewed
 --
--- Reply: nothing when admitted, else {code, ms until it is worth another try}, -1 = unknown.
+-- Reply: nothing when admitted, otherwise {code, ms until it makes sense to try again}, -1 = unknown.
 -- Leaves to what follows: now (Unix ms).
 --
 -- Its first write takes room and changes nothing, so that a store without room refuses it whole, see room.lua.

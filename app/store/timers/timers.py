@@ -1,8 +1,8 @@
 """Scheduled messages: kept until they are due, claimed under a lease, and remembered for a while afterwards.
 
-A message is delivered by publishing it under its id, so a job that is claimed twice is delivered once. All that is
-scheduled lies in one slot, apart from the feeds; the clock of its server decides what is due. A job that waits never
-expires, so it is delivered late rather than lost, however long all workers were away.
+A message is delivered by publishing it under its id, so a job that is claimed twice is delivered once. All scheduled
+messages are in one slot, apart from the feeds, and the clock of its server decides what is due. A waiting job never
+expires. If all workers are away for long, it is delivered late and not lost.
 """
 
 from __future__ import annotations

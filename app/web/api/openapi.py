@@ -1,4 +1,4 @@
-"""`/openapi.json`: the operations as OpenAPI 3.1; `/docs`: the same as a page of our own, without anyone's CDN."""
+"""`/openapi.json`: the operations as OpenAPI 3.1. `/docs`: the same as a page, which loads nothing from a CDN."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Access(Enum):
 class Operation:
     """One method of one path. `path` is written as in the document: `/feed/{id}`.
 
-    `scopes`: one of them is enough, but for a page, which asks for all. `answers` maps a status to a media type;
+    `scopes`: one of them is enough, except for a page, which asks for all. `answers` maps a status to a media type;
     `refusals` are the codes of its own problems, beside those that every operation of its access has; `refused_in` is
     the media type of them all, which is JSON where they have OpenAI's shape.
     """

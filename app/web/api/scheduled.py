@@ -1,4 +1,4 @@
-"""`/scheduled`: what waits to be delivered, and its change to another time."""
+"""`/scheduled`: lists messages that wait for their delivery, and changes their time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes messages that are to be delivered later, and tells publishers of them."""
+"""Accepts messages for later delivery, and tells publishers about them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end it.
+"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end the session.
 
-The cookie is a random number; what it stands for lies in the store. So a session can be ended for good, never outlives
-its token and allows exactly what the token allows.
+The cookie is a random number, and the store keeps the session's data. So a session can be ended at any time. It does
+not outlive its token, and allows exactly what the token allows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`POST /tickets`: a credential for one use within a minute.
 
-For an `EventSource` on another origin, which sends neither header nor cookie: a token in its address would end up in
-logs, a used ticket is worth nothing there.
+An `EventSource` on another origin can send neither header nor cookie, so its credential must be in the address. A token
+there would end up in logs. A ticket in a log is worthless, because it was used.
 """
 
 from __future__ import annotations

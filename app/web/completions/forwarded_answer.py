@@ -1,4 +1,4 @@
-"""An answer that passes from the upstream to the client as it is, whatever it consists of."""
+"""An answer that goes from the upstream to the client unchanged, whatever its content type."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`/completions`: a run is started by POST and watched by `EventSource`, from the start or from where one was.
+"""`/completions`: POST starts a run. `EventSource` reads it, from the start or from where the client stopped.
 
-The run doesn't end when its watchers leave; `DELETE` stops it, from anywhere.
+The run goes on when all readers leave. `DELETE` stops it, from any device.
 """
 
 from __future__ import annotations

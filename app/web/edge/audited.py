@@ -1,4 +1,4 @@
-"""What people do by hand, in a page, is written to the audit log before it is done."""
+"""Writes what people do in a page to the audit log, before it is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking: the bearer header says it, else a ticket in the query, else the session cookie.
+"""Who is asking: the user of the bearer header, or of a ticket in the query, or of the session cookie.
 
 The cookie travels by itself, so it only counts when the request comes from our own pages, or from those of an origin
 that the settings allow.

@@ -1,4 +1,4 @@
-"""The headers that every answer carries to keep browsers from guessing, framing and running what is not ours."""
+"""Headers of every answer that keep browsers from guessing content types, framing pages and running foreign scripts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Refusals that lie ready as bytes, for where there is no request for Flask yet, or no time for one.
+"""Refusals that are prepared as bytes: for connections without a Flask request, and for overload.
 
-They carry what the application puts on every answer (`cors`, `headers`), so that pages of other origins can read them.
-All are made when the application is: a worker without a descriptor could not even import what that takes.
+They carry the headers of every answer (`cors`, `headers`), so that pages of other origins can read them. All are made
+together with the application, because a worker that has no free file descriptor can't even import modules.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def test_a_fault_that_refuses_is_told_by_readiness_log_and_metric_until_it_is_me
     setting.examiner.faults = ()
     settle(lambda: setting.is_well)
     assert fault_count("rights") == 0
-    assert "the store: no longer wrong: rights" in caplog.text
+    assert "the store: no longer has the fault rights" in caplog.text
 
 
 def test_a_fault_that_warns_does_not_refuse_and_one_that_ends_is_told_to_a_start(setting: Setting) -> None:
