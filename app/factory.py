@@ -162,7 +162,7 @@ def _bound_host(settings: Settings) -> str:
 
 
 class Stored:
-    """The store's floor: all that is kept in Redis, by way of one connection."""
+    """The store layer: everything that is kept in Redis."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.shards: Shards = (Cluster if is_cluster(settings.redis_url) else OneShard)(settings, SCRIPTS)
@@ -195,7 +195,7 @@ class Stored:
 
 
 class Live:
-    """The floor of what lives in the worker: the hub, the open streams, the runs under way, what is noted later."""
+    """The gevent layer: the hub, open streams, runs under way, and recorders."""
 
     def __init__(self, store: Stored, settings: Settings, clock: Clock) -> None:
         self.flights = Flights(store.flights, clock)
@@ -223,13 +223,13 @@ class Live:
         self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock, gauges)
 
     def note(self, published: tuple[str, Published]) -> None:
-        """What becomes of a message after its publisher has sent it: administrators find it, and its recipients."""
+        """Note a published message for administrators, and its recipients as known users."""
         self.recorder.note(published)
         self.known_users.note(published[1].message.logs)
 
 
 class Web:
-    """The floor of what speaks HTTP: who may ask, how often, and the views by whom they are for."""
+    """The HTTP layer: authentication, limits, and the views, grouped by the people who use them."""
 
     def __init__(self, store: Stored, live: Live, settings: Settings, clock: Clock) -> None:
         self._store, self._live, self._settings, self._clock = store, live, settings, clock
@@ -244,7 +244,7 @@ class Web:
         self.stream_handler = stream.StreamHandler(live.streams, store.newcomers, self.limits, self.answers, settings)
 
     def endpoints(self) -> dict[str, Endpoint]:
-        """The paths that do not come to Flask."""
+        """The paths that Flask does not handle."""
         return {
             "/publish": publish.endpoint(self.auth, self.publish_handler, self.answers),
             "/stream": stream.endpoint(self.auth, self.stream_handler),
@@ -343,7 +343,7 @@ class Web:
         )
 
     def for_anyone(self) -> tuple[Blueprint, ...]:
-        """What is there for whoever asks, and for operations."""
+        """Views that need no credential, and those for operators."""
         return (
             sign_in.blueprint(self.auth, self._store.audit, self.limits),
             pages.blueprint(self.auth),
@@ -354,7 +354,7 @@ class Web:
     def _check_ready(self) -> None:
         """Raises `BelfryError` `shutting_down` or `store_unavailable`.
 
-        A worker's canary knows of the store; without a worker Redis is asked.
+        In a worker the canaries know whether the store is available. Without a worker, Redis is asked.
         """
         self._live.streams.stay()
         hub = self._live.hub
@@ -362,7 +362,7 @@ class Web:
 
 
 def _shell(answers: Answers) -> Flask:
-    """The application without a view: what every answer goes through."""
+    """The Flask application without views: the parts that handle every answer."""
     app = Site(__package__ or "", template_folder=TEMPLATES)
     answers.install(app)
     assets.install(app)
@@ -370,7 +370,7 @@ def _shell(answers: Answers) -> Flask:
 
 
 def _authenticator(store: Stored, live: Live, limits: RateLimits, settings: Settings, clock: Clock) -> Authenticator:
-    """Who may do what, and the wires by which a credential that is withdrawn ends its streams."""
+    """The authenticator, connected so that a withdrawn credential ends its streams."""
     watch, streams = live.watch, live.streams
     watch.listeners.append(lambda fresh: streams.end(fresh.covers))
     keyring = Keyring(settings)

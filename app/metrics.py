@@ -44,7 +44,7 @@ ENDS: Final = ("aged", "away", "error", "finished", "gone", "stalled", "stopped"
 
 
 class BufferedCounts(collections.Counter[tuple[str, ...]]):
-    """Counts in plain memory, by the values of the labels. `known` are there from the start."""
+    """Counts in plain memory, by the values of the labels. The `known` values exist from the start."""
 
     def __init__(self, family: Counter, known: Iterable[tuple[str, ...]] = ((),)) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class BufferedCounts(collections.Counter[tuple[str, ...]]):
             self._add(labels, 0)
 
     def hand_on(self) -> None:
-        """Prometheus knows of them from now on."""
+        """Add the counts to Prometheus' numbers, and begin at 0 again."""
         for labels, count in self.items():
             self._add(labels, count)
         self.clear()
@@ -73,7 +73,7 @@ class TimesFamily(Histogram):
 
 
 class BufferedTimes:
-    """Durations in plain memory. To observe one costs a search among 20 bounds and two additions."""
+    """Durations in plain memory. To add one costs a search among 20 bounds and two additions."""
 
     __slots__ = ("_counts", "_family", "_seconds")
 
@@ -88,7 +88,7 @@ class BufferedTimes:
         self._seconds += seconds
 
     def hand_on(self) -> None:
-        """Prometheus knows of them from now on."""
+        """Add the counts to Prometheus' numbers, and begin at 0 again."""
         counts, self._counts = self._counts, collections.Counter()
         seconds, self._seconds = self._seconds, 0.0
         self._family.add(counts, seconds)
@@ -201,7 +201,7 @@ _PLAIN: Final[tuple[BufferedCounts | BufferedTimes, ...]] = (
 
 
 def _show_from_the_start() -> None:
-    """Give each family with labels the values that are known now: without one it would be absent."""
+    """Create the known label values of each family. A family without any value would be absent."""
     known: dict[Counter | Gauge, Iterable[str]] = {
         STREAMS_ENDED: [*ENDS, *[reason.value for reason in Goodbye]],
         REFUSALS: CATALOGUE,
@@ -231,7 +231,7 @@ def refused(code: str) -> None:
 
 
 class FailureCount(logging.Handler):
-    """Counts what is logged with a traceback: nothing foreseen is. Below it the line goes on as any other."""
+    """A log handler that counts lines with a traceback, which only bugs have. The line is logged as any other."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info:
@@ -242,13 +242,13 @@ _FAILURE_COUNT = FailureCount(logging.ERROR)
 
 
 def begin(version: str) -> None:
-    """Tell the version of Belfry, and count failures from now on. To do it again has no effect."""
+    """Publish the version of Belfry, and begin to count failures. A second call has no effect."""
     BUILD_INFO.labels(version, platform.python_version()).set(1)
     logging.getLogger("belfry").addHandler(_FAILURE_COUNT)
 
 
 def take() -> dict[str, int]:
-    """What was tallied since the last call, by name; Prometheus knows it, and all other plain counts, from now on."""
+    """Add all plain counts to Prometheus' numbers. Returns the tally since the last call, by name."""
     seconds, TALLY.seconds = TALLY.seconds, 0.0
     counted = TALLY.take()
     MESSAGES.inc(counted.get("messages", 0))

@@ -15,7 +15,7 @@ import redis
 
 from tests.examples import choose_profile
 from tests.servers import Belfry, RedisServer, Server
-from tests.tiers import ALONE, BY_NAME, NIGHTLY, tier_of
+from tests.tiers import ALONE, BY_NAME, NIGHTLY, may_hold, tier_of
 
 MARKERS = (NIGHTLY, ALONE)
 # The store of the whole run keeps what it gets, so that Belfry has nothing to warn of; the disk may take its time.
@@ -32,9 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not import the files of other tiers. A marked test may be in any file."""
     asked = config.getoption("--tier")
-    if asked in (None, *MARKERS) or not collection_path.is_file() or tier_of(collection_path) == asked:
+    if asked is None or not collection_path.is_file():
         return None
-    return True
+    wanted = may_hold(collection_path, asked) if asked in MARKERS else tier_of(collection_path) == asked
+    return None if wanted else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -54,8 +54,8 @@ def test_ci_runs_every_tier() -> None:
 
 
 def test_nothing_runs_beside_a_test_that_measures() -> None:
-    assert not BY_NAME[ALONE].parallel
-    assert not BY_NAME[NIGHTLY].parallel
+    assert not BY_NAME[ALONE].per_core
+    assert not BY_NAME[NIGHTLY].per_core
 
 
 def skipped() -> pytest.TestReport:

@@ -5,9 +5,10 @@
     ./run test tests/core -x    pytest as it is, one test after the other
 
 A test belongs to the tier with the longest entry that its path begins with, so a new file needs no entry here. A test
-marked `alone` belongs to the tier of that name, wherever its file is: mark a test that measures time, memory or the
-processor, since another test beside it would change the figure. A test marked `nightly` takes long and repeats what a
-quicker one promises in more combinations: `./run test nightly` runs it, and nothing else does.
+marked `alone` belongs to the tier of that name, wherever its file is. Mark a test that measures time by the clock, or
+memory under load, since another test beside it would change the figure. CPU time of one process or thread is no such
+figure. A test marked `nightly` takes long and repeats what a quicker one promises in more combinations:
+`./run test nightly` runs it, and nothing else does.
 
 This file is the only one that names folders of tests/ for this purpose.
 """
@@ -31,18 +32,24 @@ NIGHTLY: Final = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """`parallel` tiers use every core; each file of theirs runs in one process, in its own order."""
+    """A set of tests. `per_core` test processes run on each core; with 0, one process runs one test after the other.
+
+    The usual number is more than one, since half of the time of most tests is waiting.
+    """
 
     name: str
     paths: tuple[str, ...]
-    parallel: bool = True
+    per_core: float = 1.5
+    whole_files: bool = True  # each file runs in one process, in its own order; its tests may share a server
     covered: bool = False  # whether coverage is measured; see docs/testing.md
 
     def options(self) -> list[str]:
         """pytest's options for this tier."""
+        processes = round(self.per_core * len(os.sched_getaffinity(0)))
+        distribution = "loadfile" if self.whole_files else "worksteal"
         return [
             f"--tier={self.name}",
-            *(["-n", "auto", "--dist", "loadfile"] if self.parallel else []),
+            *(["-n", str(max(processes, 1)), "--dist", distribution] if self.per_core else []),
             *(["--cov"] if self.covered else []),
         ]
 
@@ -57,10 +64,12 @@ TIERS: Final = (
     ),
     # A real Chromium.
     Tier(BROWSER, ("tests/system/browser",)),
-    # Faults, attacks and measurements: a second test on the same machine would change what they see.
-    Tier(ALONE, ("tests/faults", "tests/hostile"), parallel=False),
+    # Faults and attacks. Nearly each test breaks a server of its own.
+    Tier("faults", ("tests/faults", "tests/hostile"), whole_files=False),
+    # Measurements: a second test on the same machine would change what they see.
+    Tier(ALONE, (), per_core=0),
 )
-BY_NAME: Final = {tier.name: tier for tier in (*TIERS, Tier(NIGHTLY, (), parallel=False))}
+BY_NAME: Final = {tier.name: tier for tier in (*TIERS, Tier(NIGHTLY, (), per_core=0))}
 
 
 def tier_of(path: Path) -> str:
@@ -68,6 +77,11 @@ def tier_of(path: Path) -> str:
     name = path.relative_to(REPOSITORY).as_posix()
     entries = [(len(entry), tier.name) for tier in TIERS for entry in tier.paths if _begins(name, entry)]
     return max(entries, default=(0, ALONE))[1]
+
+
+def may_hold(path: Path, marker: str) -> bool:
+    """Whether a test file has tests with this marker: importing all files to find out takes much longer."""
+    return f"mark.{marker}" in path.read_text(encoding="utf-8")
 
 
 def _begins(name: str, entry: str) -> bool:

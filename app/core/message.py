@@ -307,7 +307,7 @@ def _record(given: Publish, message_id: str, now: float, content: bytes) -> byte
 
 
 def _digest(given: Publish, content: bytes) -> bytes:
-    """Same content, same digest: whoever retries may have written the members of `data` in another order.
+    """Same content, same digest. A retry may have the members of `data` in another order.
 
     `content` is taken before `stream_safe`: digests in the store are older than that.
     """

@@ -25,7 +25,7 @@ _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send `null` for pages of these
 _PORT_MAX = 65_535
-# RFC 3986 section 3.3: segments of unreserved characters, none of which is `.` or `..`; no slash at the end.
+# RFC 3986 section 3.3: segments of unreserved characters, except `.` and `..`; no slash at the end.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
 _HIDDEN = ("_URL", "SECRET", "SECRETS", "PASSWORD_HASH")  # an address may hold a password or a key
 SHOWN_MAX = 100  # characters of a setting that a log line shows; a PEM key is longer

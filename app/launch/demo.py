@@ -46,7 +46,7 @@ def secret(data_dir: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new secret under another name and link it into place: who comes second finds the first one's, whole."""
+    """Write a new secret under another name, then link it. A concurrent second process finds the first one's secret."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -44,7 +44,7 @@ class LaunchError(RuntimeError):
 class Signals:
     """The signals sent to this process, as something to wait for.
 
-    Handlers do nothing: the interpreter writes each signal's number to a pipe, and whoever waits reads it there. So no
+    Handlers do nothing: the interpreter writes each signal's number to a pipe, and `wait` reads it from there. So no
     code of ours ever runs in the middle of other code.
     """
 
@@ -274,7 +274,7 @@ def _watch(crew: ServerGroup, web: Child) -> None:
 
 
 def _say(*lines: str) -> None:
-    """Print to whoever started us, if still there."""
+    """Print to the terminal or program that started the launcher, if it still reads."""
     with contextlib.suppress(OSError):
         print(*lines, sep="\n", flush=True)  # noqa: T201 - a command's answer
 

@@ -36,7 +36,7 @@ _METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name for it
 
 
 def _cores() -> int:
-    """The cores this process may use, where the system tells; a container's CPU share is for WEB_CONCURRENCY."""
+    """The cores this process may use, if the system tells. For a container's CPU share, set WEB_CONCURRENCY."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -63,7 +63,7 @@ preload_app = False
 # On by default at a path that a second Belfry of the same user would share.
 control_socket_disable = True
 
-# No header sets SCRIPT_NAME or PATH_INFO, whoever sends it: a proxy may pass a client's own on.
+# No header may set SCRIPT_NAME or PATH_INFO, since a proxy may pass on a header of the client.
 forwarder_headers = ""
 # A long token in a header, or eight long topics in the query, percent-encoded.
 limit_request_line = 8190
@@ -86,7 +86,7 @@ accesslog = None
 
 
 def on_starting(_arbiter: object) -> None:
-    """Before the first worker: descriptors for many streams, and a folder for everybody's numbers."""
+    """Before the first worker: raise the descriptor limit for many streams, and create the folder of the metrics."""
     _lift_descriptor_limit()
     os.environ[_METRICS] = tempfile.mkdtemp(prefix="belfry-metrics-", dir=worker_tmp_dir)
 
@@ -108,13 +108,13 @@ def when_ready(arbiter: Any) -> None:
 
 
 def pre_fork(_arbiter: object, worker: Any) -> None:
-    """A file says that this worker is on its way, until it serves: those it replaces serve so long."""
+    """A file exists until this worker serves. The workers that it replaces serve as long as the file exists."""
     worker.booting = Path(os.environ[_METRICS], f"booting-{worker.age}")
     worker.booting.touch()
 
 
 def child_exit(_arbiter: object, worker: Any) -> None:
-    """What a dead worker counted stays counted; what it held open is gone."""
+    """Keep the counters of a dead worker, and remove its gauges."""
     worker.booting.unlink(missing_ok=True)
     for path in Path(os.environ[_METRICS]).glob(f"gauge_live*_{worker.pid}.db"):
         path.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def on_exit(_arbiter: object) -> None:
 
 
 def _lift_descriptor_limit() -> None:
-    """As many as the system allows: every stream takes one, often of only 1,024."""
+    """Raise the limit to the system's maximum. Every stream takes a descriptor, and the default is often 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # macOS names no limit and has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

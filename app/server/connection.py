@@ -25,7 +25,7 @@ DETAIL_MAX = 200  # characters of gunicorn's reason, which may repeat what was s
 
 
 class ProblemSocket:
-    """A connection on which gunicorn's own refusal, a page, becomes a problem with the same status."""
+    """A connection that replaces gunicorn's own HTML refusals by a problem (RFC 9457) with the same status."""
 
     def __init__(self, client: Any, cause: Exception) -> None:
         self._client = client
@@ -54,7 +54,7 @@ class ProblemSocket:
 
 
 def head(status: str, lines: str, last: bool = False) -> bytes:
-    """The head of an answer, in gunicorn's words; `lines` are the application's fields."""
+    """The head of an answer, as gunicorn writes it. `lines` are the application's header fields."""
     date = _date(int(time.time()))
     connection = "close" if last else "keep-alive"
     own = f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: {connection}\r\n"
@@ -73,9 +73,9 @@ def send(client: Any, data: bytes) -> None:
 
 
 def end_when_silent(client: Any) -> None:
-    """Have the next read of a connection meet its end, after what has come already.
+    """Shut a connection down for reading. The next read returns the bytes that have arrived, then the end.
 
-    So a request that just came in is answered, and who sent none is hung up on. On a copy of the descriptor, since
+    So a request that just came in is answered, and an idle connection is closed. On a copy of the descriptor, since
     gevent's sockets fail a read that is under way.
     """
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(client.fileno())) as copy:

@@ -77,7 +77,7 @@ class JsonFormatter(MaskingFormatter):
         return json.dumps(told, ensure_ascii=False)
 
     def _text(self, text: str) -> str:
-        """JSON escapes what could end a line or move a terminal, so masking and the bound are left to do here."""
+        """JSON escapes line ends and control characters, so only masking and the bound are left to do here."""
         most = max(self._most_bytes - JSON_FRAME_BYTES, 64)
         return cut(mask(cut(text, most)), most).encode(errors="backslashreplace").decode()
 
@@ -88,7 +88,7 @@ def moment(record: logging.LogRecord) -> str:
 
 
 class Repeats(logging.Filter):
-    """Counts lines that come again and again instead of writing them.
+    """Counts repeated lines instead of writing them.
 
     Within a period a line is written `REPEATS` times. The first one after the period says how many were left out.
     """
@@ -127,7 +127,7 @@ class MaskingLogger(Logger):
     """gunicorn's logger, with our formatter on its handlers and on the root's."""
 
     def setup(self, cfg: Any) -> None:
-        """Set gunicorn's logs up, then those of everybody else: warnings and worse, and closed streams, to stderr."""
+        """Set up gunicorn's logs, then all others: warnings, errors and closed streams go to stderr."""
         super().setup(cfg)
         settings = load(os.environ)
         kind = JsonFormatter if settings.log_format == "json" else MaskingFormatter

@@ -29,7 +29,7 @@ _OTHER_WAYS = frozenset({"TRANSFER-ENCODING", "EXPECT"})
 
 
 class KnownHead:
-    """One head, cut in two where the digits of its length are."""
+    """One request head, in two parts: before and after the digits of its `Content-Length`."""
 
     __slots__ = ("_after", "_before")
 
@@ -53,7 +53,7 @@ class KnownHead:
     def body(self, sent: bytes) -> tuple[int, int] | None:
         """Where the body of a request with this head begins and ends, None where `sent` doesn't begin with this head.
 
-        The end may lie behind that of `sent`: the rest is still to come.
+        The end may be after the end of `sent`, if the rest has not arrived yet.
         """
         if not sent.startswith(self._before):
             return None
@@ -67,9 +67,9 @@ class KnownHead:
 
 
 class RepeatedRequest:
-    """What the worker knows of the request that repeats on one connection.
+    """The request that repeats on one connection.
 
-    `offered` repeats the request that gunicorn parsed last. `came` is all that came in of the one being answered.
+    `offered` repeats the request that gunicorn parsed last. `came` holds the bytes of the current request.
     """
 
     __slots__ = ("_known", "_misses", "_sent", "came", "offered")
@@ -82,19 +82,19 @@ class RepeatedRequest:
         self._misses = 0
 
     def next_parsed(self) -> bytes:
-        """What the next request that gunicorn parses was parsed from, where that was read here. Asked once for each."""
+        """The bytes of the next request that gunicorn parses, if they were read here. Call it once for each request."""
         sent, self._sent = self._sent, b""
         return sent
 
     def learn(self, sent: bytes, fields: Sequence[tuple[str, str]]) -> None:
-        """Know the request again that was answered now: parsed from `sent`, which made `fields` of its head."""
+        """Remember the request that was just answered. It was parsed from `sent` into the head `fields`."""
         repeat, self.offered = self.offered, None
         head = KnownHead.of(sent, fields) if sent and self._misses < MISSES_MAX else None
         if head is not None and repeat is not None:
             self._known = head, repeat
 
     def answer(self, sent: bytes, receive: Callable[[int], bytes]) -> Answered | None:
-        """The answer to what came in, `sent` or more of it; None where gunicorn has to parse that (`came`)."""
+        """The answer to the request that begins with `sent`. None if gunicorn has to parse it (`came`)."""
         self.came = sent
         if self._known is not None:
             head, repeat = self._known
@@ -124,6 +124,6 @@ class RepeatedRequest:
         return answered
 
     def _read_on(self, end: int, receive: Callable[[int], bytes]) -> None:
-        """Most clients send a body after its head: it comes a moment later. Short where they hang up."""
+        """Read until `end`, because most clients send the body after the head. Less if the client hangs up."""
         while len(self.came) < end and (more := receive(end - len(self.came))):
             self.came += more

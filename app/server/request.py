@@ -1,7 +1,7 @@
-"""A request as gunicorn reads it from a stranger: its head is bounded and read in linear time, and names a host.
+"""An untrusted request: its head is bounded, is read in linear time, and must name a host.
 
-gunicorn's own parser searches all that has come each time more comes. Here a head is collected first, each byte looked
-at once, and that parser sees it whole. Imported in gunicorn's master, before anything is patched.
+gunicorn's own parser searches all received bytes again whenever more arrive. Here the head is collected first, and each
+byte is looked at once. Then that parser gets the whole head. Imported in gunicorn's master, before anything is patched.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _HOST = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[\w.:%~-]+\])(?::[0-9]*)?", re.AS
 
 
 class FairSocket:
-    """A connection as gunicorn reads it: others get a turn before each read.
+    """A connection that switches to other greenlets before each read.
 
-    gevent gives them one where a read has to wait. A client that sends faster than it is read, requests or a body that
+    gevent switches only if a read has to wait. A client that sends faster than it is read, requests or a body that
     nobody wants, never lets it wait: all others, streams included, would stand still for as long as that goes on.
     A client that sends in tiny pieces waits longer and longer, while the pieces gather in the kernel.
     """
@@ -60,14 +60,14 @@ class FairSocket:
 
 
 class HostError(InvalidHeader):
-    """A request that names no host, or one that can't be one."""
+    """A request without a host, or with an invalid one."""
 
     def __str__(self) -> str:
         return f"An HTTP/1.1 request needs one Host header with a name or an address, got {self.hdr}"
 
 
 class BoundedChunkedReader(ChunkedReader):
-    """A body in chunks, as long as they are not many and tiny."""
+    """A chunked body. Too many tiny chunks are an error."""
 
     _chunks = _bytes = 0
 

@@ -1,4 +1,4 @@
-"""What a response may do with its client's socket: take it over, answer in one write, read a body within a time limit.
+"""How a response uses its client's socket: takes it over, answers in one write, reads a body within a time limit.
 
 `PARKS`, `WRITES` and `REPEAT` are what a response and the gunicorn worker agree on. `ReadDeadline` limits how long a
 body may take. The last descriptors of a worker are kept for its own connections to Redis, and the ones before them for
@@ -57,7 +57,7 @@ class Answered(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """What answers the same request with another body of at most `max_bytes`, which has to come within `seconds`.
+    """Answers the same request with another body of at most `max_bytes`, which has to come within `seconds`.
 
     `answer` gives None where the request has to be parsed and answered anew; nothing was done then. `failed` is the
     answer where the body could not be read.
@@ -70,7 +70,7 @@ class Repeat(NamedTuple):
 
 
 class _Sent:
-    """An answer of which nothing is left to send."""
+    """An answer that was already sent."""
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
@@ -81,7 +81,7 @@ WRITTEN: Final[Iterable[bytes]] = _Sent()  # its socket is ready for the next re
 
 
 def prepare(listener: socket.socket) -> None:
-    """Frames leave at once, and a peer that vanished without a FIN is noticed: on Linux every connection inherits it.
+    """Set a listener's options: frames leave at once, and vanished peers are noticed. Linux connections inherit them.
 
     A proxy on this machine, which may come by a unix socket, delays nothing and does not vanish.
     """
@@ -97,7 +97,7 @@ def prepare(listener: socket.socket) -> None:
 def write(
     environ: WSGIEnvironment, start_response: StartResponse, status: str, fields: Fields, body: bytes
 ) -> Iterable[bytes]:
-    """Answer with `body`: head and body in one write where the server knows how."""
+    """Answer with `body`: head and body in one write if the server can."""
     writes: Writes | None = environ.get(WRITES)
     if writes is not None:
         return writes(environ, start_response, status, fields, body)
@@ -106,7 +106,7 @@ def write(
 
 
 def parkable(environ: WSGIEnvironment) -> gevent.socket.socket | None:
-    """The client's socket if it may be taken: a plain one, of HTTP/1, in a worker that lets go of it."""
+    """The client's socket if it can be taken over: without TLS, HTTP/1, in Belfry's worker."""
     client = environ.get("gunicorn.socket")
     plain = type(client) is gevent.socket.socket and environ.get("HTTP_VERSION") != "2"
     return client if plain and environ.get(PARKS) else None
@@ -141,7 +141,7 @@ def _give_up(reading: Any, seconds: float) -> None:
 
 
 def spent(descriptor: int) -> bool:
-    """Whether a connection with this descriptor takes one of Belfry's own.
+    """Whether this descriptor is one of those reserved for Belfry's own connections.
 
     POSIX gives out the lowest free descriptor (open(2)), so a new one's number says how many are in use at least.
     """
@@ -149,7 +149,7 @@ def spent(descriptor: int) -> bool:
 
 
 def spent_for_streams(descriptor: int) -> bool:
-    """Whether a stream on this descriptor would take one that requests need."""
+    """Whether this descriptor is one of those reserved for requests, so that no stream may keep it."""
     return descriptor >= _limit() - OWN_DESCRIPTORS - REQUEST_DESCRIPTORS
 
 

@@ -70,7 +70,7 @@ class QueuedCall:
         return self.replies.get() or []
 
     def is_over(self, now: float) -> bool:
-        """Whether it waits no more; it doesn't for longer than until `due`."""
+        """Whether the call has its replies or its time is over. It waits until `due` at the latest."""
         if self.due <= now and not (self.given_up or self.replies.ready()):
             self.given_up = True
             self.replies.set_exception(unavailable(CommandTimeoutError()))
@@ -132,7 +132,7 @@ class AutoPipeline:
         return waiting
 
     def stop(self) -> None:
-        """End the round trips; whoever waits gets a timeout."""
+        """End the round trips. Waiting callers get a timeout."""
         gevent.killall(self._greenlets)
 
     def _start(self) -> None:
@@ -216,7 +216,7 @@ class AutoPipeline:
         self._watch.start(self._look)
 
     def _look(self) -> None:
-        """Tell whoever has waited long enough; look again when the next one will have.
+        """Fail the callers whose time is over, and check again when the next one's time is over.
 
         One timer for all: a caller's own would cost more than all else that is done here for it.
         """

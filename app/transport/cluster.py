@@ -87,7 +87,7 @@ class Cluster:
         self.refresh_soon()
 
     def refresh(self) -> None:
-        """See `Shards`. Whoever asks while a refresh is under way waits for that one."""
+        """See `Shards`. A call during a refresh waits for that refresh."""
         self.refresh_soon().join()
         if not self._map.primaries:
             raise unavailable(ConnectionError("no node of the cluster answers"))

@@ -99,7 +99,7 @@ class LostError(Exception):
 class Line:
     """One connection that its owner keeps: a pool would poll its socket each time that it lends it.
 
-    `send` is a whole round trip. Who has more than one under way uses `write` and `read`: one greenlet may write while
+    `send` is a whole round trip. For more than one at a time use `write` and `read`: one greenlet may write while
     another one reads, and replies come in the order of the writes. It loads `scripts` where the server doesn't know
     them: a new server, or one after `SCRIPT FLUSH`.
     """
@@ -188,7 +188,7 @@ class Line:
             except (redis.exceptions.RedisError, OSError) as error:
                 raise unavailable(error) from error
         if failed and any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
-            self._pool.disconnect()  # a primary no more: the next connection finds the new one
+            self._pool.disconnect()  # no longer a primary: the next connection finds the new one
         return replies
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class Line:
             self._connection.disconnect()
 
     def give_back(self) -> None:
-        """Leave the connection to whoever asks the pool for one."""
+        """Return the connection to the pool."""
         if self._connection is not None:
             self._pool.release(self._connection)
             self._connection = None
@@ -259,7 +259,7 @@ class Line:
 
 
 class Connection:
-    """The way to Redis: a few connections, for whoever keeps one (`line`) and for who asks now and then (`run`)."""
+    """Connections to Redis: for owners that keep one (`line`), and for single calls (`run`)."""
 
     def __init__(self, client: redis.Redis, scripts: Sequence[Script], primary: Primary | None = None) -> None:
         self._client = client

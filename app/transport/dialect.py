@@ -32,7 +32,7 @@ class ClusterDialect:
 
 
 class Translated:
-    """One node of a cluster, for commands whose keys it holds. `moved` is called where it holds them no more."""
+    """One node of a cluster, for commands whose keys it holds. `moved` is called if it no longer holds them."""
 
     def __init__(self, connection: Connection, dialect: ClusterDialect, moved: Callable[[], object]) -> None:
         self._connection = connection

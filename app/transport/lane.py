@@ -55,7 +55,7 @@ class RoundTrip:
 
 
 class Lane:
-    """Round trips on one line. Whoever holds `writing` is the only one to begin one.
+    """Round trips on one connection. Only the holder of `writing` may begin one.
 
     `fell_silent` is called once for each time that the server did not answer, before anybody hears of it.
     """
@@ -116,7 +116,7 @@ class Lane:
             return self._replies_to_more(trip)
 
     def _replies_to_more(self, trip: RoundTrip) -> list[Reply]:
-        """Those of a trip that is sent again, or of which something wasn't done for want of its script."""
+        """The replies of a trip that is sent again, or that lacked a script."""
         if trip.replies is not None:
             self._read_ahead()
         if trip.failure is not None:

@@ -102,7 +102,7 @@ class Subscription:
         return Push(kind, reply[1] or b"", payload)
 
     def close(self) -> None:
-        """Close the link for good; whoever waits in `receive` is told."""
+        """Close the connection for good. A waiting `receive` raises."""
         self._closed = True
         self._connection.disconnect()
 

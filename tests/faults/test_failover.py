@@ -25,10 +25,11 @@ from tests.replication import SERVICE, Replicated, wait_replicated
 from tests.servers import HOST, Api, Belfry, RedisServer
 from tests.stream_client import StreamClient
 from tests.upstream import running_upstream
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 MESSAGES = 30
 FAILOVER_SECONDS = 30.0
+SWITCHOVER_SECONDS = 15  # for every worker to compare offsets, on a busy machine
 ANSWER_SECONDS = 3.0
 WAIT_SECONDS = 0.5
 WAIT_FOR_ONE = {"BELFRY_PUBLISH_WAIT_REPLICAS": "1", "BELFRY_PUBLISH_WAIT_SECONDS": str(WAIT_SECONDS)}
@@ -109,14 +110,15 @@ def is_replica(server: RedisServer) -> bool:
 def test_a_planned_switchover_under_traffic_resets_nobody(
     deploy: Deploy, switch_over: Callable[[Replicated], None]
 ) -> None:
-    store, belfry = deploy(BELFRY_SWITCHOVER_SECONDS="5")
+    store, belfry = deploy(BELFRY_SWITCHOVER_SECONDS=f"{SWITCHOVER_SECONDS}")
     with Traffic(belfry) as traffic:
         traffic.run(MESSAGES)
         switch_over(store)
         switched = time.monotonic()
         traffic.run(MESSAGES, FAILOVER_SECONDS)
         # A worker that is missed would be told by now.
-        traffic.wait(lambda: time.monotonic() > switched + 8, FAILOVER_SECONDS, what="the end of the wait for workers")
+        told = switched + SWITCHOVER_SECONDS + 3
+        traffic.wait(lambda: time.monotonic() > told, FAILOVER_SECONDS, what="the end of the wait for workers")
         traffic.run(MESSAGES)
         verdict = traffic.finish()
         records = traffic.records()
@@ -263,6 +265,7 @@ def test_a_worker_without_a_stream_leaves_it_too(deploy: Deploy) -> None:
     assert store.clients(store.replicas[0])
 
 
+@pytest.mark.alone  # measures how long publishers and readers wait
 class TestWaitingForReplicas:
     def test_a_message_that_is_on_too_few_is_refused_and_a_duplicate_once_it_is_on_enough(self, deploy: Deploy) -> None:
         store, belfry = deploy(**WAIT_FOR_ONE)
@@ -276,7 +279,7 @@ class TestWaitingForReplicas:
             for answer in (refused, again):
                 assert (answer.status_code, answer.json()["code"]) == (503, "not_replicated")
                 assert (answer.json()["id"], answer.headers["Retry-After"]) == ("order-1", "2")
-                assert answer.elapsed.total_seconds() < ANSWER_SECONDS
+                assert answer.elapsed.total_seconds() < patient(ANSWER_SECONDS)
             wait_until(lambda: belfry.publisher.publish(message).ok, what="the replica to have it")
             accepted = belfry.publisher.publish(message)
             assert (accepted.status_code, accepted.json()["deliveries"][0]["duplicate"]) == (200, True)
@@ -297,7 +300,7 @@ class TestWaitingForReplicas:
         with ThreadPoolExecutor(PUBLISHERS) as pool:
             answers = set(pool.map(publish, range(PUBLISHERS)))
         assert answers == {503}
-        assert time.monotonic() - began < PUBLISHERS * WAIT_SECONDS / 2
+        assert time.monotonic() - began < patient(PUBLISHERS * WAIT_SECONDS / 2)
 
     def test_readers_do_not_wait_with_them(self, deploy: Deploy) -> None:
         store, belfry = deploy(WEB_CONCURRENCY="1", **WAIT_FOR_ONE)
@@ -315,4 +318,4 @@ class TestWaitingForReplicas:
                 pool.submit(publish, number)
             took = [api.get("/feed").elapsed.total_seconds() for _ in range(20)]
             stop.set()
-        assert sorted(took)[10] < WAIT_SECONDS / 2
+        assert sorted(took)[10] < patient(WAIT_SECONDS / 2)

@@ -16,7 +16,7 @@ PUBLISHERS = 600  # without a limit, the last of them waits for several seconds
 # A queue without an end is late in every round or refuses nobody; a machine that has other things to do, in some.
 ROUNDS = 4
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]  # measures how soon a refusal comes
 
 
 def test_at_twice_the_pace_what_is_accepted_arrives_in_time_and_the_rest_is_refused_at_once(

@@ -15,7 +15,7 @@ DELAY_FACTOR = 2.0
 LEAST_SECONDS = 0.008  # below, a delay is the machine's
 ROUNDS = 3  # a machine that has other things to do is not late in each
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]  # measures memory and delay
 
 
 def test_readers_that_stop_are_bounded_in_memory_delay_nobody_and_get_everything_later(

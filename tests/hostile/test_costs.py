@@ -125,6 +125,7 @@ def p99(belfry: Belfry) -> float:
     return statistics.quantiles(taken, n=100)[98]
 
 
+@pytest.mark.alone  # measures delays
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("strangers", [drip, flood])
 def test_other_clients_wait_no_longer_beside_twenty_strangers(belfry: Belfry, strangers: Any) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browsing import chromium_path, launch
 from tests.conftest import absent, starting
@@ -93,11 +93,24 @@ def browser_scope(fixture_name: str, config: pytest.Config) -> Literal["session"
 
 
 @pytest.fixture(scope=browser_scope)
-def browser() -> Iterator[Browser]:
-    """The machine's own Chromium."""
+def playwright() -> Iterator[Playwright]:
     if chromium_path() is None:
         absent("Chromium")
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope=browser_scope)
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The machine's own Chromium, without windows if there is such a one."""
+    browser = launch(playwright)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser_with_windows(playwright: Playwright) -> Iterator[Browser]:
+    """The machine's own Chromium as people have it: for tabs that are hidden."""
+    browser = launch(playwright, chromium_path())
+    yield browser
+    browser.close()

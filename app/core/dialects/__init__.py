@@ -4,6 +4,6 @@
 - `ui_messages`: the AI SDK's UI message stream, version 1.
 - `blocks`: reads the blocks of Belfry's own streams, from which both are made.
 
-A translation is a pure function of the chunks: whoever reads the same run again gets the same events with the same
+A translation is a pure function of the chunks: each reader of the same run gets the same events with the same
 numbers.
 """

@@ -10,7 +10,7 @@ class BlockTranslator(Protocol):
     """Says the blocks of a run's stream in another language."""
 
     def translate(self, blocks: bytes) -> bytes:
-        """What takes the place of these blocks, none of which is cut."""
+        """The blocks to send instead of these. Each given block is whole."""
 
 
 def events_of(blocks: bytes) -> Iterator[tuple[str, bytes]]:

@@ -64,7 +64,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)  # json.d
 
 
 def stream_safe(json_text: bytes) -> bytes:
-    """The same JSON, safe as data of an event stream, whoever reads it.
+    """The same JSON, safe as data of an event stream for every kind of reader.
 
     htmx and Turbo put the data of an event into the page as HTML. So `<`, `>` and `&` are escaped, as Go does.
     Readers built on Python's `str.splitlines` end a line at U+0085, U+2028 and U+2029, so these are escaped too. JSON
@@ -117,12 +117,12 @@ def run_ready(vector: Vector, retry_ms: int, run_id: str, status: str) -> bytes:
 
 
 def message(vector: Vector, record: bytes) -> bytes:
-    """One kept message. `record` is `<event> <JSON on one line>`, as the store holds it; `vector` its place."""
+    """One kept message. `record` is `<event> <JSON on one line>`, as in the store; `vector` is the cursor after it."""
     return b"id: %b\n%b" % (cursor.encode(vector).encode(), live_only(record))
 
 
 class LogFramer:
-    """Where messages of one log come in a cursor: `message` for many of them, one after the other."""
+    """Makes the frames of one log's messages. The parts of the cursor for other logs are encoded once."""
 
     __slots__ = ("_after", "_before")
 
@@ -132,16 +132,16 @@ class LogFramer:
         self._after = f"{'-' if after else ''}{after}\n".encode()
 
     def message(self, offset: int, record: bytes) -> bytes:
-        """As `message` above, of the entry at `offset`."""
+        """As the function `message`, for the entry at `offset`."""
         return self.block(offset, live_only(record))
 
     def block(self, offset: int, block: bytes) -> bytes:
-        """As `message`, of what `live_only` made of the entry's record."""
+        """As `message`, for a block that `live_only` made from the entry's record."""
         return b"%b%d%b%b" % (self._before, offset, self._after, block)
 
 
 def live_only(record: bytes) -> bytes:
-    """One message without a place in the log: it leaves the client's cursor where it was."""
+    """One message without a cursor: the client's cursor stays unchanged."""
     event, _, data = record.partition(b" ")
     if event == b"message":
         return b"data: %b\n\n" % data
@@ -149,14 +149,14 @@ def live_only(record: bytes) -> bytes:
 
 
 def changed(record: bytes, counts: FeedCounts) -> bytes:
-    """What changed in a reader's feed, as one of `STATE_EVENTS` announced it, with the counts after it."""
+    """A change of a reader's feed, as one of `STATE_EVENTS` announced it, with the counts after the change."""
     event, _, data = record.partition(b" ")
     members = data[:-1] + (b"," if data != b"{}" else b"")
     return b'event: %b\ndata: %b"unread":%d,"revision":%d}\n\n' % (event, members, *counts)
 
 
 def reset(vector: Vector) -> bytes:
-    """History after the client's cursor is gone: it fetches `/feed` again and goes on from here."""
+    """History after the client's cursor is gone. The client fetches `/feed` again and continues from here."""
     return sse.encode("{}", event="reset", id=cursor.encode(vector))
 
 

@@ -71,7 +71,7 @@ class Badges:
             self._greenlet = None
 
     def _next(self) -> list[Subscriber]:
-        """Whoever comes next, with those that need the same shards: none waits for a shard that it does not read."""
+        """The next batch: subscribers that need the same shards, so that none waits for a shard it does not read."""
         first = list(islice(self._waiting, READERS_PER_ROUND))
         homes = first[0].homes
         return [subscriber for subscriber in first if subscriber.homes == homes]

@@ -79,7 +79,7 @@ class CatchUp:
                     subscriber.close("error")
 
     def _next(self) -> list[Subscriber]:
-        """Whoever comes next, with those that need the same shards: none waits for a shard that it does not read."""
+        """The next batch: subscribers that need the same shards, so that none waits for a shard it does not read."""
         taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
         homes = taken[0].homes
         batch = [subscriber for subscriber in taken if subscriber.homes == homes]

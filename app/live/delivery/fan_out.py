@@ -92,14 +92,14 @@ class FanOut:
     def __init__(
         self, catch_up: CatchUp, clock: Callable[[], float], failed: Callable[[OpenLog], None], pace: Pace
     ) -> None:
-        """`failed` is told of a log of which something could not be written."""
+        """`failed` is called with a log if some of its messages could not be written."""
         self._catch_up = catch_up
         self._clock = clock
         self._failed = failed
         self._pace = pace
         self._waiting: dict[OpenLog, PendingMessages] = {}
         self._size = 0
-        self._crowded = False  # whoever hears waits for room
+        self._crowded = False  # the receiver waits until there is room
         self._due = Event()
         self._room = Event()
         self._progress = Event()
@@ -194,7 +194,7 @@ class FanOut:
         waiting.until = ended + min(ended - began, self._pace.rest_seconds)
 
     def _write(self, open_log: OpenLog, heard: Sequence[Heard]) -> None:
-        """Write to whoever stands right before it.
+        """Write to the readers whose position is right before it.
 
         Of a wide log others get a turn now and then; who leaves, falls back or catches up meanwhile is judged by what
         is true then.

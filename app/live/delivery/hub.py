@@ -313,7 +313,7 @@ class Hub:
             self._verify_now.set()
 
     def _hold(self) -> None:
-        """Keep logs with readers from expiring: who listens to a quiet log would be told that its history was lost."""
+        """Keep logs with readers from expiring. Otherwise readers of a quiet log would be told of a loss."""
         if time.monotonic() - self._held_at >= self._hold_seconds:
             by_home: defaultdict[object, list[str]] = defaultdict(list)
             for open_log in self._logs.values():

@@ -70,7 +70,7 @@ class KeySource:
         self._loop.start()
 
     def stop(self) -> None:
-        """Fetch no more."""
+        """Stop fetching."""
         self._loop.stop()
 
     def _fetch(self) -> Any:

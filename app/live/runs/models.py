@@ -144,5 +144,5 @@ class Models:
 
 
 def _plain(name: str) -> dict[str, Any]:
-    """A model of which nothing is known but its name in the settings."""
+    """A model of which only the name in the settings is known."""
     return {"id": name, "object": "model", "created": 0, "owned_by": "upstream"}

@@ -34,7 +34,7 @@ class TimingWheel:
         self._earliest = round(self._interval * (1 - EARLY))
         self._life = int(life_seconds / self.tick_seconds)
         self._slots: list[list[Subscriber]] = [[] for _ in range(self._interval + 1)]
-        self._count = 0  # who lies in them
+        self._count = 0  # of subscribers in them
 
     def add(self, subscriber: Subscriber, now: float) -> None:
         """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""

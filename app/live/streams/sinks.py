@@ -28,7 +28,7 @@ _DISCARD_BYTES = 4_096
 class ParkedSocket:
     """A client's socket, known by its descriptor alone; it costs no greenlet.
 
-    `subscriber` is set by whoever parks it, before anything is written.
+    The code that parks the socket sets `subscriber`, before anything is written.
     """
 
     __slots__ = ("_descriptor", "_outbox", "_poller", "subscriber")

@@ -141,7 +141,7 @@ class OpenLog:
 
 
 class Subscriber:
-    """One connection. `owner` hears of its troubles: a full sink, a closed one."""
+    """One connection. It tells `owner` when its sink is full or closed."""
 
     __slots__ = (
         "bytes", "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "messages", "number", "owner",
@@ -298,7 +298,7 @@ class Subscriber:
         self.owner.drained(self)
 
     def close(self, reason: str) -> None:
-        """End the connection; once, whoever asks first."""
+        """End the connection. Only the first call has an effect."""
         if not self.closed:
             self.closed = True
             self.live = False

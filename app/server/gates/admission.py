@@ -1,7 +1,7 @@
-"""Admission: a worker that can't keep up says so at the door, at once, to what it could only answer too late.
+"""Admission: a worker that can't keep up refuses a publish at once, if it could answer it only too late.
 
-A message that waits is one more that the next ones wait for; past some point every answer comes after its publisher has
-given up. So the queue has a length in seconds: what would wait longer costs a parsed head and a ready-made answer.
+Each waiting message delays the next ones. Beyond some point every answer comes after its publisher has given up. So the
+queue has a length in seconds. A request that would wait longer costs only a parsed head and a prepared answer.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Admission:
 
     @property
     def is_open(self) -> bool:
-        """Whether one more would be served in time."""
+        """Whether one more request would be answered in time."""
         return self._inside < MANY or self._inside * self._seconds_each <= self._wait_seconds
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
-        """As `Publisher`. Counted from here, behind the reading of a body, which a publisher may draw out."""
+        """As `Publisher`. The time to read the body is not counted, since a slow publisher may stretch it."""
         entered = self._enter()
         try:
             return self._publisher.publish(messages)
@@ -67,7 +67,7 @@ class Admission:
             self._leave(entered)
 
     def post(self, messages: Sequence[Message]) -> Posted:
-        """As `Publisher`. What was posted has to be asked for."""
+        """As `Publisher`. The caller must ask for the result."""
         entered = self._enter()
         try:
             posted = self._publisher.post(messages)
@@ -106,28 +106,29 @@ class Admission:
             self._since, self._left, self._stayed_seconds = now, 0, 0.0
 
     def _learn(self, span: float) -> None:
-        """What was learned under load is forgotten when it is over: it may have been the store that was slow."""
+        """Forget the measured time when the load is over, because it may have been a slow store."""
         busy = self._stayed_seconds / span >= FEW
         self._seconds_each = span / self._left if busy else FIRST_GUESS_SECONDS
 
 
 class MemoryBudget:
-    """Memory for what many may send at once. Somebody is always let in, however much it is."""
+    """A memory limit for concurrent batches. One sender is always accepted, whatever its size."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._taken_bytes = 0
 
     def place(self, announced: int) -> Reservation:
-        """A place for who announced so many bytes, and has sent none. Raises `BelfryError` `overloaded`.
+        """A reservation for a sender that announced so many bytes. Raises `BelfryError` `overloaded`.
 
-        It has to fit beside what the others have sent. What they only announced takes no room: they may never send it.
+        They must fit beside the bytes that others have sent. Bytes that others only announced do not count, since they
+        may never come.
         """
         self._check(announced, 0)
         return Reservation(self)
 
     def take(self, size: int, beside: int) -> None:
-        """Take `size` bytes for who has `beside`. Raises `BelfryError` `overloaded`."""
+        """Take `size` bytes for a sender that holds `beside`. Raises `BelfryError` `overloaded`."""
         self._check(size, beside)
         self._taken_bytes += size
 
@@ -142,14 +143,14 @@ class MemoryBudget:
 
 
 class Reservation:
-    """What one sender takes of a room."""
+    """The part of the memory budget that one sender holds."""
 
     def __init__(self, room: MemoryBudget) -> None:
         self._room = room
         self._bytes = 0
 
     def grow(self, size: int) -> None:
-        """Take `size` bytes more. Raises `BelfryError` `overloaded`: then it holds what it held."""
+        """Take `size` bytes more. Raises `BelfryError` `overloaded`, and then changes nothing."""
         self._room.take(size, self._bytes)
         self._bytes += size
 

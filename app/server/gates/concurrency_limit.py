@@ -1,11 +1,11 @@
-"""Turns: of thousands of clients that come back at once, a few are let in at a time.
+"""A limit on concurrent requests: of thousands of clients that connect at once, a few are served at a time.
 
-A request that waits here is a parsed head and nothing more; behind this point it is a Flask request, an open feed and a
-Redis round trip. So a storm of connections costs memory for the few that are being opened, and no limit on waiting for
-the store runs out in a queue.
+A request that waits here is only a parsed head. After this gate it is a Flask request, an open feed and a Redis round
+trip. So a storm of connections costs memory only for the few that are being opened, and requests do not use up their
+time limits for the store in a queue.
 
-Who hung up while waiting, here or in the kernel's queue, is not let in. Impatient clients that come again would else be
-served one try too late for ever: each opened stream would be one that nobody reads any more.
+A client that hung up while it waited, here or in the kernel's queue, is skipped. Otherwise impatient clients would
+always be served one try too late: nobody would read the opened streams.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 AT_ONCE = 64
-CROWD = 64  # so many waiting requests are enough to keep busy
+CROWD = 64  # with so many waiting requests, no new connections need to be accepted
 WAIT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 REFUSAL: Final = BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 _POLLRDHUP: int = getattr(select, "POLLRDHUP", 0)  # Linux
-_poll: Any = monkey.get_original("select", "poll")()  # gevent's own would leave the turn to others
+_poll: Any = monkey.get_original("select", "poll")()  # gevent's own would switch to other greenlets
 
 
 class ConcurrencyLimit:
-    """WSGI middleware: requests of which `wants_turn` says so run at most `AT_ONCE` at a time.
+    """WSGI middleware: at most `AT_ONCE` of the requests that `wants_turn` selects run at a time.
 
-    `refusal` answers those whose turn does not come in time.
+    `refusal` answers a request that waited for `WAIT_SECONDS`.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class ConcurrencyLimit:
         self._wants_turn = wants_turn
         self._turns = BoundedSemaphore(AT_ONCE)
         self._waiting = 0
-        self.crowded: Callable[[bool], object] = bool  # told when a crowd waits, and when it is gone
+        self.crowded: Callable[[bool], object] = bool  # called when `CROWD` requests wait, and when fewer do
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer the request in its turn, or with 503 `overloaded` when that doesn't come in time."""
+        """Answer the request as soon as it may run, or with 503 `overloaded` if it waits too long."""
         if not self._wants_turn(environ):
             return self._application(environ, start_response)
         if not self._acquire():
@@ -76,7 +76,7 @@ class ConcurrencyLimit:
 
 
 def hung_up(environ: WSGIEnvironment) -> bool:
-    """Whether the client has closed its end: after that it can't be told from one that is gone, and a stream is."""
+    """Whether the client has closed its end. It may still read, but this can't be told from a client that is gone."""
     client = environ.get("gunicorn.socket")
     if client is None or not _POLLRDHUP:
         return False
@@ -89,9 +89,9 @@ def hung_up(environ: WSGIEnvironment) -> bool:
 
 
 def _for_nobody(start_response: StartResponse) -> Iterable[bytes]:
-    """The least that a server takes for an answer: each of thousands that left costs the others time.
+    """The shortest answer that the server accepts, because thousands of clients may have left.
 
-    Nobody was refused: the client had left. So it counts neither as a refusal nor as an error.
+    The client is gone, so this counts neither as a refusal nor as an error.
     """
     metrics.ABANDONED.inc()
     start_response("503 Service Unavailable", [("Content-Length", "0")])

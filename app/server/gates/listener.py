@@ -1,4 +1,4 @@
-"""Where connections come in: the worker's listeners, and who is turned away there.
+"""The worker's listeners: they accept connections, and refuse some of them.
 
 Imported in gunicorn's master, before anything is patched.
 """
@@ -62,7 +62,7 @@ class ConnectionListener(StreamServer):
 
 
 def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
-    """Say that there is no room, without waiting for anything: not for the request, and not for the answer to leave."""
+    """Refuse a connection without waiting: neither for the request nor until the answer has left."""
     with contextlib.suppress(OSError):
         client.setblocking(False)
         came = b""
@@ -76,7 +76,7 @@ def refuse(client: socket.socket, no_room: Callable[[str], bytes]) -> None:
 
 
 class ListenerAddress:
-    """What gunicorn asks a listener for with each connection; it outlives the listener."""
+    """The address of a listener, which gunicorn asks for with each connection. It outlives the listener."""
 
     def __init__(self, listener: Any) -> None:
         self._name = listener.getsockname()
@@ -86,9 +86,9 @@ class ListenerAddress:
 
 
 def is_shared(listener: Any) -> bool:
-    """Whether the arbiter listens there too: then another worker serves who waits, after a reload for example.
+    """Whether the arbiter listens there too. Then another worker serves waiting clients, for example after a reload.
 
-    Closing the last copy of a listener resets all who wait in its queue. An arbiter that stops has closed its own
+    Closing the last copy of a listener resets the connections in its queue. An arbiter that stops has closed its own
     before it tells the workers. Only Linux tells; elsewhere nobody is relied on.
     """
     with contextlib.suppress(OSError):
@@ -104,14 +104,14 @@ def _leads_to(target: Path, link: Path) -> bool:
 
 
 def has_callers(server: StreamServer) -> bool:
-    """Whether somebody waits to be accepted."""
+    """Whether a connection waits to be accepted."""
     poll = monkey.get_original("select", "poll")()
     poll.register(server.socket.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
 def pause(servers: Iterable[StreamServer], crowded: bool) -> None:
-    """While many wait for their turn, newcomers wait in the kernel's queue, where they cost nothing."""
+    """Stop accepting while many requests wait: in the kernel's queue new connections cost nothing."""
     for server in servers:
         if server.started:
             server.stop_accepting() if crowded else server.start_accepting()

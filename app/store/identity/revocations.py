@@ -47,7 +47,7 @@ class Revocations:
     def revoke(self, kind: RevocationKind, name: str, now: float) -> None:
         """Withdraw a user or a token; every worker hears of it within its poll. One round trip.
 
-        The set comes before the stream: whoever misses an entry of the stream finds it in the set.
+        The set is written before the stream. So a worker that misses an entry of the stream finds it in the set.
         """
         self._commands.run(self._remember(Revocation(kind, name, now)))
 

@@ -19,7 +19,7 @@ from ..logs.publisher import Published
 from .flights import record_of
 
 MESSAGES_KEPT = 1_000
-MESSAGES_PER_WRITE = 50  # after each, whoever waits gets a turn: a busy second's thousand would hold it up for 30 ms
+MESSAGES_PER_WRITE = 50  # per write: a thousand at once would block other greenlets for 30 ms
 TEXT_MAX = 200  # characters of title and body
 RECIPIENTS_SHOWN = 10
 

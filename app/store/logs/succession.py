@@ -57,7 +57,7 @@ class Succession(Lineage):
         return ShardLineage(self, shard, commands)
 
     def leave(self, shard: str) -> None:
-        """The shard is there no more."""
+        """Forget a shard that no longer exists."""
         self._present.pop(shard, None)
 
     def note(self, shard: str, id_: str, former: str) -> None:

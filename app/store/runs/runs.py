@@ -5,8 +5,8 @@ What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the
 epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, response (JSON) of a
 run that the Responses API started, and turn (`<place> <conversation>`) of a run that answers in a conversation.
 
-A run under way has a lease that its producer renews. Whoever finds one that ran out ends the run in its place. The
-answer of a turn is written into its conversation after the run has ended and before its lease is taken away, so it is
+A run under way has a lease that its producer renews. A worker that finds an expired lease ends the run instead. The
+answer of a turn is written into its conversation after the run has ended and before its lease is removed, so it is
 written whichever worker dies.
 """
 

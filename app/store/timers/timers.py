@@ -204,6 +204,6 @@ def _job(message_id: str, reply: Reply) -> Job:
     head, credential, text = reply.split(b"\n", 2)
     state, due, _digest_given, *call = head.decode().split()
     said = json.loads(credential)
-    # Without the session: whoever signs out does not take back what was scheduled before.
+    # Without the session: signing out does not cancel messages that were scheduled before.
     claims = Claims(said["user"], frozenset(), (), None, 0.0, said["token"], said["issued"])
     return Job(message_id, state, int(due), "".join(call), said["by"], said["to"], claims, text)

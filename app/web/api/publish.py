@@ -182,7 +182,7 @@ def endpoint(auth: Authenticator, handler: PublishHandler, answers: Answers) -> 
 
 
 class PublishResponse:
-    """The answer to one message, as a WSGI application of which the status is known."""
+    """The answer to one message: a WSGI application with a known status."""
 
     __slots__ = ("_write", "status")
 
@@ -236,7 +236,7 @@ class Publishing:
     def _again(
         self, claims: Claims, common: Fields, failed: Callable[[Exception], Answered], text: bytes
     ) -> Answered | None:
-        """Publish `text`, which came with the same head as a request before it; None where that head counts no more."""
+        """Publish `text`, which came with the same head as an earlier request. None if that head is no longer valid."""
         try:
             self._auth.check(claims)
         except BelfryError:

@@ -44,7 +44,7 @@ def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
 def start_session(response: Response, auth: Authenticator, claims: Claims) -> None:
     """Let `response` start a session that allows what `claims` allow, and lasts as long but no longer than it may.
 
-    The session that the browser had ends: whoever signs in never goes on with a cookie that somebody else may know.
+    The session that the browser had ends, so that nobody continues with a cookie that somebody else may know.
     """
     _end_stored(auth)
     now, until = auth.clock(), _end(auth, claims)

@@ -27,6 +27,11 @@ window.setInterval = (run, ms) => every(() => { run(); if (ms === 3_000) looks++
 """
 
 
+@pytest.fixture(scope="module")
+def browser(browser_with_windows: Browser) -> Browser:
+    return browser_with_windows
+
+
 @pytest.fixture
 def window(browser: Browser, belfry: Belfry, alice: str) -> Iterator[Window]:
     window = Window(browser, belfry, alice)

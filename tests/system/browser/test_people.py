@@ -68,14 +68,16 @@ def test_the_recorder_tells_up_to_which_message_a_connection_was_sent(people: Pa
     belfry.publish({"to": bob, "title": "not seen"})
     people.fill("#name", bob)
     said = people.locator("#user")
-    for _ in range(10):  # it is written once a second
-        people.get_by_role("button", name="Show").click()
-        people.wait_for_timeout(300)
-        if "ended" in said.inner_text():
-            break
+    wait_until(lambda: shown_again(people, "ended"), 20, what="the record, which is written once a second")
     expect(said).to_contain_text(f"{bob} is not connected")
     expect(said).to_contain_text("it was sent everything up to message 1.")
     expect(said).to_contain_text("The feed holds 2 messages, 1 to 2; 2 are unread.")
+
+
+def shown_again(people: Page, expected: str) -> bool:
+    people.get_by_role("button", name="Show").click()
+    people.wait_for_timeout(200)
+    return expected in people.locator("#user").inner_text()
 
 
 def test_no_name_is_taken_for_a_connected_user_s(people: Page) -> None:

@@ -23,6 +23,11 @@ window.Notification = class extends Notification {
 };"""
 
 
+@pytest.fixture(scope="module")
+def browser(browser_with_windows: Browser) -> Browser:
+    return browser_with_windows
+
+
 @pytest.fixture
 def window(browser: Browser, belfry: Belfry, alice: str) -> Iterator[Window]:
     window = Window(browser, belfry, alice)
