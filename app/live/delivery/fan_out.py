@@ -57,7 +57,7 @@ class Pace:
         return time.monotonic()
 
     def turn(self) -> None:
-        """Let everybody else go on."""
+        """Switch to the other greenlets."""
         gevent.sleep(0)
 
     def wait(self, event: Event, seconds: float | None) -> None:
@@ -65,7 +65,7 @@ class Pace:
 
 
 class PendingMessages:
-    """What was heard of a wide log and is not yet written, and what is being written of it."""
+    """The messages of a wide log that are not yet written, and those that are being written."""
 
     __slots__ = ("heard", "size", "taken", "until", "writing", "written")
 
@@ -77,7 +77,7 @@ class PendingMessages:
         self.until = 0.0  # when its rest is over
 
     def add(self, live: Position, record: bytes, size: int) -> None:
-        """One more, whose frame may have `size` bytes."""
+        """Add a message, whose frame may have `size` bytes."""
         self.heard.append((live, record))
         self.size += size
         self.taken += 1
@@ -115,12 +115,12 @@ class FanOut:
         self._greenlet = gevent.spawn(self._work)
 
     def stop(self) -> None:
-        """End; what waits is in the store."""
+        """End. Waiting messages are in the store."""
         if self._greenlet is not None:
             gevent.kill(self._greenlet)
 
     def take(self, open_log: OpenLog, live: Position, record: bytes) -> None:
-        """Write an entry that was heard, now or with others after it. Switches where too much waits already."""
+        """Write a received entry, now or later with others. Switches greenlets if too much waits already."""
         waiting = self._waiting.get(open_log)
         if waiting is None and len(open_log.members) <= self._pace.wide:
             self._write(open_log, [(live, record)])
@@ -140,18 +140,18 @@ class FanOut:
         self._size += size
 
     def reach(self, open_log: OpenLog, position: Position) -> Position:
-        """Where a live reader of the log at `position` will stand when all that waits is written."""
+        """The position of a live reader, now at `position`, after all waiting messages are written."""
         waiting = self._waiting.get(open_log)
         if waiting is None:
             return position
         return catch_up.on_live(position, [live for live, _ in (*waiting.writing, *waiting.heard)]).position
 
     def heard(self) -> Mark:
-        """What was heard until now and is not yet written."""
+        """A mark for `wait_written`: the messages received until now and not yet written."""
         return {waiting: waiting.taken for waiting in self._waiting.values()}
 
     def wait_written(self, mark: Mark) -> None:
-        """Wait until that is written; one greenlet at a time may."""
+        """Wait until those messages are written. Only one greenlet may wait at a time."""
         while any(waiting.written < taken for waiting, taken in mark.items()):
             self._progress.clear()
             self._progress.wait()
@@ -167,7 +167,7 @@ class FanOut:
             self._pace.wait(self._due, self._round())
 
     def _round(self) -> float | None:
-        """Write what is due; answers the seconds until a rest is over."""
+        """Write the messages that are due. Returns the seconds until the next rest is over."""
         for open_log, waiting in list(self._waiting.items()):
             if self._crowded or self._pace.now() >= waiting.until:
                 if waiting.heard:
@@ -196,8 +196,8 @@ class FanOut:
     def _write(self, open_log: OpenLog, heard: Sequence[Heard]) -> None:
         """Write to the readers whose position is right before it.
 
-        Of a wide log others get a turn now and then; who leaves, falls back or catches up meanwhile is judged by what
-        is true then.
+        For a wide log it switches to other greenlets in between. A reader that leaves, falls behind or catches up
+        then is judged by its new state.
         """
         for live, record in heard:
             open_log.note(live, record == frames.END)

@@ -44,7 +44,7 @@ logger = logging.getLogger("belfry.hub")
 
 
 class Hub:
-    """One per worker; starts with its first use, in the process that uses it."""
+    """One per worker. It starts with its first use, in the process that uses it."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Hub:
         *,
         examines: bool = True,
     ) -> None:
-        """`examines`: whether the servers of the store are examined now and then, see `Examination`."""
+        """`examines`: whether to check the configuration of the store's servers regularly, see `Examination`."""
         self._store = store
         self._timeout_seconds = settings.redis_timeout_seconds
         self._check_seconds = settings.tail_check_seconds
@@ -84,7 +84,7 @@ class Hub:
         return self._verifier is not None
 
     def start(self) -> None:
-        """Connect to Redis and watch over the tails; again has no effect."""
+        """Connect to Redis and compare tails regularly. A second call has no effect."""
         if self._verifier is None:
             self.fan_out.start()
             self._links.start()
@@ -100,7 +100,7 @@ class Hub:
         self._links.stop()
 
     def listen(self, name: str, heard: Callable[[bytes], None]) -> None:
-        """Have the worker hear the channel of `name`, which is no log. Call it before `start`.
+        """Subscribe to the channel `name`, which belongs to no log. Call it before `start`.
 
         `heard` gets what is published there. It gets nothing, b"", whenever something may have been missed: when the
         channel is heard for the first time, or again, and when the server of the store is another one.
@@ -109,7 +109,7 @@ class Hub:
 
     @property
     def check_seconds(self) -> float:
-        """From one comparison of all open logs to the next, while nothing gives reason to doubt."""
+        """The time between two comparisons of all open logs, if nothing requires an earlier one."""
         return max(self._check_seconds, len(self._logs) / TAILS_PER_SECOND)
 
     # Opening
@@ -123,7 +123,7 @@ class Hub:
         return logs
 
     def leave(self, logs: Iterable[OpenLog]) -> None:
-        """Let go of logs; Redis is told with the last."""
+        """Release logs. After the last release of a log, unsubscribe."""
         for open_log in logs:
             open_log.references -= 1
             if not open_log.references:
@@ -132,10 +132,10 @@ class Hub:
                 self._links.unsubscribe(open_log)
 
     def read(self, logs: Sequence[OpenLog], cursor: Vector | None, user: str = "") -> tuple[Page, ...]:
-        """Read the first page of each log from its position in the cursor, once every append to it will be heard.
+        """Read the first page of each log from its position in the cursor, after the subscriptions are acknowledged.
 
-        Order: subscribe (`join`), Redis acknowledges, read. What is appended after the read is heard, what was
-        appended before is in it. The pages carry the marks of `user`. Raises `BelfryError` `store_unavailable`.
+        Order: subscribe (`join`), Redis acknowledges, read. Later appends arrive by the subscription, earlier ones are
+        in the page. The pages carry the marks of `user`. Raises `BelfryError` `store_unavailable`.
         """
         self._wait_acknowledged(logs)
         seen_before = [open_log.seen for open_log in logs]
@@ -147,7 +147,7 @@ class Hub:
         return pages
 
     def readers(self, name: str) -> Collection[Subscriber]:
-        """Who reads the named log here, in the order of their connecting."""
+        """The readers of the named log here, in the order in which they connected."""
         open_log = self._logs.get(name)
         return open_log.members if open_log is not None else ()
 
@@ -176,7 +176,7 @@ class Hub:
                 open_log.unwatch(changed)
 
     def release(self) -> None:
-        """Let everybody go who waits for a change, now and from now on: this worker stops."""
+        """End all waits for a change, now and in future: this worker stops."""
         self._released = True
         for open_log in self._logs.values():
             open_log.wake()
@@ -233,7 +233,7 @@ class Hub:
             open_log.acknowledged = False
 
     def changed(self, logs: Iterable[OpenLog]) -> None:
-        """The server of these logs is another one: each may have lost what was known of it, and has a new epoch."""
+        """The server of these logs was replaced. Each has a new epoch and may have lost entries."""
         for open_log in logs:
             if open_log.name in self._controls:
                 self._controls[open_log.name][1](b"")
@@ -258,7 +258,7 @@ class Hub:
             self.fan_out.take(open_log, live, record)
 
     def _announced(self, open_log: OpenLog, live: Position, record: bytes) -> bool:
-        """Whether this is for the worker and not a message: a change of the feed is told with each reader's counts."""
+        """Handle a publication that is no message, and return whether it was one. `Badges` tells changes of a feed."""
         event, _, data = record.partition(b" ")
         if event == frames.BORN:
             _begin(open_log, live, data.decode().split())
@@ -282,7 +282,7 @@ class Hub:
     # Watching over the tails
 
     def _verify(self) -> None:
-        """Compare what is known with what the store has: at once after a lost connection, and now and then anyway."""
+        """Compare open logs with the store: at once after a lost connection, and regularly."""
         while True:
             pause = VERIFY_RETRY_SECONDS if self._unverified else self.check_seconds
             if not self._verify_now.wait(pause) and not self._unverified:
@@ -297,7 +297,7 @@ class Hub:
                 self._unverified = {}  # one that was emptied keeps room for all that it held
 
     def _next_unverified(self, away: Collection[object]) -> list[OpenLog]:
-        """Logs with one home: a shard that is away delays only those that it holds. `away` are homes to leave out."""
+        """Logs of one shard, so that a shard that is away delays only its own logs. `away` are shards to leave out."""
         batch: list[OpenLog] = []
         for open_log in self._unverified:
             if open_log.home not in away and (not batch or open_log.home is batch[0].home):
@@ -307,7 +307,7 @@ class Hub:
         return batch
 
     def _doubt(self, open_log: OpenLog) -> None:
-        """Something of it may not have come to its readers."""
+        """Mark a log to be compared: its readers may have missed something."""
         if open_log.references:
             self._unverified[open_log] = None
             self._verify_now.set()
@@ -331,7 +331,7 @@ class Hub:
         return True
 
     def _verified(self, batch: Sequence[OpenLog]) -> bool:
-        """Whether these could be compared. What is marked again while their tails are read stays marked."""
+        """Compare these logs; return whether that was possible. A log that is marked again meanwhile stays marked."""
         for open_log in batch:
             del self._unverified[open_log]
         try:
@@ -361,7 +361,7 @@ class Hub:
         self._let_expire(zip(batch, tails, strict=True))
 
     def _find_strays(self, open_log: OpenLog) -> None:
-        """Let those catch up who are behind, since something was not heard, or ahead: the store was set back."""
+        """Let readers catch up that are behind (a message was missed) or ahead (the store was set back)."""
         reached: dict[Position, bool] = {}
         for subscriber in open_log.members:
             position = subscriber.position(open_log)
@@ -372,12 +372,12 @@ class Hub:
                     self.catch_up.add(subscriber, "comparison")
 
     def _check_state(self, open_log: OpenLog, tail: Tail) -> None:
-        """Count anew for its readers when a change was not heard, or entries were trimmed, which is not announced."""
+        """Send new counts to its readers if a change was missed, or entries were trimmed, which is not announced."""
         if open_log.check(tail.revision, tail.oldest):
             self.badges.tell(open_log.members, UPDATED)
 
     def _let_expire(self, batch: Iterable[tuple[OpenLog, Tail | None]]) -> None:
-        """Touch the logs that hold expired entries: the store lets them go then, and announces it."""
+        """Touch logs with expired entries: the store then removes them and announces it."""
         now_ms = int(self._clock() * 1_000)
         due = [open_log.name for open_log, tail in batch if tail and 0 < tail.expires_ms <= now_ms]
         if due:
@@ -385,7 +385,7 @@ class Hub:
 
 
 def _begin(open_log: OpenLog, start: Position, vacant: Sequence[str]) -> None:
-    """The log was created: a live reader in one of the epochs `vacant` stands at its beginning now, see `open.lua`.
+    """The log was created: live readers in one of the epochs `vacant` are now at its beginning, see `open.lua`.
 
     A reader who is not live gets there by its next read. Nothing in here switches to another greenlet.
     """
@@ -398,5 +398,5 @@ def _begin(open_log: OpenLog, start: Position, vacant: Sequence[str]) -> None:
 
 
 def total_announced(logs: Iterable[OpenLog]) -> int:
-    """How many changes of the state of `logs` were heard here; it differs from what it was if any was."""
+    """How many state changes of `logs` were received here. Compare it with an earlier value to notice a change."""
     return sum(open_log.announced for open_log in logs)

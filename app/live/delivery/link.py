@@ -44,22 +44,22 @@ class Subscription(Protocol):
 
 
 class LinkObserver(Protocol):
-    """What the link tells."""
+    """Receives the events of the link."""
 
     def wanted(self) -> Iterable[OpenLog]:
         """All open logs, to subscribe to on a new connection."""
 
     def acknowledged(self, open_log: OpenLog) -> None:
-        """Every append to the log from now on will be heard."""
+        """From now on every append to the log arrives."""
 
     def received(self, channel: bytes, payload: bytes) -> None:
-        """Redis published this. May switch greenlets; the next push waits for it."""
+        """Redis published something. This may switch greenlets; the next publication waits for it."""
 
     def lost(self) -> None:
-        """The connection is gone; appends are no longer heard."""
+        """The connection was lost, so appends no longer arrive."""
 
     def left(self, channel: bytes) -> None:
-        """Redis ended a subscription unasked: the channel's slot is not on this shard any more."""
+        """Redis ended a subscription by itself: the channel's slot left this shard."""
 
 
 class Link:
@@ -102,16 +102,16 @@ class Link:
             self._subscription.close()
 
     def reconnect(self) -> None:
-        """Give the connection up for a new one: it is alive, and of no use."""
+        """Replace a connection that is open but does not work."""
         if self._subscription is not None:
             self._subscription.close()  # the reader notices, and begins anew
 
     def subscribe(self, open_log: OpenLog) -> None:
-        """Ask for a log; many asked for before the next switch share one command."""
+        """Subscribe to a log. Calls before the next greenlet switch share one command."""
         self._send(True, open_log)
 
     def unsubscribe(self, open_log: OpenLog) -> None:
-        """Leave a log."""
+        """Unsubscribe from a log."""
         self._send(False, open_log)
 
     def _send(self, subscribe: bool, open_log: OpenLog) -> None:

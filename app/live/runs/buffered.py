@@ -21,7 +21,7 @@ Item = TypeVar("Item", str, bytes)
 
 
 class Buffered(Call, Generic[Item]):
-    """A call whose answer is taken bit by bit. Raises in `take` what went wrong, as `BelfryError`.
+    """A call whose answer is taken piece by piece. `take` raises its failure as `BelfryError`.
 
     `_notify` tells who does not wait in `take` that there is something to take, or that the end has come.
     """
@@ -37,11 +37,11 @@ class Buffered(Call, Generic[Item]):
         super().__init__(caller, headers, whole=whole)
 
     def wait_opened(self, seconds: float) -> bool:
-        """Whether the upstream has agreed to answer, or to refuse, within `seconds`."""
+        """Wait up to `seconds` for the head of the answer or a refusal; return whether it came."""
         return bool(self._open.wait(seconds))
 
     def take(self, seconds: float) -> list[Item]:
-        """The chunks that came, waiting at most `seconds` for the first; none at the end, or when nothing came."""
+        """The chunks so far, after waiting up to `seconds` for the first. Empty at the end, or if none came."""
         if not self._chunks and not self.ended:
             self._filled.wait(seconds)
         chunks = self.take_now()
@@ -63,7 +63,7 @@ class Buffered(Call, Generic[Item]):
 
     @property
     def over(self) -> bool:
-        """Whether the answer came to its end, and all of it was taken."""
+        """Whether the answer has ended and all of it was taken."""
         return self.ended and not self._chunks and self._failure is None
 
     def _opened(self) -> None:

@@ -70,11 +70,11 @@ class Call:
         raise NotImplementedError
 
     def _ended(self) -> None:
-        """It is over, well or not."""
+        """The call has ended, with or without an error."""
 
     @property
     def tokens(self) -> int:
-        """What counts against a limit of what came so far; nothing where the upstream did not begin to answer."""
+        """The tokens so far, as they count against a limit. 0 if the upstream did not begin to answer."""
         raise NotImplementedError
 
     # For those who own it
@@ -86,7 +86,7 @@ class Call:
             self._end()
 
     def abandon(self, error: BelfryError) -> None:
-        """End it now by an error of our own, which is raised behind what came."""
+        """End the call with an error of our own, which is raised after the received chunks."""
         if not self.ended:
             self._failure = error
             self.close()
@@ -94,7 +94,7 @@ class Call:
     # The time
 
     def _watch(self) -> None:
-        """Look at the deadline when it comes: a token before it moved it."""
+        """Check the deadline when its time comes, since a token may have moved it."""
         self._unwatch()
         self._looks_at = self._patience.deadline
         seconds = max(0.0, self._looks_at - time.monotonic())
@@ -102,7 +102,7 @@ class Call:
         self._timer.start(self._look)
 
     def _hasten(self) -> None:
-        """Look earlier, where the deadline is earlier now."""
+        """Check earlier if the deadline became earlier."""
         if self._patience.deadline < self._looks_at:
             self._watch()
 
@@ -167,7 +167,7 @@ class Call:
                 return
 
     def _tries(self) -> int:
-        """A client that repeats by itself, as OpenAI's say, is not helped further."""
+        """How often to try. A client that says it repeats requests itself, as OpenAI's do, gets one try."""
         return 1 if self._repeats else self._caller.retries + 1
 
     def _read(self, reply: requests.Response) -> None:
@@ -189,14 +189,14 @@ class Call:
 
 
 def drain(reply: requests.Response) -> None:
-    """Read what follows [DONE], which is nothing: a connection that was read to the end is used again."""
+    """Read to the end of the body after [DONE], because only then the connection can be used again."""
     with gevent.Timeout(CLOSE_SECONDS, _QUIETLY), contextlib.suppress(*BROKEN):
         while reply.raw.read1(READ_BYTES, decode_content=True):
             pass
 
 
 def _delay(error: BelfryError, attempt: int) -> float | None:
-    """Seconds until it is worth another try; None: it is not."""
+    """Seconds until another try makes sense; None if none does."""
     if not error.extra.get("retry", error.code == "upstream_unreachable"):
         return None
     asked = wait_of(error)

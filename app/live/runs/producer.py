@@ -26,15 +26,15 @@ logger = logging.getLogger("belfry.relay")
 
 
 class RunOwner(Protocol):
-    """Who started the producer."""
+    """The object that started the producer."""
 
     writer: RunWriter
 
     def ended(self, name: RunName, ending: Ending, written: Written, *, watched: bool) -> None:
-        """A run was ended here."""
+        """A run ended on this worker."""
 
     def forget(self, name: RunName) -> None:
-        """A producer is done."""
+        """A producer has ended."""
 
 
 class Producer:
@@ -81,7 +81,7 @@ class Producer:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Somebody else ended the run: let go of the upstream at once."""
+        """Another worker or user ended the run: close the upstream at once."""
         self._over = True
         self._exchange.close()
         self._turn.set()
@@ -154,7 +154,7 @@ class Producer:
             raise BelfryError("answer_lost")
 
     def _take(self) -> None:
-        """Take what the exchange has, unless it is too much, or would come behind what the store has lost."""
+        """Take the exchange's chunks, unless the store lost those before them. Too many wake the greenlet."""
         if self._lost:
             return
         records = [b"message " + chunk.encode() for chunk in self._exchange.take_now()]
@@ -168,7 +168,7 @@ class Producer:
         return self._counted(Ending.failed(error) if error else Ending("done"))
 
     def stopped(self) -> Ending:
-        """How it ends if its user stops it now."""
+        """The ending of the run if its user stops it now."""
         return self._counted(STOPPED)
 
     def _counted(self, ending: Ending) -> Ending:
@@ -176,7 +176,7 @@ class Producer:
         return replace(ending, usage=kept_usage(self._exchange.answer.usage) if tokens else None, tokens=tokens)
 
     def _repeat(self) -> None:
-        """Append what the writer could not."""
+        """Append the chunks that the writer could not append."""
         append = Append(self._name, self._top + 1, self._records)
         written = self._persist(lambda: self._runs.append_all([append])[0])
         self._troubled = False
@@ -196,7 +196,7 @@ class Producer:
         self._relay.ended(self._name, ending, written, watched=watched_here or written.receivers > 1)
 
     def _persist(self, write: Callable[[], Written]) -> Written:
-        """Write until the store has it; repeated, it adds nothing twice. Meanwhile the exchange's buffer fills."""
+        """Write until the store has it. Repeating adds nothing twice. Meanwhile the exchange's buffer fills."""
         while True:
             try:
                 return write()

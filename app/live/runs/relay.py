@@ -71,7 +71,7 @@ class Relay:
         return len(self._producers)
 
     def start(self) -> None:
-        """Renew leases and look after those of others; again has no effect."""
+        """Renew leases and watch those of others. A second call has no effect."""
         if not self._loop.running:
             self._active_at = time.monotonic()
             self._loop.start()
@@ -106,7 +106,7 @@ class Relay:
             self._runs.end(name, LOST)
 
     def stop_run(self, name: RunName) -> Written:
-        """End a run, wherever it is produced; one that has ended stays as it is. Raises `store_unavailable`."""
+        """End a run, whichever worker produces it. An ended run stays unchanged. Raises `store_unavailable`."""
         producer = self._producers.get(name)
         ending = producer.stopped() if producer is not None else STOPPED
         written = self._runs.end(name, ending)
@@ -131,22 +131,22 @@ class Relay:
         metrics.COMPLETIONS.labels("direct").inc()
 
     def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> Exchange:
-        """Ask for the streamed answer to what was admitted."""
+        """Ask for a streamed answer to an admitted request."""
         exchange = self._direct[name] = self.exchange(upstream, request)
         return exchange
 
     def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
-        """Ask for the answer in one piece to what was admitted."""
+        """Ask for an answer in one piece to an admitted request."""
         answer = self._direct[name] = WholeAnswer(self.callers.of(upstream), request)
         return answer
 
     def forward(self, name: RunName, upstream: Upstream, request: Forwarded) -> PassThrough:
-        """Pass on what was admitted and is no chat."""
+        """Forward an admitted request that is not chat."""
         answer = self._direct[name] = PassThrough(self.callers.of(upstream), request)
         return answer
 
     def release(self, name: RunName, tokens: int) -> None:
-        """It is over; again has no effect."""
+        """The request has ended. A second call has no effect."""
         if name not in self._direct:
             return
         del self._direct[name]
@@ -169,7 +169,7 @@ class Relay:
     # Ending
 
     def drain(self) -> None:
-        """This worker stops: give its completions the time that streams get, and tell their readers how they ended."""
+        """This worker stops: give its completions as much time as streams, and tell their readers how they ended."""
         self._draining = True
         deadline = time.monotonic() + self._settings.drain_seconds
         while (self._producers or self._starting or self._direct) and time.monotonic() < deadline:
@@ -189,13 +189,13 @@ class Relay:
         return [gevent.spawn(self.release, name, answer.tokens) for name, answer in left]
 
     def _require_lasting(self) -> None:
-        """Take nothing on that nobody would look after any more."""
+        """Raise `shutting_down` if this worker stops. Otherwise make sure that leases are renewed."""
         if self._draining:
             raise shutting_down()
         self.start()
 
     def stop(self) -> None:
-        """End everything, without a word to anyone."""
+        """End everything without telling anyone."""
         gevent.killall([producer.greenlet for producer in self._producers.values()])
         self._loop.stop()
         self.writer.stop()

@@ -24,13 +24,13 @@ class Source(Protocol):
     """A run under way."""
 
     def take(self) -> Append | None:
-        """What it has to append now; the outcome is told before it is asked again."""
+        """The chunks to append now. `written` or `unwritten` is called before the next `take`."""
 
     def written(self, written: Written) -> None:
-        """The store has it."""
+        """The store has the chunks."""
 
     def unwritten(self) -> None:
-        """It is not known whether the store has it."""
+        """Nobody knows whether the store has the chunks."""
 
 
 class RunWriter:
@@ -58,7 +58,7 @@ class RunWriter:
             self._write(taken)
 
     def _take(self) -> dict[Source, Append]:
-        """What goes in one write; who comes later waits for the next."""
+        """The runs of one write. Later ones go into the next write."""
         sources = list(self._waiting)[:APPENDS_PER_WRITE]
         for source in sources:
             del self._waiting[source]

@@ -37,13 +37,13 @@ class TimingWheel:
         self._count = 0  # of subscribers in them
 
     def add(self, subscriber: Subscriber, now: float) -> None:
-        """Start looking after a subscriber, as if it had been silent for a while: those who came together part."""
+        """Add a subscriber, as if it had been silent for a random while: this spreads those that connected together."""
         subscriber.silent_since = self.tick - random.randrange(self._earliest)  # noqa: S311 - spreads, hides nothing
         subscriber.leaves_at = self._end_of_life() if self._life else sys.maxsize
         self.again(subscriber, now)
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Stop looking after it."""
+        """Remove a subscriber."""
         if subscriber.slot < 0:
             return
         slot = self._slots[subscriber.slot]
@@ -54,7 +54,7 @@ class TimingWheel:
             slot[subscriber.place], last.place = last, subscriber.place
 
     def turn(self) -> list[Subscriber]:
-        """Advance by one tick; answers who is due. Each of them must be put back with `again` unless it was closed."""
+        """Advance by one tick and return the due subscribers. Put each back with `again` unless it was closed."""
         self.tick += 1
         at = self.tick % len(self._slots)
         due, self._slots[at] = self._slots[at], []
@@ -68,7 +68,7 @@ class TimingWheel:
         return self.tick - subscriber.silent_since >= self._earliest
 
     def aged(self, subscriber: Subscriber) -> bool:
-        """Whether it was here so long that it shall connect again, to wherever there is room now."""
+        """Whether it is so old that it should reconnect, possibly to another worker."""
         return self.tick >= subscriber.leaves_at
 
     def again(self, subscriber: Subscriber, now: float) -> None:

@@ -55,7 +55,7 @@ logger = logging.getLogger("belfry.streams")
 
 @dataclass(slots=True)
 class Opening:
-    """A connection on its way: its logs are open and read. Lets go of them by itself unless it is attached."""
+    """A connection that is being opened: its logs are open and read. They are released unless it is attached."""
 
     hub: Hub
     user: str
@@ -81,12 +81,12 @@ class Opening:
 
     @property
     def connection(self) -> str:
-        """What names it."""
+        """The name of the connection."""
         return name_of(self.number)
 
     @property
     def behind(self) -> int:
-        """Messages that are kept after its place."""
+        """The number of kept messages after its cursor."""
         places = zip(self.pages, self.vector, strict=True)
         return sum(page.between(position.offset) for page, position in places)
 
@@ -125,16 +125,16 @@ class Streams:
 
     @property
     def slow(self) -> int:
-        """Streams whose client takes nothing now."""
+        """Streams whose socket is full."""
         return len(self._full)
 
     @property
     def outbox_bytes(self) -> int:
-        """Bytes that wait in memory for these."""
+        """Bytes that wait in memory for slow streams."""
         return sum(subscriber.sink.pending_bytes for subscriber in self._full)
 
     def start(self) -> None:
-        """Start the timer; again has no effect."""
+        """Start the timer. A second call has no effect."""
         if not self._timer.running:
             self.poller = Poller() if POLLER_AVAILABLE else None
             self._due = time.monotonic()
@@ -142,7 +142,7 @@ class Streams:
             self._presence.start()
 
     def stop(self) -> None:
-        """End everything that is left, without a word to anyone."""
+        """End all streams without telling their clients."""
         for subscriber in list(self._subscribers):
             subscriber.close("stopped")
         self._timer.stop()
@@ -155,14 +155,14 @@ class Streams:
         return POLLER_AVAILABLE
 
     def admit(self) -> None:
-        """Raise `BelfryError` `too_many_connections` or `shutting_down` where no stream can be opened now."""
+        """Raise `BelfryError` `too_many_connections` or `shutting_down` if no stream can be opened now."""
         if self.draining:
             raise BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         if len(self._subscribers) >= self._settings.max_connections:
             raise _no_room(f"This worker holds {len(self._subscribers)} streams.")
 
     def stay(self) -> None:
-        """Raise `BelfryError` `shutting_down` where balancers shall send nobody here any more."""
+        """Raise `BelfryError` `shutting_down` if balancers should no longer send clients here."""
         if self.leaving:
             raise BelfryError("shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
@@ -250,7 +250,7 @@ class Streams:
         return self._hub.read(opening.logs, vector, opening.user)
 
     def come_again(self) -> bytes:
-        """All of a stream that is asked for while this worker stops: the client comes back, and finds another one."""
+        """The whole answer to a stream request while this worker stops: the client reconnects to another worker."""
         return frames.goodbye(Goodbye.SHUTDOWN, self.retry_ms())
 
     def drain(self) -> None:
@@ -267,7 +267,7 @@ class Streams:
             self._flights.stop()
 
     def end(self, withdrawn: Callable[[Claims], bool]) -> None:
-        """Say goodbye to every stream whose credential was withdrawn just now."""
+        """Say goodbye to every stream whose credential was just withdrawn."""
         for turn, subscriber in enumerate(list(self._subscribers), 1):
             if withdrawn(subscriber.claims):
                 subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
@@ -275,7 +275,7 @@ class Streams:
                 gevent.sleep(0)
 
     def retry_ms(self) -> int:
-        """A reconnect delay from half of the setting to one and a half of it: a crowd's lie evenly between."""
+        """A random reconnect delay, from half to one and a half of the setting."""
         return self._jittered(self._settings.retry_ms)
 
     def _final_retry_ms(self) -> int:
@@ -325,7 +325,7 @@ class Streams:
             self._flights.reset(subscriber, id_of(subscriber))
 
     def located(self, subscriber: Subscriber, log: OpenLog) -> None:
-        """An administrator asks where the connections of the log's user stand."""
+        """An administrator asks for the positions of the connections of the log's user."""
         if log is subscriber.logs[0]:
             self._presence.tell_again(subscriber.user)
 

@@ -33,7 +33,7 @@ class Sink(Protocol):
         """Take all of `data`. False: the client is slow or gone; what it could not take is kept, send nothing more."""
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Release the client's connection."""
 
     @property
     def pending(self) -> bool:
@@ -45,7 +45,7 @@ class Sink(Protocol):
 
 
 class Watcher(Protocol):
-    """An event that somebody waits for."""
+    """Something to be told of changes, such as an event."""
 
     def set(self) -> None: ...
 
@@ -96,21 +96,21 @@ class OpenLog:
         return () if self._members is None else (self._members,)
 
     def add(self, subscriber: Subscriber) -> None:
-        """Take a reader in."""
+        """Add a reader."""
         if isinstance(self._members, dict):
             self._members[subscriber] = None
         else:
             self._members = subscriber if self._members is None else {self._members: None, subscriber: None}
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Let a reader go."""
+        """Remove a reader."""
         if isinstance(self._members, dict):
             del self._members[subscriber]
         else:
             self._members = None
 
     def note(self, live: Position, ends: bool) -> None:
-        """An append was heard; `ends`: nothing follows it."""
+        """Note a received append. `ends`: nothing follows it."""
         if live.offset != LIVE_ONLY:
             if self.seen is None or self.seen.epoch != live.epoch or live.offset > self.seen.offset:
                 self.seen = live
@@ -136,7 +136,7 @@ class OpenLog:
         self.watchers += (watcher,)
 
     def unwatch(self, watcher: Watcher) -> None:
-        """Tell it no longer."""
+        """Stop telling `watcher`."""
         self.watchers = tuple([each for each in self.watchers if each is not watcher])
 
 
@@ -184,15 +184,15 @@ class Subscriber:
 
     @property
     def homes(self) -> set[object]:
-        """What hears its logs: the links to their shards."""
+        """The links to the shards of its logs."""
         return {open_log.home for open_log in self.logs}
 
     def position(self, open_log: OpenLog) -> Position:
-        """Where it stands in one of its logs."""
+        """Its position in one of its logs."""
         return self.vector[self.logs.index(open_log)]
 
     def places(self) -> dict[str, str]:
-        """Where it stands in each of its logs, as `epoch.offset`."""
+        """Its positions in its logs, each as `epoch.offset`."""
         return {
             open_log.name: f"{epoch}.{offset}" for open_log, (epoch, offset) in zip(self.logs, self.vector, strict=True)
         }
@@ -254,7 +254,7 @@ class Subscriber:
         return self.snapshot.take(Position(epoch, entry.offset), entry.record)
 
     def _stand(self, at: int, position: Position) -> None:
-        """Stand at `position` in one of its logs. Thousands who idle at a tail hold the hub's own and no copy of it."""
+        """Set its position in one of its logs. Thousands of idle subscribers at a tail share the hub's object."""
         position = self.logs[at].shared(position)
         if position is not self.vector[at]:
             self.vector = replace(self.vector, position, at)
@@ -284,7 +284,7 @@ class Subscriber:
             self.close(closed_as or reason.value)
 
     def finish(self) -> None:
-        """Nothing follows: end the connection as soon as the client has everything."""
+        """End the connection as soon as the client has everything."""
         self.finished = True
         if not self.sink.pending:
             self.close("finished")
@@ -307,7 +307,7 @@ class Subscriber:
 
 
 class SubscriberOwner(Protocol):
-    """What a subscriber needs of the hub."""
+    """The calls that a subscriber makes to its owner."""
 
     @property
     def tick(self) -> int: ...
