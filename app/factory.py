@@ -32,6 +32,8 @@ from .server import sockets
 from .server.gates import admission, concurrency_limit
 from .server.gates.concurrency_limit import ConcurrencyLimit
 from .store import examination
+from .store.conversations import conversations
+from .store.conversations.conversations import Conversations
 from .store.identity.revocations import Revocations
 from .store.identity.sessions import Sessions, Tickets
 from .store.insight import directory, figures
@@ -77,8 +79,10 @@ from .web.api import (
 )
 from .web.api.publish import GROUPS_UNDER_WAY
 from .web.api.scheduling import Scheduling
+from .web.completions import conversations as conversation_views
 from .web.completions import openai, responses
 from .web.completions import runs as completions
+from .web.completions.conversations import ConversationViews
 from .web.edge.answers import Answers
 from .web.edge.auth import Authenticator
 from .web.edge.endpoint import Endpoint, Endpoints
@@ -95,6 +99,7 @@ SCRIPTS: Final = (
     *succession.SCRIPTS,
     *examination.SCRIPTS,
     *runs.SCRIPTS,
+    *conversations.SCRIPTS,
     *figures.SCRIPTS,
     *directory.SCRIPTS,
     *timers.SCRIPTS,
@@ -176,7 +181,8 @@ class Stored:
         self.recent = RecentStore(commands, settings)
         self.tracing = Tracing(self.logs, self.recipients, self.recent, self.flights, self.presences)
         self.directory = Directory(commands, settings)
-        self.runs = Runs(self.logs, commands, settings, clock)
+        self.conversations = Conversations(commands, settings, clock)
+        self.runs = Runs(self.logs, commands, settings, clock, self.conversations)
         self.audit = Audit(commands, settings)
         self.revocations = Revocations(commands, settings)
         self.figures = FigureStore(commands, settings)
@@ -287,6 +293,9 @@ class Web:
         runs, streams = self._store.runs, live.streams
         return (
             completions.blueprint(self._run_views()),
+            conversation_views.blueprint(
+                ConversationViews(auth, self._store.conversations, runs, live.relay, settings)
+            ),
             openai.blueprint(api, auth, live.models),
             responses.blueprint(
                 responses.ResponseViews(
@@ -326,6 +335,7 @@ class Web:
             store.flights,
             store.revocations,
             store.runs,
+            store.conversations,
             store.audit,
             store.directory,
             store.tracing,

@@ -12,7 +12,7 @@ import pytest
 
 from app import create_app
 from app.core import rate
-from app.core.completion import MODEL_MAX_CHARS, USAGE_MAX_CHARS
+from app.core.completion import MODEL_MAX_CHARS, TITLE_MAX_CHARS, USAGE_MAX_CHARS
 from app.core.completion.usage import COUNTS_MAX
 from app.core.dialects.responses_request import ECHO_MAX_CHARS, METADATA_MAX_CHARS
 from app.core.identity.jwk import RSA_MIN_BITS
@@ -132,6 +132,7 @@ FIXED = (
     f"message that are told | {ERRORS_TOLD}",
     f"JSON | {DEPTH_MAX} levels;",
     f"name of a model | {MODEL_MAX_CHARS} characters",
+    f"title of a conversation | {TITLE_MAX_CHARS} characters",
     f"error text of an upstream, kept with a run | {DETAIL_MAX_CHARS:,} characters",
     f"usage of an upstream, kept with a run | {USAGE_MAX_CHARS:,} characters",
     f"only its first {COUNTS_MAX} counts",

@@ -53,6 +53,11 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "invalid_completion": (400, "The request for a completion is not valid"),
     "bad_run_id": (422, "The id of the run is not valid"),
     "run_gone": (410, "The run has expired"),
+    # a conversation
+    "invalid_conversation": (422, "The change of the conversation is not valid"),
+    "conversation_changed": (409, "The conversation is another one than the client knows"),
+    "conversation_full": (409, "The conversation has no room for more"),
+    "answer_under_way": (409, "The answer before it is not complete yet"),
     "model_unknown": (404, "No upstream serves this model"),
     "too_many_runs": (429, "Too many completions are under way"),
     "tokens_used_up": (429, "The day's tokens are used up"),

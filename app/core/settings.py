@@ -286,6 +286,25 @@ class Settings(BaseModel):
     max_runs_per_user: int = Field(500, ge=1, description="completions of one user under way; one more gets 429")
     runs_per_minute: int = Field(6_000, ge=1, description="completions that one user may start; one more gets 429")
     tokens_per_day: int = Field(0, ge=0, description="tokens that one user may use per day (UTC); 0: any number")
+    max_conversations: int = Field(
+        200,
+        ge=1,
+        le=1_000,
+        description="conversations of one user; a new one replaces the one that was used longest ago",
+    )
+    conversation_turns: int = Field(
+        500, ge=1, le=10_000, description="questions in one conversation; one more gets 409 `conversation_full`"
+    )
+    conversation_bytes: int = Field(
+        16_777_216,
+        ge=1_024,
+        le=268_435_456,
+        description="what one conversation holds when a question is added, images included; more gets 409 "
+        "`conversation_full`",
+    )
+    conversation_seconds: int = Field(
+        2_592_000, ge=60, le=31_536_000, description="how long a conversation is kept after it was used last"
+    )
 
     redis_timeout_seconds: float = Field(2.0, ge=0.1, le=30, description="longest wait for one Redis answer")
     canary_seconds: float = Field(

@@ -106,6 +106,8 @@ user's limits. A run's log has the keys above after `run:<id>:`, and beside them
     belfry:{user:alice}:active          zset    id of a completion under way → Unix ms at which its lease ends
     belfry:{user:alice}:starts          zset    id → Unix ms of its start, of the last minute
     belfry:{user:alice}:tokens:<day>    string  tokens used on that day (UTC)
+    belfry:{user:alice}:conversations       zset    conversation id → Unix ms of its last use
+    belfry:{user:alice}:conversation:<id>   hash    see `conversations`
     belfry:{runs}:leases                zset    `<user>/<id>` of a run under way → Unix ms at which its lease ends
 """
 
@@ -265,6 +267,12 @@ class Keys:
 
     def tokens(self, user: str, day: str) -> str:
         return self._of_log(user_log(user), f"tokens:{day}")
+
+    def conversations(self, user: str) -> str:
+        return self._of_log(user_log(user), "conversations")
+
+    def conversation(self, user: str, conversation: str) -> str:
+        return self._of_log(user_log(user), f"conversation:{conversation}")
 
     @property
     def leases(self) -> str:

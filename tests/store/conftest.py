@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from app.core.settings import Settings
+from app.store.conversations import conversations
 from app.store.insight import directory, figures, flights, recent
 from app.store.logs import lineage, log
 from app.store.runs import runs
@@ -32,7 +33,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    modules = (log, lineage, runs, figures, directory, flights, recent, timers)
+    modules = (log, lineage, runs, conversations, figures, directory, flights, recent, timers)
     return Connection(client, [script for module in modules for script in module.SCRIPTS])
 
 

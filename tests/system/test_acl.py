@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import absent
-from tests.servers import HOST, REPOSITORY, Belfry, RedisServer, free_port
+from tests.servers import HOST, REPOSITORY, Api, Belfry, RedisServer, free_port
 from tests.upstream import running_upstream, saying
 from tests.waiting import wait_until
 
@@ -92,6 +92,20 @@ def test_all_that_belfry_does_is_allowed(redis: RedisServer, belfry: Belfry) -> 
     assert "refuses" not in belfry.log()
 
 
+def converse(alice: Api) -> None:
+    """A conversation, with a question that replaces another one."""
+    asked = {"model": "m", "content": "hi"}
+    name = alice.post("/conversations", json=asked).json()["id"]
+    wait_until(lambda: alice.get(f"/conversations/{name}").json()["running"] is None, what="the answer")
+    answers = [
+        alice.post(f"/conversations/{name}/turns", json={**asked, "after": None}),
+        alice.patch(f"/conversations/{name}", json={"title": "Bells"}),
+        alice.get("/conversations"),
+        alice.delete(f"/conversations/{name}"),
+    ]
+    assert [each.status_code for each in answers] == [201, 200, 200, 204]
+
+
 def everything(belfry: Belfry) -> None:
     """Each kind of request once; none may be refused by the store."""
     admin = belfry.api(belfry.token("root", "admin", "publish", "feed", "complete"))
@@ -124,6 +138,7 @@ def everything(belfry: Belfry) -> None:
     ]
     wait_until(lambda: alice.get("/completions/r1").json().get("status") == "done", what="the run to end")
     answers += [alice.get("/completions/r1/stream"), alice.delete("/completions/r1")]
+    converse(alice)
     answers += [admin.delete("/presence/alice"), admin.delete("/users/bob")]
     failed = [(each.request.method, each.request.url, each.text) for each in answers if each.status_code >= 500]
     assert not failed

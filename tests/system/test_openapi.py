@@ -321,6 +321,26 @@ def administrate(call: Any, belfry: Belfry) -> None:
     call("DELETE", "/users/zed", 204)
 
 
+def converse(call: Any) -> None:
+    asked = {"id": "c1", "model": "m", "content": "hi"}
+    call("POST", "/conversations", 201, json=asked)
+    call("GET", "/completions/c1/stream", 200)
+    call("POST", "/conversations", 200, json=asked)
+    call("POST", "/conversations", 400, json={"model": "m"})
+    call("GET", "/conversations", 200)
+    call("GET", "/conversations/nothing", 404)
+    more = {"id": "t2", "model": "m", "content": [{"type": "text", "text": "and?"}], "after": "c1", "revision": 1}
+    call("POST", "/conversations/c1/turns", 201, json=more)
+    call("GET", "/completions/t2/stream", 200)
+    call("POST", "/conversations/c1/turns", 200, json=more)
+    call("POST", "/conversations/c1/turns", 409, json={**more, "id": "t3"})
+    call("GET", "/conversations/c1", 200)
+    call("PATCH", "/conversations/c1", 200, json={"title": "Bells"})
+    call("PATCH", "/conversations/c1", 422, json={"title": ""})
+    call("DELETE", "/conversations/c1", 204)
+    call("DELETE", "/conversations/c1", 404)
+
+
 def complete(call: Any) -> None:
     call("POST", "/completions", 201, json={"id": "r1", **ASKED})
     call("GET", "/completions/r1/stream", 200)
@@ -331,6 +351,7 @@ def complete(call: Any) -> None:
     call("GET", "/completions/r1", 200)
     call("GET", "/completions/nothing", 404)
     call("DELETE", "/completions/r1", 200)
+    converse(call)
     call("POST", "/v1/chat/completions", 200, json={**ASKED, "stream": None})
     call("POST", "/v1/chat/completions", 200, json={**ASKED, "stream": True})
     call("POST", "/v1/chat/completions", 400, json={})

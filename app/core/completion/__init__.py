@@ -32,12 +32,15 @@ from .forms import Gathered, Transcript
 from .forwarded import Forwarded, parse_forwarded
 from .meter import Meter
 from .pieces import DONE, Piece
-from .request import MODEL_MAX_CHARS, CompletionRequest, check_run_id, finite_json, parse
+from .question import LAST, Question, parse_question, parse_title
+from .request import MODEL_MAX_CHARS, TITLE_MAX_CHARS, CompletionRequest, check_run_id, finite_json, parse
 from .usage import USAGE_MAX_CHARS, Usage, kept_usage, tokens_of
 
 __all__ = [
     "DONE",
+    "LAST",
     "MODEL_MAX_CHARS",
+    "TITLE_MAX_CHARS",
     "USAGE_MAX_CHARS",
     "Answer",
     "Body",
@@ -46,6 +49,7 @@ __all__ = [
     "Gathered",
     "Meter",
     "Piece",
+    "Question",
     "Transcript",
     "Usage",
     "check_run_id",
@@ -54,5 +58,7 @@ __all__ = [
     "openai_error",
     "parse",
     "parse_forwarded",
+    "parse_question",
+    "parse_title",
     "tokens_of",
 ]

@@ -69,6 +69,13 @@ def parse(
     if model and given.setdefault("model", model) != model:
         raise _invalid("model", f"{model!r}, as in the address", given["model"])
     run_id = check_run_id(given.pop("id", None) or key) if takes_id else ""
+    return request_of(given, run_id=run_id, digest=digest_of(given), headers=headers)
+
+
+def request_of(
+    given: dict[str, Any], *, run_id: str, digest: str, headers: Mapping[str, str] | None = None
+) -> CompletionRequest:
+    """The request with these members. Raises `BelfryError` `invalid_completion`."""
     _check(given)
     options = given.get("stream_options") or {}
     return CompletionRequest(
@@ -76,14 +83,15 @@ def parse(
         model=given["model"],
         stream=bool(given.get("stream")),
         wants_usage=bool(options.get("include_usage")),
-        title=_title(given["messages"]),
-        digest=_digest(given),
+        title=title_of(given["messages"]),
+        digest=digest,
         fields=given,
         headers=headers or {},
     )
 
 
-def _digest(given: dict[str, Any]) -> str:
+def digest_of(given: dict[str, Any]) -> str:
+    """Same members, same digest. Raises `BelfryError` `malformed_json` for a number that no upstream could read."""
     return hashlib.blake2b(finite_json(given, sort_keys=True).encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
@@ -127,7 +135,7 @@ def _invalid(name: str, expected: str, got: object) -> BelfryError:
     return BelfryError("invalid_completion", f"{name}: expected {expected}, got {shown}.", param=name)
 
 
-def _title(messages: list[dict[str, Any]]) -> str:
+def title_of(messages: list[dict[str, Any]]) -> str:
     """The beginning of what the user said last, for a list of runs."""
     said = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), "")
     if isinstance(said, list):  # parts; images have no text

@@ -21,6 +21,7 @@ RESERVED_EVENTS = frozenset(
     {
         "open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed",
         "belfry.figures", "belfry.whereabouts", "belfry.tabs", "belfry.born",
+        "belfry.conversation",
     }
 )  # fmt: skip
 
@@ -41,6 +42,7 @@ FIGURES = b"belfry.figures"  # a point for the dashboards, live only
 WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log where the connections stand
 DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
 BORN = b"belfry.born"  # announces that a log was created, with the epochs that its readers stood in before
+CONVERSATION = b"belfry.conversation"  # tells on a user's own log that a conversation changed, live only
 TABS = b"belfry.tabs"  # tells on a user's own log how many tabs share one of the connections
 
 

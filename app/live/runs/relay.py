@@ -19,6 +19,7 @@ from ...core.completion import CompletionRequest, Forwarded
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...core.upstreams import Upstream, Upstreams
+from ...store.conversations.conversations import Asked
 from ...store.runs.runs import ACTIVE_SECONDS, LOOK_SECONDS, LOST, STOPPED, Ending, RunName, Runs, Written
 from ..delivery.hub import Hub
 from ..loop import Loop
@@ -47,7 +48,7 @@ class Relay:
         runs: Runs,
         hub: Hub,
         upstreams: Upstreams,
-        announce: Callable[[RunName, Ending], None],
+        announce: Callable[[RunName, Ending, str], None],
         settings: Settings,
     ) -> None:
         self._runs = runs
@@ -75,8 +76,8 @@ class Relay:
             self._active_at = time.monotonic()
             self._loop.start()
 
-    def begin(self, name: RunName, request: CompletionRequest) -> bool:
-        """Start a run; False when the same request started it before.
+    def begin(self, name: RunName, request: CompletionRequest, asked: Asked | None = None) -> bool:
+        """Start a run, of the question `asked` in a conversation if it is one; False when it was started before.
 
         Raises as `Runs.start`, and also `model_unknown` and `shutting_down`.
         """
@@ -84,18 +85,25 @@ class Relay:
         upstream = self._upstreams.choose(request.model)
         self._starting += 1
         try:
-            if not self._runs.start(name, request):
+            if not self._runs.start(name, request, asked):
                 return False
         finally:  # no switch lies between this and the producer: `drain` sees the one or the other
             self._starting -= 1
         if self._closing:  # while the store was asked: `drain` found no producer to abandon
-            self._runs.take_back(name)
+            self._undo(name, asked)
             raise shutting_down()
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
         metrics.COMPLETIONS.labels("run").inc()
         producer.begin(self.exchange(upstream, request, producer.filled))
         return True
+
+    def _undo(self, name: RunName, asked: Asked | None) -> None:
+        """Undo the start of a run. A question stays in its conversation, with an answer that tells of the failure."""
+        if asked is None:
+            self._runs.take_back(name)
+        else:
+            self._runs.end(name, LOST)
 
     def stop_run(self, name: RunName) -> Written:
         """End a run, whichever worker produces it. An ended run stays unchanged. Raises `store_unavailable`."""
@@ -198,7 +206,7 @@ class Relay:
             _count(ending)
         if written.status == ending.status and not watched:
             try:
-                self._announce(name, ending)
+                self._announce(name, ending, written.turn.partition(" ")[2])
             except BelfryError as error:
                 logger.warning("%r was not told that run %s ended: %s", name.user, name.id, error.detail)
 

@@ -315,7 +315,7 @@ export class BelfryClient {
     if (OWN_TYPES.has(block.type)) return this.#listeners.emit(block.type, block.data, block);
     if (!this.#recent.add(block.data.id)) return;
     this.#listeners.emit(block.type, block.data, block);
-    this.#listeners.emit("*", block.data, block);
+    if (!block.type.startsWith("belfry.")) this.#listeners.emit("*", block.data, block); // what Belfry tells its own pages is no message
   }
 
   /** @param {Block} block */

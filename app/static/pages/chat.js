@@ -1,30 +1,21 @@
-// The page `/chat`, and `/chat/<run>`: asks a model, shows the answer as it comes, and lists earlier ones.
+// The page `/chat`, and `/chat/<conversation>`: asks a model, shows each answer as it comes, and lists conversations.
 //
-// The server keeps answers, not conversations: what was said before goes up with each question, and lies in the entry of
-// the browser's history, which survives a reload. Another device knows the beginning of the question, and the answer.
+// The server keeps conversations, so every device shows the same. `/chat/<run>` shows one answer that is in none.
+
+/** @import { Content, Conversation, Listed, Turn } from "./conversations.js" */
 
 import { BelfryRun, Refusal } from "../belfry.js";
+import { load, localize } from "./chat_texts.js";
+import { AnswerView, imagesOf, question, scrollToEnd, textOf } from "./chat_turns.js";
+import * as conversations from "./conversations.js";
 import { button, byId, clock, element } from "./dom.js";
 import { addressOf, here, pagePath } from "./ids.js";
-import { MarkdownView } from "./markdown.js";
+import { Images } from "./images.js";
 
-/** @typedef {{role: "user" | "assistant", content: string}} Message */
-
-const LISTED = 30;
-const NEAR_END_PX = 80; // who reads further up is left there
+const LISTED = 1_000;
 const MODEL_KEY = "belfry-model";
-/** @type {Record<string, string>} */
-const REMARKS = {
-  length: "The answer reached its limit and is cut off.",
-  content_filter: "A content filter ended the answer.",
-};
-/** @type {Partial<Record<import("../belfry.js").State, string>>} */
-const NOTICES = {
-  waiting: "No connection. Trying again…",
-  polling: "A proxy holds the answer back; it comes in larger pieces.",
-  stopped: "Open in too many places. This one is paused.",
-  denied: "You are signed out.",
-};
+const NEWS = "belfry.conversation";
+const NEWS_PAUSE_MS = 300; // several changes together cost one look
 
 const turns = byId("turns");
 const form = byId("ask", HTMLFormElement);
@@ -32,234 +23,357 @@ const prompt = byId("prompt", HTMLTextAreaElement);
 const model = byId("model", HTMLInputElement);
 const send = byId("send", HTMLButtonElement);
 const stop = byId("stop", HTMLButtonElement);
-const earlier = byId("earlier", HTMLDetailsElement);
+const notice = byId("notice");
+const editing = byId("editing");
+const head = byId("head");
 
-/** What a person said. @param {string} text */
-const question = (text) => element("article", "question", element("h2", "unseen", "You"), element("p", "", text));
-
-/** What a model said, or is saying. */
-class AnswerView {
-  #thoughts = /** @type {HTMLDetailsElement} */ (element("details", "thoughts", element("summary", "", "Reasoning"), element("p", "")));
-  #body = element("div", "markdown");
-  #markdown = new MarkdownView(this.#body);
-  #outcome = element("p", "outcome");
-  #frame = 0;
-
-  /** @param {string} [text] */
-  constructor(text = "") {
-    this.root = element("article", "answer", element("h2", "unseen", "Answer"), this.#thoughts, this.#body, this.#outcome);
-    this.#thoughts.hidden = true;
-    this.#markdown.render(text, true);
-  }
-
-  /**
-   * Show a run from its beginning, whenever it grows; `again` asks the same once more, where all of it is known.
-   * @param {BelfryRun} run @param {(() => void) | null} again
-   */
-  follow(run, again) {
-    this.root.ariaBusy = "true";
-    run.on("text", () => (this.#frame ||= requestAnimationFrame(() => this.#render(run.text))));
-    run.on("chunk", () => this.#think(run.reasoning));
-    run.on("end", () => this.#end(run, again));
-  }
-
-  /** @param {string} text @param {boolean} [isWhole] */
-  #render(text, isWhole) {
-    this.#frame = 0;
-    const isAtEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
-    this.#markdown.render(text, isWhole);
-    if (isAtEnd) scrollToEnd();
-  }
-
-  /** @param {string} reasoning */
-  #think(reasoning) {
-    this.#thoughts.hidden = !reasoning;
-    if (reasoning) /** @type {HTMLElement} */ (this.#thoughts.lastElementChild).textContent = reasoning;
-  }
-
-  /** @param {BelfryRun} run @param {(() => void) | null} again */
-  #end(run, again) {
-    const { text, status, error } = run;
-    cancelAnimationFrame(this.#frame);
-    this.root.ariaBusy = "false";
-    this.#think(run.reasoning);
-    if (status !== "done") {
-      this.#outcome.classList.toggle("problem", status !== "stopped");
-      this.#outcome.append(error?.detail ?? "Stopped.", ...(again ? [button("Ask again", again)] : []));
-    } else {
-      this.#outcome.append(remark(run));
-    }
-    this.#render(text, true);
-  }
+let isEarly = false; // a question was sent before it is known what it follows, or in which language the page speaks
+/** @param {SubmitEvent} event */
+function keep(event) {
+  event.preventDefault();
+  isEarly = true;
 }
+form.addEventListener("submit", keep);
 
-/** What a reader must know of an answer that came to its end. @param {BelfryRun} run */
-function remark({ refusal, finishReason, tools }) {
-  const calls = tools.length > 0 ? `The model wants to call ${tools.join(", ")}.` : "";
-  return [refusal, REMARKS[finishReason] ?? "", calls].filter(Boolean).join(" ");
-}
+const { lang, dir, texts } = await load(navigator.languages?.[0] ?? navigator.language);
+Object.assign(/** @type {HTMLElement} */ (document.querySelector("main")), { lang, dir });
+localize(document, texts);
 
-/** The conversation that is shown: what its last run was asked, and that run. */
-class Conversation {
-  /** @type {Message[]} */ #asked = [];
+/** @type {Partial<Record<import("../belfry.js").State, string>>} */
+const NOTICES = { waiting: texts.waiting, polling: texts.polling, stopped: texts.paused, denied: texts.signedOut };
+
+/** The conversation in sight: what the server keeps of it, and the run that answers now. */
+class Shown {
+  id = "";
+  revision = 0;
+  title = "";
+  /** @type {Turn[]} */ turns = [];
   /** @type {BelfryRun | null} */ #run = null;
+  #lone = ""; // an answer that is in no conversation
+  #asking = ""; // the question on its way: its answer may be ready before the server's word about it
 
-  /** Ask something more. @param {string} content */
-  async say(content) {
-    const answer = this.#run?.text;
-    await this.#ask([...this.#asked, ...(answer ? [message("assistant", answer)] : []), message("user", content)]);
+  /** Show all of it. @param {Conversation} known */
+  show({ id, title, revision, turns: all }) {
+    const isSame = id === this.id && revision === this.revision; // then a running answer is followed already
+    Object.assign(this, { id, revision });
+    showHead(title);
+    if (isSame) return;
+    this.turns = all;
+    endEditing();
+    this.#follow(null);
+    turns.replaceChildren(...all.flatMap((turn, at) => this.#views(turn, at)));
+    this.#answerLast();
+    scrollToEnd();
   }
 
-  /** Show an answer from its beginning. @param {BelfryRun} run @param {Message[]} asked */
-  show(run, asked) {
-    this.#run?.close();
-    this.#run = run;
-    this.#asked = asked;
-    const answer = new AnswerView();
-    turns.replaceChildren(...asked.map(({ role, content }) => (role === "user" ? question(content) : new AnswerView(content).root)), answer.root);
-    answer.follow(run, history.state?.asked ? () => attempt(() => this.#ask(asked)) : null);
-    run.on("state", () => notify(run));
-    run.on("end", () => this.#onEnd(run));
-    setBusy(true);
+  /** Show an answer that somebody asked for elsewhere. @param {BelfryRun} run @param {string} asked */
+  showAlone(run, asked) {
+    this.#lone = run.id;
+    turns.replaceChildren(...(asked ? [question(asked, texts, null)] : []));
+    this.#follow(run, null);
+  }
+
+  /** Ask something, in the place of the turn at `place` and of all that follow it. @param {Content} content @param {number} [place] */
+  async ask(content, place = this.turns.length) {
+    const id = (this.#asking = newId());
+    const asked = { id, model: model.value, content };
+    const before = this.turns[place - 1]?.id ?? null;
+    const taken = await (this.id ? conversations.ask(this.id, { ...asked, after: before, revision: this.revision }) : conversations.begin(asked));
+    if (!this.id) history.pushState(null, "", addressOf("/chat", taken.id));
+    if (this.#lone || turns.querySelector(".blank")) turns.replaceChildren();
+    this.#lone = "";
+    [this.id, this.revision] = [taken.id, taken.revision];
+    this.turns = this.turns.slice(0, place);
+    cutFrom(place);
+    this.turns.push({ ...asked, id: taken.turn, status: "running" });
+    turns.append(this.#question(content, place));
+    this.#answerLast();
     scrollToEnd();
+    list();
   }
 
   stop() {
     this.#run?.stop().catch(complain);
   }
 
-  /** Whether this run is the one in sight. @param {string} id */
+  /** Whether this run, or this conversation, is in sight. @param {string} id */
   shows(id) {
-    return id === this.#run?.id;
+    return id !== "" && [this.id, this.#lone, this.#asking, ...this.turns.map((turn) => turn.id)].includes(id);
   }
 
-  /** @param {Message[]} messages */
-  async #ask(messages) {
-    const run = await BelfryRun.start({ model: model.value, messages });
-    history.pushState({ asked: messages }, "", addressOf("/chat", run.id));
-    this.show(run, messages);
+  /** @param {Turn} turn @param {number} at */
+  #views(turn, at) {
+    const asked = this.#question(turn.content, at);
+    return turn.status === "running" ? [asked] : [asked, new AnswerView(texts, () => this.#again(at)).show(turn).root];
+  }
+
+  /** @param {Content} content @param {number} at */
+  #question(content, at) {
+    return question(content, texts, () => edit(content, at));
+  }
+
+  #again(/** @type {number} */ at) {
+    const turn = this.turns[at];
+    if (turn) attempt(() => this.ask(turn.content, at));
+  }
+
+  /** Follow the last answer, if it is under way. */
+  #answerLast() {
+    const at = this.turns.length - 1;
+    const last = this.turns[at];
+    if (last?.status === "running") this.#follow(new BelfryRun(last.id), () => this.#again(at));
+  }
+
+  /** @param {BelfryRun | null} run @param {(() => void) | null} [again] */
+  #follow(run, again = null) {
+    this.#run?.close();
+    this.#run = run;
+    setBusy(run !== null);
+    if (!run) return;
+    turns.append(new AnswerView(texts, again).follow(run).root);
+    run.on("state", () => notify(run));
+    run.on("end", () => this.#onEnd(run));
     run.open();
-    list();
   }
 
   /** @param {BelfryRun} run */
   #onEnd(run) {
     if (run !== this.#run) return;
+    const turn = this.turns.at(-1);
+    const { text, reasoning, refusal, status } = run;
+    if (turn?.id === run.id && status !== "gone") Object.assign(turn, { text, reasoning, refusal, status });
     setBusy(false);
-    byId("said").textContent = run.status === "done" ? "The answer is complete." : "The answer has ended.";
+    byId("said").textContent = run.status === "done" ? texts.complete : texts.ended;
     list();
   }
 }
 
-/** @param {Message["role"]} role @param {string} content @returns {Message} */
-const message = (role, content) => ({ role, content });
-
-const scrollToEnd = () => scrollTo(0, document.documentElement.scrollHeight);
-
-/** Whether an answer is being made. @param {boolean} isBusy */
-function setBusy(isBusy) {
-  const [wanted, other] = isBusy ? [stop, send] : [send, stop];
-  const hadFocus = document.activeElement === other;
-  wanted.hidden = false;
-  other.hidden = true;
-  if (hadFocus) wanted.focus();
-  if (isBusy) byId("said").textContent = "An answer is being made.";
+/** Take the question at this place and all that follows it out of sight. @param {number} place */
+function cutFrom(place) {
+  const first = turns.querySelectorAll(".question")[place];
+  while (first && turns.lastElementChild !== first) turns.lastElementChild?.remove();
+  first?.remove();
 }
 
-/** Ask one question at a time. @param {() => Promise<void>} ask */
-async function attempt(ask) {
-  if (form.ariaBusy === "true") return;
-  form.ariaBusy = "true";
-  byId("notice").textContent = "";
-  await ask().catch(complain);
-  form.ariaBusy = "false";
+const shown = new Shown();
+
+// The question
+
+const images = new Images(byId("images", HTMLUListElement), texts, () => (prompt.required = images.urls.length === 0));
+/** The place of the question that is edited. @type {number | undefined} */
+let edited;
+
+/** @param {Content} content @param {number} at */
+function edit(content, at) {
+  edited = at;
+  editing.hidden = false;
+  prompt.setAttribute("aria-describedby", editing.id);
+  prompt.value = textOf(content);
+  images.urls = imagesOf(content);
+  prompt.focus();
 }
 
-/** How the connection is, where that needs words, and what can be done about it. @param {BelfryRun} run */
-function notify(run) {
-  const said = NOTICES[run.state];
-  byId("notice").replaceChildren(...(said ? [said, " ", ...remedies(run)] : []));
+function endEditing() {
+  edited = undefined;
+  editing.hidden = true;
+  prompt.removeAttribute("aria-describedby");
 }
 
-/** @param {BelfryRun} run @returns {Node[]} */
-function remedies(run) {
-  if (run.state === "denied") return [signIn()];
-  if (run.state === "waiting") return [button("Try again", () => run.resume())];
-  if (run.state === "stopped") return [button("Continue here", () => run.resume())];
-  return [];
+/** @returns {Content} */
+function composed() {
+  if (images.urls.length === 0) return prompt.value;
+  const text = prompt.value.trim() ? [{ type: "text", text: prompt.value }] : [];
+  return [...text, ...images.urls.map((url) => ({ type: "image_url", image_url: { url } }))];
 }
 
-function signIn() {
-  const link = element("a", "", "Sign in");
-  link.href = `${here("/login")}?next=${encodeURIComponent(location.pathname + location.search)}`;
-  return link;
-}
+/** As unique as one run's must be. */
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-/** Something that the user wanted did not happen. @param {unknown} error */
-function complain(error) {
-  const denied = error instanceof Refusal && error.status === 401;
-  byId("notice").replaceChildren(error instanceof Refusal ? error.message : "No answer from the server. Try again.", ...(denied ? [" ", signIn()] : []));
-}
-
-/** The id of the run that the page's address names, "" where it names none. */
-function namedRun() {
-  return new URLSearchParams(location.search).get("id") ?? decodeURIComponent(pagePath().split("/")[2] ?? "");
-}
-
-/** @param {import("../belfry.js").RunAnswer} run */
-function item({ id, title, status, started }) {
-  const link = element("a", status, element("span", "title", title || "(no text)"));
-  link.href = addressOf("/chat", id);
-  if (id === namedRun()) link.ariaCurrent = "page";
-  const time = clock(started);
-  link.append(element("span", "hint", status === "done" ? time : `${time} · ${status}`));
-  return element("li", "", link);
-}
-
-async function list() {
-  const runs = await BelfryRun.list(LISTED).catch(() => null);
-  if (!runs) return; // what is listed stays
-  byId("none-earlier").hidden = runs.length > 0;
-  byId("runs").replaceChildren(...runs.map(item));
-}
-
-/** What is known elsewhere of what a run was asked. @param {BelfryRun} run */
-async function beginning(run) {
-  const known = await run.load().catch(() => null); // why there is nothing to show, `open` finds out
-  return known ? [message("user", known.title)] : [];
-}
-
-const conversation = new Conversation();
-
-/** Show the run that the address names, if it names one. */
-async function open() {
-  const id = namedRun();
-  if (!id) return;
-  const run = new BelfryRun(id);
-  conversation.show(run, history.state?.asked ?? (await beginning(run)));
-  run.open();
-}
-
-form.addEventListener("submit", (event) => {
+/** @param {SubmitEvent} event */
+function submit(event) {
   event.preventDefault();
   localStorage.setItem(MODEL_KEY, model.value);
   attempt(async () => {
-    await conversation.say(prompt.value);
+    await shown.ask(composed(), edited);
     prompt.value = "";
+    images.urls = [];
+    endEditing();
   });
-});
+}
 
 prompt.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && edited !== undefined) cancelEditing();
   const isSent = event.key === "Enter" && !event.shiftKey && !event.isComposing && matchMedia("(pointer: fine)").matches;
   if (!isSent) return;
   event.preventDefault();
   if (!send.hidden) form.requestSubmit();
 });
 
+function cancelEditing() {
+  endEditing();
+  prompt.value = "";
+  images.urls = [];
+  prompt.focus();
+}
+
+byId("cancel").addEventListener("click", cancelEditing);
+stop.addEventListener("click", () => shown.stop());
+
+/** @param {Iterable<File>} files */
+const attach = (files) => images.add([...files].filter(({ type }) => type.startsWith("image/"))).catch(complain);
+
+const file = byId("file", HTMLInputElement);
+byId("attach").addEventListener("click", () => file.click());
+file.addEventListener("change", async () => {
+  await images.add(file.files ?? []).catch(complain);
+  file.value = "";
+});
+prompt.addEventListener("paste", ({ clipboardData }) => attach(clipboardData?.files ?? []));
+form.addEventListener("dragover", (event) => event.preventDefault());
+form.addEventListener("drop", (event) => {
+  event.preventDefault();
+  attach(event.dataTransfer?.files ?? []);
+});
+
+/** Ask one question at a time. @param {() => Promise<void>} ask */
+async function attempt(ask) {
+  if (form.ariaBusy === "true" || !stop.hidden) return;
+  form.ariaBusy = "true";
+  notice.textContent = "";
+  await ask().catch(complain);
+  form.ariaBusy = "false";
+}
+
+/** Whether an answer is being made. @param {boolean} isBusy */
+function setBusy(isBusy) {
+  const [wanted, other] = isBusy ? [stop, send] : [send, stop];
+  const hadFocus = document.activeElement === other;
+  turns.classList.toggle("busy", isBusy);
+  wanted.hidden = false;
+  other.hidden = true;
+  if (hadFocus) wanted.focus();
+  if (isBusy) byId("said").textContent = texts.running;
+}
+
+// What is wrong
+
+/** How the connection is, where that needs words, and what can be done about it. @param {BelfryRun} run */
+function notify(run) {
+  const said = NOTICES[run.state];
+  notice.replaceChildren(...(said ? [said, " ", ...remedies(run)] : []));
+}
+
+/** @param {BelfryRun} run @returns {Node[]} */
+function remedies(run) {
+  if (run.state === "denied") return [signIn()];
+  if (run.state === "waiting") return [button(texts.retry, () => run.resume())];
+  if (run.state === "stopped") return [button(texts.resume, () => run.resume())];
+  return [];
+}
+
+function signIn() {
+  const link = element("a", "", texts.signIn);
+  link.href = `${here("/login")}?next=${encodeURIComponent(location.pathname + location.search)}`;
+  return link;
+}
+
+/** Something that the user wanted did not happen. @param {unknown} error */
+function complain(error) {
+  if (error instanceof Refusal && error.code === "conversation_changed") {
+    notice.textContent = texts.changedElsewhere;
+    reload();
+    return;
+  }
+  const isTold = error instanceof Refusal || (error instanceof Error && error.name === "Error");
+  const denied = error instanceof Refusal && error.status === 401;
+  notice.replaceChildren(isTold ? error.message : texts.noServer, ...(denied ? [" ", signIn()] : []));
+}
+
+// The list, and what is done to a conversation
+
+/** The id that the page's address names, "" where it names none. */
+const named = () => new URLSearchParams(location.search).get("id") ?? decodeURIComponent(pagePath().split("/")[2] ?? "");
+
+/** @param {Listed} listed */
+function item({ id, title, used, running }) {
+  const link = element("a", running ? "running" : "", element("span", "title", title || "…"), element("span", "hint", clock(used)));
+  link.href = addressOf("/chat", id);
+  if (id === shown.id) link.ariaCurrent = "page";
+  return element("li", "", link);
+}
+
+async function list() {
+  const found = await conversations.list(LISTED).catch(() => null);
+  if (!found) return; // what is listed stays
+  byId("none-earlier").hidden = found.length > 0;
+  byId("runs").replaceChildren(...found.map(item));
+  const current = found.find(({ id }) => id === shown.id);
+  if (current) showHead(current.title);
+}
+
+/** @param {string} title */
+function showHead(title) {
+  shown.title = title;
+  head.hidden = !shown.id;
+  byId("conversation-title").textContent = title;
+}
+
+/** Ask the user; false where that was cancelled. @param {HTMLDialogElement} dialog */
+async function confirmed(dialog) {
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  return dialog.returnValue === "yes";
+}
+
+for (const each of document.querySelectorAll("[data-close]")) each.addEventListener("click", () => each.closest("dialog")?.close("no"));
+
+byId("rename").addEventListener("click", async () => {
+  const title = byId("new-title", HTMLInputElement);
+  title.value = shown.title;
+  if (!(await confirmed(byId("renaming", HTMLDialogElement)))) return;
+  await conversations.rename(shown.id, title.value).then(list, complain);
+});
+
+byId("delete").addEventListener("click", async () => {
+  if (!(await confirmed(byId("deleting", HTMLDialogElement)))) return;
+  await conversations.remove(shown.id).then(leave, complain);
+});
+
+const leave = () => location.assign(here("/chat"));
+
+// What happens elsewhere
+
+/** Show the conversation as the server has it now. */
+async function reload() {
+  if (!shown.id) return;
+  try {
+    shown.show(await conversations.show(shown.id));
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 404) notice.textContent = texts.removedElsewhere;
+  }
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let looking;
+
+function lookSoon() {
+  clearTimeout(looking);
+  looking = setTimeout(() => Promise.all([list(), reload()]), NEWS_PAUSE_MS);
+}
+
+const feed = /** @type {import("../belfry.js").BelfryFeed | null} */ (document.querySelector("belfry-feed"));
+feed?.client?.on(NEWS, ({ conversation, removed }) => {
+  if (removed && conversation === shown.id && !document.querySelector("dialog[open]")) notice.textContent = texts.removedElsewhere;
+  lookSoon();
+});
+addEventListener("visibilitychange", () => !document.hidden && lookSoon()); // a change while it slept was not heard
+addEventListener("pageshow", (event) => event.persisted && lookSoon());
+
 /** That an answer is ready needs no telling where it is in sight. */
 addEventListener("belfry-message", (event) => {
   const { target, detail } = /** @type {CustomEvent<{message: import("../belfry.js").Message & {data?: {run?: string}}}>} */ (event);
-  if (document.hidden || !conversation.shows(detail.message.data?.run ?? "")) return;
+  if (document.hidden || !shown.shows(detail.message.data?.run ?? "")) return;
   event.preventDefault();
   /** @type {import("../belfry.js").BelfryFeed} */ (target).client?.markRead([detail.message.id]).catch(() => {}); // it stays unread
 });
@@ -274,10 +388,34 @@ async function offerModels() {
   if (names.length && model.value === model.defaultValue && !names.includes(model.value)) model.value = names[0];
 }
 
-stop.addEventListener("click", () => conversation.stop());
-addEventListener("popstate", () => location.reload()); // back, or forward, to another answer
+/** Show what the address names, if it names something. */
+async function open() {
+  const id = named();
+  if (!id) return;
+  try {
+    shown.show(await conversations.show(id));
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 404) await openRun(id);
+    else complain(error);
+  }
+}
+
+/** @param {string} id of a run, in a conversation or in none */
+async function openRun(id) {
+  const run = new BelfryRun(id);
+  const known = await run.load().catch(() => null); // why there is nothing to show, the run itself finds out
+  const { conversation = "" } = /** @type {{conversation?: string}} */ (known ?? {});
+  if (!conversation) return shown.showAlone(run, known?.title ?? "");
+  history.replaceState(null, "", addressOf("/chat", conversation));
+  await open();
+}
+
+addEventListener("popstate", () => location.reload()); // back, or forward, to another conversation
 model.value = localStorage.getItem(MODEL_KEY) ?? model.value;
-earlier.open = matchMedia("(min-width: 56rem)").matches;
+byId("earlier", HTMLDetailsElement).open = matchMedia("(min-width: 56rem)").matches;
 offerModels().catch(() => {}); // without it, a name is typed
-list();
-open();
+await open();
+form.removeEventListener("submit", keep);
+form.addEventListener("submit", submit);
+if (isEarly) form.requestSubmit();
+await list();

@@ -9,6 +9,7 @@ import { lexer } from "../vendor/marked-18.2.1/marked.esm.js";
 /** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").Tokens.List} List */
 /** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").Tokens.Table} Table */
 /** @typedef {import("../vendor/marked-18.2.1/marked.esm.js").Tokens.TableCell} Cell */
+/** @typedef {{code: string, table: string, copy: string, copied: string, notCopied: string}} Words for the reader */
 
 const HEADING_FIRST = 3; // the page has its own above
 const HEADING_LAST = 6;
@@ -20,9 +21,10 @@ const ENTITY = /&(?:#(\d{1,7})|#x([\da-f]{1,6})|(amp|lt|gt|quot|apos|nbsp));/gi;
 export class MarkdownView {
   /** @type {string[]} */ #shown = [];
 
-  /** @param {HTMLElement} root */
-  constructor(root) {
+  /** @param {HTMLElement} root @param {Words} words */
+  constructor(root, words) {
     this.root = root;
+    this.words = words;
   }
 
   /** @param {string} text @param {boolean} [isWhole] a link's address may stand at the end of the text, far from the link */
@@ -32,7 +34,7 @@ export class MarkdownView {
     if (same < 0 && blocks.length === this.#shown.length) return;
     const kept = same < 0 ? blocks.length : same;
     while (this.root.childNodes.length > kept) this.root.lastChild?.remove();
-    this.root.append(...blocks.slice(kept).map(node));
+    this.root.append(...blocks.slice(kept).map((token) => node(token, this.words)));
     this.#shown = blocks.map(({ raw }) => raw);
   }
 }
@@ -54,10 +56,11 @@ function element(name, ...children) {
 }
 
 /** @param {Token[] | import("../vendor/marked-18.2.1/marked.esm.js").Token[] | undefined} tokens */
-const nodes = (tokens) => /** @type {Token[]} */ (tokens ?? []).filter(({ type }) => !INVISIBLE.has(type)).map(node);
+const visible = (tokens) => /** @type {Token[]} */ (tokens ?? []).filter(({ type }) => !INVISIBLE.has(type));
 
-/** The kinds of token, as the parser has them. @param {Token} token @returns {Node} */
-function node(token) {
+/** The kinds of token, as the parser has them. @param {Token} token @param {Words} words @returns {Node} */
+function node(token, words) {
+  const nodes = (/** @type {Parameters<typeof visible>[0]} */ tokens) => visible(tokens).map((each) => node(each, words));
   switch (token.type) {
     case "heading":
       return element(`h${Math.min(HEADING_LAST, token.depth + HEADING_FIRST - 1)}`, ...nodes(token.tokens));
@@ -71,15 +74,15 @@ function node(token) {
     case "del":
       return element(token.type, ...nodes(token.tokens));
     case "code":
-      return scrollable(element("pre", element("code", token.text)), "Code");
+      return code(token.text, token.lang?.match(/^\S+/)?.[0] ?? "", words);
     case "codespan":
       return element("code", token.text);
     case "list":
-      return list(token);
+      return list(token, words);
     case "checkbox":
       return document.createTextNode(token.checked ? "☑ " : "☐ ");
     case "table":
-      return scrollable(element("div", table(token)), "Table");
+      return scrollable(element("div", table(token, words)), words.table);
     case "link":
       return link(token.href, nodes(token.tokens));
     case "image":
@@ -96,23 +99,40 @@ function node(token) {
   }
 }
 
-/** @param {List} token */
-function list({ ordered, start, items }) {
-  const made = element(ordered ? "ol" : "ul", ...items.map((item) => element("li", ...nodes(item.tokens))));
+/** A block of code, with its language and a button that copies it. @param {string} text @param {string} language @param {Words} words */
+function code(text, language, words) {
+  const copy = element("button", words.copy);
+  Object.assign(copy, { type: "button", className: "quiet", onclick: () => write(text, copy, words) });
+  const head = element("div", element("span", language), copy);
+  head.className = "code-head";
+  const made = element("div", head, scrollable(element("pre", element("code", text)), [words.code, language].filter(Boolean).join(", ")));
+  made.className = "code-block";
+  return made;
+}
+
+/** @param {string} text @param {HTMLElement} button says what came of it @param {Words} words */
+async function write(text, button, words) {
+  const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false); // no clipboard without https
+  button.textContent = isCopied ? words.copied : words.notCopied;
+}
+
+/** @param {List} token @param {Words} words */
+function list({ ordered, start, items }, words) {
+  const made = element(ordered ? "ol" : "ul", ...items.map((item) => element("li", ...visible(item.tokens).map((each) => node(each, words)))));
   if (ordered && start !== 1) made.setAttribute("start", String(start));
   return made;
 }
 
-/** @param {Table} token */
-function table({ header, rows }) {
-  const head = element("thead", row(header, "th"));
-  return element("table", head, element("tbody", ...rows.map((cells) => row(cells, "td"))));
+/** @param {Table} token @param {Words} words */
+function table({ header, rows }, words) {
+  const head = element("thead", row(header, "th", words));
+  return element("table", head, element("tbody", ...rows.map((cells) => row(cells, "td", words))));
 }
 
-/** @param {Cell[]} cells @param {"th" | "td"} name */
-function row(cells, name) {
+/** @param {Cell[]} cells @param {"th" | "td"} name @param {Words} words */
+function row(cells, name, words) {
   const made = cells.map(({ tokens, align }) => {
-    const cell = element(name, ...nodes(tokens));
+    const cell = element(name, ...visible(tokens).map((each) => node(each, words)));
     cell.style.textAlign = align ?? "";
     return cell;
   });

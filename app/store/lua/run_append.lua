@@ -18,19 +18,20 @@
 -- ARGV[8] epoch to give the log if its server is another one than before
 -- ARGV[9] ... records
 --
--- Reply: {status, newest offset, receivers of the last record, taken}; taken = 0: it had ended before, is gone (status
--- ''), or has lost what came before the first record (status 'running').
+-- Reply: {status, newest offset, receivers of the last record, taken, turn}; turn: `<place> <conversation>` of the run's
+-- turn, '' where it has none or goes on. taken = 0: it had ended before, is gone (status ''), or has lost what came before
+-- the first record (status 'running').
 
-local state = redis.call('HMGET', KEYS[1], 'status', 'watched')
+local state = redis.call('HMGET', KEYS[1], 'status', 'watched', 'turn')
 local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'lineage', 'history', 'former')
 local epoch, top, lineage = meta[1], tonumber(meta[2] or 0), replication()
 if state[1] ~= 'running' or not epoch then
-  return {state[1] or '', top, tonumber(state[2] or 0), 0}
+  return {state[1] or '', top, tonumber(state[2] or 0), 0, state[3] or ''}
 end
 
 local time = redis.call('TIME')
 local next, receivers = tonumber(ARGV[2]), 0
-if next > top + 1 then return {'running', top, 0, 0} end
+if next > top + 1 then return {'running', top, 0, 0, ''} end
 if (meta[3] or '') ~= lineage then
   redis.call('HSET', KEYS[2], 'epoch', ARGV[8], 'history', meta[4] or epoch, 'former', formers(epoch, top, meta[5] or ''),
     'lineage', lineage)
@@ -47,7 +48,7 @@ for i = 9, #ARGV do
   next = next + 1
 end
 redis.call('HSET', KEYS[2], 'top', text(top))
-if ARGV[4] == '' then return {'running', top, receivers, 1} end
+if ARGV[4] == '' then return {'running', top, receivers, 1, ''} end
 
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local tokens = tonumber(ARGV[7])
@@ -61,4 +62,4 @@ if tokens > 0 then
 end
 redis.call('ZREM', KEYS[5], ARGV[1])
 for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
-return {ARGV[4], top, receivers, 1}
+return {ARGV[4], top, receivers, 1, state[3] or ''}

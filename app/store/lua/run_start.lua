@@ -5,14 +5,14 @@
 -- ARGV[7] epoch of the log
 -- ARGV[8] seconds to keep the run
 -- ARGV[9] seconds to know of it
--- ARGV[10] ... further fields of the state, name and value
+-- ARGV[10] where in ARGV the further fields of the state begin, name and value
 --
 -- Reply: {'started', Unix ms}
 
 redis.call('DEL', KEYS[7])
 redis.call('HSET', KEYS[6], 'epoch', ARGV[7], 'top', 0, 'oldest', 1, 'lineage', (replication()))
 redis.call('HSET', KEYS[4], 'status', 'running', 'digest', ARGV[6], 'epoch', ARGV[7], 'started', text(now),
-  unpack(ARGV, 10))
+  unpack(ARGV, tonumber(ARGV[10])))
 redis.call('EXPIRE', KEYS[6], ARGV[8])
 redis.call('EXPIRE', KEYS[4], ARGV[8])
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', text(now - tonumber(ARGV[9]) * 1000))

@@ -1,4 +1,7 @@
-"""Sends a user a notification when a run ended while nobody watched it. Its `url` leads to the run."""
+"""Sends a user a notification when a run ended while nobody watched it.
+
+Its `url` leads to the run, or to the conversation that it answers in.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,19 @@ class RunAnnouncer:
         self._publisher = publisher
         self._clock = clock
 
-    def announce(self, name: RunName, ending: Ending) -> None:
-        """Tell the user, once per run. Raises `BelfryError` `store_unavailable`."""
+    def announce(self, name: RunName, ending: Ending, conversation: str = "") -> None:
+        """Tell the user, once per run; `conversation` is the one that it answers in.
+
+        Raises `BelfryError` `store_unavailable`.
+        """
         failed = ending.status == "failed"
         body = {
             "to": name.user,
             "id": f"run:{name.id}",
             "title": "Your answer could not be finished" if failed else "Your answer is ready",
             "level": "error" if failed else "success",
-            "url": f"/chat/{quote(name.id, safe='')}",
-            "data": {"run": name.id},
+            "url": f"/chat/{quote(conversation or name.id, safe='')}",
+            "data": {"run": name.id} | ({"conversation": conversation} if conversation else {}),
         }
         parsed = message.parse(json.dumps(body).encode(), now=self._clock(), new_id="", max_recipients=1)
         (published,) = self._publisher.publish([parsed])

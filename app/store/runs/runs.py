@@ -2,16 +2,19 @@
 
 What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the upstream's chunks and which ends with
 `frames.END`. Beside it lies the run's state, a hash: status (running, done, stopped, failed), digest (of the request),
-epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, and response (JSON) of a
-run that the Responses API started.
+epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, response (JSON) of a
+run that the Responses API started, and turn (`<place> <conversation>`) of a run that answers in a conversation.
 
-A run under way has a lease that its producer renews. A worker that finds an expired lease ends the run instead.
+A run under way has a lease that its producer renews. A worker that finds an expired lease ends the run instead. The
+answer of a turn is written into its conversation after the run has ended and before its lease is removed, so it is
+written whichever worker dies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,15 +27,17 @@ from ...core.log.cursor import Position
 from ...core.settings import Settings
 from ...core.wire.frames import END, NO_CHOICES, compact
 from ...transport.connection import Command, Commands, Reply, Script
+from ..conversations.conversations import Answer, Asked, Conversation, Conversations
 from ..keys import run_log
 from ..logs.log import LogStore, new_epoch
 
 ADMIT = Script("run_admit")
 START = Script("lineage", "run_known", "run_admit", "run_start")
+ASK = Script("lineage", "run_known", "turn_check", "run_admit", "turn_write", "run_start")
 APPEND = Script("lineage", "run_append")
 LEASE = Script("run_lease")
 RENEW = Script("run_renew")
-SCRIPTS = (ADMIT, START, APPEND, LEASE, RENEW)
+SCRIPTS = (ADMIT, START, ASK, APPEND, LEASE, RENEW)
 
 # A dead producer is known after the lease and three looks: 4 s at most. Every living one renews five times meanwhile.
 LEASE_SECONDS = 2.5
@@ -40,8 +45,12 @@ LOOK_SECONDS = 0.5
 EXPIRED_PER_LOOK = 100
 DETAIL_MAX_CHARS = 2_000  # of the text that says why a run failed
 ACTIVE_SECONDS = 60  # a completion that a dead worker left counts against its user's limit for so long
+FIELDS_FROM = 11  # where run_start.lua finds further fields of the state, unless a turn's arguments come before them
 KNOWN_SECONDS = 2_592_000  # an expired run is answered by "gone" for so long
 _LIMITED = {"too_many_runs", "rate_limited", "tokens_used_up"}
+_REFUSED = {*_LIMITED, "conversation_changed"}
+
+logger = logging.getLogger("belfry.runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,12 @@ class Run:
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
     response: dict[str, Any] | None = None  # of a run that the Responses API started: what it tells of its request
+    turn: str = ""  # `<place> <conversation>` of one that answers in a conversation
+
+    @property
+    def conversation(self) -> str:
+        """The conversation that it answers in, empty where it answers in none."""
+        return self.turn.partition(" ")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +141,14 @@ class Append:
 class Written:
     """What became of an append. `status` is the run's now, empty when it is gone; `receivers`: workers that heard it.
 
-    `taken` is False when the run had ended before.
+    `taken` is False when the run had ended before. `turn` is that of a run that has ended.
     """
 
     status: str
     top: int
     receivers: int
     taken: bool
+    turn: str = ""
 
     @property
     def lost(self) -> bool:
@@ -143,8 +159,16 @@ class Written:
 class Runs:
     """All runs of one deployment. Raises `BelfryError` `store_unavailable`."""
 
-    def __init__(self, store: LogStore, commands: Commands, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        commands: Commands,
+        settings: Settings,
+        clock: Callable[[], float],
+        conversations: Conversations | None = None,
+    ) -> None:
         self._store = store
+        self._conversations = conversations or Conversations(commands, settings, clock)
         self._commands = commands
         self._settings = settings
         self._clock = clock
@@ -152,12 +176,13 @@ class Runs:
 
     # Starting
 
-    def start(self, name: RunName, request: CompletionRequest) -> bool:
-        """Start a run; False when the same request started it before.
+    def start(self, name: RunName, request: CompletionRequest, asked: Asked | None = None) -> bool:
+        """Start a run, and with `asked` write its question into its conversation; False when it was started before.
 
-        Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, or a limit of the user.
+        Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, `conversation_changed`, or a
+        limit of the user.
         """
-        lease, start = self._lease(name), self._start_command(name, request)
+        lease, start = self._lease(name), self._start_command(name, request, asked)
         if not self._store.share_a_slot(self._keys.leases, self._keys.runs(name.user)):
             # A run without a lease would never be ended for a dead producer: not both at once, where one may fail.
             self._commands.run([lease])
@@ -167,7 +192,7 @@ class Runs:
         if code == b"started":
             return True
         if code != b"known":
-            self._commands.run([("ZREM", self._keys.leases, str(name))] if code.decode() in _LIMITED else [])
+            self._commands.run([("ZREM", self._keys.leases, str(name))] if code.decode() in _REFUSED else [])
             raise _refusal(code.decode(), detail)
         if not detail:
             raise BelfryError("id_reused", f"The id {name.id!r} was used before with another request.")
@@ -207,6 +232,8 @@ class Runs:
         """Append the last records and end the run, unless it has ended. Can be repeated."""
         command = self._write_command(Append(name, first, (*records, *ending.records)), ending)
         written = _written(self._commands.run([command])[0])
+        if written.turn and not self._answered(name, written.turn):
+            return written  # with its lease: whoever finds that it ran out ends the run again
         if not written.lost:
             # After it has ended, or a crash between would leave it running. Whoever finds a lease that could not be
             # taken away, once it has run out, ends the run again, which changes nothing but this.
@@ -235,10 +262,19 @@ class Runs:
 
     def delete(self, name: RunName) -> None:
         """Stop and forget one run. Its name is unknown then."""
-        self.end(name, STOPPED)
-        keys = self._keys
-        self._store.forget([name.log])
-        self._commands.run([("ZREM", keys.runs(name.user), name.id), ("DEL", keys.run_state(name.user, name.id))])
+        self.delete_all(name.user, [name.id])
+
+    def delete_all(self, user: str, run_ids: Sequence[str]) -> None:
+        """The same for many runs of a user."""
+        if not run_ids:
+            return
+        keys, states = self._keys, [self._keys.run_state(user, run_id) for run_id in run_ids]
+        statuses = self._commands.run([("HGET", state, "status") for state in states])
+        for run_id, status in zip(run_ids, statuses, strict=True):
+            if status == b"running":
+                self.end(RunName(user, run_id), STOPPED)
+        self._store.forget([RunName(user, run_id).log for run_id in run_ids])
+        self._commands.run([("ZREM", keys.runs(user), *run_ids), ("DEL", *states)])
 
     def forget(self, user: str) -> None:
         """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
@@ -277,6 +313,40 @@ class Runs:
             return None
         (state,) = self._commands.run([("HGETALL", self._keys.run_state(user, found))])
         return _run(found, state) if state else None
+
+    def settle(self, user: str, conversation: Conversation) -> bool:
+        """Write the answers that are missing though their runs have ended. Whether there were any.
+
+        That is so for moments after a worker died, and when a failover lost the answer or the run.
+        """
+        missing = [(place, turn.id) for place, turn in enumerate(conversation.turns) if turn.answer is None]
+        states = self._commands.run([("HGETALL", self._keys.run_state(user, run_id)) for _, run_id in missing])
+        runs = [_run(run_id, state) if state else None for (_, run_id), state in zip(missing, states, strict=True)]
+        found = False
+        for (place, run_id), run in zip(missing, runs, strict=True):
+            if run is None or run.ended:
+                answer = self._answer(RunName(user, run_id), run)
+                self._conversations.answer(user, f"{place} {conversation.id}", run_id, answer)
+                found = True
+        return found
+
+    def _answered(self, name: RunName, turn: str) -> bool:
+        """Whether the answer of a run that has ended is in its conversation now."""
+        try:
+            self._conversations.answer(name.user, turn, name.id, self._answer(name, self.get(name)))
+        except BelfryError as error:
+            if error.code in ("not_found", "run_gone"):  # somebody forgot the run meanwhile
+                return True
+            logger.warning("the answer %s of %r is not in its conversation yet: %s", name.id, name.user, error.detail)
+            return False
+        return True
+
+    def _answer(self, name: RunName, run: Run | None) -> Answer:
+        """What a conversation keeps of a run; None: of one that is gone."""
+        if run is None:
+            gone = BelfryError("run_gone")
+            return {"status": "failed", "text": "", "error": {"code": gone.code, "detail": gone.detail}}
+        return {"status": run.status, **told(self.transcript(name, run)), **({"error": run.error} if run.error else {})}
 
     def transcript(self, name: RunName, run: Run) -> Transcript:
         """The answer so far."""
@@ -321,22 +391,27 @@ class Runs:
     def _lease(self, name: RunName) -> Command:
         return LEASE.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), str(name))
 
-    def _start_command(self, name: RunName, request: CompletionRequest) -> Command:
-        keys, settings = self._keys, self._settings
-        return START.call(
+    def _start_command(self, name: RunName, request: CompletionRequest, asked: Asked | None) -> Command:
+        keys, settings, conversations = self._keys, self._settings, self._conversations
+        turn = conversations.arguments_of(asked, name.id) if asked else ()
+        return (ASK if asked else START).call(
             (
                 *self._admission_keys(name.user),
                 keys.run_state(name.user, name.id),
                 keys.runs(name.user),
                 keys.meta(name.log),
                 keys.log(name.log),
+                *(conversations.keys_of(asked) if asked else ()),
             ),
             *self._admission(name.id),
             request.digest,
             new_epoch(),
             settings.run_seconds,
             max(KNOWN_SECONDS, settings.run_seconds),
+            FIELDS_FROM + len(turn),
+            *turn,
             *("model", request.model, "title", request.title),
+            *(("turn", f"{len(asked.turns)} {asked.conversation}") if asked else ()),
             *(("response", request.response) if request.response else ()),
         )
 
@@ -373,8 +448,15 @@ def _ending_arguments(ending: Ending | None) -> tuple[str | int, ...]:
 
 
 def _written(reply: Reply) -> Written:
-    status, top, receivers, taken = reply
-    return Written(status.decode(), top, receivers, bool(taken))
+    status, top, receivers, taken, turn = reply
+    return Written(status.decode(), top, receivers, bool(taken), turn.decode())
+
+
+def told(transcript: Transcript) -> dict[str, Any]:
+    """What a client gets to see of an answer; reasoning, refusal and tool calls only where there are some."""
+    answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
+    others = {"reasoning": transcript.reasoning, "refusal": transcript.refusal, "tool_calls": transcript.tool_calls}
+    return answer | {name: value for name, value in others.items() if value}
 
 
 def _names(members: Iterable[bytes]) -> list[RunName]:
@@ -401,4 +483,5 @@ def _run(run_id: str, reply: Reply) -> Run:
         usage=json.loads(state.get("usage", "null")),
         error=json.loads(state.get("error", "null")),
         response=json.loads(state.get("response", "null")),
+        turn=state.get("turn", ""),
     )

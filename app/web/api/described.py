@@ -139,6 +139,7 @@ _STREAM_EVENTS = {
     "removed": "RemovedEvent",
     "updated": "UpdatedEvent",
     "goodbye": "Goodbye",
+    "belfry.conversation": "ConversationEvent",
 }
 _RUN_EVENTS = {
     "ready": "RunReady",
@@ -160,6 +161,27 @@ _RUN = {
     "ended": "2026-11-21T01:50:02.000Z",
     "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
 }
+_CONVERSATION = {
+    "id": "c1",
+    "title": "What is a belfry?",
+    "model": "gpt-5-mini",
+    "created": _TIME,
+    "used": _TIME,
+    "revision": 1,
+    "questions": 1,
+    "running": None,
+}
+_TURN = {
+    "id": "c1",
+    "content": "What is a belfry?",
+    "model": "gpt-5-mini",
+    "asked": _TIME,
+    "stream": "/completions/c1/stream",
+    "status": "done",
+    "text": "A bell tower.",
+    "finish_reason": "stop",
+}
+_TAKEN = {"id": "c1", "turn": "c1", "stream": "/completions/c1/stream", "status": "running", "revision": 1}
 _COMPLETION = {
     "id": "c1",
     "object": "chat.completion",
@@ -414,6 +436,30 @@ DESCRIBED: Mapping[str, Description] = {
                 )
             }
         },
+    ),
+    "GET /conversations": Description(
+        "listConversations", {200: _json("Conversations", {"conversations": [_CONVERSATION]})}
+    ),
+    "POST /conversations": Description(
+        "startConversation", {201: _json("Asked", _TAKEN), 200: _json("Asked", {**_TAKEN, "status": "done"})},
+        _json("FirstQuestion", {"id": "c1", "model": "gpt-5-mini", "content": "What is a belfry?"}),
+    ),
+    "GET /conversations/{conversation_id}": Description(
+        "getConversation", {200: _json("WholeConversation", {**_CONVERSATION, "turns": [_TURN]})}
+    ),
+    "PATCH /conversations/{conversation_id}": Description(
+        "renameConversation",
+        {200: _json("Renamed", {"id": "c1", "title": "Bells"})},
+        _json("Rename", {"title": "Bells"}),
+    ),
+    "DELETE /conversations/{conversation_id}": Description("deleteConversation"),
+    "POST /conversations/{conversation_id}/turns": Description(
+        "askInConversation",
+        {
+            201: _json("Asked", {**_TAKEN, "turn": "t2", "stream": "/completions/t2/stream", "revision": 2}),
+            200: _json("Asked", {**_TAKEN, "status": "done"}),
+        },
+        _json("Question", {"id": "t2", "model": "gpt-5-mini", "content": "How high?", "after": "c1", "revision": 1}),
     ),
     "POST /session": Description("startSession", {201: _json("Session", {"user": "alice", "expires_at": _TIME})}),
     "DELETE /session": Description("endSession"),

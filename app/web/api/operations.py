@@ -136,6 +136,17 @@ _FORMAT = _query(
 _SNAPSHOT = _query(
     "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
 )
+_CONVERSATION_ID = _path("conversation_id", f"The conversation's id. {_ELSEWHERE} `id`.")
+_QUESTION: Mapping[str, Any] = {
+    "type": "object",
+    "description": "One question. Further members go to the model, as OpenAI's API takes them.",
+    "required": ["model", "content"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The turn's id, if it has one."},
+        "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
+        "content": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
+    },
+}
 _RUN_START: Mapping[str, Any] = {
     **_COMPLETION,
     "properties": {
@@ -165,6 +176,8 @@ _PASSING = (
     "upstream_timeout",
 )  # fmt: skip
 _RUN = ("bad_run_id", "not_found", "run_gone", "store_unavailable")
+_CONVERSATION = ("bad_run_id", "not_found", "store_unavailable")
+_ASKING = (*_COMPLETING, "bad_run_id", "id_reused", "run_gone", "conversation_changed", "conversation_full")
 _ADMITTED = ("rate_limited", "too_many_connections", "shutting_down", "overloaded")
 _CONNECTING = (*_READING, *_ADMITTED)
 _PUBLISHING = (
@@ -295,7 +308,7 @@ OPERATIONS = (
     ),
     Operation(
         "DELETE", "/users/{user}",
-        "Forget a user: feed, read state, runs, sessions; tokens issued so far are withdrawn, open streams end",
+        "Forget a user: feed, read state, runs, conversations, sessions; tokens so far are withdrawn, open streams end",
         Access.SCOPE, ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
@@ -384,6 +397,34 @@ OPERATIONS = (
         (_RUN_ID, _TICKET, _SNAPSHOT, _FORMAT, *_RESUME),
     ),
     Operation(
+        "GET", "/conversations", "One's own conversations, those used last first", Access.SCOPE, ("complete",),
+        {200: JSON}, ("bad_parameter", "store_unavailable"),
+        (_query("limit", "Conversations at most.", type="integer", minimum=1, maximum=1_000, default=50),),
+    ),
+    Operation(
+        "POST", "/conversations", "Start a conversation with its first question", Access.SCOPE, ("complete",),
+        {200: JSON, 201: JSON}, _ASKING, (), {JSON: _QUESTION},
+    ),
+    Operation(
+        "GET", "/conversations/{conversation_id}", "A conversation with its questions and answers", Access.SCOPE,
+        ("complete",), {200: JSON}, _CONVERSATION, (_CONVERSATION_ID,),
+    ),
+    Operation(
+        "PATCH", "/conversations/{conversation_id}", "Give a conversation another title", Access.SCOPE, ("complete",),
+        {200: JSON},
+        ("malformed_json", "invalid_conversation", "body_too_large", "unsupported_media_type", *_CONVERSATION),
+        (_CONVERSATION_ID,), {JSON: {"$ref": "#/components/schemas/Rename"}},
+    ),
+    Operation(
+        "DELETE", "/conversations/{conversation_id}", "Delete a conversation, and the runs of its answers",
+        Access.SCOPE, ("complete",), {204: NOTHING}, _CONVERSATION, (_CONVERSATION_ID,),
+    ),
+    Operation(
+        "POST", "/conversations/{conversation_id}/turns",
+        "Ask something more, or ask again in the place of an earlier question", Access.SCOPE, ("complete",),
+        {200: JSON, 201: JSON}, (*_ASKING, "not_found", "answer_under_way"), (_CONVERSATION_ID,), {JSON: _QUESTION},
+    ),
+    Operation(
         "POST", "/session", "Exchange a bearer token for a session cookie", Access.TOKEN, answers={201: JSON},
         refusals=("store_unavailable", "store_full"),
     ),
@@ -401,7 +442,7 @@ OPERATIONS = (
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation(
-        "GET", "/chat/{run_id}", "One answer as a page, made or being made", Access.PAGE, ("complete",),
+        "GET", "/chat/{run_id}", "One conversation, or one answer, as a page", Access.PAGE, ("complete",),
         {200: HTML, 302: NOTHING, 401: HTML}, ("bad_run_id",), (_RUN_ID,),
     ),
     Operation(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.completion import MODEL_MAX_CHARS
+from ...core.completion import MODEL_MAX_CHARS, TITLE_MAX_CHARS
 from ...core.errors import CATALOGUE
 from ...core.identity.names import NAME_SCHEMA
 from ...core.insight.figures import COUNTED
@@ -177,7 +177,11 @@ _RUN_REQUIRED: Mapping[str, Schema] = {
     "ended": or_null(TIME),
     "usage": or_null(ref("Usage")),
 }
-_RUN = members(_RUN_REQUIRED, {"error": _RUN_ERROR}, "A run: a completion that Belfry keeps.")
+_RUN_OPTIONAL: Mapping[str, Schema] = {
+    "error": _RUN_ERROR,
+    "conversation": {**RUN_ID, "description": "The conversation that it answers in, if it answers in one."},
+}
+_RUN = members(_RUN_REQUIRED, _RUN_OPTIONAL, "A run: a completion that Belfry keeps.")
 _CHAT_MESSAGE = {
     "type": "object",
     "description": "As OpenAI's API takes it.",
@@ -185,6 +189,27 @@ _CHAT_MESSAGE = {
     **_OTHER_FIELDS,
 }
 _COMPLETION_FIELDS: Mapping[str, Schema] = {"model": MODEL, "messages": items(ref("ChatMessage"), minItems=1)}
+_CONTENT_OF_QUESTION: Schema = {
+    "anyOf": [{**TEXT, "minLength": 1}, items({"type": "object", "required": ["type"]}, minItems=1)],
+    "description": "A text, or parts as OpenAI's API has them, such as `image_url`.",
+}
+_QUESTION_OPTIONAL: Mapping[str, Schema] = {
+    "id": {**RUN_ID, "description": "The turn's id, which is its run's too. Belfry makes one if it is absent."},
+}
+_OF_CONVERSATION: Mapping[str, Schema] = {
+    "id": RUN_ID,
+    "title": TEXT,
+    "model": TEXT,
+    "created": TIME,
+    "used": TIME,
+    "revision": {**COUNT, "description": "It grows with each question."},
+    "questions": COUNT,
+    "running": {**TEXT_OR_NULL, "description": "The run that answers now."},
+}
+_ANSWERED: Mapping[str, Schema] = {
+    "text": TEXT, "finish_reason": TEXT_OR_NULL, "error": _RUN_ERROR, "reasoning": TEXT, "refusal": TEXT,
+    "tool_calls": items({"type": "object"}),
+}  # fmt: skip
 _CHOICE: dict[str, Any] = {
     "type": "object",
     "properties": {"index": COUNT, "finish_reason": TEXT_OR_NULL},
@@ -378,8 +403,56 @@ SCHEMAS: Mapping[str, Schema] = {
     "Runs": members({"completions": items(ref("Run"))}),
     "RunState": members(
         {**_RUN_REQUIRED, "text": TEXT, "finish_reason": TEXT_OR_NULL},
-        {"error": _RUN_ERROR, "reasoning": TEXT, "refusal": TEXT, "tool_calls": items({"type": "object"})},
+        {**_RUN_OPTIONAL, "reasoning": TEXT, "refusal": TEXT, "tool_calls": items({"type": "object"})},
     ),
+    "FirstQuestion": {
+        **members(
+            {"model": MODEL, "content": _CONTENT_OF_QUESTION},
+            _QUESTION_OPTIONAL,
+            "The first question of a conversation, which gets the same id. Other members are passed on.",
+        ),
+        **_OTHER_FIELDS,
+    },
+    "Question": {
+        **members(
+            {"model": MODEL, "content": _CONTENT_OF_QUESTION},
+            {
+                **_QUESTION_OPTIONAL,
+                "after": {
+                    **TEXT_OR_NULL,
+                    "description": "The id of the turn that it follows; null: it becomes the first. What came after is "
+                    "replaced. Without it, the question follows the last turn.",
+                },
+                "revision": {
+                    "type": ["integer", "null"],
+                    "description": "The revision that the client knows; another one is refused.",
+                },
+            },
+            "One more question of a conversation. Other members are passed on.",
+        ),
+        **_OTHER_FIELDS,
+    },
+    "Asked": members(
+        {
+            "id": {**RUN_ID, "description": "The conversation's id."},
+            "turn": {**RUN_ID, "description": "The turn's id, which is its run's too."},
+            "stream": TEXT, "status": TEXT, "revision": COUNT,
+        },
+        about="A question that was taken. Its answer comes by the stream.",
+    ),
+    "Conversation": members(_OF_CONVERSATION, about="What a list tells of a conversation."),
+    "Conversations": members({"conversations": items(ref("Conversation"))}),
+    "Turn": members(
+        {
+            "id": RUN_ID, "content": {}, "model": TEXT, "asked": TIME, "stream": TEXT,
+            "status": {"type": "string", "enum": ["running", "done", "stopped", "failed"]},
+        },
+        _ANSWERED,
+        "A question, and its answer unless the status is `running`.",
+    ),
+    "WholeConversation": members({**_OF_CONVERSATION, "turns": items(ref("Turn"))}),
+    "Rename": _closed({"title": {**TEXT, "minLength": 1, "maxLength": TITLE_MAX_CHARS}}, {}),
+    "Renamed": members({"id": RUN_ID, "title": TEXT}),
     "StoppedRun": members({"id": RUN_ID, "status": TEXT}),
     "Usage": _USAGE,
     "ChatRequest": {
@@ -445,6 +518,10 @@ SCHEMAS: Mapping[str, Schema] = {
     "ReadEvent": members(_COUNTS, {**_CHANGED_IDS, "read": FLAG}),
     "RemovedEvent": members(_COUNTS, _CHANGED_IDS),
     "UpdatedEvent": members(_COUNTS, {**_CHANGED_IDS, "archived": FLAG, "removed": FLAG}),
+    "ConversationEvent": members(
+        {"id": TEXT, "conversation": RUN_ID, "removed": FLAG},
+        about="The data of `belfry.conversation`: a conversation of the user changed, or was deleted.",
+    ),
     "Goodbye": members({"reason": text(f"One of {', '.join([reason.value for reason in Goodbye])}.")}),
     "RunReady": members({"id": RUN_ID, "status": TEXT}, about="The data of `ready` in a run's stream."),
     "RunFailed": members({"code": TEXT, "detail": TEXT}, about="The data of `failed`: why the run has no answer."),

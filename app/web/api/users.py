@@ -12,6 +12,7 @@ from ...core.identity.names import check_user_id, spellings
 from ...core.identity.revocation import RevocationKind
 from ...core.wire.frames import compact
 from ...core.wire.times import rfc3339
+from ...store.conversations.conversations import Conversations
 from ...store.identity.revocations import Revocations
 from ...store.insight.audit import Audit
 from ...store.insight.directory import Directory
@@ -53,6 +54,7 @@ class UserViews:
     flights: FlightStore
     revocations: Revocations
     runs: Runs
+    conversations: Conversations
     audit: Audit
     directory: Directory
     tracing: Tracing
@@ -108,6 +110,7 @@ class UserViews:
     def _erase(self, user: str) -> None:
         """Remove what is kept under one spelling of a name."""
         self.runs.forget(user)
+        self.conversations.forget(user)  # after the runs, whose ends would be written into it
         self.store.forget([user_log(user)])
         self.read_state.forget(user)
         self.flights.forget(user)

@@ -23,7 +23,7 @@ from ...core.wire import frames
 from ...core.wire.times import rfc3339
 from ...live.runs.relay import Relay
 from ...live.streams.streams import Opening, Streams
-from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending
+from ...store.runs.runs import ENDING_RECORDS, Run, RunName, Runs, is_ending, told
 from ..api.stream import HEADERS, Start, StreamHandler, StreamResponse, client_of, require_room
 from ..edge.auth import Authenticator
 from ..edge.limits import RateLimits
@@ -92,10 +92,7 @@ class RunViews:
     def state(self, run_id: str) -> Response:
         name = named(self.auth.require(request, SCOPE), run_id)
         run = self.runs.get(name)
-        transcript = self.runs.transcript(name, run)
-        answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
-        others = {"reasoning": transcript.reasoning, "refusal": transcript.refusal, "tool_calls": transcript.tool_calls}
-        return jsonify(shown(run) | answer | {name: value for name, value in others.items() if value})
+        return jsonify(shown(run) | told(self.runs.transcript(name, run)))
 
     def stop(self, run_id: str) -> Response:
         name = named(self.auth.require(request, SCOPE), run_id)
@@ -189,7 +186,8 @@ def stream_path(run_id: str) -> str:
 
 def shown(run: Run) -> dict[str, Any]:
     """What a client gets to see of a run."""
-    told = {"usage": run.usage} | ({"error": run.error} if run.error else {})
+    others: dict[str, Any] = {"usage": run.usage} | ({"error": run.error} if run.error else {})
+    others |= {"conversation": run.conversation} if run.conversation else {}
     return {
         "id": run.id,
         "status": run.status,
@@ -198,5 +196,5 @@ def shown(run: Run) -> dict[str, Any]:
         "stream": stream_path(run.id),
         "started": rfc3339(run.started / 1_000),
         "ended": rfc3339(run.ended / 1_000) if run.ended else None,
-        **told,
+        **others,
     }

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from werkzeug.routing import MapAdapter
 
 # The paths below which a segment is an id.
-COLLECTIONS: Final = ("/users", "/presence", "/messages", "/scheduled", "/feed", "/completions", "/chat")
+COLLECTIONS: Final = (
+    "/users",
+    "/presence",
+    "/messages",
+    "/scheduled",
+    "/feed",
+    "/completions",
+    "/conversations",
+    "/chat",
+)
 STANDS_FOR: Final = "~"
 # Where ids stand in a path that is cut at its slashes, and the parameters that may hold them instead.
 PLACES: Final = ((2, "id"), (4, "message"))

@@ -94,7 +94,7 @@ class Stage:
         store = LogStore(self.gate, SETTINGS)
         self.runs = Runs(store, self.gate, SETTINGS, time.time)
         self.hub = Hub(store, LoneShard(no_redis), SETTINGS, time.time, examines=False)
-        self.relay = Conversations(self.runs, self.hub, Upstreams(SETTINGS), lambda _name, _ending: None, SETTINGS)
+        self.relay = Conversations(self.runs, self.hub, Upstreams(SETTINGS), lambda *_: None, SETTINGS)
         self.exchanges: dict[str, Spoken] = {}
 
     def begin(self, run_id: str) -> Spoken:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from app import metrics
 from app.core.settings import Settings
 from app.store.logs.log import LogStore
@@ -24,3 +26,12 @@ def test_workers_that_find_the_same_run_lost_send_and_count_one_message(
     assert tail is not None
     assert tail.position.offset == 1
     assert metrics.TALLY.take() == {"messages": 1}
+
+
+def test_a_run_that_answers_in_a_conversation_leads_there(connection: Connection, settings: Settings) -> None:
+    store = LogStore(connection, settings)
+    announcer = RunAnnouncer(Publisher(store, Recipients(store, connection, settings)), lambda: 1.0)
+    announcer.announce(RunName("alice", "r1"), Ending("done"), "c1")
+    (page,) = store.read_back([("user:alice", ())], 1)
+    told = json.loads(page.entries[0].record.partition(b" ")[2])
+    assert (told["url"], told["data"]) == ("/chat/c1", {"run": "r1", "conversation": "c1"})

@@ -558,12 +558,12 @@ class TestARunByToken:
 
 class TestAQuestion:
     def test_that_is_refused_stays_to_be_sent_again(self, chat: Chat) -> None:
-        chat.page.route("**/completions", lambda route: refuse(route, 429, "Too many runs."))
+        chat.page.route("**/conversations", lambda route: refuse(route, 429, "Too many runs."))
         chat.page.fill("#prompt", "Hello?")
         chat.page.get_by_role("button", name="Send").click()
         expect(chat.notice).to_have_text("Too many runs.")
         expect(chat.page.locator("#prompt")).to_have_value("Hello?")
-        chat.page.unroute("**/completions")
+        chat.page.unroute("**/conversations")
         chat.page.get_by_role("button", name="Send").click()
         chat.page.wait_for_url("**/chat/*")
         expect(chat.page.locator("#prompt")).to_be_empty()
@@ -580,7 +580,7 @@ class TestAQuestion:
             lost.append(route.fetch().text())
             route.abort()
 
-        chat.page.route("**/completions", lose)
+        chat.page.route("**/conversations", lose)
         before = len(upstream.conversations)
         chat.ask("Hello?")
         expect(chat.answer).to_have_text("Once.")
