@@ -157,12 +157,6 @@ def parse(url: str) -> ServerUrl | SentinelUrl | ClusterUrl:
     return _unix(parts) if parts.scheme == "unix" else _server(parts)
 
 
-def shown(url: str) -> str:
-    """The address as a log line shows it: without user, password and options. Raises `ValueError`."""
-    parts = _split(url)
-    return f"{parts.scheme}://{parts.hosts}{parts.path}"
-
-
 def is_sentinel(url: str) -> bool:
     """Whether Sentinels are to be asked."""
     return url.partition("://")[0].lower() in SENTINEL
