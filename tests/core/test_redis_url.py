@@ -60,7 +60,6 @@ def test_a_server_is_found_in_its_address(url: str, found: ServerUrl) -> None:
         ("unix://u:p@rt@/run/x.sock?password=part", "unix:///run/x.sock"),
         ("redis+sentinel://:p@rt@a:1,b:2/main?sentinel_password=part", "redis+sentinel://a:1,b:2/main"),
         ("redis+cluster://u:p@rt@a:1,[::1]:2", "redis+cluster://a:1,[::1]:2"),
-        ("rediss+cluster://u:p@a:1,u:part@b:2", "rediss+cluster://b:2"),
     ],
 )
 def test_what_is_told_of_an_address_holds_no_part_of_a_password(url: str, told: str) -> None:
