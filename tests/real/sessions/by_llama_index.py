@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import openai
 from asked import ADDRESS, CALLS, ENDLESS, HELLO, KEY, MODEL, TOO_LONG, stops, tell
 from llama_index.core.llms import ChatMessage
@@ -34,6 +36,8 @@ except openai.APIStatusError as error:
 stream = model.stream_chat(said(ENDLESS))
 began = [next(stream).delta or "" for _ in range(3)]
 stream.close()
+del stream
+gc.collect()  # LlamaIndex closes the connection when the garbage collector finds its response
 tell(
     streamed=streamed,
     whole=answer.message.content,
