@@ -1,5 +1,5 @@
--- Claim what is due. Runs after timers.lua. Nobody else is given a claimed job before its lease ends; from now on it
--- can't be cancelled or changed.
+-- Claim the jobs that are due. Runs after timers.lua. No other worker gets a claimed job before its lease ends. From
+-- now on, the job can't be cancelled or changed.
 --
 -- ARGV[1] jobs at most
 -- ARGV[2] bytes of jobs after which no further one is claimed
