@@ -25,8 +25,8 @@
 --   1. A read at the time s finds no log and answers V.0.
 --   2. A message is appended at t >= s. The message and its log are kept until t + kept_seconds at least.
 --   3. V.0 comes back at u. If the log has existed since t, the reader starts at offset 1, or `oldest` shows that
---      entries were trimmed. If the log of t is gone, it expired at or after t + kept_seconds >= s + kept_seconds. V counts for
---      two spans at most, and these end before s + kept_seconds: V.0 is refused.
+--      entries were trimmed. If the log of t is gone, it expired at or after t + kept_seconds >= s + kept_seconds. V
+--      counts for two spans at most, and these end before s + kept_seconds: V.0 is refused.
 -- When an append creates a log, `belfry.born` on the log's channel names the vacant epochs that lead to it. Connected
 -- readers go on from there without a read.
 --
