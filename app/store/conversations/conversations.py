@@ -106,7 +106,10 @@ class Conversations:
     # Asking
 
     def place(self, user: str, conversation: Conversation | None, name: str, question: Question) -> Asked:
-        """Find the place of a question in the conversation `name`. A question that was asked before keeps its place."""
+        """Find the place of a question in the conversation `name`. A question that was asked before keeps its place.
+
+        Raises `BelfryError` `not_found`, `conversation_changed`, `conversation_full` or `answer_under_way`.
+        """
         if conversation is None:
             return self._checked(Asked(user, name, question, (), (), ""))
         turns, known = conversation.turns, conversation.summary.revision

@@ -18,7 +18,10 @@ USER = "user:"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One recipient's log, and the state of the message in it. `offset` is None if the log no longer keeps it."""
+    """One recipient's log, and the state of the message in it. `offset` is None if the log no longer keeps it.
+
+    For a message to a topic or to everyone, the flags are False. `Readers` counts who has read such a message.
+    """
 
     log: str
     offset: int | None

@@ -49,7 +49,10 @@ class ReadState:
 
     @looks_first
     def change(self, user: str, names: Sequence[str], change: Change) -> ChangeOutcome:
-        """Apply `change` for `user` to messages of the logs `names`. The user's own log must come first."""
+        """Apply `change` for `user` to messages of the logs `names`. The user's own log must come first.
+
+        Ids that are in none of these logs change nothing. Raises `BelfryError` `store_unavailable`.
+        """
         found = self._store.find(names, change.ids or ())
         ((changed, revision, stored, server),) = self._commands.run([self._command(user, names, change, found)])
         if changed:

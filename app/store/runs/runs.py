@@ -187,7 +187,8 @@ class Runs:
     def start(self, name: RunName, request: CompletionRequest, asked: Asked | None = None) -> bool:
         """Start a run. With `asked`, write its question into its conversation.
 
-        Return False if it was started before.
+        Return False if it was started before. Raises `BelfryError` `id_reused` for another request under this id,
+        `run_gone`, `conversation_changed`, or the code of a limit of the user.
         """
         lease, start = self._lease(name), self._start_command(name, request, asked)
         if not self._store.share_a_slot(self._keys.leases, self._keys.runs(name.user)):

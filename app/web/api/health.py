@@ -17,7 +17,11 @@ from ...core.store_faults import Fault
 
 
 def blueprint(check: Callable[[], None], faults: Callable[[], Sequence[Fault]]) -> Blueprint:
-    """`check` raises `BelfryError`, for example `store_unavailable`, if no traffic may come; `faults` of the store."""
+    """Return the views of `/health` and `/metrics`.
+
+    `check` raises `BelfryError` if this worker must get no traffic, for example `store_unavailable`. `faults` returns
+    the known faults of the store.
+    """
     views = Blueprint("health", __name__)
 
     @views.get("/health/live")
