@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-TEXT_MAX: Final = 64  # characters: brackets, the longest address, a zone and a port
+TEXT_MAX: Final = 64  # characters of the longest address with brackets, a zone and a port
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 _MAPPED_BITS: Final = 96
 # RFC 3986 puts an IPv6 address in brackets before a port. Azure's gateways add a port to IPv4 addresses.

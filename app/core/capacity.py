@@ -70,7 +70,7 @@ class Load:
 
 
 class Figure(NamedTuple):
-    """One result. `formula` has the numbers filled in."""
+    """One result. `formula` is the formula with the numbers of this plan."""
 
     name: str
     value: float

@@ -11,7 +11,7 @@ from typing import Any
 # code → (HTTP status, title). A code is part of the HTTP contract. Clients depend on it, so it never changes its
 # meaning.
 CATALOGUE: Mapping[str, tuple[int, str]] = {
-    # the request as such
+    # any request
     "malformed_json": (400, "The body is not valid JSON"),
     "bad_request": (400, "The request can't be understood"),
     "unsupported_media_type": (415, "The content type is not supported here"),

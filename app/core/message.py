@@ -121,7 +121,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_not_bla
 Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link), WithJsonSchema(_URL_SCHEMA)]
 Key = Annotated[str, _token("invalid_message"), WithJsonSchema(ID_SCHEMA)]
 MessageId = Annotated[str, _token("bad_message_id"), WithJsonSchema(ID_SCHEMA)]
-Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]  # `_logs` checks it
+Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]  # `_logs` checks the name
 
 
 class Action(BaseModel):
@@ -255,7 +255,7 @@ def _agreed(message_id: str | None, key: str) -> str:
 
     Raises `BelfryError` `bad_message_id` or `ambiguous_id`.
     """
-    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header quotes it
+    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header puts the key in quotes
     if not _TOKEN.fullmatch(text):
         raise BelfryError("bad_message_id", "Idempotency-Key: must be 1 to 128 of A-Z a-z 0-9 . _ : -.")
     if message_id not in (None, text):

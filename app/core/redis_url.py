@@ -79,7 +79,7 @@ _TLS_OPTIONS: Final[Mapping[str, Callable[[str], TlsOption]]] = {
     "ssl_password": str,
     "ssl_cert_reqs": _one_of({name: name for name in ("required", "optional", "none")}),
     "ssl_check_hostname": _one_of({"true": True, "false": False, "1": True, "0": False}),
-    "ssl_min_version": _one_of({"1.2": 0x0303, "1.3": 0x0304}),  # on the wire (RFC 8446, 4.1.2), as `ssl.TLSVersion`
+    "ssl_min_version": _one_of({"1.2": 0x0303, "1.3": 0x0304}),  # values of `ssl.TLSVersion` (RFC 8446, 4.1.2)
     "ssl_ciphers": str,
 }
 

@@ -24,7 +24,7 @@ PREFIX = "BELFRY_"
 # extensions.
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send `null` for pages of these
+_NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send the origin `null` for these pages
 _PORT_MAX = 65_535
 # RFC 3986 section 3.3: segments of unreserved characters, except `.` and `..`; no slash at the end.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")

@@ -1,9 +1,9 @@
 """Auto-pipelining: the commands of concurrent requests share round trips.
 
 A caller's commands are sent at once if no round trip is under way. Commands that come during a round trip go out
-together in the next write, as in rueidis and ioredis. So a single request waits for nobody, and a thousand concurrent
-requests cost a few round trips instead of a thousand uses of a pool. A second connection serves callers that would
-otherwise wait longer than a usual round trip.
+together in the next write, as in rueidis and ioredis. So a single request does not wait for others, and a thousand
+concurrent requests cost a few round trips instead of a thousand uses of a pool. A second connection serves callers that
+would otherwise wait longer than a usual round trip.
 """
 
 from __future__ import annotations

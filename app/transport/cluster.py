@@ -35,7 +35,7 @@ complaints = LogThrottle(logger)
 
 
 class Cluster:
-    """All shards of a cluster. Connects with the first command, not before."""
+    """All shards of a cluster. It connects with the first command, not before."""
 
     def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
         self._settings = settings

@@ -1,7 +1,7 @@
 """The connection to Redis: explicit limits on every wait, and one kind of error.
 
 redis-py's own defaults (timeouts, retries, pool size, protocol) changed between its versions and differ between
-`Redis()` and `from_url()`, so each is set here.
+`Redis()` and `from_url()`. So this module sets each of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..core.settings import Settings
 from .log_throttle import LogThrottle
 from .primary import Address, Primary, open_pool, primary_of
 
-_PACKAGE = __name__.partition(".")[0]  # the wheel gives it another name than the checkout
+_PACKAGE = __name__.partition(".")[0]  # the package has another name in the wheel than in the checkout
 UNLOOKED = "UNLOOKED"  # the refusal of a script begins with this, see `is_unlooked`
 RETRY_AFTER_SECONDS = 2
 FULL_RETRY_AFTER_SECONDS = 30  # until somebody has freed memory

@@ -81,7 +81,7 @@ class Lane:
             try:
                 self._line.write(packed)
             except LostError:
-                pass  # `end` sends it again
+                pass  # `end` sends the commands again
             except BelfryError as failure:
                 self._fail(trip, failure)
             else:

@@ -47,7 +47,7 @@ class SlotOwners(Protocol):
 
 
 class Step:
-    """One command on its way to one shard. `asked` is the shard that an ASK referred it to, for one try."""
+    """One command for one shard. `asked` is the shard that an ASK named, for the next try only."""
 
     __slots__ = ("asked", "command", "reply", "slot")
 
@@ -198,7 +198,7 @@ def _written(step: Step) -> tuple[Command, ...]:
 
 
 def _fewest(before: Reply, reply: Reply) -> Reply:
-    """Return the smaller number of replicas: so many have the data on every shard."""
+    """Return the smaller number of replicas. This many have the data on every shard."""
     return reply if before is None or isinstance(reply, Exception) else min(before, reply)
 
 

@@ -71,7 +71,7 @@ class SlotMap:
         return list(dict.fromkeys(self._owners[slot] for slot in sorted(self._owners)))
 
     def is_news(self, view: View) -> bool:
-        """Whether a view is to be believed at once: its node works, and it is not older than what is known."""
+        """Return whether to trust a view at once: its node reports a working cluster, and the view is not outdated."""
         return view.is_ok and view.epoch >= self._epoch
 
     def learn(self, view: View) -> bool:

@@ -18,8 +18,8 @@ class AnswerLimits:
     first_token: float
     idle: float
     comments: float  # without a token, while comments come
-    whole: float  # for an answer in one piece
-    total: float  # for any answer
+    whole: float  # for the whole of an answer in one piece
+    total: float  # for the whole of any answer
     end: float  # for what may follow the last finish reason
 
 

@@ -182,7 +182,7 @@ class Events:
 
     def _piece(self, value: object, text: str) -> Piece | None:
         event, self._event = self._event, ""
-        if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini's errors
+        if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini sends errors in a list
             value = value[0]
         if not isinstance(value, dict):
             self._hear(text)

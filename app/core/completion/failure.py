@@ -194,7 +194,7 @@ def _is_flat_error(value: dict[str, Any]) -> bool:
 
 
 def status_of(told: dict[str, Any]) -> int | None:
-    """The HTTP status that an error names, if it names one."""
+    """Return the HTTP status that an error names, or None."""
     for name in ("status", "status_code", "code"):
         number = told.get(name)
         number = int(number) if isinstance(number, str) and number.isdecimal() and len(number) == 3 else number

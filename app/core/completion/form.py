@@ -11,7 +11,7 @@ from typing import Final
 from ..errors import BelfryError
 
 MAX_PARTS: Final = 1_000
-HEAD_MAX_BYTES: Final = 4_096  # of one part
+HEAD_MAX_BYTES: Final = 4_096  # of the head of one part
 VALUE_MAX_BYTES: Final = 65_536  # a longer part is not a field that Belfry reads
 BOUNDARY_MAX_CHARS: Final = 70  # RFC 2046, 5.1.1
 _END: Final = b"\r\n"

@@ -14,7 +14,7 @@ from typing import Any, Final
 import jiter
 
 BOM: Final = "\ufeff"
-_INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300
+_INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300 digits
 # An escaped surrogate without its other half. A match may also be a harmless `\\ud800`. Then the text is only checked
 # once more.
 _HALF: Final = re.compile(

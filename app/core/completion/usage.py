@@ -1,6 +1,6 @@
 """Reads token counts in every shape that upstreams send, and estimates them if there are none.
 
-An estimate has the member `estimated`, so that nobody takes it for the upstream's number.
+An estimate has the member `estimated`, to distinguish it from the upstream's number.
 """
 
 from __future__ import annotations

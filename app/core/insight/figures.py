@@ -16,7 +16,7 @@ from ..identity.names import FIGURES_TOPIC
 
 FIRST_MS = 0.25  # the upper bound of bucket 0
 PER_DOUBLING = 4
-BUCKETS = 73  # the last one holds all durations above 65 s
+BUCKETS = 73  # the last bucket counts all durations above 65 s
 
 # Figures that are added up over workers. `connections` and `slow` count what exists now, the others count events.
 COUNTED = ("workers", "connections", "slow", "messages", "deliveries", "errors", "refusals")

@@ -38,8 +38,8 @@ END = b"message [DONE]"
 STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
 UPDATED = b"updated {}"
 
-FIGURES = b"belfry.figures"  # a point for the dashboards, live only
-WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log where the connections stand
+FIGURES = b"belfry.figures"  # announces a point of the dashboard's figures, live only
+WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log for the positions of the connections
 DISMISSAL = b"goodbye"  # asks on a user's own log to end connections
 BORN = b"belfry.born"  # announces a new log, with the epochs in which its readers were before
 CONVERSATION = b"belfry.conversation"  # announces on a user's own log that a conversation changed, live only

@@ -103,7 +103,7 @@ class Conversations:
         self._clock = clock
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
-    # Asking
+    # Questions
 
     def place(self, user: str, conversation: Conversation | None, name: str, question: Question) -> Asked:
         """Find the place of a question in the conversation `name`. A question that was asked before keeps its place.

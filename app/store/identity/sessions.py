@@ -125,7 +125,7 @@ class Sessions:
         self._drop(user, names, [command for name in names for command in revocations.ended(self._keys, name, now)])
 
     def _drop(self, user: str, names: Sequence[str], told: Sequence[Command]) -> None:
-        """Remove sessions of `user`, and run `told` in the same round trip."""
+        """Remove sessions of `user`, and run the commands `told` in the same round trip."""
         for name in names:
             self._fresh.pop(name, None)
         if names:

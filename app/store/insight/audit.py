@@ -15,7 +15,7 @@ REFUSALS_READ = 1_000  # at most, for one listing
 # Refused sign-ins take up to a quarter of a listing, and more if there is room.
 REFUSED_SHARE = 4
 
-_Place: TypeAlias = tuple[int, int]  # an entry's id in its stream: milliseconds, and a number within them
+_Place: TypeAlias = tuple[int, int]  # an entry's id in its stream: milliseconds, and a number within the millisecond
 
 
 @dataclass(frozen=True, slots=True)

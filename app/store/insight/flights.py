@@ -17,7 +17,7 @@ from ..keys import Keys
 from ..logs.log import ROUND_TRIP_COMMANDS
 from .directory import FORGOTTEN_SECONDS
 
-EVENTS_KEPT = 200  # per user
+EVENTS_KEPT = 200  # events that are kept for each user
 KEEP_SECONDS = 604_800
 
 NOTE = Script("flight")

@@ -18,7 +18,7 @@ from ...core.log.cursor import Position, Vector, replace
 from ...core.wire.frames import FeedCounts
 from .log import PAGE_BYTES, LogStore
 
-# At most so many reads for one page. If a filter matches little, the page is short and says where to go on.
+# The maximum number of reads for one page. If a filter matches little, the page is short and says where to go on.
 ROUNDS_MAX = 10
 FILTERED_ENTRIES = 100
 
@@ -94,7 +94,7 @@ class _Shown:
 
 
 class Feed:
-    """Reads feeds."""
+    """Reads a user's logs as one feed, in pages."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store

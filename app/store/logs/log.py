@@ -43,7 +43,7 @@ from .lineage import EPOCH_ALPHABET, Lineage, looks_first
 
 # Larger batches gain nothing, and all other clients of the server wait for them.
 ROUND_TRIP_COMMANDS = 200
-# Messages that one call of the script appends. It takes half a millisecond, in which Redis serves nobody else.
+# Messages that one call of the script appends. It takes half a millisecond, in which Redis serves no other client.
 CHUNK_MESSAGES = 16
 CHUNK_BYTES = 262_144  # of records; a chunk that has this many takes no further one
 PAGE_ENTRIES = 100

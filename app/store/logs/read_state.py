@@ -35,7 +35,7 @@ class ChangeOutcome:
 
 
 class ReadState:
-    """Changes read states."""
+    """Changes the marks of users, and counts their unread messages."""
 
     def __init__(self, store: LogStore, commands: Commands, settings: Settings) -> None:
         self._store = store

@@ -16,7 +16,7 @@ from .log import LogStore
 
 
 class Recipients:
-    """Remembers the logs of messages."""
+    """Remembers which logs each message went to, and retracts messages from them."""
 
     def __init__(self, store: LogStore, commands: Commands, settings: Settings) -> None:
         self._store = store

@@ -17,7 +17,7 @@ from .lineage import Lineage, Looks
 
 NOTE = Script("servers")
 SCRIPTS = (NOTE,)
-ID_LENGTH = 16  # of a replication id, as in `lineage.lua`
+ID_LENGTH = 16  # characters of a replication id, as in `lineage.lua`
 
 logger = logging.getLogger("belfry.lineage")
 
@@ -30,7 +30,7 @@ class Succession(Lineage):
         self._keys = keys.servers, keys.servers_replaced
         self._kept_seconds = kept_seconds
         self._replaced: list[str] = []
-        self._present: dict[str, str] = {}  # shard → id
+        self._present: dict[str, str] = {}  # shard → replication id
         self._known = "replaced"
 
     @property

@@ -10,7 +10,7 @@
 -- failover that lost nothing, every reader reads on. `lineage_look.lua` counts the failovers that lost something, and
 -- each log tells its readers when it is touched next.
 
-local FORMER_EPOCHS = 8 -- after this many restarts, or more, an absent reader is told of a loss
+local FORMER_EPOCHS = 8 -- after this many restarts, a reader that was away gets a reset
 
 local function text(offset) return string.format('%.0f', offset) end
 

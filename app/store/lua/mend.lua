@@ -7,7 +7,7 @@
 --
 -- Reply: 1 if the log was mended, 0 if no entry was missing
 
-local AT_ONCE = 50 -- entries, whose records Redis copies for the script
+local AT_ONCE = 50 -- entries per read, because Redis copies their records for the script
 
 local function offset_of(entry) return entry and tonumber(string.match(entry[1], '^%d+')) end
 

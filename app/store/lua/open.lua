@@ -15,7 +15,7 @@
 --         '' = a run's log, whose losses are reported in another way
 --
 -- A log to which nothing was appended does not exist. A read of it writes nothing, so reads can't fill the store.
--- Its readers stand at offset 0 of a *vacant* epoch. The script computes this epoch from the name of the log's key, the
+-- Its readers are at offset 0 of a *vacant* epoch. The script computes this epoch from the name of the log's key, the
 -- losses, the seconds to keep an entry, and the span of time. A span is a third of the seconds to keep an entry.
 -- The first append creates the log under a random epoch and stores the time in `born`.
 -- A position V.0 of a vacant epoch V is the beginning of the log if V belongs to
@@ -30,19 +30,19 @@
 -- When an append creates a log, `belfry.born` on the log's channel names the vacant epochs that lead to it. Connected
 -- readers go on from there without a read.
 --
--- Three ways for a log to end before its time:
+-- A log can end early in three ways:
 -- * `LogStore.forget` erases it. A position E.n of it is refused, because E is random and never given again. A reader
 --   at V.0 is not notified: nobody must receive an erased message, and a note of the erasure would keep the user's
 --   name.
 -- * FLUSHALL, an empty restart and a failover that lost something raise the losses, and so change V. A worker that does
 --   not know the new number yet may create the log, or accept V.0, under the old one. The log keeps that number in
---   `losses`: the first worker that knows more begins a new epoch, and every reader is told. A worker that knows less
---   than the log refuses V.0 of former losses, because V is computed from the log's own number.
---   On a cluster, the id of the server that the log's server took over from takes the place of the losses. A slot that
---   moves to another shard may change it: then a reader at V.0 is told of a loss that was none. FLUSHALL does not
---   change it.
--- * Redis evicts all keys of the log. A position E.n is refused, as after an erasure. A reader at V.0 is told nothing:
---   no trace is left. Belfry reports a store that may evict as a fault.
+--   `losses`: the first worker that knows more begins a new epoch, and every reader is notified of the loss. A worker
+--   that knows less than the log refuses V.0 of former losses, because V is computed from the log's own number.
+--   On a cluster, the id of the server that the log's server took over from replaces the losses. A slot that moves to
+--   another shard may change it. A reader at V.0 is then notified of a loss although nothing was lost. FLUSHALL does
+--   not change it.
+-- * Redis evicts all keys of the log. A position E.n is refused, as after an erasure. A reader at V.0 is not notified,
+--   because no trace is left. Belfry reports a store that may evict as a fault.
 --
 -- Provides to the script the function `open`, and `now` (Unix seconds). For the log that was opened last, it provides
 -- the names of its keys, epoch, history (the log's first epoch: message ids and marks belong to it and survive a change

@@ -4,7 +4,7 @@
 -- KEYS[5] runs     zset: run id -> Unix ms of its start
 -- ARGV[1] id
 -- ARGV[6] digest of the request
--- ARGV[7] epoch of the log, another one for each start
+-- ARGV[7] epoch of the log, which is different for each start
 --
 -- Reply: {'started', Unix ms} if this same start was sent again because its reply was lost: no other producer has the
 -- run. Otherwise {'known', whether the digest is the same}, or {'run_gone', -1} if the run has expired. An answer is

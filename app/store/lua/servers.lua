@@ -8,7 +8,7 @@
 -- ARGV[3] seconds for which a log may keep the id of a server that was replaced
 -- ARGV[4] ... ids of all primaries that the worker sees now
 --
--- Reply: the ids of the replaced servers, the latest ones first
+-- Reply: the ids of the replaced servers, the latest ones first.
 -- If nobody saw the predecessor of a primary, there was an earlier failover before it. It may have replaced any server
 -- that is no longer present, so all of those count as replaced.
 

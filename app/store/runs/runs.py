@@ -101,7 +101,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends, and what its readers are told before the last record.
+    """The end of a run, and the record that its readers get before the last one.
 
     If `tokens` is None, the number of chunks counts as the number of tokens.
     """
@@ -123,7 +123,7 @@ class Ending:
         return f"{self.status} {compact({**(self.error or {}), **NO_CHOICES})}".encode(), END
 
 
-ENDING_RECORDS = 2  # at most
+ENDING_RECORDS = 2  # the most records that an ending has
 
 
 def is_ending(record: bytes) -> bool:

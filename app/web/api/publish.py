@@ -251,7 +251,7 @@ class Publishing:
             return None
         try:
             outcome = self._handler.take(text, claims)
-        except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
+        except Exception as error:  # noqa: BLE001 - not lost: it is answered, counted, and logged if it is a bug
             return failed(error)
         metrics.ANSWERED[PATH, str(outcome.status)] += 1
         lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(outcome) + common])

@@ -1,4 +1,4 @@
-"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end the session.
+"""`/session`: exchanges a bearer token for a cookie that page scripts can't read, and ends the session.
 
 The cookie is a random number, and the store keeps the session's data. So a session can be ended at any time. It does
 not outlive its token, and allows exactly what the token allows.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 AGENT_MAX = 160  # characters of the User-Agent that are kept
-CLIENTS_SHARED = 256  # connections from the same place share one object; at most so many places
+CLIENTS_SHARED = 256  # number of clients whose connections share one `ClientInfo`
 
 OK = "200 OK"
 EVENT_STREAM = "text/event-stream"

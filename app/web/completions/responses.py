@@ -98,7 +98,7 @@ class ResponseViews:
         self.runs.delete(name)
         return jsonify(id=name.id, object="response", deleted=True)
 
-    # In the background
+    # Responses in the background
 
     def _start(self, claims: Claims, asked: ResponseRequest) -> Answer:
         name = RunName(claims.user, _new_id(request.headers.get("Idempotency-Key", "")))
@@ -144,7 +144,7 @@ class ResponseViews:
             self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies), dialect)
         )
 
-    # While the client waits
+    # Responses for which the client waits
 
     def _stream_through(self, user: str, asked: ResponseRequest) -> Answer:
         chosen = self.relay.choose(asked.chat.model)

@@ -37,7 +37,7 @@ class Endpoint:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             answer = self._answer(environ)
-        except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
+        except Exception as error:  # noqa: BLE001 - not lost: it is answered, counted, and logged if it is a bug
             answer = self._answers.problem(error, environ)
         metrics.ANSWERED[self._path, str(getattr(answer, "status", "200"))[:3]] += 1
         return answer(environ, start_response)

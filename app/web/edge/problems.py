@@ -1,4 +1,4 @@
-"""Every refusal as `application/problem+json` (RFC 9457), whether Belfry, werkzeug or a bug caused it."""
+"""Answers every refusal as `application/problem+json` (RFC 9457), whether Belfry, werkzeug or a bug caused it."""
 
 from __future__ import annotations
 
