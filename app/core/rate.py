@@ -13,7 +13,7 @@ from typing import NamedTuple
 KEYS_MAX = 20_000
 WINDOW_SECONDS = 60.0
 FORGOTTEN_AT_ONCE = 2
-# The precision of a bucket's level. Rounding prevents a wait because of a rounding error of the clock.
+# The precision of a bucket's level. Rounding prevents a wait that only a rounding error of the clock causes.
 PARTS = 1_000_000
 
 

@@ -18,7 +18,7 @@ from ...core.log.cursor import Position, Vector, replace
 from ...core.wire.frames import FeedCounts
 from .log import PAGE_BYTES, LogStore
 
-# The maximum number of reads for one page. If a filter matches little, the page is short and says where to go on.
+# The maximum number of reads for one page. If a filter matches little, the page is short and says where to continue.
 ROUNDS_MAX = 10
 FILTERED_ENTRIES = 100
 
@@ -125,8 +125,8 @@ class Feed:
 def _walk(pages: Sequence[Page], count: int, wanted: Filter, now_ms: int, shown: _Shown) -> Vector | None:
     """Go back through `pages` of at most `count` entries each, and fill `shown`.
 
-    Return where to go on, None at the end. If a page is full, more entries of its log follow. So nothing that is older
-    than the last entry of that page can be placed yet.
+    Return where to continue, None at the end. If a page is full, more entries of its log follow. So nothing that is
+    older than the last entry of that page can be placed yet.
     """
     edges = {at: page.entries[-1].offset for at, page in enumerate(pages) if _ends_early(page, count)}
     read_to: Vector = tuple([Position(page.epoch, page.after or 0) for page in pages])

@@ -329,7 +329,7 @@ class LogStore:
         self._run([("EXPIRE", key, seconds, "GT") for key, seconds in keys])
 
     def forget(self, names: Sequence[str]) -> None:
-        """Remove the named logs. A new log gets another epoch, so readers with a cursor are told of the loss."""
+        """Remove the named logs. A new log gets another epoch, so readers with a cursor are notified of the loss."""
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _tails(self, names: Sequence[str]) -> list[Reply]:

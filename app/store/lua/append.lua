@@ -16,9 +16,9 @@
 -- Reply: the `acknowledgement`, then for each message {status, epoch, offset, receivers} or {'failed', why}. The status
 -- is 'appended', 'duplicate' or 'reused' (the id is known with other content). A failure does not affect the other
 -- messages.
--- A duplicate returns the first offset. It appends and announces nothing. Each command makes an epoch to give. If the
--- stored one is the same, this is the same command, sent again because its answer was lost. It returns 'appended', as
--- the lost answer did.
+-- A duplicate returns the first offset. It appends and announces nothing. The epoch to give differs between commands.
+-- If the stored one is the same, this is the same command, sent again because its answer was lost. It returns
+-- 'appended', as the lost answer did.
 -- A message that replaced another one is followed by `updated`, because readers can't know whether they had read that
 -- one.
 

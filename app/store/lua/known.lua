@@ -10,7 +10,7 @@
 -- ARGV[4] ... users
 --
 -- Workers report users a little late, so a user who was forgotten a moment ago is not added.
--- A call adds some users and may forget as many and FORGOTTEN_MORE. So a backlog shrinks with each call.
+-- A call adds some users and forgets up to FORGOTTEN_MORE users more than it adds. So a backlog shrinks with each call.
 
 local FORGOTTEN_MORE = 100
 

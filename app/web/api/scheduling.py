@@ -31,7 +31,7 @@ RETRY_AFTER_SECONDS = 1
 class Scheduling:
     """Schedules, changes and cancels messages.
 
-    Every method raises `BelfryError` `store_unavailable` and `not_replicated`, beside those that it names.
+    Every method raises `BelfryError` `store_unavailable` and `not_replicated`, in addition to those that it names.
     """
 
     def __init__(self, timers: Timers, auth: Authenticator, audit: Audit, settings: Settings) -> None:

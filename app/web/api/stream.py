@@ -102,7 +102,7 @@ class StreamHandler:
         return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, place: Place) -> Start:
-        """Open the logs of `place`. The client is told which topics are left out.
+        """Open the logs of `place`. The client gets the list of topics that are left out.
 
         Raises `BelfryError` `rate_limited`, and like `require_room`, `tabs_of` and `Streams.open`.
         """

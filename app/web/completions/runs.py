@@ -167,8 +167,8 @@ def check_chat_id(text: str) -> str:
 def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Opening:
     """Open a run for a reader whose position the store has lost.
 
-    The reader is told of the loss, and then gets the end of the run. Raises `BelfryError` `bad_cursor` if nothing can
-    have been lost, because the log still has its first epoch.
+    The reader is notified of the loss, and then gets the end of the run. Raises `BelfryError` `bad_cursor` if nothing
+    can have been lost, because the log still has its first epoch.
     """
     if tail.epoch == run.start.epoch:
         raise BelfryError("bad_cursor", "The cursor is not of this run.")
