@@ -100,8 +100,8 @@ def _changes(sent: Sent, events: Sequence[Event]) -> Iterator[Step]:
 def _without_repetition(found: list[Step]) -> list[Step]:
     """Remove steps that later connections repeat.
 
-    Only the first acknowledgement stays. A connection that began after the message is shown only if no connection had
-    received it.
+    Only the first acknowledgement and the first connection that began after the message stay. The latter is removed
+    as well if an earlier connection received the message.
     """
     had: set[str] = set()
     kept: list[Step] = []
