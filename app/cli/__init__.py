@@ -23,7 +23,7 @@ FAILURES: Final = (AddressError, BelfryError, ClientError, SettingsError)
 
 
 def main() -> None:
-    """Run one command. What goes wrong is told in one line, with exit code 1."""
+    """Run one command. A failure is printed in one line, with exit code 1."""
     try:
         commands()
     except FAILURES as error:
@@ -45,7 +45,7 @@ def serve() -> None:
     """Start the server, with an embedded store unless BELFRY_REDIS_URL names one."""
     os.chdir(installation.base())
     command = installation.python("launch.launcher")
-    # The launcher lives as long as the servers, so it takes the place of this process, which has loaded much more.
+    # The launcher lives as long as the servers. It replaces this process, because this process has loaded much more.
     os.execv(command[0], command)  # noqa: S606 - our own module
 
 

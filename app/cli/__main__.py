@@ -1,4 +1,4 @@
-"""The module `cli` is the command `belfry`."""
+"""The entry point of `python -m` for the command `belfry`."""
 
 from . import main
 

@@ -1,4 +1,4 @@
-"""`belfry plan`: what a deployment needs, with the formulas."""
+"""`belfry plan`: prints what a deployment needs, with the formulas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = ("nodes", "workers", "memory of Belfry", "shards", "memory of Redis", "n
 
 
 class Number(click.FloatRange):
-    """A number within bounds; `nan` is none."""
+    """A number within bounds. It must be finite, so `nan` is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -97,7 +97,7 @@ def capacity(
 
 
 def _kept(per_day: float, settings: Settings) -> int:
-    """As many as come while a message is kept, up to the length of a feed."""
+    """Return how many messages arrive while a message is kept, but at most the length of a feed."""
     return min(settings.history_length, math.ceil(per_day * settings.history_seconds / 86_400))
 
 

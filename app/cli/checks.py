@@ -1,4 +1,4 @@
-"""`belfry conformance` and `belfry doctor` test a running deployment."""
+"""`belfry conformance` and `belfry doctor`: test a running deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .words import listed
 
 
 def _checking(command: Callable[..., None]) -> Callable[..., None]:
-    """The argument and options of the commands that look at a deployment."""
+    """Add the argument and options that both commands share."""
     options = (
         click.argument("url", required=False),
         click.option(

@@ -1,4 +1,4 @@
-"""`belfry token`, `hash-password`, `revoke` and `sessions`: make and withdraw credentials."""
+"""`belfry token`, `hash-password`, `revoke` and `sessions`: make, list and revoke credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An examination of a deployment from the command line: with whose credentials, and what is shown of it."""
+"""Runs checks of a deployment from the command line: chooses the credentials and prints the results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 def examine(
     url: str | None, tokens: Sequence[str], checks: Sequence[Check], as_json: bool, options: dict[str, Any]
 ) -> NoReturn:
-    """Show what the checks find, each as soon as it is known or as JSON at the end, and leave with the exit code."""
+    """Run the checks and print the results, then exit with the exit code.
+
+    Each result is printed as soon as it is known, or all as JSON at the end.
+    """
     settings = load(os.environ)
     address = checked_url(url) if url else server_url(settings)
     show: Callable[[Result], None] = (lambda _result: None) if as_json else (lambda result: click.echo(result.line()))
@@ -41,9 +44,9 @@ def examine(
 
 
 def _credentials(settings: Settings, tokens: Sequence[str], address: str) -> Credentials:
-    """The given tokens, or a secret to sign tokens with, or nothing: some checks need no credential.
+    """Return the given tokens, a secret to sign tokens with, or nothing. Some checks need no credential.
 
-    The demo's secret is nobody else's, so it signs for no address but this machine's.
+    The demo's secret is used only for addresses of this machine, because no other server has it.
     """
     if tokens:
         return GivenCredentials(tokens)

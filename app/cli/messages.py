@@ -81,7 +81,7 @@ def _json(text: str | None) -> Any:
 
 
 def _message(words: tuple[str, ...], fields: dict[str, Any]) -> dict[str, Any]:
-    """The body of `POST /publish`. Raises `click.UsageError` if the words don't fit the options."""
+    """Return the body of `POST /publish`. Raises `click.UsageError` if the words don't fit the options."""
     to_user = not (fields["topic"] or fields["everyone"])
     rest = list(words)
     if to_user and not rest:
@@ -100,7 +100,7 @@ def _delivery_line(message_id: str, delivery: dict[str, Any]) -> str:
 
 
 def _show_history(client: Client, count: int, topics: str, show: Callable[[str], None]) -> str:
-    """Show the last `count` messages, oldest first; where to go on from, or "" for now."""
+    """Show the last `count` messages, oldest first. Return the cursor to continue from, or "" to start now."""
     if not count:
         return ""
     page = client.feed(count, topics)
@@ -119,7 +119,7 @@ def _show_event(event: Event, show: Callable[[str], None]) -> None:
 
 
 def _show_part(event: Event) -> None:
-    """A piece of an answer. Raises `ClientError` when there will be no more of it."""
+    """Print a piece of an answer. Raises `ClientError` if the answer failed."""
     if event.event == "message":
         transcript = Transcript()
         transcript.add(event.data)

@@ -1,4 +1,4 @@
-"""Where the commands find the server, and the tokens that they sign for themselves."""
+"""The URL of the server for the commands, and the tokens that the commands sign for themselves."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for the
 
 
 def client_of(user: str, scopes: list[str], **grants: Any) -> Client:
-    """A client that signs its own tokens, for BELFRY_URL or else for where the server on this machine listens."""
+    """Return a client that signs its own tokens. It uses BELFRY_URL, or the address of the server on this machine."""
     settings = load(os.environ)
     url = server_url(settings)
-    mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants)  # without a secret, fail here and not in mid-stream
+    # Without a secret, this fails here and not in the middle of a stream.
+    mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants)
     return Client(url, lambda: mint(settings, user, scopes, OWN_TOKEN_SECONDS, **grants))
 
 
 def server_url(settings: Settings) -> str:
-    """BELFRY_URL, or else where the server on this machine listens."""
+    """Return BELFRY_URL, or the URL of the server on this machine."""
     return checked_url(os.environ.get(f"{PREFIX}URL") or BindAddress.parse(settings.bind).url, f"{PREFIX}URL")
 
 
 def checked_url(url: str, name: str = "URL") -> str:
-    """Raises `SettingsError` unless `url` is one that can be asked."""
+    """Return `url` without slashes at its end. Raises `SettingsError` unless a request to it is possible."""
     try:
         check_http(url)
     except ValueError as error:
@@ -40,13 +41,16 @@ def checked_url(url: str, name: str = "URL") -> str:
 
 
 def mint(settings: Settings, user: str, scopes: list[str], seconds: int, **grants: Any) -> str:
-    """A token, signed by the configured secret or the demo's. Raises `SettingsError` where there is neither."""
+    """Return a token, signed with the configured secret or the demo's. Raises `SettingsError` if there is neither."""
     keyring = Keyring(settings.model_copy(update={"secret": secret(settings)}))
     return keyring.sign(user, scopes, time.time(), seconds, **{"token_id": secrets.token_hex(16), **grants})
 
 
 def secret(settings: Settings) -> str:
-    """The configured secret, or the one that the demo stored in its data directory."""
+    """Return the configured secret, or the one in the demo's data directory.
+
+    Raises `SettingsError` if there is none.
+    """
     path = installation.data_directory(settings.data_dir, os.environ) / demo.SECRET_FILE
     try:
         return settings.secret or path.read_text(encoding="ascii").strip()

@@ -1,4 +1,4 @@
-"""Reads lists from the command line, and prints other people's text without control characters."""
+"""Splits lists of the command line, and removes control characters from other people's text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ def listed(text: str) -> list[str]:
 
 
 def harmless_json(text: str) -> str:
-    """The same JSON without what a terminal would obey.
+    """Return the same JSON without characters that control a terminal.
 
-    Such a character stands in a string, where it may be escaped, or between two tokens, where a space will do.
+    Such a character is either in a string, where it can be escaped, or between two tokens, where a space can replace
+    it.
     """
     return "".join([char if char.isprintable() else _escaped(char) for char in text])
 
@@ -20,9 +21,9 @@ def harmless_json(text: str) -> str:
 def _escaped(char: str) -> str:
     if char < " ":
         return " "
-    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]  # which leaves this one as it is
+    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]  # json.dumps does not escape DEL
 
 
 def plain(text: str) -> str:
-    """`text` on one line and without what a terminal would obey: a message's writer is not its reader."""
+    """Return `text` on one line, without characters that control a terminal, because strangers may have written it."""
     return "".join(char if char.isprintable() else " " for char in text)

@@ -1,4 +1,4 @@
 """The pure layer: Belfry's decisions, without redis, flask, gevent, sockets or a clock.
 
-Time, random ids and bytes come in as arguments, so every decision here can be tested as a function.
+Callers pass in time, random ids and bytes. So every decision here can be tested as a function.
 """

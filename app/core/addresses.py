@@ -1,6 +1,6 @@
-"""Addresses of clients and networks of proxies, in every form that sockets and proxies write. Pure.
+"""Addresses of clients and networks of proxies, in every form that sockets and proxies use. Pure.
 
-An IPv6 socket writes the IPv4 address 192.0.2.1 as `::ffff:192.0.2.1`. Here both are the same address.
+An IPv6 socket writes the IPv4 address 192.0.2.1 as `::ffff:192.0.2.1`. This module treats both as the same address.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-TEXT_MAX: Final = 64  # characters: brackets, the longest address, a zone and a port
+TEXT_MAX: Final = 64  # characters of the longest address with brackets, a zone and a port
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 _MAPPED_BITS: Final = 96
 # RFC 3986 puts an IPv6 address in brackets before a port. Azure's gateways add a port to IPv4 addresses.
@@ -21,12 +21,12 @@ _WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}")
 
 
 def parse_address(text: str) -> Address | None:
-    """The address that `text` holds, with or without brackets, port, zone and blanks; None where it holds none."""
+    """Return the address in `text`, with or without brackets, port, zone and spaces. Return None if there is none."""
     given = text.strip().strip('"')
     if len(given) > TEXT_MAX:
         return None
     framed = _BRACKETS.fullmatch(given) or _WITH_PORT.fullmatch(given)
-    bare, _, _zone = (framed[1] if framed else given).partition("%")  # a zone means something on that host alone
+    bare, _, _zone = (framed[1] if framed else given).partition("%")  # a zone is valid only on its own host
     try:
         address = ip_address(bare)
     except ValueError:
@@ -35,7 +35,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_network(text: str) -> Network:
-    """The network that `text` names, or the one address. Raises `ValueError`."""
+    """Return the network that `text` names. A single address is a network of one. Raises `ValueError`."""
     network = ip_network(text)
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         mapped = network.network_address.ipv4_mapped
@@ -44,7 +44,7 @@ def parse_network(text: str) -> Network:
 
 
 def plain_peer(text: str) -> str:
-    """The address of a socket's peer as it is written everywhere else; `text` itself where it needs no change."""
+    """Return the address of a socket's peer in its usual form. Return `text` itself if it needs no change."""
     if ":" not in text:
         return text
     address = parse_address(text)

@@ -1,7 +1,7 @@
-"""What a deployment needs, computed from measured unit costs: workers, nodes, memory, shards, network.
+"""Capacity planning: the workers, nodes, memory, shards and network that a deployment needs, from unit costs.
 
-`COSTS` is the only table of unit costs. Each has the command that measures it. `belfry plan` prints the results with
-their formulas, and docs/scaling.md says how to read them.
+`COSTS` is the only table of unit costs. Each entry names the command that measures it. `belfry plan` prints the results
+with their formulas, and docs/scaling.md explains them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .settings import Settings
 from .wire.frames import HEARTBEAT
 
 DAY_SECONDS: Final = 86_400
-BODY_BYTES: Final = 120  # of what the publisher writes; `time`, `id` and names of members come on top
-PLANNED_SHARE: Final = 0.5  # of a core in the steady state: bursts and reconnects take the rest
+BODY_BYTES: Final = 120  # bytes of the publisher's text; `time`, `id` and member names come on top
+PLANNED_SHARE: Final = 0.5  # of a core in the steady state; bursts and reconnects take the rest
 GB: Final = 1e9
 
 
 class Cost(NamedTuple):
-    """One unit cost and where it comes from."""
+    """One unit cost and its source."""
 
     value: float
     unit: str
@@ -53,7 +53,7 @@ COSTS: Final[Mapping[str, Cost]] = {
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is planned for. Times in seconds; `per_day` counts messages that one user gets a day."""
+    """The planned load. Times are in seconds. `per_day` is the number of messages that one user gets per day."""
 
     users: int
     online: float
@@ -70,7 +70,7 @@ class Load:
 
 
 class Figure(NamedTuple):
-    """One result. `formula` has the numbers filled in."""
+    """One result. `formula` is the formula with the numbers of this plan."""
 
     name: str
     value: float
@@ -79,9 +79,9 @@ class Figure(NamedTuple):
 
 
 def redis_bytes(costs: Mapping[str, float], load: Load, settings: Settings, *, given_ids: bool = False) -> float:
-    """Bytes of Redis. `costs` are per user, message, id and recipient list, as `COSTS` names them.
+    """Return the bytes of Redis. `costs` are per user, message, id and recipient list, with the names of `COSTS`.
 
-    `given_ids`: publishers give the messages' ids, which are remembered for longer than ids made by the server.
+    `given_ids`: whether publishers choose the message ids. Those are remembered for longer than ids made by the server.
     """
     id_days, recipient_days = _days(settings, given_ids=given_ids)
     message = costs["message_bytes"] + load.body_bytes - BODY_BYTES
@@ -90,14 +90,14 @@ def redis_bytes(costs: Mapping[str, float], load: Load, settings: Settings, *, g
 
 
 def plan(load: Load, settings: Settings) -> tuple[Figure, ...]:
-    """All figures, in the order in which they follow from each other."""
+    """Return all figures. Each one depends only on earlier ones."""
     rates = _rates(load)
     workers = _workers(load, rates, settings)
     return (*rates.values(), *workers, *_store(load, rates, settings), *_network(load, rates, settings))
 
 
 def first_limit(figures: tuple[Figure, ...]) -> str:
-    """The name of what is nearest to its limit with the planned number of workers and shards."""
+    """Return the name of the resource that is nearest to its limit, with the planned workers and shards."""
     by_name = {figure.name: figure.value for figure in figures}
     shares = {
         "the cores of the workers, when all clients come back at once": by_name["cores of a return"]

@@ -1,4 +1,4 @@
-"""When a scheduled message is due, as its publisher wrote it. Pure: the store's clock decides whether that has come."""
+"""When a scheduled message is due, as its publisher wrote it. Pure: the store's clock decides whether it is due now."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ CODE = "bad_deliver_at"
 EXPECTED = "expected a time such as '2026-12-24T18:00:00+01:00', or a number of seconds from now"
 FARTHEST_SECONDS = 31_536_000  # a year
 
-# RFC 3339 section 5.6. `fromisoformat` alone also reads week dates and times without a zone.
+# RFC 3339 section 5.6. `fromisoformat` alone would also accept week dates and times without a zone.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Due(NamedTuple):
-    """A moment in Unix ms, or with `relative` so many ms from now, by the clock of the store."""
+    """A moment in Unix ms. With `relative`, a number of ms from now, by the clock of the store."""
 
     milliseconds: int
     relative: bool = False
 
 
 def read(given: object) -> Due:
-    """The moment that `deliver_at` names. Raises `PydanticCustomError` `bad_deliver_at`."""
+    """Return the moment that `deliver_at` names. Raises `PydanticCustomError` `bad_deliver_at`."""
     if isinstance(given, str):
         return Due(_moment(given))
     if isinstance(given, bool) or not isinstance(given, int | float):
@@ -48,7 +48,7 @@ def _moment(text: str) -> int:
 
 
 def _refusal(told: str) -> PydanticCustomError:
-    # The text is a template for pydantic, so braces in it must not be read as one.
+    # pydantic treats the text as a template, so braces in it must be passed as a value.
     return PydanticCustomError(CODE, "{told}", {"told": told})
 
 

@@ -1,6 +1,6 @@
-"""Hosts and ports, as the addresses in the settings name them, and the check of `http` addresses.
+"""Hosts and ports of the URLs in the settings, and the check of `http` URLs.
 
-No error here quotes the address: a password that was not escaped may stand in any part of it.
+No error here quotes the URL, because a password that was not escaped may be in any part of it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _NUMERIC = re.compile(r"[0-9.]+")
 
 
 class ServerAddress(NamedTuple):
-    """Where to connect."""
+    """A host and a port to connect to."""
 
     host: str
     port: int
 
 
 def check_characters(text: str) -> None:
-    """Raises `ValueError` for what no address may hold, wherever it stands."""
+    """Raise `ValueError` for characters that no URL may contain in any part."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -38,7 +38,7 @@ def check_characters(text: str) -> None:
 
 
 def decoded(text: str) -> str:
-    """`text` without its percent escapes. Raises `ValueError` for escapes that are no UTF-8."""
+    """Return `text` without its percent escapes. Raises `ValueError` for escapes that are not UTF-8."""
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -46,7 +46,7 @@ def decoded(text: str) -> str:
 
 
 def endpoint(text: str, default_port: int) -> ServerAddress:
-    """The host and port of `host`, `host:port`, `[v6]` or `[v6]:port`. Raises `ValueError`."""
+    """Return the host and port of `host`, `host:port`, `[v6]` or `[v6]:port`. Raises `ValueError`."""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
@@ -79,7 +79,7 @@ def _named(text: str) -> str:
             raise ValueError("the host is no IPv4 address") from None
     labels = text.removesuffix(".").split(".")
     try:
-        text.encode("idna")  # as the resolver does, whose error would be no OSError
+        text.encode("idna")  # the resolver does the same, but its error would not be an OSError
     except UnicodeError:
         raise ValueError(f"the host is no name: expected labels of 1 to {LABEL_MAX} characters between dots") from None
     if len(text) > HOST_MAX or not all(0 < len(label) <= LABEL_MAX for label in labels):
@@ -96,7 +96,7 @@ def _port(text: str) -> int:
 
 
 def check_http(url: str) -> ServerAddress:
-    """Where an `http` or `https` address leads. Raises `ValueError` unless it can be asked as it stands."""
+    """Return the host and port of an `http` or `https` URL. Raises `ValueError` unless a request to it is possible."""
     check_characters(url)
     scheme, found, rest = url.partition("://")
     if not found or scheme.lower() not in HTTP_PORTS:

@@ -1,6 +1,6 @@
 """Every error of Belfry: one catalogue of code, status and title.
 
-A `BelfryError` is raised anywhere and becomes one `application/problem+json` answer (RFC 9457) at the edge.
+A `BelfryError` can be raised anywhere. The web layer turns it into one `application/problem+json` answer (RFC 9457).
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# code → (HTTP status, title). A code is part of the HTTP contract: clients switch on it, it never changes meaning.
+# code → (HTTP status, title). A code is part of the HTTP contract. Clients depend on it, so it never changes its
+# meaning.
 CATALOGUE: Mapping[str, tuple[int, str]] = {
-    # the request as such
+    # any request
     "malformed_json": (400, "The body is not valid JSON"),
     "bad_request": (400, "The request can't be understood"),
     "unsupported_media_type": (415, "The content type is not supported here"),
@@ -99,8 +100,8 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
 class BelfryError(Exception):
     """One refusal.
 
-    `code` is a key of `CATALOGUE`; `detail` is one sentence for a person: what was expected and what came.
-    `headers` go on the answer (`Retry-After`, `WWW-Authenticate`, `Allow`), `extra` are further members of the problem.
+    `code` is a key of `CATALOGUE`. `detail` is one sentence for a person: what was expected and what came. `headers`
+    are added to the answer (`Retry-After`, `WWW-Authenticate`, `Allow`). `extra` has further members of the problem.
     """
 
     def __init__(self, code: str, detail: str = "", *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
@@ -112,7 +113,7 @@ class BelfryError(Exception):
         super().__init__(f"{code}: {self.detail}")
 
     def problem(self) -> dict[str, Any]:
-        """The RFC 9457 object. `type` is a URN of the code: stable, and nothing to fetch."""
+        """Return the RFC 9457 object. `type` is a stable URN with the code, which can't be fetched."""
         return {
             "type": f"urn:belfry:error:{self.code}",
             "title": self.title,

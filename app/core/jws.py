@@ -1,7 +1,7 @@
-"""The text of a signed token (JWS compact serialisation, RFC 7515 section 7.1): one signed thing has one spelling.
+"""The text of a signed token (JWS compact serialisation, RFC 7515 section 7.1). Each token has only one spelling.
 
-Lenient decoders accept many texts for the same bytes: with padding, with other unused bits in the last character, with
-foreign characters that they skip. A withdrawn token must not come back in another spelling, so only the form of
+Lenient decoders accept many texts for the same bytes: with padding, with other unused bits in the last character, or
+with foreign characters that they skip. A revoked token must not be accepted in another spelling. So only the form of
 RFC 7515 section 2 is accepted: base64url without padding, each part as an encoder writes it.
 """
 
@@ -16,7 +16,7 @@ _PADDING: Final = ("", "===", "==", "=")  # by the length of a part, modulo 4
 
 
 class Parts(NamedTuple):
-    """What follows the header of a token, and `signed`, the text that the signature is for."""
+    """The parts after the header of a token, and `signed`, the text that was signed."""
 
     signed: bytes
     payload: bytes
@@ -24,12 +24,12 @@ class Parts(NamedTuple):
 
 
 def encoded(data: bytes) -> str:
-    """`data` in base64url without padding."""
+    """Return `data` in base64url without padding."""
     return b2a_base64(data, newline=False).decode().rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def decoded(part: str) -> bytes:
-    """The bytes of one part. Raises `ValueError` for every text that `encoded` does not write."""
+    """Return the bytes of one part. Raises `ValueError` for every text that `encoded` does not write."""
     try:
         data = a2b_base64(part.replace("-", "+").replace("_", "/") + _PADDING[len(part) % 4])
     except ValueError:
@@ -40,9 +40,9 @@ def decoded(part: str) -> bytes:
 
 
 def parts_of(token: str) -> Parts:
-    """What follows the header of `token`, whose spelling was looked at.
+    """Return the parts after the header of `token`. The caller has checked the spelling of the header.
 
-    Raises `ValueError` unless `token` has three parts, each of these two in its one spelling.
+    Raises `ValueError` unless `token` has three parts, and the last two have their only spelling.
     """
     texts = token.split(".")
     if len(texts) != len(PARTS):
@@ -59,9 +59,9 @@ def _decoded(name: str, part: str) -> bytes:
 
 
 def name_of(token: str) -> str:
-    """What names the token if it has no `jti`: a digest of what was signed.
+    """Return the id of a token that has no `jti`: a digest of the signed text.
 
-    The signature plays no part in it. An ECDSA signature (r, s) has a twin (r, n - s) that verifies as well.
+    The signature is not part of it. An ECDSA signature (r, s) has a twin (r, n - s) that is valid too.
     """
     signed, _, _ = token.rpartition(".")
     return blake2b(signed.encode(), digest_size=32, person=b"belfry signed").hexdigest()

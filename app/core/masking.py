@@ -1,7 +1,7 @@
-"""Makes text safe for a log line: no credential, no character that could begin another line, a limited length.
+"""Makes text safe for a log line: without credentials, without characters that could begin another line, and short.
 
-Strangers choose part of what is logged. So the text is cut before it is masked, and each pattern below takes time that
-grows no faster than the text: no character can be tried as the beginning of more than one long match.
+Strangers choose a part of the logged text. So the text is cut before it is masked, and the time of each pattern grows
+only in proportion to the text: no character is tried as the beginning of more than one long match.
 """
 
 from __future__ import annotations
@@ -10,42 +10,42 @@ import re
 
 MASK = "[masked]"
 LINE_BYTES = 2_048  # of one record, and of one line of a traceback
-BLOCK_LINES = 64  # of one traceback, which Python already shortens where a function calls itself
+BLOCK_LINES = 64  # of one traceback; Python itself shortens it if a function calls itself
 
 _CUT = "… [cut]"
 _SECRETS = (
-    # A JWT, also one that was cut off. Whatever follows `eyJ` belongs to the match, so no part of it is searched again.
+    # A JWT, also one that was cut off. The match includes everything after `eyJ`, so no part of it is searched again.
     re.compile(r"()\beyJ[\w-]{5,}+(?:\.[\w-]*+){0,2}"),
     re.compile(r"(\bBearer\s++)[^\s\"',;]+", re.IGNORECASE),
     re.compile(r"((?:__Host-)?belfry_session(?:_[0-9]{1,5})?=)[^\s\"',;]+"),
     re.compile(r"((?:Set-)?Cookie['\"]?\s*+[:=]\s*+['\"]?)[^'\"\r\n]+", re.IGNORECASE),
     re.compile(r"((?:password|secret|ticket|token)['\"]?\s*+[:=]\s*+['\"]?)[^\s\"'&,;]+", re.IGNORECASE),
-    # Every value of a query: ids, cursors and searches are private. A name has no `?`, so names do not overlap.
+    # Every value of a query, because ids, cursors and searches are private. A name has no `?`, so names do not overlap.
     re.compile(r"([?&][^\s=&?\"'#]+=)[^\s&\"'#]+"),
 )
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def mask(text: str) -> str:
-    """`text` without tokens, tickets, cookies, passwords and values of queries."""
+    """Return `text` without tokens, tickets, cookies, passwords and values of queries."""
     for pattern in _SECRETS:
         text = pattern.sub(rf"\g<1>{MASK}", text)
     return text
 
 
 def one_line(text: str) -> str:
-    r"""`text` with line ends, terminal escapes and bidi controls spelled out (`\x1b`)."""
+    r"""Return `text` with line ends, terminal escapes and bidi controls as escapes (`\x1b`)."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def escaped(json_text: str) -> str:
-    """The same JSON with those characters escaped that its encoder lets through."""
+    """Return the same JSON with unsafe characters escaped that its encoder does not escape."""
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 def cut(text: str, most_bytes: int) -> str:
-    """`text` if it has at most so many bytes of UTF-8, otherwise its beginning and a mark."""
-    if len(text) * 4 <= most_bytes:  # no character has more than four bytes
+    """Return `text` if it has at most `most_bytes` of UTF-8, otherwise its beginning and a mark."""
+    if len(text) * 4 <= most_bytes:  # a character has at most four bytes
         return text
     sent = text[:most_bytes].encode(errors="backslashreplace")
     if len(text) <= most_bytes and len(sent) <= most_bytes:
@@ -54,18 +54,18 @@ def cut(text: str, most_bytes: int) -> str:
 
 
 def log_line(text: str, most_bytes: int = LINE_BYTES) -> str:
-    """`text` as it may be logged on one line of at most `most_bytes`.
+    """Return `text` in a safe form for one log line of at most `most_bytes`.
 
-    It is cut first, so that a long text costs no more than a short one, and again at the end, since a mask or an
-    escape may be longer than what it replaces.
+    The text is cut first, so that a long text costs no more than a short one. It is cut again at the end, because a
+    mask or an escape may be longer than what it replaces.
     """
     return cut(one_line(mask(cut(text, most_bytes))), most_bytes)
 
 
 def log_block(text: str, most_bytes: int = LINE_BYTES, most_lines: int = BLOCK_LINES) -> str:
-    """A traceback: its lines stay, each marked so that none can be taken for a record.
+    """Return a traceback with its lines, each marked so that it can't be confused with a record.
 
-    The middle of a long one is left out: its beginning says where it began, its end what failed.
+    The middle of a long one is left out. The beginning shows where it started, and the end shows what failed.
     """
     lines = text.split("\n")
     if len(lines) > most_lines:

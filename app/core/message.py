@@ -1,7 +1,7 @@
 """A message: what a publisher may send, and what the log keeps of it.
 
-`parse` is the only way to make one, so a `Message` can't exist invalid. Its record is `<event> <JSON on one line>`:
-the store keeps and publishes those bytes, and nobody on the way to a socket parses them again.
+`parse` is the only way to make one, so a `Message` is always valid. Its record is `<event> <JSON on one line>`. The
+store keeps and publishes those bytes, and no code between it and the socket parses them again.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from .wire import strict_json
 from .wire.frames import RESERVED_EVENTS, compact, stream_safe
 from .wire.times import rfc3339
 
-TTL_MAX_SECONDS = 31_536_000  # a year: a longer one is a mistake in the unit
+TTL_MAX_SECONDS = 31_536_000  # a year; a longer one is probably a mistake in the unit
 TAGS_MAX = 32
 ACTIONS_MAX = 8
 DIGEST_BYTES = 16
-ERRORS_TOLD = 20  # of a message: a refusal stays in proportion to what was sent
+ERRORS_TOLD = 20  # of a message, so that the refusal is not much larger than the request
 
-_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient", "deliver_at"}  # the envelope and the delivery
+# Members of the envelope and of the delivery.
+_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient", "deliver_at"}
 
 ID_PATTERN = "[A-Za-z0-9._:-]{1,128}"
 _TOKEN = re.compile(ID_PATTERN, re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
 
-# White space, control characters, and characters of no width.
+# White space, control characters, and characters without width.
 _BLANKS = "".join(
     [
         *[char for char in map(chr, range(0x3001)) if char.isspace() or not char.isprintable()],
@@ -60,9 +61,9 @@ _URL_SCHEMA = {
     "type": "string", "maxLength": 2_048, "pattern": r"^(?:(?:[Hh][Tt][Tt][Pp][Ss]?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/)$",
 }  # fmt: skip
 
-_LIST_OF_RECIPIENTS = "to.list[str]"  # where pydantic finds the errors of `to` as a list
+_LIST_OF_RECIPIENTS = "to.list[str]"  # the place at which pydantic reports the errors of `to` as a list
 
-# Which code tells of a field's error where its validator doesn't name one itself.
+# The code for an error in a field, if the field's validator does not name one.
 _CODE_OF_FIELD = {
     "id": "bad_message_id",
     "event": "bad_event",
@@ -90,21 +91,22 @@ def _not_reserved(event: str) -> str:
 
 
 def _link(url: str) -> str:
-    # A browser reads "\" as "/", so "/\evil.example" would leave the site; control characters are dropped by it.
+    # Browsers read "\" as "/", so "/\evil.example" would leave the site. They also drop control characters.
     if not _URL.fullmatch(url):
         raise PydanticCustomError("bad_url", "must be http, https or a path, without spaces or backslashes")
     return url
 
 
 def _not_blank(text: str) -> str:
-    """A reader would see nothing. An empty title counts as none, as ever."""
-    if text and text[0] in _INVISIBLE and not text.strip(_BLANKS):  # to strip takes longer than to read the message
+    """Raise an error for a text with only blanks, because a reader would see nothing. An empty text is allowed."""
+    # Stripping takes longer than reading the message, so it is avoided for most texts.
+    if text and text[0] in _INVISIBLE and not text.strip(_BLANKS):
         raise PydanticCustomError("invalid_message", "must have a character that can be seen, got only blanks")
     return text
 
 
 def _only_true(value: object) -> object:
-    # `Literal[True]` alone takes 1 and 1.0, which are equal to it.
+    # `Literal[True]` alone also accepts 1 and 1.0, which are equal to it.
     if value is not True:
         raise PydanticCustomError("literal_error", "Input should be true")
     return value
@@ -119,7 +121,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_not_bla
 Link = Annotated[str, Field(max_length=2_048), AfterValidator(_link), WithJsonSchema(_URL_SCHEMA)]
 Key = Annotated[str, _token("invalid_message"), WithJsonSchema(ID_SCHEMA)]
 MessageId = Annotated[str, _token("bad_message_id"), WithJsonSchema(ID_SCHEMA)]
-Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]  # `_logs` checks it
+Name = Annotated[str, WithJsonSchema(NAME_SCHEMA)]  # `_logs` checks the name
 
 
 class Action(BaseModel):
@@ -171,7 +173,7 @@ class Publish(Content):
         return self
 
 
-# What the model's own methods call, after half a microsecond each.
+# The model's own methods call these after an overhead of half a microsecond each.
 _VALIDATOR = Publish.__pydantic_validator__
 _SERIALIZER = Publish.__pydantic_serializer__
 
@@ -181,9 +183,9 @@ _MILLISECOND = slice(_SECOND.stop + 1, _SECOND.stop + 4)
 
 
 def published_at(record: bytes) -> float | None:
-    """When a message was published, Unix seconds to the millisecond, out of its record; None where that has no time.
+    """Return when a message was published, in Unix seconds to the millisecond, from its record. None without a time.
 
-    It comes right after the id, which holds no quotes, so nothing of the content can be taken for it.
+    The time comes directly after the id, which has no quotes. So no part of the content can be mistaken for it.
     """
     at = record.find(_TIME)
     if at < 0:
@@ -194,17 +196,17 @@ def published_at(record: bytes) -> float | None:
 
 @lru_cache(maxsize=64)
 def _second(text: bytes) -> float:
-    # Of the messages of one second, all but the first are spared most of the work.
+    # All messages of one second share this result, so only the first one costs much.
     return datetime.fromisoformat(f"{text.decode()}Z").timestamp()
 
 
 class Message(NamedTuple):
     """One valid message on its way into the logs of its recipients.
 
-    `logs` are log names (`user:alice`, `topic:news`, `everyone`), each once. `record` is what they keep. `digest`
-    identifies the content under `id`, whatever the server added. `expires_ms` is Unix ms, 0 for never.
-    `key` is empty where the message replaces nothing. `own_id` tells that the server made the id up. `due` is None for
-    a message to deliver at once; otherwise `text` is what was sent, to be read again then.
+    `logs` are log names (`user:alice`, `topic:news`, `everyone`), each once. `record` is what the logs keep. `digest`
+    identifies the publisher's content under `id`, without what the server added. `expires_ms` is Unix ms, or 0 if it
+    never expires. `key` is empty if the message replaces nothing. `own_id` is whether the server made the id. `due` is
+    None for a message to deliver at once. Otherwise `text` is the request body, which is read again at that time.
     """
 
     id: str
@@ -220,11 +222,11 @@ class Message(NamedTuple):
 
 
 def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str = "") -> Message:
-    """Read one message as JSON.
+    """Read one message from JSON.
 
-    `now` is Unix time in seconds, `new_id` the id for a message that brings none. `key` is the request's
-    `Idempotency-Key`, which is an id too. Raises `BelfryError` with the code of
-    the first thing wrong; `ERRORS_TOLD` of them at most are in its `errors`.
+    `now` is Unix time in seconds. `new_id` is the id for a message without one. `key` is the request's
+    `Idempotency-Key`, which is an id too. Raises `BelfryError` with the code of the first error. At most `ERRORS_TOLD`
+    errors are in its `errors`.
     """
     sent = strict_json.read(body)
     try:
@@ -249,8 +251,11 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str
 
 
 def _agreed(message_id: str | None, key: str) -> str:
-    """The one id that the message and the header name. Raises `BelfryError` `bad_message_id` or `ambiguous_id`."""
-    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header quotes it
+    """Return the one id that the message and the header name.
+
+    Raises `BelfryError` `bad_message_id` or `ambiguous_id`.
+    """
+    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header puts the key in quotes
     if not _TOKEN.fullmatch(text):
         raise BelfryError("bad_message_id", "Idempotency-Key: must be 1 to 128 of A-Z a-z 0-9 . _ : -.")
     if message_id not in (None, text):
@@ -260,11 +265,14 @@ def _agreed(message_id: str | None, key: str) -> str:
 
 
 def _refusal(error: ValidationError) -> BelfryError:
-    """The first error's own code, or that of its field. The text also says the position inside a list."""
+    """Return the refusal with the first error's own code, or the code of its field.
+
+    The text also names the position in a list.
+    """
     errors = [
         {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": item["msg"]}
         for item in error.errors(include_url=False, include_context=False, include_input=False)[: ERRORS_TOLD + 1]
-        if item["loc"][:2] != ("to", "str")  # `to` is told once, by the error of its list
+        if item["loc"][:2] != ("to", "str")  # the error of the list reports `to` once
     ][:ERRORS_TOLD]
     for each in errors:
         if each["field"] == _LIST_OF_RECIPIENTS:
@@ -296,8 +304,11 @@ def _logs(given: Publish, max_recipients: int) -> tuple[str, ...]:
 
 
 def _record(given: Publish, message_id: str, now: float, content: bytes) -> bytes:
-    """The envelope (id, times, and to whom unless it is the reader alone), then the content's own members."""
-    envelope = f'{{"id":"{message_id}","time":"{rfc3339(now)}"'  # neither holds what JSON would escape
+    """Return the record: the envelope, then the members of the content.
+
+    The envelope has the id, the times, and the topic or `everyone` if the message does not go to named users.
+    """
+    envelope = f'{{"id":"{message_id}","time":"{rfc3339(now)}"'  # neither value has characters that JSON would escape
     if given.ttl:
         envelope += f',"expires_at":"{rfc3339(now + given.ttl)}"'
     if given.topic is not None:
@@ -308,15 +319,16 @@ def _record(given: Publish, message_id: str, now: float, content: bytes) -> byte
 
 
 def _digest(given: Publish, content: bytes) -> bytes:
-    """Same content, same digest. A retry may have the members of `data` in another order.
+    """Return a digest, which is the same for the same content. A retry may have `data` with its members reordered.
 
-    `content` is taken before `stream_safe`: digests in the store are older than that.
+    `content` must not have passed `stream_safe`: the store has digests that are older than that function.
     """
     if given.data is not None:
         shown = given.model_dump(exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
         try:
             content = json.dumps(shown, sort_keys=True, allow_nan=False).encode()
-        except ValueError:  # 1e999 is JSON by its grammar, and infinite as a float
+        # 1e999 is valid JSON, but infinite as a float.
+        except ValueError:
             raise BelfryError("malformed_json", "data: a number is too large to be kept.") from None
     behaviour = b"%d %d " % (given.ttl or 0, given.transient)
     return hashlib.blake2b(behaviour + content, digest_size=DIGEST_BYTES).hexdigest().encode()

@@ -1,6 +1,6 @@
 """Rate limits: a token bucket for each key, refilled evenly. Pure: the caller passes `now`.
 
-Each worker counts for itself, so a limit costs no round trip, and a deployment allows up to workers × limit.
+Each worker counts for itself, so a limit costs no round trip. A deployment allows up to workers × limit.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import math
 from collections import OrderedDict
 from typing import NamedTuple
 
-KEYS_MAX = 20_000  # the longest unused go first; what they had used up is refilled in a minute anyway
+# The buckets that were not used for the longest time are removed first. They refill in a minute anyway.
+KEYS_MAX = 20_000
 WINDOW_SECONDS = 60.0
 FORGOTTEN_AT_ONCE = 2
-PARTS = 1_000_000  # what is missing in a bucket is rounded to: nobody shall wait for a rounding error of the clock's
+# The precision of a bucket's level. Rounding prevents a wait that only a rounding error of the clock causes.
+PARTS = 1_000_000
 
 
 class Taken(NamedTuple):
-    """Whether something may happen now. `wait_seconds` is how long until it may, or until the bucket is full again."""
+    """Whether the action is allowed now. `wait_seconds` is how long until it is, or until the bucket is full again."""
 
     allowed: bool
     limit: int
@@ -25,23 +27,23 @@ class Taken(NamedTuple):
 
 
 class Buckets:
-    """At most `per_minute` in any bucket, and as much again over a minute.
+    """Token buckets that hold `per_minute`, and refill by as much in a minute.
 
-    Of a bucket is kept when it will be full again, and nothing once it is: thousands of users who connected and stay
-    cost no memory here.
+    For each bucket, this stores when it will be full again, and nothing once it is full. So thousands of users who
+    connected and stay connected use no memory here.
     """
 
     def __init__(self, per_minute: int, keys_max: int = KEYS_MAX) -> None:
         self._limit = per_minute
         self._rate = per_minute / WINDOW_SECONDS
         self._keys_max = keys_max
-        self._full_at: OrderedDict[str, float] = OrderedDict()  # the longest unused first
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # ordered by last use, the oldest first
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def take(self, key: str, cost: int, now: float) -> Taken:
-        """Take `cost` out of the bucket of `key`, or nothing where too little is left. A whole bucket buys anything."""
+        """Take `cost` from the bucket of `key`, or nothing if too little is left. A full bucket allows any cost."""
         full_at = self._full_at.get(key, now)
         missing = int((full_at - now) * self._rate * PARTS + 0.5) / PARTS if full_at > now else 0.0
         after = missing + min(cost, self._limit)
@@ -55,7 +57,10 @@ class Buckets:
         return Taken(True, self._limit, int(self._limit - after), math.ceil(wait_seconds))
 
     def _forget(self, now: float) -> None:
-        """Of the longest unused, those that are full, and whatever is too much; a few, since one came in."""
+        """Remove a few of the least recently used buckets: full ones, and any if there are too many.
+
+        One call adds at most one bucket, so removing a few is enough.
+        """
         for _ in range(FORGOTTEN_AT_ONCE):
             oldest = next(iter(self._full_at), None)
             if oldest is None or (self._full_at[oldest] > now and len(self._full_at) <= self._keys_max):

@@ -1,16 +1,16 @@
-"""Where the store is: `BELFRY_REDIS_URL`, taken apart and checked before anything starts.
+"""The address of the store: parses and checks `BELFRY_REDIS_URL` before anything starts.
 
     redis://[user:password@]host[:port][/db]               one server; rediss:// with TLS
     unix://[user:password@]/path[?db=0]                    one server on this machine
     redis+sentinel://[user:password@]host:port,host:port/service[?db=0&sentinel_username=&sentinel_password=]
     redis+cluster://[user:password@]host[:port],host[:port]      a Redis Cluster
 
-A Sentinel address names the Sentinels, which know where the primary of a service is; the user and password before the
-`@` are for the primary and its replicas. A cluster's address names some of its nodes, which know all others; the user
-and password are for every node, and a cluster has database 0 only. With `rediss+sentinel` and `rediss+cluster` all of
-them are reached by TLS. User, password, path and service may be percent-encoded: a password with `/`, `?`, `#` or `%`
-must be. `db`, `username` and `password` may also follow a `?` after the address of one server.
-With `rediss`, `rediss+sentinel` and `rediss+cluster` these options may follow as well:
+A Sentinel URL names the Sentinels, which know the address of a service's primary. The user and password before the `@`
+are for the primary and its replicas. A cluster's URL names some of its nodes, which know all others. The user and
+password are for every node, and a cluster has only database 0. With `rediss+sentinel` and `rediss+cluster` all
+connections use TLS. User, password, path and service may be percent-encoded. A password with `/`, `?`, `#` or `%` must
+be. `db`, `username` and `password` may also follow a `?` after the address of one server. With `rediss`,
+`rediss+sentinel` and `rediss+cluster` these options may follow as well:
 
     ssl_ca_certs ssl_ca_path     who is trusted: a PEM file, a folder of hashed ones; by default as the system does
     ssl_certfile ssl_keyfile     our own certificate and its key, PEM files; ssl_password where the key has one
@@ -19,8 +19,8 @@ With `rediss`, `rediss+sentinel` and `rediss+cluster` these options may follow a
     ssl_min_version              1.2 or 1.3
     ssl_ciphers                  in OpenSSL's notation
 
-The standard library's and redis-py's own parsers are not used: they take half a password for a host or a port, and
-pass over what they do not understand. No error here quotes a value, since a password may stand in any part.
+The standard library's and redis-py's own parsers are not used. They may read half a password as a host or a port, and
+they ignore what they do not understand. No error here quotes a value, because a password may be in any part.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _folder(text: str) -> str:
     return text
 
 
-# redis-py's name → what it makes of the text, in redis-py's type: as a string, `false` would be true there.
+# redis-py's name → the function that converts the text to redis-py's type. redis-py treats the text `false` as true.
 _TLS_OPTIONS: Final[Mapping[str, Callable[[str], TlsOption]]] = {
     "ssl_ca_certs": _file,
     "ssl_ca_path": _folder,
@@ -79,14 +79,14 @@ _TLS_OPTIONS: Final[Mapping[str, Callable[[str], TlsOption]]] = {
     "ssl_password": str,
     "ssl_cert_reqs": _one_of({name: name for name in ("required", "optional", "none")}),
     "ssl_check_hostname": _one_of({"true": True, "false": False, "1": True, "0": False}),
-    "ssl_min_version": _one_of({"1.2": 0x0303, "1.3": 0x0304}),  # on the wire (RFC 8446, 4.1.2), as `ssl.TLSVersion`
+    "ssl_min_version": _one_of({"1.2": 0x0303, "1.3": 0x0304}),  # values of `ssl.TLSVersion` (RFC 8446, 4.1.2)
     "ssl_ciphers": str,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """One server, by host and port or by the `path` of its unix socket; `tls_options` are redis-py's own."""
+    """One server, by host and port or by the `path` of its unix socket. `tls_options` are redis-py's own."""
 
     host: str = ""
     port: int = 0
@@ -100,7 +100,7 @@ class ServerUrl:
 
 @dataclass(frozen=True, slots=True)
 class SentinelUrl:
-    """A service and the Sentinels that watch over it; `tls_options` are redis-py's own."""
+    """A service and the Sentinels that monitor it. `tls_options` are redis-py's own."""
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
@@ -115,7 +115,7 @@ class SentinelUrl:
 
 @dataclass(frozen=True, slots=True)
 class ClusterUrl:
-    """A Redis Cluster and the nodes that are asked first for all others; `tls_options` are redis-py's own."""
+    """A Redis Cluster, and the nodes to ask first for all others. `tls_options` are redis-py's own."""
 
     seeds: tuple[tuple[str, int], ...]
     username: str = ""
@@ -125,12 +125,12 @@ class ClusterUrl:
 
     @property
     def db(self) -> int:
-        """A cluster has no other."""
+        """The only database of a cluster."""
         return 0
 
 
 class _Parts(NamedTuple):
-    """An address in pieces, still percent-encoded, except the user and the password."""
+    """A URL in pieces. Only the user and the password are percent-decoded."""
 
     scheme: str
     username: str
@@ -141,14 +141,14 @@ class _Parts(NamedTuple):
 
 
 def check(url: str) -> str:
-    """The same address. Raises `ValueError`, which quotes nothing, for one that cannot be understood."""
+    """Return the same URL. Raises `ValueError`, which quotes nothing, for a URL that cannot be understood."""
     if url:
         parse(url)
     return url
 
 
 def parse(url: str) -> ServerUrl | SentinelUrl | ClusterUrl:
-    """Raises `ValueError`."""
+    """Read the URL of a server, a Sentinel service or a cluster. Raises `ValueError`."""
     parts = _split(url)
     if parts.scheme in SENTINEL:
         return _sentinel(parts)
@@ -158,17 +158,17 @@ def parse(url: str) -> ServerUrl | SentinelUrl | ClusterUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether Sentinels are to be asked."""
+    """Return whether the URL names Sentinels."""
     return url.partition("://")[0].lower() in SENTINEL
 
 
 def is_cluster(url: str) -> bool:
-    """Whether the address leads to a Redis Cluster."""
+    """Return whether the URL names a Redis Cluster."""
     return url.partition("://")[0].lower() in CLUSTER
 
 
 def parse_cluster(url: str) -> ClusterUrl:
-    """Raises `ValueError`, also for any other kind of address."""
+    """Read the URL of a cluster. Raises `ValueError`, also for any other kind of URL."""
     parts = _split(url)
     if parts.scheme not in CLUSTER:
         raise ValueError(f"expected one of {', '.join(CLUSTER)}")
@@ -176,7 +176,7 @@ def parse_cluster(url: str) -> ClusterUrl:
 
 
 def parse_sentinel(url: str) -> SentinelUrl:
-    """Raises `ValueError`, also for the address of one server."""
+    """Read the URL of a Sentinel service. Raises `ValueError`, also for any other kind of URL."""
     parts = _split(url)
     if parts.scheme not in SENTINEL:
         raise ValueError(f"expected one of {', '.join(SENTINEL)}")
@@ -184,12 +184,12 @@ def parse_sentinel(url: str) -> SentinelUrl:
 
 
 def database_of(url: str) -> int:
-    """The number of the database that an address leads to."""
+    """Return the number of the database that a URL names."""
     return parse(url).db
 
 
 def without_credentials(url: str) -> str:
-    """What a log may tell of an address: the scheme, the hosts and the path. Raises `ValueError`."""
+    """Return the parts of a URL that may be logged: scheme, hosts and path. Raises `ValueError`."""
     parts = _split(url)
     return f"{parts.scheme}://{parts.hosts}{parts.path}"
 
@@ -303,7 +303,7 @@ def _sentinel_address(text: str) -> tuple[str, int]:
 def _options(
     parts: _Parts, own: tuple[str, ...], *, tls: bool
 ) -> tuple[Mapping[str, str], tuple[tuple[str, TlsOption], ...]]:
-    """What follows the `?`: Belfry's `own` options, and redis-py's for TLS."""
+    """Return the options after the `?`: Belfry's `own` options, and redis-py's options for TLS."""
     known = (*own, *(_TLS_OPTIONS if tls else ()))
     options: dict[str, str] = {}
     for each in parts.query.split("&") if parts.query else ():
@@ -320,7 +320,7 @@ def _options(
 
 
 def _unknown(name: str, known: tuple[str, ...], *, quotable: bool) -> str:
-    """An option's name is quoted unless it may be a piece of a password."""
+    """Return the error text. It quotes the option's name unless that may be a part of a password."""
     shown = f" {name!r}" if quotable and _OPTION.fullmatch(name) else ""
     hint = "; rediss:// asks for TLS" if name in ("ssl", "tls") or name in _TLS_OPTIONS else ""
     expected = f"one of {', '.join(known)}" if known else "no option"

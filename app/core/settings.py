@@ -1,6 +1,6 @@
 """Every setting: its name, default, limits and reason, in one table read from the environment.
 
-`BELFRY_<NAME>` sets `<name>`. A test keeps the table in docs/settings.md equal to this one.
+`BELFRY_<NAME>` sets `<name>`. A test compares the table in docs/settings.md with this one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from .redis_url import database_of
 from .store_faults import OPTIONAL as OPTIONAL_FAULTS
 
 PREFIX = "BELFRY_"
-# RFC 6454 section 6.2: a scheme, a host and perhaps a port. Other schemes than http are those of shells and extensions.
+# RFC 6454 section 6.2: a scheme, a host and perhaps a port. Schemes other than http are for app shells and browser
+# extensions.
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send `null` for pages of these
+_NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send the origin `null` for these pages
 _PORT_MAX = 65_535
 # RFC 3986 section 3.3: segments of unreserved characters, except `.` and `..`; no slash at the end.
 _PATH_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,64}){1,8}")
-_HIDDEN = ("_URL", "SECRET", "SECRETS", "PASSWORD_HASH")  # an address may hold a password or a key
+_HIDDEN = ("_URL", "SECRET", "SECRETS", "PASSWORD_HASH")  # a URL may contain a password or a key
 SHOWN_MAX = 100  # characters of a setting that a log line shows; a PEM key is longer
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
@@ -36,7 +37,7 @@ _SECRET = {"secret", "upstream_key", "upstreams"}  # never shown
 
 
 class SettingsError(ValueError):
-    """A setting that can't be used; its text is one line for the operator."""
+    """A setting that can't be used. Its text is one line for the operator."""
 
 
 class Settings(BaseModel):
@@ -375,7 +376,7 @@ class Settings(BaseModel):
     @field_validator("publish_wait_seconds")
     @classmethod
     def _below_the_timeout(cls, seconds: float, others: ValidationInfo) -> float:
-        """Otherwise the connection times out before Redis answers how many replicas have the message."""
+        """Check the wait. A longer one would time out the connection before Redis reports the number of replicas."""
         limit = others.data.get("redis_timeout_seconds", seconds)
         if others.data.get("publish_wait_replicas") and seconds >= limit:
             raise ValueError(f"expected less than BELFRY_REDIS_TIMEOUT_SECONDS, which is {limit}")
@@ -384,7 +385,10 @@ class Settings(BaseModel):
     @field_validator("cors_origins")
     @classmethod
     def _exact_origins(cls, text: str) -> str:
-        """Exact ones: a pattern or `*` together with credentials would open the server to the whole web."""
+        """Check that all origins are exact.
+
+        A pattern or `*` together with credentials would open the server to the whole web.
+        """
         for origin in _listed(text):
             as_browsers_write_it(origin)
         return text
@@ -400,7 +404,7 @@ class Settings(BaseModel):
     @field_validator("jwks_url")
     @classmethod
     def _safe_address(cls, text: str) -> str:
-        """Keys that anyone on the way could replace would check nothing."""
+        """Require https. Otherwise, anyone on the network path could replace the keys."""
         if text and check_http(text).host not in LOCAL_HOSTS and not text.lower().startswith("https:"):
             raise ValueError("expected an https address")
         return text
@@ -421,17 +425,17 @@ class Settings(BaseModel):
 
     @property
     def redis_db(self) -> int:
-        """The database that `redis_url` leads to."""
+        """The database that `redis_url` names."""
         return database_of(self.redis_url) if self.redis_url else 0
 
     @property
     def strict_store(self) -> tuple[str, ...]:
-        """`store_strict` one by one."""
+        """The items of `store_strict`."""
         return _listed(self.store_strict)
 
     @property
     def former_secrets(self) -> tuple[str, ...]:
-        """`previous_secrets` one by one."""
+        """The items of `previous_secrets`."""
         return _listed(self.previous_secrets)
 
     @field_validator("admin_name")
@@ -458,32 +462,35 @@ class Settings(BaseModel):
 
     @property
     def proxies(self) -> tuple[Network, ...]:
-        """`trusted_proxies` one by one."""
+        """The networks of `trusted_proxies`."""
         return tuple([parse_network(network) for network in _listed(self.trusted_proxies)])
 
     @property
     def request_headers(self) -> tuple[str, ...]:
-        """`upstream_request_headers` one by one."""
+        """The items of `upstream_request_headers`."""
         return _listed(self.upstream_request_headers)
 
     @property
     def response_headers(self) -> tuple[str, ...]:
-        """`upstream_response_headers` one by one."""
+        """The items of `upstream_response_headers`."""
         return _listed(self.upstream_response_headers)
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
-        """`cors_origins` one by one, as browsers write them."""
+        """The origins of `cors_origins`, as browsers write them."""
         return tuple([as_browsers_write_it(origin) for origin in _listed(self.cors_origins)])
 
 
 def is_path_prefix(text: str) -> bool:
-    """Whether addresses can begin with `text`, which begins with a slash and does not end with one."""
+    """Return whether `text` is a path prefix: it begins with a slash and does not end with one."""
     return _PATH_PREFIX.fullmatch(text) is not None
 
 
 def as_browsers_write_it(origin: str) -> str:
-    """`origin` without the default port of its scheme. Raises `ValueError` if it is none, or not in lower case."""
+    """Return `origin` without the default port of its scheme.
+
+    Raises `ValueError` if it is not an origin, or not in lower case.
+    """
     found = _ORIGIN.fullmatch(origin)
     scheme, host, port = (found[1], found[2], int(found[3] or 0)) if found else ("", "", 0)
     if not found or scheme in _NO_ORIGINS or port > _PORT_MAX:
@@ -497,9 +504,9 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Read the settings out of `environ`.
+    """Read the settings from `environ`.
 
-    Raises `SettingsError` with one line naming the first variable that can't be used; an empty one counts as unset.
+    Raises `SettingsError` with one line that names the first unusable variable. An empty variable counts as unset.
     """
     given = {
         name: environ[PREFIX + name.upper()]
@@ -518,7 +525,7 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def changed(settings: Settings) -> dict[str, str]:
-    """The settings that differ from their defaults, by variable; what may hold a secret is `(set)`."""
+    """Return the settings that differ from their defaults, by variable. A value that may be secret is `(set)`."""
     found = {}
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
@@ -540,7 +547,10 @@ def check_identity(settings: Settings) -> None:
 
 
 def check_store(settings: Settings) -> None:
-    """Refuse to serve without a store; the launcher brings one where none is named. Raises `SettingsError`."""
+    """Refuse to serve without a store. Raises `SettingsError`.
+
+    The launcher starts a store if the settings name none.
+    """
     if not settings.redis_url:
         raise SettingsError(
             f"{PREFIX}REDIS_URL is not set: set it to redis://host:port, or start Belfry by ./run or by `belfry`"

@@ -1,4 +1,4 @@
-"""What the store's server lacks to keep what Belfry promises, judged by what the server says of itself (`INFO`)."""
+"""The faults of the store's server that break Belfry's promises, judged by the server's own report (`INFO`)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-LEAST_VERSION: Final = (7, 0)  # scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses
+# Scripts use SET NX GET and EXPIRE GT, which Redis 6.2 refuses.
+LEAST_VERSION: Final = (7, 0)
 KEEPS: Final = "noeviction"
 
-FORMAT: Final = 1  # of what Belfry stores; docs/upgrade.md says when it is raised, and has a line for each number
-FULL_SHARE: Final = 0.9  # of maxmemory, from which on a warning says that the store is nearly full
+# Of the data that Belfry stores. docs/upgrade.md says when it is raised, and has a line for each number.
+FORMAT: Final = 1
+FULL_SHARE: Final = 0.9  # of maxmemory; from this share on, a warning says that the store is nearly full
 
 CODES: Final = (
     "version",
@@ -28,20 +30,21 @@ CODES: Final = (
     "replication_id",
     "rights",
 )
-OPTIONAL: Final = ("eviction", "persistence", "replicas", "replication_id")  # a setting decides if they refuse
+# A setting decides whether these faults make the server not ready.
+OPTIONAL: Final = ("eviction", "persistence", "replicas", "replication_id")
 
 
 class Weight(Enum):
-    """What a fault leads to, beside a line in the log, a metric and a warning of `/health/ready`."""
+    """The effect of a fault, in addition to a line in the log, a metric and a warning of `/health/ready`."""
 
     WARNS = "warns"
     REFUSES = "refuses"  # not ready
-    ENDS = "ends"  # not ready, and a server that is just starting does not start
+    ENDS = "ends"  # not ready, and a server that is starting does not start
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `code` is what metric and readiness call it; `text` says what is wrong and what mends it."""
+    """One fault. `code` is its name in metrics and readiness. `text` says what is wrong and how to fix it."""
 
     code: str
     text: str
@@ -49,22 +52,21 @@ class Fault:
 
     @property
     def refuses(self) -> bool:
-        """Whether the server must not be sent traffic."""
+        """Whether the server must get no traffic."""
         return self.weight is not Weight.WARNS
 
 
 def judge(
     info: Mapping[str, Any], wanted_replicas: int, strict: Collection[str], *, is_cluster: bool = False
 ) -> tuple[Fault, ...]:
-    """The faults that `info`, all of `INFO`, tells of; those named in `strict` refuse.
+    """Return the faults that `info`, the whole reply of `INFO`, shows. Those named in `strict` refuse traffic.
 
-    `is_cluster`: the address is one of a Redis Cluster.
-
-    A field that is not there accuses nobody: managed services leave some out.
+    `is_cluster`: whether the URL names a Redis Cluster. A missing field is not a fault, because managed services leave
+    some out.
     """
     kinds = (_sentinel(info), _version(info), _cluster(info, is_cluster=is_cluster))
     unusable = [fault for fault in kinds if fault]
-    if unusable:  # however it is configured
+    if unusable:  # whatever its configuration is
         return tuple(unusable)
     found = (
         _replica(info),
@@ -78,13 +80,13 @@ def judge(
 
 
 def lacking_rights(denied: Sequence[str]) -> Fault:
-    """Commands, keys or channels that Redis refuses to its user."""
+    """Return the fault for commands, keys or channels that Redis refuses to its user."""
     text = f"the Redis user lacks rights: {' '.join(denied)}; docs/redis.md has the ACL line that Belfry needs"
     return Fault("rights", text, Weight.REFUSES)
 
 
 def no_database(number: int) -> Fault:
-    """Redis refuses to select the database."""
+    """Return the fault for a database that Redis refuses to select."""
     text = (
         f"the server has no database {number}: set the number at the end of BELFRY_REDIS_URL to a lower one, or "
         "raise `databases` in the server's configuration"
@@ -93,7 +95,10 @@ def no_database(number: int) -> Fault:
 
 
 def newer_format(stored: str) -> Fault | None:
-    """Data that a newer Belfry wrote. `stored` is the number of their format, "" where none is stored yet."""
+    """Return the fault for data that a newer Belfry wrote, or None.
+
+    `stored` is the number of the format, "" for none.
+    """
     if not stored or (stored.isascii() and stored.isdecimal() and int(stored) <= FORMAT):
         return None
     text = (
@@ -104,13 +109,13 @@ def newer_format(stored: str) -> Fault | None:
 
 
 def no_cluster() -> Fault:
-    """A server that the address of a cluster names knows of no cluster."""
+    """Return the fault for a server that is not part of a cluster, although the URL names a cluster."""
     text = "the server is no node of a Redis Cluster: set BELFRY_REDIS_URL to redis://host:port (rediss:// with TLS)"
     return Fault("cluster", text, Weight.ENDS)
 
 
 def silent(strict: Collection[str]) -> Fault:
-    """`INFO` is forbidden."""
+    """Return the fault for a server that forbids `INFO`."""
     text = (
         "Redis refuses INFO to its user: version, eviction and persistence are unknown, and a restart or failover "
         "that loses messages cannot be noticed; grant +info"

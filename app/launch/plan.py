@@ -1,7 +1,7 @@
-"""What the launcher has to start. A process of its own (`planner.py`) derives it from the settings.
+"""The servers that the launcher has to start. A process of its own (`planner.py`) derives them from the settings.
 
 The launcher stays in memory as long as the servers. If it read the settings itself, it would keep 9 MB of modules. So
-these two files are not joined. Standard library only.
+these two files are separate. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from dataclasses import dataclass
 
 from . import installation
 
-REFUSAL = "refused"  # instead of a plan: why there is none
+REFUSAL = "refused"  # replaces a plan, with the reason why there is none
 
 
 class PlanError(ValueError):
-    """Why nothing can be started; its text is one line for the operator."""
+    """Nothing can be started. The text is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which servers, and how. `environ` is theirs, with an absolute `BELFRY_DATA_DIR`."""
+    """The servers to start, and their settings. `environ` is their environment, with an absolute `BELFRY_DATA_DIR`."""
 
     environ: dict[str, str]
     bind: str
     embeds_store: bool
-    stands_in: bool  # a model server of the demo's own, where no upstream is configured
+    # Whether to start the demo's own model server, because no upstream is configured.
+    stands_in: bool
     demo: bool
     drain_seconds: float
 
 
 def read(given: Mapping[str, str]) -> Plan:
-    """Have `planner.py` make a plan of the environment `given`. Raises `PlanError`."""
+    """Run `planner.py` with the environment `given`, and return its plan. Raises `PlanError`."""
     command = installation.python("launch.planner")
-    # In a session of its own: a Ctrl-C is for the launcher, which hears it when this is done.
+    # It runs in a session of its own. So a Ctrl-C reaches only the launcher, which handles it after this call.
     done = subprocess.run(  # noqa: S603 - our own command line
         command,
         env=given,

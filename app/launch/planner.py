@@ -1,4 +1,4 @@
-"""Reads the settings and prints as JSON what the launcher has to start."""
+"""Reads the settings, and prints as JSON which servers the launcher has to start."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ def main() -> None:
 
 
 def plan(given: Mapping[str, str]) -> Plan:
-    """What `given` asks for. Makes the demo's secret. Raises `SettingsError` and `EmbeddedError`."""
+    """Return the plan for the environment `given`. Makes the demo's secret.
+
+    Raises `SettingsError` and `EmbeddedError`.
+    """
     try:
         environ = demo.environment(given)
     except OSError as error:
         raise embedded.unusable(installation.data_directory(load(given).data_dir, given), error) from None
     settings = load(environ)
     check_identity(settings)
-    jwk.of_secrets(settings)  # what it refuses is told now, and not by workers that can't start
+    jwk.of_secrets(settings)  # reports a bad secret now; otherwise only workers that can't start would
     Upstreams(settings)
     return Plan(
         environ,

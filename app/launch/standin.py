@@ -1,7 +1,7 @@
-"""A small model server that stands in for a real one: it speaks OpenAI's chat API over HTTP and answers word by word.
+"""A small model server that replaces a real one: it implements OpenAI's chat API and answers word by word.
 
-It says plainly that it is a stand-in. The first word of a prompt makes it fail in each way that a real upstream can,
-see `FAULTS`; so the demo works without an account, and every failure can be tried. Imports nothing of the server.
+Its answers say that it is a stand-in. The first word of a prompt can make it fail in each way that a real upstream can,
+see `FAULTS`. So the demo works without an account, and users can try every failure. It imports nothing of the server.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ TEXT = (
 
 
 class Reply:
-    """What is sent to one client, in HTTP/1.1 with chunks."""
+    """The answer to one client, in HTTP/1.1. A stream is sent in chunks."""
 
     def __init__(self, writer: asyncio.StreamWriter, model: str) -> None:
         self._writer = writer
         self._head = {"id": f"standin-{time.time_ns()}", "created": int(time.time()), "model": model}
 
     async def refuse(self, status: int, message: str, *headers: str) -> None:
-        """An error in OpenAI's shape."""
+        """Send an error in OpenAI's shape."""
         await self._whole(f"{status} Refused", {"error": {"message": message, "type": "standin_error"}}, headers)
 
     async def answer(self, text: str) -> None:
-        """The whole answer at once."""
+        """Send the whole answer at once."""
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         body = {**self._head, "object": "chat.completion", "choices": [choice], "usage": _usage(text)}
         await self._whole("200 OK", body, ())
 
     async def models(self) -> None:
-        """The list of its one model."""
+        """Send the list of its one model."""
         model = {"id": MODEL, "object": "model", "created": self._head["created"], "owned_by": "belfry"}
         await self._whole("200 OK", {"object": "list", "data": [model]}, ())
 
     def begin(self) -> None:
-        """The head of a stream, and the chunk that tells the role."""
+        """Send the head of a stream, and the chunk with the role."""
         self._writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
         )
@@ -74,7 +74,7 @@ class Reply:
         self._writer.write(b"%x\r\n%b\r\n" % (len(block), block))
 
     def cut(self) -> None:
-        """Break the connection in the middle."""
+        """Break the connection in the middle of the answer."""
         self._writer.transport.abort()
 
     async def words(self, words: Iterator[str], per_second: float = WORDS_PER_SECOND) -> None:
@@ -130,7 +130,7 @@ async def _broken(reply: Reply, _text: str) -> None:
 
 
 async def _long(reply: Reply, _text: str) -> None:
-    """Lasts long enough to reload, stop, and pull the plug."""
+    """Send an answer that is long enough to reload the page, stop it, or cut the network."""
     text = " ".join(f"word {number}" for number in range(1, 1_001))
     await _well(reply, text)
 
@@ -156,7 +156,7 @@ FAULTS: dict[str, Behaviour] = {
 
 
 def main(port: int) -> None:
-    """Serve on the loopback interface until told to stop."""
+    """Serve on the loopback interface until stopped."""
     asyncio.run(_serve(port))
 
 
@@ -167,7 +167,7 @@ async def _serve(port: int) -> None:
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection, request after request."""
+    """Serve one connection, request after request."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -207,7 +207,7 @@ async def _respond(writer: asyncio.StreamWriter, body: bytes) -> None:
 
 
 def _words(text: str) -> Iterator[str]:
-    """The words, each with the space before it."""
+    """Yield the words, each with the space before it."""
     start = 0
     for at, char in enumerate(text):
         if char == " " and at > start:
@@ -217,7 +217,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _some(text: str) -> Iterator[str]:
-    """The first words: enough to see that something was there before it failed."""
+    """Yield the first words, so that the client sees some text before the failure."""
     return _words(" ".join(text.split(" ")[:8]))
 
 

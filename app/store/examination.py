@@ -21,15 +21,15 @@ SCRIPTS = (RIGHTS, FORMAT_LOOK)
 
 
 class Sends(Protocol):
-    """What sends commands and answers errors in the places of their replies: a `Connection`."""
+    """Sends commands and returns errors in the places of their replies. A `Connection` does this."""
 
     def send(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
 class Examination:
-    """One server's. The commands are tried once, and again while some of them are refused.
+    """The examination of one server. It tries the commands once, and again as long as the server refuses some of them.
 
-    `holds` tells whether the server holds a key: one server of a cluster holds the number of the data's format.
+    `holds` returns whether the server holds a key. On a cluster, only one server holds the number of the data format.
     """
 
     def __init__(
@@ -43,11 +43,14 @@ class Examination:
         self._told: tuple[str, ...] = ()
 
     def begin(self) -> None:
-        """Another server is there: whatever it grants is unknown."""
+        """Start again for another server. Nothing is known yet about the commands that it allows."""
         self._has_rights = False
 
     def look(self, channel: str) -> tuple[Fault, ...]:
-        """The faults of the server; `channel` is one of this worker's own. Raises `BelfryError` `store_unavailable`."""
+        """Return the faults of the server. Raises `BelfryError` `store_unavailable`.
+
+        `channel` is one of this worker's own channels.
+        """
         tries_rights, reads_format = not self._has_rights, self._holds(self._keys.format)
         commands: list[Command] = [("INFO",)]
         if reads_format:
@@ -61,9 +64,11 @@ class Examination:
                 return (no_database(self._settings.redis_db),)
             raise
         faults = self._judged(info)
-        if any(fault.refuses for fault in faults):  # an old server knows commands by halves
+        # An old server supports only parts of some commands, so its refusals would be misleading.
+        if any(fault.refuses for fault in faults):
             return faults
-        if reads_format and isinstance(replies[0], bytes):  # what refuses it is told as a right that lacks
+        # A server that refuses the script is reported as lacking a right.
+        if reads_format and isinstance(replies[0], bytes):
             faults += tuple(filter(None, [newer_format(replies[0].decode(errors="replace"))]))
         if tries_rights:
             denied = _denied(replies[-1], f"~{self._keys.prefix}:*")
@@ -82,7 +87,7 @@ class Examination:
         return judge(info, self._settings.publish_wait_replicas, strict, is_cluster=is_cluster)
 
     def _tell(self, info: Mapping[str, Any]) -> None:
-        """Have the metrics say what the server is. A managed service may leave a field out."""
+        """Set the metrics that describe the server. A managed service may leave a field out."""
         engine = "valkey" if "valkey_version" in info else "redis"
         version = info.get(f"{engine}_version", "")
         told = (
@@ -99,7 +104,7 @@ class Examination:
 
 
 def _denied(reply: Reply, keys: str) -> list[str]:
-    if isinstance(reply, redis.exceptions.NoScriptError):  # it could not be loaded
+    if isinstance(reply, redis.exceptions.NoScriptError):  # the script could not be loaded
         return ["+script|load"]
     if isinstance(reply, redis.exceptions.NoPermissionError):
         return ["+evalsha"] if "evalsha" in str(reply) else [keys]

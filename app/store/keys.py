@@ -1,108 +1,109 @@
 """Names of logs, and the Redis keys of a log.
 
 A log is named `user:<id>`, `topic:<name>`, `everyone` or `run:<user>/<id>`. Everything of one log shares one hash tag,
-so on a Redis Cluster it lies in one slot and one script may touch all of it:
+so on a Redis Cluster the log lies in one slot, and one script may touch all of it:
 
     belfry:{user:alice}:log        stream  one entry per kept message, id `<offset>-0`: r = record, t = Unix
                                            seconds of the append, x = expiry in Unix ms, if any
     belfry:{user:alice}:meta       hash    epoch, top (newest offset), oldest (oldest offset not yet trimmed), revision,
                                            expires (ms, of the entry that expires first), gone_base and gone (offsets
                                            whose entries left one by one, a bit string as in `core.log.marks`),
-                                           aged (the time of an entry that was the oldest once), lineage (the server's
-                                           replication id when it was last used), losses (those known then, see
+                                           aged (the time of an entry that once was the oldest), lineage (the
+                                           server's replication id at the last use), losses (those known then, see
                                            `lineage_look.lua`), until (Unix seconds at which the TTL that was set
-                                           last ends), born (Unix seconds of its creation); after a
-                                           change of epoch history (the first epoch) and former (`<epoch>.<offset> …`,
-                                           the last valid position of each)
+                                           last ends), born (Unix seconds of its creation). After a change of epoch
+                                           also history (the first epoch) and former (`<epoch>.<offset> …`, the last
+                                           valid position of each former epoch)
     belfry:{user:alice}:keys       zset    message key → the offset that holds it now
     belfry:{user:alice}:ids        zset    message id → offset, of the entries kept
     belfry:{user:alice}:expiry     zset    offset → expiry in Unix ms, of the entries that expire
     belfry:{user:alice}:id:<id>    string  `<history>.<offset> <digest> <call>` of a message id, while it is remembered
     belfry:{user:alice}:live       channel `<epoch>.<offset> <record>` of each append; `live@3` in database 3
 
-What a user has marked, in any log, lies with that user's own log, so that one script changes all of it:
+The marks of a user, in all logs, are stored with that user's own log, so that one script can change all of them:
 
     belfry:{user:alice}:marks      hash    log name → history, base and the bit strings read, archived and removed
-    belfry:{user:alice}:visited    string  1: the user was here before, see `newcomers`
+    belfry:{user:alice}:visited    string  1: the user has visited before, see `newcomers`
 
-What a worker publishes to itself, to know that it hears what Redis publishes:
+A worker publishes to itself on this channel, to check that it receives what Redis publishes:
 
     belfry:{canary:<worker>}:live       channel
 
-Which server the store is on, a number that grows with each loss, and the workers that tell of losses:
+The identity of the store's server, a number that grows with each loss, and the workers that can report losses:
 
     belfry:{control}:lineage           hash    see `lineage_look.lua`
     belfry:{control}:lineage:workers   zset    worker → Unix ms of its last look
     belfry:{control}:lineage:awaited   zset    workers of a replaced primary that have not come to the new one yet
 
-Which format all of this has, a number, see `format.lua`:
+The format of the data, a number, see `format.lua`:
 
     belfry:{control}:format            string
 
-and on a cluster, of whose shards each has a server:
+On a cluster, each shard has a server of its own:
 
     belfry:{control}:servers       zset    replication id → Unix ms, see `servers.lua`
     belfry:{control}:replaced      zset    replication id → Unix ms, of those that were replaced by a failover
 
-What a server lets its user do is tried on a key that is there for that moment only:
+This key exists only while a worker tries which commands the server allows its user:
 
     belfry:{canary:<worker>}:probe  string  see `rights.lua`
 
-What happened to a user's connections lies with the user's own log:
+The events of a user's connections are stored with the user's own log:
 
-    belfry:{user:alice}:events     list    events as JSON, newest first, see `flights`; a stream `flights` before
+    belfry:{user:alice}:events     list    events as JSON, newest first, see `flights`
+                                           (a stream `flights` in older versions)
 
-Who is connected now, each worker's part under a lease that ends with it:
+The connected users. Each worker reports its part under a lease, and the report expires with the lease:
 
     belfry:{presence}:workers      zset    worker → Unix seconds at which its lease ends
     belfry:{presence}:of:<worker>  hash    user → the user's connections on that worker, as JSON
 
-What the deployment does, in numbers, with the channel of the topic that announces it:
+The figures of the deployment. They share the slot of the topic that announces them:
 
-    belfry:{topic:belfry.figures}:now   hash    slot, and what all workers counted in it so far
+    belfry:{topic:belfry.figures}:now   hash    slot, and the sums of all workers in it so far
     belfry:{topic:belfry.figures}:hour  stream  e = a point of the last hour as JSON, see `figures`
 
-What is scheduled, in one slot, with the channel that tells workers of an earlier due time:
+Scheduled messages, all in one slot, with the channel that tells workers about an earlier due time:
 
-    belfry:{timers}:due            zset    message id → Unix ms by the store's clock when a worker shall take it next
-    belfry:{timers}:jobs           hash    message id → what is to be done, see `timers.lua`
-    belfry:{timers}:of:alice       zset    message id → Unix ms of its delivery, of what alice scheduled
-    belfry:{timers}:done:<id>      string  `<state> <due> <digest> <call>` of what is over, while its id is remembered
-    belfry:{timers}:live           channel ms until a message is due, whenever one becomes the first
+    belfry:{timers}:due            zset    message id → Unix ms (store's clock) at which a worker shall take it next
+    belfry:{timers}:jobs           hash    message id → the job, see `timers.lua`
+    belfry:{timers}:of:alice       zset    message id → Unix ms of its delivery, for each message that alice scheduled
+    belfry:{timers}:done:<id>      string  `<state> <due> <digest> <call>` of a finished job, while its id is remembered
+    belfry:{timers}:live           channel ms until a message is due, whenever a message becomes the first one
 
-Who was connected or was sent something, for administrators:
+Users who were connected or received a message, for administrators:
 
     belfry:{users}:names           zset    users in the order of their ids, see `directory`
-    belfry:{users}:seen            zset    user → Unix seconds when that was last so
-    belfry:{users}:forgotten:alice string  for a moment after alice was forgotten: nobody remembers her late
+    belfry:{users}:seen            zset    user → Unix seconds at which that last happened
+    belfry:{users}:forgotten:alice string  exists briefly after alice was forgotten: late reports do not add her
 
 The messages published last, for administrators:
 
     belfry:{recent}:messages       stream  e = a summary as JSON, see `recent`
 
-Where a message went, for as long as it can be retracted:
+The recipients of a message, for as long as it can be retracted:
 
-    belfry:{message:<id>}:to       string  log names, a line each, of a message whose id was made here
-    belfry:{message:<id>}:logs     set     log names, of any other, and of the former when its id was used once more
+    belfry:{message:<id>}:to       string  log names, one for each line, of a message whose id Belfry made
+    belfry:{message:<id>}:logs     set     log names of any other message, and of a message whose id was used again
 
-Who may do what is kept under one more tag; digests stand for what a client holds:
+Sessions, tickets, revocations and the audit log share one more tag. Keys contain digests of the secrets of clients:
 
     belfry:{control}:session:<digest>   string  claims of a cookie's session, until it ends
-    belfry:{control}:sessions:alice     zset    names of a user's sessions → when they end
-    belfry:{control}:begun:alice        zset    the same names → when they began
+    belfry:{control}:sessions:alice     zset    names of a user's sessions → Unix seconds at which they end
+    belfry:{control}:begun:alice        zset    the same names → Unix seconds at which they began
     belfry:{control}:ticket:<digest>    string  claims of a ticket, until it is used
-    belfry:{control}:withdrawn          zset    `user:<id>` and `token:<id>` → Unix seconds of the latest withdrawal
-    belfry:{control}:revoked            stream  the latest of these withdrawals, for running workers: kind, name, at,
+    belfry:{control}:withdrawn          zset    `user:<id>` and `token:<id>` → Unix seconds of the latest revocation
+    belfry:{control}:revoked            stream  the latest of these revocations, for running workers: kind, name, at,
                                                 kept (1; an entry without it is not in the set yet)
     belfry:{control}:ended              stream  sessions that were ended: the same fields
-    belfry:{control}:audit              stream  sign-ins and what administrators did: one JSON object each
-    belfry:{control}:refused            stream  the same of sign-ins that were refused
+    belfry:{control}:audit              stream  sign-ins and administrators' actions: one JSON object each
+    belfry:{control}:refused            stream  refused sign-ins: one JSON object each
 
-Everything of a user's completion runs lies under the user's own tag, so one script may touch a run, its log and the
-user's limits. A run's log has the keys above after `run:<id>:`, and beside them:
+All data of a user's completion runs has the user's own tag, so one script may touch a run, its log and the user's
+limits. A run's log has the keys above after `run:<id>:`. These keys are beside them:
 
     belfry:{user:alice}:run:<id>:state  hash    see `runs`
-    belfry:{user:alice}:runs            zset    run id → Unix ms of its start; outlives the run, so that "gone" is known
+    belfry:{user:alice}:runs            zset    run id → Unix ms of its start; outlives the run, to answer "gone"
     belfry:{user:alice}:active          zset    id of a completion under way → Unix ms at which its lease ends
     belfry:{user:alice}:starts          zset    id → Unix ms of its start, of the last minute
     belfry:{user:alice}:tokens:<day>    string  tokens used on that day (UTC)
@@ -121,25 +122,29 @@ LIVE = "live"
 
 
 def user_log(user: str) -> str:
-    """The log that holds one user's feed."""
+    """Return the name of the log that holds one user's feed."""
     return f"user:{user}"
 
 
 def topic_log(topic: str) -> str:
-    """The log that holds one topic."""
+    """Return the name of the log that holds one topic."""
     return f"topic:{topic}"
 
 
 def run_log(user: str, run_id: str) -> str:
-    """The log that holds what one completion run produced. Runs are named per user: nobody can reach another's."""
+    """Return the name of the log of one completion run.
+
+    Run ids belong to a user, so nobody can reach another user's run.
+    """
     return f"run:{user}/{run_id}"
 
 
 class Keys:
     """Builds the keys of logs under one prefix.
 
-    A key belongs to the database that is selected; a channel does not: Redis delivers to every database of a server.
-    So outside database 0 channels carry its number, and two deployments on one server do not hear each other.
+    A key belongs to the selected database. A channel does not: Redis delivers to all databases of a server. So outside
+    database 0, the names of channels contain the number of the database. Two deployments on one server then do not
+    receive each other's messages.
     """
 
     __slots__ = ("_live", "_prefix")
@@ -149,12 +154,12 @@ class Keys:
         self._live = f"{LIVE}@{db}" if db else LIVE
 
     def of_log(self, name: str) -> tuple[str, ...]:
-        """The keys that every script on a log takes, in the order of `open.lua`."""
+        """Return the keys that every script on a log takes, in the order of `open.lua`."""
         base = self._of_log(name, "")
         return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", base + self._live
 
     def of_append(self, name: str, message_id: str) -> tuple[str, ...]:
-        """The keys that `append.lua` takes for one message."""
+        """Return the keys that `append.lua` takes for one message."""
         base = self._of_log(name, "")
         live, own_id = base + self._live, f"{base}id:{message_id}"
         return f"{base}log", f"{base}meta", f"{base}keys", f"{base}ids", f"{base}expiry", live, own_id
@@ -184,7 +189,10 @@ class Keys:
         return f"{self._prefix}:{{{user_log(user)}}}:events"
 
     def former_flights(self, user: str) -> str:
-        """Where they were before, until that expires by itself: it is only deleted, with the user."""
+        """Return the key that an older version of Belfry used for the events.
+
+        It is only deleted, or expires by itself.
+        """
         return f"{self._prefix}:{{{user_log(user)}}}:flights"
 
     def flights_forgotten(self, user: str) -> str:
@@ -247,7 +255,7 @@ class Keys:
         return self._of_log(name, self._live)
 
     def name_of(self, channel: bytes) -> str:
-        """The log whose `live` channel this is."""
+        """Return the name of the log whose `live` channel this is."""
         tag, _, part = channel.decode()[len(self._prefix) + 2 :].partition("}:")
         if part == self._live:
             return tag
@@ -308,7 +316,7 @@ class Keys:
 
     @staticmethod
     def probe(channel: str) -> str:
-        """A key in the slot of a channel."""
+        """Return a key in the slot of a channel."""
         return f"{channel.partition('}')[0]}}}:probe"
 
     @property

@@ -1,9 +1,9 @@
 """Auto-pipelining: the commands of concurrent requests share round trips.
 
 A caller's commands are sent at once if no round trip is under way. Commands that come during a round trip go out
-together in the next write, as in rueidis and ioredis. So a single request waits for nobody, and a thousand concurrent
-requests cost a few round trips instead of a thousand uses of a pool. A second connection serves callers that would
-otherwise wait longer than a usual round trip.
+together in the next write, as in rueidis and ioredis. So a single request does not wait for others, and a thousand
+concurrent requests cost a few round trips instead of a thousand uses of a pool. A second connection serves callers that
+would otherwise wait longer than a usual round trip.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from .connection import (
 from .lane import Lane, Line, RoundTrip
 
 CONNECTIONS = 2
-PATIENCE_SECONDS = 0.001  # longer than most round trips take: what waits so long goes by another connection
+PATIENCE_SECONDS = 0.001  # longer than most round trips; commands that wait this long use another connection
 COMMANDS_PER_WRITE = 400
-GRACE_SECONDS = 0.5  # for a caller whose commands had to wait for a round trip that failed
+# Extra time for a caller whose commands had to wait for a round trip that failed.
+GRACE_SECONDS = 0.5
 
 _WAIT = "WAIT"
 
@@ -43,11 +44,14 @@ logger = logging.getLogger("belfry.auto_pipeline")
 
 
 class CommandTimeoutError(Exception):
-    """Its turn or its answer did not come in time. Others' may have: it doesn't say that the server is silent."""
+    """A caller's commands were not sent or not answered in time.
+
+    Other callers may have got their answers, so this does not mean that the server is silent.
+    """
 
 
 class QueuedCall:
-    """The commands of one caller, and where it waits for the replies. `due` is when it has waited long enough."""
+    """The commands of one caller, which waits here for the replies. `due` is the time at which the wait ends."""
 
     __slots__ = ("commands", "due", "given_up", "replies")
 
@@ -58,19 +62,23 @@ class QueuedCall:
         self.given_up = False
 
     def get(self) -> list[Reply]:
-        """The replies. Raises `BelfryError` `store_unavailable`, or `internal_error` for what can't be sent."""
+        """Wait for the replies and return them.
+
+        Raises `BelfryError` `store_unavailable`, or `internal_error` if the commands can't be encoded.
+        """
         return checked(self.answers())
 
     def answers(self) -> list[Reply]:
-        """As `get`, with an error in the place of the reply to a command that Redis refused."""
+        """Wait like `get`, but put an error in the place of a reply if Redis refused the command."""
         try:
-            self.replies.wait()  # not for longer than until `due`: `AutoPipeline` sees to it
-        finally:  # killed as well: what its caller does next must not be overtaken
+            self.replies.wait()  # `AutoPipeline` ends this wait at `due`
+        # Also if this greenlet is killed: the commands must not run after what its caller does next.
+        finally:
             self.given_up |= not self.replies.ready()
         return self.replies.get() or []
 
     def is_over(self, now: float) -> bool:
-        """Whether the call has its replies or its time is over. It waits until `due` at the latest."""
+        """Return whether the call has its replies or is past `due`. A call that is past `due` fails here."""
         if self.due <= now and not (self.given_up or self.replies.ready()):
             self.given_up = True
             self.replies.set_exception(unavailable(CommandTimeoutError()))
@@ -78,10 +86,11 @@ class QueuedCall:
 
 
 class AutoPipeline:
-    """Runs batches of commands like a `Connection`, at most `limit` commands waiting at a time.
+    """Runs batches of commands like a `Connection`. At most `limit` commands may wait at a time.
 
-    With one lane, commands are done in the order in which they were posted, up to `depth` writes ahead of the answers.
-    What waits for it when the store doesn't answer is refused as well: on another one it would go on.
+    With one lane, commands run in the order in which they were posted, and up to `depth` writes go out before the first
+    answer comes. If the store does not answer on that lane, waiting commands fail as well. With several lanes, they
+    would use another one.
     """
 
     def __init__(
@@ -94,7 +103,7 @@ class AutoPipeline:
         depth: int = 1,
     ) -> None:
         self._open_line = open_line
-        self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each may wait for all those before it
+        self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each call may wait for all writes before it
         self._limit = limit
         self._lanes = lanes
         self._depth = depth
@@ -103,17 +112,18 @@ class AutoPipeline:
         self._under_way: list[list[QueuedCall]] = []
         self._idle: list[Event] = []
         self._greenlets: list[gevent.Greenlet[[Lane], None]] = []
-        self._watch: Any = None  # the timer that runs while anybody waits
-        self._patience: Any = None  # the timer that runs while commands wait for a round trip of others
+        self._watch: Any = None  # the timer that runs while a caller waits
+        # The timer that runs while commands wait for a round trip of other callers.
+        self._patience: Any = None
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of `commands`. Raises as `post` and `QueuedCall.get` do."""
+        """Run `commands` and return their replies. Raises like `post` and `QueuedCall.get`."""
         return self.post(commands).get()
 
     def post(self, commands: Sequence[Command]) -> QueuedCall:
-        """Have `commands` done, and get the replies later.
+        """Queue `commands` without waiting for the replies.
 
-        Raises `BelfryError` `overloaded` when too many commands wait already.
+        Raises `BelfryError` `overloaded` if too many commands are waiting already.
         """
         if self._queued >= self._limit:
             raise BelfryError("overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -157,7 +167,7 @@ class AutoPipeline:
                 metrics.TRIP_TIMES.add(time.monotonic() - began)
 
     def _call(self) -> None:
-        """Have an idle lane take what waits."""
+        """Wake an idle lane, which takes the waiting commands."""
         if self._queue and self._idle:
             self._idle.pop().set()
 
@@ -167,7 +177,7 @@ class AutoPipeline:
         self._call()
 
     def _begun(self, lane: Lane) -> tuple[list[QueuedCall], RoundTrip | None]:
-        """Take the next callers' commands on their way."""
+        """Write the commands of the next callers."""
         batch = self._take()
         try:
             try:
@@ -181,7 +191,10 @@ class AutoPipeline:
             return [], None
 
     def _take(self) -> list[QueuedCall]:
-        """What fits into one write, without those who have given up: their commands must not be done any more."""
+        """Take as many callers as fit into one write.
+
+        Callers that have given up are dropped, because their commands must no longer run.
+        """
         batch: list[QueuedCall] = []
         size = 0
         while self._queue and (not batch or size + len(self._queue[0].commands) <= COMMANDS_PER_WRITE):
@@ -194,7 +207,10 @@ class AutoPipeline:
         return batch
 
     def _refuse_queued(self, failure: SilentError) -> None:
-        """Nothing of it was sent. Without a switch since the failure: what comes later is tried again."""
+        """Fail all waiting callers, whose commands were not sent.
+
+        There is no greenlet switch between the failure and this call. So commands that come later are tried again.
+        """
         queued, self._queue, self._queued = self._queue, deque(), 0
         _refuse(queued, failure)
 
@@ -205,7 +221,7 @@ class AutoPipeline:
         except BelfryError as error:
             _refuse(batch, error)
         except Exception as error:
-            # Else this greenlet would end, and after the last of them every caller would wait in vain.
+            # Without this, the greenlet would end. After the last greenlet had ended, every caller would wait in vain.
             logger.exception("a round trip to the store failed")
             _refuse(batch, unavailable(error))
         finally:
@@ -216,9 +232,9 @@ class AutoPipeline:
         self._watch.start(self._look)
 
     def _look(self) -> None:
-        """Fail the callers whose time is over, and check again when the next one's time is over.
+        """Fail the callers that are past `due`, and look again when the next one is due.
 
-        One timer for all: a caller's own would cost more than all else that is done here for it.
+        All callers share one timer. A timer per caller would cost more than all other work for the caller.
         """
         self._watch.close()
         self._watch = None
@@ -231,9 +247,9 @@ class AutoPipeline:
 
 
 def _merged(batch: Sequence[QueuedCall]) -> list[Command]:
-    """All commands of one write. What asks for replicas (`WAIT`) is asked once, last: each would wait in turn.
+    """Return all commands of one write. Only one `WAIT` is kept, at the end, because several would wait in turn.
 
-    It counts the replicas that have all that this connection wrote before, hence also what each caller wrote.
+    It counts the replicas that have everything that this connection wrote before. This includes each caller's writes.
     """
     commands = [command for waiting in batch for command in waiting.commands]
     waits = [command for command in commands if command[0] == _WAIT]
@@ -243,7 +259,7 @@ def _merged(batch: Sequence[QueuedCall]) -> list[Command]:
 
 
 def _hand_out(replies: Sequence[Reply], batch: Sequence[QueuedCall]) -> None:
-    """Give each caller its own."""
+    """Give each caller its own replies."""
     rest = iter(replies)
     is_merged = len(replies) < sum([len(waiting.commands) for waiting in batch])
     for waiting in batch:
@@ -253,7 +269,10 @@ def _hand_out(replies: Sequence[Reply], batch: Sequence[QueuedCall]) -> None:
 
 
 def _packable(batch: Sequence[QueuedCall]) -> list[QueuedCall]:
-    """Refuse only those whose own commands can't be sent: not to be repeated, for they never can. Answers the rest."""
+    """Refuse the callers whose commands can't be encoded, and return the rest.
+
+    A retry can't succeed for these commands, so the error does not ask for one.
+    """
     refused = [waiting for waiting in batch if not _is_packable(waiting.commands)]
     logger.error("%d of %d callers have commands that can't be encoded", len(refused), len(batch))
     _refuse(refused or batch, BelfryError("internal_error"))
@@ -269,7 +288,7 @@ def _is_packable(commands: Sequence[Command]) -> bool:
 
 
 def _refuse(batch: Iterable[QueuedCall], error: BelfryError) -> None:
-    """Tell each caller; in an error of its own, for what one adds to it is not for the others' clients."""
+    """Fail each caller with an error of its own, because callers may add data for their own clients to it."""
     for waiting in batch:
         if not waiting.given_up:
             waiting.replies.set_exception(type(error)(error.code, error.detail, headers=error.headers))

@@ -2,8 +2,8 @@
 
     redis+cluster://one:6379,two:6379      two of its nodes (seeds), which know all others
 
-The seeds are asked if none of the known primaries answers. So the cluster is found again even after all its nodes
-changed their addresses.
+If no known primary answers, the seeds are asked. So Belfry finds the cluster again even if all its nodes changed their
+addresses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from .routing import Routing
 from .shard import Shard
 from .slots import Address, SlotMap, View, best, slot_of, view_of
 
-REFRESH_SECONDS = 10.0  # between two refreshes without a reason, give or take a fifth
+# Between two regular refreshes. The time varies by up to a fifth.
+REFRESH_SECONDS = 10.0
 
 _QUESTION: Sequence[Command] = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"))
 
@@ -34,16 +35,17 @@ complaints = LogThrottle(logger)
 
 
 class Cluster:
-    """All shards of a cluster. Connects with the first command, not before."""
+    """All shards of a cluster. It connects with the first command, not before."""
 
     def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
         self._settings = settings
         self._scripts = scripts
         self._seeds = parse_cluster(settings.redis_url).seeds
         self._map = SlotMap()
-        self._shards: dict[Address, Shard] = {}  # of every address that was a primary's once: it may be again
+        # Every address that ever was a primary's, because it may be one again.
+        self._shards: dict[Address, Shard] = {}
         self._followers: list[Callable[[], None]] = []
-        self._has_moved = False  # since the followers were told
+        self._has_moved = False  # whether a slot moved since the followers were notified
         self._why_unknown = _no_answer()
         self._under_way: gevent.Greenlet[[], None] | None = None
         self._regular: gevent.Greenlet[[], None] | None = None
@@ -72,19 +74,19 @@ class Cluster:
         return self.owner(slot_of(key))
 
     def owner(self, slot: int) -> Shard | None:
-        """The shard that holds a slot; None where that is not known yet."""
+        """Return the shard that holds a slot, or None if the owner is not known yet."""
         address = self._map.owner(slot)
         return None if address is None else self.at(address)
 
     def at(self, address: Address) -> Shard:
-        """The shard whose primary is there."""
+        """Return the shard whose primary has this address."""
         shard = self._shards.get(address)
         if shard is None:
             shard = self._shards[address] = Shard(self._settings, self._scripts, address, self.refresh_soon)
         return shard
 
     def moved(self, slot: int, address: Address) -> None:
-        """A node says that the slot lies elsewhere now: believe it at once, and ask for all the rest."""
+        """Note that a node reported another owner of a slot. Use it at once, and refresh the whole map."""
         self._map.moved(slot, address)
         self._has_moved = True
         self.refresh_soon()
@@ -96,7 +98,7 @@ class Cluster:
             raise self._why_unknown
 
     def refresh_soon(self) -> gevent.Greenlet[[], None]:
-        """Begin a refresh unless one is under way."""
+        """Begin a refresh, unless one is under way. Return its greenlet."""
         if self._under_way is None or self._under_way.dead:
             self._under_way = gevent.spawn(self._refresh)
         if self._regular is None:
@@ -135,7 +137,7 @@ class Cluster:
             changed()
 
     def _asked(self) -> View | None:
-        """The first view that is to be believed at once; without one, the best of all."""
+        """Ask the nodes for their views. Return the first one that can be trusted at once, otherwise the best one."""
         views = []
         self._why_unknown = _no_answer()
         for address in self._nodes():
@@ -153,7 +155,7 @@ class Cluster:
         return best(views)
 
     def _nodes(self) -> Iterator[Address]:
-        """Whom to ask, one after the other: every primary that is known, then the seeds."""
+        """Yield the nodes to ask, one after the other: every known primary, then the seeds."""
         primaries = self._map.primaries
         yield from random.sample(primaries, len(primaries))
         yield from [seed for seed in self._seeds if seed not in primaries]

@@ -1,7 +1,7 @@
 """The connection to Redis: explicit limits on every wait, and one kind of error.
 
 redis-py's own defaults (timeouts, retries, pool size, protocol) changed between its versions and differ between
-`Redis()` and `from_url()`, so each is set here.
+`Redis()` and `from_url()`. So this module sets each of them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from ..core.settings import Settings
 from .log_throttle import LogThrottle
 from .primary import Address, Primary, open_pool, primary_of
 
-_PACKAGE = __name__.partition(".")[0]  # the wheel gives it another name than the checkout
-UNLOOKED = "UNLOOKED"  # how the refusal of a script begins, see `is_unlooked`
+_PACKAGE = __name__.partition(".")[0]  # the package has another name in the wheel than in the checkout
+UNLOOKED = "UNLOOKED"  # the refusal of a script begins with this, see `is_unlooked`
 RETRY_AFTER_SECONDS = 2
-FULL_RETRY_AFTER_SECONDS = 30  # until somebody has made room
-_SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # where in which script, by its digest
+FULL_RETRY_AFTER_SECONDS = 30  # until somebody has freed memory
+_SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # the script's digest and line in an error text
 _DENIED = re.compile("no permissions|ACL failure|user executing the script", re.IGNORECASE)
 _UNKNOWN = re.compile("unknown (?:redis )?(?:sub)?command", re.IGNORECASE)
 _NO_DATABASE = "DB index is out of range"
 _NO_CLUSTER = "cluster support disabled"
-# What Redis says → what the caller hears. Its own words may hold keys and arguments, so they go to the log only.
+# Redis's error text → text for the caller. Redis's own text may contain keys and arguments, so it goes only to the log.
 _REFUSALS = (
     ("read only replica", "The message store's server is a replica, which takes no writes"),
     ("NOREPLICAS", "The message store's server has fewer replicas than its min-replicas-to-write asks for"),
@@ -51,39 +51,40 @@ _REFUSALS = (
 
 complaints = LogThrottle(logging.getLogger("belfry.store"))
 
-POOL_CONNECTIONS = 8  # callers share the lines of `transport.auto_pipeline`, at most five; a few serve all others
+# Most callers share the lines of `transport.auto_pipeline`, which are at most five. A few more serve all others.
+POOL_CONNECTIONS = 8
 
 Command = tuple[Any, ...]
 Reply = Any
 
 
 class Commands(Protocol):
-    """What runs commands: a `Connection`, or something that shares one between many callers."""
+    """Runs commands: a `Connection`, or an object that shares one between many callers."""
 
     def run(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
 class Pending(Protocol):
-    """Commands that are on their way."""
+    """Posted commands whose replies have not been read yet."""
 
     def get(self) -> list[Reply]: ...
 
 
 class Posts(Commands, Protocol):
-    """What has commands done in the order in which they are posted, and is asked for their replies later."""
+    """Runs commands in the order in which they are posted. The caller gets the replies later."""
 
     def post(self, commands: Sequence[Command]) -> Pending: ...
 
 
 class UnpackableError(ValueError):
-    """A command that can't be written down, for one a lone surrogate in it. Nothing was sent."""
+    """A command that can't be encoded, for example because it contains a lone surrogate. Nothing was sent."""
 
 
 class Script:
-    """One Lua script out of `lua/`, sent by its digest.
+    """One Lua script of `lua/`, which is sent by its digest.
 
-    It publishes by the names that `channels.lua` gives to the commands for channels. On a cluster `sharded` takes its
-    place, in which they are those for sharded channels.
+    `channels.lua` defines the commands with which the script publishes. On a cluster, `sharded` replaces it with the
+    file for sharded channels.
     """
 
     __slots__ = ("sha", "text", "verbs")
@@ -96,28 +97,28 @@ class Script:
 
     @property
     def sharded(self) -> Script:
-        """The same for a cluster."""
+        """The same script for a cluster."""
         return Script(*self.verbs, channels="sharded_channels")
 
     def call(self, keys: Sequence[str], *arguments: Any) -> Command:
-        """The command that runs it."""
+        """Return the command that runs the script."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
 class SilentError(BelfryError):
-    """`store_unavailable` because no answer came in time: the next one who asks is likely to wait in vain as long."""
+    """`store_unavailable` because no answer came in time. The next caller would probably wait as long in vain."""
 
 
 class LostError(Exception):
-    """A connection ended before all of its replies were read. What was written may be sent again, see `Line.send`."""
+    """A connection ended before all its replies were read. The commands may be sent again, see `Line.send`."""
 
 
 class Line:
-    """One connection that its owner keeps: a pool would poll its socket each time that it lends it.
+    """One connection that its owner keeps. A pool would check the socket each time that it lends the connection.
 
-    `send` is a whole round trip. For more than one at a time use `write` and `read`: one greenlet may write while
-    another one reads, and replies come in the order of the writes. It loads `scripts` where the server doesn't know
-    them: a new server, or one after `SCRIPT FLUSH`.
+    `send` is a whole round trip. To have several under way, use `write` and `read`: one greenlet may write while
+    another one reads, and replies come in the order of the writes. If the server does not know `scripts`, the line
+    loads them. This happens on a new server and after `SCRIPT FLUSH`.
     """
 
     def __init__(self, client: redis.Redis, scripts: Sequence[Script]) -> None:
@@ -129,32 +130,33 @@ class Line:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection, as far as anybody here knows."""
+        """Whether the connection is open, as far as this object knows."""
         return self._connection is not None and self._connection.is_connected
 
     def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:
-        """The replies of `commands`, sent in one write; a command that Redis refused has its error in its place.
+        """Send `commands` in one write and return their replies. A refused command has its error in its place.
 
-        `again`: they were written before, and may have been done.
+        If `again` is set, the commands were written before and may have been executed.
 
-        One more try on a connection that Redis closed meanwhile, none after a timeout: a caller waits for one timeout
-        at most. Sending an append twice is safe, the script remembers its message id. Raises `BelfryError`
-        `store_unavailable` when Redis can't be reached, `SilentError` after a timeout, and `UnpackableError`.
+        If Redis closed the connection in the meantime, this tries once more. After a timeout it does not try again, so
+        that a caller waits for at most one timeout. It is safe to send an append twice, because the script remembers
+        its message id. Raises `BelfryError` `store_unavailable` if Redis can't be reached, `SilentError` after a
+        timeout, and `UnpackableError`.
         """
         packed = self.packed(commands)
         try:
             replies = self._round_trip(packed, commands, again=again)
-        except (redis.exceptions.RedisError, OSError) as error:  # an OSError: no descriptor for a connection
+        except (redis.exceptions.RedisError, OSError) as error:  # an OSError means that no file descriptor is left
             raise unavailable(error) from error
         return self.completed(commands, replies)
 
     @staticmethod
     def packed(commands: Sequence[Command]) -> bytes:
-        """What `write` takes. Raises `UnpackableError`."""
+        """Return the bytes that `write` takes. Raises `UnpackableError`."""
         return pack(commands)
 
     def write(self, packed: bytes) -> None:
-        """Write commands, where the line `is_open`. Raises `LostError`, or `SilentError` after a timeout."""
+        """Write commands. The line must be open (`is_open`). Raises `LostError`, or `SilentError` after a timeout."""
         try:
             self._kept().send_packed_command([packed])
             metrics.TRIPS[()] += 1
@@ -164,9 +166,9 @@ class Line:
             raise unavailable(error) from error
 
     def read(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of the `commands` that were written first of those not read yet. Raises as `write` does.
+        """Return the replies of `commands`, which must be the oldest commands not read yet. Raises like `write`.
 
-        After a failure nothing that was written before it can be read any more.
+        After a failure, the replies of all earlier writes are lost.
         """
         try:
             return self._replies(self._kept(), commands)
@@ -177,19 +179,19 @@ class Line:
             self.close()
             raise unavailable(error) from error
         except BaseException:
-            self.close()  # replies that nobody read would be taken for the next caller's
+            self.close()  # the next caller would get the unread replies
             raise
 
     @staticmethod
     def lacks_scripts(replies: Sequence[Reply]) -> bool:
-        """Whether something was not done because Redis didn't know its script."""
+        """Return whether a command was not executed because Redis did not know its script."""
         return any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies)
 
     def completed(self, commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
-        """The replies of `commands`, once everything was done.
+        """Load scripts that Redis lacked and run their commands. Return the complete replies of `commands`.
 
-        A script that Redis doesn't know did nothing, so those commands, and only those, are sent once more after
-        loading it, with the `WAIT` that was for them. Raises as `send` does.
+        A script that Redis does not know did nothing. So only those commands are sent once more after loading it, with
+        the `WAIT` that belongs to them. Raises like `send`.
         """
         failed = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.RedisError)]
         unknown = [at for at in failed if isinstance(replies[at], redis.exceptions.NoScriptError)]
@@ -204,11 +206,11 @@ class Line:
             except (redis.exceptions.RedisError, OSError) as error:
                 raise unavailable(error) from error
         if failed and any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
-            self._pool.disconnect()  # no longer a primary: the next connection finds the new one
+            self._pool.disconnect()  # the server is no longer a primary; the next connection finds the new one
         return replies
 
     def close(self) -> None:
-        """Forget all that was written; the next round trip connects anew."""
+        """Close the connection and forget all writes. The next round trip connects again."""
         if self._connection is not None:
             self._connection.disconnect()
 
@@ -219,7 +221,7 @@ class Line:
             self._connection = None
 
     def _kept(self) -> RedisConnection:
-        """The connection to which the last write went; a new one would know nothing of it."""
+        """Return the connection of the last write. A new connection would know nothing about that write."""
         if self._connection is None or not self._connection.is_connected:
             raise LostError
         return self._connection
@@ -233,8 +235,8 @@ class Line:
         return self._connection
 
     def _round_trip(self, packed: bytes, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:
-        # What redis-py's pipeline does, without what it does for transactions, caches and its own statistics: a third
-        # of what a published message costs a worker was spent there.
+        # This does what redis-py's pipeline does, without its transactions, caches and statistics. Those cost a third
+        # of a worker's time for a published message.
         connection = self._opened()
 
         def exchange() -> list[Reply]:
@@ -251,7 +253,7 @@ class Line:
         try:
             replies: list[Reply] = connection.retry.call_with_retry(exchange, lost)
         except BaseException:
-            connection.disconnect()  # replies that nobody read would be taken for the next caller's
+            connection.disconnect()  # the next caller would get the unread replies
             raise
         return [_left_open(reply) for reply in replies] if again else replies
 
@@ -275,7 +277,7 @@ class Line:
 
 
 class Connection:
-    """Connections to Redis: for owners that keep one (`line`), and for single calls (`run`)."""
+    """Connections to Redis, for owners that keep one (`line`) and for single calls (`run`)."""
 
     def __init__(self, client: redis.Redis, scripts: Sequence[Script], primary: Primary | None = None) -> None:
         self._client = client
@@ -285,7 +287,10 @@ class Connection:
 
     @classmethod
     def open(cls, settings: Settings, scripts: Sequence[Script], node: Address | None = None) -> Connection:
-        """A pool for `settings.redis_url`, or for this `node` of a cluster. Connects with the first command."""
+        """Return a pool for `settings.redis_url`, or for this `node` of a cluster.
+
+        It connects with the first command.
+        """
         pool = open_pool(
             redis.BlockingConnectionPool,
             settings,
@@ -301,15 +306,15 @@ class Connection:
         return cls(redis.Redis(connection_pool=pool), loaded, primary)
 
     def line(self) -> Line:
-        """A connection to keep. Connects with the first command."""
+        """Return a connection for an owner that keeps it. It connects with the first command."""
         return Line(self._client, self._scripts)
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of `commands`, sent in one write. Raises `BelfryError` `store_unavailable`."""
+        """Send `commands` in one write and return their replies. Raises `BelfryError` `store_unavailable`."""
         return checked(self.send(commands))
 
     def send(self, commands: Sequence[Command]) -> list[Reply]:
-        """As `Line.send`, on a connection that is taken out of the pool for it."""
+        """Send commands like `Line.send`, on a connection of the pool."""
         line = self.line()
         try:
             return line.send(commands)
@@ -317,10 +322,10 @@ class Connection:
             line.give_back()
 
     def follow(self) -> bool:
-        """Ask the Sentinels, if there are any, where the primary is; answers whether it is elsewhere than before.
+        """Ask the Sentinels, if there are any, for the primary's address. Return whether it has changed.
 
-        The old one may not know yet, and go on taking messages that are lost as soon as it does. Raises `BelfryError`
-        `store_unavailable` when no Sentinel knows.
+        The old primary may not know yet that it was replaced. It would accept messages and lose them later. Raises
+        `BelfryError` `store_unavailable` if no Sentinel knows the primary.
         """
         if self._primary is None:
             return False
@@ -334,12 +339,12 @@ class Connection:
         return moved
 
     def ping(self) -> None:
-        """Raises `BelfryError` `store_unavailable` when Redis doesn't answer."""
+        """Check that Redis answers. Raises `BelfryError` `store_unavailable` if it does not."""
         self.run([("PING",)])
 
 
 def pack(commands: Sequence[Command]) -> bytes:
-    """What goes over the wire. Raises `UnpackableError`."""
+    """Return the commands as bytes for the wire. Raises `UnpackableError`."""
     try:
         return b"".join([pack_command(command) for command in commands])
     except (UnicodeEncodeError, TypeError) as error:
@@ -347,7 +352,7 @@ def pack(commands: Sequence[Command]) -> bytes:
 
 
 def checked(replies: list[Reply]) -> list[Reply]:
-    """The same replies, if none is an error. Raises `BelfryError` `store_unavailable` or `store_full`."""
+    """Return the same replies if none is an error. Raises `BelfryError` `store_unavailable` or `store_full`."""
     failed = [reply for reply in replies if isinstance(reply, Exception)]
     if failed:
         raise (full() if _nothing_kept(replies) else unavailable(failed[0])) from failed[0]
@@ -355,13 +360,19 @@ def checked(replies: list[Reply]) -> list[Reply]:
 
 
 def _left_open(reply: Reply) -> Reply:
-    """Of what was sent before, too: that there is no room now says nothing of the first time."""
+    """Replace an error for a full store, if the command was sent twice.
+
+    It does not say whether the first try succeeded.
+    """
     is_full = isinstance(reply, redis.exceptions.OutOfMemoryError)
     return redis.exceptions.ResponseError(str(reply)) if is_full else reply
 
 
 def _nothing_kept(replies: list[Reply]) -> bool:
-    """Whether the store was full for all: no other error, and no script, whose answer is a list, was let through."""
+    """Return whether a full store refused everything.
+
+    There must be no other error, and no reply of a script, which is a list.
+    """
     return all(
         isinstance(reply, redis.exceptions.OutOfMemoryError)
         for reply in replies
@@ -370,7 +381,7 @@ def _nothing_kept(replies: list[Reply]) -> bool:
 
 
 def full() -> BelfryError:
-    """What the caller gets to hear when Redis has no memory left: nothing of this was kept."""
+    """Return the error for a full store: Redis has no memory left, and nothing of this call was kept."""
     return BelfryError(
         "store_full",
         "The message store has no memory left, and nothing was kept; try again later.",
@@ -379,32 +390,35 @@ def full() -> BelfryError:
 
 
 def has_moved(error: BelfryError) -> bool:
-    """Whether a node of a cluster refused, for what was asked is held by another one."""
+    """Return whether a node of a cluster refused because another node holds the keys."""
     return isinstance(error.__cause__, redis.exceptions.AskError)
 
 
 def is_unknown(error: Exception) -> bool:
-    """Whether the server does not know a command: an old one, or one whose configuration renames commands."""
+    """Return whether the server does not know a command.
+
+    The server may be old, or its configuration may rename commands.
+    """
     return isinstance(error, redis.exceptions.ResponseError) and _UNKNOWN.search(str(error)) is not None
 
 
 def has_no_database(error: BelfryError) -> bool:
-    """Whether the server has no database of the number in its address."""
+    """Return whether the server has no database with the number in BELFRY_REDIS_URL."""
     return _NO_DATABASE in str(error.__cause__)
 
 
 def has_no_cluster(error: BelfryError) -> bool:
-    """Whether what a cluster's address names is a server without a cluster."""
+    """Return whether BELFRY_REDIS_URL names a cluster, but the server is not part of one."""
     return _NO_CLUSTER in str(error.__cause__)
 
 
 def is_unlooked(error: BelfryError) -> bool:
-    """Whether a script did nothing because the worker has not looked at this server yet, see `open.lua`."""
+    """Return whether a script did nothing because the worker has not looked at this server yet, see `open.lua`."""
     return isinstance(error.__cause__, redis.exceptions.ResponseError) and str(error.__cause__).startswith(UNLOOKED)
 
 
 def _refused(error: Exception) -> str:
-    """What Redis answered instead of doing what it was asked, for the caller; "" where it did not answer."""
+    """Return a text for the caller about an error that Redis returned, or "" if the error did not come from Redis."""
     refusal = _SCRIPT_PLACE.sub("", str(error))
     known = next((why for words, why in _REFUSALS if words in refusal), "")
     if isinstance(error, redis.exceptions.ResponseError):
@@ -417,16 +431,16 @@ def _refused(error: Exception) -> str:
 
 
 def unavailable(error: Exception) -> BelfryError:
-    """What the caller gets to hear of a Redis error: that it may try again, and when.
+    """Return the error that a caller gets for an error of Redis. It says that the caller may retry, and when.
 
-    What Redis answers, instead of not answering, is logged: nobody else does.
+    Errors that Redis returned are logged here, because no other code logs them.
     """
     kind = SilentError if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)) else BelfryError
     why = f"The message store did not answer ({type(error).__name__})"
     if isinstance(error, redis.exceptions.AuthenticationError):
         why = "The message store refuses Belfry's user or password"
         complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
-    elif isinstance(error, redis.exceptions.AskError):  # MOVED as well
+    elif isinstance(error, redis.exceptions.AskError):  # includes MOVED
         why = "The part of the message store that is asked has just moved"
     elif str(error).startswith(UNLOOKED):
         why = "The message store's server was replaced"

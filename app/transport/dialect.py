@@ -1,6 +1,6 @@
-"""Translates commands for a Redis Cluster: pub/sub channels are sharded there, and the scripts that publish as well.
+"""Translates commands for a Redis Cluster, where pub/sub channels and the scripts that publish are sharded.
 
-All other modules use PUBLISH and PUBSUB NUMSUB. On a cluster these would go to every node. SPUBLISH and SHARDNUMSUB
+All other modules use PUBLISH and PUBSUB NUMSUB. On a cluster, these would go to every node. SPUBLISH and SHARDNUMSUB
 stay on the primary that holds the channel's slot.
 """
 
@@ -14,13 +14,13 @@ from .connection import Command, Connection, Reply, Script, checked
 
 
 class ClusterDialect:
-    """Translates commands, one by one."""
+    """Translates commands for a cluster, one by one."""
 
     def __init__(self, scripts: Iterable[Script]) -> None:
         self._scripts = {script.sha: script.sharded.sha for script in scripts}
 
     def __call__(self, command: Command) -> Command:
-        """The same command for a cluster."""
+        """Return the same command for a cluster."""
         name, *rest = command
         if name == "EVALSHA":
             return (name, self._scripts[rest[0]], *rest[1:])

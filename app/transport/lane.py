@@ -1,12 +1,12 @@
 """A lane: one pipelined connection to Redis. Its round trips complete in the order in which they began.
 
-Redis answers the commands of a connection in order, so the next write goes out before the last reply has come. The
-order must survive a lost connection. Commands that were written to it may or may not have been executed, and are sent
-again, the first ones first. Until then nothing else is written, because it would be executed before those.
+Redis answers the commands of a connection in order. So the next write can go out before the last reply has come. The
+order must survive a lost connection. Commands that were written to it may or may not have been executed. They are sent
+again in the same order. Until then nothing else is written, because it would be executed before them.
 
-If the server is silent, no command is sent again: each would wait for the whole time limit once more. The round trip
-that reaches its limit fails all others that are under way, and tells the lane's owner. The owner fails the commands
-that have not been written yet. Every caller is told that its commands may or may not be executed.
+If the server is silent, no command is sent again, because each would wait for the whole time limit once more. The round
+trip that reaches its limit fails all others that are under way, and notifies the lane's owner. The owner fails the
+commands that have not been written yet. The error says that the commands may or may not be executed.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Line(Protocol):
 
 
 class RoundTrip:
-    """One round trip. `is_written` as long as its replies are to come over the connection that is open now.
+    """One round trip. `is_written`: whether its replies will come over the connection that is open now.
 
-    `was_begun`: something of it was written, now or earlier.
+    `was_begun`: whether a part of it was written, now or earlier.
     """
 
     __slots__ = ("commands", "failure", "is_written", "replies", "turn", "was_begun")
@@ -57,19 +57,20 @@ class RoundTrip:
 class Lane:
     """Round trips on one connection. Only the holder of `writing` may begin one.
 
-    `fell_silent` is called once for each time that the server did not answer, before anybody hears of it.
+    `fell_silent` is called once each time that the server did not answer, before any caller gets the error.
     """
 
     def __init__(self, line: Line, fell_silent: Callable[[SilentError], None] = lambda _: None) -> None:
         self.writing = BoundedSemaphore(1)
         self._line = line
         self._fell_silent = fell_silent
-        self._under_way: deque[RoundTrip] = deque()  # the first one is the one whose replies come next
+        self._under_way: deque[RoundTrip] = deque()  # the first one gets the next replies
 
     def begin(self, commands: Sequence[Command]) -> RoundTrip:
-        """Write `commands` if that keeps the order, otherwise `end` does. Raises `UnpackableError`: nothing is begun.
+        """Write `commands` if that keeps the order. Otherwise `end` writes them.
 
-        To be called with `writing` held, and followed by `end` in the same greenlet, whatever happens.
+        Raises `UnpackableError`: nothing has begun. The caller must hold `writing`. It must call `end` in the same
+        greenlet afterwards, even after an error.
         """
         packed = self._line.packed(commands)
         trip = RoundTrip(commands)
@@ -80,23 +81,25 @@ class Lane:
             try:
                 self._line.write(packed)
             except LostError:
-                pass  # `end` sends it again
+                pass  # `end` sends the commands again
             except BelfryError as failure:
                 self._fail(trip, failure)
             else:
-                # Set without a switch since the last byte was written: had the connection ended before, `write` failed.
+                # There is no greenlet switch since the last byte was written. If the connection had ended before,
+                # `write` would have failed.
                 trip.is_written = True
         return trip
 
     def end(self, trip: RoundTrip) -> list[Reply]:
-        """The replies, after those of all trips before it. Raises as `Line.send` does."""
+        """Return the replies, after those of all earlier round trips. Raises like `Line.send`."""
         try:
             if self._under_way[0] is not trip:
                 trip.turn = Event()
                 trip.turn.wait()
             return self._replies(trip)
         except BaseException:
-            if trip.is_written:  # killed: nobody will read what comes for it
+            # This greenlet was killed, and nobody will read the replies.
+            if trip.is_written:
                 self._forget_written()
                 self._line.close()
             raise
@@ -116,7 +119,7 @@ class Lane:
             return self._replies_to_more(trip)
 
     def _replies_to_more(self, trip: RoundTrip) -> list[Reply]:
-        """The replies of a trip that is sent again, or that lacked a script."""
+        """Return the replies of a trip that must be sent again, or that lacked a script."""
         if trip.replies is not None:
             self._read_ahead()
         if trip.failure is not None:
@@ -130,7 +133,7 @@ class Lane:
             raise
 
     def _read(self, trip: RoundTrip) -> None:
-        """Read its replies; leave it without them where the connection has ended."""
+        """Read the replies of a trip. If the connection has ended, leave the trip without replies."""
         try:
             trip.replies = self._line.read(trip.commands)
             trip.is_written = False
@@ -148,7 +151,7 @@ class Lane:
             self._fell_silent(failure)
 
     def _read_ahead(self) -> None:
-        """Read the replies to everything written before. Scripts are loaded only then, to keep the order."""
+        """Read the replies to everything written before. Scripts are loaded only after that, to keep the order."""
         for later in islice(self._under_way, 1, None):
             if later.is_written:
                 self._read(later)

@@ -1,4 +1,4 @@
-"""Logs refusals of Redis, of which there may be thousands a second: each text once a minute, with a count."""
+"""Logs refusals by Redis, which may come thousands of times a second: each text once a minute, with a count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 EVERY_SECONDS: Final = 60.0
-TEXTS_MAX: Final = 20  # known at a time; what goes beyond is counted as one
+TEXTS_MAX: Final = 20  # texts that are counted one by one; all further ones share one count
 TEXT_MAX: Final = 300
 OTHERS: Final = "Redis refuses further commands for further reasons"
 
@@ -21,7 +21,7 @@ class _Known:
 
 
 class LogThrottle:
-    """Writes warnings to one logger."""
+    """Writes warnings to one logger, each text at most once in `EVERY_SECONDS`."""
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
@@ -29,7 +29,7 @@ class LogThrottle:
         self._known: dict[str, _Known] = {}
 
     def note(self, text: str) -> None:
-        """Log `text`, or count it where it was logged within the last minute."""
+        """Log `text`, or only count it if it was logged within the last minute."""
         now = self._clock()
         text = text[:TEXT_MAX]
         if text not in self._known and len(self._known) >= TEXTS_MAX:
@@ -47,5 +47,5 @@ class LogThrottle:
             self._known[text] = _Known(now)
 
     def _forget(self, now: float) -> None:
-        """What was logged long ago makes room."""
+        """Forget texts that were logged long ago, to make room for others."""
         self._known = {text: known for text, known in self._known.items() if now - known.logged < EVERY_SECONDS}

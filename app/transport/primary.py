@@ -1,7 +1,7 @@
 """Connections to Redis: directly to a server, or to the server that the Sentinels name as the primary of a service.
 
-redis-py's own pool for Sentinels does not wait for a free connection, and trusts the Sentinels about the address of the
-primary. A connection here also asks the server itself whether it is the primary.
+redis-py's own pool for Sentinels does not wait for a free connection. It also trusts the Sentinels about the address of
+the primary. A connection here also asks the server itself whether it is the primary.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..core.redis_url import ClusterUrl, SentinelUrl, ServerUrl, parse, parse_se
 from ..core.settings import Settings
 
 CONNECT_SECONDS = 1.0
-SENTINEL_SECONDS = 0.5  # for each that is asked; the next one may be alive
+SENTINEL_SECONDS = 0.5  # for each Sentinel, because the next one may be alive
 
 Address = tuple[str, int]
 Pool = TypeVar("Pool", bound=ConnectionPool)
 
 
 class Primary:
-    """Knows where the primary of a service is, by asking its Sentinels. Raises redis-py's errors."""
+    """Finds the primary of a service by asking its Sentinels. Raises redis-py's errors."""
 
     def __init__(self, url: SentinelUrl) -> None:
         options: dict[str, Any] = {"ssl": True, **dict(url.tls_options)} if url.tls else {}
@@ -45,7 +45,10 @@ class Primary:
         )
 
     def find(self) -> Address:
-        """Its address now. Found as redis-py does, which does not tell why a Sentinel is not reached."""
+        """Return the current address of the primary.
+
+        This does the same as redis-py, which does not report why it can't reach a Sentinel.
+        """
         reasons = []
         for sentinel in self._sentinel.sentinels:
             try:
@@ -60,13 +63,16 @@ class Primary:
         raise MasterNotFoundError(": ".join([f"no Sentinel knows the primary of {self._service!r}", *reasons]))
 
     def _ask_first(self, sentinel: redis.Redis) -> None:
-        """The next time: it answers."""
+        """Ask this Sentinel first the next time, because it answers."""
         others = [each for each in self._sentinel.sentinels if each is not sentinel]
         self._sentinel.sentinels = [sentinel, *others]
 
 
 class PrimaryConnection(Connection):
-    """Asks where to connect each time that it does; a server that is no primary (any more) counts as not reached."""
+    """A connection to the primary, whose address it asks for at each connect.
+
+    A server that is not a primary, or no longer one, counts as unreachable.
+    """
 
     def __init__(self, primary: Primary, **options: Any) -> None:
         super().__init__(redis_connect_func=_greet_primary, **options)  # type: ignore[no-untyped-call]  # redis-py annotates most, not this
@@ -78,7 +84,7 @@ class PrimaryConnection(Connection):
 
 
 class PrimarySSLConnection(SSLConnection):
-    """The same by TLS."""
+    """A connection like `PrimaryConnection`, over TLS."""
 
     def __init__(self, primary: Primary, **options: Any) -> None:
         super().__init__(redis_connect_func=_greet_primary, **options)
@@ -90,9 +96,9 @@ class PrimarySSLConnection(SSLConnection):
 
 
 def open_pool(kind: type[Pool], settings: Settings, node: Address | None = None, **options: Any) -> Pool:
-    """A pool of the class `kind` of connections for `settings.redis_url`. Connects with the first command.
+    """Return a pool of the class `kind` for `settings.redis_url`. It connects with the first command.
 
-    `node` says which node of a cluster; without it, the first one that the address names.
+    `node` is the address of a node of a cluster. Without it, this uses the first node of the URL.
     """
     options |= {
         "socket_connect_timeout": min(CONNECT_SECONDS, settings.redis_timeout_seconds),
@@ -134,7 +140,7 @@ def _server_options(url: ServerUrl) -> dict[str, Any]:
 
 @cache
 def primary_of(url: str) -> Primary:
-    """One for all connections of a process."""
+    """Return the one object that all connections of a process share."""
     return Primary(parse_sentinel(url))
 
 

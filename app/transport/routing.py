@@ -2,11 +2,11 @@
 
 - Commands of one caller for one slot are sent in their order, in one write.
 - A node that answers MOVED, ASK, TRYAGAIN or CLUSTERDOWN has not executed the command. So the command is sent again,
-  until the caller's time limit: after MOVED and ASK at once, to the named node; after the others with a pause. Commands
-  that were not refused are not repeated.
-- All that one call appends to a slot is one command (see `LogStore`), and a caller that appends a sequence waits for
+  until the caller's time limit. After MOVED and ASK it goes to the named node at once, after the others with a pause.
+  Commands that were not refused are not repeated.
+- One call sends all its appends to a slot as one command (see `LogStore`). A caller that appends a sequence waits for
   each call before the next one. So the order of a log's appends holds.
-- After a lost connection nothing is sent again: nobody knows whether the command was executed. The caller is told so.
+- After a lost connection nothing is sent again, because the command may have been executed. The error says so.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from .dialect import ClusterDialect
 from .shard import Shard
 from .slots import Address, slot_of
 
-PAUSE_SECONDS = (0.005, 0.1)  # first and longest, before what has to wait is tried again
+PAUSE_SECONDS = (0.005, 0.1)  # first and longest pause before a refused command is sent again
 KEYLESS: Final = ("PING", "WAIT")
-ANYWHERE: Final = -1  # their slot
+ANYWHERE: Final = -1  # the slot of such commands
 
-REFERRALS: Final = (AskError, ClusterDownError, TryAgainError)  # `MovedError` is an `AskError`; nothing was done
+# `MovedError` is an `AskError`. After any of these errors, the command was not executed.
+REFERRALS: Final = (AskError, ClusterDownError, TryAgainError)
 
 
 class SlotOwners(Protocol):
-    """Where slots lie, see `Cluster`."""
+    """Knows which shards hold the slots, see `Cluster`."""
 
     def owner(self, slot: int) -> Shard | None: ...
     def at(self, address: Address) -> Shard: ...
@@ -46,7 +47,7 @@ class SlotOwners(Protocol):
 
 
 class Step:
-    """One command on its way to one shard. `asked` is the shard that an ASK referred it to, for one try."""
+    """One command for one shard. `asked` is the shard that an ASK named, for the next try only."""
 
     __slots__ = ("asked", "command", "reply", "slot")
 
@@ -58,7 +59,7 @@ class Step:
 
 
 class Done:
-    """What was done already when it was posted."""
+    """The replies of commands that were already done when they were posted."""
 
     def __init__(self, replies: list[Reply]) -> None:
         self._replies = replies
@@ -68,7 +69,7 @@ class Done:
 
 
 class Routing:
-    """See the module. `pipeline` answers the connections that lead to a shard."""
+    """Runs commands on the shards that hold their keys. `pipeline` returns the pipeline that leads to a shard."""
 
     def __init__(
         self,
@@ -83,11 +84,14 @@ class Routing:
         self._timeout_seconds = timeout_seconds
 
     def post(self, commands: Sequence[Command]) -> Pending:
-        """Run commands, after all that was posted before: what a node refuses must not be overtaken by what follows."""
+        """Run commands after all that were posted before.
+
+        This waits, because later commands must not overtake a command that a node refuses and that is sent again.
+        """
         return Done(self.run(commands))
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """The replies of `commands`. Raises `BelfryError` `store_unavailable` or `store_full`."""
+        """Run `commands` and return their replies. Raises `BelfryError` `store_unavailable` or `store_full`."""
         plans = [self._plan(command) for command in commands]
         steps = [step for plan in plans for step in plan]
         waits = [step for step in steps if step.command[0] == "WAIT"]
@@ -96,7 +100,7 @@ class Routing:
         return [_joined(command, plan) for command, plan in zip(commands, plans, strict=True)]
 
     def _plan(self, command: Command) -> list[Step]:
-        """The steps of a command: one, unless it asks about channels of several slots."""
+        """Return the steps of a command. It has one, unless it asks about channels of several slots."""
         name = command[0]
         if name == "PUBSUB":
             return [*self._numsub(command[2:])]
@@ -105,7 +109,10 @@ class Routing:
         return [Step(self._dialect(command), slot_of(command[3 if name == "EVALSHA" else 1]))]
 
     def _numsub(self, channels: Sequence[str]) -> Iterator[Step]:
-        """A question for each shard. No node refuses it for a slot that lies elsewhere: it relies on the map."""
+        """Yield one question for each shard.
+
+        No node refuses such a question, even if the slots belong to another node. So the result depends on the map.
+        """
         by_shard: dict[Shard, list[str]] = defaultdict(list)
         for channel in channels:
             by_shard[self._owner(slot_of(channel))].append(channel)
@@ -113,7 +120,7 @@ class Routing:
             yield Step(self._dialect(("PUBSUB", "NUMSUB", *own)), slot_of(own[0]))
 
     def _owner(self, slot: int) -> Shard:
-        """Raises `BelfryError` `store_unavailable` where no node tells."""
+        """Return the shard that holds `slot`. Raises `BelfryError` `store_unavailable` if no node knows it."""
         owner = self._places.owner(slot)
         if owner is None:
             self._places.refresh()
@@ -123,7 +130,7 @@ class Routing:
         return owner
 
     def _do(self, steps: Sequence[Step], waits: Sequence[Step]) -> None:
-        """Have all done; what was refused to the end has the refusal as its reply."""
+        """Run all steps. A step that is refused until the time limit has the refusal as its reply."""
         due = time.monotonic() + self._timeout_seconds
         pause = PAUSE_SECONDS[0]
         left = list(steps)
@@ -133,12 +140,13 @@ class Routing:
             if not left or time.monotonic() >= due:
                 return
             told_where = [self._refer(step) for step in left]
-            if not all(told_where) or pause > PAUSE_SECONDS[0]:  # two nodes may refer to each other for a while
+            # Two nodes may redirect to each other for a while.
+            if not all(told_where) or pause > PAUSE_SECONDS[0]:
                 gevent.sleep(pause)
             pause = min(2 * pause, PAUSE_SECONDS[1])
 
     def _send(self, steps: Sequence[Step], waits: Sequence[Step]) -> None:
-        """Send each step once, to all shards at the same time, and take the replies."""
+        """Send each step once, to all shards at the same time, and store the replies."""
         by_shard: dict[Shard, list[Step]] = defaultdict(list)
         for step in steps:
             by_shard[step.asked or self._owner(step.slot)].append(step)
@@ -153,23 +161,23 @@ class Routing:
             raise failures[0]
 
     def _take(self, own: Sequence[Step], waits: Sequence[Step], waiting: QueuedCall) -> BelfryError | None:
-        """Take the replies of one shard; answers why there are none."""
+        """Store the replies of one shard. Return the error if there are none."""
         try:
             replies = iter(waiting.answers())
         except BelfryError as failure:
             return failure
         for step in own:
             if step.asked:
-                next(replies)  # to ASKING
+                next(replies)  # the reply to ASKING
             step.reply = next(replies)
         for wait in waits:
             wait.reply = _fewest(wait.reply, next(replies))
         return None
 
     def _refer(self, step: Step) -> bool:
-        """Whether the refusal says where to go instead."""
+        """Prepare to follow a refusal. Return whether it names another node."""
         refusal, asked, step.asked = step.reply, step.asked, None
-        if isinstance(refusal, MovedError):  # a kind of `AskError` for redis-py
+        if isinstance(refusal, MovedError):  # redis-py derives it from `AskError`
             self._places.moved(refusal.slot_id, self._address(refusal, asked or self._owner(step.slot)))
             return True
         if isinstance(refusal, AskError):
@@ -181,7 +189,7 @@ class Routing:
 
     @staticmethod
     def _address(refusal: AskError, shard: Shard) -> Address:
-        """Where it refers to; an empty host stands for the node's own."""
+        """Return the address in a refusal. An empty host stands for the node that answered."""
         return refusal.host or shard.name.rpartition(":")[0], refusal.port
 
 
@@ -190,12 +198,12 @@ def _written(step: Step) -> tuple[Command, ...]:
 
 
 def _fewest(before: Reply, reply: Reply) -> Reply:
-    """How many replicas have it on every shard."""
+    """Return the smaller number of replicas. This many have the data on every shard."""
     return reply if before is None or isinstance(reply, Exception) else min(before, reply)
 
 
 def _joined(command: Command, plan: Sequence[Step]) -> Reply:
-    """The reply to a command of several steps: channels and numbers, in the order of the question."""
+    """Return the reply to a command of several steps: channels and numbers, in the order of the question."""
     if command[0] != "PUBSUB":
         return plan[0].reply
     told = [each for step in plan for each in step.reply]

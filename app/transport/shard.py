@@ -1,8 +1,8 @@
 """A shard: one primary, and the connections to it.
 
-A single Redis and a Sentinel service are one shard; a cluster has many. Modules that need Redis take `Shards`. A
-command goes to the shard that holds its key. Objects of which each shard needs one (subscriber link, canary) are made
-for each shard of `current`. No other module asks how many shards there are.
+A single Redis and a Sentinel service are one shard, and a cluster has many. Modules that need Redis take `Shards`. A
+command goes to the shard that holds its key. Some objects exist once for each shard (subscriber link, canary). They are
+made for each shard of `current`. No other module depends on the number of shards.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .subscription import Subscription
 
 
 class Sends(Commands, Protocol):
-    """What runs commands, and also answers errors in the places of replies."""
+    """Runs commands, and can also return errors in the places of replies."""
 
     def send(self, commands: Sequence[Command]) -> list[Reply]: ...
 
 
 class Shard:
-    """One primary. `name` is its address in a cluster, and empty where there is no other shard.
+    """One primary. `name` is its address in a cluster, and empty if there is only one shard.
 
-    `commands` runs commands on it whose keys it holds.
+    `commands` runs commands whose keys this shard holds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Shard:
         node: Address | None = None,
         moved: Callable[[], object] = lambda: None,
     ) -> None:
-        """`moved` is called where the primary at `node` refuses something that another one holds."""
+        """Make a shard. `moved` is called if the primary at `node` refuses a command whose keys another one holds."""
         self.connection = Connection.open(settings, scripts, node)
         self.commands: Sends = Translated(self.connection, ClusterDialect(scripts), moved) if node else self.connection
         self.name = f"{node[0]}:{node[1]}" if node else ""
@@ -45,11 +45,11 @@ class Shard:
         self._node = node
 
     def subscribe(self) -> Subscription:
-        """A new subscriber connection. Raises `BelfryError` `store_unavailable`."""
+        """Open a new subscriber connection. Raises `BelfryError` `store_unavailable`."""
         return Subscription.open(self._settings, self._node)
 
     def pipeline(self, lanes: int, depth: int) -> AutoPipeline:
-        """Connections of its own that many callers share."""
+        """Return a pipeline with connections of its own, which many callers share."""
         settings = self._settings
         return AutoPipeline(
             self.connection.line, settings.redis_timeout_seconds, settings.redis_queue, lanes=lanes, depth=depth
@@ -60,34 +60,34 @@ class Shards(Protocol):
     """All shards of the store."""
 
     def pipeline(self, *, lanes: int = CONNECTIONS, depth: int = 1) -> Posts:
-        """What runs commands on the shards that hold their keys, by connections of its own."""
+        """Return an object that runs commands on the shards that hold their keys. It has connections of its own."""
 
     def slot_of(self, key: str) -> int:
-        """Keys with the same number may be used by one script."""
+        """Return a number for a key. One script may use keys with the same number."""
 
     def current(self) -> Sequence[Shard]:
-        """The shards that are known now; none before the first `refresh` of a cluster."""
+        """Return the shards that are known now. There are none before the first `refresh` of a cluster."""
 
     def holder(self, key: str) -> Shard | None:
-        """The shard that holds a key; None where that is not known yet."""
+        """Return the shard that holds a key, or None if it is not known yet."""
 
     def refresh(self) -> None:
-        """Find out where the shards are. Raises `BelfryError` `store_unavailable`."""
+        """Find the addresses of the shards. Raises `BelfryError` `store_unavailable`."""
 
     def follow(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called whenever keys are held by other shards than before."""
+        """Have `changed` called whenever keys have moved to other shards."""
 
     def ping(self) -> None:
-        """Raises `BelfryError` `store_unavailable` when a shard does not answer."""
+        """Check that all shards answer. Raises `BelfryError` `store_unavailable` if one does not."""
 
 
 def one_slot(key: str) -> int:  # noqa: ARG001 - as every `slot_of`
-    """See `Shards`: one script may use all keys."""
+    """Return 0 for every key: one script may use all keys. See `Shards`."""
     return 0
 
 
 class OneShard:
-    """The store is a single Redis, or the primary of a Sentinel service."""
+    """A store that is a single Redis, or the primary of a Sentinel service."""
 
     def __init__(self, settings: Settings, scripts: Sequence[Script]) -> None:
         self._shard = Shard(settings, scripts)
@@ -107,10 +107,10 @@ class OneShard:
         return self._shard
 
     def refresh(self) -> None:
-        """See `Shards`: there is nothing to find out; `Connection.follow` asks the Sentinels."""
+        """Do nothing: there is only one shard, and `Connection.follow` asks the Sentinels. See `Shards`."""
 
     def follow(self, changed: Callable[[], None]) -> None:
-        """See `Shards`: that never happens."""
+        """Do nothing: keys never move to another shard. See `Shards`."""
 
     def ping(self) -> None:
         """See `Shards`."""

@@ -18,16 +18,16 @@ Address = tuple[str, int]
 
 
 def slot_of(key: str) -> int:
-    """The slot of a key or of a sharded channel."""
+    """Return the slot of a key or of a sharded channel."""
     return key_slot(key.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one node says of the whole cluster: the owner of each slot, the time of its knowledge, and its judgement.
+    """One node's view of the whole cluster: the owner of each slot, the epoch, and whether the cluster works.
 
-    A node that was cut off from the others tells an old story. `epoch` grows with every failover and migration, so the
-    higher one is the newer one.
+    A node that was cut off from the others has an outdated view. `epoch` grows with every failover and migration, so
+    the view with the higher epoch is the newer one.
     """
 
     owners: dict[int, Address]
@@ -41,9 +41,9 @@ class View:
 
 
 def view_of(slots: Sequence[Any], info: bytes, asked: Address) -> View:
-    """Read the replies to CLUSTER SLOTS and CLUSTER INFO of the node at the address `asked`.
+    """Read the replies of the node at the address `asked` to CLUSTER SLOTS and CLUSTER INFO.
 
-    An empty host stands for the one that was asked; `?` for one that nobody knows.
+    An empty host stands for the node that was asked. `?` stands for a node whose address is unknown.
     """
     owners: dict[int, Address] = {}
     for first, last, (host, port, *_), *_ in slots:
@@ -55,14 +55,14 @@ def view_of(slots: Sequence[Any], info: bytes, asked: Address) -> View:
 
 
 class SlotMap:
-    """The owner of each slot, as far as it is known here."""
+    """The owner of each slot, as far as this process knows."""
 
     def __init__(self) -> None:
         self._owners: dict[int, Address] = {}
         self._epoch = -1
 
     def owner(self, slot: int) -> Address | None:
-        """None: nobody told yet."""
+        """Return the owner of a slot, or None if no node has reported it yet."""
         return self._owners.get(slot)
 
     @property
@@ -71,13 +71,13 @@ class SlotMap:
         return list(dict.fromkeys(self._owners[slot] for slot in sorted(self._owners)))
 
     def is_news(self, view: View) -> bool:
-        """Whether a view is to be believed at once: its node works, and it is not older than what is known."""
+        """Return whether to trust a view at once: its node reports a working cluster, and the view is not outdated."""
         return view.is_ok and view.epoch >= self._epoch
 
     def learn(self, view: View) -> bool:
-        """Take a node's view over; answers whether an owner changed.
+        """Take over a node's view. Return whether an owner changed.
 
-        A slot that has no owner in it keeps the former one: its primary failed, and no replica took over yet.
+        If a slot has no owner in the view, it keeps the former one: its primary failed, and no replica took over yet.
         """
         self._epoch = view.epoch
         owners = {**self._owners, **view.owners}
@@ -86,10 +86,13 @@ class SlotMap:
         return changed
 
     def moved(self, slot: int, address: Address) -> None:
-        """A node said that the slot lies there."""
+        """Note that a node reported this owner of the slot."""
         self._owners[slot] = address
 
 
 def best(views: Iterable[View]) -> View | None:
-    """The one to believe: of nodes that consider the cluster to work the one with the newest knowledge."""
+    """Return the view to trust: the newest one of the nodes that say that the cluster works.
+
+    Otherwise the newest of all.
+    """
     return max(views, key=lambda view: (view.is_ok, view.epoch), default=None)

@@ -1,11 +1,12 @@
 """One Redis connection that receives the live entries of many logs.
 
-redis-py's `PubSub` is not used: it opens a connection for each greenlet that subscribes at the same moment, subscribes
-again behind one's back after a loss, and its health check never looks at the answer. This is its `Connection` (URL,
-TLS, authentication, hiredis) and the four pub/sub commands. One greenlet may send while another one reads.
+redis-py's `PubSub` is not used, for three reasons. It opens a connection for each greenlet that subscribes at the same
+moment. After a loss it subscribes again without notice. Its health check never looks at the answer. This class uses
+redis-py's `Connection` (URL, TLS, authentication, hiredis) and the four pub/sub commands. One greenlet may send while
+another one reads.
 
-On a cluster channels are sharded: each command names channels of one slot, and a node that does not hold the slot
-refuses it. The node says by itself that a channel is left when its slot goes to another node.
+On a cluster, channels are sharded. Each command names channels of one slot, and a node that does not hold the slot
+refuses it. If the slot moves to another node, the node announces that the channel is unsubscribed.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from .connection import pack, unavailable
 from .primary import open_pool
 from .slots import Address, slot_of
 
-# Redis answers the PING sent every third of this time; hearing nothing for so long means that the link is dead, even
-# when the kernel believes in it (a frozen server, a cut without FIN).
+# Belfry sends a PING every third of this time, and Redis answers it. If nothing arrives for the whole time, the link is
+# dead, even if the kernel believes that it is open (a frozen server, a cut without FIN).
 SILENCE_SECONDS = 6.0
 PING_SECONDS = SILENCE_SECONDS / 3
 
 
 class PushKind(Enum):
-    """What Redis sends on a connection that has subscriptions."""
+    """The kinds of replies that Redis sends on a connection with subscriptions."""
 
     MESSAGE = b"message"
     SUBSCRIBED = b"subscribe"
@@ -47,7 +48,7 @@ _KINDS: Final = {
 
 
 class Push(NamedTuple):
-    """One thing received. `channel` is empty for a PONG, `payload` for all but a MESSAGE."""
+    """One reply received. `channel` is empty for a PONG. `payload` is empty for every kind except MESSAGE."""
 
     kind: PushKind
     channel: bytes
@@ -64,7 +65,10 @@ class Subscription:
 
     @classmethod
     def open(cls, settings: Settings, node: Address | None = None) -> Subscription:
-        """Connect, to this `node` of a cluster where one is given. The pool only lends its URL parsing."""
+        """Connect to the store, or to this `node` of a cluster.
+
+        The pool is used only because it parses the URL.
+        """
         pool = open_pool(redis.ConnectionPool, settings, node, socket_timeout=SILENCE_SECONDS, client_name="belfry-hub")
         try:
             return cls(pool.get_connection(), sharded=node is not None)
@@ -72,30 +76,31 @@ class Subscription:
             raise unavailable(error) from error
 
     def subscribe(self, channels: Iterable[str]) -> None:
-        """Ask for channels; Redis acknowledges each, in order, with a SUBSCRIBED."""
+        """Subscribe to channels. Redis acknowledges each one, in order, with a SUBSCRIBED."""
         self._send(self._commands("SUBSCRIBE", channels))
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
-        """Leave channels; Redis acknowledges each, in order, with an UNSUBSCRIBED."""
+        """Unsubscribe from channels. Redis acknowledges each one, in order, with an UNSUBSCRIBED."""
         self._send(self._commands("UNSUBSCRIBE", channels))
 
     def ping(self) -> None:
-        """Ask for a PONG, so that a live link is never silent."""
+        """Send a PING. Redis answers with a PONG, so a live link is never silent."""
         self._send([("PING",)])
 
     def _commands(self, name: str, channels: Iterable[str]) -> list[tuple[str, ...]]:
-        """One command, or one for each run of channels that share a slot."""
+        """Return one command. If channels are sharded, return one for each run of channels that share a slot."""
         if self._sharded:
             return [(f"S{name}", *own) for _, own in groupby(channels, key=slot_of)]
         return [(name, *channels)]
 
     def receive(self) -> Push:
-        """The next thing that Redis sends; waits for it, at most `SILENCE_SECONDS`."""
+        """Wait for the next reply and return it. Waits at most `SILENCE_SECONDS`."""
         try:
             reply: Any = self._connection.read_response()
         except (redis.exceptions.RedisError, OSError) as error:
             raise unavailable(error) from error
-        if not isinstance(reply, list):  # a PING before the first subscription is answered as an ordinary command
+        # Redis answers a PING before the first subscription like an ordinary command.
+        if not isinstance(reply, list):
             return Push(PushKind.PONG, b"", b"")
         kind = _KINDS[reply[0]]
         payload = reply[2] if kind is PushKind.MESSAGE else b""
@@ -107,7 +112,8 @@ class Subscription:
         self._connection.disconnect()
 
     def _send(self, commands: Sequence[tuple[str, ...]]) -> None:
-        if self._closed:  # redis-py would connect again, to a link without subscriptions
+        # redis-py would connect again, and the new link would have no subscriptions.
+        if self._closed:
             raise unavailable(redis.exceptions.ConnectionError())
         try:
             self._connection.send_packed_command([pack(commands)])

@@ -1,1 +1,4 @@
-"""The web layer: views authenticate, parse, call one service and answer. They send no Redis command and run no loop."""
+"""The web layer: each view authenticates, parses, calls one service and answers. Views send no Redis command.
+
+Views run no loop.
+"""

@@ -1,4 +1,4 @@
-"""Whether and when an upstream wants a request to be repeated, according to its headers."""
+"""Reads the headers in which an upstream says whether and when a request should be repeated."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ NAMES = ("retry-after", "retry-after-ms", "x-should-retry")
 
 
 def seconds_until(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds that the upstream asks to wait, from the Unix time `now`; None where it asks for nothing.
+    """Return the seconds that the upstream asks to wait, from the Unix time `now`. Return None if it asks for nothing.
 
-    `headers` has names in small letters. `Retry-After` may be a date, or a number with a fraction.
+    `headers` has lower-case names. `Retry-After` may be a date, or a number with a fraction.
     """
     number = _number(headers.get("retry-after-ms", ""))
     if number is not None:
@@ -36,5 +36,5 @@ def _number(text: str) -> float | None:
 
 
 def verdict(headers: Mapping[str, str]) -> bool | None:
-    """What `x-should-retry` says; None where it is not there."""
+    """Return the value of `x-should-retry`, or None if the header is missing."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())

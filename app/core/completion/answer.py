@@ -15,13 +15,13 @@ from .pieces import END, Piece
 from .tolerant import object_of, objects_of, place_of, text_of
 from .usage import Usage, tokens_of, usage_in
 
-STRANGE_CHARS = 2_000  # kept of the first object that is no part of a completion, to tell it
+STRANGE_CHARS = 2_000  # kept of the first object that does not belong to a completion, for the error text
 _PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
 _SAID = frozenset({"content", "reasoning_content", "reasoning", "refusal", "text"})
 
 
 def texts_of(choice: dict[str, Any]) -> list[str]:
-    """All that a chunk's choice says: text, thoughts, and what it wants called."""
+    """Return all texts of a chunk's choice: answer, reasoning, and tool calls."""
     delta = object_of(choice.get("delta"))
     texts = [text_of(value) for name, value in delta.items() if name in _SAID]
     if "text" in choice:
@@ -33,26 +33,27 @@ def texts_of(choice: dict[str, Any]) -> list[str]:
 
 
 def _safe(piece: Piece) -> Piece:
-    """The piece as data of a stream may hold it."""
+    """Return the piece in a form that is safe as data of a stream."""
     plain = piece.text.encode()
     safe = stream_safe(plain)
     return piece if safe == plain else Piece(safe.decode(), piece.value, piece.event)
 
 
 class Answer:
-    """Judges the pieces of one answer. Keeps what must be known at its end, not its text.
+    """Judges the pieces of one answer. It keeps what its end requires, but not the text.
 
-    `choices` is how many the request asked for; `wants_usage` whether the client asked for the usage in its stream.
+    `choices` is the number of choices that the request asked for. `wants_usage` is whether the client asked for usage
+    in its stream.
     """
 
     def __init__(self, *, choices: int = 1, wants_usage: bool = False, prompt_tokens: int = 0) -> None:
         self._choices = choices
         self._wants_usage = wants_usage
         self._has_reason: dict[int, bool] = {}
-        self._ended = False  # the upstream said so
-        self._came_whole = False  # in one piece
-        self._is_last = False  # the last piece was a usage without choices
-        self._talks_on = False  # something was said after a finish reason
+        self._ended = False  # whether the upstream marked the end
+        self._came_whole = False  # whether it came as one piece
+        self._is_last = False  # whether the last piece was a usage without choices
+        self._talks_on = False  # whether text came after a finish reason
         self._shown_usage = False
         self._strange = ""
         self._head: dict[str, Any] = {}
@@ -61,18 +62,18 @@ class Answer:
 
     @property
     def finished(self) -> bool:
-        """Whether each choice has its finish reason, or the upstream said that all is over."""
+        """Whether each choice has its finish reason, or the upstream marked the end."""
         reasons = self._has_reason.values()
         return self._ended or (len(reasons) >= self._choices and all(reasons))
 
     @property
     def may_end(self) -> bool:
-        """Whether nothing is missing that must come, though the upstream may still send usage."""
+        """Whether the answer may end here. The upstream may still send usage."""
         return self.finished and not self._talks_on
 
     @property
     def ended(self) -> bool:
-        """Whether the upstream said that this is all."""
+        """Whether the upstream marked the end of the answer."""
         return self._ended
 
     @property
@@ -81,14 +82,14 @@ class Answer:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """As told, or estimated and marked so."""
+        """The upstream's usage, or an estimate that is marked as one."""
         return self.counted.shown()
 
     def take(self, piece: Piece) -> Iterator[Piece]:
-        """The chunks to pass on for one piece.
+        """Judge one piece, and yield the chunks to pass on for it.
 
-        That is the piece itself, several for a whole answer, and none for what the client did not ask for.
-        Raises `BelfryError` for an error in the midst of the answer.
+        These are the piece itself, several chunks for a whole answer, and none for pieces that the client did not ask
+        for. Raises `BelfryError` for an error in the middle of the answer.
         """
         if piece is END:
             self._ended = True
@@ -96,7 +97,8 @@ class Answer:
         failure = failure_of(piece)
         if failure is not None:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
-        if is_whole(piece.value) and self.started:  # some repeat all of the text behind its chunks
+        # Some upstreams repeat the whole text after its chunks.
+        if is_whole(piece.value) and self.started:
             chunk = without_messages(piece.value)
             yield from self._passed(Piece(written(chunk), chunk))
         elif is_whole(piece.value):
@@ -111,7 +113,7 @@ class Answer:
             yield _safe(chunk)
 
     def _counts(self, value: dict[str, Any]) -> bool:
-        """Judge and count one chunk. Whether the client gets it."""
+        """Judge and count one chunk. Return whether the client gets it."""
         choices = objects_of(value.get("choices"))
         told = usage_in(value, choices)
         if told is not None:
@@ -121,14 +123,15 @@ class Answer:
             self._judge(choice)
         if choices:
             self.started = True
-            if told is not None:  # the client sees it, unless it is a part of the counts or in another member
+            # The client sees this usage, unless it has only a part of the counts or is in another member.
+            if told is not None:
                 self._shown_usage = tokens_of(value.get("usage")) >= self.counted.tokens
             if not self._head:
                 self._head = {name: value[name] for name in ("id", "created", "model") if name in value}
         elif not value.get("usage"):
             self._strange = self._strange or written(value)[:STRANGE_CHARS]
         else:
-            if not self._wants_usage or told is None:  # an estimate says more than zeros
+            if not self._wants_usage or told is None:  # an estimate is better than zeros
                 return False
             self._shown_usage = True
         return True
@@ -142,10 +145,10 @@ class Answer:
         self.counted.say(texts)
 
     def finish(self, noise: str, *, was_cut: bool) -> Iterator[Piece]:
-        """The end of the body, or of the patience with it; `noise` is what came and was no JSON.
+        """End the answer, because the body ended or the time limit passed. `noise` is the text that was not JSON.
 
         Yields the usage that the client asked for and the upstream did not send. Raises `BelfryError` unless the answer
-        is whole.
+        is complete.
         """
         self._require_whole(noise, was_cut=was_cut)
         if self._wants_usage and not self._shown_usage:
@@ -157,7 +160,7 @@ class Answer:
         if self._came_whole:
             return
         if reasons and (self.finished or (self._is_last and any(reasons))):
-            if noise.strip() and not any(reasons):  # a text in the place of the rest, and then [DONE]
+            if noise.strip() and not any(reasons):  # a text instead of the rest, followed by [DONE]
                 raise failed("upstream_failed", f"The upstream failed in mid-answer: {short(noise)}")
             return
         if not reasons and not was_cut:

@@ -1,6 +1,7 @@
-"""The time limits of an upstream's answer, for a stream, a whole answer and a run. Times are passed in.
+"""The time limits of an upstream's answer, for a stream, a whole answer and a run. Callers pass in the times.
 
-Any byte is a sign of life, also of a comment. If only comments come, the answer may take `comments` seconds.
+Any byte shows that the upstream is alive, also a byte of a comment. If only comments come, the answer may take
+`comments` seconds.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ class AnswerLimits:
     connect: float
     first_token: float
     idle: float
-    comments: float  # without a token, though comments come
-    whole: float  # for an answer in one piece
-    total: float  # for any answer
+    comments: float  # without a token, while comments come
+    whole: float  # for the whole of an answer in one piece
+    total: float  # for the whole of any answer
     end: float  # for what may follow the last finish reason
 
 
 class AnswerDeadline:
-    """The deadline of one answer, which was asked for at `now`; `whole`: in one piece."""
+    """The deadline of one answer that was requested at the time `now`. `whole`: whether it comes in one piece."""
 
     def __init__(self, limits: AnswerLimits, now: float, *, whole: bool) -> None:
         self._limits = limits
@@ -38,7 +39,7 @@ class AnswerDeadline:
         self._is_held = False
 
     def opened(self, now: float, *, is_stream: bool) -> None:
-        """The head of the answer came."""
+        """Note that the head of the answer came."""
         self._heard = self._spoke = now
         self._pause, self._comments = (
             (self._limits.first_token, self._limits.comments) if is_stream else (math.inf,) * 2
@@ -49,35 +50,35 @@ class AnswerDeadline:
             self._until = min(self._until, self._began + self._longest)
 
     def heard(self, now: float) -> None:
-        """Bytes came."""
+        """Note that bytes came."""
         self._heard = now
 
     def said(self, now: float) -> None:
-        """A token came."""
+        """Note that a token came."""
         self._heard = self._spoke = now
         self._pause, self._comments, self._what = self._limits.idle, self._limits.comments, "token"
 
     def finished(self) -> None:
-        """Each choice has its finish reason: what follows is not worth waiting long for."""
+        """Note that each choice has its finish reason. What may follow is worth only a short wait."""
         self._pause = self._comments = min(self._limits.end, self._limits.idle)
 
     def hold(self) -> None:
-        """The taker has to take first, so the upstream is not to blame for a pause."""
+        """Note that Belfry must wait for the client, so that a pause is not the upstream's fault."""
         self._is_held = True
 
     def go_on(self, now: float) -> None:
-        """The taker took."""
+        """Note that the client has read, so that the upstream's time runs again."""
         self._is_held = False
         self._heard = self._spoke = now
 
     @property
     def deadline(self) -> float:
-        """When to give up."""
+        """The time at which to give up."""
         pause = math.inf if self._is_held else min(self._heard + self._pause, self._spoke + self._comments)
         return min(self._until, pause)
 
     def timeout_text(self, now: float) -> str:
-        """Why patience is over at `now`."""
+        """Return the text that explains why the deadline has passed at `now`."""
         if now >= self._until:
             return f"The upstream's answer was not complete after {self._longest:g} s."
         if now >= self._heard + self._pause:

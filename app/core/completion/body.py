@@ -1,7 +1,7 @@
 """The body of an upstream's answer, read as bytes come: an event stream, or one JSON text.
 
-The content type decides. Where it is missing or wrong, the first character decides: no event stream begins with `{`,
-and no JSON begins with a field's name.
+The content type decides which one it is. If it is missing or wrong, the first character decides: no event stream begins
+with `{`, and no JSON begins with the name of a field.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from .failure import failed, short
 from .json_text import BOM, read, written
 from .pieces import DONE, END, Piece
 
-NOISE_CHARS: Final = 2_000  # kept of what can't be understood, to tell it
-# Servers send these to keep a connection open, with any data.
+NOISE_CHARS: Final = 2_000  # kept of text that can't be understood, for the error text
+# Servers send events with these names as keep-alives, with any data.
 _UNNAMED: Final = frozenset({"", "message", "error", "data", "chunk"})
 _DONE_SPELLINGS: Final = frozenset({DONE, "DONE", '"[DONE]"'})
 _FIELDS: Final = ("data", "event", "id", "retry", ":")
 
 
 class Body:
-    """Reads one answer of at most `limit` characters at a time. Raises `BelfryError` for what is no answer."""
+    """Reads one answer, with at most `limit` characters at a time.
+
+    Raises `BelfryError` for a body that is not an answer.
+    """
 
     def __init__(self, content_type: str, limit: int) -> None:
         self._type = content_type.partition(";")[0].strip().lower()
@@ -35,23 +38,23 @@ class Body:
 
     @property
     def noise(self) -> str:
-        """The beginning of what came and was no JSON."""
+        """The beginning of the text that was not JSON."""
         return "" if self._reader is None else self._reader.noise
 
     def feed(self, received: bytes) -> Iterator[Piece]:
-        """The pieces that `received` completes."""
+        """Return the pieces that `received` completes."""
         if self._reader is not None:
             return self._reader.feed(received)
         self._head += received
         begins = self._head.removeprefix(codecs.BOM_UTF8).lstrip()
         if not begins:
-            self._head = self._head[-8:]  # blanks, or a part of a BOM
+            self._head = self._head[-8:]  # spaces, or a part of a BOM
         if self._is_unclear(begins):
             return iter(())
         return self._begin(begins)
 
     def end(self) -> Iterator[Piece]:
-        """The pieces that the end of the body completes."""
+        """Yield the pieces that the end of the body completes."""
         if self._reader is None:
             yield from self._begin(self._head)
         if self._reader is not None:
@@ -59,7 +62,7 @@ class Body:
 
     @staticmethod
     def _is_unclear(begins: bytes) -> bool:
-        """Whether the first bytes may still become a field's name, or a BOM."""
+        """Return whether the first bytes may still become the name of a field, or a BOM."""
         return any(name.encode().startswith(begins) for name in _FIELDS if name != ":") or (
             codecs.BOM_UTF8.startswith(begins)
         )
@@ -74,10 +77,10 @@ class Body:
 
 
 class Events:
-    """Reads an event stream line by line, and takes a line as soon as it is a JSON object.
+    """Reads an event stream line by line. It takes a line as soon as the line is a JSON object.
 
-    So events that one line end separates are told apart, and an object without the field's name is found. Lines that
-    are no object alone are put together until the block ends, as WHATWG HTML 9.2.6 says.
+    So it separates events that have only one line end between them, and finds objects without the name of the field.
+    Other lines are joined until the block ends, as WHATWG HTML 9.2.6 says.
     """
 
     def __init__(self, limit: int) -> None:
@@ -94,24 +97,28 @@ class Events:
         for line in self._lines.feed(received):
             if line.startswith("data:"):
                 data = line[5:].strip()
-                while data.startswith("data:"):  # some relays repeat the field's name
+                while data.startswith("data:"):  # some relays repeat the name of the field
                     data = data[5:].strip()
                 alone = self._alone(data)
                 if alone is None:
                     yield from self._data(data)
                 elif (piece := self._piece(*alone)) is not None:
                     yield piece
-            elif line or self._parts or self._event:  # otherwise the end of a block that was taken already
+            elif line or self._parts or self._event:  # otherwise this ends a block that was taken already
                 yield from self._line(line)
 
     def end(self) -> Iterator[Piece]:
-        """Some upstreams end without the last blank line."""
+        """Complete the last block, because some upstreams end without the last blank line."""
         yield from self.feed(b"\n\n")
-        if self.noise.lstrip()[:1] in ("{", "["):  # one JSON text on many lines, in spite of the content type
+        # One JSON text on many lines, despite the content type.
+        if self.noise.lstrip()[:1] in ("{", "["):
             yield from _whole(self.noise)
 
     def _alone(self, data: str) -> tuple[object, str] | None:
-        """What `read` makes of a line that is an object and begins a block, as nearly each line of an answer does."""
+        """Return the result of `read` for a line that is an object and begins a block, or None.
+
+        Nearly every line of an answer is like this.
+        """
         if self._parts or not data.startswith("{"):
             return None
         try:
@@ -175,7 +182,7 @@ class Events:
 
     def _piece(self, value: object, text: str) -> Piece | None:
         event, self._event = self._event, ""
-        if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini's errors
+        if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini sends errors in a list
             value = value[0]
         if not isinstance(value, dict):
             self._hear(text)
@@ -197,7 +204,7 @@ class Events:
 
 
 class Whole:
-    """Reads one JSON text, which is known when all of it came."""
+    """Reads one JSON text, which can be parsed only when it is complete."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -225,7 +232,7 @@ class Whole:
 
 
 def _line_by_line(text: str) -> Iterator[Piece]:
-    """Some send one object a line, whatever they call it."""
+    """Yield the objects of a body with one object per line. Some upstreams send this under any content type."""
     for line in [line for line in text.split("\n") if line.strip()]:
         try:
             value, told = read(line)
@@ -236,23 +243,23 @@ def _line_by_line(text: str) -> Iterator[Piece]:
 
 
 def _is_cut(error: ValueError, text: str) -> bool:
-    """Whether the JSON is not wrong, but ends too soon."""
+    """Return whether the JSON is not wrong but ends too soon."""
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - 1
 
 
 def _whole(text: str) -> Iterator[Piece]:
-    """Raises ValueError where `text` is not JSON, `BelfryError` where it is a list that tells an error."""
+    """Yield the pieces of one JSON text. Raises ValueError if `text` is not JSON."""
     value, told = read(text)
-    if isinstance(value, list):  # of chunks, or of one error
+    if isinstance(value, list):  # a list of chunks, or of one error
         yield from [Piece(written(member), member) for member in value if isinstance(member, dict)]
     elif isinstance(value, dict):
         yield Piece(told, value)
 
 
 def not_an_answer(noise: str) -> BelfryError:
-    """For a body in which no answer was found."""
+    """Return the error for a body without an answer."""
     if not noise.strip():
         return BelfryError("upstream_truncated", "The upstream's answer is empty.", retry=False)
     return failed("upstream_malformed", f"The upstream answered with something else than a completion: {short(noise)}")

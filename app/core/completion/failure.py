@@ -1,4 +1,4 @@
-"""Translates errors of upstreams to OpenAI's shape: `message`, `type`, `param`, `code`, and the upstream's reason."""
+"""Translates errors of upstreams into OpenAI's shape: `message`, `type`, `param`, `code`, and the upstream's reason."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .json_text import cleaned, written
 from .pieces import Piece
 from .tolerant import object_of, place_of, text_of
 
-SHORT_CHARS: Final = 500  # of a text that is no JSON
-LOOKED_AT_CHARS: Final = 65_536  # of such a text, to find what to tell
+SHORT_CHARS: Final = 500  # of a text that is not JSON
+LOOKED_AT_CHARS: Final = 65_536  # of such a text, in search of the message
 KEPT: Final = ("message", "type", "param", "code", "status", "innererror", "metadata", "details")
 _MESSAGES: Final = (
     "message",
@@ -27,16 +27,16 @@ _MESSAGES: Final = (
     "err_msg",
     "title",
 )
-# An upstream's text is a stranger's too: each of these expressions takes time in proportion to the text's length.
+# Strangers can choose an upstream's text. Each of these patterns takes time in proportion to the length of the text.
 _TITLE: Final = re.compile(r"<(?:title|h1)\b[^<>]{0,200}>", re.IGNORECASE)
 _TITLE_END: Final = re.compile(r"</(?:title|h1)\b", re.IGNORECASE)
 _CODE: Final = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
 _CODE_END: Final = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
 _LEAST_STATUS, _LAST_STATUS = 400, 599
-_MAX_DEPTH: Final = 5  # of errors within errors
+_MAX_DEPTH: Final = 5  # of nested errors
 _QUOTA: Final = "insufficient_quota"
-# Finish reasons of answers that broke off: vLLM's and SGLang's `abort`, DeepSeek's, Zhipu's and others.
+# Finish reasons of answers that broke off: `abort` of vLLM and SGLang, and those of DeepSeek, Zhipu and others.
 _BROKEN_OFF: Final = frozenset(
     {
         "error", "failed", "failure", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
@@ -48,7 +48,7 @@ _GOOD_CODES: Final = frozenset({"", "0", "200", "none", "null", "ok", "success"}
 
 
 def short(text: str) -> str:
-    """The beginning of a text on one line; of HTML, its title."""
+    """Return the beginning of a text on one line. For HTML, return its title."""
     text = text[:LOOKED_AT_CHARS]
     if "<" in text:
         text = _TAG.sub(" ", _title(text) or _without_code(text))
@@ -62,7 +62,7 @@ def _title(html: str) -> str:
 
 
 def _without_code(html: str) -> str:
-    """`html` without its styles and scripts."""
+    """Return `html` without its styles and scripts."""
     kept, at = [], 0
     while (start := _CODE.search(html, at)) and (end := _CODE_END.search(html, start.end())):
         kept.append(html[at : start.start()])
@@ -71,7 +71,7 @@ def _without_code(html: str) -> str:
 
 
 def told_in(body: bytes) -> dict[str, Any]:
-    """What the body of a refusal says, as members of OpenAI's error object; empty where it says nothing."""
+    """Return the body of a refusal as members of OpenAI's error object. Return {} if it says nothing."""
     text = body.decode("utf-8-sig", errors="replace")
     try:
         value = json.loads(text)
@@ -81,7 +81,7 @@ def told_in(body: bytes) -> dict[str, Any]:
 
 
 def members_of(error: object, depth: int = 0) -> dict[str, Any]:
-    """The members of OpenAI's error object, found in what some upstream calls an error."""
+    """Return the members of OpenAI's error object that an upstream's error contains."""
     if isinstance(error, list):
         return _of_list(error, depth)
     if not isinstance(error, dict):
@@ -94,7 +94,7 @@ def members_of(error: object, depth: int = 0) -> dict[str, Any]:
 
 
 def _of_list(errors: list[Any], depth: int) -> dict[str, Any]:
-    """Gemini's list of one error; FastAPI's list of what is wrong with which field."""
+    """Read a list of errors: Gemini's list of one error, or FastAPI's list of errors in fields."""
     if depth >= _MAX_DEPTH:
         return {}
     found = [members_of(error, depth + 1) for error in errors[:10]]
@@ -111,7 +111,7 @@ def _kept(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _message(error: dict[str, Any]) -> str:
-    """What a person reads: the message, where the error came from within the request, and the reason behind it."""
+    """Return the text for people: the message, its place within the request, and the underlying reason."""
     message = next((text for name in _MESSAGES if (text := _sentence(error.get(name)))), "")
     place = ".".join([str(part) for part in error["loc"]]) if isinstance(error.get("loc"), list) else ""
     raw = _raw(object_of(error.get("metadata")).get("raw"))
@@ -128,18 +128,18 @@ def _sentence(value: object) -> str:
 
 
 def _raw(raw: object) -> str:
-    """OpenRouter's `metadata.raw`: what the provider behind it said, as text or JSON."""
+    """Return the message in OpenRouter's `metadata.raw`: the provider's own error, as text or JSON."""
     if isinstance(raw, dict):
         return str(members_of(raw).get("message", ""))
     return str(told_in(raw.encode(errors="replace")).get("message", "")) if isinstance(raw, str) and raw else ""
 
 
 def failure_of(piece: Piece) -> dict[str, Any] | None:
-    """What a piece of an answer under status 200 says went wrong; None where it is no error."""
+    """Return the error in a piece of an answer with status 200, or None if the piece is not an error."""
     value = piece.value
     if value.get("error"):
         return members_of(value)
-    if "base_resp" in value and _has_bad_code(object_of(value["base_resp"])):  # MiniMax's
+    if "base_resp" in value and _has_bad_code(object_of(value["base_resp"])):  # MiniMax's errors
         return members_of(value["base_resp"])
     choices = value.get("choices")
     if isinstance(choices, list):
@@ -150,7 +150,7 @@ def failure_of(piece: Piece) -> dict[str, Any] | None:
 
 
 def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
-    """OpenRouter tells errors of providers in the choice."""
+    """Return the error in the choices, where OpenRouter reports errors of providers, or None."""
     for choice in choices:
         if not isinstance(choice, dict):
             continue
@@ -165,21 +165,24 @@ def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
 
 
 def reason_of(choice: dict[str, Any]) -> str:
-    """The finish reason; SGLang sends an object with a `type`. Empty where there is none."""
+    """Return the finish reason, or "" if there is none. SGLang sends an object with a `type`."""
     reason = choice.get("finish_reason")
-    if reason is None:  # as in nearly each chunk
+    if reason is None:  # nearly all chunks have none
         return ""
     text = str(reason.get("type") if isinstance(reason, dict) else reason).strip()
     return "" if text.lower() in {"null", "none"} else text
 
 
 def _has_bad_code(value: dict[str, Any]) -> bool:
-    """Whether it has a code of the upstream's own that does not say that all is well."""
+    """Return whether it has a code of the upstream's own that stands for an error."""
     return any(name in value and str(value[name]).strip().lower() not in _GOOD_CODES for name in _CODES)
 
 
 def _is_flat_error(value: dict[str, Any]) -> bool:
-    """vLLM's, FastAPI's and other errors without a member `error`. A note about progress is none."""
+    """Return whether it is an error without a member `error`, as vLLM, FastAPI and others send.
+
+    A note about progress is not an error.
+    """
     if value.get("usage") or value.get("object") in ("chat.completion", "chat.completion.chunk"):
         return False
     if value.get("detail") or value.get("errors"):
@@ -191,7 +194,7 @@ def _is_flat_error(value: dict[str, Any]) -> bool:
 
 
 def status_of(told: dict[str, Any]) -> int | None:
-    """The HTTP status that an error names, if it names one."""
+    """Return the HTTP status that an error names, or None."""
     for name in ("status", "status_code", "code"):
         number = told.get(name)
         number = int(number) if isinstance(number, str) and number.isdecimal() and len(number) == 3 else number
@@ -201,22 +204,22 @@ def status_of(told: dict[str, Any]) -> int | None:
 
 
 def is_final(told: dict[str, Any]) -> bool:
-    """Whether no repetition helps, however the status looks: the account has no money left."""
+    """Return whether a retry can't help, whatever the status is: the account has no money left."""
     return _QUOTA in (told.get("code"), told.get("type"))
 
 
 def failed(code: str, detail: str, told: dict[str, Any] | None = None) -> BelfryError:
-    """A failure under status 200: it is paid for, so it is not asked for again."""
+    """Return the error for a failure under status 200. It is not retried, because it is paid for."""
     kept = told or {}
     error = BelfryError(code, str(kept.get("message") or detail), upstream=kept, retry=False)
     status = status_of(kept)
-    if status and status != 401:  # the client's own credential is in order
+    if status and status != 401:  # a 401 would say that the client's own credential is wrong
         error.status = status
     return error
 
 
 def openai_error(error: BelfryError) -> dict[str, Any]:
-    """The error as OpenAI's clients expect it."""
+    """Return the error as OpenAI's clients expect it."""
     kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     kind = kinds.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     told = {"message": error.detail, "type": kind, "param": error.extra.get("param"), "code": error.code}
@@ -224,7 +227,10 @@ def openai_error(error: BelfryError) -> dict[str, Any]:
 
 
 def in_stream(error: BelfryError) -> dict[str, Any]:
-    """An error in mid-stream, with the status and the advice that can't stand in the head any more."""
+    """Return an error in the middle of a stream, with the status and the retry advice.
+
+    They can no longer be in the head of the answer.
+    """
     told = openai_error(error)
     advice = {name.replace("-", "_"): value for name, value in error.headers.items() if name.startswith("retry-after")}
     told["error"] = {**told["error"], "status": error.status, **advice}

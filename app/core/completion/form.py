@@ -1,6 +1,6 @@
-"""The short fields of a `multipart/form-data` body (RFC 7578), found without a copy of the files in it.
+"""Finds the short fields of a `multipart/form-data` body (RFC 7578) without copying the files in it.
 
-The body itself passes to the upstream as it came. Each step looks for the next boundary, so reading takes time in
+The body itself passes to the upstream unchanged. Each step searches for the next boundary, so reading takes time in
 proportion to the length.
 """
 
@@ -11,14 +11,14 @@ from typing import Final
 from ..errors import BelfryError
 
 MAX_PARTS: Final = 1_000
-HEAD_MAX_BYTES: Final = 4_096  # of one part
-VALUE_MAX_BYTES: Final = 65_536  # a longer part is no field that anything is read from
+HEAD_MAX_BYTES: Final = 4_096  # of the head of one part
+VALUE_MAX_BYTES: Final = 65_536  # a longer part is not a field that Belfry reads
 BOUNDARY_MAX_CHARS: Final = 70  # RFC 2046, 5.1.1
 _END: Final = b"\r\n"
 
 
 def fields_of(content_type: str, body: bytes) -> dict[str, list[str]]:
-    """The values of each field that is no file, by its name. Raises `BelfryError` `invalid_completion`."""
+    """Return the values of each field that is not a file, by name. Raises `BelfryError` `invalid_completion`."""
     boundary = _boundary(content_type)
     found: dict[str, list[str]] = {}
     start, end = _next(body, boundary, 0)
@@ -32,7 +32,7 @@ def fields_of(content_type: str, body: bytes) -> dict[str, list[str]]:
 
 
 def with_field(content_type: str, body: bytes, name: str, value: str) -> bytes:
-    """The body with one more field before all others."""
+    """Return the body with one more field before all others."""
     boundary = _boundary(content_type)
     _, end = _next(body, boundary, 0)
     field = f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -49,7 +49,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _next(body: bytes, boundary: bytes, at: int) -> tuple[int, int]:
-    """Where the next line with the boundary begins, its line end before it included, and where the boundary ends."""
+    """Return the start of the next line with the boundary, including the line end before it, and the boundary's end."""
     if at == 0 and body.startswith(boundary):
         return 0, len(boundary)
     line = _END + boundary
@@ -61,7 +61,7 @@ def _next(body: bytes, boundary: bytes, at: int) -> tuple[int, int]:
 
 
 def _read(body: bytes, start: int, end: int, found: dict[str, list[str]]) -> None:
-    """Note the field of the part from `start` to `end`."""
+    """Add the field of the part from `start` to `end` to `found`."""
     blank = body.find(_END * 2, start, min(end, start + HEAD_MAX_BYTES))
     begins = blank + len(_END * 2)
     if blank < 0 or end - begins > VALUE_MAX_BYTES:

@@ -1,4 +1,4 @@
-"""The two forms of an answer, each made from the other: chunks, and one `chat.completion`."""
+"""Converts between the two forms of an answer: chunks, and one `chat.completion`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .tolerant import object_of, objects_of, place_of, text_of
 from .tool_calls import ToolCalls, as_openai
 
 _CHUNK: Final = "chat.completion.chunk"
-# What comes piece by piece; anything else is told once.
+# Texts that come piece by piece. All other members come once.
 _TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def is_whole(value: dict[str, Any]) -> bool:
-    """Whether this is an answer in one piece, not a chunk of it."""
+    """Return whether this is a whole answer and not a chunk."""
     choices = value.get("choices")
     if not isinstance(choices, list):
         return False
@@ -29,7 +29,7 @@ def is_whole(value: dict[str, Any]) -> bool:
 
 
 def without_messages(whole: dict[str, Any]) -> dict[str, Any]:
-    """A whole answer that came behind its chunks, as the last chunk: what it says once more is left out."""
+    """Return a whole answer that followed its chunks as the last chunk, without the repeated text."""
     choices = [
         {name: value for name, value in choice.items() if name != "message"} | {"delta": {}}
         for choice in objects_of(whole.get("choices"))
@@ -38,7 +38,7 @@ def without_messages(whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def chunks_of(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The chunks that a stream would have had."""
+    """Yield the chunks that a stream of this answer would have."""
     head = {name: value for name, value in whole.items() if name not in ("choices", "usage")} | {"object": _CHUNK}
     for number, choice in enumerate(objects_of(whole.get("choices"))):
         delta = dict(object_of(choice.get("message")))
@@ -54,12 +54,12 @@ def chunks_of(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def usage_chunk(head: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:
-    """The chunk that ends a stream whose client asked for usage."""
+    """Return the chunk that ends a stream whose client asked for usage."""
     return {**head, "object": _CHUNK, "choices": [], "usage": usage}
 
 
 class Choice:
-    """One choice of an answer, as far as it came."""
+    """One choice of an answer, as far as it has come."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -77,7 +77,7 @@ class Choice:
         return self._calls.list
 
     def add(self, choice: dict[str, Any]) -> None:
-        """One chunk's part of it."""
+        """Add the choice of one chunk."""
         for name, value in object_of(choice.get("delta")).items():
             self._member(name, value)
         if isinstance(choice.get("text"), str):
@@ -100,7 +100,7 @@ class Choice:
             self._others[name] = value
 
     def whole(self, index: int) -> dict[str, Any]:
-        """As a `chat.completion` has it."""
+        """Return the choice as a `chat.completion` contains it."""
         texts = {name: self.text(name) for name in self._texts}
         calls = [{"type": "function", **call} for call in self.tool_calls]
         content = texts.get("content") if "content" in texts and (texts["content"] or not calls) else None
@@ -114,7 +114,7 @@ class Choice:
 
 
 class Gathered:
-    """An answer in one piece: as the upstream sent it, or put together from chunks."""
+    """An answer in one piece: as the upstream sent it, or assembled from chunks."""
 
     def __init__(self) -> None:
         self._whole = ""
@@ -123,11 +123,11 @@ class Gathered:
         self.size = 0
 
     def whole(self, piece: Piece) -> None:
-        """The upstream sent it in one piece."""
+        """Take an answer that the upstream sent in one piece."""
         self._whole = piece.text or written(piece.value)
 
     def add(self, piece: Piece) -> None:
-        """One chunk that `Answer.take` let pass."""
+        """Add one chunk that `Answer.take` passed on."""
         self.size += len(piece.text)
         others = {name: value for name, value in piece.value.items() if name not in ("choices", "usage", "object")}
         self._head.update({name: value for name, value in others.items() if value or name not in self._head})
@@ -135,7 +135,7 @@ class Gathered:
             self._choices.setdefault(place_of(choice), Choice()).add(choice)
 
     def text(self, usage: dict[str, Any]) -> str:
-        """The `chat.completion`. One that the upstream sent stays as it is."""
+        """Return the `chat.completion` as text. An answer that the upstream sent in one piece stays unchanged."""
         if self._whole:
             return self._whole
         choices = [self._choices[index].whole(index) for index in sorted(self._choices)]
@@ -143,7 +143,7 @@ class Gathered:
 
 
 class Transcript:
-    """The text so far of the first choice, and its tool calls."""
+    """The text of the first choice so far, and its tool calls."""
 
     def __init__(self) -> None:
         self._choice = Choice()
@@ -169,7 +169,7 @@ class Transcript:
         return self._choice.finish_reason
 
     def add(self, data: str) -> None:
-        """One chunk, which `Answer.take` let pass."""
+        """Add one chunk that `Answer.take` passed on."""
         for choice in objects_of(json.loads(data).get("choices")):
             if place_of(choice) == 0:
                 self._choice.add(choice)

@@ -1,6 +1,7 @@
 """A request that goes to the upstream unchanged: embeddings, images, audio and all others that are not chat.
 
-Belfry reads only what it needs: the model, which chooses the upstream, and roughly how many tokens are asked for.
+Belfry reads only what it needs: the model, which selects the upstream, and the approximate number of tokens in the
+request.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from .usage import BYTES_PER_TOKEN
 
 FORM: Final = "multipart/form-data"
 JSON: Final = "application/json"
-# What the upstream reads and answers.
+# The members that the upstream reads and answers.
 _ASKED: Final = ("input", "prompt", "suffix", "instructions")
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """One valid request. `path` lies below the upstream's address; `model` is empty where the request names none."""
+    """One valid request. `path` is relative to the upstream's URL. `model` is empty if the request names none."""
 
     path: str
     model: str
     content_type: str
     body: bytes = field(repr=False)
     prompt_tokens: int
-    headers: Mapping[str, str] = field(default_factory=dict)  # of the client, by names in small letters
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the client, with lower-case names
 
 
 def parse_forwarded(
     path: str, content_type: str, body: bytes, *, model: str = "", headers: Mapping[str, str] | None = None
 ) -> Forwarded:
-    """Read a request; `model` is the one that its address names, as Azure's do.
+    """Read a request. `model` is the model that the URL names, as Azure's URLs do.
 
     Raises `BelfryError` `malformed_json` or `invalid_completion`.
     """
@@ -80,7 +81,7 @@ def _model(value: object) -> str:
 
 
 def _tokens(asked: object) -> int:
-    """About how many tokens a text, a list of texts, or a list of tokens has."""
+    """Return the approximate number of tokens of a text, a list of texts, or a list of tokens."""
     if isinstance(asked, str):
         return -(-len(asked.encode(errors="replace")) // BYTES_PER_TOKEN)
     if isinstance(asked, list):

@@ -1,7 +1,7 @@
-"""JSON as upstreams write it, read with tolerance; and JSON as Belfry writes it, which every parser accepts.
+"""JSON: reads what upstreams write, with tolerance, and writes JSON that every parser accepts.
 
-Python's `json` reads and writes `NaN`, `Infinity` and lone surrogates. RFC 8259 has no such numbers, and no such text
-can be encoded in UTF-8.
+Python's `json` reads and writes `NaN`, `Infinity` and lone surrogates. RFC 8259 has no such numbers, and a text with a
+lone surrogate can't be encoded in UTF-8.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any, Final
 import jiter
 
 BOM: Final = "\ufeff"
-_INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300
-# An escaped surrogate without its other half. A match may also be a harmless `\\ud800`: it is only looked at again.
+_INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300 digits
+# An escaped surrogate without its other half. A match may also be a harmless `\\ud800`. Then the text is only checked
+# once more.
 _HALF: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
-# Between the tokens of JSON any line end is a space.
+# Between the tokens of JSON, any line end may be a space.
 _LINE_ENDS: Final = str.maketrans("\r\n", "  ")
 
 
@@ -37,14 +38,15 @@ _WRITER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, all
 
 
 def read(text: str) -> tuple[Any, str]:
-    """The value of a JSON text, and the text on one line as it may be sent on: unchanged where it is valid JSON.
+    """Return the value of a JSON text, and the text on one line for passing on. Valid JSON stays unchanged.
 
     Raises ValueError.
     """
-    if len(text) < _INT_MAX_DIGITS:  # so no number in it is too long, and most chunks are short
+    # No number in it can be too long. Most chunks are this short.
+    if len(text) < _INT_MAX_DIGITS:
         try:
             return jiter.from_json(text.encode(), allow_inf_nan=False, cache_mode="keys"), _on_one_line(text)
-        except ValueError:  # it refuses more than Python does
+        except ValueError:  # jiter refuses more than Python does
             pass
     try:
         value = _STRICT.decode(text)
@@ -62,7 +64,10 @@ def _on_one_line(text: str) -> str:
 
 
 def _tolerantly(text: str) -> Any:
-    """Raises ValueError; the tolerated are a BOM, `NaN`, `Infinity`, raw control characters and endless numbers."""
+    """Return the value of JSON with a BOM, `NaN`, `Infinity`, raw control characters or very long numbers.
+
+    Raises ValueError.
+    """
     try:
         return cleaned(_TOLERANT.decode(text.lstrip(BOM)))
     except RecursionError:
@@ -70,7 +75,7 @@ def _tolerantly(text: str) -> Any:
 
 
 def written(value: Any) -> str:
-    """`value` as compact JSON that every parser accepts: `null` for what is no number, `?` for a lone surrogate."""
+    """Return `value` as compact JSON that every parser accepts. NaN and Infinity become `null`, lone surrogates `?`."""
     try:
         text = _WRITER.encode(value)
     except ValueError:
@@ -79,7 +84,7 @@ def written(value: Any) -> str:
 
 
 def cleaned(value: Any) -> Any:
-    """`value` as `written` writes it."""
+    """Return `value` as it is after `written` and parsing."""
     return json.loads(written(value))
 
 

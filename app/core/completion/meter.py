@@ -1,7 +1,7 @@
 """Counts the tokens of an answer that passes to the client byte by byte.
 
-An event stream is read event by event. Of one JSON text only the beginning and the end are kept once it is long, since
-the usage stands there and the middle is vectors or pictures.
+An event stream is read event by event. Of a long JSON text, only the beginning and the end are kept. They contain the
+usage, and the middle contains vectors or pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .json_text import read
 from .tolerant import object_of, objects_of, text_of
 from .usage import Usage, usage_in
 
-KEPT_BYTES: Final = 1_048_576  # of a JSON text; of a longer one, its ends
+KEPT_BYTES: Final = 1_048_576  # of a JSON text; of a longer one, only its two ends are kept
 END_BYTES: Final = 65_536
 EVENT_MAX_CHARS: Final = 16_777_216
 EVENTS: Final = "text/event-stream"
@@ -25,7 +25,7 @@ _DECODER: Final = json.JSONDecoder()
 
 
 class Meter:
-    """One answer of the content type `content_type` to a request of about `prompt_tokens`."""
+    """Counts one answer with the given content type. Its request had about `prompt_tokens` tokens."""
 
     def __init__(self, content_type: str, prompt_tokens: int) -> None:
         kind = content_type.partition(";")[0].strip().lower()
@@ -38,7 +38,7 @@ class Meter:
         self._size = 0
 
     def feed(self, data: bytes) -> bool:
-        """Whether the bytes say something: comments of an event stream do not."""
+        """Read bytes. Return whether they contain data: comments of an event stream do not."""
         self._size += len(data)
         if self.is_json:
             self._kept += data
@@ -48,7 +48,7 @@ class Meter:
 
     @property
     def tokens(self) -> int:
-        """What counts against a limit of what came so far."""
+        """The number of tokens so far that count against a limit."""
         if self.is_json and self._kept:
             self._read_json()
             self._kept.clear()
@@ -66,7 +66,7 @@ class Meter:
                     value, _ = read(line[5:].strip())
                     self._take(object_of(value))
         if lines.waiting > EVENT_MAX_CHARS:
-            self._lines = None  # only an estimate of what came so far is left
+            self._lines = None  # from here on, there is only an estimate of what came before
         return says_something
 
     def _take(self, value: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class Meter:
             told = _usage_near(text[:END_BYTES]) or _usage_near(text[END_BYTES:])
             if told:
                 self._usage.take(told)
-            elif '"choices"' in text[:END_BYTES]:  # a long text, and no usage
+            elif '"choices"' in text[:END_BYTES]:  # a long text without usage
                 self._usage.say_bytes(self._size)
 
     def _read_whole(self, text: str) -> None:
@@ -105,7 +105,7 @@ class Meter:
 
 
 def _usage_near(text: str) -> dict[str, Any] | None:
-    """The usage object in a part of a JSON text. Within a string its quotes would be escaped."""
+    """Return the usage object in a part of a JSON text. Within a string, its quotes would be escaped."""
     at = text.rfind(_USAGE)
     colon, _, rest = text[at + len(_USAGE) :].partition(":")
     if at < 0 or colon.strip():

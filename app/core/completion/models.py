@@ -1,4 +1,4 @@
-"""Reads a list of models in every shape that upstreams send."""
+"""Reads a list of models in every shape that upstreams use."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _IDS: Final = ("id", "name", "model", "slug")
 
 
 def models_in(body: bytes) -> dict[str, Model]:
-    """The models by their ids; an entry without one is left out, and no list is an empty one.
+    """Return the models by their ids. An entry without an id is left out. A missing list counts as empty.
 
-    Raises ValueError where this is no list of models.
+    Raises ValueError if the body is not a list of models.
     """
     value, _ = read(body.decode().lstrip(BOM))
     entries = value

@@ -8,7 +8,10 @@ DONE: Final = "[DONE]"  # the data of the last block of a stream
 
 
 class Piece(NamedTuple):
-    """One JSON object of an answer: `text` is the object as it may be sent on, `event` the event's name, if any."""
+    """One JSON object of an answer. `text` is the object in the form for passing on.
+
+    `event` is the event's name, if any.
+    """
 
     text: str
     value: dict[str, Any]
@@ -16,7 +19,7 @@ class Piece(NamedTuple):
 
     @property
     def is_chunk(self) -> bool:
-        """Whether it has choices, so that no name of an event makes noise of it."""
+        """Whether it has choices. If so, it counts as a chunk under any event name."""
         return isinstance(self.value.get("choices"), list)
 
 

@@ -1,6 +1,6 @@
-"""A question in a conversation: what a client asks, and what a model gets of what was said before.
+"""A question in a conversation: the client's question, and what the model gets of the earlier turns.
 
-A *turn* is one question with its answer. The server keeps the turns, so a client sends the new question only.
+A *turn* is one question with its answer. The server keeps the turns, so a client sends only the new question.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ..errors import BelfryError
 from ..wire import strict_json
 from .request import TITLE_MAX_CHARS, CompletionRequest, check_run_id, digest_of, request_of, title_of
 
-LAST = object()  # in place of `after`: the question follows the last turn
+LAST = object()  # replaces `after`: the question follows the last turn
 
 
 class Said(Protocol):
-    """A turn, as far as a model gets to see it."""
+    """The part of a turn that a model sees."""
 
     @property
     def content(self) -> Any: ...
@@ -29,9 +29,9 @@ class Said(Protocol):
 class Question:
     """One valid question.
 
-    `id` is the client's name for it, empty where it gave none. `after` is the id of the turn that it follows, None
-    where it becomes the first one, or `LAST`. `revision` is the one that the client knows, None where it does not say.
-    `others` are further members of the request to the model.
+    `id` is the client's id for it, empty if there is none. `after` is the id of the turn before it, None if it becomes
+    the first turn, or `LAST`. `revision` is the revision that the client knows, None if it sent none. `others` are
+    further members of the request to the model.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Question:
         return title_of([{"role": "user", "content": self.content}])
 
     def request(self, conversation: str, turns: Sequence[Said], headers: Mapping[str, str]) -> CompletionRequest:
-        """What to ask the model after these turns of a conversation. Raises `BelfryError` `invalid_completion`."""
+        """Return the request to the model after these turns. Raises `BelfryError` `invalid_completion`."""
         messages = [message for turn in turns for message in _messages(turn)]
         asked = {"role": "user", "content": self.content}
         fields = {**self.others, "model": self.model, "messages": [*messages, asked]}
@@ -55,7 +55,7 @@ class Question:
 
 
 def parse_question(text: bytes, key: str = "") -> Question:
-    """Read a question; `key` is its id where its body has none.
+    """Read a question. `key` is its id if the body has none.
 
     Raises `BelfryError` `malformed_json`, `invalid_completion` or `bad_run_id`.
     """
@@ -78,7 +78,7 @@ def parse_question(text: bytes, key: str = "") -> Question:
 
 
 def parse_title(text: bytes) -> str:
-    """The new title of a conversation. Raises `BelfryError` `malformed_json` or `invalid_conversation`."""
+    """Return the new title of a conversation. Raises `BelfryError` `malformed_json` or `invalid_conversation`."""
     given = strict_json.read(text, lone_surrogate="invalid_conversation")
     if not (isinstance(given, dict) and given.keys() == {"title"} and isinstance(given["title"], str)):
         raise BelfryError("invalid_conversation", 'Expected {"title": "…"} and no other member.')
@@ -90,7 +90,10 @@ def parse_title(text: bytes) -> str:
 
 
 def _messages(turn: Said) -> list[dict[str, Any]]:
-    """What was asked, and what was answered: the text, or the refusal. Models need neither thoughts nor open calls."""
+    """Return the messages of a turn: the question, and the text or the refusal of the answer.
+
+    Models need neither the reasoning nor open tool calls.
+    """
     asked = {"role": "user", "content": turn.content}
     answer = turn.answer or {}
     said = answer.get("text") or answer.get("refusal")

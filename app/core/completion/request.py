@@ -14,7 +14,7 @@ from ..wire import strict_json
 from .usage import prompt_tokens
 
 TITLE_MAX_CHARS = 120
-TITLE_READ_CHARS = 1_000  # of what was said: the others would seldom fit into a title
+TITLE_READ_CHARS = 1_000  # of the user's text; the rest would seldom fit into a title
 MODEL_MAX_CHARS = 256
 DIGEST_BYTES = 16
 
@@ -23,7 +23,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """One valid request. `id` is the client's own name for it, empty where it gave none."""
+    """One valid request. `id` is the client's own id for it, empty if there is none."""
 
     id: str
     model: str
@@ -32,22 +32,26 @@ class CompletionRequest:
     title: str
     digest: str
     fields: dict[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)  # of the client, by names in small letters
-    response: str = ""  # what its response tells again of it, as JSON, where it came by the Responses API
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the client, with lower-case names
+    # The members that the response repeats, as JSON, if the Responses API was used.
+    response: str = ""
 
     @property
     def choices(self) -> int:
-        """How many answers it asks for."""
+        """The number of answers that it asks for."""
         number = self.fields.get("n")
         return number if isinstance(number, int) and number > 0 else 1
 
     @property
     def prompt_tokens(self) -> int:
-        """About how many tokens its messages have."""
+        """The approximate number of tokens of its messages."""
         return prompt_tokens(self.fields["messages"])
 
     def body(self, *, stream: bool, with_options: bool = True) -> bytes:
-        """What goes upstream. Usage is asked for, since it is counted, unless the upstream takes no such options."""
+        """Return the body for the upstream.
+
+        A stream asks for usage, because Belfry counts it, unless the upstream does not support `stream_options`.
+        """
         fields = {name: value for name, value in self.fields.items() if with_options or name != "stream_options"}
         options = self.fields.get("stream_options") or {}
         asked = {"stream_options": {**options, "include_usage": True}} if stream and with_options else {}
@@ -57,11 +61,11 @@ class CompletionRequest:
 def parse(
     text: bytes, *, takes_id: bool = False, key: str = "", headers: Mapping[str, str] | None = None, model: str = ""
 ) -> CompletionRequest:
-    """Read a request; with `takes_id`, its member `id`, or else `key`, is Belfry's and doesn't go upstream.
+    """Read a request.
 
-    `model` is the one that the address names, as Azure's do.
-
-    Raises `BelfryError` `malformed_json`, `invalid_completion` or `bad_run_id`.
+    With `takes_id`, its member `id`, otherwise `key`, is the run's id and doesn't go to the upstream. `model` is the
+    model that the URL names, as Azure's URLs do. Raises `BelfryError` `malformed_json`, `invalid_completion` or
+    `bad_run_id`.
     """
     given = strict_json.read(text, lone_surrogate="invalid_completion")
     if not isinstance(given, dict):
@@ -75,7 +79,7 @@ def parse(
 def request_of(
     given: dict[str, Any], *, run_id: str, digest: str, headers: Mapping[str, str] | None = None
 ) -> CompletionRequest:
-    """The request with these members. Raises `BelfryError` `invalid_completion`."""
+    """Return the request with these members. Raises `BelfryError` `invalid_completion`."""
     _check(given)
     options = given.get("stream_options") or {}
     return CompletionRequest(
@@ -91,14 +95,17 @@ def request_of(
 
 
 def digest_of(given: dict[str, Any]) -> str:
-    """Same members, same digest. Raises `BelfryError` `malformed_json` for a number that no upstream could read."""
+    """Return a digest, which is the same for the same members.
+
+    Raises `BelfryError` `malformed_json` for a number that no upstream could read.
+    """
     return hashlib.blake2b(finite_json(given, sort_keys=True).encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def finite_json(value: Any, *, sort_keys: bool = False) -> str:
-    """`value` as JSON. Raises `BelfryError` `malformed_json` for a number that JSON cannot repeat.
+    """Return `value` as JSON. Raises `BelfryError` `malformed_json` for a number that is infinite as a float.
 
-    1e999 is JSON by its grammar, and infinite as a float: nobody could read what Python makes of it.
+    1e999 is valid JSON, but Python reads it as infinity and would write it in a way that no parser accepts.
     """
     try:
         return json.dumps(value, sort_keys=sort_keys, allow_nan=False)
@@ -107,7 +114,7 @@ def finite_json(value: Any, *, sort_keys: bool = False) -> str:
 
 
 def check_run_id(text: object) -> str:
-    """Return `text` if it can name a run; empty names none. Raises `BelfryError` `bad_run_id`."""
+    """Return `text` if it can be a run's id. An empty text means no id. Raises `BelfryError` `bad_run_id`."""
     if text and not (isinstance(text, str) and _RUN_ID.fullmatch(text)):
         raise BelfryError("bad_run_id", f"An id is 1 to 64 of A-Z a-z 0-9 . _ : -, got {str(text)[:40]!a}.")
     return str(text)
@@ -136,9 +143,10 @@ def _invalid(name: str, expected: str, got: object) -> BelfryError:
 
 
 def title_of(messages: list[dict[str, Any]]) -> str:
-    """The beginning of what the user said last, for a list of runs."""
+    """Return the beginning of the user's last message, for a list of runs."""
     said = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), "")
-    if isinstance(said, list):  # parts; images have no text
+    if isinstance(said, list):  # a list of parts; images have no text
         said = " ".join([str(part.get("text", "")) for part in said if isinstance(part, dict)])
-    begins = str(said or "").lstrip()[:TITLE_READ_CHARS]  # to part all of it could take as long as to read the request
+    # Splitting the whole text could take as long as reading the request.
+    begins = str(said or "").lstrip()[:TITLE_READ_CHARS]
     return " ".join(begins.split())[:TITLE_MAX_CHARS]

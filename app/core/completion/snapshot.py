@@ -1,10 +1,10 @@
-"""A snapshot: many chunks of an answer as one chunk, for a viewer who comes late or again.
+"""A snapshot: many chunks of an answer as one chunk, for a viewer who comes late or returns.
 
-The merged chunk is an ordinary chat chunk that says what all of them said: a reader that applies it ends in the same
-state as one that applies each of them. It carries the position of the last chunk in it, so a resume stays exact.
+The merged chunk is an ordinary chat chunk with the text of all of them. A reader that applies it ends in the same state
+as one that applies each of them. It has the position of the last chunk in it, so a resume stays exact.
 
-What can't be merged without a loss is passed on as it is, between two merged chunks. Nothing here decides when to
-write: `Subscriber` does, when it has read the newest chunk.
+Chunks that can't be merged without a loss are passed on unchanged, between two merged chunks. This module does not
+decide when to write. `Subscriber` writes when it has read the newest chunk.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _MESSAGE: Final = b"message "
 
 
 class Snapshot:
-    """Merges the records of a run's log. A merged chunk has about `limit` bytes of text at most."""
+    """Merges the records of a run's log. A merged chunk has at most about `limit` bytes of text."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._merged = Merged()
         self._records = 0
-        self._only = b""  # the record itself, while there is one: a chunk alone stays as it is
+        self._only = b""  # the record itself while there is only one, because a single chunk stays unchanged
         self._last = Position("", 0)
 
     @property
     def holds(self) -> bool:
-        """Whether something was taken that is not yet in a block."""
+        """Whether a record was taken that is not yet in a block."""
         return self._records > 0
 
     def take(self, position: Position, record: bytes) -> bytes:
-        """Take the next record; answers the blocks that are complete with it, often none."""
+        """Take the next record. Return the blocks that are complete now, often none."""
         chunk = _chunk_of(record)
         before = b""
         if chunk is None or self._merged.size >= self._limit or not self._merged.accepts(chunk):
@@ -54,7 +54,7 @@ class Snapshot:
         return before
 
     def flush(self) -> bytes:
-        """The block of what was taken since the last one; empty where that is nothing."""
+        """Return the block of the records since the last block, empty if there are none."""
         if not self._records:
             return b""
         record = self._only or _MESSAGE + written(self._merged.chunk()).encode()
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 def _chunk_of(record: bytes) -> dict[str, Any] | None:
-    """The chunk in a record; None for what is no chunk, and for what can't be read."""
+    """Return the chunk in a record, or None if the record is not a readable chunk."""
     if not record.startswith(b"message {"):
         return None
     try:
@@ -74,7 +74,7 @@ def _chunk_of(record: bytes) -> dict[str, Any] | None:
 
 
 class Merged:
-    """Chunks of one answer, put together. `size` counts the characters of their texts."""
+    """Merged chunks of one answer. `size` counts the characters of their texts."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -82,7 +82,7 @@ class Merged:
         self._choices: dict[int, _Choice] = {}
 
     def accepts(self, chunk: dict[str, Any]) -> bool:
-        """Whether `add` loses nothing of the chunk."""
+        """Return whether `add` would lose nothing of the chunk."""
         for choice in chunk["choices"]:
             if not isinstance(choice, dict) or not isinstance(index := choice.get("index", 0), int):
                 return False
@@ -92,7 +92,7 @@ class Merged:
         return len(set(indexes)) == len(indexes)
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Add a chunk that `accepts` accepted. Its members beside the choices replace those of earlier chunks."""
+        """Add a chunk that `accepts` accepted. Its members, except for the choices, replace those of earlier chunks."""
         _replace(self._head, chunk, "choices")
         for choice in chunk["choices"]:
             index = choice.get("index", 0)
@@ -101,13 +101,13 @@ class Merged:
             self.size += self._choices[index].add(choice)
 
     def chunk(self) -> dict[str, Any]:
-        """One chunk that says all of it."""
+        """Return one chunk with the content of all of them."""
         choices = [{"index": index, **self._choices[index].merged()} for index in sorted(self._choices)]
         return {**self._head, "choices": choices}
 
 
 class _Choice:
-    """One choice of the chunks."""
+    """One choice of the merged chunks."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -133,15 +133,15 @@ class _Choice:
             return isinstance(value, str)
         if name == "tool_calls":
             return isinstance(value, list) and all(isinstance(call, dict) for call in value)
-        if isinstance(value, list):  # readers put lists together, except where items have an index
+        if isinstance(value, list):  # readers join lists, except if their items have an index
             return name not in self._delta and not any(isinstance(item, dict) and "index" in item for item in value)
         if name == "role":
             return name not in self._delta or self._delta[name] in (None, value)
-        # Whether a reader would append it or put it in the place of another is not known: at most one is taken.
+        # Readers may append such a value or replace the old one. So at most one value is accepted.
         return name not in self._lists and self._delta.get(name) is None
 
     def add(self, choice: dict[str, Any]) -> int:
-        """Add a chunk's part of it; answers how many characters of text it has."""
+        """Add the choice of one chunk. Return how many characters of text it has."""
         size = 0
         for name, value in choice["delta"].items():
             size += self._add(name, value)
@@ -165,7 +165,7 @@ class _Choice:
         return 0
 
     def _add_call(self, part: dict[str, Any]) -> int:
-        """Add one part of a tool call. Parts stay apart, in their order, unless one only goes on with another."""
+        """Add one part of a tool call. Parts stay separate and in order, unless one only continues another one."""
         index, function = part.get("index"), object_of(part.get("function"))
         place = index if isinstance(index, int) else None
         before = self._by_index.get(place) if place is not None else None
@@ -178,7 +178,8 @@ class _Choice:
         if place is not None:
             self._by_index[place] = own
         else:
-            self._by_index.clear()  # a part without an index belongs to the newest call: no later part may pass it
+            # A part without an index belongs to the newest call, so no later part may overtake it.
+            self._by_index.clear()
         return len(text) if isinstance(text, str) else 0
 
     def merged(self) -> dict[str, Any]:
@@ -193,7 +194,7 @@ _NO_CHOICE: Final = _Choice()
 
 
 def _replace(known: dict[str, Any], found: dict[str, Any], *without: str) -> None:
-    """Take each member of `found` over, unless it is null where another was known."""
+    """Take over each member of `found`, unless it is null and there is a known value."""
     for name, value in found.items():
         if name not in without and (value is not None or name not in known):
             known[name] = value
@@ -206,7 +207,7 @@ def _is_lists(logprobs: Any) -> bool:
 
 
 def _goes_on(part: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether a part of a call does nothing but lengthen the arguments of the part before it, see `ToolCalls`."""
+    """Return whether a part of a call only extends the arguments of the part before it, see `ToolCalls`."""
     function, known = part["function"], before.get("function")
     if (
         part.get("id")

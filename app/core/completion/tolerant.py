@@ -1,4 +1,4 @@
-"""Reads members of JSON that may be missing or have a wrong type: they then count as empty."""
+"""Reads members of JSON that may be missing or have a wrong type. They then count as empty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def objects_of(value: object) -> list[dict[str, Any]]:
 
 
 def text_of(value: object) -> str:
-    """Text, also where it comes as a list of parts such as `{"type": "text", "text": "…"}`."""
+    """Return a text, also if it is a list of parts such as `{"type": "text", "text": "…"}`."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -23,6 +23,6 @@ def text_of(value: object) -> str:
 
 
 def place_of(item: dict[str, Any]) -> int:
-    """The `index` of a choice or tool call; 0 where it has none."""
+    """Return the `index` of a choice or tool call, or 0 if it has none."""
     index = item.get("index")
     return index if isinstance(index, int) else 0

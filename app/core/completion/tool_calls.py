@@ -1,7 +1,7 @@
 """Assembles tool calls from the parts in which an upstream sends them.
 
-A call's `index` should say which call a part belongs to. Many upstreams leave it out, or send 0 for each call. So a
-new `id`, another name, or arguments that begin again after they were complete begin a new call too.
+A call's `index` should say which call a part belongs to. Many upstreams omit it, or send 0 for each call. So a new
+`id`, another name, or arguments that begin again after they were complete also begin a new call.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class ToolCalls:
 
     @property
     def list(self) -> list[dict[str, Any]]:
-        """Each call whole, by its index."""
+        """Each whole call, in the order of the indexes."""
         order = sorted(range(len(self._calls)), key=lambda number: self._begun[number])
         return [self._calls[number] for number in order]
 
     def add(self, part: dict[str, Any]) -> None:
-        """One part of one call."""
+        """Add one part of one call."""
         function = object_of(part.get("function"))
         call = self._call_of(part, function)
         call.update({name: part[name] for name in part if name not in ("index", "function") and part[name]})
@@ -63,9 +63,9 @@ class ToolCalls:
 
 
 def _begins_anew(call: dict[str, Any], part: dict[str, Any], function: dict[str, Any]) -> bool:
-    """Whether a part that has the place of `call` belongs to another call."""
+    """Return whether a part at the place of `call` belongs to another call."""
     if part.get("id"):
-        return bool(call.get("id"))  # another one, since its own was looked for
+        return bool(call.get("id"))  # another call, because a call with this id was already searched
     name, arguments = function.get("name"), arguments_of(function.get("arguments"))
     if not call["function"]["arguments"] or not isinstance(name, str) or not name:
         return False
@@ -80,14 +80,14 @@ def _is_object(text: str) -> bool:
 
 
 def arguments_of(value: object) -> str:
-    """Arguments as OpenAI has them, a text of JSON; some upstreams send the object itself."""
+    """Return the arguments as a text of JSON, as OpenAI has them. Some upstreams send the object itself."""
     if isinstance(value, str):
         return value
     return written(value) if isinstance(value, (dict, list)) else ""
 
 
 def as_openai(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The calls of a whole answer as a chunk has them: each with its index, and its arguments as text."""
+    """Return the calls of a whole answer in the form of a chunk: each with its index, and its arguments as text."""
     found = []
     for index, call in enumerate(calls):
         function = object_of(call.get("function"))

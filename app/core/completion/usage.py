@@ -1,6 +1,6 @@
 """Reads token counts in every shape that upstreams send, and estimates them if there are none.
 
-An estimate has the member `estimated`, so that nobody takes it for the upstream's number.
+An estimate has the member `estimated`, to distinguish it from the upstream's number.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any, Final
 from .json_text import cleaned, written
 from .tolerant import object_of, objects_of, text_of
 
-BYTES_PER_TOKEN: Final = 4  # of English and of code; of other scripts a token has fewer
-TOKEN_MAX_BYTES: Final = 32  # a chunk that has more is several tokens
-IMAGE_TOKENS: Final = 85  # the least that OpenAI charges for one
+BYTES_PER_TOKEN: Final = 4  # for English text and code; tokens of other scripts have fewer bytes
+TOKEN_MAX_BYTES: Final = 32  # a chunk with more bytes has several tokens
+IMAGE_TOKENS: Final = 85  # the least that OpenAI charges for one image
 USAGE_MAX_CHARS: Final = 2_000  # as JSON, kept with a run
 COUNT_NAME_MAX_CHARS: Final = 40
-COUNTS_MAX: Final = 20  # of a usage that is longer
-_MAX: Final = 10**15  # beyond it a number is nonsense
+COUNTS_MAX: Final = 20  # of a usage that is longer than that
+_MAX: Final = 10**15  # a larger number is nonsense
 
-# Names without `_` and in small letters, so that `promptTokens`, `prompt_tokens` and `PROMPT_TOKENS` are one.
+# Names without `_` and in lower case, so that `promptTokens`, `prompt_tokens` and `PROMPT_TOKENS` are the same.
 _TOTAL: Final = frozenset({"totaltokens", "totaltokencount"})
 _INPUT: Final = frozenset(
     {
@@ -38,16 +38,16 @@ _OUTPUT: Final = frozenset(
         "tokenspredicted", "predictedn",
     }
 )  # fmt: skip
-# Anthropic counts these beside `input_tokens`.
+# Anthropic counts these in addition to `input_tokens`.
 _CACHED: Final = frozenset({"cachecreationinputtokens", "cachereadinputtokens"})
 _PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "x_groq", "meta", "details", "timings", "tokens")
-# Members of a chunk that count, where no usage object is there: Ollama's and llama.cpp's own.
+# Members of a chunk with counts that are not in a usage object, from Ollama and llama.cpp.
 _BARE: Final = ("prompt_eval_count", "eval_count", "tokens_evaluated", "tokens_predicted")
 _MEMBERS: Final = frozenset({*_PLACES, *_BARE})
 
 
 def tokens_of(usage: object) -> int:
-    """The number of tokens that a usage object stands for; 0 where it tells none."""
+    """Return the number of tokens in a usage object, or 0 if it has none."""
     given = object_of(usage)
     nested = object_of(given.get("tokens"))
     named = {name.replace("_", "").lower(): _number(value) for name, value in {**nested, **given}.items()}
@@ -58,7 +58,7 @@ def tokens_of(usage: object) -> int:
 
 
 def _number(value: object) -> int:
-    """A count of tokens, however it is written; 0 for what is none."""
+    """Return a number of tokens in any notation, or 0 if the value is none."""
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 16:
         value = int(value)
     if isinstance(value, float) and math.isfinite(value):
@@ -67,11 +67,11 @@ def _number(value: object) -> int:
 
 
 def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The usage object of a chunk or of a whole answer with these choices; None where none says anything."""
+    """Return the usage object of a chunk or of a whole answer with these choices, or None if there is none."""
     for choice in choices:
         if "usage" in choice and tokens_of(choice["usage"]):
             return dict(cleaned(choice["usage"]))
-    if _MEMBERS.isdisjoint(value):  # as most chunks
+    if _MEMBERS.isdisjoint(value):  # most chunks have none
         return None
     for place in _PLACES:
         found = object_of(value.get(place))
@@ -83,7 +83,7 @@ def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, 
 
 
 class Usage:
-    """Counts one answer, whose prompt has about `prompt_tokens`."""
+    """Counts the tokens of one answer, whose prompt has about `prompt_tokens` tokens."""
 
     def __init__(self, prompt_tokens: int = 0) -> None:
         self._prompt_tokens = prompt_tokens
@@ -92,19 +92,19 @@ class Usage:
         self._said = 0
 
     def take(self, told: dict[str, Any]) -> None:
-        """What the upstream told. Some tell it in parts, and some tell what it is so far with each chunk."""
+        """Take usage that the upstream sent. Some send it in parts, and some send the sum so far with each chunk."""
         self._told = {**(self._told or {}), **{name: value for name, value in told.items() if value is not None}}
         self._most = max(self._most, tokens_of(self._told), tokens_of(told))
 
     def say(self, texts: list[str]) -> None:
-        """A chunk of the answer: mostly a token, or several where the upstream sends large pieces."""
+        """Count a chunk of the answer: usually one token, or several if the upstream sends large pieces."""
         size = 0
         for text in texts:
             size += len(text) if text.isascii() else len(text.encode(errors="replace"))
         self.say_bytes(size)
 
     def say_bytes(self, size: int) -> None:
-        """A text of so many bytes."""
+        """Count a text of `size` bytes."""
         self._said += size // BYTES_PER_TOKEN if size > TOKEN_MAX_BYTES else bool(size)
 
     @property
@@ -113,11 +113,11 @@ class Usage:
 
     @property
     def tokens(self) -> int:
-        """What counts against a limit."""
+        """The number of tokens that count against a limit."""
         return self._most if self._told is not None else self._prompt_tokens + self._said
 
     def shown(self) -> dict[str, Any]:
-        """As the upstream told it, or an estimate that says so."""
+        """Return the upstream's usage, or an estimate that is marked as one."""
         if self._told is not None:
             return self._told
         counted = {"prompt_tokens": self._prompt_tokens, "completion_tokens": self._said}
@@ -125,7 +125,7 @@ class Usage:
 
 
 def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
-    """`usage` as a run keeps it. One of more than `USAGE_MAX_CHARS` loses everything except its first counts."""
+    """Return `usage` as a run keeps it. If it has more than `USAGE_MAX_CHARS`, only its first counts stay."""
     if len(written(usage)) <= USAGE_MAX_CHARS:
         return usage
     counts = [(name, _number(value)) for name, value in usage.items() if len(name) <= COUNT_NAME_MAX_CHARS]
@@ -133,7 +133,7 @@ def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def prompt_tokens(messages: list[dict[str, Any]]) -> int:
-    """About how many tokens the messages of a request have."""
+    """Return the approximate number of tokens of a request's messages."""
     contents = [message.get("content") for message in messages]
     texts = sum([len(text_of(content).encode(errors="replace")) for content in contents])
     images = sum(["image" in str(part.get("type", "")) for content in contents for part in objects_of(content)])

@@ -1,4 +1,4 @@
-"""Reads the blocks of a run's stream, as Belfry writes them, one by one."""
+"""Reads the blocks of a run's stream one by one, as Belfry writes them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class BlockTranslator(Protocol):
-    """Says the blocks of a run's stream in another language."""
+    """Translates the blocks of a run's stream into another format."""
 
     def translate(self, blocks: bytes) -> bytes:
-        """The blocks to send instead of these. Each given block is whole."""
+        """Return the blocks to send instead of `blocks`, which are complete."""
 
 
 def events_of(blocks: bytes) -> Iterator[tuple[str, bytes]]:
-    """The type and the data of each block."""
+    """Yield the type and the data of each block."""
     for block in blocks.split(b"\n\n"):
         event, data = "message", b""
         for line in block.split(b"\n"):

@@ -1,7 +1,7 @@
 """OpenAI's Responses API: the response object, and the events of its stream, made from chat chunks.
 
-The events follow from the chunks alone, so a run that is read again has the same events with the same
-`sequence_number`, and a client can go on after any of them.
+The events depend only on the chunks. So a run that is read again has the same events with the same `sequence_number`,
+and a client can continue after any of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DONE: Final = END.partition(b" ")[2]
 
 @dataclass
 class _Item:
-    """An item of the output that still grows. `kind` is that of its only part; a call has none."""
+    """An item of the output that is still growing. `kind` is the type of its only part. A tool call has no part."""
 
     index: int
     value: dict[str, Any]
@@ -54,7 +54,7 @@ class _Item:
 
 
 class Response:
-    """One response as far as its chunks came. `echo` are members of its request that it tells again."""
+    """One response, as far as its chunks have come. `echo` has the members of the request that it repeats."""
 
     def __init__(
         self, response_id: str, created_at: int, model: str, echo: dict[str, Any], *, background: bool
@@ -64,7 +64,7 @@ class Response:
         self._background = background
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
-        self._open: _Item | None = None  # the reasoning or message that grows
+        self._open: _Item | None = None  # the reasoning or message that is still growing
         self._calls = ToolCalls()
         self._call_items: list[tuple[dict[str, Any], _Item]] = []
         self._usage: dict[str, Any] | None = None
@@ -72,14 +72,14 @@ class Response:
         self._has_ended = False
 
     def begin(self) -> list[Event]:
-        """The events before anything came."""
+        """Return the events before the first chunk."""
         return [
             self._event("response.created", response=self.object("in_progress")),
             self._event("response.in_progress", response=self.object("in_progress")),
         ]
 
     def take(self, chunk: dict[str, Any]) -> list[Event]:
-        """The events of one chunk."""
+        """Return the events of one chunk."""
         events: list[Event] = []
         if isinstance(chunk.get("usage"), dict):
             self._usage = _usage(chunk["usage"])
@@ -89,7 +89,7 @@ class Response:
         return events
 
     def end(self, status: str = "", error: dict[str, Any] | None = None) -> list[Event]:
-        """The last events; `status` is empty where the answer came to its own end."""
+        """Return the last events. `status` is empty if the answer ended normally."""
         if self._has_ended:
             return []
         self._has_ended = True
@@ -97,13 +97,13 @@ class Response:
         status = status or ("incomplete" if why else "completed")
         events = [*self._close("completed" if status == "completed" else "incomplete")]
         incomplete = {"incomplete_details": {"reason": why}} if status == "incomplete" else {}
-        # OpenAI has no event for `cancelled`: its SDKs take this one for an end.
+        # OpenAI has no event for `cancelled`. Its SDKs treat this event as an end.
         kind = "incomplete" if status == "cancelled" else status
         told = {**self.object(status), **incomplete, "error": error}
         return [*events, self._event(f"response.{kind}", response=told)]
 
     def object(self, status: str) -> dict[str, Any]:
-        """The response object as it is now."""
+        """Return the response object as it is now."""
         defaults: dict[str, Any] = {
             "instructions": None, "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "metadata": {},
             "temperature": None, "top_p": None, "max_output_tokens": None, "previous_response_id": None,
@@ -153,7 +153,7 @@ class Response:
         return _Item(len(self._output) - 1, value, kind)
 
     def _call(self, part: dict[str, Any]) -> Iterator[Event]:
-        """One part of a tool call. Calls stay open to the end, since their parts may come in turn."""
+        """Add one part of a tool call. Calls stay open until the end, because parts of several calls may alternate."""
         self._calls.add(part)
         for call in self._calls.list:
             item = next((item for known, item in self._call_items if known is call), None)
@@ -205,19 +205,22 @@ class Response:
 
 
 def encoded(events: list[Event]) -> bytes:
-    """The events as blocks of an event stream."""
+    """Return the events as blocks of an event stream."""
     datas = [(event["type"].encode(), stream_safe(written(event).encode())) for event in events]
     return b"".join([b"event: %b\ndata: %b\n\n" % (kind, data) for kind, data in datas])
 
 
 def failure(code: str, detail: str) -> dict[str, Any]:
-    """An error of Belfry as the response tells it."""
+    """Return an error of Belfry in the form of a response."""
     limited = code in ("upstream_rate_limited", "rate_limited", "too_many_runs", "tokens_used_up")
     return {"code": "rate_limit_exceeded" if limited else "server_error", "message": detail}
 
 
 class ResponseStream:
-    """Says a run's stream as the events of a response, those after the number `starting_after` only."""
+    """Translates a run's stream into the events of a response.
+
+    Only events after the number `starting_after` are sent.
+    """
 
     def __init__(self, response: Response, starting_after: int = -1) -> None:
         self.response = response
@@ -225,7 +228,7 @@ class ResponseStream:
         self._has_begun = False
 
     def translate(self, blocks: bytes) -> bytes:
-        """As `Dialect`."""
+        """Translate blocks, see `BlockTranslator`."""
         found: list[bytes] = []
         for event, data in events_of(blocks):
             found.append(PING if event == "heartbeat" else encoded(self._later(self._events(event, data))))
@@ -253,7 +256,7 @@ class ResponseStream:
 
 
 def _usage(told: dict[str, Any]) -> dict[str, Any]:
-    """A chat completion's usage as a response has it."""
+    """Return a chat completion's usage in the form of a response."""
     asked, said = told.get("prompt_tokens") or told.get("input_tokens"), told.get("completion_tokens")
     said = said or told.get("output_tokens") or 0
     cached = object_of(told.get("prompt_tokens_details")).get("cached_tokens") or 0

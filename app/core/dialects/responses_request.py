@@ -1,7 +1,6 @@
-"""A request of OpenAI's Responses API, and the request for a chat completion that asks the same.
+"""A request of OpenAI's Responses API, and the equivalent request for a chat completion.
 
-What chat completions have no word for is refused with the reason: nothing that a client relies on is dropped in
-silence.
+Members without an equivalent are refused with a reason. Nothing that a client relies on is dropped silently.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _KEPT: Final = (
     "Belfry keeps responses that are created with background: true. Send the whole conversation in input instead."
 )
 _REFUSED: Final = {"previous_response_id": _KEPT, "conversation": _KEPT, "prompt": "Send the prompt's text in input."}
-# Of no meaning here, or told in another way.
+# Members that have no meaning here, or that are translated in another way.
 _DROPPED: Final = frozenset(
     {
         "input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "top_logprobs",
@@ -28,20 +27,22 @@ _DROPPED: Final = frozenset(
         "previous_response_id", "conversation", "prompt", "context_management", "prompt_cache_options", "moderation",
     }
 )  # fmt: skip
-# Told again in the response.
+# Members that the response repeats.
 _ECHOED: Final = (
     "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "temperature", "top_p",
     "parallel_tool_calls", "metadata", "top_logprobs", "user", "max_tool_calls", "service_tier",
 )  # fmt: skip
-# Of what is told again, as JSON. It is kept with a run, and told in several events of each of its streams.
+# Limit of the repeated metadata, as JSON. It is kept with a run, and sent in several events of each of its streams.
 METADATA_MAX_CHARS: Final = 16_384
-ECHO_MAX_CHARS: Final = 32_768  # all of it; a member that is larger is left out, as if its default had been sent
-_PARTS: Final = ("input_text", "output_text", "text")  # a member of JSON may be of any type, also one without a hash
+# Limit of all repeated members. A larger member is left out, as if the client had sent its default.
+ECHO_MAX_CHARS: Final = 32_768
+# A tuple, because a JSON member may have any type, also one that can't be hashed.
+_PARTS: Final = ("input_text", "output_text", "text")
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseRequest:
-    """One valid request: the chat completion that it comes to, and what its response tells again of it."""
+    """One valid request: the equivalent chat completion, and the members that its response repeats."""
 
     chat: CompletionRequest
     background: bool
@@ -49,12 +50,12 @@ class ResponseRequest:
 
 
 def is_background(given: Any) -> bool:
-    """Whether a response is asked for that goes on without its client."""
+    """Return whether the request asks for a response that continues without its client."""
     return isinstance(given, dict) and given.get("background") is True
 
 
 def read(text: bytes) -> dict[str, Any]:
-    """The request as it came. Raises `BelfryError` `malformed_json` or `invalid_completion`."""
+    """Return the request as the client sent it. Raises `BelfryError` `malformed_json` or `invalid_completion`."""
     given = strict_json.read(text, lone_surrogate="invalid_completion")
     if not isinstance(given, dict):
         raise _invalid("the body", "one JSON object", given)
@@ -76,7 +77,10 @@ def translated(given: dict[str, Any], headers: Mapping[str, str] | None = None) 
 
 
 def _echo(given: dict[str, Any]) -> dict[str, Any]:
-    """What the response tells again: the metadata, and the smallest others that fit into `ECHO_MAX_CHARS`."""
+    """Return the members that the response repeats.
+
+    These are the metadata, and the smallest other members that fit into `ECHO_MAX_CHARS`.
+    """
     sizes = {name: len(finite_json(given[name])) for name in _ECHOED if given.get(name) is not None}
     if sizes.get("metadata", 0) > METADATA_MAX_CHARS:
         expected = f"at most {METADATA_MAX_CHARS} characters of JSON"
@@ -135,7 +139,7 @@ def _add(messages: list[dict[str, Any]], item: dict[str, Any], place: str) -> No
         output = item.get("output")
         content = output if isinstance(output, str) else text_of(output)
         messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": content})
-    elif kind != "reasoning":  # an earlier one, which no chat API takes back
+    elif kind != "reasoning":  # reasoning of an earlier response, which no chat API accepts
         raise _invalid(f"{place}.type", "message, function_call, function_call_output or reasoning", kind)
 
 
@@ -150,7 +154,7 @@ def _role(item: dict[str, Any], place: str) -> str:
     role = item.get("role")
     if role not in ("user", "assistant", "system", "developer"):
         raise _invalid(f"{place}.role", "user, assistant, system or developer", role)
-    return "system" if role == "developer" else str(role)  # most chat APIs know no developer
+    return "system" if role == "developer" else str(role)  # most chat APIs do not know the role developer
 
 
 def _content(content: Any, place: str) -> Any:
@@ -160,7 +164,7 @@ def _content(content: Any, place: str) -> Any:
         raise _invalid(f"{place}.content", "a text or a list", content)
     parts = [_part(object_of(part), f"{place}.content[{number}]") for number, part in enumerate(content)]
     if all(part["type"] == "text" for part in parts):
-        return "".join([part["text"] for part in parts])  # each chat API takes a text
+        return "".join([part["text"] for part in parts])  # every chat API accepts a text
     return parts
 
 

@@ -1,7 +1,7 @@
 """The AI SDK's UI message stream, version 1, and the messages of its `useChat`, turned into a chat request.
 
 The stream follows `UIMessageChunk` of the npm package `ai`: parts with a start, deltas and an end, then `finish`, then
-`[DONE]`. It always tells an answer from its beginning: `useChat` replaces what it had when it resumes.
+`[DONE]`. It always begins at the start of the answer, because `useChat` replaces what it had when it resumes.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ _DONE: Final = END.partition(b" ")[2]
 _REASONS: Final = {
     "stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls",
 }  # fmt: skip
-_OF_CHAT: Final = frozenset({"id", "messages", "trigger", "messageId", "format"})  # of `useChat`, not of the model
+_OF_CHAT: Final = frozenset({"id", "messages", "trigger", "messageId", "format"})  # for `useChat`, not for the model
 _ROLES: Final = ("system", "user", "assistant")
 
 Chunk = dict[str, Any]
 
 
 class UIMessages:
-    """Says a run's stream as one UI message, which has the run's id."""
+    """Translates a run's stream into one UI message, whose id is the run's id."""
 
     def __init__(self, message_id: str) -> None:
         self._id = message_id
         self._has_begun = False
         self._has_ended = False
-        self._open: tuple[str, str] | None = None  # the kind and the id of the part that grows
+        self._open: tuple[str, str] | None = None  # the kind and the id of the part that is still growing
         self._parts = 0
         self._calls = ToolCalls()
-        self._told: list[tuple[dict[str, Any], str, int]] = []  # a call, its id, how much of its arguments was told
+        # A call, its id, and how much of its arguments was sent.
+        self._told: list[tuple[dict[str, Any], str, int]] = []
         self._reason = ""
 
     def translate(self, blocks: bytes) -> bytes:
-        """As `Dialect`."""
+        """Translate blocks, see `BlockTranslator`."""
         found: list[bytes] = []
         for event, data in events_of(blocks):
             if event == "heartbeat":
@@ -93,7 +94,7 @@ class UIMessages:
     def _say(self, kind: str, text: str) -> Iterator[Chunk]:
         if not text:
             return
-        shown = "text" if kind == "refusal" else kind  # the SDK has no part for a refusal: it is a marked text
+        shown = "text" if kind == "refusal" else kind  # the SDK has no part for a refusal, so it becomes a marked text
         if self._open is None or self._open[0] != kind:
             yield from self._close()
             self._open = (kind, self._new_id())
@@ -149,7 +150,7 @@ def _block(chunk: Chunk) -> bytes:
 
 
 def chat_of(text: bytes) -> tuple[str, bytes]:
-    """The chat's id in what `useChat` posts, and the request for a completion that it comes to.
+    """Return the chat's id in the body that `useChat` posts, and the equivalent request for a completion.
 
     Raises `BelfryError` `malformed_json` or `invalid_completion`.
     """
@@ -165,7 +166,10 @@ def chat_of(text: bytes) -> tuple[str, bytes]:
 
 
 def _messages(message: Any, place: str) -> Iterator[dict[str, Any]]:
-    """The chat messages of one UI message; each step with tool calls is one, followed by what the tools answered."""
+    """Yield the chat messages of one UI message.
+
+    Each step with tool calls is one message, followed by the outputs of the tools.
+    """
     parts, role = object_of(message).get("parts"), object_of(message).get("role")
     if role not in _ROLES:
         raise _invalid(f"{place}.role", "system, user or assistant", role)

@@ -1,1 +1,1 @@
-"""Who a user is and what the user may do: tokens, keys, names, passwords, revocations. Pure."""
+"""The identity and the rights of a user: tokens, keys, names, passwords, revocations. Pure."""

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from ..settings import PREFIX, Settings, SettingsError
 
 RSA_MIN_BITS = 2_048  # RFC 7518 section 3.3
-SET_MAX_KEYS = 32  # an issuer publishes two or three; each costs a try for tokens that name no key
+# An issuer publishes two or three. A token that names no key is checked against each of them.
+SET_MAX_KEYS = 32
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -33,16 +34,16 @@ _ALGORITHMS: Mapping[tuple[Any, Any], str] = {
     ("OKP", "Ed25519"): "EdDSA",
 }
 
-# Base64 has no hyphen. Python 3.11.2 (Debian 12) gets a possessive quantifier over a group wrong.
+# Base64 has no hyphen. Python 3.11.2 (Debian 12) has a bug with possessive quantifiers over a group.
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----[^-]*-----END [A-Z ]+-----")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key and the one algorithm it is for.
+    """A key and the one algorithm that it is for.
 
-    `name` is a digest: which key vouched for a credential is remembered by it. `kid` is what tokens call it, empty for
-    a key that may check any token.
+    `name` is a digest, which identifies the key that signed a credential. `kid` is the key's name in tokens, empty if
+    the key may check any token.
     """
 
     algorithm: str
@@ -51,35 +52,36 @@ class Key:
     kid: str = ""
 
     def may_check(self, header: Mapping[str, Any]) -> bool:
-        """Whether a token with this header can be of this key."""
+        """Return whether a token with this header can be signed by this key."""
         kid = header.get("kid")
         return header.get("alg") == self.algorithm and (not self.kid or kid is None or kid == self.kid)
 
     def signed(self, text: bytes, signature: bytes) -> bool:
-        """Whether `signature` is this key's for `text`."""
-        if isinstance(self.material, bytes):  # as PyJWT does it, which makes three objects on the way
+        """Return whether `signature` is this key's signature of `text`."""
+        # PyJWT does the same, but makes three objects for it.
+        if isinstance(self.material, bytes):
             return hmac.compare_digest(hmac.digest(self.material, text, "sha256"), signature)
         return jwt.get_algorithm_by_name(self.algorithm).verify(text, self.material, signature)
 
 
 def of_settings(settings: Settings) -> tuple[Key, ...]:
-    """Every key that the settings hold: the one that signs first, then those that only check.
+    """Return every key of the settings: the one that signs first, then those that only check.
 
-    Raises `SettingsError` where one is none.
+    Raises `SettingsError` if one of them is not a valid key.
     """
     return (*of_secrets(settings), *(_of_pem(settings.jwt_public_key) if settings.jwt_public_key else ()))
 
 
 def of_secrets(settings: Settings) -> tuple[Key, ...]:
-    """Those of them that sign as well. Raises `SettingsError` where one is none."""
+    """Return the shared secrets of the settings. Raises `SettingsError` if one of them is not valid."""
     current = [_shared("SECRET", settings.secret)] if settings.secret else []
     return (*current, *[_shared("PREVIOUS_SECRETS", secret) for secret in settings.former_secrets])
 
 
 def sign_in_name(settings: Settings) -> str:
-    """What vouches for the people who sign in here, named as a key is. "" where nobody can sign in.
+    """Return the name that stands for this server's own sign-in, in the place of a key's name. "" without a sign-in.
 
-    With another password, another administrator, another demo secret or without the demo, the name is another one.
+    The name changes with the password, the administrator or the demo secret, and when the demo is turned off.
     """
     if settings.admin_password_hash:
         return _digest(f"administrator {settings.admin_name} {settings.admin_password_hash}".encode())
@@ -87,9 +89,9 @@ def sign_in_name(settings: Settings) -> str:
 
 
 def of_set(document: Any) -> tuple[Key, ...]:
-    """The usable keys of a JWK Set; others (encryption, symmetric, weak, unknown kinds) are left out.
+    """Return the usable keys of a JWK Set. Other keys (encryption, symmetric, weak, unknown kinds) are left out.
 
-    Raises `ValueError` where there is none: such a set would lock everybody out.
+    Raises `ValueError` if no key is usable, because such a set would lock everybody out.
     """
     members = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list):
@@ -101,16 +103,16 @@ def of_set(document: Any) -> tuple[Key, ...]:
 
 
 def _of_jwk(member: Any) -> Key | None:
-    """The key that one member describes, None for one of no use here. No member may spoil the others of its set."""
+    """Return the key of one member, or None if it is unusable. One bad member must not invalidate its set."""
     if not isinstance(member, dict) or member.get("use", "sig") != "sig" or not isinstance(member.get("kid", ""), str):
         return None
     kind = (member.get("kty"), member.get("crv")) if member.get("kty") != "RSA" else ("RSA", None)
     try:
-        algorithm = _ALGORITHMS.get(kind)  # by the key's type, as everywhere; what its `alg` says comes after
+        algorithm = _ALGORITHMS.get(kind)  # the key's type decides, as everywhere; its `alg` may only agree
         if algorithm is None or member.get("alg", algorithm) != algorithm:
             return None
         return _public(jwt.PyJWK(member, algorithm).key, member.get("kid", ""))
-    except (jwt.exceptions.PyJWTError, ValueError, TypeError):  # a TypeError: a member's field is no text
+    except (jwt.exceptions.PyJWTError, ValueError, TypeError):  # a TypeError means that a field is not a text
         return None
 
 
@@ -126,7 +128,7 @@ def _of_pem(text_or_path: str) -> tuple[Key, ...]:
 
 
 def _public(key: object, kid: str = "") -> Key:
-    """Raises `ValueError` for a key that is too weak or of no use here."""
+    """Return the `Key` for a public key. Raises `ValueError` if it is too weak or of the wrong kind."""
     match key:
         case RSAPublicKey() if key.key_size >= RSA_MIN_BITS:
             algorithm = "RS256"
@@ -140,7 +142,10 @@ def _public(key: object, kid: str = "") -> Key:
 
 
 def _shared(setting: str, secret: str) -> Key:
-    """PyJWT takes no key for HMAC that looks like a public one. That is looked at once, before anything is served."""
+    """Return the key for a shared secret. Raises `SettingsError` if the secret is not usable.
+
+    PyJWT accepts no HMAC key that looks like a public key. This checks it at once, before the server serves anything.
+    """
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError:

@@ -1,4 +1,4 @@
-"""The checks of user ids and topic names: pure, and shared by tokens, messages and query parameters."""
+"""Checks user ids and topic names. Pure, and used for tokens, messages and query parameters."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import unicodedata
 from ..errors import BelfryError
 
 NAME_MAX_BYTES = 128
-OWN_TOPICS = "belfry."  # begins the names of topics that only Belfry sends to and only administrators read
+# The prefix of topics that only Belfry publishes to and only administrators read.
+OWN_TOPICS = "belfry."
 FIGURES_TOPIC = f"{OWN_TOPICS}figures"
 
-# No text of more characters has a form C of `NAME_MAX_BYTES`. Normalising takes time with the square of the number of
-# marks on one letter, so a text that can't be a name is not normalised.
+# No longer text has an NFC form of at most `NAME_MAX_BYTES`. The time for normalising grows with the square of the
+# number of marks on one letter. So a text that can't be a name is not normalised.
 NORMALISED_MAX = 2 * NAME_MAX_BYTES
 
-# The same rule for the OpenAPI document, as far as a schema can tell it: it counts characters.
+# The same rule for the OpenAPI document, as far as a schema can express it: it counts characters.
 NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": NAME_MAX_BYTES, "pattern": r"^[^\s{}\x00-\x1f\x7f]+$"}
 
 _BRACES_AND_SPACE = frozenset("{} ")
 
 
 def nfc(text: str) -> str:
-    """`text` in Unicode's normal form C: names that look alike because they are the same text are one name.
+    """Return `text` in Unicode's normal form C, so that two encodings of the same text are one name.
 
-    A text that is too long for a name stays as it is.
+    A text that is too long for a name stays unchanged.
     """
     return text if text.isascii() or len(text) > NORMALISED_MAX else unicodedata.normalize("NFC", text)
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """The forms of a name under which former versions, which compared bytes, may have kept something."""
+    """Return the forms of a name under which older versions, which compared bytes, may have stored data."""
     forms = [name, *[unicodedata.normalize(form, name) for form in ("NFC", "NFD")]]
     return tuple(dict.fromkeys([form for form in forms if len(form.encode()) <= NAME_MAX_BYTES]))
 
@@ -53,6 +54,6 @@ def _check(given: str, code: str, noun: str) -> str:
 
 
 def _printable(text: str) -> bool:
-    # Braces would break the Redis hash tag. `isprintable` allows no whitespace but U+0020, and no lone surrogate, so
-    # what passes can be encoded.
+    # Braces would break the Redis hash tag. `isprintable` allows no whitespace except U+0020, and no lone surrogate, so
+    # a valid text can be encoded.
     return text.isprintable() and _BRACES_AND_SPACE.isdisjoint(text)

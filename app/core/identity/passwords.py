@@ -1,6 +1,6 @@
-"""The administrator's password: only a hash of it is known here (scrypt, RFC 7914).
+"""The administrator's password. The server knows only a hash of it (scrypt, RFC 7914).
 
-`hash_password` and `is_password` take about 50 ms and 32 MiB on purpose, so they must not run on the event loop.
+`hash_password` and `PasswordHash.fits` take about 50 ms and 32 MiB on purpose, so they must not run on the event loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-# OWASP's recommendation for scrypt as of 2025 among its equal choices: 32 MiB, three lanes one after the other.
+# One of OWASP's equivalent recommendations for scrypt as of 2025: 32 MiB, three lanes one after the other.
 COST, BLOCK, LANES = 2**15, 8, 3
 COST_MAX, BLOCK_MAX, LANES_MAX = 2**18, 32, 16
 SALT_BYTES = 16
@@ -23,7 +23,7 @@ _SHAPE = re.compile(r"scrypt:(\d{1,7}):(\d{1,2}):(\d{1,2}):([A-Za-z0-9_-]{16,128
 
 @dataclass(frozen=True, slots=True)
 class PasswordHash:
-    """What a stored hash says."""
+    """The parts of a stored hash."""
 
     cost: int
     block: int
@@ -33,7 +33,7 @@ class PasswordHash:
 
     @classmethod
     def parse(cls, text: str) -> PasswordHash:
-        """Raises `ValueError` unless `text` was made by `hash_password`."""
+        """Read a hash that `hash_password` made. Raises `ValueError` for any other text."""
         found = _SHAPE.fullmatch(text)
         if found is None:
             raise ValueError("expected a hash as `belfry hash-password` prints it")
@@ -43,13 +43,16 @@ class PasswordHash:
         return cls(cost, block, lanes, _bytes(found[4]), _bytes(found[5]))
 
     def fits(self, password: str) -> bool:
-        """Whether `password` is the one; the time it takes doesn't depend on the answer."""
+        """Return whether `password` is the right one. The time it takes doesn't depend on the result."""
         made = _digest(password, self.salt, self.cost, self.block, self.lanes)
         return hmac.compare_digest(made, self.digest)
 
 
 def hash_password(password: str) -> str:
-    """A text to keep instead of `password`, without a character that a shell or a compose file would expand."""
+    """Return a text to store instead of `password`.
+
+    It has no characters that a shell or a compose file would expand.
+    """
     salt = secrets.token_bytes(SALT_BYTES)
     digest = _digest(password, salt, COST, BLOCK, LANES)
     return f"scrypt:{COST}:{BLOCK}:{LANES}:{_text(salt)}:{_text(digest)}"

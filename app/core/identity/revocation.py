@@ -1,6 +1,6 @@
-"""Credentials that were withdrawn before they expired. Pure: `store.identity.revocations` keeps them.
+"""Credentials that were revoked before they expired. Pure: `store.identity.revocations` stores them.
 
-If a user is withdrawn, every credential issued to the user until then is withdrawn. Later credentials are valid.
+If a user is revoked, every credential issued to the user until then is revoked. Later credentials are valid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .tokens import Claims
 
 
 class RevocationKind(Enum):
-    """What a revocation names."""
+    """The kind of object that a revocation names."""
 
     USER = "user"
     TOKEN = "token"  # noqa: S105 - a word, not a secret
@@ -24,7 +24,7 @@ class RevocationKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One withdrawal. `name` is a user id, a token id or a session's name; `at` is in unix seconds."""
+    """One revocation. `name` is a user id, a token id or a session's name. `at` is in Unix seconds."""
 
     kind: RevocationKind
     name: str
@@ -32,7 +32,7 @@ class Revocation:
 
 
 class Revoked:
-    """All withdrawals that still matter, of each kind in the order in which they were made."""
+    """All revocations that still matter. Those of each kind are in the order in which they were made."""
 
     def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
         self._users: dict[str, float] = {}
@@ -44,15 +44,15 @@ class Revoked:
         return len(self._users) + len(self._tokens) + len(self._sessions)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        """Take in further withdrawals, in any order; of one name the latest counts."""
+        """Add revocations, in any order. If a name occurs twice, the latest time counts."""
         for revocation in revocations:
             moments = self._moments(revocation.kind)
-            # Former versions kept a user's name as it was written.
+            # Older versions stored a user's name as it was written.
             name = nfc(revocation.name) if revocation.kind is RevocationKind.USER else revocation.name
             moments[name] = max(revocation.at, moments.pop(name, revocation.at))
 
     def since(self, kind: RevocationKind, at: float) -> list[Revocation]:
-        """Those of a kind that were made at `at` or later."""
+        """Return the revocations of a kind that were made at `at` (Unix seconds) or later."""
         found = []
         for name, made in reversed(self._moments(kind).items()):
             if made < at:
@@ -61,16 +61,17 @@ class Revoked:
         return found
 
     def arrange(self) -> None:
-        """Put what was taken in without order into the order that `forget` needs."""
+        """Sort the revocations into the order that `forget` needs, if they were added without order."""
         for moments in (self._users, self._tokens, self._sessions):
             ordered = sorted(moments.items(), key=lambda each: each[1])
             moments.clear()
             moments.update(ordered)
 
     def covers(self, claims: Claims) -> bool:
-        """Whether the credential behind `claims` was withdrawn.
+        """Return whether the credential of `claims` was revoked.
 
-        A token says the whole second of its issue: one of the very second of a user's revocation counts as earlier.
+        A token contains only the whole second of its issue. If that is the second of the user's revocation, the token
+        counts as older.
         """
         return (
             claims.issued_at <= self._users.get(claims.user, -1.0)
@@ -79,7 +80,7 @@ class Revoked:
         )
 
     def reason(self, claims: Claims) -> str:
-        """Why the credential was withdrawn, for the person who has to get a new one; "" if it was not."""
+        """Return why the credential was revoked, for the person who needs a new one, or "" if it was not."""
         withdrawn_at = self._users.get(claims.user, -1.0)
         if claims.issued_at <= withdrawn_at:
             told = f"Everything issued to this user until {rfc3339(withdrawn_at)} was withdrawn"
@@ -91,7 +92,7 @@ class Revoked:
         return "The session was ended. Sign in again" if claims.session in self._sessions else ""
 
     def forget(self, kind: RevocationKind, before: float) -> None:
-        """Drop what is older than `before`: the credentials in question have expired by then."""
+        """Drop revocations older than `before` (Unix seconds). The credentials that they cover have expired by then."""
         moments = self._moments(kind)
         while moments:
             name, at = next(iter(moments.items()))

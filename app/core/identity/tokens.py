@@ -1,8 +1,8 @@
-"""Signed tokens (JWT, RFC 7519): who someone is and what they may do.
+"""Signed tokens (JWT, RFC 7519): the identity and the rights of a user.
 
-PyJWT signs, judges a token's header and checks signatures. What a token claims is judged here: `now` comes from the
-caller. `jwt.decode` would decode once more what is decoded here to know that it has one spelling, and would prepare the
-key again. It takes 62 µs for each new token instead of 15.
+PyJWT signs, checks a token's header and verifies signatures. This module checks the claims, and callers pass in `now`.
+`jwt.decode` would decode again what this module decodes to make sure that a token has only one spelling, and it would
+prepare the key again. It takes 62 µs for each new token instead of 15.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from .jwk import Key
 from .names import OWN_TOPICS, check_user_id, nfc
 
 SCOPES = ("feed", "publish", "complete", "admin")
-LEEWAY_SECONDS = 30  # how far an issuer's clock may run ahead of ours, for `iat` and `nbf`; `exp` gets none
-CACHE_SIZE = 4_096  # verified tokens remembered: about 1 KB each, and an RS256 check costs 50 times a look-up
-HEADERS_KEPT = 32  # an issuer's tokens all begin with the same one or two
-TOKEN_ID_MAX = 1_024  # characters of a `jti`: each withdrawal keeps one
-MILLISECONDS_FROM = 1e11  # as Unix seconds it is the year 5138, as Unix milliseconds 1973: no issuer means the former
+LEEWAY_SECONDS = 30  # how far an issuer's clock may be ahead, for `iat` and `nbf`; `exp` gets no leeway
+# Verified tokens that are kept. Each takes about 1 KB, and an RS256 check costs 50 times a lookup.
+CACHE_SIZE = 4_096
+HEADERS_KEPT = 32  # all tokens of an issuer begin with the same one or two headers
+TOKEN_ID_MAX = 1_024  # characters of a `jti`, which each revocation stores
+# As Unix seconds, this is the year 5138, and as Unix milliseconds 1973. No issuer means the year 5138.
+MILLISECONDS_FROM = 1e11
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 8725 section 3.11, RFC 9068 section 2.1
 
 REQUIRED = ("exp", "sub")
@@ -39,14 +41,14 @@ REQUIRED = ("exp", "sub")
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says.
+    """The claims of a verified token.
 
-    `topics` are the patterns that may be read: exact, or a prefix that ends in `*`. `to` are the patterns that may be
-    addressed, None for anyone: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in `*`; a pattern without
-    such a kind means a user. `expires_at` and `issued_at` are in Unix seconds; `issued_at` is 0 without an `iat`.
-    `token_id` is the `jti`, or a digest of what was signed if the token has none. `session` names the session whose
-    cookie stood for the token, if one did. `key` names what vouched for the credential: a signing key, or a way to sign
-    in here.
+    `topics` are patterns of topics that the user may read: exact, or a prefix that ends in `*`. `to` are patterns of
+    recipients that the user may address, None for all: `user:…`, `topic:…`, `everyone` or `*`, each exact or ending in
+    `*`. A pattern without such a kind means a user. `expires_at` and `issued_at` are in Unix seconds. `issued_at` is 0
+    without an `iat`. `token_id` is the `jti`, or a digest of the signed text if the token has none. `session` names the
+    session whose cookie replaced the token, if there was one. `key` names what vouches for the credential: a signing
+    key, or this server's own sign-in.
     """
 
     user: str
@@ -60,18 +62,18 @@ class Claims:
     key: str = ""
 
     def to_json(self) -> str:
-        """For the store; `of_json` reads it."""
+        """Return JSON for the store, which `of_json` reads."""
         return json.dumps({**asdict(self), "scopes": sorted(self.scopes)}, separators=(",", ":"))
 
     @classmethod
     def of_json(cls, text: str | bytes) -> Claims:
-        """What `to_json` wrote."""
+        """Read claims that `to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
         to = fields["to"]
         return cls(
             **{
                 **fields,
-                "user": nfc(fields["user"]),  # former versions kept names as they were written
+                "user": nfc(fields["user"]),  # older versions stored names as they were written
                 "scopes": _scopes(" ".join(fields["scopes"])),
                 "topics": tuple(map(nfc, fields["topics"])),
                 "to": None if to is None else tuple(map(nfc, to)),
@@ -79,13 +81,13 @@ class Claims:
         )
 
     def may_read(self, topic: str) -> bool:
-        """Whether the user may subscribe to `topic`."""
+        """Return whether the user may subscribe to `topic`."""
         if topic.startswith(OWN_TOPICS):
             return "admin" in self.scopes
         return any(_matches(pattern, topic) for pattern in self.topics)
 
     def may_address(self, log_name: str) -> bool:
-        """Whether messages may go to the log `user:<id>`, `topic:<name>` or `everyone`."""
+        """Return whether the user may send to the log `user:<id>`, `topic:<name>` or `everyone`."""
         if log_name.startswith(f"topic:{OWN_TOPICS}"):
             return False
         return self.to is None or any(_matches(_qualified(pattern), log_name) for pattern in self.to)
@@ -93,7 +95,7 @@ class Claims:
 
 @lru_cache(maxsize=64)
 def _scopes(text: str) -> frozenset[str]:
-    # Thousands of open streams hold claims with the same few sets.
+    # Thousands of open streams have claims with the same few sets.
     return frozenset(text.split())
 
 
@@ -110,8 +112,8 @@ def _qualified(pattern: str) -> str:
 class Keyring:
     """Signs and verifies tokens with the keys of the settings.
 
-    Verified tokens are kept by digest, the most recently used ones, until they expire. Nothing here waits, so under
-    gevent no other greenlet sees the cache half changed.
+    The most recently used verified tokens are kept by digest until they expire. No method waits, so under gevent no
+    other greenlet sees the cache in an inconsistent state.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -137,10 +139,10 @@ class Keyring:
         to: Sequence[str] | None = None,
         token_id: str = "",
     ) -> str:
-        """A token for `user`, good for `seconds` from `now`.
+        """Return a token for `user` that is valid for `seconds` from `now`.
 
-        Raises `BelfryError` `bad_user_id`, and `SettingsError` where there is no secret to sign with, or where the
-        server would refuse a token that lives so long.
+        Raises `BelfryError` `bad_user_id`. Raises `SettingsError` if there is no secret to sign with, or if the server
+        would refuse a token with such a long life.
         """
         if not self._secret:
             raise SettingsError(f"{PREFIX}SECRET is not set: tokens can be checked here, but not signed")
@@ -158,11 +160,12 @@ class Keyring:
         return jwt.encode(payload, self._secret, algorithm="HS256")
 
     def verify(self, token: str, now: float) -> Claims:
-        """What `token` says, once its signature and times are found good.
+        """Return the claims of `token` after checking its signature and times.
 
         Raises `BelfryError` `token_invalid` or `token_expired`.
         """
-        if not token.isascii():  # base64url and dots; a lone surrogate could not even be hashed
+        # A valid token has only base64url and dots. A lone surrogate could not even be hashed.
+        if not token.isascii():
             raise _invalid("it is not ASCII")
         digest = blake2b(token.encode(), digest_size=32).digest()
         claims = self._verified.get(digest) or self._checked(token, now)
@@ -173,11 +176,11 @@ class Keyring:
         return claims
 
     def trusts(self, claims: Claims) -> bool:
-        """Whether what vouched for `claims` still does: a key of ours, or the way to sign in here."""
+        """Return whether the key or the sign-in that vouched for `claims` is still trusted."""
         return claims.key in self._names
 
     def names_unknown_key(self, token: str) -> bool:
-        """Whether `token` names a key that is none of the published ones."""
+        """Return whether `token` names a key that is not among the published ones."""
         try:
             kid = _header(token.partition(".")[0]).get("kid")
         except (jwt.InvalidTokenError, ValueError):
@@ -185,7 +188,10 @@ class Keyring:
         return kid is not None and all(key.kid != kid for key in self._published)
 
     def replace_published(self, keys: tuple[Key, ...]) -> None:
-        """Trust these keys beside the settings' own, instead of the former ones. Tells the listeners of a loss."""
+        """Replace the published keys, which are trusted in addition to those of the settings.
+
+        If a key is no longer trusted, the listeners are called.
+        """
         self._published = keys
         former, self._names = self._names, self._trusted()
         if former - self._names:
@@ -231,7 +237,7 @@ class Keyring:
         )
 
     def _end(self, payload: dict[str, Any], issued_at: float, now: float) -> float:
-        """When the token expires. A withdrawal is forgotten one day, so nothing that it covers may live longer."""
+        """Return when the token expires. It must not live longer than a revocation is remembered."""
         expires_at = _unix_seconds(payload, "exp")
         since, begin = (issued_at, "after its 'iat'") if issued_at > 0 else (now, "from now")
         if expires_at - since > self._longest_seconds:
@@ -240,9 +246,9 @@ class Keyring:
         return expires_at
 
     def _payload(self, token: str, key: Key) -> dict[str, Any]:
-        """What `token` claims, once it is found to be signed by `key` and meant for this server.
+        """Return the payload of `token`, if `key` signed it and it is meant for this server.
 
-        Raises `BelfryError` `token_invalid`, and `jwt.InvalidTokenError` where another key may fit.
+        Raises `BelfryError` `token_invalid`, and `jwt.InvalidTokenError` if another key may fit.
         """
         try:
             parts = jws.parts_of(token)
@@ -260,7 +266,7 @@ class Keyring:
         return payload
 
     def _check_purpose(self, payload: dict[str, Any]) -> None:
-        """Raises `BelfryError` `token_invalid` for a token without what is required, or meant for another service."""
+        """Raise `BelfryError` `token_invalid` if a token lacks a required claim or is meant for another service."""
         for name in REQUIRED:
             if payload.get(name) is None:
                 raise _invalid(f"it has no {name!r}")
@@ -278,7 +284,7 @@ class Keyring:
 
 @lru_cache(maxsize=HEADERS_KEPT)
 def _header(segment: str) -> Mapping[str, Any]:
-    """A token's first part, as PyJWT judges it. It says which key to try, and which rules the token demands.
+    """Return the header of a token as PyJWT checks it. It says which key to try, and which rules the token requires.
 
     Raises `jwt.InvalidTokenError` and `ValueError`.
     """
@@ -290,7 +296,7 @@ def _header(segment: str) -> Mapping[str, Any]:
 
 
 def _is_among(audience: str | None, named: object) -> bool:
-    """Whether `named`, a token's `aud`, names the audience; one for no audience in particular names none."""
+    """Return whether `named`, a token's `aud`, names the audience. Without an audience, `named` must be empty."""
     if audience is None:
         return not named
     names = [named] if isinstance(named, str) else named
@@ -307,7 +313,7 @@ def _user(payload: dict[str, Any]) -> str:
 
 
 def _past(payload: dict[str, Any], name: str, now: float) -> float:
-    """A time that must not lie ahead, 0 without one."""
+    """Return a time that must not be in the future, or 0 if the claim is missing."""
     if name not in payload:
         return 0.0
     seconds = _unix_seconds(payload, name)
@@ -317,7 +323,7 @@ def _past(payload: dict[str, Any], name: str, now: float) -> float:
 
 
 def _unix_seconds(payload: dict[str, Any], name: str) -> float:
-    # Python's JSON reads NaN and Infinity: a NaN would never be in the past.
+    # Python's JSON reads NaN and Infinity. A NaN would never be in the past.
     value = payload[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _invalid(f"{name!r} is not a number")
@@ -325,7 +331,7 @@ def _unix_seconds(payload: dict[str, Any], name: str) -> float:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
-    if not 0 <= seconds < math.inf:  # a NaN is neither
+    if not 0 <= seconds < math.inf:  # false for NaN
         raise _invalid(f"{name!r} is not a time")
     if seconds >= MILLISECONDS_FROM:
         raise _invalid(f"its {name!r} is {seconds:.0f}: expected Unix seconds, got what looks like milliseconds")
@@ -333,7 +339,7 @@ def _unix_seconds(payload: dict[str, Any], name: str) -> float:
 
 
 def _token_id(payload: dict[str, Any]) -> str:
-    """The `jti`, "" without one. It has to be a text that the store can keep."""
+    """Return the `jti`, "" without one. It must be a text that the store can keep."""
     token_id: Any = payload.get("jti", "")
     if (
         not isinstance(token_id, str)
@@ -345,7 +351,7 @@ def _token_id(payload: dict[str, Any]) -> str:
 
 
 def _encodable(text: str) -> bool:
-    """Whether `text` is free of lone surrogates, which JSON can spell and UTF-8 cannot."""
+    """Return whether `text` has no lone surrogates, which JSON can express and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

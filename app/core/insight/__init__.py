@@ -1,1 +1,1 @@
-"""What an operator sees: figures and the trace of one message. Pure."""
+"""What operators see: figures and the trace of one message. Pure."""

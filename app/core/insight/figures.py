@@ -1,7 +1,7 @@
-"""The numbers of the dashboard for a few seconds: counts, and how long deliveries took.
+"""The figures of the dashboard for a few seconds: counts, and how long deliveries took.
 
 Durations are kept as a histogram, because histograms of several workers can be added up and percentiles cannot. Each
-bucket is a fifth wider than the one before, from a quarter of a millisecond to a minute. So a percentile is at most a
+bucket is a fifth wider than the previous one, from a quarter of a millisecond to a minute. So a percentile is at most a
 fifth too high.
 """
 
@@ -14,21 +14,24 @@ from typing import Any
 
 from ..identity.names import FIGURES_TOPIC
 
-FIRST_MS = 0.25  # the bound of bucket 0
+FIRST_MS = 0.25  # the upper bound of bucket 0
 PER_DOUBLING = 4
-BUCKETS = 73  # the last one holds all durations above 65 s
+BUCKETS = 73  # the last bucket counts all durations above 65 s
 
-# Numbers that are added up over workers. `connections` and `slow` count what exists now, the others count events.
+# Figures that are added up over workers. `connections` and `slow` count what exists now, the others count events.
 COUNTED = ("workers", "connections", "slow", "messages", "deliveries", "errors", "refusals")
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket of a duration. A negative one, from two machines whose clocks differ, goes into the first bucket."""
+    """Return the bucket of a duration.
+
+    A negative duration, from two machines whose clocks differ, goes into the first bucket.
+    """
     return bisect_left(_BOUNDS_MS, seconds * 1_000)
 
 
 def bound_ms(bucket: int) -> float:
-    """The longest duration of a bucket, in milliseconds."""
+    """Return the longest duration of a bucket, in milliseconds."""
     return FIRST_MS * exp2(bucket / PER_DOUBLING)
 
 
@@ -36,7 +39,7 @@ _BOUNDS_MS = [bound_ms(bucket) for bucket in range(BUCKETS - 1)]
 
 
 def percentile_ms(histogram: Mapping[int, int], part: float) -> float | None:
-    """A percentile: `part` (0 to 1) of all durations are not longer. Rounded up to the bucket."""
+    """Return a percentile in ms, rounded up to the bucket: the share `part` (0 to 1) of all durations is not longer."""
     left = part * sum(histogram.values())
     for bucket in sorted(histogram):
         left -= histogram[bucket]
@@ -56,7 +59,7 @@ class Tally:
         self.errors = 0
         self.refusals = 0
         self.latencies = [0] * BUCKETS
-        self.seconds = 0.0  # the sum of the latencies; its reader sets it to 0
+        self.seconds = 0.0  # the sum of the latencies; the reader of this value sets it to 0
 
     def delivered(self, count: int, seconds: float) -> None:
         """Count a message that was written to `count` readers. The last one got it `seconds` after its publication."""
@@ -65,7 +68,7 @@ class Tally:
         self.seconds += seconds
 
     def take(self) -> dict[str, int]:
-        """The numbers that are not 0, by name, and set all to 0. `l<n>` is bucket n of the histogram."""
+        """Return the counts that are not 0, by name, and set all to 0. `l<n>` is bucket n of the histogram."""
         counted = {name: getattr(self, name) for name in ("messages", "deliveries", "errors", "refusals")}
         counted |= {f"l{bucket}": count for bucket, count in enumerate(self.latencies)}
         self.messages = self.deliveries = self.errors = self.refusals = 0
@@ -74,7 +77,10 @@ class Tally:
 
 
 def point(time: int, seconds: int, sums: Mapping[str, int]) -> dict[str, Any]:
-    """One point of the dashboard: all workers in `seconds` from the Unix time `time`. It has an id, as messages do."""
+    """Return one point of the dashboard: all workers, for `seconds` from the Unix time `time`.
+
+    It has an id like a message.
+    """
     histogram = {int(name[1:]): count for name, count in sums.items() if name[1:].isdigit()}
     return {
         "id": f"{FIGURES_TOPIC}:{time}",

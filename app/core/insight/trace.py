@@ -1,7 +1,7 @@
 """Reconstructs what happened to one message and one user, from what is known of the user's connections.
 
-Nothing is recorded per message. A connection's first and last position in a log say which messages it was sent, and a
-client that returns with a cursor says which messages it has. Times are RFC 3339 in UTC, so that they sort as text.
+Nothing is recorded per message. The first and last position of a connection in a log show which messages it received. A
+client that returns with a cursor shows which messages it has. Times are RFC 3339 in UTC, so that they sort as text.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ BEGINNINGS = ("connected", "resumed")
 END = "closed"
 CHANGES = ("read", "unread", "archived", "unarchived", "removed", "retracted")
 
-# What is recorded of a connection or a change, and what is answered: JSON objects.
+# An event is what was recorded about a connection or a change. A step is a part of the answer. Both are JSON objects.
 Event = Mapping[str, Any]
 Step = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message in one log. `offset` is None where nobody knows it any more, `published` is empty then.
+    """A message in one log. `offset` is None, and `published` is empty, if they are no longer known.
 
-    `page` tells which positions are of the history that the offset belongs to.
+    `page` shows which positions belong to the same history as the offset.
     """
 
     id: str
@@ -37,9 +37,10 @@ class Sent:
 
 
 def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> list[Step]:
-    """What is known of the message, in the order of time.
+    """Return what is known about the message, in the order of time.
 
-    `events` are the user's, oldest first; `connections` those that are open, with their places as last told.
+    `events` are the user's events, oldest first. `connections` are the open connections, with their last reported
+    places.
     """
     found = [{"time": sent.published, "what": "published"}] if sent.published else []
     if sent.offset is not None:
@@ -47,7 +48,7 @@ def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> 
         ended = {event["connection"]: event for event in events if event["what"] == END}
         is_open = {event["id"]: event for event in connections}
         for connection in dict.fromkeys([*began, *ended, *is_open]):
-            # The list of open ones may be a second old: what is known to have ended has.
+            # The list of open connections may be a second old, so a recorded end counts more.
             last = ended.get(connection) or is_open.get(connection)
             found += _journey(sent, sent.offset, connection, began.get(connection), last)
     found += _changes(sent, events)
@@ -55,17 +56,18 @@ def steps(sent: Sent, events: Sequence[Event], connections: Sequence[Event]) -> 
 
 
 def _journey(sent: Sent, offset: int, connection: str, first: Event | None, last: Event | None) -> Iterator[Step]:
-    """What one connection did for the message: `first` is how it began, `last` its end, or where it is now."""
+    """Yield the steps of one connection. `first` is how it began, `last` is its end or its current place."""
     begin, end = _place(sent, first), _place(sent, last)
     if first is not None and begin is not None and begin >= offset:
         what = "acknowledged" if first["what"] == "resumed" else "began_after"
         yield {"time": first["time"], "what": what, "connection": connection}
     elif last is not None and end is not None:
-        # An open connection has no end: it was told when it began, and when it told where it stands.
+        # An open connection has no end. It was reported at its beginning, and again with its current place.
         start = first["time"] if first is not None else last.get("since", "")
         until = last.get("told") or last["time"]
         if end >= offset and first is None and start > sent.published:
-            return  # it came later, maybe with a cursor beyond: nobody knows until its beginning is recorded
+            # It came later, perhaps with a cursor after the message. This is unknown until its beginning is recorded.
+            return
         if end >= offset:
             caught_up = start > sent.published
             time = max(start, sent.published)
@@ -76,7 +78,10 @@ def _journey(sent: Sent, offset: int, connection: str, first: Event | None, last
 
 
 def _place(sent: Sent, event: Event | None) -> int | None:
-    """Where a connection stood in the message's log; None where it did not read that log, or another history of it."""
+    """Return where a connection was in the message's log.
+
+    Return None if it did not read that log, or read another history of it.
+    """
     place = (event or {}).get("places", {}).get(sent.log, "")
     epoch, _, offset = place.partition(".")
     return sent.page.place(Position(epoch, int(offset))) if offset else None
@@ -93,7 +98,11 @@ def _changes(sent: Sent, events: Sequence[Event]) -> Iterator[Step]:
 
 
 def _without_repetition(found: list[Step]) -> list[Step]:
-    """Of what every later connection says again, the first; and that one began after it only where nobody had it."""
+    """Remove steps that later connections repeat.
+
+    Only the first acknowledgement and the first connection that began after the message stay. The latter is removed
+    as well if an earlier connection received the message.
+    """
     had: set[str] = set()
     kept: list[Step] = []
     for step in found:

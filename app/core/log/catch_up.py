@@ -1,10 +1,10 @@
-"""Catch up, then live: the decisions, as functions of positions and pages.
+"""Catch up, then live: decides which entries a reader gets, with functions of positions and pages.
 
 A reader of a log has two sources. The store returns pages of history on request. The log's channel delivers live
-entries, each once, or not at all after a lost connection. These functions decide which entries of both are written to a
-reader, so that it sees every offset once and in order, or is told that history was lost.
+entries, each once, or not at all after a lost connection. These functions decide which entries of both sources are
+written to a reader, so that it sees every offset once and in order, or is told that history was lost.
 
-They hold no state and do no I/O; `live` calls them between two switch points.
+They have no state and do no I/O. `live` calls them between two greenlet switches.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import NamedTuple
 from .cursor import Position, Vector
 from .marks import NO_MARKS, NO_OFFSETS, Marks, Offsets
 
-LIVE_ONLY = 0  # the offset of an entry that was published but not kept: it has no place in the log
+# The offset of an entry that was published but not kept. It has no place in the log.
+LIVE_ONLY = 0
 
 
 class Entry(NamedTuple):
-    """One kept entry. `expires_ms` is Unix time in milliseconds, 0 for never."""
+    """One kept entry. `expires_ms` is Unix time in milliseconds, or 0 if it never expires."""
 
     offset: int
     record: bytes
@@ -27,16 +28,15 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What one read of a log found, in one atomic step.
+    """The result of one read of a log, in one atomic step.
 
-    `top` is the newest offset ever given, `oldest` the oldest not yet trimmed, `kept` the number of
-    entries held.
-    `after` is the offset that was read from, or None where the reader's cursor had no position of this epoch.
-    Offsets missing from `entries` between two others were deleted one by one, not lost: `gone` are those.
-    `revision` counts the changes of the log that are not appends, and of its user's marks if it is a user's own log.
-    `marks` are the marks of the user for whom it was read.
-    `history` is the log's first epoch ('' where it still has that), `former` are the last valid positions of earlier
-    ones: an epoch ends when the log's server is started again or replaced.
+    `top` is the newest offset ever given, `oldest` the oldest not yet trimmed, `kept` the number of entries held.
+    `after` is the offset that was read from, or None if the reader's cursor had no position of this log's history.
+    Offsets that are missing between two entries were deleted one by one, not lost: `gone` has those.
+    `revision` counts the changes of the log that are not appends. In a user's own log, it also counts changes of marks.
+    `marks` are the marks of the user for whom the log was read.
+    `history` is the log's first epoch ('' if it still has that epoch). `former` has the last valid position of each
+    earlier epoch. An epoch ends when the log's server is restarted or replaced.
     """
 
     epoch: str
@@ -57,7 +57,7 @@ class Page(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the log holds all entries that were appended to it, except those that left it on purpose."""
+        """Whether the log has all entries that were appended to it, except those that were removed on purpose."""
         return self.kept + self.gone.count_between(self.oldest, self.top) == self.top - self.oldest + 1
 
     @property
@@ -66,30 +66,30 @@ class Page(NamedTuple):
         return self.marks.within(self.history or self.epoch)
 
     def place(self, position: Position) -> int | None:
-        """The offset of `position` in this log, None where it is of another history, or of a part that was lost."""
+        """Return the offset of `position` in this log, or None if it belongs to another history or to a lost part."""
         if position.epoch == self.epoch:
             return position.offset
         last = next((last.offset for last in self.former if last.epoch == position.epoch), -1)
         return position.offset if position.offset <= last else None
 
     def unread(self, upto: int) -> int:
-        """How many messages up to the offset `upto` are kept and unread.
+        """Return how many messages up to the offset `upto` are kept and unread.
 
-        What lies beyond `top` was appended after this page was read: nobody has marked it yet.
+        Messages beyond `top` were appended after this page was read, so they have no marks yet.
         """
         settled = self.gone.union(self.own_marks.handled)
         return max(0, upto - self.oldest + 1) - settled.count_between(self.oldest, upto)
 
     def between(self, after: int) -> int:
-        """How many entries after the offset `after` are kept."""
+        """Return how many entries after the offset `after` are kept."""
         first = max(after + 1, self.oldest)
         return max(0, self.top - first + 1) - self.gone.count_between(first, self.top)
 
 
 class Rest(NamedTuple):
-    """What a reader takes from a run of live entries: those at the indexes `taken`; then it stands at `position`.
+    """The part of a run of live entries that a reader takes: those at the indexes `taken`. `position` is its new place.
 
-    `gap`: something after that was not heard, and only the store knows what.
+    `gap`: whether the reader missed an entry after that. Only the store has it.
     """
 
     position: Position
@@ -98,7 +98,10 @@ class Rest(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a reader takes from a page: write `entries`, then stand at `position`; `lost` tells to announce a reset."""
+    """The part of a page that a reader takes. It writes `entries` and is then at `position`.
+
+    `lost`: whether the reader must get a reset.
+    """
 
     position: Position
     entries: tuple[Entry, ...]
@@ -106,11 +109,11 @@ class Reading(NamedTuple):
 
 
 def on_live(position: Position, run: Sequence[Position]) -> Rest:
-    """Judge live entries, in the order in which they were heard, for a reader that stands at `position`.
+    """Judge live entries, in the order in which they came, for a reader at `position`.
 
-    Only the very next offset is taken. A smaller one was already read from history; a larger one, or another epoch,
-    means that something between was not heard. An entry that is not kept (`LIVE_ONLY`) comes where it stands in the
-    run: after a gap it is not taken, and neither is one before something that the reader has read from history.
+    Only the very next offset is taken. A smaller offset was already read from history. A larger offset, or another
+    epoch, means that an entry in between was missed. An entry that is not kept (`LIVE_ONLY`) takes its place in the
+    run. It is not taken after a gap, nor before an entry that the reader has read from history.
     """
     at, taken = position, list[int]()
     for index, live in enumerate(run):
@@ -127,11 +130,11 @@ def on_live(position: Position, run: Sequence[Position]) -> Rest:
 
 
 def on_page(position: Position, page: Page) -> Reading:
-    """Take from a page what comes after `position`.
+    """Take the entries of a page that come after `position`.
 
-    History is lost when the log has another history, when the position lies beyond the newest offset or in a part that
-    was lost (the store was set back), or when the entry after it was trimmed. The reader then goes to the tail: what is
-    kept, it fetches anew.
+    History is lost in three cases: the log has another history; the position is beyond the newest offset or in a lost
+    part (the store was set back); or the next entry was trimmed. The reader then goes to the tail and fetches the kept
+    entries again.
     """
     place = page.place(position)
     if place is None or not page.oldest - 1 <= place <= page.top:
@@ -141,11 +144,11 @@ def on_page(position: Position, page: Page) -> Reading:
 
 
 def start(pages: Sequence[Page], cursor: Vector | None) -> tuple[Vector, bool]:
-    """Where a new connection begins in each log, and whether the history after its cursor was lost.
+    """Return where a new connection begins in each log, and whether the history after its cursor was lost.
 
-    Without a cursor it begins at the tails. A log without a position begins at its tail as well: silently when every
-    position of the cursor was used (the log is new to this reader, a topic say), as a loss when one was left over
-    (its epoch is gone, and this log may be the one that had it).
+    Without a cursor, it begins at the tails. A log without a position in the cursor begins at its tail as well. If all
+    positions of the cursor belong to logs, the log is new to this reader, for example a topic, and nothing is lost. If
+    a position belongs to no log, its epoch is gone, and it may have belonged to this log. So this counts as a loss.
     """
     orphaned = any(all(page.place(position) is None for page in pages) for position in cursor or ())
     lost = orphaned and any(page.after is None for page in pages)
@@ -153,11 +156,11 @@ def start(pages: Sequence[Page], cursor: Vector | None) -> tuple[Vector, bool]:
 
 
 def newest(seen: Position | None, seen_before: Position | None, tail: Position) -> Position:
-    """The newest position known of a log after a read answered `tail`.
+    """Return the newest known position of a log after a read returned `tail`.
 
-    `seen_before` is what was known when the read was sent. What became known since then came later than the answer
-    may be, and wins; otherwise the answer is the authority, even when it is smaller (the store was set back) or of
-    another epoch (the log was lost). Where nothing changed it is the very same object, which readers share.
+    `seen_before` is the position that was known when the read was sent. If a newer one became known since then, it
+    wins, because it may be later than the answer. Otherwise the answer wins, even if it is smaller (the store was set
+    back) or of another epoch (the log was lost). If nothing changed, the same object is returned, which readers share.
     """
     if seen is None or seen == seen_before:
         return seen if seen == tail and seen is not None else tail
@@ -165,7 +168,10 @@ def newest(seen: Position | None, seen_before: Position | None, tail: Position) 
 
 
 def caught_up(vector: Vector, seen: Sequence[Position | None]) -> bool:
-    """Whether a reader has reached everything that is known of its logs, so that the next live entry continues it."""
+    """Return whether a reader is at the newest known position of all its logs.
+
+    The next live entry then continues them.
+    """
     return all(
         newest is not None and position.epoch == newest.epoch and position.offset >= newest.offset
         for position, newest in zip(vector, seen, strict=True)

@@ -1,4 +1,7 @@
-"""A change of a user's own feed: which messages get which mark, or lose it. `parse` is how a request makes one."""
+"""A change of a user's own feed: it sets or removes a mark on messages.
+
+The `parse_…` functions read one from a request.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ from .marks import Mark
 
 IDS_MAX = 1_000
 
-# Which member of the body says yes or no, and by which event the user's connections hear of it.
+# For each mark, the member of the body that sets it on or off, and the event that notifies the user's connections.
 _FLAG = {Mark.READ: "read", Mark.ARCHIVED: "archived"}
 _EVENT = {Mark.READ: "read", Mark.ARCHIVED: "updated", Mark.REMOVED: "removed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Put `mark` on messages, or take it off. `ids` None means all that are kept now."""
+    """Set `mark` on messages, or remove it. `ids` None means all messages that are kept now."""
 
     mark: Mark
     on: bool
     ids: tuple[str, ...] | None
 
     def record(self) -> str:
-        """What announces it: event type and JSON, as the record of a message."""
+        """Return the record that announces the change: event type and JSON, like the record of a message."""
         what: dict[str, object] = {"all": True} if self.ids is None else {"ids": self.ids}
         if self.mark in _FLAG:
             what[_FLAG[self.mark]] = self.on
@@ -60,22 +63,25 @@ class _Remove(_Body):
 
 
 def parse_read(body: bytes) -> Change:
-    """The body of `POST /feed/read`. Raises `BelfryError` `malformed_json`, `unknown_field` or `invalid_change`."""
+    """Read the body of `POST /feed/read`.
+
+    Raises `BelfryError` `malformed_json`, `unknown_field` or `invalid_change`.
+    """
     given = _parse(_Read, body)
     return Change(Mark.READ, given.read, _ids(given))
 
 
 def parse_archive(body: bytes) -> Change:
-    """The body of `POST /feed/archive`; raises as `parse_read` does."""
+    """Read the body of `POST /feed/archive`. Raises like `parse_read`."""
     given = _parse(_Archive, body)
     return Change(Mark.ARCHIVED, given.archived, _ids(given))
 
 
 def parse_remove(body: bytes) -> Change:
-    """The body of `POST /feed/remove`; raises as `parse_read` does."""
+    """Read the body of `POST /feed/remove`. Raises like `parse_read`."""
     given = _parse(_Remove, body)
     ids = _ids(given)
-    if ids is None:  # to undo it would bring back all that was ever removed
+    if ids is None:  # undoing it would bring back every message that was ever removed
         raise BelfryError("invalid_change", 'Messages are removed one by one: give "ids".')
     return Change(Mark.REMOVED, given.removed, ids)
 

@@ -1,1 +1,1 @@
-"""What goes over the wire: SSE, Belfry's own frames, times. Pure."""
+"""The data on the wire: SSE, Belfry's own frames, times. Pure."""

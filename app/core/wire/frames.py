@@ -1,6 +1,6 @@
 """Belfry's own blocks of an event stream, as bytes ready for a socket.
 
-Event types of Belfry and of EventSource are listed here once; a publisher can't use them.
+This module lists the event types of Belfry and of EventSource. Publishers can't use them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..log import cursor
 from ..log.cursor import Vector
 from . import sse
 
-# `open` and `error` are EventSource's own events (WHATWG HTML 9.2.2): a message of that name would be taken for them.
+# `open` and `error` are EventSource's own events (WHATWG HTML 9.2.2). Clients would confuse messages with them.
 RESERVED_EVENTS = frozenset(
     {
         "open", "error", "ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye", "stopped", "failed",
@@ -26,48 +26,48 @@ RESERVED_EVENTS = frozenset(
 )  # fmt: skip
 
 HEARTBEAT = sse.encode("{}", event="heartbeat")
-# Belfry's own events in a run's stream look like a chunk without choices to readers that ignore the name of an event.
+# Belfry's own events in a run's stream look like a chunk without choices to readers that ignore event names.
 NO_CHOICES: Final[dict[str, Any]] = {"choices": []}
 RUN_HEARTBEAT = sse.encode('{"choices":[]}', event="heartbeat")
 
-# The record that ends a finite log, a run's: nothing follows it. A publisher can't write it, since what is published
-# is an object. Its data is what OpenAI's streams end with.
+# The record that ends a finite log, which is a run's log: no record follows it. A publisher can't send it, because
+# published records are objects. Its data is the end mark of OpenAI's streams.
 END = b"message [DONE]"
 
-# Announcements of a changed feed: live-only records that are told with the reader's own unread count.
+# Announcements of a changed feed: live-only records that each reader gets with its own unread count.
 STATE_EVENTS = frozenset({b"read", b"removed", b"updated"})
 UPDATED = b"updated {}"
 
-FIGURES = b"belfry.figures"  # a point for the dashboards, live only
-WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log where the connections stand
-DISMISSAL = b"goodbye"  # announces on a user's own log that connections are to be ended
-BORN = b"belfry.born"  # announces that a log was created, with the epochs that its readers stood in before
-CONVERSATION = b"belfry.conversation"  # tells on a user's own log that a conversation changed, live only
-TABS = b"belfry.tabs"  # tells on a user's own log how many tabs share one of the connections
+FIGURES = b"belfry.figures"  # announces a point of the dashboard's figures, live only
+WHEREABOUTS = b"belfry.whereabouts"  # asks on a user's own log for the positions of the connections
+DISMISSAL = b"goodbye"  # asks on a user's own log to end connections
+BORN = b"belfry.born"  # announces a new log, with the epochs in which its readers were before
+CONVERSATION = b"belfry.conversation"  # announces on a user's own log that a conversation changed, live only
+TABS = b"belfry.tabs"  # announces on a user's own log how many tabs share one of the connections
 
 
 class FeedCounts(NamedTuple):
-    """A reader's unread messages, and the revision of its feed's state."""
+    """The number of a reader's unread messages, and the revision of its feed's state."""
 
     unread: int
     revision: int
 
 
 class Goodbye(Enum):
-    """Why the server ends a stream: the same words in the frame, the log and the metrics."""
+    """The reason why the server ends a stream. It is the same word in the frame, the log and the metrics."""
 
-    SHUTDOWN = "shutdown"  # this worker stops: come back, another one serves
-    EXPIRED = "expired"  # the credential's time is over: come back with a new one
-    REVOKED = "revoked"  # the credential was withdrawn: don't come back with it
-    DISCONNECTED = "disconnected"  # an administrator ended the connection: come back later
-    REPLACED = "replaced"  # the user opened more connections than allowed: don't come back by yourself
+    SHUTDOWN = "shutdown"  # this worker stops: reconnect, another one serves
+    EXPIRED = "expired"  # the credential has expired: reconnect with a new one
+    REVOKED = "revoked"  # the credential was revoked: don't reconnect with it
+    DISCONNECTED = "disconnected"  # an administrator ended the connection: reconnect later
+    REPLACED = "replaced"  # the user opened more connections than allowed: don't reconnect automatically
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)  # json.dumps would make one for each call
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)  # json.dumps would make an encoder for each call
 
 
 def stream_safe(json_text: bytes) -> bytes:
-    """The same JSON, safe as data of an event stream for every kind of reader.
+    """Return the same JSON in a form that is safe as data of an event stream for every kind of reader.
 
     htmx and Turbo put the data of an event into the page as HTML. So `<`, `>` and `&` are escaped, as Go does.
     Readers built on Python's `str.splitlines` end a line at U+0085, U+2028 and U+2029, so these are escaped too. JSON
@@ -83,12 +83,15 @@ def stream_safe(json_text: bytes) -> bytes:
 
 
 def compact(value: object) -> str:
-    """JSON on one line, without spaces, safe in a stream; other non-ASCII characters stay as they are."""
+    """Return JSON on one line, without spaces, safe in a stream. Other non-ASCII characters stay unchanged."""
     return stream_safe(_ENCODER.encode(value).encode()).decode()
 
 
 def compact_bytes(value: object) -> bytes:
-    """JSON in UTF-8, not for streams: five times as fast as `compact`. Floats may be written in another way."""
+    """Return JSON in UTF-8, which is not safe in a stream. It is five times as fast as `compact`.
+
+    It may write floats in another way.
+    """
     return to_json(value)
 
 
@@ -101,10 +104,11 @@ def ready(
     connection: str,
     left_out: Sequence[tuple[str, str]] = (),
 ) -> bytes:
-    """The first block of a stream: the reconnect delay, and a cursor before any message came.
+    """Return the first block of a stream, with the reconnect delay, and a cursor before any message.
 
-    `behind` messages follow that the counts know already; each one after those is one more. `connection` is the name by
-    which administrators see it. `left_out` are topics that the stream does not carry, each with the code of the reason.
+    `behind` is the number of following messages that the counts already include. Each message after those adds one.
+    `connection` is the id that administrators see. `left_out` are topics that the stream does not carry, each with the
+    code of the reason.
     """
     place: dict[str, object] = {"connection": connection, "behind": behind}
     if left_out:
@@ -114,18 +118,21 @@ def ready(
 
 
 def run_ready(vector: Vector, retry_ms: int, run_id: str, status: str) -> bytes:
-    """The first block of a run's stream."""
+    """Return the first block of a run's stream."""
     data = compact({"id": run_id, "status": status, **NO_CHOICES})
     return sse.encode(data, event="ready", id=cursor.encode(vector), retry=retry_ms)
 
 
 def message(vector: Vector, record: bytes) -> bytes:
-    """One kept message. `record` is `<event> <JSON on one line>`, as in the store; `vector` is the cursor after it."""
+    """Return one kept message. `record` is `<event> <JSON on one line>`, as in the store.
+
+    `vector` is the cursor after it.
+    """
     return b"id: %b\n%b" % (cursor.encode(vector).encode(), live_only(record))
 
 
 class LogFramer:
-    """Makes the frames of one log's messages. The parts of the cursor for other logs are encoded once."""
+    """Makes the frames of one log's messages. It encodes the cursor's parts for other logs only once."""
 
     __slots__ = ("_after", "_before")
 
@@ -135,16 +142,16 @@ class LogFramer:
         self._after = f"{'-' if after else ''}{after}\n".encode()
 
     def message(self, offset: int, record: bytes) -> bytes:
-        """As the function `message`, for the entry at `offset`."""
+        """Return the frame of the entry at `offset`, like the function `message`."""
         return self.block(offset, live_only(record))
 
     def block(self, offset: int, block: bytes) -> bytes:
-        """As `message`, for a block that `live_only` made from the entry's record."""
+        """Return a frame like `message`, from a block that `live_only` made from the entry's record."""
         return b"%b%d%b%b" % (self._before, offset, self._after, block)
 
 
 def live_only(record: bytes) -> bytes:
-    """One message without a cursor: the client's cursor stays unchanged."""
+    """Return one message without a cursor, so that the client's cursor stays unchanged."""
     event, _, data = record.partition(b" ")
     if event == b"message":
         return b"data: %b\n\n" % data
@@ -152,17 +159,20 @@ def live_only(record: bytes) -> bytes:
 
 
 def changed(record: bytes, counts: FeedCounts) -> bytes:
-    """A change of a reader's feed, as one of `STATE_EVENTS` announced it, with the counts after the change."""
+    """Return a change of a reader's feed, which one of `STATE_EVENTS` announced, with the counts after the change."""
     event, _, data = record.partition(b" ")
     members = data[:-1] + (b"," if data != b"{}" else b"")
     return b'event: %b\ndata: %b"unread":%d,"revision":%d}\n\n' % (event, members, *counts)
 
 
 def reset(vector: Vector) -> bytes:
-    """History after the client's cursor is gone. The client fetches `/feed` again and continues from here."""
+    """Return the block that reports a loss: the history after the client's cursor is gone.
+
+    The client fetches `/feed` again and continues from this cursor.
+    """
     return sse.encode("{}", event="reset", id=cursor.encode(vector))
 
 
 def goodbye(reason: Goodbye, retry_ms: int) -> bytes:
-    """The last block of a stream that the server ends."""
+    """Return the last block of a stream that the server ends."""
     return sse.encode(compact({"reason": reason.value}), event="goodbye", retry=retry_ms)

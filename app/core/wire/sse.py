@@ -1,4 +1,4 @@
-"""The wire: `text/event-stream` written and read as WHATWG HTML 9.2.5 (the format) and 9.2.6 (its interpretation) say.
+"""Reads and writes `text/event-stream` as WHATWG HTML 9.2.5 (the format) and 9.2.6 (its interpretation) define it.
 
 Bytes in, events out, and back. It knows nothing of HTTP, connections, cursors or Belfry's own event types.
 """
@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Only these three end a line. `str.splitlines()` would also split on U+2028, U+0085 and more, and so tear data apart.
+# Only these three end a line. `str.splitlines()` would also split at U+2028, U+0085 and others, which would break data.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _FORBIDDEN = re.compile(r"[\r\n\0]")
-# No delay needs more digits, and int() refuses 4,300 of them with an exception that a peer could provoke.
+# No delay needs more digits. int() refuses 4,300 digits with an exception, which a peer could provoke.
 _RETRY_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One dispatched event. `id` is the last event id as of this event; `retry` in ms, if one came with it."""
+    """One dispatched event. `id` is the last event id at this event. `retry` is in ms, if the event had one."""
 
     event: str
     data: str
@@ -28,10 +28,10 @@ class Event:
 
 
 def encode(data: str, *, event: str = "", id: str | None = None, retry: int | None = None) -> bytes:
-    """One event, blank line included. Without `event` it is a `message`; `id=""` resets the client's last event id.
+    """Return one event, with its blank line. Without `event` it is a `message`.
 
-    CR, LF or NUL in `event` or `id` raise ValueError: each would let a publisher write fields of its own.
-    The reader gets `data` with its line ends as LF.
+    `id=""` resets the client's last event id. CR, LF or NUL in `event` or `id` raise ValueError, because they would let
+    a publisher write other fields. The reader gets `data` with its line ends as LF.
     """
     head = ""
     if retry is not None:
@@ -57,19 +57,19 @@ def _single_line(field: str, value: str) -> str:
 
 
 class Lines:
-    """Reads bytes that are split anywhere, also inside a character or between CR and LF, and answers the lines.
+    """Splits bytes into lines. The bytes may be cut anywhere, also inside a character or between CR and LF.
 
-    As "UTF-8 decode" (9.2.5) says, one leading BOM is dropped, and what is not UTF-8 becomes U+FFFD.
+    As "UTF-8 decode" (9.2.5) says, one leading BOM is dropped, and invalid bytes become U+FFFD.
     """
 
     def __init__(self) -> None:
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
         self._line: list[str] = []
         self._after_cr = False
-        self.waiting = 0  # characters of the line that has no end yet
+        self.waiting = 0  # characters of the line that has not ended yet
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """The lines that `chunk` ends. A CR ends its line at once; if an LF follows, it belongs to that CR."""
+        """Yield the lines that `chunk` ends. A CR ends its line at once. An LF after it belongs to that CR."""
         text = self._utf8.decode(chunk)
         if not text:
             return
@@ -86,13 +86,13 @@ class Lines:
 
 
 class Decoder:
-    """Reads a stream in chunks of any size, split anywhere, also inside a character or between CR and LF.
+    """Reads a stream in chunks of any size, cut anywhere, also inside a character or between CR and LF.
 
-    `last_event_id` and `reconnection_ms` are what a client sends and waits when it reconnects. Both also follow blocks
-    that dispatch nothing; an id counts only once its block ended, so a block cut in half is asked for again.
+    `last_event_id` and `reconnection_ms` are the values for a client's reconnect. Blocks that dispatch nothing change
+    them too. An id counts only when its block has ended, so a block that was cut in half is requested again.
     """
 
-    # the standard's buffers for the block that is being read
+    # The standard's buffers for the block that is being read.
     _event: str
     _data: list[str]
     _retry: int | None
@@ -105,7 +105,7 @@ class Decoder:
         self._start_block()
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. A block that never gets its blank line is never dispatched."""
+        """Return the events that `chunk` completes. A block without its blank line is never dispatched."""
         events = (self._interpret(line) for line in self._lines.feed(chunk))
         return [event for event in events if event is not None]
 
@@ -118,7 +118,7 @@ class Decoder:
         return None
 
     def _process(self, field: str, value: str) -> None:
-        """9.2.6, "process the field": names are case-sensitive, unknown ones are ignored."""
+        """Process a field (9.2.6): names are case-sensitive, unknown ones are ignored."""
         if field == "event":
             self._event = value
         elif field == "data":
@@ -129,7 +129,7 @@ class Decoder:
             self._retry = self.reconnection_ms = int(value)
 
     def _dispatch(self) -> Event | None:
-        """9.2.6, "dispatch the event": the id is kept even when there is no data and thus no event."""
+        """Dispatch the event (9.2.6). The id is kept even if there is no data and so no event."""
         self.last_event_id = self._id
         event, data, retry = self._event or "message", self._data, self._retry
         self._start_block()

@@ -1,6 +1,6 @@
-"""JSON that a client sent, read as RFC 8259 has it, and refused where two readers could understand it differently.
+"""Reads JSON of clients by RFC 8259, and refuses JSON that two readers could understand differently.
 
-The refusals name what came: a compressed body, a byte order mark, half of a surrogate pair, a member given twice.
+The refusals name the reason: a compressed body, a byte order mark, half of a surrogate pair, a repeated member.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import jiter
 
 from ..errors import BelfryError
 
-DEPTH_MAX: Final = 200  # the parser's own limit; Python's writer of JSON takes more
+DEPTH_MAX: Final = 200  # the parser's own limit; Python's JSON writer allows more
 TOLD_MAX: Final = 160  # characters of the parser's reason, which may repeat a member's name
 
 _MAGIC = {
@@ -23,17 +23,17 @@ _MAGIC = {
     b"x\xda": "deflate",
 }
 _MARKS = {b"\xef\xbb\xbf": "a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-# The escapes of a text, pairs of surrogates as one.
+# The escapes of a text. A surrogate pair counts as one.
 _ESCAPES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
 
 
 def read(text: bytes, *, lone_surrogate: str = "malformed_json") -> Any:
-    """The value that `text` is.
+    """Return the value of `text`.
 
     Raises `BelfryError` `malformed_json`, `unsupported_media_type` for a compressed body, and `lone_surrogate` as the
-    code for half of a pair.
+    code for half of a surrogate pair.
     """
     try:
         return jiter.from_json(text, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
@@ -70,5 +70,5 @@ def _malformed(told: str) -> BelfryError:
 
 
 def _cut(reason: str) -> str:
-    """The parser's words, without the middle of a long one: its end says where."""
+    """Return the parser's text. The middle of a long one is cut out, because its end shows the place."""
     return reason if len(reason) <= TOLD_MAX else f"{reason[: TOLD_MAX // 2]}…{reason[-TOLD_MAX // 2 :]}"

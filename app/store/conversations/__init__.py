@@ -1,1 +1,1 @@
-"""Conversations in Redis: what a user asked, turn by turn, and what a model answered."""
+"""Conversations in Redis: the questions of a user, turn by turn, and the answers of a model."""

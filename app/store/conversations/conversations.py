@@ -1,14 +1,15 @@
-"""Conversations: what a user asked, turn by turn, and what a model answered.
+"""Conversations: the questions of a user, turn by turn, and the answers of a model.
 
 A conversation is a hash: title, created and used (Unix ms), model, count (of its turns), revision (it grows with each
-question), running (the run that answers now), and for each turn, from 0:
+question), running (the id of the run that is answering now), and for each turn, counted from 0:
 
     turn:<n>     `<run id> <JSON>`, with content, model and asked (Unix ms)
-    answer:<n>   JSON with status, text and whatever else the answer has; missing while the run is under way
+    answer:<n>   JSON with status, text and the other parts of the answer; missing while the run is under way
 
-A question is written by the script that starts its run (`turn_write.lua`), so neither is there without the other. Its
-answer is written when the run has ended, before the run's lease is taken away: a worker that dies between leaves the
-lease to another worker, which does it again (`Runs.end`). An answer is written once.
+`turn_write.lua` writes a question in the same step that starts its run. So a question never exists without its run, nor
+a run without its question. The worker writes the answer after the run has ended and before it removes the run's lease.
+If the worker dies in between, the lease stays, and another worker writes the answer (`Runs.end`). An answer is written
+once.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question with its answer, which is None while its run is under way. `id` is the run's. Times are Unix ms."""
+    """One question with its answer. `answer` is None while the run is under way. `id` is the run's id.
+
+    Times are Unix ms.
+    """
 
     id: str
     content: Any
@@ -50,7 +54,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a list tells of a conversation. Times are Unix ms."""
+    """The fields of a conversation that a list of conversations shows. Times are Unix ms."""
 
     id: str
     title: str
@@ -76,9 +80,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and its place in a conversation. `turns` are those before it, `replaced` those that it replaces.
+    """A question and its place in a conversation.
 
-    `revision` is the conversation's as it was read, empty where there was none.
+    `turns` are the turns before the question, and `replaced` are the turns that it replaces. `revision` is the revision
+    of the conversation when it was read. It is empty if there was no conversation.
     """
 
     user: str
@@ -90,7 +95,7 @@ class Asked:
 
 
 class Conversations:
-    """All conversations of one deployment. Raises `BelfryError` `store_unavailable`."""
+    """Reads and changes all conversations of one deployment. Raises `BelfryError` `store_unavailable`."""
 
     def __init__(self, commands: Commands, settings: Settings, clock: Callable[[], float]) -> None:
         self._commands = commands
@@ -98,10 +103,10 @@ class Conversations:
         self._clock = clock
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
-    # Asking
+    # Questions
 
     def place(self, user: str, conversation: Conversation | None, name: str, question: Question) -> Asked:
-        """Where a question goes; `name` is the conversation's. A question that was asked before has its old place.
+        """Find the place of a question in the conversation `name`. A question that was asked before keeps its place.
 
         Raises `BelfryError` `not_found`, `conversation_changed`, `conversation_full` or `answer_under_way`.
         """
@@ -109,7 +114,8 @@ class Conversations:
             return self._checked(Asked(user, name, question, (), (), ""))
         turns, known = conversation.turns, conversation.summary.revision
         ids = [turn.id for turn in turns]
-        if question.id in ids:  # sent again, since its answer was lost: `Runs.start` finds the run
+        # The client sends the question again because it lost the answer. `Runs.start` finds the run.
+        if question.id in ids:
             at = ids.index(question.id)
         else:
             if question.revision not in (None, known):
@@ -119,11 +125,11 @@ class Conversations:
         return self._checked(Asked(user, name, question, turns[:at], turns[at:], str(known)))
 
     def keys_of(self, asked: Asked) -> tuple[str, str]:
-        """The keys that `turn_write.lua` takes."""
+        """Return the keys that `turn_write.lua` takes."""
         return self._keys.conversation(asked.user, asked.conversation), self._keys.conversations(asked.user)
 
     def arguments_of(self, asked: Asked, run_id: str) -> tuple[str | int, ...]:
-        """The arguments that `turn_check.lua` and `turn_write.lua` take."""
+        """Return the arguments that `turn_check.lua` and `turn_write.lua` take."""
         question, settings = asked.question, self._settings
         return (
             asked.revision,
@@ -137,7 +143,7 @@ class Conversations:
         )
 
     def answer(self, user: str, turn: str, run_id: str, answer: Answer) -> None:
-        """Write an answer, once; `turn` is `<place> <conversation>`."""
+        """Write an answer, unless one is already there. `turn` is `<place> <conversation>`."""
         place, _, conversation = turn.partition(" ")
         _, channel, record = self._news(user, conversation)
         keys = self._keys.conversation(user, conversation), channel
@@ -146,7 +152,7 @@ class Conversations:
     # Reading and changing
 
     def get(self, user: str, name: str) -> Conversation:
-        """Raises `BelfryError` `not_found`."""
+        """Return a conversation. Raises `BelfryError` `not_found`."""
         found = self.find(user, name)
         if found is None:
             raise BelfryError("not_found", f"There is no conversation {name!r}.")
@@ -154,12 +160,12 @@ class Conversations:
 
     def find(self, user: str, name: str) -> Conversation | None:
         (reply,) = self._commands.run([("HGETALL", self._keys.conversation(user, name))])
-        # redis-py makes a dict of HGETALL's answer, hiredis a list.
+        # redis-py turns the reply to HGETALL into a dict. hiredis returns a list.
         fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
         return _conversation(name, fields) if fields else None
 
     def newest(self, user: str, limit: int) -> list[Summary]:
-        """The user's conversations, those used last first."""
+        """Return the user's conversations. The most recently used one comes first."""
         (names,) = self._commands.run([("ZREVRANGE", self._keys.conversations(user), 0, limit - 1)])
         ids = [name.decode() for name in names]
         replies = self._commands.run([("HMGET", self._keys.conversation(user, name), *_SUMMARY) for name in ids])
@@ -170,7 +176,7 @@ class Conversations:
         ]
 
     def rename(self, user: str, name: str, title: str) -> None:
-        """Raises `BelfryError` `not_found`."""
+        """Give a conversation another title. Raises `BelfryError` `not_found`."""
         key = self._keys.conversation(user, name)
         (known,) = self._commands.run([RENAME.call((key,), title)])
         if not known:
@@ -178,7 +184,7 @@ class Conversations:
         self.tell(user, name)
 
     def delete(self, user: str, name: str) -> None:
-        """Forget a conversation; its runs are the caller's to forget, afterwards."""
+        """Forget a conversation. The caller must forget its runs afterwards."""
         forgotten = ("ZREM", self._keys.conversations(user), name), ("DEL", self._keys.conversation(user, name))
         self._commands.run([*forgotten, self._news(user, name, removed=True)])
 
@@ -190,7 +196,10 @@ class Conversations:
             self._commands.run([("DEL", index, *[self._keys.conversation(user, name.decode()) for name in names])])
 
     def tell(self, user: str, name: str) -> None:
-        """Tell the user's open pages that a conversation changed. They also look when they come into sight."""
+        """Tell the user's open pages that a conversation changed.
+
+        Pages also check for changes when they become visible.
+        """
         with contextlib.suppress(BelfryError):
             self._commands.run([self._news(user, name)])
 
@@ -222,7 +231,7 @@ _SUMMARY = (b"title", b"model", b"created", b"used", b"revision", b"count", b"ru
 
 
 def _place_after(after: object, ids: Sequence[str]) -> int:
-    """The place of a question that follows the turn `after`. Raises `BelfryError` `conversation_changed`."""
+    """Return the place of a question that follows the turn `after`. Raises `BelfryError` `conversation_changed`."""
     if after is LAST:
         return len(ids)
     if after is None:

@@ -1,1 +1,1 @@
-"""Sessions, tickets and withdrawals in Redis."""
+"""Sessions, tickets and revocations in Redis."""

@@ -1,11 +1,12 @@
-"""The withdrawals of a deployment. Every worker holds a copy of them.
+"""The revocations of a deployment. Every worker holds a copy of them.
 
-A sorted set remembers each withdrawn user and token with the time of the latest withdrawal, for
-`BELFRY_REVOCATION_SECONDS`. A user who is withdrawn again takes no further room. A stream carries the same withdrawals
-to the workers that run: each reads on from its place. The stream is short, so a worker that starts, or whose place was
-trimmed away, reads the set.
+A sorted set holds each revoked user and token with the time of the latest revocation, for `BELFRY_REVOCATION_SECONDS`.
+Revoking a user again takes no more room. A stream carries the same revocations to the running workers: each worker
+reads on from its position. The stream is short. A worker that starts, or whose position was trimmed away, reads the
+set.
 
-Ended sessions have a stream of their own. Only open streams and unused tickets need it: a session's record is gone.
+Ended sessions have a stream of their own. Only open streams and unused tickets need it, because the store has already
+deleted the session's record.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from ...transport.connection import Command, Commands, Reply
 from ..keys import Keys
 
 ENDED_KEPT_SECONDS = 3_600
-KEPT_ENTRIES = 100_000  # of each stream, about 7 MB: workers read it every second
+KEPT_ENTRIES = 100_000  # of each stream, about 7 MB; workers read it every second
 PAGE_ENTRIES = 1_000
-RESTORED_ENTRIES = 50  # at once: four commands each
+RESTORED_ENTRIES = 50  # per round trip; each takes four commands
 START = "-"
 
 
 class StreamPositions(NamedTuple):
-    """How far a reader came in both streams."""
+    """The positions of a reader in both streams."""
 
     revoked: str = START
     ended: str = START
 
 
 class Revocations:
-    """Records withdrawals and reads them. Raises `BelfryError` `store_unavailable`."""
+    """Records and reads revocations. Raises `BelfryError` `store_unavailable`."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
@@ -45,9 +46,9 @@ class Revocations:
         }
 
     def revoke(self, kind: RevocationKind, name: str, now: float) -> None:
-        """Withdraw a user or a token; every worker hears of it within its poll. One round trip.
+        """Revoke a user or a token. Every worker learns of it at its next poll. Takes one round trip.
 
-        The set is written before the stream. So a worker that misses an entry of the stream finds it in the set.
+        This writes the set before the stream. So a worker that misses an entry of the stream finds it in the set.
         """
         self._commands.run(self._remember(Revocation(kind, name, now)))
 
@@ -63,12 +64,12 @@ class Revocations:
         ]
 
     def after(self, place: StreamPositions) -> tuple[list[Revocation], StreamPositions, bool]:
-        """What came after `place`, where that leads, and whether there may be more. One round trip.
+        """Read the entries after `place`. Takes one round trip.
 
-        Leads back to `START` where withdrawals after `place` are no longer in the stream: the reader then needs
-        `remembered` as well.
+        Returns the revocations, the next position, and whether there may be more. The position goes back to `START` if
+        revocations after `place` are no longer in the stream. The reader must then read `remembered` as well.
         """
-        # The entry at the place comes first, as long as it is there: without it, what followed may be gone as well.
+        # Read the entry at the position as well. If it is gone, entries after it may be gone too.
         revoked, ended = self._commands.run(
             [
                 ("XRANGE", self._keys.revoked, place.revoked, "+", "COUNT", PAGE_ENTRIES + 1),
@@ -85,9 +86,10 @@ class Revocations:
         return found, following, len(revoked) >= PAGE_ENTRIES or len(ended) >= PAGE_ENTRIES
 
     def remembered(self) -> Iterator[list[Revocation]]:
-        """All withdrawn users and tokens, a page per round trip, in no order; one may come twice.
+        """Yield all revoked users and tokens, one page for each round trip.
 
-        SCAN's guarantee: what is in the set from the begin to the end of the reading is told.
+        They are in no order, and one may come twice. SCAN guarantees that this yields everything that is in the set
+        during the whole reading.
         """
         cursor = 0
         while True:
@@ -97,12 +99,12 @@ class Revocations:
                 return
 
     def count(self) -> int:
-        """How many withdrawn users and tokens the store remembers."""
+        """Return how many revoked users and tokens the store remembers."""
         (count,) = self._commands.run([("ZCARD", self._keys.withdrawn)])
         return int(count)
 
     def restore(self, known: Sequence[Revocation]) -> int:
-        """Remember those of `known` that the store has lost, and tell every worker. Answers how many that are."""
+        """Remember those of `known` that the store has lost, and tell every worker. Return how many were lost."""
         restored = 0
         for start in range(0, len(known), RESTORED_ENTRIES):
             page = known[start : start + RESTORED_ENTRIES]
@@ -115,7 +117,7 @@ class Revocations:
         return restored
 
     def _adopt(self, found: Sequence[Mapping[bytes, bytes]]) -> None:
-        """Remember what a version withdrew that knew of the stream alone."""
+        """Add revocations to the set that an older version of Belfry wrote only to the stream."""
         if found:
             pairs = [
                 part for fields in found for part in (float(fields[b"at"]), fields[b"kind"] + b":" + fields[b"name"])
@@ -127,7 +129,7 @@ class Revocations:
 
 
 def ended(keys: Keys, session: str, now: float) -> list[Command]:
-    """The commands that tell every worker of a session's end."""
+    """Return the commands that tell every worker that a session ended."""
     return _append(keys.ended, RevocationKind.SESSION, session, now, ENDED_KEPT_SECONDS)
 
 

@@ -1,8 +1,8 @@
 """Sessions and tickets: the claims behind a cookie or a ticket, which only the store holds.
 
 A session can be listed and ended. A ticket is a credential for one use within a minute, for a URL that is requested
-without headers and cookies. GETDEL reads and removes it in one step, so only one client can use it. Redis knows only
-digests of both, so a copy of the store can't be used to sign in.
+without headers and cookies. GETDEL reads and removes the ticket in one step, so only one client can use it. Redis
+stores only digests of sessions and tickets, so nobody can sign in with a copy of the store.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from . import revocations
 ID_BYTES = 32
 TICKET_SECONDS = 60
 NAME_LENGTH = 32  # hex digits of the digest: 128 bits
-FRESH_SECONDS = 1.0  # how long a worker believes what it read: a page's burst of requests costs one round trip
+# The time for which a worker trusts what it read. A page's burst of requests then costs one round trip.
+FRESH_SECONDS = 1.0
 CACHE_SIZE = 4_096
-ENDED_AT_ONCE = 500  # sessions per round trip: some 2 ms of Redis
+ENDED_AT_ONCE = 500  # sessions per round trip; they keep Redis busy for about 2 ms
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One entry of a user's list. `name` is what ends it; it can't be used as a cookie. Times in unix seconds."""
+    """One entry of a user's list of sessions. `expires_at` is in Unix seconds.
+
+    `name` identifies the session for ending it. It can't be used as a cookie.
+    """
 
     name: str
     expires_at: float
@@ -46,14 +50,14 @@ class Sessions:
         self._fresh: OrderedDict[str, tuple[float, Claims]] = OrderedDict()
 
     def start(self, claims: Claims, now: float) -> str:
-        """Begin a session that allows what `claims` allow, as long as they do; answers the cookie's value.
+        """Begin a session with the rights and the lifetime of `claims`. Return the value of the cookie.
 
-        The user's oldest session ends where there are too many. One round trip, three where one has to end.
+        If the user has too many sessions, the oldest one ends. Takes one round trip, or three if a session must end.
         """
         value = secrets.token_urlsafe(ID_BYTES)
         name = _name(value)
-        # A credential that is seen now was issued by now, whatever its issuer's clock says. So a later withdrawal
-        # covers it.
+        # The credential is in use now, so it cannot have been issued later than now, even if its issuer's clock says
+        # so. A later revocation then covers it.
         held = replace(claims, session=name, issued_at=min(claims.issued_at, now))
         ends, begun = self._keys.sessions(claims.user), self._keys.begun(claims.user)
         replies = self._commands.run(
@@ -62,7 +66,7 @@ class Sessions:
                 ("ZREMRANGEBYSCORE", ends, "-inf", now),
                 ("ZADD", ends, claims.expires_at, name),
                 ("ZADD", begun, now, name),
-                ("ZREMRANGEBYRANK", begun, 0, -2 * self._most - 1),  # most of the others have expired
+                ("ZREMRANGEBYRANK", begun, 0, -2 * self._most - 1),  # most of the remaining sessions have expired
                 ("EXPIRE", ends, self._longest_seconds),
                 ("EXPIRE", begun, self._longest_seconds),
                 ("ZCARD", ends),
@@ -73,7 +77,10 @@ class Sessions:
         return value
 
     def find(self, value: str, now: float) -> Claims | None:
-        """What the cookie's value stands for, at most `FRESH_SECONDS` ago; None for an unknown or ended session."""
+        """Return the claims of a session, or None if the session is unknown or ended.
+
+        `value` is the value of the cookie. The claims may be up to `FRESH_SECONDS` old.
+        """
         name = _name(value)
         read_at, claims = self._fresh.get(name, (0.0, None))
         if claims is not None and 0 <= now - read_at < FRESH_SECONDS:
@@ -87,13 +94,14 @@ class Sessions:
         return claims
 
     def end(self, user: str, name: str, now: float) -> None:
-        """End one session of `user`, wherever it is used: workers hear of it within their poll."""
+        """End one session of `user` on all workers. Each worker learns of it at its next poll."""
         self._drop(user, [name], revocations.ended(self._keys, name, now))
 
     def end_all(self, user: str, now: float) -> int:
-        """Remove every session of `user`, who was withdrawn before; answers how many there were.
+        """Remove every session of `user`. Return how many there were.
 
-        The withdrawal covers all of them already, so the workers are not told of each.
+        The caller has revoked the user before. The revocation covers all these sessions, so this does not announce them
+        one by one.
         """
         names = [session.name for session in self.of_user(user, now)]
         for at in range(0, len(names), ENDED_AT_ONCE):
@@ -102,13 +110,13 @@ class Sessions:
         return len(names)
 
     def _end_oldest(self, user: str, count: int, now: float) -> None:
-        """End `count` sessions of `user`, a batch at most: the next start ends further ones."""
+        """End the `count` oldest sessions of `user`, but at most one batch. The next start ends further ones."""
         ends, begun = self._keys.sessions(user), self._keys.begun(user)
         *_, oldest = self._commands.run(
             [
-                # The names of `ends` that `begun` lacks were begun before it was kept: they count as the oldest.
+                # Sessions in `ends` that `begun` lacks began before Belfry wrote `begun`. They count as the oldest.
                 ("ZUNIONSTORE", begun, 2, ends, begun, "WEIGHTS", 0, 1, "AGGREGATE", "MAX"),
-                ("ZINTERSTORE", begun, 2, ends, begun, "WEIGHTS", 0, 1, "AGGREGATE", "MAX"),  # none that has expired
+                ("ZINTERSTORE", begun, 2, ends, begun, "WEIGHTS", 0, 1, "AGGREGATE", "MAX"),  # removes the expired ones
                 ("EXPIRE", begun, self._longest_seconds),
                 ("ZRANGE", begun, 0, min(count, ENDED_AT_ONCE) - 1),
             ]
@@ -117,7 +125,7 @@ class Sessions:
         self._drop(user, names, [command for name in names for command in revocations.ended(self._keys, name, now)])
 
     def _drop(self, user: str, names: Sequence[str], told: Sequence[Command]) -> None:
-        """Remove sessions of `user`, and run `told` in the same round trip."""
+        """Remove sessions of `user`, and run the commands `told` in the same round trip."""
         for name in names:
             self._fresh.pop(name, None)
         if names:
@@ -131,7 +139,7 @@ class Sessions:
             )
 
     def of_user(self, user: str, now: float) -> list[Session]:
-        """The sessions of `user` that last, the one that ends first at the front."""
+        """Return the sessions of `user` that have not expired. The one that expires first comes first."""
         (found,) = self._commands.run(
             [("ZRANGE", self._keys.sessions(user), f"({now}", "+inf", "BYSCORE", "WITHSCORES")]
         )
@@ -152,14 +160,14 @@ class Tickets:
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
     def issue(self, claims: Claims, now: float) -> str:
-        """A ticket that allows once what `claims` allow."""
+        """Return a new ticket. It allows once what `claims` allow."""
         ticket = secrets.token_urlsafe(ID_BYTES)
         held = replace(claims, issued_at=min(claims.issued_at, now))  # see `Sessions.start`
         self._commands.run([("SET", self._key(ticket), held.to_json(), "EX", TICKET_SECONDS)])
         return ticket
 
     def redeem(self, ticket: str) -> Claims | None:
-        """What the ticket allows, to the first who asks; None for everybody else."""
+        """Return the claims of a ticket and remove it. Return None if the ticket is unknown or was used before."""
         (text,) = self._commands.run([("GETDEL", self._key(ticket))])
         return None if text is None else Claims.of_json(text)
 
@@ -172,4 +180,4 @@ def _name(value: str) -> str:
 
 
 def _until(expires_at: float) -> tuple[str, int]:
-    return "EXAT", int(expires_at) + 1  # the claims themselves say the very moment
+    return "EXAT", int(expires_at) + 1  # the claims contain the exact time

@@ -1,1 +1,1 @@
-"""What Redis keeps for operators: presence, flight recorder, recent messages, figures, audit."""
+"""Data in Redis for operators: presence, flight recorder, recent messages, figures, audit."""

@@ -1,4 +1,4 @@
-"""The audit log: who signed in, and what people did in the admin pages. A Redis Stream of limited length."""
+"""The audit log: who signed in, and which actions people took in the admin pages. A Redis Stream of limited length."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from ...core.settings import Settings
 from ...transport.connection import Command, Commands
 from ..keys import Keys
 
-REFUSALS_READ = 1_000  # at most for one listing
-REFUSED_SHARE = 4  # refused sign-ins take a quarter of a listing, or more of it where it has room
+REFUSALS_READ = 1_000  # at most, for one listing
+# Refused sign-ins take up to a quarter of a listing, and more if there is room.
+REFUSED_SHARE = 4
 
-_Place: TypeAlias = tuple[int, int]  # an entry's id in its stream: milliseconds, and a number within them
+_Place: TypeAlias = tuple[int, int]  # an entry's id in its stream: milliseconds, and a number within the millisecond
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing that somebody did.
+    """One action of a person.
 
     `time` is RFC 3339. `action` is `sign_in`, `sign_in_refused`, `publish`, `retract`, `disconnect`, `revoke` or
-    `forget`. `target` is the log that a message went to, or whom or what it was done to; `message_id` is empty where
-    there is none. `count` is how often it happened; `time` is then that of the last.
+    `forget`. `target` is the log of a message, or the user or thing that the action was applied to. `message_id` is
+    empty if the action concerns no message. `count` is how often it happened, and `time` is then the time of the last
+    occurrence.
     """
 
     time: str
@@ -45,15 +47,15 @@ class Audit:
         self._length = settings.audit_length
 
     def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Keep `entries` of what was done, in one round trip."""
+        """Append `entries` to the log of actions. Takes one round trip."""
         self._commands.run([self._kept(self._done, entry) for entry in entries])
 
     def refuse(self, entry: AuditEntry) -> None:
-        """Keep the entry of a sign-in that was refused."""
+        """Append the entry of a refused sign-in."""
         self._commands.run([self._kept(self._refused, entry)])
 
     def newest(self, limit: int) -> list[AuditEntry]:
-        """Up to `limit` entries, newest first."""
+        """Return up to `limit` entries, newest first."""
         done, refused = map(
             _read,
             self._commands.run(
@@ -69,7 +71,7 @@ class Audit:
 
     def _kept(self, key: str, entry: AuditEntry) -> Command:
         fields = asdict(entry)
-        del fields["count"]  # every entry of a stream is of one time
+        del fields["count"]  # each entry of a stream stands for one occurrence
         return ("XADD", key, "MAXLEN", "~", self._length, "*", "entry", json.dumps(fields))
 
 
@@ -79,7 +81,7 @@ def _read(found: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[_Plac
 
 def _moment(placed: tuple[_Place, AuditEntry]) -> tuple[str, _Place]:
     place, entry = placed
-    return entry.time, place  # two streams may use one place
+    return entry.time, place  # entries of two streams may have the same id
 
 
 def _place(name: bytes) -> _Place:
@@ -88,7 +90,10 @@ def _place(name: bytes) -> _Place:
 
 
 def _counted(refused: Iterable[tuple[_Place, AuditEntry]]) -> list[tuple[_Place, AuditEntry]]:
-    """One entry for each name and address, as the newest says it, in the order of the newest."""
+    """Return one entry for each name and address, newest first.
+
+    Each has the fields of the newest entry, and a count.
+    """
     found: dict[tuple[str, str], tuple[_Place, AuditEntry]] = {}
     for place, entry in refused:
         of = entry.user, entry.address

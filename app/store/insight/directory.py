@@ -1,7 +1,7 @@
-"""The known users: who was connected or was sent a message, and when that happened last.
+"""The known users: each user who was connected or received a message, with the time when that last happened.
 
-Belfry has no list of users: anybody with a token is a user. This list is for administrators who look for somebody. It
-is written later and has a limit, so a user may be missing in it. Publishing works for every id.
+Belfry has no list of users: anybody with a token is a user. Administrators use this list to look for a user. Belfry
+writes it later and limits its length, so a user may be missing from it. Publishing works for every id.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
 
 USERS_PER_COMMAND = 500
-FORGOTTEN_SECONDS = 10  # workers tell within a second or two what they know of a user; for so long nothing is taken in
+# Workers report users after a second or two. A user who was just forgotten is not added for this long.
+FORGOTTEN_SECONDS = 10
 
 REMEMBER = Script("known")
 SCRIPTS = (REMEMBER,)
 
 
 class KnownUser(NamedTuple):
-    """A user, and when it was last connected or sent something, Unix seconds."""
+    """A user, and the time when it was last connected or received a message, in Unix seconds."""
 
     user: str
     seen: float
@@ -38,25 +39,25 @@ class Directory:
         self._seconds = settings.history_seconds
 
     def remember(self, users: Sequence[str], now: float) -> Iterator[Command]:
-        """The commands that do."""
+        """Yield the commands that remember `users`. `now` is in Unix seconds."""
         for at in range(0, len(users), USERS_PER_COMMAND):
             part = users[at : at + USERS_PER_COMMAND]
             keys = (self._names, self._seen, *map(self._keys.user_forgotten, part))
             yield REMEMBER.call(keys, self._most, int(now), self._seconds, *part)
 
     def write(self, seen: Sequence[KnownUser]) -> None:
-        """Remember users."""
+        """Remember the users of `seen`."""
         if seen:
             self._commands.run(list(self.remember([user for user, _ in seen], seen[-1].seen)))
 
     def count(self) -> int:
-        """How many are known."""
+        """Return the number of known users."""
         (count,) = self._commands.run([("ZCARD", self._names)])
         return int(count)
 
     def search(self, prefix: str, limit: int) -> list[KnownUser]:
-        """Up to `limit` users whose ids begin with `prefix`, in the order of their ids."""
-        first, last = b"[" + prefix.encode(), b"(" + prefix.encode() + b"\xff"  # a byte that no UTF-8 has
+        """Return up to `limit` users whose ids begin with `prefix`, in the order of their ids."""
+        first, last = b"[" + prefix.encode(), b"(" + prefix.encode() + b"\xff"  # a byte that UTF-8 never uses
         (found,) = self._commands.run([("ZRANGEBYLEX", self._names, first, last, "LIMIT", 0, limit)])
         if not found:
             return []
@@ -64,11 +65,11 @@ class Directory:
         return [KnownUser(user.decode(), float(score or 0)) for user, score in zip(found, scores, strict=True)]
 
     def newest(self, limit: int) -> list[str]:
-        """The `limit` users that were seen last."""
+        """Return the `limit` users that were seen last."""
         (found,) = self._commands.run([("ZRANGE", self._seen, 0, limit - 1, "REV")])
         return [user.decode() for user in found]
 
     def forget(self, user: str) -> None:
-        """Forget a user, also what workers still tell of before: `remember` passes the user over for a moment."""
+        """Forget a user. For a moment, `remember` ignores the user, because workers may still report it."""
         forgotten = ("SET", self._keys.user_forgotten(user), "", "EX", FORGOTTEN_SECONDS)
         self._commands.run([forgotten, ("ZREM", self._names, user), ("ZREM", self._seen, user)])

@@ -1,8 +1,8 @@
 """The figures of the last hour: one point for every few seconds, for all workers and nodes together.
 
-Each worker adds its counts to one hash. The first worker in a new slot takes the sums of the slot before, stores them
-as one entry of a capped stream, and announces them on a topic of Belfry's own. So the size of hash and stream depends
-on the hour and not on the number of workers. Open dashboards cost one message every few seconds.
+Each worker adds its counts to one hash. The first worker in a new slot takes the sums of the previous slot, stores them
+as one entry of a capped stream, and announces them on a topic of Belfry's own. So the size of the hash and of the
+stream does not depend on the number of workers. Open dashboards cost one message every few seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger("belfry.figures")
 
 
 class FigureStore:
-    """Adds figures up, and keeps the sums."""
+    """Adds up the workers' figures and keeps the sums."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
@@ -38,7 +38,7 @@ class FigureStore:
         self._channel = self._keys.live(topic_log(FIGURES_TOPIC))
 
     def add(self, counted: Mapping[str, int]) -> float:
-        """Add what one worker counted; answers the store's time, Unix seconds, by which all workers keep step."""
+        """Add the counts of one worker. Return the store's time in Unix seconds, by which all workers synchronize."""
         pairs = [part for pair in counted.items() for part in pair]
         ((now_ms, closed),) = self._commands.run([ADD.call((self._keys.figures_now,), self._seconds, *pairs)])
         if closed:
@@ -46,13 +46,17 @@ class FigureStore:
         return int(now_ms) / 1_000
 
     def hour(self, now: float) -> list[str]:
-        """The points of the hour before `now`, oldest first, each as JSON."""
+        """Return the points of the hour before `now` (Unix seconds), oldest first, each as JSON."""
         since_ms = int((now - KEPT_SECONDS) * 1_000)
         (entries,) = self._commands.run([("XRANGE", self._keys.figures, since_ms, "+")])
         return [record_of(fields).decode() for _, fields in entries]
 
     def _close(self, sums: dict[str, int]) -> None:
-        """Keep a point and announce it. One that can't be kept is a gap: what was added must not seem not to be."""
+        """Keep a point and announce it.
+
+        If that fails, the point is missing. An error must not reach the caller, because it would seem as if the counts
+        were not added.
+        """
         text = compact(point(sums.pop("slot") * self._seconds, self._seconds, sums))
         commands: list[Command] = [
             ("XADD", self._keys.figures, "MAXLEN", "~", KEPT_SECONDS // self._seconds, "*", "e", text),

@@ -1,8 +1,8 @@
-"""Who is connected now.
+"""Presence: which users are connected now.
 
-Redis knows whether a user is connected: a worker subscribes to the user's channel with the first connection and leaves
-it after the last. If a worker dies, its subscriptions end. The details of each connection are what the worker reports,
-under a lease: if a worker dies, its report is forgotten when the lease ends.
+Redis knows whether a user is connected. A worker subscribes to the user's channel with the first connection and
+unsubscribes after the last one. If a worker dies, its subscriptions end. The workers report the details of each
+connection under a lease. If a worker dies, its report expires with the lease.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .directory import Directory
 
 USERS_PER_COMMAND = 500
 
-# A connection as JSON: id, since (RFC 3339), address, agent, tabs (of a browser that share it, null where nobody said
-# so), topics; and where it stood (places: log name → epoch.offset) when that was told.
+# A connection as JSON: id, since (RFC 3339), address, agent, tabs (the number of browser tabs that share it, null if
+# nobody reported it), topics, and places (log name → epoch.offset at the time of the report).
 Connection = dict[str, Any]
 
 
 class PresenceStore:
-    """What all workers say of their connections."""
+    """Reads and writes what all workers report about their connections."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
@@ -35,9 +35,10 @@ class PresenceStore:
         self._directory = Directory(commands, settings)
 
     def renew(self, worker: str, changed: Mapping[str, Sequence[Connection]], now: float) -> bool:
-        """Renew the worker's lease, and tell the connections of the users whose changed; who has some is known then.
+        """Renew the worker's lease, and write the connections of the users whose connections changed.
 
-        False where the store had nothing of this worker any more: it has to tell everything again.
+        Users with connections become known users. Returns False if the store had nothing of this worker any more. The
+        worker must then report everything again.
         """
         key = self._keys.presence_of(worker)
         present = [(user, compact_bytes(connections)) for user, connections in changed.items() if connections]
@@ -58,16 +59,16 @@ class PresenceStore:
         return bool(self._commands.run(commands)[0])
 
     def end(self, worker: str) -> None:
-        """Forget a worker that leaves."""
+        """Forget a worker that stops."""
         self._commands.run([("DEL", self._keys.presence_of(worker)), ("ZREM", self._keys.workers, worker)])
 
     def online(self, users: Sequence[str]) -> list[bool]:
-        """Whether each of `users` is connected at this moment."""
+        """Return for each of `users` whether the user is connected at this moment."""
         (reply,) = self._commands.run([("PUBSUB", "NUMSUB", *[self._keys.live(user_log(user)) for user in users])])
         return [count > 0 for count in reply[1::2]]
 
     def connections(self, users: Sequence[str]) -> list[list[Connection]]:
-        """The connections of each of `users`, as the workers last told them."""
+        """Return the connections of each of `users`, as the workers last reported them."""
         replies = self._commands.run([("HMGET", key, *users) for key in self._leased()] or [("PING",)])
         if not isinstance(replies[0], list):
             return [[] for _ in users]
@@ -77,7 +78,10 @@ class PresenceStore:
         ]
 
     def everyone(self, limit: int) -> dict[str, list[Connection]]:
-        """The connections of `limit` users or a few more, as the workers last told them."""
+        """Return the connections of about `limit` users, as the workers last reported them.
+
+        There may be a few more users.
+        """
         found: defaultdict[str, list[Connection]] = defaultdict(list)
         for key in self._leased():
             cursor = 0
@@ -90,20 +94,20 @@ class PresenceStore:
         return dict(found)
 
     def inquire(self, user: str) -> None:
-        """Let every worker tell within a second where the user's connections stand."""
+        """Ask every worker to report the current positions of the user's connections. They do so within a second."""
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {WHEREABOUTS.decode()} {{}}")])
 
     def disconnect(self, user: str, connection: str = "", reason: str = "disconnected") -> None:
-        """Tell every worker to end the user's connections, or only the one with this id, and why."""
+        """Tell every worker to end the user's connections, or only the one with the id `connection`, for `reason`."""
         wish = compact({"connection": connection, "reason": reason})
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 goodbye {wish}")])
 
     def share(self, user: str, connection: str, tabs: int) -> None:
-        """Tell every worker how many tabs share the user's connection of this name."""
+        """Tell every worker how many tabs share the user's connection with the id `connection`."""
         told = compact({"connection": connection, "tabs": tabs})
         self._commands.run([("PUBLISH", self._keys.live(user_log(user)), f"0.0 {TABS.decode()} {told}")])
 
     def _leased(self) -> list[str]:
-        # The key of a worker whose lease is over is gone by itself, so a name too many finds nothing.
+        # The key of a worker expires with its lease. A name in this list that is out of date finds nothing.
         (workers,) = self._commands.run([("ZRANGE", self._keys.workers, 0, -1)])
         return [self._keys.presence_of(worker.decode()) for worker in workers]

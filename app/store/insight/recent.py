@@ -1,7 +1,7 @@
-"""The messages published last, with publisher and number of recipients, for administrators.
+"""The messages that were published last, with publisher and number of recipients, for administrators.
 
-One capped stream for the whole deployment. It is written in batches, later, so the answer to a publisher does not
-promise it.
+They are one capped stream for the whole deployment. Belfry writes it later, in batches. So the answer to a publisher
+does not guarantee that the message is in this list.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from ..logs.publisher import Published
 from .flights import record_of
 
 MESSAGES_KEPT = 1_000
-MESSAGES_PER_WRITE = 50  # per write: a thousand at once would block other greenlets for 30 ms
-TEXT_MAX = 200  # characters of title and body
+MESSAGES_PER_WRITE = 50  # a thousand at once would block other greenlets for 30 ms
+TEXT_MAX = 200  # characters of the title, and of the body
 RECIPIENTS_SHOWN = 10
 
 REWRITE = Script("rewrite")
 SCRIPTS = (REWRITE,)
 
-# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first of them); and of how
-# many recipients somebody was connected (reached), the message is kept (stored), or was there already (duplicates).
+# A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first recipients). Three
+# further fields count recipients: those with a connection (reached), those that keep the message (stored), and those
+# that had it already (duplicates).
 Summary = dict[str, Any]
 
 
 class RecentStore:
-    """The list."""
+    """Reads and writes the list of recent messages."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
         self._key = Keys(settings.redis_prefix, settings.redis_db).recent
 
     def write(self, published: Sequence[tuple[str, Published]]) -> None:
-        """Add messages, each with the name of its publisher beside it."""
+        """Add messages. Each item is the name of the publisher and the message."""
         latest = published[-MESSAGES_KEPT:]
         for at in range(0, len(latest), MESSAGES_PER_WRITE):
             self._commands.run(
@@ -61,15 +62,18 @@ class RecentStore:
             )
 
     def all(self) -> list[Summary]:
-        """All that are kept, newest first."""
+        """Return all messages of the list, newest first."""
         return self.newest(2 * MESSAGES_KEPT)
 
     def newest(self, limit: int) -> list[Summary]:
-        """Up to `limit` messages, newest first."""
+        """Return up to `limit` messages, newest first."""
         return [summary for _, summary in self._entries(limit)]
 
     def forget(self, user: str) -> None:
-        """Take out what went to a user alone, and the user's name of what went to others too."""
+        """Remove messages that went only to this user.
+
+        Remove the user's name from messages that others received too.
+        """
         changes = {id_: _without(summary, user) for id_, summary in self._entries(2 * MESSAGES_KEPT)}
         texts = [text for id_, change in changes.items() if change is not None for text in (id_, change)]
         if texts:
@@ -85,8 +89,12 @@ def _written(summary: Summary) -> bytes:
 
 
 def _without(summary: Summary, user: str) -> str | None:
-    """The entry's JSON without the user, "" where nothing is left of it, None where the user is not in it."""
-    if user not in summary["to"] or user == EVERYONE or user.startswith("topic:"):  # `to` names these in the same way
+    """Return the JSON of the entry without the user.
+
+    Return "" if no recipient is left, None if the user is not in it.
+    """
+    # `to` names everyone and topics in the same way as users
+    if user not in summary["to"] or user == EVERYONE or user.startswith("topic:"):
         return None
     others = [name for name in summary["to"] if name != user]
     return compact({**summary, "to": others}) if others else ""

@@ -1,4 +1,4 @@
-"""Answers what administrators ask about one user and one message: did it arrive, and when."""
+"""Answers administrators' questions about one user and one message: whether it arrived, and when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Told = dict[str, Any]
 
 
 class Tracing:
-    """Answers from what the stores keep; nothing is written for it."""
+    """Answers from the data that the stores keep. Belfry writes nothing extra for this."""
 
     def __init__(
         self,
@@ -40,14 +40,17 @@ class Tracing:
         self._presence = presence
 
     def latest(self, user: str, limit: int) -> list[Told]:
-        """The user's newest messages, and everyone's, as the user marked them: newest first."""
+        """Return up to `limit` newest messages of the user and of everyone, newest first, with the user's marks."""
         names = [user_log(user), EVERYONE]
         pages = self._store.read_back([(name, ()) for name in names], limit, user)
         found = [message for name, page in zip(names, pages, strict=True) for message in _messages(name, page)]
         return sorted(found, key=lambda message: str(message["time"]), reverse=True)[:limit]
 
     def of(self, user: str, message_id: str) -> Told | None:
-        """What happened to a message on its way to a user; None where no message of this id went there."""
+        """Return what happened to a message on its way to a user.
+
+        Return None if no message with this id went to the user.
+        """
         events, (connections,) = self._flights.of(user)[::-1], self._presence.connections([user])
         log = self._log_of(user, message_id, events + connections)
         if log is None:
@@ -66,11 +69,15 @@ class Tracing:
         }
 
     def _log_of(self, user: str, message_id: str, seen: Sequence[Told]) -> str | None:
-        """The log by which the message went to the user: the own one first, and topics only if they were read."""
+        """Return the log that brought the message to the user.
+
+        This is the user's own log, everyone's log, or a topic that the user has read.
+        """
         reads = {name for each in seen for name in each.get("places", ())}
         names = self._recipients.of(message_id)
         own = [name for name in (user_log(user), EVERYONE) if name in names]
-        if not names:  # it was retracted, or is too old for that; its id may be remembered
+        # The message was retracted, or is older than its list of recipients. The log may still remember its id.
+        if not names:
             own = [name for name in (user_log(user), EVERYONE) if self._store.place(name, message_id)]
         return next(iter([*own, *[name for name in names if name in reads]]), None)
 
@@ -92,7 +99,10 @@ def _messages(name: str, page: Page) -> list[Told]:
 
 
 def _former(page: Page, place: Position | None) -> tuple[int | None, Page]:
-    """The offset of a message that is not kept, and what its place is compared by: the log may have begun anew."""
+    """Return the offset of a message that is no longer kept, and the page to compare its place with.
+
+    The log may have a new history since then. The page then stands for the history of the message.
+    """
     if place is None:
         return None, page
     is_of_page = place.epoch == (page.history or page.epoch)
@@ -100,7 +110,7 @@ def _former(page: Page, place: Position | None) -> tuple[int | None, Page]:
 
 
 def _state(page: Page, offset: int | None) -> Told:
-    """Whether a message is kept, and what the user did with it."""
+    """Return whether a message is kept, and how the user marked it."""
     marks = page.own_marks
     if offset is None:
         return {"kept": False, "read": False, "archived": False, "removed": False}

@@ -1,1 +1,1 @@
-"""Logs in Redis: append, read, marks, recipients."""
+"""Logs in Redis: appending, reading, marks and recipients."""

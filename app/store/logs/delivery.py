@@ -1,4 +1,4 @@
-"""What became of a message: its state at each recipient, and how many readers of a topic have read it."""
+"""The delivery of a message: its state at each recipient, and how many readers of a topic have read it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ USER = "user:"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One recipient's log, and the message in it. `offset` is None if the log no longer keeps it.
+    """One recipient's log, and the state of the message in it. `offset` is None if the log no longer keeps it.
 
-    For a message to a topic or to everyone the flags are False; `Readers` counts who has read it.
+    For a message to a topic or to everyone, the flags are False. `Readers` counts who has read such a message.
     """
 
     log: str
@@ -31,7 +31,7 @@ class Delivery:
 
 
 class Read(NamedTuple):
-    """How many of the users that were counted have read the message."""
+    """How many of the counted users have read the message."""
 
     read: int
     of: int
@@ -40,8 +40,9 @@ class Read(NamedTuple):
 class Readers:
     """Counts the users who have read a message to a topic or to everyone.
 
-    Nobody knows all readers of such a message. So this counts among the known users, those who were seen last first, up
-    to `counted_users`. It reads one batch of users at a time, so that the store serves others in between.
+    Nobody knows all readers of such a message. So this counts only known users, up to `counted_users`, and prefers
+    those who were seen last. It reads one batch of users at a time, so that the store can serve other requests in
+    between.
     """
 
     def __init__(self, store: LogStore, directory: Directory, settings: Settings) -> None:
@@ -50,7 +51,10 @@ class Readers:
         self._most = settings.counted_users
 
     def count(self, log: str, message_id: str) -> Read:
-        """How many have read the message in `log`; nobody if the log does not keep it."""
+        """Return how many users have read the message in `log`.
+
+        Return 0 readers if the log does not keep the message.
+        """
         ((page, offsets),) = self._store.find([log], [message_id])
         users = self._directory.newest(self._most)
         if not offsets:
@@ -63,7 +67,7 @@ class Readers:
 
 
 def deliveries(store: LogStore, message_id: str, names: Sequence[str]) -> list[Delivery]:
-    """What has become of the message in each of the logs `names`."""
+    """Return the state of the message in each of the logs `names`."""
     users = [(name.removeprefix(USER), (name,)) for name in names if name.startswith(USER)]
     _, marks = store.survey((), users)
     marks_of = {name: mark for (_, (name,)), (mark,) in zip(users, marks, strict=True)}
@@ -72,7 +76,7 @@ def deliveries(store: LogStore, message_id: str, names: Sequence[str]) -> list[D
 
 
 def content_of(store: LogStore, message_id: str, names: Sequence[str]) -> bytes | None:
-    """The message's record from the first of the logs `names` that keeps it. None if none of them does."""
+    """Return the message's record from the first of the logs `names` that keeps it, or None if none of them does."""
     for name, (page, offsets) in zip(names, store.find(names, [message_id]), strict=True):
         if offsets:
             (found,) = store.read_back([(name, (Position(page.epoch, offsets[0] + 1),))], 1)

@@ -1,7 +1,7 @@
-"""The feed: several logs read as one list of messages, by time.
+"""The feed: several logs, read as one list of messages in the order of time.
 
-Within a log the offsets decide; between logs, whose offsets say nothing about each other, the time of the messages
-does. What the reader has removed is in no feed.
+Messages of one log are ordered by offset. Offsets of different logs can't be compared, so messages of different logs
+are ordered by time. A feed does not contain messages that the reader has removed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from ...core.log.cursor import Position, Vector, replace
 from ...core.wire.frames import FeedCounts
 from .log import PAGE_BYTES, LogStore
 
-ROUNDS_MAX = 10  # of reading for one page; a filter that finds little answers a short page, and where to go on
+# The maximum number of reads for one page. If a filter matches little, the page is short and says where to continue.
+ROUNDS_MAX = 10
 FILTERED_ENTRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which messages a feed shows. `unread` None shows both kinds; an empty `level` or `tag` shows all."""
+    """Selects the messages that a feed shows.
+
+    `unread` None selects read and unread messages. An empty `level` or `tag` selects all levels or tags.
+    """
 
     unread: bool | None = None
     archived: bool = False
@@ -33,7 +37,7 @@ class Filter:
 
     @property
     def narrows(self) -> bool:
-        """Whether much of what is read may not be shown."""
+        """Whether the filter may exclude many of the messages that are read."""
         return self != Filter()
 
     def admits(self, message: dict[str, Any], *, read: bool, archived: bool) -> bool:
@@ -47,9 +51,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """A part of the feed. `messages` are JSON objects as text; `next` leads to the page after it, None at the end.
+    """A part of the feed. `messages` are JSON objects as text.
 
-    `cursor` is where a stream must begin to continue this page: after all of it, before everything newer.
+    `next` is the position of the next page, None at the end. A stream that begins at `cursor` continues this page: it
+    repeats nothing of the page and misses nothing newer.
     """
 
     messages: tuple[str, ...]
@@ -59,9 +64,9 @@ class FeedPage:
 
 
 class _Item(NamedTuple):
-    """An entry on its way into the list: `at` is the number of its log. Ordered by time, then log, then offset.
+    """An entry of a log on its way into the list. Items are ordered by time, then log, then offset.
 
-    `shown` is the text of the message, empty where it isn't to be shown.
+    `at` is the number of its log. `shown` is the text of the message. It is empty if the message must not be shown.
     """
 
     time: str
@@ -71,7 +76,7 @@ class _Item(NamedTuple):
 
 
 class _Shown:
-    """The messages found for one page, until it is full."""
+    """Collects the messages of one page until the page is full."""
 
     def __init__(self, limit: int) -> None:
         self.texts: list[str] = []
@@ -89,7 +94,7 @@ class _Shown:
 
 
 class Feed:
-    """Reads feeds."""
+    """Reads a user's logs as one feed, in pages."""
 
     def __init__(self, store: LogStore) -> None:
         self._store = store
@@ -97,10 +102,10 @@ class Feed:
     def newest(
         self, user: str, names: Sequence[str], before: Vector | None, limit: int, wanted: Filter, now_ms: int
     ) -> FeedPage:
-        """Up to `limit` messages, or `PAGE_BYTES`, of the logs `names` as `user` sees them, newest first.
+        """Return messages of the logs `names` as `user` sees them, newest first.
 
-        They come from before a `next` of an earlier page. Raises `BelfryError` `history_lost` where a log of that page
-        has another history now.
+        Returns up to `limit` messages or `PAGE_BYTES`. They come before `before`, which is the `next` of an earlier
+        page. Raises `BelfryError` `history_lost` if a log of that page has another history now.
         """
         count = max(limit, FILTERED_ENTRIES if wanted.narrows else 0) + 1
         shown = _Shown(limit)
@@ -118,9 +123,10 @@ class Feed:
 
 
 def _walk(pages: Sequence[Page], count: int, wanted: Filter, now_ms: int, shown: _Shown) -> Vector | None:
-    """Go back through `pages`, of `count` entries at most, and fill `shown`; answers where to go on, None at the end.
+    """Go back through `pages` of at most `count` entries each, and fill `shown`.
 
-    Where a page is full, more of its log follows, so nothing older than its last entry can be placed yet.
+    Return where to continue, None at the end. If a page is full, more entries of its log follow. So nothing that is
+    older than the last entry of that page can be placed yet.
     """
     edges = {at: page.entries[-1].offset for at, page in enumerate(pages) if _ends_early(page, count)}
     read_to: Vector = tuple([Position(page.epoch, page.after or 0) for page in pages])
@@ -136,17 +142,18 @@ def _walk(pages: Sequence[Page], count: int, wanted: Filter, now_ms: int, shown:
 
 
 def _ends_early(page: Page, count: int) -> bool:
-    """Whether a page read back was cut short by a limit, so that more may follow."""
+    """Return whether a limit cut short a page that was read backwards. More entries may then follow."""
     return len(page.entries) == count or sum(len(entry.record) for entry in page.entries) >= PAGE_BYTES
 
 
 def oldest(vector: Vector, pages: Sequence[Page], limit: int, now_ms: int) -> tuple[FeedPage, bool]:
-    """Up to `limit` messages out of `pages`, oldest first, that come after `vector`; and whether history was lost."""
+    """Return up to `limit` messages of `pages` that come after `vector`, oldest first, and whether history was lost."""
     readings = [on_page(position, page) for position, page in zip(vector, pages, strict=True)]
     items = merge(*[_items(at, pages[at], reading.entries, None, now_ms) for at, reading in enumerate(readings)])
     found = [item for item in items if item.shown]
     cursor: Vector = tuple([reading.position for reading in readings])
-    for item in reversed(found[limit:]):  # what is not shown comes after the cursor: the first of each log decides
+    # Messages beyond the limit come after the cursor. The first one of each log decides.
+    for item in reversed(found[limit:]):
         cursor = replace(cursor, Position(pages[item.at].epoch, item.offset - 1), item.at)
     return FeedPage(tuple([item.shown for item in found[:limit]]), None, cursor, _counts(pages)), any(
         reading.lost for reading in readings
@@ -158,7 +165,10 @@ def _counts(pages: Sequence[Page]) -> FeedCounts:
 
 
 def _items(at: int, page: Page, entries: Sequence[Entry], wanted: Filter | None, now_ms: int) -> Iterator[_Item]:
-    """The entries of log number `at`, each with the reader's marks; without a filter, archived ones as well."""
+    """Yield the entries of log number `at` with the reader's marks.
+
+    Without a filter, this includes archived entries.
+    """
     marks = page.own_marks
     for offset, record, expires_ms in entries:
         text = record.partition(b" ")[2].decode()

@@ -1,9 +1,10 @@
-"""Which server the store is on: the same as before, the same after a restart, or one that took over.
+"""The identity of the store's server: the same as before, the same after a restart, or one that took over.
 
-The scripts on logs check it themselves (`lua/lineage.lua`). The worker checks it as well. So it notices a change sooner
-for logs that nobody appends to, and at all for logs that nobody uses for long. It also decides whether a failover lost
-something: each worker compares the changes that were acknowledged to it with those that the new server has. And it
-notices that the store was emptied.
+The scripts on logs check it themselves (`lua/lineage.lua`). The worker checks it too, for two reasons. It notices a
+change sooner for logs that nobody appends to. It also notices it for logs that nobody uses for a long time.
+
+The worker also decides whether a failover lost something: it compares the changes that were acknowledged to it with
+those that the new server has. And it notices that the store was emptied.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ LOOK = Script("lineage", "lineage_look")
 SCRIPTS = (LOOK,)
 EPOCH_ALPHABET = string.digits + string.ascii_letters
 EPOCHS = 56_800_235_581  # the largest prime below 62 ** EPOCH_LENGTH
-SPANS = 3  # of a vacant epoch, within the time that an entry is kept, see `open.lua`
+SPANS = 3  # spans of a vacant epoch within the time that an entry is kept, see `open.lua`
 
-# Redis replicates a change as one unit. The unit begins at the offset that the script tells, perhaps after `SELECT`,
-# which takes 27 bytes at most. A replica stands between two units. So a replica that has come this much further than
-# the told offset has the whole change. No change is shorter.
+# Redis replicates a change as one unit. The unit begins at the offset that the script reports, or after a `SELECT`
+# there, which takes at most 27 bytes. A replica is always between two units. So a replica that is this many bytes past
+# the reported offset has the whole change. No change is shorter.
 CHANGE_BYTES = 40
 
 logger = logging.getLogger("belfry.lineage")
@@ -48,9 +49,9 @@ class HasLineage(Protocol):
 
 
 def looks_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Have a method done again after a look, where a script refused because its server was not looked at yet.
+    """Repeat a method after a look if a script refused because this worker has not looked at the server yet.
 
-    What was done before the refusal is then done twice, so this is for methods that may be repeated.
+    The repetition does again what was done before the refusal. So use this only for methods that may be repeated.
     """
 
     @wraps(method)
@@ -67,7 +68,7 @@ def looks_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[
 
 
 class Looks(Protocol):
-    """What looks at the server of one shard."""
+    """Looks at the server of one shard."""
 
     @property
     def id(self) -> bytes: ...
@@ -78,32 +79,38 @@ class Looks(Protocol):
 
 
 class Lineage:
-    """What this worker knows of the server. `id` is its replication id, empty while it is unknown."""
+    """What this worker knows about the server. `id` is its replication id, empty while it is unknown."""
 
     def __init__(self, commands: Commands, keys: Keys, switchover_seconds: float = 30.0) -> None:
         self._commands = commands
         self._keys: tuple[str, ...] = (keys.lineage, *keys.lineage_workers)
         self._switchover_ms = int(switchover_seconds * 1_000)
-        self._worker = ""  # made by the first look, in the process that looks
+        self._worker = ""  # the first look sets it, in the process that looks
         self.id = b""
         self._losses = 0
-        self._acknowledged: float | None = None  # by `id`, of this process's clock
-        self._needed = 0  # replication offset of `id` that comes after the last change that it acknowledged
-        self._offsets = 0, 0  # of `id`, at the last but one look and at the last
-        self._is_early = False  # a server that was not looked at yet acknowledged something
+        # When `id` last acknowledged a change, by this process's clock.
+        self._acknowledged: float | None = None
+        # The replication offset of `id` after the last change that it acknowledged.
+        self._needed = 0
+        # The replication offsets of `id` at the last look but one and at the last look.
+        self._offsets = 0, 0
+        # Whether a server acknowledged something before this worker looked at it.
+        self._is_early = False
         self._former = b""  # the server before `id`
-        # What the former server acknowledged after it was left: the offset that is needed, and when. The connections of
-        # a worker leave a primary that was replaced one after the other.
+        # What the former server acknowledged after this worker left it: the required offset, and the time. A worker's
+        # connections leave a replaced primary one after the other.
         self._late: tuple[int, float] | None = None
         self._warned = False
         self._has_looked = False
-        self._found_early = False  # by an early look: a change that the canary has not been told
+        # Whether an early look found a change that the canary has not been told about yet.
+        self._found_early = False
 
     @property
     def losses(self) -> int:
-        """The number that grows with each loss. Logs keep it, so the first use looks: no log is given a smaller one.
+        """Return the number that grows with each loss.
 
-        Raises `BelfryError` `store_unavailable`.
+        The first use looks at the server, because logs store this number and must never get a smaller one. Raises
+        `BelfryError` `store_unavailable`.
         """
         if not self._has_looked:
             self.look_early()
@@ -111,16 +118,17 @@ class Lineage:
 
     @property
     def known(self) -> str:
-        """What the scripts on logs are told of losses and of the server. Raises `BelfryError` `store_unavailable`.
+        """Return what the scripts on logs must know about losses and the server.
 
-        A script refuses on any other server (`is_unlooked`), see `open.lua`.
+        Raises `BelfryError` `store_unavailable`. A script refuses on any other server (`is_unlooked`), see `open.lua`.
         """
         return f"{self.losses} {self.id.decode()}"
 
     def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str | None:
-        """The epoch of a log that does not exist, as `open.lua` computes it. None where only the script can tell.
+        """Return the epoch of a log that does not exist, as `open.lua` computes it.
 
-        It serves to notice a change only. A reader's position comes from a read, and so from the clock of the store.
+        None if only the script can compute it. `now` is in Unix seconds. Use the result only to notice a change. A
+        reader's position comes from a read, and so from the clock of the store.
         """
         text = f"{meta_key} {self.losses} {kept_seconds} {now * SPANS // kept_seconds}"
         number, epoch = int.from_bytes(text.encode()) % EPOCHS, ""
@@ -130,7 +138,7 @@ class Lineage:
         return epoch
 
     def acknowledged_by(self, server: bytes) -> None:
-        """A server acknowledged a change of a log now: an append, a retraction or a mark.
+        """Note that a server just acknowledged a change of a log: an append, a retraction or a mark.
 
         `server` is the script's `acknowledgement`: the id, and the replication offset before the change.
         """
@@ -144,31 +152,31 @@ class Lineage:
             self._is_early = True
 
     def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:
-        """Whether a log was used last before the server was started again or replaced, or before a loss was counted.
+        """Return whether a log was last used before its server was restarted or replaced, or before a loss was counted.
 
-        `losses` is None for a log whose losses are told otherwise.
+        `losses` is None for a log whose losses are reported in another way.
         """
         untold = losses is not None and int(losses) < self._losses
         return untold or self.id not in (b"", server or b"")
 
     def of(self, shard: str, commands: Commands) -> Looks:  # noqa: ARG002 - see `Succession.of`
-        """What looks at the only shard."""
+        """Return the object that looks at the only shard."""
         return self
 
     def leave(self, shard: str) -> None:
-        """See `Succession.leave`: that never happens."""
+        """Do nothing: the only shard never leaves. See `Succession.leave`."""
 
     def look_early(self) -> bool:
-        """Look before the canary does, and answer as `look`. The canary's next look answers the same again.
+        """Look before the canary does, and return the same as `look`. The canary's next look returns it again.
 
-        Early looks may be many. They do not count as looks where it matters how long ago the last one but one was.
+        There may be many early looks. They do not count as looks where the time of the last look but one matters.
         """
         return self._look((), is_early=True)
 
     def look(self, *commands: Command) -> bool:
-        """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
+        """Look at the server. Return whether logs may lack entries that they had before.
 
-        Raises `BelfryError` `store_unavailable`.
+        `commands` share the round trip. Raises `BelfryError` `store_unavailable`.
         """
         return self._look(commands, is_early=False)
 
@@ -176,7 +184,7 @@ class Lineage:
         before, losses, late = self.id, self._losses, self._late
         self.id, self._losses, offset = self._commands.run([self._command(), *commands])[0]
         if self._late is late and self.id != self._former:
-            self._late = None  # the server has judged it
+            self._late = None  # the server has judged this change
         if before != self.id or not is_early:
             self._note(before, offset)
         self._has_looked = True
@@ -198,15 +206,15 @@ class Lineage:
         return has_changed
 
     def stop(self) -> None:
-        """This worker stops: no server that takes over needs to wait for it. Raises as `look` does."""
+        """Report that this worker stops. A server that takes over then does not wait for it. Raises like `look`."""
         if self._worker:
             self._commands.run([self._command(leaves="1")])
 
     def _command(self, leaves: str = "") -> Command:
         self._worker = self._worker or secrets.token_hex(8)
         server, at = self.id, self._acknowledged
-        # What others had acknowledged until the last look but one is also missed: the last look may have been at a
-        # primary that was replaced without knowing it, where only the canaries still write.
+        # The new server must also have what other workers had acknowledged up to the last look but one. The last look
+        # may have reached a primary that was already replaced and did not know it, where only the canaries still write.
         needed = max(self._needed, self._offsets[0])
         if self._late is not None:
             server, (needed, at) = self._former, self._late
@@ -219,7 +227,7 @@ class Lineage:
         if before == self.id:
             self._offsets = self._offsets[1], offset
             return
-        late = self._late if self.id == self._former else None  # a look at the former server again
+        late = self._late if self.id == self._former else None  # this is another look at the former server
         self._offsets = 0, offset
         self._needed = offset if self._is_early else 0
         self._acknowledged = time.monotonic() if self._is_early else None

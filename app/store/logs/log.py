@@ -1,8 +1,8 @@
 """The log: an append-only Redis Stream with contiguous offsets, an epoch, a bounded length and age, and a channel.
 
-A user's feed, a topic and everyone's feed are logs; `keys` says what one consists of, `lua/` what an append and a read
-do in one atomic step. This module sends the scripts and turns their replies into values. All calls take many logs and
-send them in as few round trips as is sensible; all raise `BelfryError` `store_unavailable`.
+A user's feed, a topic and everyone's feed are logs. `keys` describes the parts of a log. The scripts in `lua/` define
+what an append and a read do in one atomic step. This module sends the scripts and turns their replies into values. All
+calls take many logs and send them in few round trips. All calls raise `BelfryError` `store_unavailable`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ from ..keys import Keys
 from . import lineage
 from .lineage import EPOCH_ALPHABET, Lineage, looks_first
 
-ROUND_TRIP_COMMANDS = 200  # more in one write gains nothing and makes everybody else on the server wait
-CHUNK_MESSAGES = 16  # appended by one call of the script, half a millisecond in which Redis hears nobody else
-CHUNK_BYTES = 262_144  # of records, after which a chunk takes no further one
+# Larger batches gain nothing, and all other clients of the server wait for them.
+ROUND_TRIP_COMMANDS = 200
+# Messages that one call of the script appends. It takes half a millisecond, in which Redis serves no other client.
+CHUNK_MESSAGES = 16
+CHUNK_BYTES = 262_144  # of records; a chunk that has this many takes no further one
 PAGE_ENTRIES = 100
-RUN_PAGE_ENTRIES = 1_000  # chunks of a run are small: so many are about as many bytes as a page has
+# Chunks of a run are small: this many have about as many bytes as a page.
+RUN_PAGE_ENTRIES = 1_000
 PAGE_BYTES = 262_144
 
 PRELUDE = ("lineage", "bits", "open")
@@ -56,8 +59,8 @@ SCRIPTS = (*lineage.SCRIPTS, APPEND, READ, READ_BACK, FIND, RETRACT, MARK, MEND)
 
 logger = logging.getLogger("belfry.logs")
 
-# One is made for every command and hardly ever used. Epochs must differ, not be secret, so the system's randomness
-# seeds them once per worker instead of making each.
+# Each command gets a new epoch and hardly ever uses it. Epochs must be different but not secret. So the system's
+# randomness is used once per worker, as the seed, and not for each epoch.
 _epochs = random.Random(secrets.token_bytes(32))  # noqa: S311 - see above
 
 
@@ -66,7 +69,7 @@ _stock: list[str] = []
 
 
 class Status(Enum):
-    """What an append did."""
+    """The effect of an append."""
 
     APPENDED = "appended"
     DUPLICATE = "duplicate"
@@ -77,18 +80,25 @@ _STATUS = {status.value.encode(): status for status in Status}
 
 
 class Appended(NamedTuple):
-    """The outcome of one append. `offset` is 0 for a message that is not kept; `online`: somebody is connected."""
+    """The outcome of one append. `offset` is 0 for a message that is not kept.
+
+    `online`: whether somebody is connected.
+    """
 
     status: Status
     position: Position
     online: bool
 
 
-Outcomes = Callable[[], list[Appended]]  # of what was posted; waits for them, and raises as `LogStore.append`
+# Waits for the outcomes of posted messages and returns them. Raises like `LogStore.append`.
+Outcomes = Callable[[], list[Appended]]
 
 
 class Tail(NamedTuple):
-    """What tells whether a log has changed: an append moves `position`, all else `revision`, trimming `oldest`."""
+    """The values that show whether a log has changed.
+
+    An append changes `position`, and trimming changes `oldest`. Any other change increases `revision`.
+    """
 
     position: Position
     revision: int
@@ -97,14 +107,20 @@ class Tail(NamedTuple):
 
 
 class _RoundTrip(NamedTuple):
-    """Commands, and the number of each message in their order; no numbers: that is the order of the messages."""
+    """The commands of one round trip, and the number of each message in the order of the commands.
+
+    `order` is empty if the commands have the order of the messages.
+    """
 
     commands: list[Command]
     order: Sequence[int]
 
 
 class LogStore:
-    """All logs of one deployment. What reads for a `user` answers pages with that user's marks."""
+    """Reads and changes all logs of one deployment.
+
+    A method that takes a `user` returns pages with that user's marks.
+    """
 
     def __init__(
         self,
@@ -115,10 +131,11 @@ class LogStore:
         slot_of: Callable[[str], int] = one_slot,
         lineage: Lineage | None = None,
     ) -> None:
-        """`appends` runs the appends, which may wait for replicas, so that nothing else waits with them.
+        """Make a store of logs.
 
-        `posts` runs those of batches, so that nobody else waits behind a whole batch. `slot_of` answers the same for
-        keys that one script may use; keys in one slot are appended to by one script for each round trip.
+        `appends` runs the appends. They may wait for replicas, and other commands must not wait with them. `posts` runs
+        the appends of batches, so that other commands do not wait behind a whole batch. `slot_of` returns the same
+        value for keys that one script may use. In each round trip, one script appends to all keys of a slot.
         """
         self._commands = commands
         self._appends = appends or commands
@@ -129,15 +146,15 @@ class LogStore:
         self._slot_of = slot_of
 
     def share_a_slot(self, one: str, other: str) -> bool:
-        """Whether commands for two keys are done in the order in which they are sent together."""
+        """Return whether commands for two keys run in the order in which they are sent together."""
         return self._slot_of(one) == self._slot_of(other)
 
     @looks_first
     def append(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> list[Appended]:
-        """Append each message to the log named beside it, in this order; no run's log is among them.
+        """Append each message to the log named beside it, in this order. None of the logs may be a run's log.
 
-        On failure some may have been appended: repeat them all. The commands `before` share the round trips. Raises
-        `BelfryError` `not_replicated` as well.
+        After a failure, some messages may have been appended: repeat them all. The commands `before` share the round
+        trips. Raises `BelfryError` `not_replicated` as well.
         """
         outcomes: list[Appended] = []
         for trip in self._round_trips(appends, before):
@@ -148,10 +165,10 @@ class LogStore:
         return outcomes
 
     def post(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command] = ()) -> Outcomes:
-        """As `append`, without waiting for the outcomes, which are to be asked for.
+        """Append messages like `append`, without waiting. Call the returned function to get the outcomes.
 
-        What is posted first is appended first, whatever fails. Further round trips of one call don't wait for the first
-        one: no log is to be named in two of them.
+        Messages that are posted first are appended first, even if some fail. The round trips of one call don't wait for
+        each other, so no log may be in two of them.
         """
         if self._posts is None:
             outcomes = self.append(appends, before)
@@ -174,9 +191,9 @@ class LogStore:
         return outcomes
 
     def _round_trips(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command]) -> Iterator[_RoundTrip]:
-        """What is sent in each round trip; it ends with the question for replicas, where the setting asks for some."""
+        """Yield the commands of each round trip. They end with WAIT if the settings require replicas."""
         wanted = self._settings.publish_wait_replicas
-        # Redis counts from this connection's last write, and a duplicate writes too: it is waited for like the first.
+        # Redis counts from the last write on this connection. A duplicate writes too, so WAIT works for it as well.
         waits: list[Command] = [("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))] if wanted else []
         for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
             part = appends[start : start + ROUND_TRIP_COMMANDS]
@@ -185,9 +202,9 @@ class LogStore:
             yield _RoundTrip([*(() if start else before), *commands, *waits], order)
 
     def _by_slot(self, appends: Sequence[tuple[str, Message]]) -> tuple[list[list[tuple[str, Message]]], Sequence[int]]:
-        """One chunk for each slot, so that a command that has to be sent again overtakes none for the same log.
+        """Return one chunk for each slot, and the number of each message in the order of the chunks.
 
-        Also answers the number of each message in the order of the chunks.
+        So a command that must be sent again does not overtake another command for the same log.
         """
         slots: defaultdict[int, list[int]] = defaultdict(list)
         for at, (name, _) in enumerate(appends):
@@ -195,11 +212,12 @@ class LogStore:
         return [[appends[at] for at in own] for own in slots.values()], [at for own in slots.values() for at in own]
 
     def _outcomes(self, replies: Sequence[Reply], order: Sequence[int]) -> list[Appended]:
-        """What became of the messages of one round trip. Raises `BelfryError` `not_replicated`."""
+        """Return the outcomes of the messages of one round trip. Raises `BelfryError` `not_replicated`."""
         require_replicas(replies, self._settings)
         outcomes: list[Appended] = []
         for reply in replies:
-            if isinstance(reply, list):  # an append's; the commands before it are answered by a number or a word
+            # A list is the reply to an append. The commands before it return a number or a word.
+            if isinstance(reply, list):
                 self.lineage.acknowledged_by(reply[0])
                 outcomes += [_outcome(outcome) for outcome in reply[1:]]
         if order:
@@ -209,10 +227,10 @@ class LogStore:
 
     @looks_first
     def read(self, requests: Sequence[tuple[str, Vector]], user: str = "") -> list[Page]:
-        """A page of each named log, oldest first, after the vector's position. A read creates no log.
+        """Return a page of each named log, oldest first, after the vector's position. A read creates no log.
 
-        Before a reader hears of a loss, this looks at the server. Otherwise one loss would be told twice: now, since
-        the log is gone, and again when the next look gives every log a new epoch.
+        Before this reports a loss to a reader, it looks at the server. Otherwise the reader would get two reports of
+        one loss: now, because the log is gone, and again when the next look gives every log a new epoch.
         """
         pages = self._read(requests, user)
         broken = [name for (name, _), page in zip(requests, pages, strict=True) if not page.is_whole]
@@ -223,7 +241,7 @@ class LogStore:
         return self._read(requests, user) if is_lost and self.lineage.look_early() else pages
 
     def _mend(self, names: Sequence[str]) -> None:
-        """Begin a new epoch of logs whose entries are not those that were appended and kept, see `mend.lua`."""
+        """Begin a new epoch for logs whose entries do not match their meta, see `mend.lua`."""
         mended = sum(self._run([self._call(MEND, name) for name in names]))
         if mended:
             logger.warning("%d logs have other entries than were kept: they go on under a new epoch", mended)
@@ -237,9 +255,9 @@ class LogStore:
 
     @looks_first
     def read_back(self, requests: Sequence[tuple[str, Vector]], count: int, user: str = "") -> list[Page]:
-        """A page of each named log, newest first, before the vector's position in it, from the newest without one.
+        """Return a page of each named log, newest first, before the vector's position.
 
-        It ends with the entry that brings it to `count` entries, or to `PAGE_BYTES`.
+        Without a position, start at the newest. A page ends when it has `count` entries or `PAGE_BYTES`.
         """
         limits = (count, PAGE_BYTES)
         names = [name for name, _ in requests]
@@ -247,14 +265,15 @@ class LogStore:
 
     @looks_first
     def find(self, names: Sequence[str], message_ids: Sequence[str]) -> list[tuple[Page, list[int]]]:
-        """Of each named log a page without entries, and the offsets of those messages that are kept there."""
+        """Return for each named log a page without entries, and the offsets of those messages that the log keeps."""
         replies = self._run([self._call(FIND, name, *message_ids) for name in names])
         return [(_page([*reply[:-1], ()]), [int(offset) for offset in reply[-1] if offset]) for reply in replies]
 
     def place(self, name: str, message_id: str) -> Position | None:
-        """Where a message was put, though it may not be kept any more; None where its id is not remembered.
+        """Return the position of a message, even if the message is gone.
 
-        The position's epoch is the log's history, which is what ids belong to.
+        Return None if the log does not remember its id. The epoch of the position is the log's history, because message
+        ids belong to a history.
         """
         ((stored,),) = self._run([("MGET", self.keys.message_id(name, message_id))])
         if not stored:
@@ -266,9 +285,10 @@ class LogStore:
     def survey(
         self, names: Sequence[str], readers: Sequence[tuple[str, Sequence[str]]]
     ) -> tuple[list[Page], list[list[Marks]]]:
-        """What the unread counts of many readers follow from, read together.
+        """Read the data for the unread counts of many readers together.
 
-        A page without entries of each named log, and for each reader, a user with names of logs, the marks in those.
+        Returns a page without entries for each named log. For each reader, a user with names of logs, it returns the
+        marks in those logs.
         """
         commands = [self._call(FIND, name) for name in names]
         commands += [self._marks_command(user, logs) for user, logs in readers]
@@ -278,10 +298,10 @@ class LogStore:
 
     @looks_first
     def tails(self, names: Sequence[str]) -> list[Tail | None]:
-        """What has become of each named log, None where a run's log is gone.
+        """Return the tail of each named log, or None if a run's log is gone.
 
         Any other log that does not exist has the tail that its readers are given, see `open.lua`. A log that was last
-        used before its server was started again or replaced, or before a loss, is opened first: it ends its epoch.
+        used before its server was restarted or replaced, or before a loss, is opened first. That ends its epoch.
         """
         replies = self._tails(names)
         outdated = [at for at, reply in enumerate(replies) if reply[0] and self._is_outdated(names[at], *reply[-2:])]
@@ -295,7 +315,7 @@ class LogStore:
 
     @looks_first
     def retract(self, names: Sequence[str], message_id: str) -> list[str]:
-        """Take a message out of the named logs; answers those that had it."""
+        """Take a message out of the named logs. Return the names of the logs that had it."""
         replies = self._run([self._call(RETRACT, name, message_id) for name in names])
         for found, server in replies:
             if found:
@@ -303,13 +323,13 @@ class LogStore:
         return [name for name, (found, _) in zip(names, replies, strict=True) if found]
 
     def hold(self, names: Sequence[str]) -> None:
-        """Let the named logs live on as if they had just been used."""
+        """Extend the lifetime of the named logs as if they had just been used."""
         keys = [(key, self._kept_seconds(name)) for name in names for key in self.keys.of_log(name)[:-1]]
-        # Not sooner than its scripts believe, who set it seldom, see `hold` in `open.lua`.
+        # "GT" prevents an earlier expiry than the scripts assume. They set the TTL seldom, see `hold` in `open.lua`.
         self._run([("EXPIRE", key, seconds, "GT") for key, seconds in keys])
 
     def forget(self, names: Sequence[str]) -> None:
-        """Remove the named logs. Their next epoch is another one, so that readers with a cursor hear of the loss."""
+        """Remove the named logs. A new log gets another epoch, so readers with a cursor are notified of the loss."""
         self._run([("DEL", *self.keys.of_log(name)[:-1]) for name in names])
 
     def _tails(self, names: Sequence[str]) -> list[Reply]:
@@ -320,7 +340,10 @@ class LogStore:
         return self.lineage.is_outdated(server, None if _is_run(name) else losses or b"0")
 
     def _fill_vacant(self, names: Sequence[str], tails: list[Tail | None]) -> None:
-        """Logs that do not exist have the tail that their readers are told, see `open.lua`; a run's log has none."""
+        """Set the tails of logs that do not exist to those that their readers get, see `open.lua`.
+
+        A run's log has none.
+        """
         now = int(time.time())
         unknown = []
         for at in [at for at, tail in enumerate(tails) if tail is None and not _is_run(names[at])]:
@@ -358,17 +381,23 @@ class LogStore:
         )
 
     def _kept_seconds(self, name: str) -> int:
-        """A run's log must not outlive the state of its run, which says how it ended."""
+        """Return the seconds to keep a log.
+
+        A run's log must not outlive the state of the run, which says how it ended.
+        """
         return self._settings.run_seconds if _is_run(name) else self._settings.history_seconds
 
     def _losses(self, name: str) -> int | str:
-        """How many failovers may have cost the log something; what one costs a run is told by how the run ends."""
+        """Return what a script must know about losses, and nothing for a run's log.
+
+        If a failover loses a part of a run, the end of the run reports it.
+        """
         return "" if _is_run(name) else self.lineage.known
 
     def _pages(self, names: Sequence[str], calls: list[Command], user: str) -> list[Page]:
         if not user:
             return [_page(reply) for reply in self._run(calls)]
-        # Last, so that what was marked before this read is never missing in it.
+        # This command comes last, so that marks from before this read are never missing.
         *replies, marks = self._run([*calls, self._marks_command(user, names)])
         return [_page(reply, Marks.load(stored)) for reply, stored in zip(replies, marks, strict=True)]
 
@@ -381,7 +410,7 @@ def _is_run(name: str) -> bool:
 
 
 def new_epoch() -> str:
-    """A name for a log's history, used if the log has none: 62⁶ of them."""
+    """Return a name for a log's history. The log uses it if it has none. There are 62⁶ names."""
     if not _stock:
         letters = "".join(_epochs.choices(EPOCH_ALPHABET, k=EPOCH_LENGTH * _EPOCHS_AT_ONCE))
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, len(letters), EPOCH_LENGTH)])
@@ -389,7 +418,7 @@ def new_epoch() -> str:
 
 
 def _chunks(appends: Sequence[tuple[str, Message]]) -> Iterator[Sequence[tuple[str, Message]]]:
-    """What one call of the script each appends."""
+    """Yield the messages that one call of the script appends."""
     start = size = 0
     for at, (_, message) in enumerate(appends):
         if at - start >= CHUNK_MESSAGES or size >= CHUNK_BYTES:
@@ -401,14 +430,14 @@ def _chunks(appends: Sequence[tuple[str, Message]]) -> Iterator[Sequence[tuple[s
 
 
 def _options(message: Message) -> str:
-    """What hardly any message asks for, in one argument, see `append.lua`."""
+    """Return the rare options of a message as one argument, see `append.lua`."""
     if message.expires_ms or message.transient or message.key:
         return f"{message.expires_ms} {message.transient:d} {message.key}"
     return ""
 
 
 def require_replicas(replies: Sequence[Reply], settings: Settings) -> None:
-    """Raises `BelfryError` `not_replicated` where WAIT, the last reply, tells of too few replicas."""
+    """Raise `BelfryError` `not_replicated` if WAIT, the last reply, reports too few replicas."""
     wanted = settings.publish_wait_replicas
     if wanted and replies[-1] < wanted:
         raise BelfryError(
@@ -419,7 +448,7 @@ def require_replicas(replies: Sequence[Reply], settings: Settings) -> None:
 
 
 def _overall(failures: Sequence[BelfryError], outcomes: Sequence[Appended]) -> BelfryError:
-    """What the round trips of one call failed by. That the store was full says that none of them kept anything."""
+    """Return the error for all round trips of one call. `store_full` promises that nothing at all was kept."""
     others = [failure for failure in failures if failure.code != "store_full"]
     if others:
         return others[0]
@@ -427,7 +456,7 @@ def _overall(failures: Sequence[BelfryError], outcomes: Sequence[Appended]) -> B
 
 
 def _outcome(reply: Reply) -> Appended:
-    """What the script says of one message. Raises `BelfryError` `store_unavailable` where it failed."""
+    """Return the script's outcome for one message. Raises `BelfryError` `store_unavailable` if the append failed."""
     if reply[0] == b"failed":
         raise unavailable(redis.exceptions.ResponseError(reply[1].decode()))
     status, epoch, offset, receivers = reply
@@ -474,6 +503,6 @@ def _positions(former: bytes) -> Vector:
 
 
 def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """`fields` are r, record, t, seconds and, where the message expires, x, milliseconds."""
+    """Return an entry. `fields` are r, record, t, seconds and, if the message expires, x, milliseconds."""
     offset = int(entry_id.partition(b"-")[0])
     return Entry(offset, fields[1], int(fields[5]) if len(fields) > 5 else 0)

@@ -12,51 +12,52 @@ from .recipients import Recipients
 
 
 class Published(NamedTuple):
-    """What became of one message: an outcome per recipient's log, in the order of `message.logs`."""
+    """The outcome of one message: one outcome for each recipient's log, in the order of `message.logs`."""
 
     message: Message
     outcomes: tuple[Appended, ...]
 
     @property
     def duplicate(self) -> bool:
-        """Whether everyone had it already: nothing was sent now."""
+        """Whether every recipient had the message already, so that nothing was sent now."""
         return not [outcome for outcome in self.outcomes if outcome.status is not Status.DUPLICATE]
 
     @property
     def reused(self) -> bool:
-        """Whether somebody has another message under this id."""
+        """Whether a recipient has another message under this id."""
         return Status.REUSED in [outcome.status for outcome in self.outcomes]
 
 
-Posted = Callable[[], list[Published]]  # waits for what became of messages, and raises as `Publisher.publish`
+# Waits for the outcomes of posted messages and returns them. Raises like `Publisher.publish`.
+Posted = Callable[[], list[Published]]
 
 
 class Publishes(Protocol):
-    """What publishes messages, see `Publisher`."""
+    """Publishes messages, see `Publisher`."""
 
     def publish(self, messages: Sequence[Message]) -> list[Published]: ...
     def post(self, messages: Sequence[Message]) -> Posted: ...
 
 
 class Publisher:
-    """Appends messages."""
+    """Publishes messages: appends them to the logs of their recipients."""
 
     def __init__(self, store: LogStore, recipients: Recipients) -> None:
         self._store = store
         self._recipients = recipients
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
-        """Append every message to each of its logs; durable when this returns.
+        """Append every message to each of its logs. The messages are durable when this returns.
 
-        Raises `BelfryError` `store_unavailable`: then any of them may have been appended, and publishing them again
-        under the same ids completes what is missing and repeats nothing.
+        Raises `BelfryError` `store_unavailable`. Some messages may then have been appended. Publish them again under
+        the same ids: this adds what is missing and repeats nothing.
         """
         return _published(messages, self._store.append(_appends(messages), self._before(messages)))
 
     def post(self, messages: Sequence[Message]) -> Posted:
-        """Have every message appended after all that were posted before, and ask later what became of them.
+        """Append the messages after all that were posted before, without waiting. Call the result to get the outcomes.
 
-        A log is named once in more than `ROUND_TRIP_COMMANDS` of them, see `LogStore.post`.
+        If there are more than `ROUND_TRIP_COMMANDS` appends, no log may occur twice, see `LogStore.post`.
         """
         outcomes = self._store.post(_appends(messages), self._before(messages))
         return lambda: _published(messages, outcomes())

@@ -1,8 +1,8 @@
-"""The read state: what a user has marked as read, archived or removed, and the unread count that follows from it.
+"""The read state: the messages that a user has marked as read, archived or removed, and the unread count.
 
-All marks of a user lie beside that user's own log and change in one script (`mark.lua`), which bumps the revision and
-tells the user's connections. What it needs of other logs (which history, which offsets) is read before and passed on:
-a log that changes in between does no harm, since marking what is gone counts for nothing.
+All marks of a user are stored beside that user's own log. One script (`mark.lua`) changes them, increases the revision
+and notifies the user's connections. It needs the histories and offsets of other logs, which are read before and passed
+to it. If one of those logs changes in between, this does no harm: a mark on a message that is gone has no effect.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..keys import Keys, user_log
 from .lineage import Lineage, looks_first
 from .log import MARK, LogStore, new_epoch
 
-ALL = -1  # in place of a number of offsets
+ALL = -1  # replaces the number of offsets
 UPDATED = "updated {}"
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeOutcome:
-    """What became of a change: the counts after it, how many of its ids were found, whether it changed anything."""
+    """The outcome of a change: the counts after it, how many of its ids were found, and whether it changed anything."""
 
     counts: FeedCounts
     found: int
@@ -35,7 +35,7 @@ class ChangeOutcome:
 
 
 class ReadState:
-    """Changes read states."""
+    """Changes the marks of users, and counts their unread messages."""
 
     def __init__(self, store: LogStore, commands: Commands, settings: Settings) -> None:
         self._store = store
@@ -49,7 +49,7 @@ class ReadState:
 
     @looks_first
     def change(self, user: str, names: Sequence[str], change: Change) -> ChangeOutcome:
-        """Apply `change` to the messages of the logs `names`, the user's own first, as that user sees them.
+        """Apply `change` for `user` to messages of the logs `names`. The user's own log must come first.
 
         Ids that are in none of these logs change nothing. Raises `BelfryError` `store_unavailable`.
         """
@@ -69,7 +69,7 @@ class ReadState:
 
     @looks_first
     def start_read(self, user: str, names: Sequence[str]) -> None:
-        """Mark all that the logs `names` hold now as read for `user`. Raises `BelfryError` `store_unavailable`."""
+        """Mark all entries of the logs `names` as read for `user`. Raises `BelfryError` `store_unavailable`."""
         found = self._store.find(names, ())
         everything = Change(Mark.READ, on=True, ids=None)
         ((changed, *_, server),) = self._commands.run([self._command(user, names, everything, found, UPDATED)])
@@ -77,13 +77,17 @@ class ReadState:
             self._store.lineage.acknowledged_by(server)
 
     def forget(self, user: str) -> None:
-        """Forget all marks of a user, and that the user was here."""
+        """Forget all marks and the visit of a user."""
         self._commands.run([("DEL", self._keys.marks(user), self._keys.visited(user))])
 
     def _command(
         self, user: str, names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]], record: str = ""
     ) -> Command:
-        """`record` announces the change instead of its own record, which tells of all of the user's logs."""
+        """Return the command for a change.
+
+        If `record` is given, it announces the change instead of the change's own record. The change's own record covers
+        all of the user's logs.
+        """
         return MARK.call(
             (*self._store.keys.of_log(user_log(user)), self._keys.marks(user)),
             new_epoch(),
@@ -97,7 +101,7 @@ class ReadState:
 
 
 def _places(names: Sequence[str], change: Change, found: Sequence[tuple[Page, list[int]]]) -> Iterator[Any]:
-    """The arguments of `mark.lua` that say where."""
+    """Yield the arguments of `mark.lua` that name logs and offsets."""
     for name, (page, offsets) in zip(names, found, strict=True):
         yield from (name, page.history or page.epoch, page.oldest, page.top)
         yield from (ALL,) if change.ids is None else (len(offsets), *offsets)

@@ -1,7 +1,7 @@
-"""Where each message went, for as long as it can be retracted, and its retraction.
+"""The recipients of each message, for as long as it can be retracted, and its retraction.
 
-A message's logs are in many slots, so a separate key remembers them. Publishing writes that key in the same round trip,
-before the message. So every kept message can be found.
+A message's logs are in many slots, so a separate key stores their names. Publishing writes that key in the same round
+trip, before the message. So every kept message can be found.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .log import LogStore
 
 
 class Recipients:
-    """Remembers the logs of messages."""
+    """Remembers which logs each message went to, and retracts messages from them."""
 
     def __init__(self, store: LogStore, commands: Commands, settings: Settings) -> None:
         self._store = store
@@ -25,10 +25,10 @@ class Recipients:
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
 
     def remember(self, messages: Iterable[Message]) -> Iterator[Command]:
-        """The commands that do, for messages that are kept.
+        """Yield the commands that remember the logs of messages. Messages that are not kept are left out.
 
-        An id of the publisher's may be published to further logs later; one that was made here is new, so that one
-        command says all of it.
+        A publisher may use its own id again later, with further logs. An id that Belfry made is new, so one command
+        with all logs is enough.
         """
         for message in messages:
             if message.transient:
@@ -41,7 +41,7 @@ class Recipients:
                 yield ("EXPIRE", key, self._seconds)
 
     def of(self, message_id: str) -> list[str]:
-        """The logs that a message went to; none where it is not known, or not any more."""
+        """Return the logs that received a message. The list is empty if the message is unknown or too old."""
         first, further = self._commands.run(
             [("GET", self._keys.first_recipients(message_id)), ("SMEMBERS", self._keys.recipients(message_id))]
         )
@@ -49,9 +49,10 @@ class Recipients:
         return sorted([name.decode() for name in names])
 
     def retract(self, message_id: str, names: list[str]) -> list[str]:
-        """Take a message out of the logs `names`; answers those that still had it.
+        """Take a message out of the logs `names`. Return the names of the logs that still had it.
 
-        Those alone are forgotten: beside this the id may be published to further ones, or still be on its way to some.
+        Only those names are forgotten. At the same time, somebody may publish the id to further logs, or it may still
+        be on its way to some.
         """
         found = self._store.retract(names, message_id)
         if found:

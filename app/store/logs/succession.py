@@ -1,9 +1,9 @@
 """Which servers the shards of a cluster are on, and which were replaced: `Lineage` for a store with many shards.
 
 A log remembers the server on which it was last used. If its slot moves to another shard with all its data, nothing is
-lost, even if that shard's primary once took over from another. So only this matters: was the server that the log
-remembers replaced by a failover? Its successor reports one predecessor. Earlier predecessors, and those of logs whose
-slot moved on to another shard, are stored here.
+lost, even if that shard's primary once took over from another. So one question matters: did a failover replace the
+server that the log remembers? A successor reports only one predecessor. This module stores the earlier ones, and those
+of logs whose slot moved on to another shard.
 """
 
 from __future__ import annotations
@@ -17,43 +17,49 @@ from .lineage import Lineage, Looks
 
 NOTE = Script("servers")
 SCRIPTS = (NOTE,)
-ID_LENGTH = 16  # of a replication id, as in `lineage.lua`
+ID_LENGTH = 16  # characters of a replication id, as in `lineage.lua`
 
 logger = logging.getLogger("belfry.lineage")
 
 
 class Succession(Lineage):
-    """What this worker knows of the servers of all shards; each is looked at by what `of` answers."""
+    """What this worker knows about the servers of all shards. `of` returns an object that looks at one shard."""
 
     def __init__(self, commands: Commands, keys: Keys, kept_seconds: int) -> None:
         super().__init__(commands, keys)
         self._keys = keys.servers, keys.servers_replaced
         self._kept_seconds = kept_seconds
         self._replaced: list[str] = []
-        self._present: dict[str, str] = {}  # shard → id
+        self._present: dict[str, str] = {}  # shard → replication id
         self._known = "replaced"
 
     @property
     def known(self) -> str:
-        """See `Lineage.known`: which servers were replaced."""
+        """Return the servers that were replaced. See `Lineage.known`."""
         return self._known
 
     def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> None:
-        """See `Lineage`: it follows from what the log's own server was before."""
+        """Return None: the epoch depends on the predecessor of the log's own server. See `Lineage.vacant_epoch`."""
 
     def look_early(self) -> bool:
-        """See `Lineage`: the scripts of a cluster see for themselves what makes a reader hear of a loss."""
+        """Do nothing: on a cluster, the scripts notice by themselves what is a loss for a reader.
+
+        See `Lineage.look_early`.
+        """
         return False
 
     def is_outdated(self, server: bytes | None, losses: bytes | None = None) -> bool:  # noqa: ARG002 - those of one shard's store
-        """Whether a log was used last on a server that is gone."""
+        """Return whether the server on which a log was last used is gone."""
         return bool(self._present) and (server or b"").decode() not in self._present.values()
 
     def acknowledged_by(self, server: bytes) -> None:
-        """See `Lineage`: a primary of a cluster that was replaced stops taking changes by itself."""
+        """Do nothing: a replaced primary of a cluster stops accepting writes by itself.
+
+        See `Lineage.acknowledged_by`.
+        """
 
     def of(self, shard: str, commands: Commands) -> Looks:
-        """What looks at one shard; `commands` run on it."""
+        """Return an object that looks at one shard. `commands` must run on that shard."""
         return ShardLineage(self, shard, commands)
 
     def leave(self, shard: str) -> None:
@@ -61,7 +67,10 @@ class Succession(Lineage):
         self._present.pop(shard, None)
 
     def note(self, shard: str, id_: str, former: str) -> None:
-        """A shard is on the server `id_`, which took over from `former`. Raises `BelfryError` `store_unavailable`."""
+        """Record that a shard is on the server `id_`, which took over from `former`.
+
+        Raises `BelfryError` `store_unavailable`.
+        """
         before = self._present.get(shard)
         self._present[shard] = id_
         self._remember([former, *([before] if before and before != id_ else ())] if former else [])
@@ -74,7 +83,7 @@ class Succession(Lineage):
 
 
 class ShardLineage:
-    """What this worker knows of the server of one shard. `id` is empty while it is unknown."""
+    """What this worker knows about the server of one shard. `id` is empty while it is unknown."""
 
     def __init__(self, succession: Succession, shard: str, commands: Commands) -> None:
         self._succession = succession
@@ -85,9 +94,9 @@ class ShardLineage:
         self.id = b""
 
     def look(self, *commands: Command) -> bool:
-        """Look at the server; `commands` share the round trip. Answers whether logs may lack what they had before.
+        """Look at the server. Return whether logs may lack entries that they had before.
 
-        Raises `BelfryError` `store_unavailable`.
+        `commands` share the round trip. Raises `BelfryError` `store_unavailable`.
         """
         info = self._commands.run([("INFO", "replication"), *commands])[0]
         before, self.id = self.id, str(info.get("master_replid", ""))[:ID_LENGTH].encode()
@@ -103,11 +112,12 @@ class ShardLineage:
         return self.id != before
 
     def stop(self) -> None:
-        """See `Lineage.stop`: nobody waits for this worker."""
+        """Do nothing: no server waits for this worker. See `Lineage.stop`."""
 
     def _note(self) -> None:
         try:
             self._succession.note(self._shard, self.id.decode(), self._former)
             self._is_noted = True
-        except BelfryError as error:  # of the shard that remembers it: tried again with the next look
+        # The shard that stores this failed. The next look tries again.
+        except BelfryError as error:
             logger.info("the replaced server can't be stored: %s", error.detail)

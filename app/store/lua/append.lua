@@ -1,11 +1,11 @@
--- Append messages to logs, in this order: each once per message id, with its log's next offset, kept and announced in one
--- atomic step. One message alone is a chunk of one. Runs after room.lua and open.lua, whose keys, arguments and results
--- it shares.
+-- Append messages to logs, in this order. Each message is appended once per message id, gets the next offset of its
+-- log, and is kept and announced in one atomic step. A single message is a chunk of one. Runs after room.lua and
+-- open.lua, and shares the keys, arguments and results of open.lua.
 --
--- KEYS    seven of each message: those of its log, then
---   id       string: `<history>.<offset> <digest> <epoch to give>` of what was appended under this message id
--- ARGV[1] offsets to keep
--- ARGV[4] ... six of each message:
+-- KEYS    seven for each message: the keys of its log, then
+--   id       string: `<history>.<offset> <digest> <epoch to give>` of the message with this id
+-- ARGV[1] number of offsets to keep
+-- ARGV[4] ... six for each message:
 --   epoch to give its log, see `open`
 --   record
 --   digest of the content
@@ -13,16 +13,19 @@
 --   message id
 --   `<expiry, Unix ms, 0 = never> <1 = live only: announced, not kept, offset 0> <message key>`, '' = none of these
 --
--- Reply: the `acknowledgement`, then of each message {status, epoch, offset, receivers}, status 'appended', 'duplicate' or 'reused' (the id, with
--- other content); or {'failed', why}, which is no other message's affair.
--- A duplicate answers the first offset; it appends and announces nothing. One by the same command, told by the epoch to
--- give that is made for each, is this command sent again since its answer was lost: 'appended', as that answer was.
--- A message that took another one's place is followed by `updated`, since readers can't know if they had read that one.
+-- Reply: the `acknowledgement`, then for each message {status, epoch, offset, receivers} or {'failed', why}. The status
+-- is 'appended', 'duplicate' or 'reused' (the id is known with other content). A failure does not affect the other
+-- messages.
+-- A duplicate returns the first offset. It appends and announces nothing. The epoch to give differs between commands.
+-- If the stored one is the same, this is the same command, sent again because its answer was lost. It returns
+-- 'appended', as the lost answer did.
+-- A message that replaced another one is followed by `updated`, because readers can't know whether they had read that
+-- one.
 
 local length = tonumber(ARGV[1])
 
--- The message's id leads to its entry. One that was remembered no more may come while its earlier entry is kept: that
--- one goes, because otherwise no id would lead to it. Returns whether it did.
+-- Store the offset under the message's id. The id may still lead to an earlier entry, if the id is no longer
+-- remembered. That entry is removed, because no id would lead to it. Returns whether an entry was removed.
 local function link(at, id)
   if redis.call('ZADD', ids, 'NX', at, id) == 1 then return false end
   local replaced = drop(tonumber(redis.call('ZSCORE', ids, id)))
@@ -30,7 +33,7 @@ local function link(at, id)
   return replaced
 end
 
--- Put an entry at the end of the log. Answers whether it took an earlier one's place.
+-- Put an entry at the end of the log. Returns whether it replaced an earlier entry.
 local function keep(at, record, id, expires, key)
   trim(top + 2 - length)
   if expires then
@@ -56,7 +59,7 @@ local function options_of(text)
   return expires ~= '0' and expires, live_only == '1', key ~= '' and key
 end
 
--- The first answer to this message if its id is known. Otherwise the id is stored with this offset.
+-- Return the first answer to this message if its id is known. Otherwise store the id with this offset and return nil.
 local function remembered(name, offset, digest, seconds, call)
   local entry = history .. '.' .. offset .. ' ' .. digest .. ' ' .. call
   local known = redis.call('SET', name, entry, 'NX', 'GET', 'EX', seconds)
@@ -66,11 +69,11 @@ local function remembered(name, offset, digest, seconds, call)
     local status = known_digest ~= digest and 'reused' or known_call == call and 'appended' or 'duplicate'
     return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', NUMSUB, live)[2]}
   end
-  -- An id of an earlier history went with its log: what it stood for is in none any more.
+  -- An id of an earlier history has no entry any more: its entry went with the log of that history.
   redis.call('SET', name, entry, 'EX', seconds)
 end
 
-local promised -- the id that is known already, of a message that is not appended yet
+local promised -- the key of a message id that is stored already, while its message is not appended yet
 
 local function append(number)
   local name, at = 7 * number, 6 * number - 2

@@ -1,3 +1,4 @@
--- The first part of every script: what it publishes with, on one server. On a cluster sharded_channels.lua takes its place.
+-- The first part of every script: the commands for publishing on one server. On a cluster, sharded_channels.lua
+-- replaces it.
 
 local PUBLISH, NUMSUB = 'PUBLISH', 'NUMSUB'

@@ -4,8 +4,8 @@
 -- ARGV[1] seconds of a slot
 -- ARGV[2] ... name, number
 --
--- Reply: {Unix ms, sums}; sums are those of the slot before where this call began a new one, else nothing. Whoever
--- gets them closes that slot, so every slot is closed once, however many workers there are and whichever are left.
+-- Reply: {Unix ms, sums}. If this call began a new slot, sums are those of the previous slot, otherwise they are empty.
+-- The worker that gets sums closes that slot. So every slot is closed once, by any worker.
 
 local time = redis.call('TIME')
 local slot = string.format('%.0f', math.floor(tonumber(time[1]) / tonumber(ARGV[1])))

@@ -1,9 +1,9 @@
--- Find messages of a log by their ids. Without ids it tells what is kept, which is all that a count needs.
--- Runs after open.lua, whose keys, arguments and results it shares.
+-- Find messages of a log by their ids. Without ids, the page shows what the log keeps, which is enough for a count.
+-- Runs after open.lua, and shares its keys, arguments and results.
 --
 -- ARGV[4] ... message ids
 --
--- Reply: a `page` of offsets, one per id, false where no such message is kept.
+-- Reply: a `page` with one offset for each id, false if the log does not keep that message.
 
 open(1, ARGV[1])
 hold()

@@ -1,7 +1,7 @@
--- Note an event of a user, unless the user was forgotten just now: workers write a little late.
+-- Note an event of a user, unless the user was forgotten a moment ago: workers write events a little late.
 --
--- KEYS[1] events     list    events as JSON, newest first; a list of a few takes a tenth of the room of a stream
--- KEYS[2] forgotten  string  is there for a moment after the user was forgotten
+-- KEYS[1] events     list    events as JSON, newest first; a short list takes a tenth of the memory of a stream
+-- KEYS[2] forgotten  string  exists for a moment after the user was forgotten
 -- ARGV[1] events to keep
 -- ARGV[2] seconds to keep them
 -- ARGV[3] event

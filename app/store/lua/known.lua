@@ -1,15 +1,16 @@
--- Remember users: who was connected, or was sent something. Whoever was seen longest ago is forgotten first.
+-- Remember users who were connected or received a message. Forgets those first that have not been seen for the longest
+-- time.
 --
 -- KEYS[1] names    zset: user -> 0, so that it is in the order of the names
 -- KEYS[2] seen     zset: user -> Unix seconds
--- KEYS[3] ... forgotten, of each user: a string that is there for a moment after the user was forgotten
--- ARGV[1] most users to remember
+-- KEYS[3] ... forgotten, of each user: a string that exists for a moment after the user was forgotten
+-- ARGV[1] maximum number of users to remember
 -- ARGV[2] now, Unix seconds
 -- ARGV[3] seconds after which a user is forgotten
 -- ARGV[4] ... users
 --
--- Workers tell a little late of users: one who was forgotten just now stays so.
--- A call adds some and forgets as many and a few more, so a hundred keep up with any backlog.
+-- Workers report users a little late, so a user who was forgotten a moment ago is not added.
+-- A call adds some users and forgets up to FORGOTTEN_MORE users more than it adds. So a backlog shrinks with each call.
 
 local FORGOTTEN_MORE = 100
 

@@ -1,21 +1,21 @@
 -- Decides which history a log continues. Runs first in every script that appends to a log or reads one.
 --
--- A server that was started again, or a replica that took its primary's place, may lack the end of what was
--- acknowledged, and gives those offsets to other messages: 95 to 100 were read by somebody, and 95 comes again. A cursor
--- must never take the one for the other. Redis changes its replication id whenever that can have happened, so a log
--- that was last used under another id gets another epoch, in the same step as whatever is done with it first. The
--- script asks for the id itself: no worker's belief of where it is connected can be out of date.
+-- A server that was restarted, or a replica that replaced its primary, may lack the newest acknowledged entries. It
+-- gives their offsets to other messages: a reader has read 95 to 100, and then another message gets 95. A cursor must
+-- never confuse the two. Redis changes its replication id whenever this can have happened. So a log that was last used
+-- under another id gets another epoch, in the same step as its first use. The script asks for the id itself, because a
+-- worker's knowledge of its server may be out of date.
 --
 -- Positions of a former epoch stay valid up to the offset that the log had when the epoch changed: after a restart or a
--- failover that lost nothing, every reader reads on. What a failover lost is counted by `lineage_look.lua`, and each log
--- tells its readers when it is touched next.
+-- failover that lost nothing, every reader reads on. `lineage_look.lua` counts the failovers that lost something, and
+-- each log tells its readers when it is touched next.
 
-local FORMER_EPOCHS = 8 -- whoever was away for that many restarts, or more, is told of a loss
+local FORMER_EPOCHS = 8 -- after this many restarts, a reader that was away gets a reset
 
 local function text(offset) return string.format('%.0f', offset) end
 
--- The replication id, and all that Redis says of its replication. '' where INFO is forbidden or names no id, as with some
--- managed services: then nothing is noticed.
+-- Return the replication id, and the full reply of INFO replication. Both are '' if INFO is forbidden or names no id,
+-- as with some managed services. Belfry then notices no change of the server.
 local function replication()
   local info = redis.pcall('INFO', 'replication')
   local id = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
@@ -23,28 +23,29 @@ local function replication()
   return string.sub(id, 1, 16), info
 end
 
--- Which server acknowledges a change of a log, and its replication offset before the change.
+-- Return the server that acknowledges a change of a log, and its replication offset before the change.
 local function acknowledgement(id, info)
   return id .. ' ' .. (string.match(info, 'master_repl_offset:(%d+)') or '')
 end
 
--- The id of the primary whose place the server took, and the replication offset up to which it has everything from there;
--- '' and 0 where it took no place. A primary of replicas that comes back from a snapshot tells the same of its former self.
+-- Return the id of the primary that this server replaced, and the replication offset up to which it has all data of
+-- that primary. Returns '' and 0 if it replaced none. A primary with replicas that restarts from a snapshot reports its
+-- former self.
 local function predecessor(info)
   local id = string.match(info, 'master_replid2:(%x+)') or ''
   if id == '' or string.match(id, '^0+$') then return '', 0 end
   return string.sub(id, 1, 16), tonumber(string.match(info, 'second_repl_offset:(%d+)') or 0) - 1
 end
 
--- On a cluster: whether the log may lack the end of what was acknowledged. `replaced` names the servers that were replaced
--- by a failover, see servers.lua, and `former` is the one on which the log was used last. Any other server gave the log
--- away with all its data: its slot went to another shard.
+-- On a cluster, return whether the log may lack the newest acknowledged entries. `replaced` names the servers that a
+-- failover replaced, see servers.lua. `former` is the server on which the log was last used. Any other server gave the
+-- log away with all its data, because its slot moved to another shard.
 local function was_replaced(info, former, replaced)
   return former ~= '' and (string.find(info, 'master_replid2:' .. former, 1, true) or string.find(replaced, former, 1, true)) ~= nil
 end
 
--- The valid positions after a change of epoch: the newest of the epoch that ends, then those that were valid before. The
--- oldest of these never makes room: a run is read from its start, which is a position in the first epoch.
+-- Return the valid positions after a change of epoch: the newest position of the epoch that ends, then those that were
+-- valid before. The oldest position always stays: a run is read from its start, which is a position in the first epoch.
 local function formers(epoch, top, former)
   local kept = {epoch .. '.' .. text(top)}
   for position in string.gmatch(former, '%S+') do

@@ -1,40 +1,42 @@
 -- Looks whether the server is still the same, and counts the failovers that lost something. Runs after lineage.lua.
 --
--- A server that took over has everything that its predecessor acknowledged up to a replication offset, which INFO tells.
--- Each worker knows the offset that its latest acknowledged change needs. So each of the workers that were registered at
--- the predecessor compares the two when it first comes here:
+-- A server that took over has everything that its predecessor acknowledged up to a replication offset, which INFO
+-- reports. Each worker knows the offset that its latest acknowledged change needs. So each worker that was registered
+-- at the predecessor compares the two offsets when it first comes here:
 --
---   its change is beyond the offset   it is lost: a failover with a loss is counted at once
---   all of them find theirs here      nothing is lost, and nobody is told anything
---   one does not come in time         nobody knows what it had acknowledged: a loss is counted
+--   its change is beyond the offset   it is lost: the failover is counted as a loss at once
+--   all workers find their changes    nothing is lost, and no reader is notified
+--   a worker does not come in time    its acknowledged changes are unknown: a loss is counted
 --
--- Until that is decided, logs go on under a new epoch with the positions before (see `open.lua`). A count makes every log
--- begin one more epoch, without those positions: every reader gets `reset`.
+-- Until this is decided, logs continue under a new epoch with the earlier positions (see `open.lua`). After a count,
+-- every log begins one more epoch without those positions: every reader gets `reset`.
 --
--- Workers leave a primary that was replaced without knowing it one after the other. What it acknowledges after a loss was
--- counted is told by no count until then. A worker that comes later with such a change counts once more.
+-- A primary may have been replaced without knowing it. Workers then leave it one after the other, and it may still
+-- acknowledge changes after a loss was counted. The count does not cover those changes. So a worker that comes later
+-- with such a change counts once more.
 --
--- A store without this hash is new or was emptied, by FLUSHALL for example. The first worker that looks begins the count
--- with the Unix time, or with one more than it knew. So no count is used twice, and every worker sees it grow.
+-- A store without this hash is new or was emptied, for example by FLUSHALL. The first worker that looks begins the
+-- count with the Unix time, or with one more than the count that it knew. So no count is used twice, and every worker
+-- sees it grow.
 --
--- KEYS[1] lineage  hash: id (the replication id at the last look), losses (grows with each failover that lost something,
---                  and when the store was emptied), acknowledged
---                  (the offset up to which workers that left this server may have had changes acknowledged), told (Unix
---                  ms of the latest count on this server), due (Unix ms until which workers are awaited)
+-- KEYS[1] lineage  hash: id (the replication id at the last look), losses (grows with each failover that lost something
+--                  and each emptying of the store), acknowledged (the offset up to which workers that left this server
+--                  may have had changes acknowledged), told (Unix ms of the latest count on this server), due (Unix ms
+--                  until which workers are awaited)
 -- KEYS[2] workers  zset: worker -> Unix ms of its last look at this server
 -- KEYS[3] awaited  zset: the workers of the predecessor that have not come yet
--- ARGV[1] losses that the worker knows of: a server that was set back may have forgotten one; 0 = it never looked
+-- ARGV[1] losses that the worker knows: a server that was set back may have forgotten one; 0 = the worker never looked
 -- ARGV[2] the id that the worker saw before, '' = none
--- ARGV[3] ms since that one acknowledged its last change of a log, as the worker's clock runs; '' = it never did
--- ARGV[4] the offset that this server must have reached for the worker's changes to be here
+-- ARGV[3] ms since that server acknowledged its last change of a log, by the worker's clock; '' = it never did
+-- ARGV[4] the offset that this server must have reached to have the worker's changes
 -- ARGV[5] name of the worker
--- ARGV[6] ms that workers have to come, and after which a worker that does not look any more counts as gone
--- ARGV[7] '1' = the worker stops, and has nothing acknowledged any more
+-- ARGV[6] ms within which workers must come; a worker that has not looked for this long counts as gone
+-- ARGV[7] '1' = the worker stops, and no acknowledged change of it is pending any more
 --
 -- Reply: {id, losses, replication offset}
 
 local id, info = replication()
-redis.call('PERSIST', KEYS[1]) -- so that a store without room does not refuse what follows
+redis.call('PERSIST', KEYS[1]) -- so that a full store does not refuse the later writes
 local known = redis.call('HMGET', KEYS[1], 'id', 'losses', 'acknowledged', 'told', 'due')
 local told, due = tonumber(known[4]), tonumber(known[5])
 local time = redis.call('TIME')
@@ -51,13 +53,14 @@ local function await_workers()
   redis.call('HSET', KEYS[1], 'due', text(due))
 end
 
--- A store of a version without `acknowledged` does not know its workers: nothing tells what they had.
+-- A store of an older version has no `acknowledged` and does not know its workers. Their changes are unknown, so this
+-- counts as a loss.
 if known[1] ~= id then
   told, due = nil, nil
   redis.call('HDEL', KEYS[1], 'told')
   redis.call('HSET', KEYS[1], 'id', id, 'losses', losses, 'acknowledged', '0')
   if before ~= '' then
-    local is_open = redis.call('ZCARD', KEYS[3]) > 0 -- what the failover before this one lost
+    local is_open = redis.call('ZCARD', KEYS[3]) > 0 -- whether the failover before this one is still undecided
     lost = is_open or known[1] ~= before or not known[3] or tonumber(known[3]) > reached
     await_workers()
   end
@@ -83,7 +86,7 @@ if lost then
 end
 if losses > tonumber(known[2] or 0) then redis.call('HSET', KEYS[1], 'losses', losses) end
 
--- What a worker that is gone had acknowledged is not beyond the offset of now.
+-- The changes that were acknowledged to a worker that is gone are not beyond the current offset.
 local gone = redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms - tonumber(ARGV[6]))
 if ARGV[7] == '1' then
   gone = 1

@@ -1,15 +1,15 @@
--- Mark messages for one user, in any number of logs: read, archived or removed, or not any more.
--- Runs after open.lua on the user's own log, whose keys, arguments and results it shares.
+-- Mark messages for one user as read, archived or removed, or take marks back, in any number of logs.
+-- Runs after open.lua on the user's own log, and shares its keys, arguments and results.
 --
 -- KEYS[7] marks    hash: log name -> `<history> <base> <size> ` and the bit strings read, archived, removed
 -- ARGV[4] which of the three bit strings: 1, 2 or 3
--- ARGV[5] '1' = put in, '0' = take out
+-- ARGV[5] '1' = set the mark, '0' = take it back
 -- ARGV[6] record that announces the change
 -- ARGV[7] ... per log: name, history, oldest and newest offset, the number of offsets, the offsets; -1 = all of them
 --
--- Reply: {changed, revision, {marks, ...}, `acknowledgement`}, the marks of each log as they are stored now, and who acknowledges
--- them. Announces only a change.
--- The marks are kept as long as the newest entry that they may speak of.
+-- Reply: {changed, revision, {marks, ...}, `acknowledgement`}, with the marks of each log as they are stored now.
+-- Announces only a change.
+-- The marks are kept as long as the newest entry that they may refer to.
 
 open(1, ARGV[1])
 details()
@@ -33,7 +33,7 @@ local function dump(log_history, base, sets)
   return log_history .. ' ' .. text(base) .. ' ' .. size .. ' ' .. table.concat(sets)
 end
 
--- Every offset from base to newest. No bit beyond: what comes next is unread.
+-- Return the set of all offsets from base to newest. It has no bits beyond, because later messages are unread.
 local function whole(base, newest)
   local count = math.max(0, newest - base + 1)
   local rest = count % 8
@@ -54,7 +54,7 @@ while ARGV[at] do
   local bits = sets[kind]
   if count < 0 then
     local oldest_there, newest = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-    bits = on and oldest_there <= newest and whole(base, newest) or '' -- a log without entries leaves no trace
+    bits = on and oldest_there <= newest and whole(base, newest) or '' -- a log without entries leaves no marks
   end
   for i = at + 5, at + 4 + count do
     local offset = tonumber(ARGV[i])

@@ -1,13 +1,13 @@
--- Begin a new epoch of a log whose stream has not the entries that its meta counts. Somebody deleted entries, or restored
--- an earlier copy of one of the two keys. Runs after open.lua, whose keys, arguments and results it shares.
+-- Begin a new epoch of a log whose stream does not have the entries that its meta counts. Somebody deleted entries, or
+-- restored an earlier copy of one of the two keys. Runs after open.lua, and shares its keys, arguments and results.
 --
--- No position before is good any more. What is there stays readable, and what is not counts as gone. Offsets go on after
--- the newest that either key tells, so that none is given twice. Message ids and marks go on too: what was sent once is
--- not sent again.
+-- Earlier positions are no longer valid. Existing entries stay readable, and missing ones count as gone. Offsets
+-- continue after the newest one that either key names, so that no offset is given twice. Message ids and marks continue
+-- too, so that no message is sent again.
 --
--- Reply: 1 where the log was mended, 0 where it lacked nothing
+-- Reply: 1 if the log was mended, 0 if no entry was missing
 
-local AT_ONCE = 50 -- entries, whose records Redis copies for the script
+local AT_ONCE = 50 -- entries per read, because Redis copies their records for the script
 
 local function offset_of(entry) return entry and tonumber(string.match(entry[1], '^%d+')) end
 
@@ -19,7 +19,7 @@ local function count_gone()
   return count
 end
 
--- The offsets from `from` to `to` that the stream does not have, as a set.
+-- Return the offsets from `from` to `to` that the stream does not have, as a set.
 local function missing(from, to)
   local base, bits, expected = base_of(from), '', from
   repeat
@@ -38,7 +38,7 @@ if vacant then return 0 end
 details()
 if redis.call('XLEN', log) + count_gone() == top - oldest + 1 then return 0 end
 
-redis.call('PERSIST', meta) -- so that a store without room does not refuse what follows
+redis.call('PERSIST', meta) -- so that a full store does not refuse the later writes
 local last = offset_of(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]) or 0
 top = math.max(top, last)
 oldest = offset_of(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) or top + 1

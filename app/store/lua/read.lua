@@ -1,11 +1,11 @@
 -- Read a page of a log, oldest first, from the position that a cursor holds for it.
--- Runs after open.lua, whose keys, arguments and results it shares: every reader of a log has a position in it.
+-- Runs after open.lua, and shares its keys, arguments and results. Every reader of a log has a position in it.
 --
--- ARGV[4] most entries to answer
--- ARGV[5] most bytes of records to answer; at least one entry comes in any case
+-- ARGV[4] maximum number of entries
+-- ARGV[5] maximum bytes of records; the page always has at least one entry if there is one
 -- ARGV[6] ... positions `epoch.offset`; the one of this log's history is read from, none = nothing is read
 --
--- Reply: a `page` of {{id, fields}, ...} from `after`, which is -1 when no position was of this history.
+-- Reply: a `page` of {{id, fields}, ...} from `after`, which is -1 if no position was of this history.
 
 open(1, ARGV[1])
 hold()

@@ -1,12 +1,12 @@
 -- Read a page of a log, newest first, from before a position.
--- Runs after open.lua, whose keys, arguments and results it shares.
+-- Runs after open.lua, and shares its keys, arguments and results.
 --
--- ARGV[4] most entries to answer
--- ARGV[5] bytes of records after which no further entry is answered; at least one entry comes in any case
--- ARGV[6] ... positions `epoch.offset`; entries with a smaller offset are read where one is of this log's history.
---             None at all = from the newest; some, but none of this history = nothing is read.
+-- ARGV[4] maximum number of entries
+-- ARGV[5] bytes of records after which the page ends; it always has at least one entry if there is one
+-- ARGV[6] ... positions `epoch.offset`. If one is of this log's history, entries with a smaller offset are read.
+--             No position at all = from the newest; positions, but none of this history = nothing is read.
 --
--- Reply: a `page` of {{id, fields}, ...} from `before`, which is -1 when no position was of this history.
+-- Reply: a `page` of {{id, fields}, ...} from `before`, which is -1 if no position was of this history.
 
 open(1, ARGV[1])
 hold()

@@ -1,10 +1,10 @@
--- Take one message out of a log, by its id: it is gone from the feed of every reader.
--- Runs after open.lua, whose keys, arguments and results it shares.
+-- Take one message out of a log, by its id. It disappears from the feed of every reader.
+-- Runs after open.lua, and shares its keys, arguments and results.
 --
 -- ARGV[4] message id
 --
--- Reply: {1, `acknowledgement`}, or {0, ''} where no such message is kept. Announces `removed`. The id stays remembered: whoever
--- publishes it again, by a late retry say, doesn't bring the message back.
+-- Reply: {1, `acknowledgement`}, or {0, ''} if the log does not keep such a message. Announces `removed`. The id stays
+-- remembered, so a publisher's late retry doesn't bring the message back.
 
 open(1, ARGV[1])
 local offset = redis.call('ZSCORE', ids, ARGV[4])

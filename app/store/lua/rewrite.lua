@@ -1,7 +1,7 @@
--- Rewrite entries of a stream in their places, or take them out.
+-- Rewrite or remove entries of a stream, without changing their ids.
 --
 -- KEYS[1] stream  e = JSON
--- ARGV    id, what its `e` shall be, '' = nothing: the entry goes; and so on
+-- ARGV    pairs: the id of an entry, and its new `e`; '' = remove the entry
 
 local texts = {}
 for i = 1, #ARGV, 2 do texts[ARGV[i]] = ARGV[i + 1] end

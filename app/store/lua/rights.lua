@@ -1,9 +1,9 @@
--- Find the commands that Redis refuses to its user, by trying each one where it changes nothing.
+-- Find the commands that Redis refuses to its user. The script tries each command in a way that changes nothing.
 --
--- KEYS[1] a string that this script makes and removes: commands for other types fail on it
+-- KEYS[1] a string that this script makes and removes; commands for other types fail on it
 -- ARGV[1] channel to publish to, in the slot of the key
 --
--- Reply: {what is refused, ...}, as an ACL line grants it
+-- Reply: {each refused right, ...}, written as an ACL rule that grants it
 
 local denied = {}
 
@@ -13,7 +13,8 @@ local function refused(reply)
     or string.find(reply.err, 'The user executing the script', 1, true)
 end
 
--- A server whose configuration renames commands, or a service that leaves some out.
+-- Return whether the server does not know the command. Its configuration may rename commands, or a managed service may
+-- lack some.
 local function unknown(reply)
   return type(reply) == 'table' and reply.err and string.find(string.lower(reply.err), 'unknown', 1, true)
 end
@@ -46,7 +47,8 @@ note(refused(heard) and string.find(heard.err, 'channel', 1, true) and '&' .. AR
 
 local made = redis.pcall('SET', key, 'probe', 'EX', 60)
 note('+set', made)
-if type(made) == 'table' and made.err then return denied end -- without it, what follows would change something
+-- without this key, the next commands would change something
+if type(made) == 'table' and made.err then return denied end
 
 for _, command in ipairs({
   {'+setrange', 'SETRANGE', key, 0, ''}, {'+incrby', 'INCRBY', key, 1}, {'+hset', 'HSET', key, 'f', ''},

@@ -1,7 +1,9 @@
--- The prelude of a script that takes room: refuses it while the store has none (`maxmemory` under `noeviction`).
--- Redis refuses only a script's first write, and lets every later one through rather than stop half-way. So the first
--- one is a write that takes room and changes nothing; a script that began with EXPIRE or DEL would never be refused.
+-- The prelude of a script that needs memory. It refuses the script if the store is full (`maxmemory` with
+-- `noeviction`).
+-- Redis refuses only a script's first write. It allows every later write, so that no script stops half-way. So the
+-- first write here is one that needs memory and changes nothing. A script that began with EXPIRE or DEL would never be
+-- refused.
 --
--- KEYS[7] a string, or a key that isn't there
+-- KEYS[7] a string, or a key that does not exist
 
 redis.call('SETRANGE', KEYS[7], 0, '')

@@ -1,18 +1,18 @@
--- Admits one more completion of a user, or says which limit stands against it.
+-- Admits one more completion of a user, or returns the limit that forbids it.
 --
 -- KEYS[1] active   zset: id -> Unix ms at which its lease ends
 -- KEYS[2] starts   zset: id -> Unix ms of its start, of the last minute
--- KEYS[3] tokens   string: used today
+-- KEYS[3] tokens   string: tokens used today
 -- ARGV[1] id
--- ARGV[2] most under way
--- ARGV[3] most starts a minute
--- ARGV[4] most tokens a day, 0 = any number
--- ARGV[5] ms until the entry in `active` counts no more, unless it is renewed
+-- ARGV[2] maximum number of completions under way
+-- ARGV[3] maximum number of starts a minute
+-- ARGV[4] maximum number of tokens a day, 0 = no limit
+-- ARGV[5] ms until the entry in `active` no longer counts, unless it is renewed
 --
--- Reply: nothing when admitted, otherwise {code, ms until it makes sense to try again}, -1 = unknown.
--- Leaves to what follows: now (Unix ms).
+-- Reply: nothing if admitted, otherwise {code, ms until a retry makes sense}, -1 = unknown.
+-- Provides to the next scripts: now (Unix ms), and `text`.
 --
--- Its first write takes room and changes nothing, so that a store without room refuses it whole, see room.lua.
+-- The first write needs memory and changes nothing. So a full store refuses the whole script, see room.lua.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -21,7 +21,7 @@ local function text(number) return string.format('%.0f', number) end
 redis.call('SETRANGE', KEYS[3], 0, '')
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(now - 60000))
--- What is sent again, since its reply was lost, must not count against itself.
+-- A start that is sent again because its reply was lost must not count twice.
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return {'too_many_runs', -1} end

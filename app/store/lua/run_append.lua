@@ -1,26 +1,26 @@
--- Appends records to the log of a run that is under way, and ends the run if told so, in one atomic step. Whoever ends
--- it first decides how it ended: nothing is appended afterwards, so a producer that was given up can't write on. Where
--- a failover lost records, nothing is appended either: the producer ends the run then. Runs after lineage.lua.
+-- Appends records to the log of a run that is under way, and ends the run if asked to, in one atomic step. The first
+-- end decides how the run ended. Nothing is appended after that, so a producer that was considered dead can't write on.
+-- If a failover lost records, nothing is appended either: the producer then ends the run. Runs after lineage.lua.
 --
 -- KEYS[1] state    hash of the run
 -- KEYS[2] meta     hash of the run's log, see open.lua
 -- KEYS[3] log      stream
 -- KEYS[4] live     channel
--- KEYS[5] active   zset of the user's completions under way; only where the run ends
--- KEYS[6] tokens   string: used today; only where the run ends
+-- KEYS[5] active   zset of the user's completions under way; only if the run ends
+-- KEYS[6] tokens   string: tokens used today; only if the run ends
 -- ARGV[1] id
--- ARGV[2] offset of the first record, so that what a repeated call appended already is left out; 0 = at the end
+-- ARGV[2] offset of the first record, so that records of a repeated call are not appended again; 0 = at the end
 -- ARGV[3] seconds to keep the run
--- ARGV[4] how it ends: done, stopped or failed; '' = it goes on
+-- ARGV[4] how the run ends: done, stopped or failed; '' = it continues
 -- ARGV[5] why it failed, JSON, '' = it did not
 -- ARGV[6] usage, JSON, '' = unknown
--- ARGV[7] tokens used, -1 = unknown: then each record before those that tell the end counts as one
+-- ARGV[7] tokens used, -1 = unknown: each record before the ending records then counts as one
 -- ARGV[8] epoch to give the log if its server is another one than before
 -- ARGV[9] ... records
 --
--- Reply: {status, newest offset, receivers of the last record, taken, turn}; turn: `<place> <conversation>` of the run's
--- turn, '' where it has none or goes on. taken = 0: it had ended before, is gone (status ''), or has lost what came before
--- the first record (status 'running').
+-- Reply: {status, newest offset, receivers of the last record, taken, turn}. `turn` is `<place> <conversation>` of the
+-- run's turn, '' if the run has none or continues. taken = 0: the run had ended before, is gone (status ''), or lost
+-- the records before the first record (status 'running').
 
 local state = redis.call('HMGET', KEYS[1], 'status', 'watched', 'turn')
 local meta = redis.call('HMGET', KEYS[2], 'epoch', 'top', 'lineage', 'history', 'former')

@@ -1,13 +1,14 @@
--- Finds a run that was started under this id before. Runs before run_admit.lua and run_start.lua.
+-- Finds a run that was already started under this id. Runs before run_admit.lua and run_start.lua.
 --
 -- KEYS[4] state    hash of the run
 -- KEYS[5] runs     zset: run id -> Unix ms of its start
 -- ARGV[1] id
 -- ARGV[6] digest of the request
--- ARGV[7] epoch of the log, another one for each start
+-- ARGV[7] epoch of the log, which is different for each start
 --
--- Reply: {'started', Unix ms} when it was this very start, sent again since its reply was lost: nobody else produces
--- that run. Else {'known', digest is the same}, or {'run_gone', -1} when it has expired: never a second generation.
+-- Reply: {'started', Unix ms} if this same start was sent again because its reply was lost: no other producer has the
+-- run. Otherwise {'known', whether the digest is the same}, or {'run_gone', -1} if the run has expired. An answer is
+-- never generated twice for one id.
 
 local known = redis.call('HMGET', KEYS[4], 'digest', 'epoch', 'started')
 local digest = known[1]

@@ -1,7 +1,7 @@
--- Gives a run that is about to start, or has lost it, its lease, unless it has one.
+-- Gives a lease to a run that is about to start or has lost its lease. An existing lease stays as it is.
 --
 -- KEYS[1] leases   zset, see run_renew.lua
--- ARGV[1] ms until it ends
+-- ARGV[1] ms until the lease ends
 -- ARGV[2] run
 
 local time = redis.call('TIME')

@@ -1,11 +1,11 @@
--- Renews the leases of a worker's runs, and looks which leases of anyone have run out.
+-- Renews the leases of a worker's runs, and finds expired leases of all workers.
 --
 -- KEYS[1] leases   zset: `<user>/<id>` -> Unix ms at which the producer's lease ends
 -- ARGV[1] ms until a renewed lease ends
--- ARGV[2] most to answer
+-- ARGV[2] maximum number of expired leases to return
 -- ARGV[3] ... runs to renew
 --
--- Reply: {those of them that have no lease any more, those of anyone that ran out}
+-- Reply: {those of the worker's runs that have no lease any more, all runs whose lease has expired}
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -1,10 +1,11 @@
--- Starts an admitted run: its state, an empty log, its place among the user's runs. Runs after lineage.lua and run_admit.lua.
+-- Starts an admitted run: writes its state, an empty log, and its place among the user's runs. Runs after lineage.lua
+-- and run_admit.lua.
 --
 -- KEYS[6] meta     hash of the run's log, see open.lua
 -- KEYS[7] log      stream
 -- ARGV[7] epoch of the log
 -- ARGV[8] seconds to keep the run
--- ARGV[9] seconds to know of it
+-- ARGV[9] seconds to remember the id of the run
 -- ARGV[10] where in ARGV the further fields of the state begin, name and value
 --
 -- Reply: {'started', Unix ms}

@@ -1,16 +1,16 @@
--- Remembers the servers that the shards of a cluster are on, and those that were replaced by a failover: a log that was
--- used last on one of these may lack the end of what was acknowledged, whichever shard its slot is on now.
+-- Remembers the servers of a cluster's shards, and those that a failover replaced. A log that was last used on a
+-- replaced server may lack the newest acknowledged entries, on whichever shard its slot is now.
 --
 -- KEYS[1] servers   zset: replication id of every primary that was seen -> Unix ms when it was seen first
 -- KEYS[2] replaced  zset: replication id of every primary that was replaced -> Unix ms when that was seen
 -- ARGV[1] id of a primary that a worker sees for the first time
--- ARGV[2] id of the one that it took over from, '' = none
+-- ARGV[2] id of the primary that it took over from, '' = none
 -- ARGV[3] seconds for which a log may keep the id of a server that was replaced
 -- ARGV[4] ... ids of all primaries that the worker sees now
 --
--- Reply: the ids that were replaced, the latest ones first
--- A primary that took over from one that nobody saw: a failover came before that one, and any server that is no longer
--- there may have been replaced by it.
+-- Reply: the ids of the replaced servers, the latest ones first.
+-- If nobody saw the predecessor of a primary, there was an earlier failover before it. It may have replaced any server
+-- that is no longer present, so all of those count as replaced.
 
 local REMEMBERED = 100
 

@@ -1,9 +1,9 @@
--- Cancel a message that is not being delivered yet. Runs after timers.lua; keys as timer_finish.lua.
+-- Cancel a message that is not being delivered yet. Runs after timers.lua, and takes the keys of timer_finish.lua.
 --
 -- ARGV[1] id
 -- ARGV[2] seconds to remember the id
 --
--- Reply: the state that it was in, '' where it is not known.
+-- Reply: the state of the message before, '' if the message is unknown.
 
 local job = redis.call('HGET', jobs, ARGV[1])
 if not job then return string.match(redis.call('GET', KEYS[4]) or '', '^%a*') end

@@ -1,11 +1,11 @@
--- Deliver a scheduled message at another time. Runs after timers.lua; keys as timer_schedule.lua.
+-- Deliver a scheduled message at another time. Runs after timers.lua, and takes the keys of timer_schedule.lua.
 --
 -- ARGV[1] id
--- ARGV[2] ms, ARGV[3] '1' = from now
--- ARGV[4] most ms ahead
--- ARGV[5] the rest of the job, which names who changed it
+-- ARGV[2] time of delivery in ms; ARGV[3] '1' = ms from now, otherwise Unix ms
+-- ARGV[4] maximum ms ahead
+-- ARGV[5] the rest of the job, which names the user who changed it
 --
--- Reply: {what, due}: 'changed', 'far', 'unknown', or the state that forbids it.
+-- Reply: {what, due}. `what` is 'changed', 'far', 'unknown', or the state that forbids the change.
 
 local job = redis.call('HGET', jobs, ARGV[1])
 if not job then return {'unknown', '0'} end

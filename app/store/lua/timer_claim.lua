@@ -1,7 +1,7 @@
--- Claim what is due. Runs after timers.lua. Nobody else is given a claimed job before its lease ends; from now on it
--- can't be cancelled or changed.
+-- Claim the jobs that are due. Runs after timers.lua. No other worker gets a claimed job before its lease ends. From
+-- now on, the job can't be cancelled or changed.
 --
--- ARGV[1] jobs at most
+-- ARGV[1] maximum number of jobs
 -- ARGV[2] bytes of jobs after which no further one is claimed
 -- ARGV[3] ms of the lease
 -- ARGV[4] the number of the claim, in letters and digits

@@ -1,13 +1,13 @@
--- A claimed job was done, or is given up. Runs after timers.lua.
+-- Finish a claimed job that was done or given up. Runs after timers.lua.
 --
 -- KEYS[3] of    zset of what its publisher scheduled
--- KEYS[4] done  string: what became of this id
+-- KEYS[4] done  string: the outcome of this id
 -- ARGV[1] id
 -- ARGV[2] the number of the claim
--- ARGV[3] the state it is remembered by
+-- ARGV[3] the final state to remember
 -- ARGV[4] seconds to remember the id
 --
--- Reply: 1, or 0 where another claim has the job, or it is over.
+-- Reply: 1, or 0 if another claim has the job or the job is over.
 
 local job = redis.call('HGET', jobs, ARGV[1])
 if not job then return 0 end

@@ -1,11 +1,11 @@
--- A page of scheduled messages, the one that is due first before the others. Runs after timers.lua.
+-- Return a page of scheduled messages, soonest first. Runs after timers.lua.
 --
 -- KEYS[3] zset of the ids to list
--- ARGV[1] messages at most
--- ARGV[2] Unix ms, ARGV[3] id: those of the last one of the page before; '' = from the beginning
--- ARGV[4] bytes of jobs after which no further one is taken
+-- ARGV[1] maximum number of messages
+-- ARGV[2] Unix ms, ARGV[3] id: of the last message of the previous page; '' = from the beginning
+-- ARGV[4] bytes of jobs after which the page ends
 --
--- Reply: {score and id of the last one, '' = nothing comes after it, id, job, id, job ...}.
+-- Reply: {score and id of the last message, '' if none follows it, id, job, id, job ...}.
 
 local list, from = KEYS[3], 0
 if ARGV[2] ~= '' then

@@ -1,20 +1,21 @@
 -- Schedule a message. Runs after timers.lua.
 --
--- KEYS[3] of       zset of what this publisher scheduled
--- KEYS[4] done     string: what became of this id
+-- KEYS[3] of       zset of the messages that this publisher scheduled
+-- KEYS[4] done     string: the outcome of this id
 -- KEYS[5] channel
 -- ARGV[1] id
--- ARGV[2] ms, ARGV[3] '1' = from now
+-- ARGV[2] time of delivery in ms; ARGV[3] '1' = ms from now, otherwise Unix ms
 -- ARGV[4] digest
--- ARGV[5] call, which differs between two requests and is the same where one command is sent again
--- ARGV[6] most ms ahead
--- ARGV[7] most messages of a publisher
+-- ARGV[5] call: differs between two requests, and is the same if one command is sent again
+-- ARGV[6] maximum ms ahead
+-- ARGV[7] maximum number of messages of a publisher
 -- ARGV[8] the rest of the job
 --
--- Reply: {what, due, state}: 'scheduled', 'duplicate', 'reused' (the id, with other content), 'now' (it is due already, and
--- nothing is kept), 'far' (its due time is too far ahead), 'many' (the publisher has too many).
+-- Reply: {what, due, state}. `what` is 'scheduled', 'duplicate', 'reused' (the id is known with other content), 'now'
+-- (the message is due already, and nothing is kept), 'far' (its due time is too far ahead) or 'many' (the publisher has
+-- too many).
 --
--- Its first write takes room and changes nothing, so that a store without room refuses it whole, see room.lua.
+-- The first write needs memory and changes nothing. So a full store refuses the whole script, see room.lua.
 
 redis.call('SETRANGE', KEYS[4], 0, '')
 local known = redis.call('HGET', jobs, ARGV[1]) or redis.call('GET', KEYS[4])

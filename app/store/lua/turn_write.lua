@@ -1,16 +1,16 @@
--- Writes a question into its conversation, in the same step that starts its run: the one is never there without the other.
--- What stood at its place and after it is replaced. Runs after run_admit.lua, which leaves `now` and `text`.
+-- Writes a question into its conversation, in the same step that starts its run, so neither exists without the other.
+-- It replaces the turn at its place and all turns after it. Runs after run_admit.lua, which provides `now` and `text`.
 --
 -- KEYS[8] conversation   hash, see `conversations`
 -- KEYS[9] index          zset: conversation id -> Unix ms of its last use
--- ARGV[11] revision that was read, '' = the conversation is new
+-- ARGV[11] revision that the worker read, '' = the conversation is new
 -- ARGV[12] place of the turn, from 0
 -- ARGV[13] turn: `<run id> <JSON>`
 -- ARGV[14] conversation id, the last part of the name KEYS[8]
 -- ARGV[15] title, where the conversation is new
 -- ARGV[16] model
 -- ARGV[17] seconds to keep the conversation after its last use
--- ARGV[18] most conversations: the one that was used longest ago goes
+-- ARGV[18] maximum number of conversations; the ones that were not used for the longest time are removed
 --
 -- Reply: none.
 

@@ -1,1 +1,1 @@
-"""Runs in Redis: completions that go on without viewers."""
+"""Runs in Redis: completions that continue without viewers."""

@@ -1,6 +1,6 @@
-"""Sends a user a notification when a run ended while nobody watched it.
+"""Notifies a user when a run ended while nobody watched it.
 
-Its `url` leads to the run, or to the conversation that it answers in.
+The notification's `url` leads to the run, or to the conversation that the run answers.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ from .runs import Ending, RunName
 
 
 class RunAnnouncer:
-    """Publishes to the feed."""
+    """Publishes notifications about runs to users' feeds."""
 
     def __init__(self, publisher: Publisher, clock: Callable[[], float]) -> None:
         self._publisher = publisher
         self._clock = clock
 
     def announce(self, name: RunName, ending: Ending, conversation: str = "") -> None:
-        """Tell the user, once per run; `conversation` is the one that it answers in.
-
-        Raises `BelfryError` `store_unavailable`.
-        """
+        """Notify the user, once per run. `conversation` is the conversation that the run answers."""
         failed = ending.status == "failed"
         body = {
             "to": name.user,
@@ -38,4 +35,4 @@ class RunAnnouncer:
         }
         parsed = message.parse(json.dumps(body).encode(), now=self._clock(), new_id="", max_recipients=1)
         (published,) = self._publisher.publish([parsed])
-        metrics.TALLY.messages += not published.duplicate  # several workers may find that one producer is gone
+        metrics.TALLY.messages += not published.duplicate  # several workers may find the same dead producer

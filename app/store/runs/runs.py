@@ -1,13 +1,13 @@
-"""Runs: completions that go on without viewers.
+"""Runs: completions that continue without viewers.
 
-What a run produced is an ordinary log, `run:<user>/<id>`, whose records are the upstream's chunks and which ends with
-`frames.END`. Beside it lies the run's state, a hash: status (running, done, stopped, failed), digest (of the request),
-epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, response (JSON) of a
-run that the Responses API started, and turn (`<place> <conversation>`) of a run that answers in a conversation.
+The output of a run is an ordinary log, `run:<user>/<id>`. Its records are the upstream's chunks, and the last one is
+`frames.END`. Beside it is the run's state, a hash: status (running, done, stopped, failed), digest (of the request),
+epoch (of the log), started and ended (Unix ms), model, title, usage and error (JSON), watched, response (JSON, if the
+Responses API started the run), and turn (`<place> <conversation>`, if the run answers in a conversation).
 
-A run under way has a lease that its producer renews. A worker that finds an expired lease ends the run instead. The
-answer of a turn is written into its conversation after the run has ended and before its lease is removed, so it is
-written whichever worker dies.
+A run under way has a lease that its producer renews. If the lease has expired, any worker that finds it ends the run.
+The answer of a turn is written into its conversation after the run has ended and before its lease is removed. So the
+answer is written even if a worker dies.
 """
 
 from __future__ import annotations
@@ -39,14 +39,17 @@ LEASE = Script("run_lease")
 RENEW = Script("run_renew")
 SCRIPTS = (ADMIT, START, ASK, APPEND, LEASE, RENEW)
 
-# A dead producer is known after the lease and three looks: 4 s at most. Every living one renews five times meanwhile.
+# A dead producer is found after the lease and three looks: 4 s at most. A living one renews its lease five times in the
+# meantime.
 LEASE_SECONDS = 2.5
 LOOK_SECONDS = 0.5
 EXPIRED_PER_LOOK = 100
-DETAIL_MAX_CHARS = 2_000  # of the text that says why a run failed
-ACTIVE_SECONDS = 60  # a completion that a dead worker left counts against its user's limit for so long
-FIELDS_FROM = 11  # where run_start.lua finds further fields of the state, unless a turn's arguments come before them
-KNOWN_SECONDS = 2_592_000  # an expired run is answered by "gone" for so long
+DETAIL_MAX_CHARS = 2_000  # of the text that explains why a run failed
+# If a worker dies, its completions count against their users' limits for this long.
+ACTIVE_SECONDS = 60
+# Where run_start.lua finds further fields of the state. The arguments of a turn, if any, come before them.
+FIELDS_FROM = 11
+KNOWN_SECONDS = 2_592_000  # a request for an expired run is answered with "gone" for this long
 _LIMITED = {"too_many_runs", "rate_limited", "tokens_used_up"}
 _REFUSED = {*_LIMITED, "conversation_changed"}
 
@@ -55,7 +58,7 @@ logger = logging.getLogger("belfry.runs")
 
 @dataclass(frozen=True, slots=True)
 class RunName:
-    """Whose run, and which."""
+    """The user and the id of a run."""
 
     user: str
     id: str
@@ -75,7 +78,7 @@ class RunName:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is known of a run. Times are Unix ms, `ended` 0 while it is under way."""
+    """The state of a run. Times are Unix ms. `ended` is 0 while the run is under way."""
 
     id: str
     status: str
@@ -86,18 +89,22 @@ class Run:
     start: Position
     usage: dict[str, Any] | None
     error: dict[str, Any] | None
-    response: dict[str, Any] | None = None  # of a run that the Responses API started: what it tells of its request
-    turn: str = ""  # `<place> <conversation>` of one that answers in a conversation
+    # Only if the Responses API started the run: the parts of the request that its answers repeat.
+    response: dict[str, Any] | None = None
+    turn: str = ""  # `<place> <conversation>` of a run that answers in a conversation
 
     @property
     def conversation(self) -> str:
-        """The conversation that it answers in, empty where it answers in none."""
+        """Return the id of the conversation that the run answers in, empty if there is none."""
         return self.turn.partition(" ")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends; what its readers are told before the last record. `tokens` None: as many as it has chunks."""
+    """The end of a run, and the record that its readers get before the last one.
+
+    If `tokens` is None, the number of chunks counts as the number of tokens.
+    """
 
     status: str
     error: dict[str, str] | None = None
@@ -106,7 +113,7 @@ class Ending:
 
     @classmethod
     def failed(cls, error: BelfryError) -> Ending:
-        """With the beginning of what the error says: it may repeat an upstream's text."""
+        """Return the ending for an error. The detail is cut short, because it may repeat an upstream's text."""
         return cls("failed", {"code": error.code, "detail": error.detail[:DETAIL_MAX_CHARS]})
 
     @property
@@ -116,11 +123,11 @@ class Ending:
         return f"{self.status} {compact({**(self.error or {}), **NO_CHOICES})}".encode(), END
 
 
-ENDING_RECORDS = 2  # at most
+ENDING_RECORDS = 2  # the most records that an ending has
 
 
 def is_ending(record: bytes) -> bool:
-    """Whether a record tells how a run ended: all others are chunks."""
+    """Return whether a record says how a run ended. All other records are chunks."""
     return record == END or not record.startswith(b"message ")
 
 
@@ -130,7 +137,7 @@ LOST = Ending.failed(BelfryError("producer_lost"))
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Records of a run, the first of them at the offset `first`; 0: at the log's end."""
+    """Records to append to a run. `first` is the offset of the first record, or 0 for the end of the log."""
 
     name: RunName
     first: int
@@ -139,9 +146,10 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of an append. `status` is the run's now, empty when it is gone; `receivers`: workers that heard it.
+    """The outcome of an append. `status` is the run's status now, empty if the run is gone.
 
-    `taken` is False when the run had ended before. `turn` is that of a run that has ended.
+    `receivers` is the number of workers that received it. `taken` is False if the run had ended before. `turn` is the
+    turn of a run that has ended.
     """
 
     status: str
@@ -152,12 +160,12 @@ class Written:
 
     @property
     def lost(self) -> bool:
-        """Whether nothing was taken since a failover lost what was appended before."""
+        """Whether a failover lost earlier records, so that this append was not accepted."""
         return not self.taken and self.status == "running"
 
 
 class Runs:
-    """All runs of one deployment. Raises `BelfryError` `store_unavailable`."""
+    """Starts, writes, ends and reads all runs of one deployment. Raises `BelfryError` `store_unavailable`."""
 
     def __init__(
         self,
@@ -177,14 +185,15 @@ class Runs:
     # Starting
 
     def start(self, name: RunName, request: CompletionRequest, asked: Asked | None = None) -> bool:
-        """Start a run, and with `asked` write its question into its conversation; False when it was started before.
+        """Start a run. With `asked`, write its question into its conversation.
 
-        Raises `BelfryError` `id_reused` for another request under this id, `run_gone`, `conversation_changed`, or a
-        limit of the user.
+        Return False if it was started before. Raises `BelfryError` `id_reused` for another request under this id,
+        `run_gone`, `conversation_changed`, or the code of a limit of the user.
         """
         lease, start = self._lease(name), self._start_command(name, request, asked)
         if not self._store.share_a_slot(self._keys.leases, self._keys.runs(name.user)):
-            # A run without a lease would never be ended for a dead producer: not both at once, where one may fail.
+            # A run without a lease would never be ended if its producer died. If the two keys are in different slots,
+            # one command may fail alone, so the lease is written first.
             self._commands.run([lease])
             ((code, detail),) = self._commands.run([start])
         else:
@@ -199,20 +208,20 @@ class Runs:
         return False
 
     def take_back(self, name: RunName) -> None:
-        """Undo `start`, so that the run can be started anew under the same id. Nothing was produced yet."""
+        """Undo `start`, so that the run can be started again under the same id. It must have produced nothing yet."""
         keys, user = self._keys, name.user
         parts = ("DEL", *self._parts(name))
         places = [("ZREM", key, name.id) for key in (keys.runs(user), keys.active(user), keys.starts(user))]
         self._commands.run([parts, *places, ("ZREM", keys.leases, str(name))])
 
     def admit(self, user: str, completion_id: str) -> None:
-        """Count a completion that is no run against the user's limits. Raises `BelfryError` like `start`."""
+        """Count a completion that is not a run against the user's limits. Raises `BelfryError` like `start`."""
         (refused,) = self._commands.run([ADMIT.call(self._admission_keys(user), *self._admission(completion_id))])
         if refused:
             raise _refusal(refused[0].decode(), refused[1])
 
     def release(self, user: str, completion_id: str, tokens: int) -> None:
-        """A completion that was admitted is over."""
+        """End an admitted completion that is not a run, and count its tokens."""
         day = self._keys.tokens(user, self._day())
         count = [("INCRBY", day, tokens), ("EXPIRE", day, 172_800)] if tokens else []
         self._commands.run([("ZREM", self._keys.active(user), completion_id), *count])
@@ -220,36 +229,44 @@ class Runs:
     # Producing
 
     def append(self, name: RunName, first: int, records: Sequence[bytes]) -> Written:
-        """Append records as offsets `first`, `first` + 1 …; those that the log has already are left out."""
+        """Append records at the offsets `first`, `first` + 1 and so on.
+
+        Records that the log already has are left out.
+        """
         return self.append_all([Append(name, first, records)])[0]
 
     def append_all(self, appends: Sequence[Append]) -> list[Written]:
-        """The same for many runs in one round trip."""
+        """Append records to many runs in one round trip. See `append`."""
         replies = self._commands.run([self._write_command(append, None) for append in appends])
         return [_written(reply) for reply in replies]
 
     def end(self, name: RunName, ending: Ending, first: int = 0, records: Sequence[bytes] = ()) -> Written:
-        """Append the last records and end the run, unless it has ended. Can be repeated."""
+        """Append the last records and end the run, unless it has ended. This can be repeated."""
         command = self._write_command(Append(name, first, (*records, *ending.records)), ending)
         written = _written(self._commands.run([command])[0])
         if written.turn and not self._answered(name, written.turn):
-            return written  # with its lease: whoever finds that it ran out ends the run again
+            # The lease stays. When it expires, any worker that finds it ends the run again.
+            return written
         if not written.lost:
-            # After it has ended, or a crash between would leave it running. Whoever finds a lease that could not be
-            # taken away, once it has run out, ends the run again, which changes nothing but this.
+            # Remove the lease after the run has ended. In the other order, a crash in between would leave the run
+            # running. If the lease can't be removed, it expires. A worker that finds it then ends the run again, which
+            # only removes the lease.
             with contextlib.suppress(BelfryError):
                 self._commands.run([("ZREM", self._keys.leases, str(name))])
         return written
 
     def renew(self, names: Iterable[RunName]) -> tuple[list[RunName], list[RunName]]:
-        """Renew leases. Answers those of `names` that somebody ended, and the runs of anyone whose lease ran out."""
+        """Renew leases.
+
+        Return those of `names` that have been ended, and the runs of all users whose lease has expired.
+        """
         members = [str(name) for name in names]
         command = RENEW.call((self._keys.leases,), int(LEASE_SECONDS * 1_000), EXPIRED_PER_LOOK, *members)
         without, expired = self._commands.run([command])[0]
         return self._ended(_names(without)), _names(expired)
 
     def keep_active(self, completions: Iterable[RunName]) -> None:
-        """Go on counting completions under way against their users' limits, and keep the runs among them."""
+        """Keep counting completions under way against their users' limits. Extend the TTL of the runs among them."""
         until = int((self._clock() + ACTIVE_SECONDS) * 1_000)
         by_user: dict[str, list[RunName]] = defaultdict(list)
         for name in completions:
@@ -261,11 +278,11 @@ class Runs:
             self._commands.run([("ZADD", key, "XX", *pairs), ("EXPIRE", key, ACTIVE_SECONDS), *kept])
 
     def delete(self, name: RunName) -> None:
-        """Stop and forget one run. Its name is unknown then."""
+        """Stop and forget one run. Its name is then unknown."""
         self.delete_all(name.user, [name.id])
 
     def delete_all(self, user: str, run_ids: Sequence[str]) -> None:
-        """The same for many runs of a user."""
+        """Stop and forget many runs of a user."""
         if not run_ids:
             return
         keys, states = self._keys, [self._keys.run_state(user, run_id) for run_id in run_ids]
@@ -277,7 +294,7 @@ class Runs:
         self._commands.run([("ZREM", keys.runs(user), *run_ids), ("DEL", *states)])
 
     def forget(self, user: str) -> None:
-        """Stop and forget every run of a user. Only the day's count of tokens stays, and expires by itself."""
+        """Stop and forget every run of a user. Only the day's count of tokens stays. It expires by itself."""
         keys = self._keys
         active, known = self._commands.run([("ZRANGE", keys.active(user), 0, -1), ("ZRANGE", keys.runs(user), 0, -1)])
         for run_id in active:
@@ -290,7 +307,7 @@ class Runs:
     # Reading
 
     def get(self, name: RunName) -> Run:
-        """Raises `BelfryError` `not_found` or, for a run that has expired, `run_gone`."""
+        """Return a run. Raises `BelfryError` `not_found` or, if the run has expired, `run_gone`."""
         keys = self._keys
         known = ("ZSCORE", keys.runs(name.user), name.id)
         state, started = self._commands.run([("HGETALL", keys.run_state(name.user, name.id)), known])
@@ -299,14 +316,14 @@ class Runs:
         raise BelfryError("run_gone" if started else "not_found")
 
     def newest(self, user: str, limit: int) -> list[Run]:
-        """The user's runs that can still be read, newest first."""
+        """Return the user's runs that can still be read, newest first."""
         (ids,) = self._commands.run([("ZREVRANGE", self._keys.runs(user), 0, limit - 1)])
         names = [run_id.decode() for run_id in ids]
         states = self._commands.run([("HGETALL", self._keys.run_state(user, run_id)) for run_id in names])
         return [_run(run_id, state) for run_id, state in zip(names, states, strict=True) if state]
 
     def newest_below(self, user: str, name: str, among: int) -> Run | None:
-        """The newest of the user's last `among` runs whose id is `name`, or begins with it and a dot."""
+        """Return the newest of the user's last `among` runs whose id is `name`, or begins with `name` and a dot."""
         (ids,) = self._commands.run([("ZREVRANGE", self._keys.runs(user), 0, among - 1)])
         found = next((run for run in map(bytes.decode, ids) if run == name or run.startswith(f"{name}.")), None)
         if found is None:
@@ -315,9 +332,9 @@ class Runs:
         return _run(found, state) if state else None
 
     def settle(self, user: str, conversation: Conversation) -> bool:
-        """Write the answers that are missing though their runs have ended. Whether there were any.
+        """Write the missing answers of runs that have ended. Return whether there were any.
 
-        That is so for moments after a worker died, and when a failover lost the answer or the run.
+        Answers are missing for a moment after a worker died, and after a failover lost the answer or the run.
         """
         missing = [(place, turn.id) for place, turn in enumerate(conversation.turns) if turn.answer is None]
         states = self._commands.run([("HGETALL", self._keys.run_state(user, run_id)) for _, run_id in missing])
@@ -331,32 +348,33 @@ class Runs:
         return found
 
     def _answered(self, name: RunName, turn: str) -> bool:
-        """Whether the answer of a run that has ended is in its conversation now."""
+        """Write the answer of an ended run into its conversation. Return whether it is there now."""
         try:
             self._conversations.answer(name.user, turn, name.id, self._answer(name, self.get(name)))
         except BelfryError as error:
-            if error.code in ("not_found", "run_gone"):  # somebody forgot the run meanwhile
+            # somebody forgot the run in the meantime
+            if error.code in ("not_found", "run_gone"):
                 return True
             logger.warning("the answer %s of %r is not in its conversation yet: %s", name.id, name.user, error.detail)
             return False
         return True
 
     def _answer(self, name: RunName, run: Run | None) -> Answer:
-        """What a conversation keeps of a run; None: of one that is gone."""
+        """Return what a conversation keeps of a run. `run` is None if the run is gone."""
         if run is None:
             gone = BelfryError("run_gone")
             return {"status": "failed", "text": "", "error": {"code": gone.code, "detail": gone.detail}}
         return {"status": run.status, **told(self.transcript(name, run)), **({"error": run.error} if run.error else {})}
 
     def transcript(self, name: RunName, run: Run) -> Transcript:
-        """The answer so far."""
+        """Return the answer so far."""
         transcript = Transcript()
         for chunk in self.chunks(name, run):
             transcript.add(chunk)
         return transcript
 
     def chunks(self, name: RunName, run: Run) -> Iterator[str]:
-        """The chunks so far."""
+        """Yield the chunks so far."""
         position = run.start
         while True:
             (page,) = self._store.read([(name.log, (position,))])
@@ -369,10 +387,11 @@ class Runs:
             position = Position(page.epoch, page.entries[-1].offset)
 
     def _ended(self, names: Sequence[RunName]) -> list[RunName]:
-        """Those of `names` that are not under way; the others get their lease back.
+        """Return those of `names` that are not under way. The others get their lease back.
 
-        A start that was refused takes its lease away by name. It may be another's by then: of who came after it with
-        the same id, found that lease, and was let in. Without a lease nobody would end that run for a dead producer.
+        A refused start removes its lease by name. By then, the lease may belong to another start with the same id,
+        which came later, found that lease and was admitted. Without a lease, nobody would end that run if its producer
+        died.
         """
         if not names:
             return []
@@ -384,7 +403,7 @@ class Runs:
         return [name for name in names if name not in under_way]
 
     def _parts(self, name: RunName) -> tuple[str, str, str]:
-        """The keys of a run: its state, and its log with its meta."""
+        """Return the keys of a run: its state, and the meta and entries of its log."""
         keys = self._keys
         return keys.run_state(name.user, name.id), keys.meta(name.log), keys.log(name.log)
 
@@ -453,7 +472,7 @@ def _written(reply: Reply) -> Written:
 
 
 def told(transcript: Transcript) -> dict[str, Any]:
-    """What a client gets to see of an answer; reasoning, refusal and tool calls only where there are some."""
+    """Return the parts of an answer that a client sees. Reasoning, refusal and tool calls are left out if empty."""
     answer = {"text": transcript.text, "finish_reason": transcript.finish_reason}
     others = {"reasoning": transcript.reasoning, "refusal": transcript.refusal, "tool_calls": transcript.tool_calls}
     return answer | {name: value for name, value in others.items() if value}
@@ -469,7 +488,7 @@ def _refusal(code: str, retry_ms: int) -> BelfryError:
 
 
 def _run(run_id: str, reply: Reply) -> Run:
-    # redis-py makes a dict of HGETALL's answer, hiredis a list.
+    # redis-py turns the reply to HGETALL into a dict. hiredis returns a list.
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     state = {name.decode(): value.decode() for name, value in pairs}
     return Run(

@@ -1,1 +1,1 @@
-"""Redis: scheduled messages."""
+"""Scheduled messages in Redis."""

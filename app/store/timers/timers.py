@@ -1,8 +1,8 @@
 """Scheduled messages: kept until they are due, claimed under a lease, and remembered for a while afterwards.
 
-A message is delivered by publishing it under its id, so a job that is claimed twice is delivered once. All scheduled
-messages are in one slot, apart from the feeds, and the clock of its server decides what is due. A waiting job never
-expires. If all workers are away for long, it is delivered late and not lost.
+A message is delivered by publishing it under its id. So a job that is claimed twice is delivered once. All scheduled
+messages are in one slot, apart from the feeds. The clock of that slot's server decides when a message is due. A waiting
+job never expires. If no worker runs for a long time, the message is delivered late and not lost.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ SCHEDULE, CLAIM, FINISH, CANCEL, CHANGE, LIST = tuple(
 SCRIPTS = (SCHEDULE, CLAIM, FINISH, CANCEL, CHANGE, LIST)
 
 CLAIM_JOBS = 100
-CLAIM_BYTES = 1_048_576  # of jobs, after which a claim takes no further one
-LIST_BYTES = 131_072  # the same for a page of a listing: to read 100 of the longest messages would hold a worker up
-LEASE_SECONDS = 10.0  # a worker that dies with claimed messages delays them by so much
+CLAIM_BYTES = 1_048_576  # of jobs; a claim that has this many takes no further one
+# The same for a page of a listing. Reading 100 of the longest messages would block a worker.
+LIST_BYTES = 131_072
+LEASE_SECONDS = 10.0  # if a worker dies with claimed messages, they are delayed by this much
 CALL_BYTES = 4
 
 SCHEDULED, DELIVERING, CANCELLED = "scheduled", "delivering", "cancelled"
 DELIVERED, REVOKED, REFUSED = "delivered", "revoked", "refused"
 
-Place = tuple[int, str]  # in a listing: Unix ms and id of a message
+Place = tuple[int, str]  # a place in a listing: Unix ms and id of a message
 
 
 class ScheduleOutcome(NamedTuple):
-    """What became of a message to schedule, see `timer_schedule.lua`."""
+    """The outcome of scheduling a message, see `timer_schedule.lua`."""
 
     what: str
     due_ms: int
@@ -50,9 +51,9 @@ class ScheduleOutcome(NamedTuple):
 class Job(NamedTuple):
     """A scheduled message.
 
-    `by` is the user who scheduled it, `recipients` the number of feeds that it goes to. `credential` tells who answers
-    for its time of delivery, as far as revocations name that. `text` is what was sent. `claim` is the number of the
-    claim, of a message that is being delivered.
+    `by` is the user who scheduled it. `recipients` is the number of feeds that it goes to. `credential` names the user
+    and token that are responsible for its delivery time, so that revocations can match them. `text` is the request
+    body. `claim` is the number of the claim if the message is being delivered.
     """
 
     id: str
@@ -66,14 +67,14 @@ class Job(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The jobs of one claim, and the seconds until there is something to claim again; None: nothing waits."""
+    """The jobs of one claim, and the seconds until there is something to claim again. None: no job waits."""
 
     jobs: list[Job]
     next_seconds: float | None
 
 
 class RememberedJob(NamedTuple):
-    """What is remembered of an id that was scheduled; `job` is None once that is over."""
+    """What is known about an id that was scheduled. `job` is None once the job is over."""
 
     state: str
     due_ms: int
@@ -81,10 +82,13 @@ class RememberedJob(NamedTuple):
 
 
 class Timers:
-    """All scheduled messages of one deployment. Raises `BelfryError` `store_unavailable`."""
+    """Schedules, claims and lists the scheduled messages of one deployment.
+
+    Raises `BelfryError` `store_unavailable`.
+    """
 
     def __init__(self, commands: Commands, settings: Settings, waits: Commands | None = None) -> None:
-        """`waits` runs what waits for replicas, where a setting asks for some."""
+        """Make the store of timers. `waits` runs commands that wait for replicas, if the settings require replicas."""
         self._commands = commands
         self._waits = waits or commands
         self._settings = settings
@@ -104,7 +108,10 @@ class Timers:
         ]
 
     def change(self, job: Job, due: Due, claims: Claims) -> tuple[str, int]:
-        """Deliver a message at another time, for which `claims` answer. See `timer_change.lua` for what is answered."""
+        """Change the delivery time of a message. `claims` are responsible for it.
+
+        For the result, see `timer_change.lua`.
+        """
         rest = _rest(job.by, job.recipients, claims, job.text)
         arguments = job.id, due.milliseconds, int(due.relative), self._farthest_ms, rest
         (what, due_ms), *rest_of_replies = self._waits.run(
@@ -114,14 +121,14 @@ class Timers:
         return what.decode(), int(due_ms)
 
     def cancel(self, job: Job) -> str:
-        """Never deliver a message; answers the state that it was in, `scheduled` or `cancelled` if that succeeded."""
+        """Cancel a message. Return its state before. The call succeeded if that was `scheduled` or `cancelled`."""
         keys = self._all_keys(job.id, job.by)[:-1]
         state, *rest = self._waits.run([CANCEL.call(keys, job.id, self._settings.dedup_seconds), *self._wait()])
         require_replicas(rest, self._settings)
         return str(state.decode())
 
     def find(self, message_id: str) -> RememberedJob | None:
-        """What is known of a message that was scheduled."""
+        """Return what is known about a message that was scheduled, or None."""
         job, done = self._commands.run(
             [("HGET", self._keys.timer_jobs, message_id), ("GET", self._keys.timer_done(message_id))]
         )
@@ -134,9 +141,9 @@ class Timers:
         return None
 
     def page(self, limit: int, after: Place | None, publisher: str | None) -> tuple[list[Job], Place | None]:
-        """A page of what waits, soonest first, of one publisher or of all; and the place where the next one begins.
+        """Return a page of waiting jobs, soonest first, and the place where the next page begins.
 
-        A page ends early after `LIST_BYTES` of messages.
+        `publisher` None lists the jobs of all publishers. A page ends early after `LIST_BYTES` of messages.
         """
         listed = self._keys.timers_due if publisher is None else self._keys.timers_of(publisher)
         place = after or ("", "")
@@ -146,13 +153,13 @@ class Timers:
     # For workers
 
     def claim(self) -> Claimed:
-        """Take what is due; nobody else gets it before the lease ends."""
+        """Claim the jobs that are due. No other worker gets them before the lease ends."""
         arguments = CLAIM_JOBS, CLAIM_BYTES, int(LEASE_SECONDS * 1_000), secrets.token_hex(CALL_BYTES)
         ((next_ms, *found),) = self._commands.run([CLAIM.call(self._both, *arguments)])
         return Claimed(_jobs(found), None if next_ms < 0 else next_ms / 1_000)
 
     def finish(self, jobs: Iterable[tuple[Job, str]]) -> None:
-        """These were done, or given up: each is remembered by the state beside it."""
+        """Finish jobs that were done or given up. Each is remembered by the state beside it."""
         commands = [
             FINISH.call(self._all_keys(job.id, job.by)[:-1], job.id, job.claim, state, self._settings.dedup_seconds)
             for job, state in jobs
@@ -162,7 +169,10 @@ class Timers:
 
     @property
     def _farthest_ms(self) -> int:
-        """How far ahead a message may be scheduled: not beyond the time for which a revocation is remembered."""
+        """Return how far ahead a message may be scheduled.
+
+        A revocation must still be remembered when the message is due.
+        """
         return min(self._settings.schedule_seconds, self._settings.revocation_seconds) * 1_000
 
     def _schedule_command(self, message: Message, claims: Claims, call: str) -> Command:
@@ -189,7 +199,7 @@ class Timers:
 
 
 def _digest(message: Message) -> str:
-    """Same content for the same recipients, same digest."""
+    """Return a digest. Messages with the same content and the same recipients have the same digest."""
     told = b"\n".join([message.digest, *[name.encode() for name in sorted(message.logs)]])
     return blake2b(told, digest_size=DIGEST_BYTES).hexdigest()
 
@@ -208,6 +218,6 @@ def _job(message_id: str, reply: Reply) -> Job:
     head, credential, text = reply.split(b"\n", 2)
     state, due, _digest_given, *call = head.decode().split()
     said = json.loads(credential)
-    # Without the session: signing out does not cancel messages that were scheduled before.
+    # The credential contains no session: signing out does not cancel messages that were scheduled before.
     claims = Claims(said["user"], frozenset(), (), None, 0.0, said["token"], said["issued"])
     return Job(message_id, state, int(due), "".join(call), said["by"], said["to"], claims, text)

@@ -1,4 +1,4 @@
-"""`/admin/…`: what an administrator asks and orders besides sending: the audit log, sessions, revocations."""
+"""`/admin/…`: what administrators can read and change, except for messages: the audit log, sessions and revocations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
     @views.get("/figures")
     def last_hour() -> Response:
         auth.require(request, "admin")
-        points = ",".join(figures.hour(auth.clock()))  # JSON already
+        points = ",".join(figures.hour(auth.clock()))  # the points are JSON already
         text = f'{{"seconds":{auth.settings.figures_seconds},"points":[{points}]}}\n'
         return Response(text, mimetype="application/json")
 
@@ -72,10 +72,11 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
     def revoke() -> Response:
         claims = auth.require(request, "admin")
         text = body(request, BODY_MAX_BYTES, auth.settings.body_seconds)
-        auth.check(claims)  # a body may take long to come
+        auth.check(claims)  # the body may have taken long to arrive
         kind, name = _ordered(auth, _order(text))
         audit.append([note(auth, claims, "revoke", f"{kind.value}:{name}")])
-        revocations.revoke(kind, name, auth.clock())  # first: cleaning up may take long
+        # This comes before the sessions are removed, because that may take long.
+        revocations.revoke(kind, name, auth.clock())
         ended = auth.sessions.end_all(name, auth.clock()) if kind is RevocationKind.USER else 0
         return jsonify(revoked=kind.value, name=name, sessions_ended=ended)
 
@@ -83,7 +84,7 @@ def blueprint(auth: Authenticator, audit: Audit, revocations: Revocations, figur
 
 
 def shown(entry: AuditEntry) -> dict[str, Any]:
-    """An entry as the listing shows it; one that happened once has no `count`."""
+    """Return an entry as the listing shows it. It has no `count` if it stands for one occurrence."""
     fields = asdict(entry)
     if entry.count == 1:
         del fields["count"]
@@ -100,7 +101,10 @@ def _order(text: bytes) -> Order:
 
 
 def _ordered(auth: Authenticator, order: Order) -> tuple[RevocationKind, str]:
-    """What to withdraw. A token is named by its id, which its holder may have hidden: so it has to be a good one."""
+    """Return what to revoke. Raises `BelfryError` `bad_parameter` for a token that is not valid.
+
+    A token is revoked by its id. Only a valid token proves that the id in it is real.
+    """
     if order.user is not None:
         return RevocationKind.USER, check_user_id(order.user)
     if order.token is not None:

@@ -1,8 +1,8 @@
-"""What the OpenAPI document says of each operation beside its row in `operations.py`.
+"""Describes the operations of the OpenAPI document beyond their rows in `operations.py`.
 
-That is a name for generated clients, the schemas of its body and its answers, and an example of each.
+A description has a name for generated clients, the schemas of the body and the answers, and an example of each.
 
-An operation without an entry is still in the document, under a name made from its path.
+An operation without a description is still in the document. Its name is then made from its path.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ BYTES: Schema = {"type": "string", "format": "binary"}
 
 @dataclass(frozen=True, slots=True)
 class MediaContent:
-    """What a body or an answer holds in one media type. `events` are the schemas of an event stream's data by type."""
+    """The content of a body or an answer in one media type.
+
+    `events` are the schemas of an event stream's data, by event type.
+    """
 
     schema: Schema
     example: Any = None
     events: Mapping[str, str] = field(default_factory=dict)
-    lines: str = ""  # the component that each line of NDJSON holds
+    lines: str = ""  # the component that each line of NDJSON contains
 
     def written(self) -> dict[str, Any]:
-        """The media type object of the document."""
+        """Return the media type object of the document."""
         found: dict[str, Any] = {"schema": self.schema}
         if self.example is not None:
             found["example"] = self.example
@@ -42,20 +45,20 @@ class MediaContent:
 
     @property
     def name(self) -> str:
-        """The component's name, empty where the schema is none."""
+        """The name of the schema's component, empty if the schema is not a component."""
         return str(self.schema.get("$ref", "")).rpartition("/")[2]
 
     def shown(self) -> str:
-        """The example as a person reads it."""
+        """Return the example in a readable form."""
         return self.example if isinstance(self.example, str) else json.dumps(self.example, indent=2, ensure_ascii=False)
 
 
-Contents = Mapping[str, MediaContent]  # media type → what it holds
+Contents = Mapping[str, MediaContent]  # media type → content
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """An operation's name, its body, and its answers by status."""
+    """The name of an operation, its body, and its answers by status."""
 
     id: str
     answers: Mapping[int, Contents] = field(default_factory=dict)
@@ -63,7 +66,7 @@ class Description:
 
 
 def described(operation: Operation) -> Description:
-    """The description of an operation; what it does not say is made from the row."""
+    """Return the description of an operation. Missing parts are made from its row in `OPERATIONS`."""
     found = DESCRIBED.get(f"{operation.method} {operation.path}") or Description(_made_name(operation))
     answers = {
         status: found.answers.get(status) or ({media: _plain(media)} if media != NOTHING else {})

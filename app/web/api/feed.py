@@ -1,4 +1,4 @@
-"""`GET /feed`: the messages that are kept for a user, newest first; or, as a long poll, what came after a cursor."""
+"""`GET /feed`: the messages that are kept for a user, newest first. As a long poll: the messages after a cursor."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .stream import require_room
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 100
-REVISION_MAX = 2**53  # what a client in JavaScript can count to
-UNKNOWN = -1  # the revision that a client knows when it knows none
+REVISION_MAX = 2**53  # the largest exact integer in JavaScript
+UNKNOWN = -1  # replaces the revision if a client knows none
 
 
 def blueprint(
@@ -55,9 +55,9 @@ def blueprint(
         return answer(poll(claims, names, after, known, limit, wait_seconds))
 
     def poll(claims: Claims, names: list[str], after: Vector, known: int, limit: int, wait_seconds: float) -> FeedPage:
-        """What came after the cursor; waits until something does, or the feed's revision is not the one `known`.
+        """Wait for messages after the cursor `after`, or for a revision other than `known`. Return a page.
 
-        Raises `BelfryError` `history_lost`.
+        Waits at most `wait_seconds`. Raises `BelfryError` `history_lost`.
         """
         limits.connect(claims.user)
         with streams.polling(claims.user, wait_seconds):
@@ -83,7 +83,7 @@ def blueprint(
 
 
 def answer(page: FeedPage) -> Response:
-    """The page as JSON. The messages are JSON already."""
+    """Return the page as JSON. Its messages are JSON already."""
     following = f'"{cursor.encode(page.next)}"' if page.next else "null"
     text = (
         f'{{"messages":[{",".join(page.messages)}],"next":{following},"unread":{page.counts.unread},'
@@ -93,16 +93,17 @@ def answer(page: FeedPage) -> Response:
 
 
 def after_of(asked: Request) -> Vector | None:
-    """The cursor of a long poll, None where a page of the feed is asked for. Raises `BelfryError` `bad_cursor`.
+    """Return the cursor of a long poll, or None for a request for a page. Raises `BelfryError` `bad_cursor`.
 
-    A client that falls back from a stream to polling may spell it as for a stream, and is told by its `wait`.
+    A client that falls back from a stream to polling may name the cursor as for a stream. Its `wait` shows that it
+    polls.
     """
     after = cursor_of(asked.args.get("after"))
     return resumed_from(asked) if after is None and "wait" in asked.args else after
 
 
 def wanted(asked: Request) -> Filter:
-    """The filters of the query. Raises `BelfryError` `bad_parameter`."""
+    """Return the filters of the query. Raises `BelfryError` `bad_parameter`."""
     level = asked.args.get("level", "")
     if level and level not in LEVELS:
         raise BelfryError("bad_parameter", f"level: expected one of {', '.join(LEVELS)}, got {level[:40]!r}.")

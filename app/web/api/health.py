@@ -1,8 +1,9 @@
-"""What a monitor asks: `/health/live`, `/health/ready` and `/metrics`.
+"""The endpoints for monitoring: `/health/live`, `/health/ready` and `/metrics`.
 
 - `/health/live` answers as long as this process can answer.
 - `/health/ready` answers 200 if a balancer may send traffic here: this worker reaches the store and is not stopping.
-  `warnings` name faults of the store, for example that it may lose messages. Some faults make the answer a refusal.
+  `warnings` name faults of the store, for example that it may lose messages. With some faults, the answer is a
+  refusal.
 - `/metrics` has the numbers of all workers for Prometheus. They are counts only, and a proxy should not publish them.
 """
 
@@ -17,7 +18,11 @@ from ...core.store_faults import Fault
 
 
 def blueprint(check: Callable[[], None], faults: Callable[[], Sequence[Fault]]) -> Blueprint:
-    """`check` raises `BelfryError`, for example `store_unavailable`, if no traffic may come; `faults` of the store."""
+    """Return the views of `/health` and `/metrics`.
+
+    `check` raises `BelfryError` if this worker must get no traffic, for example `store_unavailable`. `faults` returns
+    the known faults of the store.
+    """
     views = Blueprint("health", __name__)
 
     @views.get("/health/live")

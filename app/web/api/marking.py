@@ -1,6 +1,6 @@
-"""What a user does with the own feed: mark messages as read, archive them, remove them, and undo it.
+"""The changes that users make to their own feeds: mark messages as read, archive them, remove them, or undo that.
 
-Each answer has the counts after the change; the user's connections hear of it by an event of their streams.
+Each answer has the counts after the change. An event notifies the user's connections of the change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..edge.reading import json_body, logs_of
 def blueprint(
     auth: Authenticator, read_state: ReadState, note: Callable[[str, Change], None], settings: Settings
 ) -> Blueprint:
-    """The views; `note` hears of each change, and by whom."""
+    """Return the views. Each change calls `note` with the user's id and the change."""
     views = Blueprint("marking", __name__)
 
     @views.post("/feed/read")
@@ -51,11 +51,12 @@ def blueprint(
 
     def sent(claims: Claims) -> bytes:
         text = json_body(request, settings.max_body_bytes, settings.body_seconds)
-        auth.check(claims)  # a body may take long to come
+        auth.check(claims)  # the body may have taken long to arrive
         return text
 
     def change(claims: Claims, wish: Change) -> ChangeOutcome:
-        # Whose feed it is comes from the credential alone, as do the logs: there is no way to another user's.
+        # The credential alone decides whose feed and which logs this changes. A request can't reach another user's
+        # feed.
         outcome = read_state.change(claims.user, logs_of(claims, request), wish)
         if outcome.changed:
             note(claims.user, wish)
@@ -65,6 +66,6 @@ def blueprint(
 
 
 def answer(outcome: ChangeOutcome) -> Response:
-    """The counts after a change."""
+    """Return the counts after a change as JSON."""
     text = compact(outcome.counts._asdict()) + "\n"
     return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""`/messages`: list the latest, look one up, and retract one everywhere it went, or before it goes anywhere."""
+"""`/messages`: lists the latest messages, shows one, retracts one from all recipients, or cancels a scheduled one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMIT_DEFAULT = 50
 
 
 def blueprint(message_views: MessageViews) -> Blueprint:
-    """The views of `/messages`."""
+    """Return the views of `/messages`."""
     views = Blueprint("messages", __name__)
     views.get("/messages")(message_views.newest)
     views.get("/messages/<message_id>")(message_views.show)
@@ -39,7 +39,7 @@ def blueprint(message_views: MessageViews) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class MessageViews:
-    """What publishers and administrators ask about messages, each question a view."""
+    """The views about messages, for publishers and administrators."""
 
     auth: Authenticator
     recipients: Recipients
@@ -51,13 +51,13 @@ class MessageViews:
     scheduling: Scheduling
 
     def newest(self) -> Response:
-        """The messages that were published last."""
+        """List the messages that were published last."""
         self.auth.require(request, "admin")
         limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, MESSAGES_KEPT)
         return answer({"messages": self.recent.newest(limit)})
 
     def show(self, message_id: str) -> Response:
-        """What became of a message."""
+        """Show the state of a message at each recipient."""
         claims = self.auth.require(request, "publish")
         names = self.recipients.of(message_id)
         known = None if names else self.scheduling.find(message_id)
@@ -71,7 +71,7 @@ class MessageViews:
         return answer({"id": message_id, **status(deliveries(self.store, message_id, names), counted)})
 
     def content(self, message_id: str) -> Response:
-        """What a message says."""
+        """Show the content of a message."""
         claims = self.auth.require(request, "admin")
         names = logs_of(self.recipients, claims, message_id)
         record = content_of(self.store, message_id, names)
@@ -97,14 +97,20 @@ class MessageViews:
 
 
 def logs_of(recipients: Recipients, claims: Claims, message_id: str) -> list[str]:
-    """Where the message went. Raises `BelfryError` `not_found`, or `target_forbidden` if some is off limits."""
+    """Return the logs that a message went to.
+
+    Raises `BelfryError` `not_found`, or `target_forbidden` if the token may not address one of the logs.
+    """
     names = recipients.of(message_id)
     _require_known(names, claims, message_id)
     return names
 
 
 def _require_known(names: Sequence[str], claims: Claims, message_id: str) -> None:
-    """Raises `BelfryError` `not_found` or `target_forbidden`, see `logs_of`."""
+    """Check that a message went to some log, and that the token may address all its logs.
+
+    Raises `BelfryError` `not_found` or `target_forbidden`.
+    """
     if not names:
         raise BelfryError("not_found", f"No message {message_id[:128]!a} is known, or not any more.")
     for name in names:
@@ -113,7 +119,7 @@ def _require_known(names: Sequence[str], claims: Claims, message_id: str) -> Non
 
 
 def _scheduled(known: RememberedJob, claims: Claims, message_id: str) -> dict[str, Any]:
-    """What is known of a message that nobody was sent yet. Raises `BelfryError` `target_forbidden`."""
+    """Return what is known about a scheduled message. Raises `BelfryError` `target_forbidden`."""
     when = {"state": known.state, "deliver_at": written(known.due_ms)}
     if known.job is None:
         return {"id": message_id, **status([], {}), **when}
@@ -124,7 +130,10 @@ def _scheduled(known: RememberedJob, claims: Claims, message_id: str) -> dict[st
 
 
 def status(found: list[Delivery], counted: Mapping[str, Read]) -> dict[str, Any]:
-    """How many recipients keep and have read the message, and each one; `counted` are the readers of topics."""
+    """Return the number of recipients that keep and have read the message, and the state at each of them.
+
+    `counted` has the numbers of readers of topics.
+    """
     return {
         "recipients": len(found),
         "kept": sum(each.offset is not None for each in found),
@@ -144,7 +153,7 @@ def status(found: list[Delivery], counted: Mapping[str, Read]) -> dict[str, Any]
 
 
 def shown(log_name: str) -> str:
-    """A log as the answer of a publish names it: a user by the id alone."""
+    """Return the name of a log as the answer to a publish shows it: for a user's log, the user's id."""
     return log_name.removeprefix("user:")
 
 

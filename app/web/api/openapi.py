@@ -16,7 +16,7 @@ from .described import Contents, described
 from .operations import OPERATIONS, PROBLEM, Access, Operation
 from .schemas import SCHEMAS, ref
 
-# The refusals that come with asking for a credential at all.
+# The refusals of every operation that needs a credential.
 _IDENTITY = (
     "token_missing", "token_invalid", "token_expired", "token_revoked", "ticket_invalid", "cross_site", "rate_limited",
     "keys_unavailable",
@@ -34,15 +34,15 @@ _LIMITS = {
     "minLength": "length from", "maxLength": "length to", "minItems": "items from", "maxItems": "items to",
     "minimum": "from", "maximum": "to",
 }  # fmt: skip
-PAGES_KEPT = 4  # of `/docs`, one for each prefix below which a proxy serves it
-_LATER = frozenset({429, 503, 507})  # statuses after which a client tries again
+PAGES_KEPT = 4  # pages of `/docs`, one for each path prefix of a proxy
+_LATER = frozenset({429, 503, 507})  # statuses after which a client retries
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until it makes sense to try again.", "schema": {"type": "integer"}}
 }
 
 
 def blueprint(version: str) -> Blueprint:
-    """The views of `/openapi.json` and `/docs`."""
+    """Return the views of `/openapi.json` and `/docs`."""
     views = Blueprint("openapi", __name__)
     made = document(version)
 
@@ -54,7 +54,8 @@ def blueprint(version: str) -> Blueprint:
     def docs() -> str:
         return page(request.root_path)
 
-    @lru_cache(maxsize=PAGES_KEPT)  # it takes a worker 15 ms to make, and anyone may ask
+    # A worker needs 15 ms to make the page, and anyone may request it.
+    @lru_cache(maxsize=PAGES_KEPT)
     def page(_prefix: str) -> str:
         return render_template(
             "openapi/docs.html",
@@ -70,7 +71,7 @@ def blueprint(version: str) -> Blueprint:
 
 
 def document(version: str) -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for operation in OPERATIONS:
         paths[operation.path][operation.method.lower()] = _described(operation)
@@ -94,7 +95,7 @@ def document(version: str) -> dict[str, Any]:
 
 
 def refusals(operation: Operation) -> dict[int, list[str]]:
-    """The codes of an operation's problems by status."""
+    """Return the codes of an operation's problems by status."""
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for code in dict.fromkeys((*_REFUSALS[operation.access], *operation.refusals, *(_BODY if operation.body else ()))):
         by_status[CATALOGUE[code][0]].append(code)
@@ -125,7 +126,7 @@ def _contents(contents: Contents) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    """The answers by status. `default` stands for refusals that any request may get, such as 404, 405 and 500."""
+    """Return the answers by status. `default` stands for refusals of any request, such as 404, 405 and 500."""
     responses: dict[str, Any] = {
         str(status): {"description": "Done", **({"content": _contents(contents)} if contents else {})}
         for status, contents in described(operation).answers.items()
@@ -142,7 +143,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 
 def limits(schema: Mapping[str, Any]) -> str:
-    """What `/docs` says of a member's type and limits."""
+    """Return the text of `/docs` about a member's type and limits."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     choices = schema.get("anyOf") or schema.get("oneOf")

@@ -1,7 +1,7 @@
-"""Every operation of the HTTP interface in one table: who may call it, what it takes, what it answers.
+"""Every operation of the HTTP interface in one table: who may call it, what it takes and what it answers.
 
-The OpenAPI document, the page `/docs` and the table in SECURITY.md are made from it; tests hold it to the running
-application, route by route and credential by credential.
+The OpenAPI document, the page `/docs` and the table in SECURITY.md are made from it. Tests compare it with the running
+application, for each route and credential.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROBLEM = "application/problem+json"
 
 
 class Access(Enum):
-    """Which credential an operation asks for."""
+    """The credential that an operation needs."""
 
     PUBLIC = "anyone"
     SCOPE = "a credential with the scope"
@@ -34,9 +34,9 @@ class Access(Enum):
 class Operation:
     """One method of one path. `path` is written as in the document: `/feed/{id}`.
 
-    `scopes`: one of them is enough, except for a page, which asks for all. `answers` maps a status to a media type;
-    `refusals` are the codes of its own problems, beside those that every operation of its access has; `refused_in` is
-    the media type of them all, which is JSON where they have OpenAI's shape.
+    One of `scopes` is enough, except for a page, which needs all of them. `answers` maps a status to a media type.
+    `refusals` are the codes of its own problems, in addition to those of every operation with its access.
+    `refused_in` is the media type of all refusals. It is JSON if they have OpenAI's shape.
     """
 
     method: str
@@ -52,7 +52,7 @@ class Operation:
 
     @property
     def tag(self) -> str:
-        """The group of operations in generated clients: the first word of the path, `pages` of what people open."""
+        """The group of the operation in generated clients: the first word of the path, or `pages` for pages."""
         first = self.path.strip("/").partition("/")[0].partition(".")[0]
         is_page = self.access is Access.PAGE or first in {"login", "logout", "docs"}
         return "pages" if is_page else "openai" if first == "v1" else first

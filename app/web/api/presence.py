@@ -54,14 +54,17 @@ def blueprint(auth: Authenticator, presence: PresenceStore, audit: Audit, limits
 
 
 def connection_of(text: str) -> str:
-    """The name of a connection, as `ready` told it. Raises `BelfryError` `bad_parameter`."""
+    """Return the id of a connection, as `ready` reported it. Raises `BelfryError` `bad_parameter`."""
     if not CONNECTION.fullmatch(text):
         raise BelfryError("bad_parameter", f"connection: expected 8 hexadecimal digits, got {text[:40]!r}.")
     return text
 
 
 def asked_users(claims: Claims, names: list[str]) -> list[str]:
-    """The users that are asked for. Raises `BelfryError`, also where the token may not address one of them."""
+    """Return the users that the request names.
+
+    Raises `BelfryError` `bad_user_id`, `bad_parameter`, or `target_forbidden` if the token may not address one of them.
+    """
     users = list(dict.fromkeys(map(check_user_id, names)))
     if not 1 <= len(users) <= USERS_MAX:
         raise BelfryError("bad_parameter", f"users: expected 1 to {USERS_MAX} user ids, got {len(users)}.")
@@ -72,13 +75,16 @@ def asked_users(claims: Claims, names: list[str]) -> list[str]:
 
 
 def told(presence: PresenceStore, users: list[str]) -> dict[str, Any]:
-    """A summary for each of `users`."""
+    """Return a summary for each of `users`."""
     found = zip(presence.online(users), presence.connections(users), strict=True)
     return {user: summary(*each) for user, each in zip(users, found, strict=True)}
 
 
 def summary(online: bool, connections: list[Connection]) -> dict[str, Any]:
-    """Whether a user is connected, how often and since when; the last two may be a second behind."""
+    """Return whether a user is connected, with how many connections, and since when.
+
+    The last two values may be a second old.
+    """
     connections = connections if online else []
     since = min([connection["since"] for connection in connections], default=None)
     return {"online": online, "connections": len(connections), "since": since}

@@ -37,32 +37,35 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = "/publish"
-DECIDING = ("wsgi.url_scheme", "HTTP_ORIGIN", *request_ids.KEYS)  # of a request: over the header fields of its answer
+# The parts of a request on which the header fields of its answer depend.
+DECIDING = ("wsgi.url_scheme", "HTTP_ORIGIN", *request_ids.KEYS)
 NDJSON = "application/x-ndjson"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
-_SPACE = b" \t\r"  # to JSON (RFC 8259, 2), beside the line's own end
+_SPACE = b" \t\r"  # whitespace of JSON (RFC 8259, 2), except for the line feed
 
-LINES_PER_TURN = 32  # of a batch, before everybody else on the worker gets a turn
-BYTES_PER_TURN = 65_536  # the same for long lines
-LINES_PER_GROUP = 100  # of a batch, which are published together
-GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one, the next one lies before it
-GROUP_BYTES = 1_048_576  # of lines, after which a group takes no further one
-REFUSALS_TOLD = 100  # lines of a batch whose refusal is told in full; of the others, status and code are
+LINES_PER_TURN = 32  # of a batch, after which other greenlets of the worker run
+BYTES_PER_TURN = 65_536  # the same limit in bytes, for long lines
+LINES_PER_GROUP = 100  # of a batch; a group is published together
+GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one group, the next one is already waiting there
+GROUP_BYTES = 1_048_576  # of lines; a group that has this many takes no further one
+# Refused lines of a batch that are reported in full. For further ones, only status and code are reported.
+REFUSALS_TOLD = 100
 ID_BYTES = 12
-IDS_AT_ONCE = 256  # the system is asked for randomness seldom: it takes as long for one as for many
+# The system takes as long to make random bytes for one id as for many.
+IDS_AT_ONCE = 256
 
 _ids: list[str] = []
 
 Result = dict[str, Any]
-Group = list[Accepted]  # a result is that of a message to be delivered later
+Group = list[Accepted]  # a result is the result of a message that is scheduled
 Schedule = Callable[[Sequence[Message]], Sequence[Accepted]]
 Note = Callable[[tuple[str, Published]], None]
 GiveBack = Callable[[], None]
 
 
 class PublishOutcome(NamedTuple):
-    """What a publisher of one message is told, and how far it may go on."""
+    """The answer to a publisher of one message, and the state of the publisher's rate limit."""
 
     status: int
     body: bytes
@@ -70,9 +73,9 @@ class PublishOutcome(NamedTuple):
 
 
 class PublishHandler:
-    """Publishes what requests to `/publish` bring.
+    """Publishes the messages of requests to `/publish`.
 
-    `note` hears of each message that was published, and by whom.
+    `note` is called with each published message and the publisher's name.
     """
 
     def __init__(
@@ -97,20 +100,20 @@ class PublishHandler:
         self._room = MemoryBudget(settings.max_batches_bytes)
 
     def one(self, asked: Request, claims: Claims) -> PublishOutcome:
-        """Publish the one message that `asked` brings. Raises `BelfryError`."""
+        """Publish the one message of the request `asked`. Raises `BelfryError`."""
         settings = self._settings
         text = json_body(asked, settings.max_body_bytes, settings.body_seconds, f"application/json or {NDJSON}")
-        self._auth.check(claims)  # a body may take long to come
+        self._auth.check(claims)  # the body may have taken long to arrive
         return self.take(text, claims, asked)
 
     def repeat(self, answer: Callable[[bytes], Answered | None], failed: Callable[[Exception], Answered]) -> Repeat:
-        """`answer` within the bounds that `one` holds a body to."""
+        """Return a `Repeat` with `answer` and `failed`, and with the limits on the body that `one` has."""
         return Repeat(answer, failed, self._settings.max_body_bytes, self._settings.body_seconds)
 
     def take(self, text: bytes, claims: Claims, asked: Request | None = None) -> PublishOutcome:
-        """Publish the one message that `text` is, whose length was looked at. Raises `BelfryError`.
+        """Publish the one message `text`. The caller has checked its length. Raises `BelfryError`.
 
-        `asked` is the request that brought it. It may be left out for a token's request without `Idempotency-Key`.
+        `asked` is the request that brought it. It may be omitted if the request has a token and no `Idempotency-Key`.
         """
         key = "" if asked is None else asked.headers.get(IDEMPOTENCY_KEY, "")
         message, taken = self._accepted(text, claims, key)
@@ -120,10 +123,10 @@ class PublishHandler:
         return PublishOutcome(result.pop("status"), compact_bytes(result) + b"\n", taken)
 
     def batch(self, asked: Request, claims: Claims) -> tuple[Iterator[bytes], GiveBack]:
-        """Publish the messages that `asked` brings, a line each.
+        """Publish the messages of the request `asked`, one for each line.
 
-        Answers a line for each of them, and what is to be called when all were read or nobody reads on.
-        Raises `BelfryError`.
+        Returns an iterator over one result line for each message, and a function that must be called at the end. The
+        end comes when all lines were read, or when nobody reads on. Raises `BelfryError`.
         """
         text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
         most_lines = self._settings.max_batch_lines
@@ -137,7 +140,7 @@ class PublishHandler:
         return group.results(lines(text)), give_back
 
     def _schedule_one(self, message: Message, claims: Claims, asked: Request | None) -> Result | None:
-        """The answer to a message to be delivered later; None where it is due already. Raises `BelfryError`."""
+        """Return the answer to a scheduled message, or None if it is due already. Raises `BelfryError`."""
         try:
             (accepted,) = self._scheduling.accept([message], claims, asked)
         except BelfryError as error:
@@ -161,7 +164,7 @@ class PublishHandler:
         try:
             message = self._read(text, claims, key)
         except BelfryError:
-            self._limits.publish(claims.user, 1)  # it took as much work as a delivery
+            self._limits.publish(claims.user, 1)  # a refused message took as much work as a delivery
             raise
         return message, self._limits.publish(claims.user, len(message.logs))
 
@@ -177,7 +180,7 @@ class PublishHandler:
 
 
 def endpoint(auth: Authenticator, handler: PublishHandler, answers: Answers) -> Endpoint:
-    """`/publish` as a plain WSGI application."""
+    """Return `/publish` as a plain WSGI application."""
     return Endpoint(PATH, answers, {"POST": Publishing(auth, handler, answers)})
 
 
@@ -203,12 +206,14 @@ class Publishing:
         self._answers = answers
 
     def __call__(self, asked: Request) -> WSGIApplication:
-        """Publish what `asked` brings. Raises `BelfryError`."""
+        """Publish the messages of the request `asked`. Raises `BelfryError`."""
         claims = self._auth.require(asked, "publish", counted=False)
-        if asked.environ.get("CONTENT_TYPE") != JSON and asked.mimetype == NDJSON:  # the first is quick, and mostly so
+        # The first comparison is cheap and true for most requests.
+        if asked.environ.get("CONTENT_TYPE") != JSON and asked.mimetype == NDJSON:
             return self._many(asked, claims)
         outcome = self._handler.one(asked, claims)
-        # A session is looked up again for each request, and a message with a key of its own has another head each time.
+        # Later requests with the same head skip these checks, except in two cases. A session must be looked up for each
+        # request, and a message with an `Idempotency-Key` has another head each time.
         repeats = bearer_token(asked) is not None and IDEMPOTENCY_KEY not in asked.headers
         return PublishResponse(outcome.status, partial(self._write, outcome, claims, repeats))
 
@@ -236,21 +241,24 @@ class Publishing:
     def _again(
         self, claims: Claims, common: Fields, failed: Callable[[Exception], Answered], text: bytes
     ) -> Answered | None:
-        """Publish `text`, which came with the same head as an earlier request. None if that head is no longer valid."""
+        """Publish `text`, which came with the same head as an earlier request.
+
+        Returns None if the credential in that head is no longer valid.
+        """
         try:
             self._auth.check(claims)
         except BelfryError:
             return None
         try:
             outcome = self._handler.take(text, claims)
-        except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
+        except Exception as error:  # noqa: BLE001 - not lost: it is answered, counted, and logged if it is a bug
             return failed(error)
         metrics.ANSWERED[PATH, str(outcome.status)] += 1
         lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(outcome) + common])
         return Answered(status_line(outcome.status), lines, outcome.body)
 
     def _failed(self, deciding: WSGIEnvironment, error: Exception) -> Answered:
-        """The refusal of such a request; `deciding` is what its header fields depend on."""
+        """Return the refusal of such a request. `deciding` has the request data that the header fields depend on."""
         answer = self._answers.problem(error, deciding)
         metrics.ANSWERED[PATH, str(answer.status)] += 1
         return answer.as_answered()
@@ -261,7 +269,7 @@ def _own_fields(outcome: PublishOutcome) -> Fields:
 
 
 def new_id() -> str:
-    """An id for a message that brings none, which nobody can guess."""
+    """Return a random id for a message without one. Nobody can guess it."""
     if not _ids:
         made = secrets.token_hex(ID_BYTES * IDS_AT_ONCE)
         _ids.extend([made[at : at + 2 * ID_BYTES] for at in range(0, len(made), 2 * ID_BYTES)])
@@ -269,7 +277,10 @@ def new_id() -> str:
 
 
 def held_body(room: MemoryBudget, sent: Request, limit_bytes: int, seconds: float) -> tuple[bytes, GiveBack]:
-    """The body of a batch, and what gives back the room it takes. Raises `BelfryError` as `body`, and `overloaded`."""
+    """Read the body of a batch. Return it with a function that frees the reserved memory.
+
+    Raises `BelfryError` like `body`, and `overloaded`.
+    """
     place = room.place(min(sent.content_length or limit_bytes, limit_bytes))
     try:
         return long_body(sent, limit_bytes, seconds, place.grow), place.leave
@@ -279,7 +290,7 @@ def held_body(room: MemoryBudget, sent: Request, limit_bytes: int, seconds: floa
 
 
 class NotingPublisher:
-    """A publisher that tells `note` of what was sent now."""
+    """A publisher that calls `note` for each message that was not a duplicate."""
 
     def __init__(self, publisher: Publishes, note: Note, by: str) -> None:
         self._publisher = publisher
@@ -302,16 +313,19 @@ class NotingPublisher:
 
 
 class PublishBatch:
-    """Publishes lines in groups of about one round trip; each line gets its result, in order.
+    """Publishes lines in groups of about one round trip. Each line gets its result, in order.
 
-    The store works on one group while the next one lies before it already and the one after that is read. They are
-    posted one after the other by the greenlet that reads: the messages of a batch go out in their order. A group that
-    can't be posted or fails is answered so, and the next ones go on; unless the store was silent: none is posted after
-    that, for each would wait as long.
+    The store works on one group while the next one already waits there and the one after that is read. The greenlet
+    that reads the lines posts the groups one after the other, so the messages of a batch keep their order. If a group
+    can't be posted or fails, its lines get that error, and the next groups continue. If the store was silent, no
+    further group is posted, because each would wait as long.
     """
 
     def __init__(self, publisher: Publishes, read: Callable[[bytes], Message], schedule: Schedule = list) -> None:
-        """`schedule` takes the messages to be delivered later; without it, they are published at once."""
+        """Make a batch. `schedule` takes the messages with a later delivery time.
+
+        Without it, they are published at once.
+        """
         self._publisher = publisher
         self._read = read
         self._schedule = schedule
@@ -319,7 +333,7 @@ class PublishBatch:
         self._silence: SilentError | None = None
 
     def results(self, texts: Iterator[bytes]) -> Iterator[bytes]:
-        """One line of JSON per line of input."""
+        """Yield one line of JSON for each line of input."""
         under_way: deque[gevent.Greenlet[[Group, Posted], bytes]] = deque()
         for group in self._groups(texts):
             if len(under_way) == GROUPS_UNDER_WAY:
@@ -329,7 +343,10 @@ class PublishBatch:
             yield under_way.popleft().get()
 
     def _groups(self, texts: Iterator[bytes]) -> Iterator[Group]:
-        """Lines that fit into one round trip, or one with more recipients than that."""
+        """Yield groups of lines that fit into one round trip.
+
+        A line with more recipients than that is a group of its own.
+        """
         group: Group = []
         logs = size = unyielding = 0
         for number, text in enumerate(texts, 1):
@@ -338,7 +355,8 @@ class PublishBatch:
             unyielding += len(text)
             if not number % LINES_PER_TURN or unyielding >= BYTES_PER_TURN:
                 unyielding = 0
-                gevent.sleep(0)  # to send the group before, and for everybody else
+                # Lets other greenlets run, and the one that sends the previous group.
+                gevent.sleep(0)
             if group and (logs + more > LINES_PER_GROUP or len(group) >= LINES_PER_GROUP or size > GROUP_BYTES):
                 yield group
                 group, logs, size = [], 0, 0
@@ -362,7 +380,7 @@ class PublishBatch:
         return gevent.spawn(self._answers, group, self._posted(group))
 
     def _scheduled(self, group: Group) -> Group:
-        """The group with the result of each message to be delivered later in its place, unless it is due already."""
+        """Schedule the messages of a group. Return the group with their results, or the message itself if it is due."""
         later = [item for item in group if isinstance(item, Message) and item.due is not None]
         if not later:
             return group
@@ -391,7 +409,7 @@ class PublishBatch:
             return self._refused(group, failure)
 
     def _refused(self, group: Group, failure: BelfryError) -> bytes:
-        """The store failed for all of the group; what each line needs for its retry is its id."""
+        """Return the results of a group for which the store failed. Each line has its message id, for the retry."""
         return _told(
             [
                 {**self._problem(failure), "id": item.id} if isinstance(item, Message) else self._known(item)
@@ -403,7 +421,10 @@ class PublishBatch:
         return self._problem(item) if isinstance(item, BelfryError) else item
 
     def _problem(self, error: BelfryError) -> Result:
-        """The result of a refused line: in full for the first ones, so that the answer stays in proportion."""
+        """Return the result of a refused line.
+
+        Only the first ones have all details, to limit the size of the answer.
+        """
         self._refusals += 1
         return error.problem() if self._refusals <= REFUSALS_TOLD else {"status": error.status, "code": error.code}
 
@@ -433,7 +454,7 @@ def publish_one(publisher: Publishes, message: Message) -> Result:
 
 
 def lines(text: bytes) -> Iterator[bytes]:
-    """The lines that hold anything, one at a time: a list of them could take many times the text's memory."""
+    """Yield the lines that are not empty, one at a time. A list of them could take many times the text's memory."""
     begin = 0
     while begin < len(text):
         end = text.find(b"\n", begin)
@@ -445,7 +466,10 @@ def lines(text: bytes) -> Iterator[bytes]:
 
 
 def _result(published: Published) -> Result:
-    """The answer for one message, with its `status`: 201, 200 when everyone had it already, or a problem with 409."""
+    """Return the answer for one message with its `status`.
+
+    The status is 201, 200 if every recipient had the message already, or 409 with a problem.
+    """
     if published.reused:
         return _reused(published).problem()
     return {

@@ -47,7 +47,7 @@ def blueprint(auth: Authenticator, scheduling: Scheduling) -> Blueprint:
     def change(message_id: str) -> Response:
         claims = auth.require(request, "publish")
         text = json_body(request, BODY_MAX_BYTES, auth.settings.body_seconds, "application/json")
-        auth.check(claims)  # a body may take long to come
+        auth.check(claims)  # the body may have taken long to arrive
         due = _read(text).deliver_at
         changed = scheduling.change(_own(scheduling, claims, message_id), due, claims)
         if claims.session:
@@ -70,7 +70,10 @@ def _read(text: bytes) -> Reschedule:
 
 
 def _own(scheduling: Scheduling, claims: Claims, message_id: str) -> Job:
-    """What `claims` may change: what one scheduled oneself; an administrator, everything. Raises `not_found`."""
+    """Return a job that `claims` may change: one of the user's own, or any job for an administrator.
+
+    Raises `BelfryError` `not_found`.
+    """
     known = scheduling.find(message_id)
     if known is None or known.job is None or not (known.job.by == claims.user or "admin" in claims.scopes):
         raise unknown(message_id)
@@ -78,7 +81,7 @@ def _own(scheduling: Scheduling, claims: Claims, message_id: str) -> Job:
 
 
 def _place(text: str) -> Place | None:
-    """The `next` of an earlier page. Raises `BelfryError` `bad_parameter`."""
+    """Return the place in `text`, which must be the `next` of an earlier page. Raises `BelfryError` `bad_parameter`."""
     if not text:
         return None
     at, _, message_id = text.partition(".")

@@ -1,4 +1,4 @@
-"""Accepts messages for later delivery, and tells publishers about them."""
+"""Accepts messages for later delivery, changes and cancels them, and describes them to publishers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from ..edge.audited import note
 from ..edge.auth import Authenticator
 
 Result = dict[str, Any]
-Accepted = Result | Message | BelfryError  # a message is due already
+Accepted = Result | Message | BelfryError  # a message means that it is due already
 
 ACCEPTED = 202
 RETRY_AFTER_SECONDS = 1
 
 
 class Scheduling:
-    """Schedules, changes and cancels. Raises `BelfryError` `store_unavailable`, `not_replicated`, and what is named."""
+    """Schedules, changes and cancels messages.
+
+    Every method raises `BelfryError` `store_unavailable` and `not_replicated`, in addition to those that it names.
+    """
 
     def __init__(self, timers: Timers, auth: Authenticator, audit: Audit, settings: Settings) -> None:
         self._timers = timers
@@ -40,7 +43,10 @@ class Scheduling:
         self.page = timers.page
 
     def accept(self, messages: Sequence[Message], claims: Claims, asked: Request | None) -> list[Accepted]:
-        """What becomes of each message: its answer with `status`, a refusal, or itself where it is due already."""
+        """Schedule messages.
+
+        Return for each one its answer with `status`, a refusal, or the message itself if it is due.
+        """
         if claims.session and asked is not None:
             target = self._noted(claims, asked)
             self.audit.append([target(name, each.id) for each in messages for name in each.logs])
@@ -48,7 +54,10 @@ class Scheduling:
         return [self._accepted(each, receipt) for each, receipt in zip(messages, receipts, strict=True)]
 
     def change(self, job: Job, due: Due, claims: Claims) -> Result:
-        """Deliver at another time. Raises `BelfryError` `not_found`, `delivery_under_way` or `bad_deliver_at`."""
+        """Deliver a message at another time.
+
+        Raises `BelfryError` `not_found`, `delivery_under_way` or `bad_deliver_at`.
+        """
         what, due_ms = self._timers.change(job, due, claims)
         if what == "far":
             raise self._far(due_ms)
@@ -59,7 +68,7 @@ class Scheduling:
         return {"id": job.id, "deliver_at": rfc3339(due_ms / 1_000), "state": SCHEDULED}
 
     def cancel(self, job: Job) -> Result:
-        """Never deliver it. Raises `BelfryError` `not_found` or `delivery_under_way`."""
+        """Cancel a message. Raises `BelfryError` `not_found` or `delivery_under_way`."""
         state = self._timers.cancel(job)
         if state == DELIVERING:
             raise under_way(job.id)
@@ -101,7 +110,7 @@ class Scheduling:
 
 
 def written(due_ms: int) -> str:
-    """A due time, which may be beyond the years that RFC 3339 can write."""
+    """Return a due time as text. It may be too late for RFC 3339."""
     try:
         return rfc3339(due_ms / 1_000)
     except (ValueError, OverflowError):
@@ -121,12 +130,15 @@ def unknown(message_id: str) -> BelfryError:
 
 
 def parsed(job: Job) -> Message:
-    """The message of a job, as it would go out now. Raises `BelfryError` where another version kept it."""
+    """Return the message of a job as it would be sent now.
+
+    Raises `BelfryError` if an incompatible version stored it.
+    """
     return message.parse(job.text, now=job.due_ms / 1_000, new_id=job.id, max_recipients=MAX_RECIPIENTS)
 
 
 def shown(job: Job) -> Result:
-    """A scheduled message as the listing shows it."""
+    """Return a scheduled message as the listing shows it."""
     read = parsed(job)
     event, _, record = read.record.partition(b" ")
     content = json.loads(record)

@@ -1,7 +1,7 @@
-"""The JSON schemas of the OpenAPI document: what bodies hold, what answers hold, and the data of each SSE event.
+"""The JSON schemas of the OpenAPI document: bodies, answers, and the data of each SSE event.
 
-Rules that the server enforces come from where it enforces them. Schemas of answers allow members that they do not name,
-because later versions add some; a client must ignore what it does not know.
+Rules that the server enforces come from the code that enforces them. Schemas of answers allow members that they do not
+name, because later versions add some. A client must ignore members that it does not know.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BODY_NAME: Mapping[str, str] = {
 
 
 def ref(name: str) -> Schema:
-    """A component of the document."""
+    """Return a reference to a component of the document."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
@@ -55,7 +55,7 @@ def items(of: Schema, **more: Any) -> Schema:
 
 
 def table(of: Schema) -> Schema:
-    """An object whose members' names are ids."""
+    """Return the schema of an object whose member names are ids."""
     return {"type": "object", "additionalProperties": of}
 
 
@@ -64,7 +64,7 @@ def or_null(schema: Schema) -> Schema:
 
 
 def members(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None, about: str = "") -> Schema:
-    """An object: what is always there, and what may be."""
+    """Return the schema of an object with required and optional members."""
     described = {"description": about} if about else {}
     return {
         "type": "object",
@@ -75,7 +75,10 @@ def members(required: Mapping[str, Schema], optional: Mapping[str, Schema] | Non
 
 
 def either(optional: Mapping[str, Schema], about: str, **choices: Schema) -> Schema:
-    """A body with exactly one of `choices`, and `optional` members. A union, which every generator understands."""
+    """Return the schema of a body with exactly one of `choices`, and `optional` members.
+
+    It is a union, because every generator supports unions.
+    """
     return {"description": about, "anyOf": [_closed({name: of}, optional) for name, of in choices.items()]}
 
 
@@ -84,9 +87,9 @@ def _closed(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> S
 
 
 def of_model(schema: dict[str, Any]) -> dict[str, Any]:
-    """A pydantic schema for generators: without titles and defaults, and with components where it defines models.
+    """Return a pydantic schema for generators, without titles and defaults, and with references to components.
 
-    A member with a default would become one that is always there.
+    Generators would treat a member with a default as one that is always there.
     """
     if "$ref" in schema:
         return dict(ref(schema["$ref"].rpartition("/")[2]))
@@ -104,7 +107,7 @@ def of_model(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _present(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same without null: of a member that has to be there, or that answers never give as null."""
+    """Return the same schema without null, for a member that is required, or that answers never give as null."""
     kept = [part for part in schema.get("anyOf", ()) if part != {"type": "null"}]
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
     return schema if not kept else {**rest, **kept[0]} if len(kept) == 1 else {**rest, "anyOf": kept}
@@ -136,7 +139,7 @@ _TARGET: Mapping[str, Schema] = {
 
 
 def _publish(target: str) -> Schema:
-    """A message to one kind of recipient."""
+    """Return the schema of a message to one kind of recipient."""
     told = {
         name: {**of, **({"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {})}
         for name, of in _PUBLISH["properties"].items()
@@ -147,7 +150,7 @@ def _publish(target: str) -> Schema:
 
 _OTHER_FIELDS = {"additionalProperties": True}
 _CONNECTION_FIELDS = {"id": TEXT, "since": TIME, "address": TEXT, "agent": TEXT}
-# Not an enumeration: a generated client would fail at a code or a reason that a later version adds.
+# This is not an enumeration: a generated client would fail at a code or a reason that a later version adds.
 _CODE: Schema = text(f"One of {', '.join(sorted(CATALOGUE))}. Later versions add codes.", pattern="^[a-z_]+$")
 _STREAM: Schema = {"type": ["boolean", "null"]}
 _MESSAGE_REQUIRED: Mapping[str, Schema] = {"id": ID_SCHEMA, "time": TIME}
@@ -229,7 +232,7 @@ _IDS = items(ID_SCHEMA, maxItems=IDS_MAX)
 _ALL: Schema = {"type": "boolean", "const": True, "description": "All messages that are kept now."}
 _CHANGED_IDS: Mapping[str, Schema] = {"ids": items(TEXT), "all": FLAG}
 
-# Not an enumeration either.
+# This is not an enumeration either.
 _STATE: Schema = text("`scheduled`, `delivering`, `delivered`, `cancelled`, `revoked` or `refused`.")
 _SCHEDULED: Mapping[str, Schema] = {
     "deliver_at": {**TIME, "description": "When a scheduled message is delivered."},

@@ -1,4 +1,4 @@
-"""`/session`: exchange a bearer token for a cookie that page scripts can't read, and end the session.
+"""`/session`: exchanges a bearer token for a cookie that page scripts can't read, and ends the session.
 
 The cookie is a random number, and the store keeps the session's data. So a session can be ended at any time. It does
 not outlive its token, and allows exactly what the token allows.
@@ -19,7 +19,7 @@ from ..edge.limits import RateLimits
 
 
 def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
-    """The views of `/session`."""
+    """Return the views of `/session`."""
     views = Blueprint("session", __name__)
 
     @views.post("/session")
@@ -42,9 +42,9 @@ def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
 
 
 def start_session(response: Response, auth: Authenticator, claims: Claims) -> None:
-    """Let `response` start a session that allows what `claims` allow, and lasts as long but no longer than it may.
+    """Start a session with the rights of `claims` in `response`. It lasts as long as `claims`, up to the limit.
 
-    The session that the browser had ends, so that nobody continues with a cookie that somebody else may know.
+    The browser's previous session ends, because somebody else may know its cookie.
     """
     _end_stored(auth)
     now, until = auth.clock(), _end(auth, claims)
@@ -68,6 +68,9 @@ def _end_stored(auth: Authenticator) -> None:
 
 
 def _end(auth: Authenticator, claims: Claims) -> float:
-    """When the session ends. It must not outlive a withdrawal of its user, as no token may."""
+    """Return when the session ends, in Unix seconds.
+
+    The store forgets a revocation after a while. No credential may live longer than that, so a session may not either.
+    """
     longest_seconds = min(auth.settings.session_seconds, auth.settings.revocation_seconds)
     return min(claims.expires_at, auth.clock() + longest_seconds)

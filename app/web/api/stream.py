@@ -34,8 +34,8 @@ from ..edge.reading import LeftOut, has_query, names_of, resumed_from, tabs_of, 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-AGENT_MAX = 160  # characters of a User-Agent that are kept
-CLIENTS_SHARED = 256  # connections from so many places share what is known of the place
+AGENT_MAX = 160  # characters of the User-Agent that are kept
+CLIENTS_SHARED = 256  # number of clients whose connections share one `ClientInfo`
 
 OK = "200 OK"
 EVENT_STREAM = "text/event-stream"
@@ -47,7 +47,7 @@ HEADERS = {
 
 
 class Place(NamedTuple):
-    """The logs that a stream reads, the topics that it leaves out, and the position that its client has."""
+    """The logs that a stream reads, the topics that it leaves out, and the position of its client."""
 
     names: list[str]
     left_out: list[LeftOut]
@@ -55,9 +55,9 @@ class Place(NamedTuple):
 
 
 class Start(NamedTuple):
-    """A stream that can begin: its logs are read, `first` is the first thing that its client gets.
+    """A stream that is ready to begin. Its logs have been read, and `first` is what its client gets first.
 
-    `dialect` says all of it in another language, if there is one.
+    `dialect` translates the stream into another format, if there is one.
     """
 
     opening: Opening
@@ -68,7 +68,7 @@ class Start(NamedTuple):
 
 
 class StreamHandler:
-    """Opens the streams that requests ask for."""
+    """Opens streams for requests."""
 
     def __init__(
         self, streams: Streams, newcomers: Newcomers, limits: RateLimits, answers: Answers, settings: Settings
@@ -81,14 +81,15 @@ class StreamHandler:
         self._proxies = settings.proxies
 
     def admit(self) -> None:
-        """Raise `BelfryError` as `Streams.admit` does."""
+        """Raise `BelfryError` like `Streams.admit`."""
         self._streams.admit()
 
     def said_in_a_stream(self, error: BelfryError) -> bytes | None:
-        """What a stream says that only tells its client to come again; None where `error` is told as any other.
+        """Return a stream that tells its client to come back, or None if `error` needs an ordinary answer.
 
-        An EventSource takes every status but 200 as final (WHATWG HTML, 9.2.3). One that comes while this worker stops,
-        over a connection that it kept, is therefore told in a stream when to come back. Such a refusal is counted.
+        An EventSource treats every status except 200 as final (WHATWG HTML, 9.2.3). So a client that arrives on a
+        keep-alive connection while this worker stops gets a stream that says when to come back. This refusal is
+        counted.
         """
         if error.code != "shutting_down":
             return None
@@ -96,14 +97,14 @@ class StreamHandler:
         return self._streams.come_again()
 
     def refuse(self, error: BelfryError) -> Response:
-        """The answer of Flask's views to a request for a stream that can't be opened."""
+        """Return the answer of Flask's views to a request for a stream that can't be opened."""
         said = self.said_in_a_stream(error) if request.method == "GET" else None
         return problem_response(error) if said is None else Response(said, headers=HEADERS)
 
     def open(self, asked: Request, claims: Claims, place: Place) -> Start:
-        """Open the logs of `place`. Its client is told of the topics that are left out.
+        """Open the logs of `place`. The client gets the list of topics that are left out.
 
-        Raises `BelfryError` `rate_limited`, and as `require_room`, `tabs_of` and `Streams.open` do.
+        Raises `BelfryError` `rate_limited`, and like `require_room`, `tabs_of` and `Streams.open`.
         """
         require_room(asked)
         self._limits.connect(claims.user)
@@ -116,13 +117,17 @@ class StreamHandler:
         return Start(opening, ready, claims, client_of(asked, self._proxies))
 
     def can_park(self, environ: WSGIEnvironment) -> bool:
-        """Whether a request's socket can be taken. To be asked before a stream is opened, which costs and counts."""
+        """Return whether a request's socket can be parked.
+
+        Ask this before a stream is opened, because opening one is expensive and counts.
+        """
         return self._streams.parks and parkable(environ) is not None
 
     def park(self, start: Start, head: bytes, environ: WSGIEnvironment) -> bool:
-        """Take the request's socket and send `head` and the first frames in one write; False where it can't be.
+        """Park the request's socket, and send `head` and the first frames in one write.
 
-        Raises `BelfryError` `too_many_connections` where the system has no room for it.
+        Return False if that is impossible. Raises `BelfryError` `too_many_connections` if the system has no room for
+        the socket.
         """
         client, poller = parkable(environ), self._streams.poller
         if client is None or poller is None:
@@ -140,7 +145,7 @@ class StreamHandler:
         return True
 
     def queue(self, start: Start) -> GeneratorSink:
-        """The same for a server that has to iterate."""
+        """Attach the stream to an iterator, for a server that can't park sockets."""
         sink = GeneratorSink(self._settings.outbox_bytes)
         spoken = sink if start.dialect is None else TranslatedSink(sink, start.dialect)
         self._streams.attach(start.opening, spoken, start.first, start.claims, start.client)
@@ -148,7 +153,7 @@ class StreamHandler:
 
 
 def endpoint(auth: Authenticator, stream_handler: StreamHandler) -> Endpoint:
-    """`/stream` as a plain WSGI application."""
+    """Return `/stream` as a plain WSGI application."""
 
     def open_stream(asked: Request) -> WSGIApplication:
         fields = [*HEADERS.items(), *stream_handler.answers.fields(asked.environ, EVENT_STREAM)]
@@ -160,11 +165,12 @@ def endpoint(auth: Authenticator, stream_handler: StreamHandler) -> Endpoint:
             if said is None:
                 raise
             return WsgiAnswer(200, [*fields, ("Content-Length", str(len(said)))], said)
-        auth.check(claims)  # what was withdrawn while the store was asked ended only streams that were attached
+        # A revocation during the store's answer ended only streams that were attached, so check again.
+        auth.check(claims)
         return StreamApplication(stream_handler, start, fields)
 
     def look(asked: Request) -> WSGIApplication:
-        """HEAD: the answer that a GET would get, without a stream."""
+        """Answer HEAD like GET, but without a stream."""
         place_of(asked, auth.require(asked, "feed", counted=False))
         stream_handler.admit()
         return WsgiAnswer(200, [*HEADERS.items(), *stream_handler.answers.fields(asked.environ, EVENT_STREAM)])
@@ -173,10 +179,7 @@ def endpoint(auth: Authenticator, stream_handler: StreamHandler) -> Endpoint:
 
 
 def require_room(asked: Request) -> None:
-    """Refuse what holds its connection where the last descriptors are left, which are for requests.
-
-    Raises `BelfryError` `too_many_connections`.
-    """
+    """Refuse a stream or long poll if only the last file descriptors are left, which are reserved for requests."""
     client = asked.environ.get("gunicorn.socket")
     if client is not None and spent_for_streams(client.fileno()):
         raise BelfryError(
@@ -187,26 +190,27 @@ def require_room(asked: Request) -> None:
 
 
 def place_of(asked: Request, claims: Claims) -> Place:
-    """What a request reads, and from where. Raises `BelfryError` as `topics_of` and `resumed_from` do."""
+    """Return the logs of a request and its start position. Raises `BelfryError` like `topics_of` and `resumed_from`."""
     topics, left_out = topics_of(claims, asked)
     return Place(names_of(claims.user, topics), left_out, resumed_from(asked))
 
 
 def client_of(asked: Request, proxies: Sequence[Network]) -> ClientInfo:
-    """Where a connection comes from."""
+    """Return the address and the user agent of a connection."""
     return _client(client_address(asked, proxies), asked.headers.get("User-Agent", "")[:AGENT_MAX])
 
 
 @lru_cache(maxsize=CLIENTS_SHARED)
 def _client(address: str, agent: str) -> ClientInfo:
-    # Thousands share an address or a name, which is kept once.
+    # Thousands of connections share an address or a user agent, so each text is kept once.
     return ClientInfo(sys.intern(address), sys.intern(agent))
 
 
 class StreamApplication:
-    """An answer that never ends by itself, as a WSGI application. `fields` are the header fields of its head.
+    """An answer that does not end by itself, as a WSGI application. `fields` are the header fields of its head.
 
-    Its subscriber writes to the parked socket or, where none can be parked, to the iterator that the server drains.
+    Its subscriber writes to the parked socket. If the socket can't be parked, it writes to the iterator that the server
+    drains.
     """
 
     def __init__(self, stream_handler: StreamHandler, start: Start, fields: Fields) -> None:
@@ -215,7 +219,7 @@ class StreamApplication:
         self._fields = fields
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the head and the first frames in one write, and let go of the socket; otherwise iterate."""
+        """Send the head and the first frames in one write, and release the socket. Otherwise return an iterator."""
         try:
             if self._stream_handler.park(self._start, head_of(self._fields), environ):
                 return PARKED
@@ -223,11 +227,12 @@ class StreamApplication:
             return self._stream_handler.answers.problem(error, environ)(environ, start_response)
         sink = self._stream_handler.queue(self._start)
         start_response(OK, self._fields)
-        return ClosingIterator(sink, lambda: sink.subscriber.close("gone"))  # also when nobody began to iterate
+        # This also runs if the server never begins to iterate.
+        return ClosingIterator(sink, lambda: sink.subscriber.close("gone"))
 
 
 class StreamResponse(Response):
-    """The same for a view of Flask, which adds its own header fields."""
+    """A stream like `StreamApplication`, for a view of Flask, which adds its own header fields."""
 
     def __init__(self, stream_handler: StreamHandler, start: Start, headers: Mapping[str, str] = HEADERS) -> None:
         super().__init__(headers=headers)
@@ -235,12 +240,12 @@ class StreamResponse(Response):
         self._start = start
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """As `StreamApplication`."""
+        """Answer like `StreamApplication`."""
         fields = [field for field in self.get_wsgi_headers(environ).items() if field[0] != "Content-Length"]
         return StreamApplication(self._stream_handler, self._start, fields)(environ, start_response)
 
 
 def head_of(fields: Fields) -> bytes:
-    """The head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
+    """Return the head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
     return f"HTTP/1.1 {OK}\r\n{lines}Connection: close\r\n\r\n".encode("latin-1")

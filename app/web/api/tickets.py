@@ -1,7 +1,7 @@
 """`POST /tickets`: a credential for one use within a minute.
 
-An `EventSource` on another origin can send neither header nor cookie, so its credential must be in the address. A token
-there would end up in logs. A ticket in a log is worthless, because it was used.
+An `EventSource` on another origin can send neither header nor cookie, so its credential must be in the URL. A token in
+a URL would end up in logs. A ticket in a log is worthless, because it has been used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..edge.limits import RateLimits
 
 
 def blueprint(auth: Authenticator, limits: RateLimits) -> Blueprint:
-    """The view of `/tickets`."""
+    """Return the view of `/tickets`."""
     views = Blueprint("tickets", __name__)
 
     @views.post("/tickets")

@@ -1,4 +1,4 @@
-"""`/users`, for administrators: list the known users, show what is known of one, and erase it."""
+"""`/users`, for administrators: lists the known users, shows what is known about one, and erases one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MESSAGES_TOLD = 20
 
 
 def blueprint(user_views: UserViews) -> Blueprint:
-    """The views of `/users`."""
+    """Return the views of `/users`."""
     views = Blueprint("users", __name__)
     views.get("/users")(user_views.search)
     views.get("/users/<user>")(user_views.show)
@@ -45,7 +45,7 @@ def blueprint(user_views: UserViews) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class UserViews:
-    """What administrators ask about users, each question a view."""
+    """The views about users, for administrators."""
 
     auth: Authenticator
     store: LogStore
@@ -100,7 +100,8 @@ class UserViews:
         claims = self.auth.require(request, "admin")
         name = check_user_id(user)
         self.audit.append([note(self.auth, claims, "forget", user_log(name))])
-        self.revocations.revoke(RevocationKind.USER, name, self.auth.clock())  # first: cleaning up may take long
+        # This comes first, because the erasure may take long.
+        self.revocations.revoke(RevocationKind.USER, name, self.auth.clock())
         self.presence.disconnect(name, reason="revoked")
         self.auth.sessions.end_all(name, self.auth.clock())
         for spelling in spellings(user):
@@ -108,9 +109,9 @@ class UserViews:
         return Response(status=204)
 
     def _erase(self, user: str) -> None:
-        """Remove what is kept under one spelling of a name."""
+        """Remove all data of a user that is stored under one spelling of the name."""
         self.runs.forget(user)
-        self.conversations.forget(user)  # after the runs, whose ends would be written into it
+        self.conversations.forget(user)  # after the runs, because their ends would be written into it
         self.store.forget([user_log(user)])
         self.read_state.forget(user)
         self.flights.forget(user)

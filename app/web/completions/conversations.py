@@ -1,7 +1,7 @@
-"""`/conversations`: questions and answers, turn by turn, kept by the server for every device of their user.
+"""`/conversations`: questions and answers, turn by turn, kept by the server for all devices of their user.
 
-Each question starts a run, which is watched and stopped at `/completions/<run>`. This module composes what the model
-gets; it decides nothing about how an answer is made or kept.
+Each question starts a run, which is watched and stopped at `/completions/<run>`. This module composes the request to
+the model. It does not decide how an answer is made or kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TITLE_BODY_BYTES = 4_096
 
 
 def blueprint(handler: ConversationViews) -> Blueprint:
-    """The views of `/conversations`."""
+    """Return the views of `/conversations`."""
     views = Blueprint("conversations", __name__, url_prefix="/conversations")
     views.get("")(handler.newest)
     views.post("")(handler.begin)
@@ -43,7 +43,7 @@ def blueprint(handler: ConversationViews) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class ConversationViews:
-    """Lists, shows, continues and changes the conversations of whoever asks, each by a view."""
+    """The views that list, show, continue and change the user's own conversations."""
 
     auth: Authenticator
     conversations: Conversations
@@ -74,7 +74,7 @@ class ConversationViews:
     def rename(self, conversation_id: str) -> Response:
         claims = self.auth.require(request, SCOPE)
         text = json_body(request, TITLE_BODY_BYTES, self.settings.body_seconds)
-        self.auth.check(claims)  # a body may take long to come
+        self.auth.check(claims)  # the body may have taken long to arrive
         name, title = check_run_id(conversation_id), parse_title(text)
         self.conversations.rename(claims.user, name, title)
         return jsonify(id=name, title=title)
@@ -87,15 +87,15 @@ class ConversationViews:
         return Response(status=204)
 
     def _question(self) -> tuple[Claims, Question]:
-        """Who asks what."""
+        """Return the claims of the user and the question."""
         claims = self.auth.require(request, SCOPE)
         text = decompressed_body(request, self.settings.max_completion_bytes, self.settings.body_seconds)
-        self.auth.check(claims)  # a body may take long to come
+        self.auth.check(claims)  # the body may have taken long to arrive
         question = parse_question(text, request.headers.get("Idempotency-Key", ""))
         return claims, question if question.id else replace(question, id=secrets.token_urlsafe(ID_BYTES))
 
     def _settled(self, user: str, name: str) -> Conversation:
-        """A conversation with the answers of all runs that have ended. Raises `BelfryError` `not_found`."""
+        """Return a conversation with the answers of all runs that have ended. Raises `BelfryError` `not_found`."""
         found = self.conversations.get(user, name)
         return self.conversations.get(user, name) if self.runs.settle(user, found) else found
 
@@ -116,7 +116,7 @@ class ConversationViews:
 
 
 def shown(conversation: Summary) -> dict[str, Any]:
-    """What a client gets to see of a conversation in a list."""
+    """Return what a client sees of a conversation in a list."""
     return {
         "id": conversation.id,
         "title": conversation.title,
@@ -130,7 +130,7 @@ def shown(conversation: Summary) -> dict[str, Any]:
 
 
 def shown_turn(turn: Turn) -> dict[str, Any]:
-    """What a client gets to see of a question and its answer."""
+    """Return what a client sees of a question and its answer."""
     return {
         "id": turn.id,
         "content": turn.content,

@@ -13,15 +13,18 @@ from ...core.completion.json_text import written
 from ...core.errors import BelfryError
 from ...live.runs.pass_through import PassThrough
 
-LOOK_SECONDS = 0.4  # between two looks whether the client is still there
-LEFT = 499  # nginx's number for a client that closed its request; nobody reads it
+LOOK_SECONDS = 0.4  # between two checks whether the client is still connected
+LEFT = 499  # nginx's status for a client that closed its request; no client receives it
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-# A proxy that holds an event stream back makes it useless.
+# Proxies must not buffer an event stream.
 STREAM_HEADERS = {**HEADERS, "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 class ForwardedAnswer:
-    """One such answer. `gone` tells whether the client has left; `close` is called at the end, however it comes."""
+    """One such answer. `gone` returns whether the client has left.
+
+    `close` is called at the end, even after an error.
+    """
 
     def __init__(self, call: PassThrough, gone: Callable[[], bool], close: Callable[[], None]) -> None:
         self._call = call
@@ -30,7 +33,7 @@ class ForwardedAnswer:
         self._last = b"\n\n"  # the last bytes that were sent
 
     def response(self) -> Response:
-        """The answer. Raises `BelfryError` if the upstream refuses."""
+        """Return the answer. Raises `BelfryError` if the upstream refuses."""
         try:
             while not self._call.wait_opened(LOOK_SECONDS):
                 if self._gone():
@@ -57,8 +60,8 @@ class ForwardedAnswer:
                 chunks = self._call.take(LOOK_SECONDS)
         except BelfryError as error:
             if not (self._call.is_stream and self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))):
-                # The status was sent long ago, and no text of ours has a place in this answer. A connection that
-                # breaks before the end is what HTTP clients take for a failure.
+                # The status was already sent, and the answer's format has no place for Belfry's own text. HTTP clients
+                # treat a connection that breaks early as a failure.
                 raise ConnectionResetError(errno.ECONNRESET, error.detail) from None
             yield f"data: {written(in_stream(error))}\n\ndata: {DONE}\n\n".encode()
 

@@ -1,10 +1,10 @@
 """`/v1`: OpenAI's API, relayed to an upstream while the client waits, and the list of models.
 
-The answer passes through and is kept nowhere, which makes it cheap: the request is its own only reader, and ends with
-it. A client that wants an answer to survive a reload starts a run at `/completions`.
+The answer is not stored, which makes it cheap. The request is its only reader, and the answer ends with the request. A
+client whose answers must survive a reload starts a run at `/completions`.
 
-Chat is read and judged chunk by chunk. Everything else passes as it is. Azure's clients find the same API below
-`/openai/deployments/<model>`.
+Chat answers are read and checked chunk by chunk. All other answers pass unchanged. Azure's clients find the same API
+below `/openai/deployments/<model>`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from ..edge.reading import decompressed_body, headers_of
 from .forwarded_answer import LEFT, LOOK_SECONDS, ForwardedAnswer
 from .runs import SCOPE
 
-# OpenAI's Python client stumbles over blocks with `id`, `retry` or `event` alone; comments it skips.
+# OpenAI's Python client fails on blocks that have only `id`, `retry` or `event`. It skips comments.
 PING = b": ping\n\n"
 WHOLE_HEADERS = {"Cache-Control": "no-store"}
 PREFIXES = ("/v1", "/openai")
-ADMIN = "admin"  # a token with this scope too is told what is wrong with each upstream
-# What passes as it is, by its path below the upstream's address: these, and each operation below those.
+ADMIN = "admin"  # a token that has this scope too sees the errors of each upstream
+# Paths below the upstream's address that are passed on unchanged: these, and each operation below FORWARDED_BELOW.
 FORWARDED = frozenset({"completions", "embeddings", "moderations"})
 FORWARDED_BELOW = frozenset({"images", "audio"})
 OPERATION_MAX_CHARS = 64
@@ -54,7 +54,7 @@ Gone = Callable[[], bool]
 
 
 def blueprint(api: Api, auth: Authenticator, models: Models) -> Blueprint:
-    """The views of `/v1`, except for responses."""
+    """Return the views of `/v1`, except for responses."""
     views = Blueprint("openai", __name__)
     views.register_error_handler(Exception, refuse)
     views.before_request(take_api_key)
@@ -86,20 +86,23 @@ def blueprint(api: Api, auth: Authenticator, models: Models) -> Blueprint:
 
 
 def refuse(error: Exception) -> Response:
-    """The answer to any exception of a view, in OpenAI's shape."""
+    """Return the answer to any exception of a view, in OpenAI's shape."""
     told = translated(error, request.environ)
     return refusal(told, written(openai_error(told)), "application/json")
 
 
 def take_api_key() -> None:
-    """Azure's clients send their key as `api-key`. Here, and nowhere else, it counts as a bearer token."""
+    """Treat the header `api-key` as a bearer token, because Azure's clients send their key in it.
+
+    Only this API does so.
+    """
     key = request.headers.get("api-key", "")
     if key and "HTTP_AUTHORIZATION" not in request.environ:
         request.environ["HTTP_AUTHORIZATION"] = f"Bearer {key}"
 
 
 def require_relayed() -> Response | None:
-    """Refuse, in OpenAI's shape, a path or method that is not here."""
+    """Refuse a path or method that does not exist here, in OpenAI's shape."""
     wrong = request.routing_exception
     if not isinstance(wrong, NotFound | MethodNotAllowed) or not _is_openai(request.path):
         return None
@@ -124,12 +127,12 @@ def _is_forwarded(path: str) -> bool:
 
 
 def not_relayed(got: str) -> BelfryError:
-    """The refusal of what no upstream is asked for."""
+    """Return the refusal of an operation that Belfry does not relay."""
     return BelfryError("not_found", f"Belfry does not relay {got!a}. {RELAYED}")
 
 
 class Api:
-    """The views that ask an upstream."""
+    """The views that call an upstream."""
 
     def __init__(self, auth: Authenticator, relay: Relay, settings: Settings) -> None:
         self._auth = auth
@@ -137,7 +140,7 @@ class Api:
         self.settings = settings
 
     def complete(self, model: str = "") -> Response:
-        """A chat completion; `model` is the one that the address names."""
+        """Answer a chat completion. `model` is the model that the URL names, if it names one."""
         user, text = self.read()
         asked = parse(text, headers=headers_of(request), model=model)
         chosen = self._relay.choose(asked.model)
@@ -150,7 +153,7 @@ class Api:
         try:
             return whole(answer, gone)
         finally:
-            answer.abandon(BelfryError("internal_error"))  # no effect on one that is over
+            answer.abandon(BelfryError("internal_error"))  # no effect if the answer is complete
             self._relay.release(name, answer.tokens)
 
     def forward_completion(self) -> Response:
@@ -169,7 +172,7 @@ class Api:
         return self._forward(f"/audio/{operation}")
 
     def deployment(self, model: str, operation: str) -> Response:
-        """Azure's address of an operation, which names the model."""
+        """Answer an operation at Azure's URL, which names the model."""
         path = f"/{operation.rstrip('/')}"
         return self.complete(model) if path == "/chat/completions" else self._forward(path, model)
 
@@ -180,7 +183,7 @@ class Api:
         return self.pass_on(user, text, path, model)
 
     def pass_on(self, user: str, text: bytes, path: str, model: str = "") -> Response:
-        """The upstream's answer as it is."""
+        """Return the upstream's answer unchanged."""
         content_type = request.headers.get("Content-Type", "")
         asked = parse_forwarded(path, content_type, text, model=model, headers=headers_of(request))
         chosen = self._relay.choose(asked.model)
@@ -194,21 +197,21 @@ class Api:
         return ForwardedAnswer(call, partial(hung_up, request.environ), close).response()
 
     def read(self) -> tuple[str, bytes]:
-        """Who asks, and the body."""
+        """Return the user and the body."""
         claims = self._auth.require(request, SCOPE)
         text = decompressed_body(request, self.settings.max_completion_bytes, self.settings.body_seconds)
-        self._auth.check(claims)  # a body may take long to come
+        self._auth.check(claims)  # the body may have taken long to arrive
         return claims.user, text
 
     def admitted(self, user: str) -> RunName:
-        """The name of a completion of `user` that the limits allow."""
+        """Admit a completion of `user` and return its name. Raises `BelfryError` if a limit forbids it."""
         name = RunName(user, secrets.token_urlsafe(16))
         self._relay.admit(name)
         return name
 
 
 def whole(answer: WholeAnswer, gone: Gone) -> Response:
-    """The answer in one piece. Raises `BelfryError`."""
+    """Wait for the whole answer and return it. Raises `BelfryError`."""
     while not answer.wait(LOOK_SECONDS):
         if gone():
             return Response(status=LEFT)
@@ -216,7 +219,7 @@ def whole(answer: WholeAnswer, gone: Gone) -> Response:
 
 
 class StreamedAnswer:
-    """A streamed answer on its way through. Lets go of the upstream when the client does."""
+    """A streamed answer that is passed through. It closes the upstream's answer when the client leaves."""
 
     def __init__(self, relay: Relay, name: RunName, exchange: Exchange, settings: Settings, gone: Gone) -> None:
         self._relay = relay
@@ -228,7 +231,10 @@ class StreamedAnswer:
         self._has_left = False
 
     def response(self) -> Response:
-        """The answer. Raises `BelfryError` if the upstream refuses, unless that takes longer than a client waits."""
+        """Return the answer.
+
+        Raises `BelfryError` if the upstream refuses, unless that takes longer than a client waits.
+        """
         try:
             self._wait_opened()
             first = self._exchange.take(0)
@@ -240,12 +246,12 @@ class StreamedAnswer:
         return answer
 
     def close(self) -> None:
-        """The answer is over, or its client gone."""
+        """Release the upstream and the user's limits, when the answer is over or its client has left."""
         self._exchange.close()
         self._relay.release(self._name, self._exchange.tokens)
 
     def _wait_opened(self) -> None:
-        """Wait for the upstream's status, and for its first piece where that comes with it."""
+        """Wait for the upstream's status, and for its first piece if that comes together with it."""
         until = time.monotonic() + self._status_seconds
         while not self._exchange.wait_opened(min(LOOK_SECONDS, max(0.0, until - time.monotonic()))):
             self._look()
@@ -262,19 +268,22 @@ class StreamedAnswer:
             yield self._failed(error)
 
     def _said(self, chunks: list[str]) -> bytes:
-        """The blocks of some chunks."""
+        """Return the event blocks of some chunks."""
         return "".join([f"data: {chunk}\n\n" for chunk in chunks]).encode()
 
     def _end(self) -> bytes:
-        """The last block of a whole answer."""
+        """Return the last block of a complete answer."""
         return f"data: {DONE}\n\n".encode()
 
     def _failed(self, error: BelfryError) -> bytes:
-        """The last blocks of an answer that failed. The status was sent long ago, so clients look for it here."""
+        """Return the last blocks of a failed answer.
+
+        The status was already sent, so clients look for the error here.
+        """
         return f"data: {compact(cleaned(in_stream(error)))}\n\ndata: {DONE}\n\n".encode()
 
     def _next(self) -> list[str]:
-        """The chunks that came; none when it is time for a heartbeat, at the end, or when the client has left."""
+        """Return the chunks that came. The list is empty at a heartbeat, at the end, and if the client has left."""
         until = time.monotonic() + self._heartbeat_seconds
         while True:
             left = until - time.monotonic()

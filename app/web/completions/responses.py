@@ -1,7 +1,7 @@
-"""`/v1/responses`: OpenAI's Responses API, over upstreams that speak chat completions only.
+"""`/v1/responses`: OpenAI's Responses API, over upstreams that support only chat completions.
 
-A response with `background: true` is a run: it goes on without its client, and is read again from any event. Any other
-response ends with its client, and is kept nowhere.
+A response with `background: true` is a run: it continues without its client, and can be read again from any event. Any
+other response ends with its client, and is not stored.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LAST_SEQUENCE = 1_000_000_000
 
 
 def blueprint(response_views: ResponseViews) -> Blueprint:
-    """The views of `/v1/responses`."""
+    """Return the views of `/v1/responses`."""
     views = Blueprint("responses", __name__)
     views.register_error_handler(Exception, refuse)
     views.before_request(take_api_key)
@@ -56,7 +56,7 @@ def blueprint(response_views: ResponseViews) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class ResponseViews:
-    """Answers each of these requests."""
+    """The views of OpenAI's Responses API."""
 
     auth: Authenticator
     api: Api
@@ -98,7 +98,7 @@ class ResponseViews:
         self.runs.delete(name)
         return jsonify(id=name.id, object="response", deleted=True)
 
-    # In the background
+    # Responses in the background
 
     def _start(self, claims: Claims, asked: ResponseRequest) -> Answer:
         name = RunName(claims.user, _new_id(request.headers.get("Idempotency-Key", "")))
@@ -107,7 +107,7 @@ class ResponseViews:
         return self._stream(claims, name, run, -1) if asked.chat.stream else jsonify(self._object(name, run))
 
     def _kept(self, claims: Claims, response_id: str) -> tuple[RunName, Run]:
-        """A response that the user started. Raises `BelfryError` `not_found`, `run_gone` or `bad_run_id`."""
+        """Return a response that the user started. Raises `BelfryError` `not_found`, `run_gone` or `bad_run_id`."""
         name = named(claims, response_id)
         run = self.runs.get(name)
         if run.response is None:
@@ -115,7 +115,7 @@ class ResponseViews:
         return name, run
 
     def _object(self, name: RunName, run: Run) -> dict[str, Any]:
-        """The response as its run tells it now."""
+        """Return the response object that follows from the current state of its run."""
         response = _response_of(run)
         for chunk in self.runs.chunks(name, run):
             response.take(json.loads(chunk))
@@ -128,7 +128,10 @@ class ResponseViews:
         return found
 
     def _stream(self, claims: Claims, name: RunName, run: Run, after: int) -> Answer:
-        """The events after the number `after`. They follow from each chunk, so none is merged with others."""
+        """Stream the events after the number `after`.
+
+        The events follow from single chunks, so chunks are not merged.
+        """
         require_room(request)
         self.limits.connect(claims.user)
         opening = self.streams.open(claims.user, [name.log], (run.start,))
@@ -141,7 +144,7 @@ class ResponseViews:
             self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies), dialect)
         )
 
-    # While the client waits
+    # Responses for which the client waits
 
     def _stream_through(self, user: str, asked: ResponseRequest) -> Answer:
         chosen = self.relay.choose(asked.chat.model)
@@ -156,7 +159,7 @@ class ResponseViews:
         try:
             chat = whole(answer, gone)
         finally:
-            answer.abandon(BelfryError("internal_error"))  # no effect on one that is over
+            answer.abandon(BelfryError("internal_error"))  # no effect if the answer is complete
             self.relay.release(name, answer.tokens)
         if chat.status_code != 200:
             return chat
@@ -168,7 +171,7 @@ class ResponseViews:
 
 
 class ResponsePassage(StreamedAnswer):
-    """A streamed response on its way through."""
+    """A streamed response that is passed through."""
 
     def __init__(self, said: Response, *passage: Any) -> None:
         super().__init__(*passage)
@@ -190,7 +193,7 @@ class ResponsePassage(StreamedAnswer):
 
 
 def _new_id(key: str) -> str:
-    """The id of a response; with an idempotency key, the same again."""
+    """Return the id of a response. The same idempotency key always gives the same id."""
     return f"resp_{hashlib.blake2b(key.encode(), digest_size=16).hexdigest() if key else secrets.token_hex(16)}"
 
 

@@ -1,6 +1,6 @@
 """`/completions`: POST starts a run. `EventSource` reads it, from the start or from where the client stopped.
 
-The run goes on when all readers leave. `DELETE` stops it, from any device.
+The run continues when all readers leave. `DELETE` stops it, from any device.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ..edge.reading import decompressed_body, flag, headers_of, resumed_from, wh
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
-CHAT_RUNS = 100  # the newest of a user, among which a chat's last answer is looked for
+CHAT_RUNS = 100  # of a user's newest runs, in which a chat's last answer is searched
 CHAT_ID_MAX_CHARS = 47
-CHAT_SUFFIX_BYTES = 8  # with the chat's id, they are the 64 characters that a run's id may have
+CHAT_SUFFIX_BYTES = 8  # with the chat's id, at most the 64 characters that a run's id may have
 SCOPE = "complete"
 
 
 def blueprint(run_views: RunViews) -> Blueprint:
-    """The views of `/completions`."""
+    """Return the views of `/completions`."""
     views = Blueprint("completions", __name__, url_prefix="/completions")
     views.register_error_handler(BelfryError, run_views.stream_handler.refuse)
     views.post("")(run_views.start)
@@ -51,7 +51,7 @@ def blueprint(run_views: RunViews) -> Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class RunViews:
-    """Takes runs on, tells of them and lets them be watched, each by a view."""
+    """The views that start, list, show, stop and stream runs."""
 
     auth: Authenticator
     runs: Runs
@@ -66,7 +66,7 @@ class RunViews:
     def start(self) -> Response | tuple[Response, int]:
         claims = self.auth.require(request, SCOPE)
         text = decompressed_body(request, self.body_bytes, self.body_seconds)
-        self.auth.check(claims)  # a body may take long to come
+        self.auth.check(claims)  # the body may have taken long to arrive
         if asked_format(request):
             return self._start_chat(claims, text)
         asked = parse(text, takes_id=True, key=request.headers.get("Idempotency-Key", ""), headers=headers_of(request))
@@ -76,7 +76,7 @@ class RunViews:
         return jsonify(id=name.id, stream=stream_path(name.id), status=status), 201 if started else 200
 
     def _start_chat(self, claims: Claims, text: bytes) -> Response:
-        """Start the next answer of a chat of the AI SDK, and stream it. Its run's id begins with the chat's."""
+        """Start the next answer of a chat of the AI SDK, and stream it. The run's id begins with the chat's id."""
         chat_id, body = chat_of(text)
         asked = parse(body, headers=headers_of(request))
         run_id = f"{check_chat_id(chat_id)}.{secrets.token_hex(CHAT_SUFFIX_BYTES)}"
@@ -100,7 +100,7 @@ class RunViews:
         return jsonify(id=run_id, status=self.relay.stop_run(name).status)
 
     def stream(self, run_id: str) -> Response:
-        claims = self.auth.require(request, SCOPE)  # once: a ticket can't be used again
+        claims = self.auth.require(request, SCOPE)  # only once, because a ticket can't be used again
         name = named(claims, run_id)
         if asked_format(request):
             return self._resume_chat(claims, name)
@@ -114,14 +114,18 @@ class RunViews:
         if opening.lost:
             opening = reopened(self.streams, name, run, opening.pages[0].tail)
         elif run.ended and opening.vector[0] == opening.pages[0].tail:
-            return Response(status=204)  # EventSource comes back after every end, and this one stops it
+            # EventSource reconnects after every end. This status stops it.
+            return Response(status=204)
         opening.merges = merges
         self.auth.check(claims)  # as in the view of `/stream`
         ready = frames.run_ready(opening.vector, self.streams.retry_ms(), run.id, run.status)
         return StreamResponse(self.stream_handler, Start(opening, ready, claims, client_of(request, self.proxies)))
 
     def _resume_chat(self, claims: Claims, name: RunName) -> Response:
-        """The newest answer of the chat or run that is named; 204 where there is none, as the AI SDK expects."""
+        """Stream the newest answer of the chat or run with this id.
+
+        Answer 204 if there is none, as the AI SDK expects.
+        """
         found = self.runs.newest_below(claims.user, name.id, CHAT_RUNS)
         if found is None:
             return Response(status=204)
@@ -145,7 +149,7 @@ class RunViews:
 
 
 def asked_format(asked: Request) -> str:
-    """The format that is asked for; empty for Belfry's own. Raises `BelfryError` `bad_parameter`."""
+    """Return the requested format, empty for Belfry's own. Raises `BelfryError` `bad_parameter`."""
     given = asked.args.get("format", "")
     if given not in ("", ui_messages.FORMAT):
         raise BelfryError("bad_parameter", f"format: expected {ui_messages.FORMAT}, got {given[:40]!r}.")
@@ -161,9 +165,10 @@ def check_chat_id(text: str) -> str:
 
 
 def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Opening:
-    """For a reader whose place the store has lost: it is told so, and how the run ended or will.
+    """Open a run for a reader whose position the store has lost.
 
-    Raises `BelfryError` `bad_cursor` where nothing can have been lost, since the log has its first epoch.
+    The reader is notified of the loss, and then gets the end of the run. Raises `BelfryError` `bad_cursor` if nothing
+    can have been lost, because the log still has its first epoch.
     """
     if tail.epoch == run.start.epoch:
         raise BelfryError("bad_cursor", "The cursor is not of this run.")
@@ -175,17 +180,20 @@ def reopened(streams: Streams, name: RunName, run: Run, tail: Position) -> Openi
 
 
 def named(claims: Claims, run_id: str) -> RunName:
-    """The run of who asks. Somebody else's is not found, for it goes by another name."""
+    """Return the name of a run of this user. Other users' runs have other names, so they are not found."""
     return RunName(claims.user, check_run_id(run_id))
 
 
 def stream_path(run_id: str) -> str:
-    """Where a run is read. Clients resolve `.` and `..` in a path, so such an id stands in the query (see `paths`)."""
+    """Return the path where a run can be read.
+
+    Clients resolve `.` and `..` in a path, so these ids are put into the query (see `paths`).
+    """
     return f"/completions/~/stream?id={run_id}" if run_id in (".", "..") else f"/completions/{run_id}/stream"
 
 
 def shown(run: Run) -> dict[str, Any]:
-    """What a client gets to see of a run."""
+    """Return what a client sees of a run."""
     others: dict[str, Any] = {"usage": run.usage} | ({"error": run.error} if run.error else {})
     others |= {"conversation": run.conversation} if run.conversation else {}
     return {

@@ -1,6 +1,6 @@
-"""What every answer carries, from Flask and from plain WSGI endpoints: security headers, CORS, errors as problems.
+"""The common parts of all answers, from Flask and from plain WSGI endpoints: security headers, CORS, problems.
 
-`finish` adds the headers to a response object of Flask. `fields` gives the same headers as a list, for answers whose
+`finish` adds the headers to a response object of Flask. `fields` returns the same headers as a list, for answers whose
 head is written without a response object. Both come from the same functions.
 """
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PROBLEM: Final = "application/problem+json"
-BODY_FIELDS: Final = frozenset({"Content-Type", "Content-Length"})  # which an answer without content lacks
+# Header fields that an answer without content does not have.
+BODY_FIELDS: Final = frozenset({"Content-Type", "Content-Length"})
 
 
 @dataclass(frozen=True, slots=True)
 class WsgiAnswer:
-    """A whole answer without a response object. As a WSGI application, it is written as such.
+    """A whole answer without a response object. It is also the WSGI application that writes it.
 
-    After an answer that is the `last`, no request can follow on the connection: nobody knows where it would begin
-    (RFC 9110, 15.5.9).
+    If `last` is set, no request can follow on the connection, because its beginning can't be found (RFC 9110, 15.5.9).
     """
 
     status: int
@@ -43,43 +43,43 @@ class WsgiAnswer:
     last: bool = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Write head and body at once; of an answer to HEAD, the head."""
+        """Write head and body at once. Write only the head for HEAD."""
         if self.last:
             problems.close_after(start_response)
         body = b"" if environ["REQUEST_METHOD"] == "HEAD" else self.body
         return write(environ, start_response, status_line(self.status), self.fields, body)
 
     def as_answered(self) -> Answered:
-        """The same as the gunicorn worker takes it."""
+        """Return the answer in the form that the gunicorn worker takes."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in self.fields])
         return Answered(status_line(self.status), lines, self.body, self.last)
 
 
 class Answers:
-    """The answers of a deployment with these settings."""
+    """Makes the answers of a deployment with these settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._cors = Cors(settings.allowed_origins)
 
     def install(self, app: Flask) -> None:
-        """Have all that `app` answers carry this."""
+        """Add headers, counts and problems to all answers of `app`."""
         app.before_request(lambda: self._cors.preflight(request.environ))
         app.after_request(lambda answer: self.finish(request, answer))
         app.after_request(_counted)
         problems.install(app)
 
     def finish(self, asked: Request, answer: Response) -> Response:
-        """Add to `answer` what it does not have yet."""
+        """Add the missing headers to `answer`."""
         headers.harden(answer, asked.environ)
         self._cors.mark(answer, asked.environ)
         return answer
 
     def fields(self, environ: WSGIEnvironment, mimetype: str | None) -> Fields:
-        """The same for an answer of `mimetype`, which is no page."""
+        """Return the same headers for an answer of `mimetype`, which must not be a page."""
         return headers.fields(environ, mimetype) + self._cors.fields(environ)
 
     def preflight(self, environ: WSGIEnvironment) -> WsgiAnswer | None:
-        """The answer to a CORS preflight request; None for any other request."""
+        """Return the answer to a CORS preflight request, or None for any other request."""
         answer = self._cors.preflight(environ)
         if answer is None:
             return None
@@ -88,14 +88,14 @@ class Answers:
         return WsgiAnswer(answer.status_code, own + headers.fields(environ, None))
 
     def problem(self, error: Exception, environ: WSGIEnvironment) -> WsgiAnswer:
-        """The answer that tells a client about `error`, which is counted and, if it is a bug, logged."""
+        """Return the answer that reports `error` to a client. The error is counted and, if it is a bug, logged."""
         refusal = problems.refusal_for(error, environ)
         body = json.dumps(refusal.problem()).encode()
         own = [("Content-Type", PROBLEM), ("Content-Length", str(len(body))), *refusal.headers.items()]
         return WsgiAnswer(refusal.status, own + self.fields(environ, PROBLEM), body, refusal.code in problems.LAST)
 
     def refusing(self, error: BelfryError) -> WSGIApplication:
-        """A WSGI application that answers every request with `error`."""
+        """Return a WSGI application that answers every request with `error`."""
 
         def refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             return self.problem(error, environ)(environ, start_response)
@@ -104,12 +104,12 @@ class Answers:
 
 
 def _counted(answer: Response) -> Response:
-    """Count an answer of Flask. The route is the rule, so a path that a client made up is `other`."""
+    """Count an answer of Flask under its route. A path without a route counts as `other`."""
     metrics.ANSWERED[request.url_rule.rule if request.url_rule else "other", str(answer.status_code)] += 1
     return answer
 
 
 @cache
 def status_line(status: int) -> str:
-    """The status as WSGI writes it, such as `201 CREATED`."""
+    """Return the status as WSGI writes it, such as `201 CREATED`."""
     return f"{status} {HTTP_STATUS_CODES[status].upper()}"

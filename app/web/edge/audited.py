@@ -1,4 +1,4 @@
-"""Writes what people do in a page to the audit log, before it is done."""
+"""Writes the actions of people in a page to the audit log, before they are carried out."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .client_address import client_address
 def note(
     auth: Authenticator, claims: Claims, action: str, target: str, message_id: str = "", asked: Request = request
 ) -> AuditEntry:
-    """An entry about a request, which is the one that Flask is answering unless it is given."""
+    """Return an entry about the request `asked`. By default, this is the request that Flask is answering."""
     return entry(auth, claims.user, action, target, message_id, asked)
 
 
 def entry(
     auth: Authenticator, user: str, action: str, target: str = "", message_id: str = "", asked: Request = request
 ) -> AuditEntry:
-    """As `note`, for somebody who has no claims yet."""
+    """Return an entry like `note`, for a user who has no claims yet."""
     address = client_address(asked, auth.settings.proxies)
     return AuditEntry(rfc3339(auth.clock()), user, action, target, message_id, address)
 
 
 class PagePublisher:
-    """A publisher for somebody with a session: a person in front of a page."""
+    """A publisher for a user with a session, who is a person using a page."""
 
     def __init__(self, publisher: Publishes, audit: Audit, auth: Authenticator, claims: Claims, asked: Request) -> None:
         self._publisher = publisher
@@ -40,7 +40,7 @@ class PagePublisher:
         self._noted = note(auth, claims, "publish", "", asked=asked)
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
-        """Note who sends what to whom, then send it."""
+        """Write the sender and the recipients to the audit log, then publish."""
         self._note(messages)
         return self._publisher.publish(messages)
 

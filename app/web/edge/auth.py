@@ -1,7 +1,7 @@
-"""Who is asking: the user of the bearer header, or of a ticket in the query, or of the session cookie.
+"""Authentication: the user of the bearer header, of a ticket in the query, or of the session cookie.
 
-The cookie travels by itself, so it only counts when the request comes from our own pages, or from those of an origin
-that the settings allow.
+The browser sends the cookie by itself. So it counts only if the request comes from Belfry's own pages, or from an
+origin that the settings allow.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ...store.identity.sessions import Sessions, Tickets
 from .limits import RateLimits
 
 COOKIE: Final = "belfry_session"
-# RFC 6265bis section 4.1.3.2: browsers take such a name over TLS only, and from this very host.
+# RFC 6265bis section 4.1.3.2: browsers accept such a name only over TLS, and only from this very host.
 HOST_COOKIE: Final = f"__Host-{COOKIE}"
 USUAL_PORTS: Final = frozenset({"80", "443"})
 PORT_DIGITS: Final = 5
 TICKET: Final = "ticket"
 REALM: Final = 'Bearer realm="belfry"'
-GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals that a guess gets
+GUESSED: Final = frozenset({"token_invalid", "ticket_invalid"})  # refusals of a guessed credential
 INVALID: Final = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
 
 
 class Authenticator:
-    """Turns a request into verified claims, or refuses it with the challenge that RFC 6750 section 3 asks for.
+    """Turns a request into verified claims, or refuses it with the challenge of RFC 6750 section 3.
 
-    A bearer token costs no round trip to the store, a ticket one, a cookie one a second.
+    A bearer token costs no round trip to the store. A ticket costs one, and a cookie costs one a second.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Authenticator:
         self._origins = frozenset(settings.allowed_origins)
 
     def require(self, request: Request, scope: str, *, counted: bool = True) -> Claims:
-        """The claims of who sent `request`, who must have `scope`.
+        """Return the claims of the sender of `request`, who must have `scope`.
 
-        The request counts against its user's limit, unless the caller counts it otherwise (`counted`).
+        The request counts against its user's limit. `counted` False turns this off, if the caller counts it itself.
 
         Raises `BelfryError`: `token_missing`, `token_invalid`, `token_expired`, `token_revoked`, `ticket_invalid`,
         `scope_missing`, `cross_site`, `rate_limited`.
@@ -73,7 +73,7 @@ class Authenticator:
         return claims
 
     def identify(self, request: Request) -> Claims:
-        """The claims of who sent `request`, whatever they may do. Raises as `require` does."""
+        """Return the claims of the sender of `request`, with any scopes. Raises like `require`."""
         try:
             return self._identified(request)
         except BelfryError as error:
@@ -81,7 +81,7 @@ class Authenticator:
             raise
 
     def _count(self, request: Request, error: BelfryError) -> None:
-        """Count a credential that was refused. Raises `BelfryError` `rate_limited` where there were too many."""
+        """Count a refused credential. Raises `BelfryError` `rate_limited` if there were too many."""
         if error.code in GUESSED:
             self._limits.refused_credential(request)
 
@@ -89,7 +89,7 @@ class Authenticator:
         token = bearer_token(request)
         if token is not None:
             return self.verify(token)
-        if request.method == "GET" and TICKET in request.args:  # HEAD would use it up for nothing
+        if request.method == "GET" and TICKET in request.args:  # HEAD would use the ticket up in vain
             return self._redeem(request.args[TICKET])
         session = self.session_cookie(request)
         if not session:
@@ -98,9 +98,10 @@ class Authenticator:
         return self._find(session)
 
     def visitor(self, request: Request) -> Claims | None:
-        """Who opens a page, or None. A link on another site may lead to a page, so only the credential counts here.
+        """Return the claims of the user who opens a page, or None.
 
-        Raises `BelfryError` `rate_limited` after too many credentials that were not valid.
+        A link on another site may lead to a page, so this checks only the credential, and not where the request comes
+        from. Raises `BelfryError` `rate_limited` after too many credentials that were not valid.
         """
         token, session = bearer_token(request), self.session_cookie(request)
         if not (token or session):
@@ -114,7 +115,7 @@ class Authenticator:
             return None
 
     def holder(self, request: Request) -> Claims:
-        """The claims of the bearer token alone. Raises `BelfryError` as `require` does, apart from the scope."""
+        """Return the claims of the bearer token alone. Raises `BelfryError` like `require`, except for the scope."""
         token = bearer_token(request)
         if token is None:
             raise token_missing()
@@ -125,7 +126,7 @@ class Authenticator:
             raise
 
     def verify(self, token: str) -> Claims:
-        """The claims of `token`. Raises `BelfryError` `token_invalid`, `token_expired` or `token_revoked`."""
+        """Return the claims of `token`. Raises `BelfryError` `token_invalid`, `token_expired` or `token_revoked`."""
         try:
             claims = self._verified(token)
         except BelfryError as error:
@@ -143,7 +144,7 @@ class Authenticator:
         return self.keyring.verify(token, self.clock())
 
     def check(self, claims: Claims) -> None:
-        """Look again, after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
+        """Check claims again after a wait. Raises `BelfryError` `token_expired` or `token_revoked`."""
         if claims.expires_at <= self.clock():
             raise BelfryError("token_expired", headers=INVALID)
         if self._watch.covers(claims):
@@ -152,43 +153,51 @@ class Authenticator:
             raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
     def _trusts_now(self, claims: Claims) -> bool:
-        """A session or a ticket may be of a published key that this worker does not know yet: it fetches the keys once.
+        """Fetch the published keys once, and return whether they include the key of `claims`.
 
-        Raises `BelfryError` `keys_unavailable` where they can't be fetched.
+        A session or a ticket may come from a key that this worker does not know yet. Raises `BelfryError`
+        `keys_unavailable` if the keys can't be fetched.
         """
         return self._key_source is not None and self._key_source.refreshed() and self.keyring.trusts(claims)
 
     def session_cookie(self, request: Request) -> str:
-        """What the cookie says, "" without one.
+        """Return the value of the session cookie, "" without one.
 
-        The cookie of this port comes first, then the plain one, then that of another port: a proxy may send some other
+        The cookie of this port comes first, then the plain one, then that of another port. A proxy may send another
         `Host`, and the nodes behind it may listen on different ports. A session of another deployment is unknown here.
         """
         name, plain, found = self.cookie_name(request), self._plain_name(request), request.cookies
         return found.get(name) or found.get(plain) or _of_any_port(found, plain)
 
     def cookie_name(self, request: Request) -> str:
-        """The name of the session cookie, with the port where it is an unusual one.
+        """Return the name of the session cookie, with the port if it is not 80 or 443.
 
-        Browsers send a cookie to all ports of its host (RFC 6265 section 8.5), so two servers there need two names.
+        Browsers send a cookie to all ports of its host (RFC 6265 section 8.5), so two servers on one host need two
+        names.
         """
         _, colon, port = request.host.rpartition(":")
         has_port = colon and _is_port(port) and port not in USUAL_PORTS
         return f"{self._plain_name(request)}_{port}" if has_port else self._plain_name(request)
 
     def _plain_name(self, request: Request) -> str:
-        """Below a path prefix it names that: two deployments may share a host, all of which gets the cookie."""
+        """Return the name without a port. It contains the path prefix, if there is one.
+
+        Two deployments may share a host, and the browser sends cookies to the whole host.
+        """
         name = HOST_COOKIE if self.is_secure(request) else COOKIE
         return name + request.root_path.replace("/", ".")
 
     def is_secure(self, request: Request) -> bool:
-        """Whether cookies are for https only: outside the demo always, for TLS mostly ends in a proxy."""
+        """Return whether cookies are for https only.
+
+        This is so outside the demo, because TLS usually ends in a proxy.
+        """
         return request.is_secure or not self.settings.demo
 
     def refuse_cross_site(self, request: Request) -> None:
-        """Raises `BelfryError` `cross_site` when a browser says that a page of a foreign origin sent this.
+        """Raise `BelfryError` `cross_site` if the browser says that a page of a foreign origin sent the request.
 
-        SameSite=Lax does not stop other subdomains of our site, which a browser counts as the same site.
+        SameSite=Lax does not stop other subdomains of our site, which a browser treats as the same site.
         """
         origin = request.headers.get("Origin")
         if origin in self._origins:
@@ -212,18 +221,18 @@ class Authenticator:
 
 
 def bearer_token(request: Request) -> str | None:
-    """The token of `Authorization: Bearer`, or None. Another scheme is some proxy's business and doesn't count."""
+    """Return the token of `Authorization: Bearer`, or None. Other schemes are for proxies and do not count."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 def token_missing() -> BelfryError:
-    """The refusal that asks for a credential."""
+    """Return the refusal that asks for a credential."""
     return BelfryError("token_missing", headers={"WWW-Authenticate": REALM})
 
 
 def require_scope(claims: Claims, *scopes: str) -> None:
-    """Raises `BelfryError` `scope_missing` unless the token has one of `scopes`."""
+    """Raise `BelfryError` `scope_missing` unless the token has one of `scopes`."""
     if claims.scopes.isdisjoint(scopes):
         challenge = f'{REALM}, error="insufficient_scope", scope="{" ".join(scopes)}"'
         needed = " or ".join([repr(scope) for scope in scopes])
@@ -244,8 +253,9 @@ def _is_port(text: str) -> bool:
 
 def _comes_from_us(fetch_site: str | None, origin: str | None, host: str) -> bool:
     if fetch_site in ("same-origin", "none"):
-        return True  # no page can forge it; behind a proxy that rewrites Host, Origin would mislead
+        # No page can forge this header. If a proxy rewrites Host, Origin would be misleading.
+        return True
     if fetch_site == "same-site" or fetch_site is None:
-        # Browsers leave Sec-Fetch-Site out over plain http, and programs leave out both.
+        # Browsers omit Sec-Fetch-Site over plain http, and programs omit both headers.
         return fetch_site is None if origin is None else origin.lower().partition("://")[2] == host.lower()
     return False

@@ -1,11 +1,11 @@
 """The address that a request comes from, also behind proxies.
 
-A client writes whatever it likes into `X-Forwarded-For`; each proxy appends the address that it saw. So the list is
-read from its end, and only as long as it was written by proxies that the settings trust. The peer of a unix socket has
-no address. Only local processes that may open the socket reach it, so it counts as a trusted proxy.
+A client can write anything into `X-Forwarded-For`, and each proxy appends the address that it saw. So the list is read
+from its end, and only as long as proxies wrote it that the settings trust. The peer of a unix socket has no address.
+Only local processes that may open the socket reach it, so it counts as a trusted proxy.
 
-`Forwarded` (RFC 7239) is not read: a proxy that writes one of the two headers often passes the other one on as the
-client sent it, and then the two disagree.
+`Forwarded` (RFC 7239) is not read. A proxy that writes one of the two headers often passes the other one on unchanged,
+and then the two disagree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ UNIX_PEER = ""
 
 
 def client_address(request: Request, trusted: Sequence[Network]) -> str:
-    """The nearest address that is no trusted proxy's; "" where nobody said one (a unix socket without the header)."""
+    """Return the nearest address that does not belong to a trusted proxy.
+
+    Returns "" if no address is known (a unix socket without the header).
+    """
     address = plain_peer(request.remote_addr or UNIX_PEER)
     if address and not trusted:
         return address
@@ -38,7 +41,10 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
 
 
 def throttled_address(address: str) -> str:
-    """What a limit counts: an IPv6 subscriber has a whole /64, and could change the address with each request."""
+    """Return the address that a limit counts.
+
+    An IPv6 subscriber has a whole /64 and could change the address with each request, so the /64 is counted.
+    """
     parsed = parse_address(address)
     if parsed is None:
         return address
@@ -46,7 +52,7 @@ def throttled_address(address: str) -> str:
 
 
 def is_trusted_peer(remote: str, trusted: Sequence[Network]) -> bool:
-    """Whether the connection from the address `remote` is that of a trusted proxy."""
+    """Return whether the connection from the address `remote` belongs to a trusted proxy."""
     return _is_trusted(plain_peer(remote or UNIX_PEER), trusted)
 
 

@@ -1,6 +1,6 @@
-"""CORS (Fetch standard, section 3.2): which other origins' pages may call us with credentials.
+"""CORS (Fetch standard, section 3.2): which other origins' pages may call Belfry with credentials.
 
-An allowlist of exact origins; nothing is reflected, and without the setting no header is ever sent.
+There is an allowlist of exact origins. Origins are never reflected. Without the setting, no CORS header is ever sent.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, last-event-id"
-# Headers that libraries add in pages by themselves: htmx, tracing and monitoring (W3C Trace Context and Baggage,
-# Sentry, B3, Datadog, New Relic, Elastic, Jaeger, Application Insights, AWS X-Ray, Google, Dynatrace, Instana,
-# SkyWalking, Honeycomb, Grafana Faro), guards against forged requests, openai-node. A name counts only where an allowed
-# origin asks for it; none of them means anything here.
+# Headers that libraries add to requests of pages by themselves: htmx, tracing and monitoring (W3C Trace Context and
+# Baggage, Sentry, B3, Datadog, New Relic, Elastic, Jaeger, Application Insights, AWS X-Ray, Google, Dynatrace, Instana,
+# SkyWalking, Honeycomb, Grafana Faro), guards against forged requests, openai-node. Such a header is allowed only for
+# an allowed origin. Belfry gives none of them a meaning.
 _LIBRARY_HEADER = re.compile(
     r"hx-[a-z-]{1,40}|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-[a-z]{1,20}|x-datadog-[a-z-]{1,40}"
     r"|newrelic|x-newrelic-[a-z]{1,20}|elastic-apm-traceparent|uber-trace-id|uberctx-[a-z-]{1,40}|request-id"
@@ -30,17 +30,21 @@ _LIBRARY_HEADER = re.compile(
     r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with"
 )
 EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate, x-request-id"
-PREFLIGHT_SECONDS = 600  # Chromium keeps it for two hours at most; shorter, so that a change of the setting arrives
+# Chromium keeps the answer for at most two hours. This is shorter, so that a change of the setting takes effect.
+PREFLIGHT_SECONDS = 600
 
 
 class Cors:
-    """What pages of `origins` may do; without any, nothing is said to anybody."""
+    """The rights of pages of `origins`. Without origins, no CORS header is sent."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
 
     def preflight(self, environ: WSGIEnvironment) -> Response | None:
-        """The answer to a preflight request; None for any other request. `mark` is still to be called."""
+        """Return the answer to a preflight request, or None for any other request.
+
+        The caller must still call `mark`.
+        """
         wanted = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
         if not (self._origins and wanted and environ["REQUEST_METHOD"] == "OPTIONS"):
             return None
@@ -53,7 +57,7 @@ class Cors:
         return answer
 
     def mark(self, answer: Response, environ: WSGIEnvironment) -> None:
-        """Mark an answer that a page of an allowed origin may read."""
+        """Add the header fields that let a page of an allowed origin read the answer."""
         for name, value in self.fields(environ):
             if name == "Vary":
                 answer.vary.add(value)
@@ -61,10 +65,11 @@ class Cors:
                 answer.headers[name] = value
 
     def fields(self, environ: WSGIEnvironment) -> Fields:
-        """The same as header fields."""
+        """Return the CORS header fields of an answer."""
         if not self._origins:
             return []
-        found = [("Vary", "Origin")]  # also without one: a cache must not give this answer to a page of an origin
+        # Also without an origin: a cache must not give this answer to a page of another origin.
+        found = [("Vary", "Origin")]
         origin = environ.get("HTTP_ORIGIN", "")
         if origin in self._origins:
             found += [
@@ -76,7 +81,7 @@ class Cors:
 
 
 def _allowed_headers(environ: WSGIEnvironment) -> str:
-    """`REQUEST_HEADERS`, and those of the headers that a preflight asks for which libraries add."""
+    """Return `REQUEST_HEADERS`, and those headers of the preflight request that libraries add."""
     wanted = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "").lower().split(",")
     added = dict.fromkeys(name.strip() for name in wanted if _LIBRARY_HEADER.fullmatch(name.strip()))
     return ", ".join([REQUEST_HEADERS, *added])

@@ -1,7 +1,8 @@
-"""Endpoints: the two busiest paths, `/publish` and `/stream`, are plain WSGI applications and never come to Flask.
+"""Endpoints: the two busiest paths, `/publish` and `/stream`, are plain WSGI applications that bypass Flask.
 
-Routing, contexts and a response object cost more than all that Belfry does for a message. An endpoint is the only
-implementation of its path. It answers every method, credential and origin, and its errors carry what all answers carry.
+Routing, contexts and a response object cost more than all work that Belfry does for a message. An endpoint is the only
+implementation of its path. It handles every method, credential and origin, and its errors have the headers of all
+answers.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Handler = Callable[[Request], "WSGIApplication"]
 
 
 class Endpoint:
-    """A path. `handlers` answer its methods; what they raise becomes a problem.
+    """A path. `handlers` answer its methods. Their exceptions become problems.
 
-    An answer may have a `status`; one without is a stream, which has begun with 200.
+    An answer may have a `status`. An answer without one is a stream, which has begun with 200.
     """
 
     def __init__(self, path: str, answers: Answers, handlers: Mapping[str, Handler]) -> None:
@@ -36,7 +37,7 @@ class Endpoint:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             answer = self._answer(environ)
-        except Exception as error:  # noqa: BLE001 - not lost: it is told, counted, and logged if it is a bug
+        except Exception as error:  # noqa: BLE001 - not lost: it is answered, counted, and logged if it is a bug
             answer = self._answers.problem(error, environ)
         metrics.ANSWERED[self._path, str(getattr(answer, "status", "200"))[:3]] += 1
         return answer(environ, start_response)
@@ -44,7 +45,8 @@ class Endpoint:
     def _answer(self, environ: WSGIEnvironment) -> WSGIApplication:
         handler = self._handlers.get(environ["REQUEST_METHOD"])
         if handler is not None:
-            return handler(Request(environ, populate_request=False))  # which would tie both together in a cycle
+            # Populating would put both objects into a reference cycle.
+            return handler(Request(environ, populate_request=False))
         if environ["REQUEST_METHOD"] != "OPTIONS":
             raise MethodNotAllowed(self.methods)
         allow = ("Allow", ", ".join(self.methods))
@@ -54,7 +56,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """WSGI middleware: requests to the paths of `endpoints` go to these, all others to `application`."""
+    """WSGI middleware that sends requests for the paths of `endpoints` to these, and all others to `application`."""
 
     def __init__(self, application: WSGIApplication, endpoints: Mapping[str, Endpoint]) -> None:
         self._application = application
@@ -62,6 +64,7 @@ class Endpoints:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path.startswith("//"):  # a base address that ends with a slash, and a path after it
+        # A client may join a base URL that ends with a slash and a path that begins with one.
+        if path.startswith("//"):
             path = f"/{path.lstrip('/')}"
         return self.paths.get(path, self._application)(environ, start_response)

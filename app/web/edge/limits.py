@@ -1,4 +1,4 @@
-"""How much one publisher, user or address may do: buckets in this worker, and the headers that tell of them.
+"""Rate limits of one publisher, user or address: buckets in this worker, and the headers that report them.
 
 The header fields are those of draft-ietf-httpapi-ratelimit-headers up to its sixth version, which clients know.
 """
@@ -19,7 +19,7 @@ from .client_address import client_address, throttled_address
 
 
 class RateLimits:
-    """The limits of one worker."""
+    """The rate limits of one worker. Every limit raises `BelfryError` `rate_limited`."""
 
     def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
         self._proxies = settings.proxies
@@ -31,37 +31,38 @@ class RateLimits:
         self._refused = Buckets(settings.refused_tokens_per_minute)
 
     def publish(self, user: str, deliveries: int) -> Taken:
-        """One message to so many logs. Raises `BelfryError` `rate_limited`, as all of these do."""
+        """Count one message to `deliveries` logs. Raises `BelfryError` `rate_limited`."""
         return self._charge(self._publish, user, deliveries)
 
     def connect(self, user: str) -> Taken:
-        """One stream, long poll, session, ticket or count of tabs."""
+        """Count one stream, long poll, session, ticket or report of tabs. Raises `BelfryError` `rate_limited`."""
         return self._charge(self._connect, user)
 
     def request(self, user: str) -> None:
-        """One request that counts against no other limit of its user."""
+        """Count one request that counts against no other limit of its user. Raises `BelfryError` `rate_limited`."""
         self._charge(self._request, user)
 
     def sign_in(self, request: Request, name: str) -> None:
-        """One try at a password. Call it before the password is checked, which is expensive.
+        """Count one attempt to sign in with a password. Call this before the password check, which is expensive.
 
-        The try counts for the address, for the name, and as one credential of the address: an address that used up
-        its bad credentials elsewhere gets no try here. Passwords can be guessed, so even the right one waits.
+        The attempt counts for the address, for the name, and as one bad credential of the address. So an address that
+        has used up its bad credentials elsewhere gets no attempt here. Passwords can be guessed, so even the right one
+        must wait. Raises `BelfryError` `rate_limited`.
         """
         self.refused_credential(request)
         self._charge(self._sign_in, f"address {self.address(request)}")
         self._charge(self._sign_in, f"name {_digest(name)}")
 
     def refused_credential(self, request: Request) -> None:
-        """One token, session or ticket that was not valid.
+        """Count one token, session or ticket that was not valid. Raises `BelfryError` `rate_limited`.
 
-        Call it after the check: nobody can guess 256 random bits or a signature, so a valid credential from a
-        throttled address still works. Clients who share an address cannot lock each other out.
+        Call this after the check. Nobody can guess 256 random bits or a signature, so a valid credential from a
+        throttled address still works. Clients that share an address cannot lock each other out.
         """
         self._charge(self._refused, self.address(request))
 
     def address(self, request: Request) -> str:
-        """What counts as one address."""
+        """Return the address that the limits count for a request."""
         return throttled_address(client_address(request, self._proxies))
 
     def _charge(self, buckets: Buckets, key: str, cost: int = 1) -> Taken:
@@ -76,12 +77,12 @@ class RateLimits:
 
 
 def _digest(name: str) -> str:
-    """A key of fixed size for every spelling of `name`, which a stranger chose."""
+    """Return a key of fixed size for every spelling of `name`. The name may come from a stranger."""
     return blake2b(nfc(name.strip()).encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def headers(taken: Taken) -> Mapping[str, str]:
-    """What tells a client how far it may go."""
+    """Return the header fields that tell a client how much of its limit is left."""
     return {
         "RateLimit-Limit": str(taken.limit),
         "RateLimit-Remaining": str(taken.remaining),

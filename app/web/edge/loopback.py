@@ -1,7 +1,8 @@
-"""The demo answers for this machine's own names only.
+"""Limits the demo to this machine's own host names.
 
-Its sign-in asks for no password. A web page elsewhere could have its own name resolve to 127.0.0.1 (DNS rebinding):
-its requests are then same-origin ones to the browser. What they can't change is the `Host` that the browser sends.
+The demo's sign-in needs no password. A web page elsewhere could make its own name resolve to 127.0.0.1 (DNS rebinding).
+The browser then treats its requests as same-origin. Such a page can't change the `Host` that the browser sends, so this
+module checks that header.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 NAME: Final = "localhost"
 NETWORK: Final = IPv4Network("127.0.0.0/8")
 ADDRESS: Final = IPv6Address("::1")
-_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # bound to all addresses: no host of its own
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # bound to all addresses, so without a host of its own
 _TOLD_MAX: Final = 100
 
 
 class Loopback:
-    """WSGI middleware: refuses requests for other hosts, and hands all others to `application`.
+    """WSGI middleware that refuses requests for other hosts, and passes all others to `application`.
 
-    `bound` is the host that the server listens on, which is also answered for.
+    `bound` is the host that the server listens on. Requests for it are accepted too.
     """
 
     def __init__(self, application: WSGIApplication, answers: Answers, bound: str) -> None:
@@ -49,7 +50,7 @@ class Loopback:
 
 
 def host_of(sent: str) -> str:
-    """The host of a `Host` header in one spelling, without port and brackets; "" where it is malformed."""
+    """Return the host of a `Host` header in one spelling, without port and brackets; "" if it is malformed."""
     host, bracket, port = sent.strip().rpartition("]")
     if bracket:
         host = host.removeprefix("[") if host.startswith("[") else ""
@@ -66,7 +67,7 @@ def host_of(sent: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host_of` has found a name of this machine itself."""
+    """Return whether `host`, a result of `host_of`, is a name of this machine itself."""
     if host == NAME:
         return True
     try:

@@ -1,12 +1,12 @@
-"""Ids in addresses: every id that a user or a message may have can be named in one, whatever it holds.
+"""Ids in URLs: every id of a user or a message can be part of a URL, whatever characters it has.
 
-An id is one segment of a path, percent-encoded: `/users/a%2Fb`. WSGI decodes the path before it can be cut into
-segments, so the cut is made here, on the address as it was sent.
+An id is one segment of a path, percent-encoded: `/users/a%2Fb`. WSGI decodes the path before it can be split into
+segments. So this module splits the URL as it was sent.
 
-Some ids survive no path. Clients resolve `.` and `..` before they send anything, and some proxies decode `%2F`. So each
-address has a second form, with the id in the query: `~` stands in the path where the id would, as in
-`/messages/~/content?id=..`, and at the end it may be left out: `/messages?id=..`. The second id of a path is `message`:
-`/users/~/messages/~?id=..&message=..`.
+Some ids can't be sent in a path. Clients resolve `.` and `..` before they send anything, and some proxies decode `%2F`.
+So each URL has a second form, with the id in the query. `~` replaces the id in the path, as in
+`/messages/~/content?id=..`. At the end of the path, `~` may be omitted: `/messages?id=..`. The second id of a path is
+`message`: `/users/~/messages/~?id=..&message=..`.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ COLLECTIONS: Final = (
     "/chat",
 )
 STANDS_FOR: Final = "~"
-# Where ids stand in a path that is cut at its slashes, and the parameters that may hold them instead.
+# The positions of ids in a path that is split at its slashes, and the parameters that may replace them.
 PLACES: Final = ((2, "id"), (4, "message"))
-# In place of a slash that belongs to an id. No id may hold it, for it is not printable.
+# Replaces a slash that belongs to an id. No id may contain it, because it is not printable.
 _SLASH: Final = "\0"
 _ENCODED: Final = re.compile("%2f", re.IGNORECASE)
 
 
 class Site(Flask):
-    """Flask, with routing that takes ids whole."""
+    """Flask, with routing that keeps ids with slashes whole."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.url_value_preprocessor(_restore)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """As Flask's. A path with its ids whole is taken where a route answers the method there.
+        """Make Flask's adapter. If a route accepts the path with its ids whole, use that path.
 
-        A path with NUL leads nowhere: here NUL would be taken for a slash.
+        A path with NUL is not found, because NUL stands for a slash here.
         """
         adapter = super().create_url_adapter(request)
         if adapter is None or request is None:
@@ -66,7 +66,10 @@ class Site(Flask):
         return adapter
 
     def make_default_options_response(self) -> Response:
-        """As Flask's, with the methods of the path's own route: `/feed/read` is no id of `/feed/<message_id>`."""
+        """Answer like Flask, but with the methods of the path's own route.
+
+        `/feed/read` is not an id of `/feed/<message_id>`.
+        """
         answer = super().make_default_options_response()
         path = request.url_rule.rule if request.url_rule else ""
         answer.allow.clear()
@@ -77,13 +80,13 @@ class Site(Flask):
 
 
 def _restore(_endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """Give the views the ids as they are."""
+    """Put the slashes back into the ids that views get."""
     if values:
         values |= {name: value.replace(_SLASH, "/") for name, value in values.items() if isinstance(value, str)}
 
 
 def _undivided(request: Request) -> str | None:
-    """The path with a mark for each slash that was sent as `%2F`; None without such a slash."""
+    """Return the path with a mark for each slash that was sent as `%2F`, or None without such a slash."""
     sent, _, _query = request.environ.get("RAW_URI", "").partition("?")
     if not _ENCODED.search(sent):
         return None
@@ -92,14 +95,14 @@ def _undivided(request: Request) -> str | None:
 
 
 def _with_stand_in(path: str, request: Request) -> str | None:
-    """The path of one entry of a collection whose id stands in the query; None for any other request."""
+    """Return the path of one entry of a collection whose id is in the query, or None for any other request."""
     return f"{path}/{STANDS_FOR}" if path in COLLECTIONS and "id" in request.args else None
 
 
 def _with_ids_of_query(path: str, request: Request) -> str:
-    """The path with the ids of the query where `~` stands. Raises `BadRequest` for a parameter that holds no id.
+    """Return the path with each `~` replaced by the id of the query.
 
-    Without its parameter, `~` is an id like any other.
+    Raises `BadRequest` if a parameter has no single, valid id. Without its parameter, `~` is an ordinary id.
     """
     segments = path.split("/")
     for at, name in PLACES:

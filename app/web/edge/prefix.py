@@ -1,10 +1,11 @@
-"""The path below which a proxy serves Belfry, such as `/push`: addresses that Belfry writes begin with it.
+"""The path prefix below which a proxy serves Belfry, such as `/push`. URLs that Belfry writes begin with it.
 
-The setting `BELFRY_PATH_PREFIX` names it, and the proxy may pass it on or take it off. Without the setting the header
-`X-Forwarded-Prefix` of a trusted proxy names what that proxy took off. It becomes the `SCRIPT_NAME` of WSGI (PEP 3333).
+The setting `BELFRY_PATH_PREFIX` names it, and the proxy may pass it on or remove it. Without the setting, the header
+`X-Forwarded-Prefix` of a trusted proxy names the prefix that the proxy removed. It becomes the `SCRIPT_NAME` of WSGI
+(PEP 3333).
 
-The header never changes which path is served. A proxy that does not know the header passes it on as the client sent it:
-`/x/metrics` with the prefix `/x` would pass a proxy that refuses `/metrics` alone.
+The header never changes which path is served. A proxy that does not know the header passes it on as the client sent it.
+Otherwise, `/x/metrics` with the prefix `/x` would get past a proxy that refuses only `/metrics`.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ HEADER: Final = "HTTP_X_FORWARDED_PREFIX"
 
 
 class Prefix:
-    """WSGI middleware: tells `application` the prefix, and takes that of the setting off where the proxy did not."""
+    """WSGI middleware that sets the prefix for `application`. It removes the setting's prefix if the proxy did not."""
 
     def __init__(self, application: WSGIApplication, settings: Settings) -> None:
         self._application = application
         self._fixed = settings.path_prefix
         self._trusted = settings.proxies
-        self._trusts_all = settings.demo  # which answers for this machine's own names only
+        self._trusts_all = settings.demo  # the demo accepts only this machine's own names
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer the request. Without a setting and a header this costs one look into `environ`."""
+        """Answer the request. Without the setting and the header, this costs one lookup in `environ`."""
         if self._fixed:
             environ["SCRIPT_NAME"] = self._fixed
             environ["PATH_INFO"] = _below(self._fixed, environ["PATH_INFO"])
@@ -40,7 +41,7 @@ class Prefix:
         return self._application(environ, start_response)
 
     def _forwarded(self, environ: WSGIEnvironment) -> str:
-        """What the header says; "" where a stranger sent it, or where it can be no path."""
+        """Return the prefix of the header. Return "" if the peer is not trusted, or if the value is not a path."""
         if not (self._trusts_all or is_trusted_peer(environ.get("REMOTE_ADDR", ""), self._trusted)):
             return ""
         prefix = str(environ[HEADER]).strip().rstrip("/")
@@ -48,6 +49,6 @@ class Prefix:
 
 
 def _below(prefix: str, path: str) -> str:
-    """`path` without `prefix`."""
+    """Return `path` without `prefix`."""
     rest = path.removeprefix(prefix)
     return rest or "/" if rest.startswith("/") or not rest else path

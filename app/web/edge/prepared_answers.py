@@ -1,7 +1,7 @@
 """Refusals that are prepared as bytes: for connections without a Flask request, and for overload.
 
-They carry the headers of every answer (`cors`, `headers`), so that pages of other origins can read them. All are made
-together with the application, because a worker that has no free file descriptor can't even import modules.
+They have the headers of every answer (`cors`, `headers`), so that pages of other origins can read them. All are made
+together with the application, because a worker without a free file descriptor can't even import modules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NOBODY: Final = ""  # no origin, or one that is not on the list
 
 
 class PreparedAnswer:
-    """The answer to `error`, for pages of each of `origins` and for everybody else."""
+    """The answer to `error`, for pages of each of `origins` and for all other clients."""
 
     def __init__(self, answers: Answers, error: BelfryError, origins: Sequence[str]) -> None:
         self._answers = {
@@ -27,12 +27,12 @@ class PreparedAnswer:
         }
 
     def answer(self, origin: str = _NOBODY, scheme: str = "http") -> bytes:
-        """What to write to whom, by the request's `Origin`."""
+        """Return the bytes of the answer for the request's `Origin` and scheme."""
         return self._answers.get((origin, scheme)) or self._answers[_NOBODY, scheme]
 
 
 class PreparedRefusals(NamedTuple):
-    """Those that the worker gives by itself."""
+    """The refusals that the worker sends by itself."""
 
     overloaded: PreparedAnswer
     no_room: PreparedAnswer

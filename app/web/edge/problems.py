@@ -1,4 +1,4 @@
-"""Every refusal as `application/problem+json` (RFC 9457), whether Belfry, werkzeug or a bug caused it."""
+"""Answers every refusal as `application/problem+json` (RFC 9457), whether Belfry, werkzeug or a bug caused it."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _CODE_BY_STATUS = {
 
 
 def install(app: Flask) -> None:
-    """Answer every exception of `app`'s views and of its routing with a problem."""
+    """Turn every exception of `app`'s views and of its routing into a problem."""
     app.register_error_handler(BelfryError, problem_response)
     app.register_error_handler(HTTPException, problem_response)
     app.register_error_handler(Exception, problem_response)
 
 
 def refusal_for(error: Exception, environ: WSGIEnvironment) -> BelfryError:
-    """What to tell a client about `error`, which is counted. A bug is logged, with the ids of the request."""
+    """Return the error to report to a client, and count it. A bug is logged with the ids of the request."""
     told = translated(error, environ)
     metrics.refused(told.code)
     return told
 
 
 def problem_response(error: Exception) -> Response:
-    """The answer that tells a client about `error`, which is counted. Flask lets its redirects pass us by."""
+    """Return the answer that reports `error` to a client, and count it. Flask does not call this for its redirects."""
     told = translated(error, request.environ)
     if wants_page(request):
         return refusal(told, render_template("pages/problem.html", problem=told), "text/html; charset=utf-8")
@@ -54,7 +54,7 @@ def problem_response(error: Exception) -> Response:
 
 
 def wants_page(asked: Request) -> bool:
-    """Whether a person at a browser asks: it prefers HTML, where programs take JSON or anything."""
+    """Return whether the client is a person's browser, which prefers HTML. Programs accept JSON or anything."""
     if asked.method not in ("GET", "HEAD", "POST"):
         return False
     accepted = asked.accept_mimetypes
@@ -62,33 +62,37 @@ def wants_page(asked: Request) -> bool:
 
 
 def refusal(error: BelfryError, text: str, content_type: str) -> Response:
-    """An answer to `error`, which is counted, in whatever form its client understands."""
+    """Return an answer with `text` for `error`, and count the error."""
     metrics.refused(error.code)
     kind = LastResponse if error.code in LAST else Response
     return kind(text, error.status, error.headers, content_type=content_type)
 
 
 class LastResponse(Response):
-    """After it no request can follow on the connection: nobody knows where it would begin (RFC 9110, 15.5.9)."""
+    """An answer after which no request can follow on the connection.
+
+    The beginning of the next request can't be found (RFC 9110, 15.5.9).
+    """
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """As any response; gunicorn is told to say `Connection: close`."""
+        """Answer like any response, and make gunicorn send `Connection: close`."""
         close_after(start_response)
         return super().__call__(environ, start_response)
 
 
 def close_after(start_response: StartResponse) -> None:
-    """Have gunicorn say `Connection: close` with the answer that begins now: that header is gunicorn's own."""
+    """Make gunicorn send `Connection: close` with the answer that begins now. Only gunicorn can set that header."""
     server: Any = getattr(start_response, "__self__", None)
     if hasattr(server, "force_close"):
         server.force_close()
 
 
 def translated(error: Exception, environ: WSGIEnvironment) -> BelfryError:
-    """What a client is told about `error`. A bug is logged, with the ids of the request."""
+    """Return the error that a client gets for `error`. A bug is logged with the ids of the request."""
     if isinstance(error, BelfryError):
         return error
-    if isinstance(error, HTTPException):  # werkzeug's own refusals: a wrong path or method, a body over the limit
+    # werkzeug's own refusals: a wrong path or method, or a body over the limit.
+    if isinstance(error, HTTPException):
         status = error.code or 500
         code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
         kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}

@@ -1,4 +1,4 @@
-"""What a request asks: whose logs, from which cursor, with which parameters, and its body."""
+"""Reads requests: the logs they name, their cursor, parameters and body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...store.keys import EVERYONE, topic_log, user_log
 JSON = "application/json"
 LAST_EVENT_ID = "last_event_id"
 MAX_TABS = 1_000
-MAX_TOPICS = MAX_LOGS - 2  # beside the user's own log and everyone's
+MAX_TOPICS = MAX_LOGS - 2  # the user's own log and everyone's are also read
 PIECE_BYTES = 16_384
 
 
@@ -33,22 +33,22 @@ class LeftOut(NamedTuple):
 
 
 def logs_of(claims: Claims, asked: Request) -> list[str]:
-    """The logs that a connection reads: the user's own, everyone's, and its topics. Raises as `topics_of` does."""
+    """Return the logs that a connection reads: the user's own, everyone's, and its topics. Raises like `topics_of`."""
     topics, _left_out = topics_of(claims, asked)
     return names_of(claims.user, topics)
 
 
 def names_of(user: str, topics: Iterable[str]) -> list[str]:
-    """The logs that a connection of `user` reads, with these topics."""
+    """Return the logs that a connection of `user` reads, with these topics."""
     return [user_log(user), EVERYONE, *map(topic_log, topics)]
 
 
 def topics_of(claims: Claims, asked: Request) -> tuple[list[str], list[LeftOut]]:
-    """The topics that a connection reads, and those that it leaves out.
+    """Return the topics that a connection reads, and those that it leaves out.
 
-    They are the topics of `?topics=a,b&topic=c`. A connection that asks for one that it can't read is refused, unless
-    it also asks for `?partial=true`. Without these parameters, they are the topics that the token grants by name: the
-    first of them, if there are too many, since a token may grant more than one connection reads.
+    They are the topics of `?topics=a,b&topic=c`. If the connection can't read one of them, it is refused, unless it
+    also asks for `?partial=true`. Without these parameters, they are the topics that the token grants by name. If there
+    are too many, only the first ones are read, because a token may grant more topics than one connection can read.
 
     Raises `BelfryError` `bad_topic`, `bad_parameter`, `topic_forbidden` or `too_many_topics`.
     """
@@ -69,7 +69,10 @@ def topics_of(claims: Claims, asked: Request) -> tuple[list[str], list[LeftOut]]
 
 
 def _readable(topic: str, claims: Claims, before: int, asked: int) -> str:
-    """`topic`, if a connection that reads `before` others can read it too. Raises `BelfryError` as `topics_of` does."""
+    """Return `topic` if a connection that reads `before` others can read it too.
+
+    Raises `BelfryError` like `topics_of`.
+    """
     if not claims.may_read(check_topic(topic)):
         raise BelfryError("topic_forbidden", f"The token does not grant the topic {topic!r}.")
     if before >= MAX_TOPICS:
@@ -78,22 +81,28 @@ def _readable(topic: str, claims: Claims, before: int, asked: int) -> str:
 
 
 def has_query(asked: Request) -> bool:
-    """Whether there are parameters. Most connections come without: an empty query takes as long to parse as a token."""
+    """Return whether there are parameters.
+
+    Most connections have none, and parsing an empty query takes as long as parsing a token.
+    """
     return bool(asked.environ.get("QUERY_STRING"))
 
 
 def listed(given: MultiDict[str, str], many: str, one: str) -> list[str]:
-    """The names of `?<many>=a,b`, and those of each `?<one>=c`, which may hold commas."""
+    """Return the names of `?<many>=a,b`, and those of each `?<one>=c`, which may contain commas."""
     return [name for name in [*given.get(many, "").split(","), *given.getlist(one)] if name]
 
 
 def cursor_of(text: str | None) -> Vector | None:
-    """A cursor out of a header or parameter; absent and empty mean none. Raises `BelfryError` `bad_cursor`."""
+    """Return the cursor in a header or parameter, or None if it is absent or empty.
+
+    Raises `BelfryError` `bad_cursor`.
+    """
     return cursor.parse(text) if text else None
 
 
 def resumed_from(asked: Request) -> Vector | None:
-    """The cursor that a client resumes from, however the client spells it; None where it gives none.
+    """Return the cursor that a client resumes from, in any spelling, or None if it sends none.
 
     The newest position wins. The header `Last-Event-ID` comes first: browsers send it with every reconnect. Then comes
     a parameter that a polyfill appends to the address: `lastEventId` (Yaffle's EventSource, reconnecting-eventsource),
@@ -119,7 +128,7 @@ def _is_resume(name: str) -> bool:
 
 
 def number(asked: Request, name: str, default: float, least: float, most: float) -> float:
-    """A number out of the query. Raises `BelfryError` `bad_parameter` unless it lies between the bounds."""
+    """Return a number of the query. Raises `BelfryError` `bad_parameter` unless it is between `least` and `most`."""
     text = asked.args.get(name, "")
     try:
         value = float(text or default)
@@ -131,7 +140,7 @@ def number(asked: Request, name: str, default: float, least: float, most: float)
 
 
 def whole_number(asked: Request, name: str, default: int, least: int, most: int) -> int:
-    """A number without a fraction out of the query. Raises `BelfryError` `bad_parameter` as `number` does."""
+    """Return a number without a fraction of the query. Raises `BelfryError` `bad_parameter` like `number`."""
     value = number(asked, name, default, least, most)
     if not value.is_integer():
         raise BelfryError("bad_parameter", f"{name}: expected a whole number, got {value}.")
@@ -139,12 +148,12 @@ def whole_number(asked: Request, name: str, default: int, least: int, most: int)
 
 
 def tabs_of(asked: Request) -> int:
-    """How many tabs of a browser share a connection. Raises `BelfryError` `bad_parameter`."""
+    """Return how many tabs of a browser share a connection. Raises `BelfryError` `bad_parameter`."""
     return whole_number(asked, "tabs", 0, 1, MAX_TABS)
 
 
 def flag(asked: Request, name: str) -> bool | None:
-    """`true` or `false` out of the query, None if absent. Raises `BelfryError` `bad_parameter` for anything else."""
+    """Return a flag of the query, or None if it is absent. Raises `BelfryError` `bad_parameter` if it is not a flag."""
     text = asked.args.get(name, "")
     if text not in ("", "true", "false", "1", "0"):
         raise BelfryError("bad_parameter", f"{name}: expected true or false, got {text[:40]!r}.")
@@ -152,27 +161,28 @@ def flag(asked: Request, name: str) -> bool | None:
 
 
 def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "application/json") -> bytes:
-    """The body of a request that must be JSON, as it was sent.
+    """Return the body of a request that must be JSON, as it was sent.
 
-    Raises `BelfryError` `unsupported_media_type`, also for a compressed body, and as `body`.
+    Raises `BelfryError` `unsupported_media_type`, also for a compressed body, and like `body`.
     """
-    if sent.environ.get("CONTENT_TYPE") != JSON and sent.mimetype != JSON:  # the first is quick, and mostly so
+    # The first comparison is cheap and false for most requests.
+    if sent.environ.get("CONTENT_TYPE") != JSON and sent.mimetype != JSON:
         raise BelfryError("unsupported_media_type", f"Send {expected}, got {sent.mimetype or 'none'!r}.")
     return body(sent, limit_bytes, seconds)
 
 
 def body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
-    """The request's body.
+    """Return the request's body.
 
-    Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` unless all came in `seconds`,
-    `body_broken` where it can't be read to its end, `unsupported_media_type` where it is compressed.
+    Raises `BelfryError` `body_too_large` before reading more than the limit, `body_late` if it takes longer than
+    `seconds`, `body_broken` if it can't be read to its end, and `unsupported_media_type` if it is compressed.
     """
     refuse_coding(sent)
     return _read(sent, limit_bytes, seconds)
 
 
 def decompressed_body(sent: Request, limit_bytes: int, seconds: float) -> bytes:
-    """As `body`, of a request that may be compressed: what was compressed has the same limit.
+    """Return a body like `body`, which may be compressed. The limit applies to the decompressed body as well.
 
     Raises `BelfryError` `unsupported_media_type` for a coding other than gzip and deflate.
     """
@@ -194,7 +204,7 @@ def _read(sent: Request, limit_bytes: int, seconds: float) -> bytes:
 
 
 def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
-    """At most one byte more than the limit of what was compressed."""
+    """Return the decompressed body, or its beginning with at most one byte more than the limit."""
     name = coding.strip().lower()
     if name in ("", "identity"):
         return text
@@ -205,7 +215,7 @@ def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
             headers={"Accept-Encoding": "gzip, deflate"},
         )
     try:
-        reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either kind, by its header
+        reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # accepts gzip and zlib, by the header of the data
         plain = reader.decompress(text, limit_bytes + 1)
     except zlib.error as error:
         raise BelfryError("body_broken", f"The body is not valid {name}: {error}.") from None
@@ -215,13 +225,13 @@ def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
 
 
 def headers_of(sent: Request) -> dict[str, str]:
-    """The request's headers that an upstream may get, if its settings say so."""
+    """Return the request's headers that an upstream may get, if its settings say so."""
     lower = {name.lower(): value for name, value in sent.headers.items()}
     return {name: value for name, value in lower.items() if name not in NEVER_PASSED}
 
 
 def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[int], object]) -> bytes:
-    """As `body`, read in pieces: `note` hears of each piece's size when it has come, and may raise."""
+    """Return a body like `body`, read in pieces. `note` is called with the size of each piece, and may raise."""
     refuse_coding(sent)
     pieces: list[bytes] = []
     left = limit_bytes
@@ -238,7 +248,7 @@ def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[i
 
 
 def refuse_coding(sent: Request) -> None:
-    """Raises `BelfryError` `unsupported_media_type` for a compressed body (RFC 9110, 15.5.16)."""
+    """Raise `BelfryError` `unsupported_media_type` for a compressed body (RFC 9110, 15.5.16)."""
     coding = sent.environ.get("HTTP_CONTENT_ENCODING", "")
     if coding and coding.strip().lower() != "identity":
         told = f"Expected a body without Content-Encoding, got {coding[:40]!r}."
@@ -246,7 +256,10 @@ def refuse_coding(sent: Request) -> None:
 
 
 def _stream(sent: Request) -> IO[bytes]:
-    """Where the server ends the stream with the body (gunicorn does), werkzeug's own stream is this very one."""
+    """Return the stream of the body.
+
+    If the server ends its stream with the body, as gunicorn does, werkzeug would use that same stream.
+    """
     ends = sent.environ.get("wsgi.input_terminated")
     found: IO[bytes] = sent.environ["wsgi.input"] if ends else sent.stream
     return found

@@ -1,7 +1,7 @@
-"""The ids by which a request is found in the logs of several services: `X-Request-Id`, and W3C's `traceparent`.
+"""The ids that identify a request in the logs of several services: `X-Request-Id`, and W3C's `traceparent`.
 
-A request that brings one gets it back with its answer. What is not well-formed is ignored, as Trace Context (section
-3.2.2.3) asks for: a client must not choose freely what stands in headers and logs.
+The answer to a request repeats its ids. Malformed ids are ignored, as Trace Context (section 3.2.2.3) requires: a
+client must not be able to put any text into headers and logs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ KEYS: Final = tuple([key for key, _, _ in _KNOWN])
 
 
 def fields(environ: WSGIEnvironment) -> Fields:
-    """The header fields that give a request's ids back."""
+    """Return the header fields that repeat a request's ids."""
     return [(name, environ[key]) for key, name, form in _KNOWN if key in environ and form.fullmatch(environ[key])]
 
 
 def told(environ: WSGIEnvironment) -> str:
-    """The ids as they stand in a log line, with a space before them; empty where there are none."""
+    """Return the ids for a log line, with a space before each; empty if there are none."""
     return "".join([f" {name}={value}" for name, value in fields(environ)])

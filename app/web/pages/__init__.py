@@ -1,1 +1,1 @@
-"""The pages that people see, their sign-in and their static files."""
+"""The pages for people, their sign-in and their static files."""

@@ -1,10 +1,10 @@
-"""What `/static/` sends: compressed where the browser accepts it, and open to pages of other origins.
+"""The files of `/static/`: compressed if the browser accepts it, and available to pages of other origins.
 
-The files hold nobody's data: every page that embeds the feed loads them from here.
+The files contain no personal data. Every page that embeds the feed loads them from here.
 
-The scripts in `modules/` are sent below an address that holds their version, a digest of all of them, so that browsers
-keep them for a year. The entry `belfry.js` names that version in its imports, and browsers check it for changes.
-Comments and indentation are not sent. The lines stay, so that an error names the line of the source.
+The scripts in `modules/` have URLs with their version, a digest of all of them, so that browsers keep them for a year.
+The entry `belfry.js` names that version in its imports, and browsers check it for changes. Comments and indentation are
+removed. The lines stay, so that an error shows the line of the source.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from werkzeug.security import safe_join
 ENTRY: Final = "belfry.js"
 MODULES: Final = "modules"
 ELEMENT: Final = "element.js"
-COMMENTED: Final = (ENTRY, f"{MODULES}/", "pages/")  # our own scripts; those of others are sent with their licences
+COMMENTED: Final = (ENTRY, f"{MODULES}/", "pages/")  # our own scripts; other scripts are sent with their licences
 VERSIONED: Final = re.compile(rf"{MODULES}/(?P<version>[0-9a-f]{{12}})/(?P<name>\w+\.js)")
 IMPORT: Final = re.compile(r'^import [^(]*? from "\./(\w+\.js)";$', re.MULTILINE)
-# As our scripts write comments. A test compares the code before and after.
+# Our scripts write comments only in these ways. A test compares the code before and after.
 DOC_COMMENT: Final = re.compile(r"/\*\*[^*]*\*/ ?")
 END_COMMENT: Final = re.compile(r"(?<=[;{}\[(,>]) // [^'\"`]*$")
 SHEET: Final = "belfry.css"
@@ -40,7 +40,7 @@ FOR_EVER: Final = "max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is sent."""
+    """A file in the form in which it is sent."""
 
     content: bytes
     mimetype: str
@@ -54,12 +54,12 @@ class Assets:
         self._root = root
 
     def version(self) -> str:
-        """A digest of all modules, made anew when one of them changes."""
+        """Return a digest of all modules. It is computed again when a module changes."""
         files = sorted((self._root / MODULES).glob("*.js"))
         return _digest(tuple((path, path.stat().st_mtime_ns) for path in files))
 
     def element(self) -> list[str]:
-        """The names, below `/static/`, of the module with the elements and of those that it needs."""
+        """Return the names, below `/static/`, of the module with the elements and of the modules that it imports."""
         version = self.version()
         names = [ELEMENT]
         for name in names:
@@ -69,7 +69,7 @@ class Assets:
         return [f"{MODULES}/{version}/{name}" for name in names]
 
     def find(self, name: str) -> Asset | None:
-        """The file `name` if it is a text that can be compressed."""
+        """Return the file `name` if it is a text that can be compressed, otherwise None."""
         path = Path(safe_join(str(self._root), name) or "")
         mimetype = guess_type(name)[0] or ""
         if mimetype not in COMPRESSED_TYPES or not path.is_file():
@@ -80,7 +80,7 @@ class Assets:
 
 
 def install(app: Flask) -> None:
-    """Send `app`'s static files this way."""
+    """Make `app` send its static files through this module."""
     assets = Assets(Path(app.static_folder or ""))
     app.view_functions["static"] = _view(app, assets)
     app.after_request(compress_page)
@@ -91,7 +91,10 @@ def install(app: Flask) -> None:
 
 
 def compress_page(response: Response) -> Response:
-    """A page as the browser accepts it. No page holds a secret whose length a stranger could measure in this way."""
+    """Compress a page if the browser accepts it.
+
+    No page contains a secret whose length a stranger could measure in this way.
+    """
     if response.mimetype == "text/html" and not response.is_streamed and request.accept_encodings["gzip"]:
         response.set_data(gzip.compress(response.get_data(), mtime=0))
         response.headers["Content-Encoding"] = "gzip"
@@ -100,7 +103,7 @@ def compress_page(response: Response) -> Response:
 
 
 def without_comments(script: str) -> str:
-    """`script` without comments and indentation. Its lines stay, some of them empty."""
+    """Return `script` without comments and indentation. Its lines stay, and some of them become empty."""
     kept = []
     inside = False
     for line in script.split("\n"):
@@ -118,7 +121,7 @@ def _view(app: Flask, assets: Assets) -> Callable[[str], Response]:
         asset = assets.find(f"{MODULES}/{versioned['name']}" if versioned else filename)
         if asset is None:
             return abort(404) if versioned else _open(app.send_static_file(filename))
-        # After an update, a browser may ask for modules of the old version: it gets the new ones, uncached.
+        # After an update, a browser may request modules of the old version. It gets the new ones, uncached.
         is_current = versioned is not None and versioned["version"] == assets.version()
         return _lasting(asset) if is_current else _checked(asset)
 
@@ -126,14 +129,17 @@ def _view(app: Flask, assets: Assets) -> Callable[[str], Response]:
 
 
 def _lasting(asset: Asset) -> Response:
-    """The answer at an address that always has this content. It is short: a page loads dozens of modules."""
+    """Return the answer at a URL that always has this content.
+
+    It has few headers, because a page loads many modules.
+    """
     response = _body(asset)
     response.headers["Cache-Control"] = FOR_EVER
     return response
 
 
 def _checked(asset: Asset) -> Response:
-    """The answer at an address whose content changes: browsers ask each time whether it did."""
+    """Return the answer at a URL whose content may change. Browsers ask each time whether it did."""
     response = _open(_body(asset))
     response.headers["Cache-Control"] = "no-cache"
     response.set_etag(asset.etag)
@@ -142,7 +148,7 @@ def _checked(asset: Asset) -> Response:
 
 
 def _open(response: Response) -> Response:
-    """Let pages of other origins load it, in whichever way they ask for it."""
+    """Let pages of other origins load the answer in every mode."""
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response
@@ -150,7 +156,7 @@ def _open(response: Response) -> Response:
 
 def _body(asset: Asset) -> Response:
     response = Response(asset.content, content_type=asset.mimetype)
-    response.headers["Access-Control-Allow-Origin"] = "*"  # browsers fetch modules by CORS, always
+    response.headers["Access-Control-Allow-Origin"] = "*"  # browsers always fetch modules by CORS
     response.vary.add("Accept-Encoding")
     if request.accept_encodings["gzip"] and "Range" not in request.headers:
         response.set_data(_compressed(asset))
@@ -160,7 +166,10 @@ def _body(asset: Asset) -> Response:
 
 @lru_cache(KEPT_FILES)
 def _read(path: Path, _changed_ns: int, mimetype: str, version: str, *, has_comments: bool) -> Asset:
-    """The file at `path`, read once for each of its versions; `version` is that of the modules it imports, if any."""
+    """Return the file at `path`, which is read once for each of its versions.
+
+    `version` is the version of the modules that it imports, if it imports any.
+    """
     content = path.read_bytes()
     if path.name == SHEET:
         content = STYLE_COMMENT.sub("", content.decode()).encode()

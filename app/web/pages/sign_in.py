@@ -1,6 +1,6 @@
-"""`/login` and `/logout`: the demo's sign-in by name alone, the administrator's by password, and the way out.
+"""`/login` and `/logout`: the demo's sign-in by name alone, the administrator's sign-in by password, and sign-out.
 
-With neither the demo nor a password there is no `/login`: the application that people sign in to hands them a token.
+Without the demo and a password, there is no `/login`: users sign in to the application, which gives them a token.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONCURRENT_CHECKS: Final = 2  # each takes 32 MiB and a core
 
 
 def blueprint(auth: Authenticator, audit: Audit, limits: RateLimits) -> Blueprint:
-    """The views of `/login` and `/logout`."""
+    """Return the views of `/login` and `/logout`."""
     views = Blueprint("sign_in", __name__)
     door = SignInPolicy(auth, audit)
 
@@ -54,7 +54,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: RateLimits) -> Blueprin
         refuse_coding(request)
         request.max_content_length = FORM_MAX_BYTES
         with ReadDeadline(auth.settings.body_seconds):
-            _ = request.form  # which is read here and then known
+            _ = request.form  # reads the form and keeps it
         name = request.form.get("name", "").strip()
         if door.is_guarded:
             limits.sign_in(request, name)
@@ -80,7 +80,7 @@ def blueprint(auth: Authenticator, audit: Audit, limits: RateLimits) -> Blueprin
 
 
 class SignInPolicy:
-    """Who may come in: with a password set, the administrator; in a demo without one, anybody."""
+    """Decides who may sign in: the administrator if a password is set; anybody in a demo without one."""
 
     def __init__(self, auth: Authenticator, audit: Audit) -> None:
         self._auth = auth
@@ -90,26 +90,26 @@ class SignInPolicy:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether there is a password to guess."""
+        """Whether signing in needs a password."""
         return self._passwords is not None
 
     def require(self) -> None:
-        """Raises `BelfryError` `not_found` where there is no sign-in."""
+        """Raise `BelfryError` `not_found` if there is no sign-in."""
         if not (self._auth.settings.demo or self._passwords):
             raise BelfryError("not_found", "This server has no sign-in of its own: the application hands out tokens")
 
     def refuse_plain_http(self, origin: str) -> None:
-        """Raises `BelfryError` `insecure_sign_in` where the browser would drop the session cookie, which is for https.
+        """Raise `BelfryError` `insecure_sign_in` if the browser would drop the session cookie, which is for https only.
 
-        The browser's own `Origin` tells how it came: behind a proxy that ends TLS, the request itself may not. Browsers
-        keep such cookies of this machine's own names.
+        The browser's own `Origin` shows the scheme. The request itself may not, behind a proxy that ends TLS. Browsers
+        keep such cookies for this machine's own names.
         """
         scheme, _, host = origin.lower().partition("://")
         if scheme == "http" and not self._auth.settings.demo and not is_loopback(host_of(host)):
             raise BelfryError("insecure_sign_in", PLAIN_HTTP)
 
     def form(self, problem: str = "") -> str:
-        """The page that asks."""
+        """Return the sign-in page."""
         return render_template(
             "sign_in/login.html",
             names=() if self._passwords else DEMO_NAMES,
@@ -119,7 +119,10 @@ class SignInPolicy:
         )
 
     def recognise(self, name: str, password: str) -> Claims:
-        """What somebody of this name may do; noted either way. Raises `bad_user_id`, `sign_in_refused`."""
+        """Return the claims of the user `name`. The audit log gets an entry in any case.
+
+        Raises `BelfryError` `bad_user_id` or `sign_in_refused`.
+        """
         user, now = check_user_id(name), self._auth.clock()
         if self._passwords:
             fits = self._passwords.fit(password)
@@ -140,16 +143,19 @@ class Passwords:
         self._turns = BoundedSemaphore(CONCURRENT_CHECKS)
 
     def fit(self, password: str) -> bool:
-        """Whether it is the one. The name plays no part, so that an unknown one takes as long as the right one."""
+        """Return whether the password is right.
+
+        This does not look at the name, so that a wrong name takes as long as the right one.
+        """
         with self._turns:
             fits: bool = gevent.get_hub().threadpool.apply(self._stored.fits, (password[:PASSWORD_MAX_LENGTH],))
         return fits
 
 
 def local_path(text: str, root_path: str = "") -> str:
-    r"""`text` if it leads to a page of this host, otherwise the path of the feed below `root_path`.
+    r"""Return `text` if it leads to a page of this host, otherwise the path of the feed below `root_path`.
 
-    A browser takes `//host` and `/\host` for another server, and drops tabs and line ends before it looks.
+    Browsers read `//host` and `/\host` as another server, and drop tabs and line ends first.
     """
     local = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
     return text if local else f"{root_path}/"

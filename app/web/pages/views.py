@@ -1,6 +1,6 @@
-"""The pages: `/` shows one's feed, `/chat` asks a model; those below `/admin/` are for administrators.
+"""The pages: `/` shows the user's feed, `/chat` asks a model, and those below `/admin/` are for administrators.
 
-They hold no data: their scripts fetch it.
+The pages contain no data: their scripts fetch it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..edge.auth import REALM, Authenticator, require_scope
 
 
 def blueprint(auth: Authenticator) -> Blueprint:
-    """The views of the pages."""
+    """Return the views of the pages."""
     views = Blueprint("pages", __name__)
 
     @views.get("/")
@@ -56,7 +56,7 @@ def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
         return page("dashboard", "admin")
 
     def page(name: str, *scopes: str) -> ResponseReturnValue:
-        """A page for administrators, who need all of `scopes`."""
+        """Return a page for administrators, who need all of `scopes`."""
         claims = auth.visitor(request)
         if not claims:
             return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
@@ -66,7 +66,7 @@ def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
 
 
 def _visitor(claims: Claims) -> dict[str, Any]:
-    """What every page shows of who is signed in."""
+    """Return what every page shows about the signed-in user."""
     return {"user": claims.user, "scopes": claims.scopes, "bell": "feed" in claims.scopes}
 
 
