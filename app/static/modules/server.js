@@ -17,7 +17,7 @@ function baseOf(url) {
     const { href } = new URL(given, here);
     if (/^https?:/.test(href)) return href.replace(/[?#].*$/, "").replace(/\/+$/, "");
   }
-  throw new TypeError(`url: expected the address of Belfry, such as "https://push.example.com", got ${given === undefined ? "none" : JSON.stringify(given)}`);
+  throw new TypeError(`url: expected the address of Belfry, such as "https://push.example.com", got ${JSON.stringify(given) ?? "none"}`);
 }
 
 /**

@@ -103,7 +103,7 @@ def compress_page(response: Response) -> Response:
 
 
 def without_comments(script: str) -> str:
-    """Return `script` without comments and indentation. Its lines stay, and some of them become empty."""
+    """Return `script` without comments, indentation and empty lines."""
     kept = []
     inside = False
     for line in script.split("\n"):
@@ -111,8 +111,10 @@ def without_comments(script: str) -> str:
         begins = text.startswith("/**") and "*/" not in text
         dropped = inside or begins or text.startswith("//")
         inside = (inside or begins) and not text.endswith("*/")
-        kept.append("" if dropped else END_COMMENT.sub("", DOC_COMMENT.sub("", text)))
-    return "\n".join(kept)
+        code = "" if dropped else END_COMMENT.sub("", DOC_COMMENT.sub("", text))
+        if code:
+            kept.append(f"{code}\n")
+    return "".join(kept)
 
 
 def _view(app: Flask, assets: Assets) -> Callable[[str], Response]:

@@ -32,7 +32,7 @@ def test_on_a_phone_the_result_is_seen_beside_the_button_and_the_form_is_empty_a
     expect(admin.locator("#outcome")).to_have_text(f"Sent. {bob}: offline, finds it later.")
     expect(admin.locator("#outcome")).to_be_in_viewport()
     for field in ("#target", "#title", "#body"):
-        expect(admin.locator(field)).to_have_value("")
+        expect(admin.locator(f"form {field}")).to_have_value("")
 
 
 def test_a_second_tap_sends_nothing(admin: Page, belfry: Belfry, bob: str) -> None:

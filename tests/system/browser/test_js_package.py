@@ -151,6 +151,8 @@ def test_a_react_app_shows_the_bell_and_a_view_of_its_own(
     expect(page.locator("belfry-feed .badge")).to_have_text("1")
     page.locator("belfry-feed .bell").click()
     expect(page.locator("belfry-feed").get_by_role("heading", name="Inbox")).to_be_visible()
+    page.keyboard.press("Escape")  # the panel covers the page's own list
+    expect(page.locator("belfry-feed").get_by_role("heading", name="Inbox")).to_be_hidden()
     belfry.publish({"to": alice, "title": "live"})
     expect(page.locator("li")).to_have_text(["liveDone", "firstDone"])
     page.locator("li", has_text="first").get_by_role("button").click()
