@@ -86,11 +86,11 @@ def test_the_desktop_is_told_only_after_consent_and_by_one_hidden_tab(
     wish(tabs[0], "desktop")
     wait_until(lambda: tabs[0].evaluate("localStorage.getItem('belfry.desktop')") == "yes")
     ring(belfry, alice, tabs[0])
-    assert notes() == ["Look: here"]
+    wait_until(lambda: notes() == ["Look: here"])
     tabs[1].show()
     ring(belfry, alice, tabs[1])
+    wait_until(lambda: tabs[1].toasts >= 1)
     assert notes() == ["Look: here"], "who looks at a tab is told there"
-    assert tabs[1].toasts >= 1
 
 
 def test_who_blocks_notifications_is_told_so_and_gets_none(window: Window, belfry: Belfry, alice: str) -> None:
