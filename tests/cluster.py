@@ -190,11 +190,6 @@ class RedisCluster:
         source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
         self.wait(lambda: all(self._port_of(node, slot) == target.port for node in self.alive()), "the slot to move")
 
-    def refusals(self) -> int:
-        """How often a node answered MOVED."""
-        told = [node.ask("INFO", "errorstats").get("errorstat_MOVED") for node in self.alive()]
-        return sum(each["count"] for each in told if each)
-
     def _port_of(self, node: Node, slot: int) -> int:
         for row in _slots(node):
             if row[0] <= slot <= row[1]:

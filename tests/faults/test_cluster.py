@@ -128,6 +128,7 @@ def publish_lines(belfry: Belfry, user: str) -> list[int]:
     return [number for number, status in enumerate(statuses) if status == 201]
 
 
+@pytest.mark.nightly  # a minute long; whether a line meets the slot on its way depends on the machine
 def test_a_node_is_added_takes_slots_over_with_a_batch_under_way_and_is_removed(deploy: Deploy) -> None:
     cluster, belfry = deploy()
     with Traffic(belfry) as traffic, belfry.stream("bob") as stream, ThreadPoolExecutor(1) as pool:
@@ -135,12 +136,11 @@ def test_a_node_is_added_takes_slots_over_with_a_batch_under_way_and_is_removed(
         traffic.run(MESSAGES)
         added = cluster.add_primary()
         key = log_key(belfry, "user:bob")
-        home, slot, refusals = cluster.owner(key), key_slot(key.encode()), cluster.refusals()
+        home, slot = cluster.owner(key), key_slot(key.encode())
         batch = pool.submit(publish_lines, belfry, "bob")
         stream.wait_for(lambda event: LINE in event.data, FAILOVER_SECONDS)
         cluster.migrate(slot, home, added)
         accepted = batch.result(FAILOVER_SECONDS)
-        assert cluster.refusals() > refusals, "no line was sent to the former place"
         belfry.publish({"to": "bob", "title": "the end"})
         stream.wait_for(lambda event: "the end" in event.data, FAILOVER_SECONDS)
         heard = [message["data"] for message in stream.messages if message.get("title") == LINE]
