@@ -12,7 +12,7 @@ from typing import Any, Final
 LEAST_VERSION: Final = (7, 0)
 KEEPS: Final = "noeviction"
 
-# Of the data that Belfry stores. docs/upgrade.md says when it is raised, and has a line for each number.
+# The format number of the stored data. docs/upgrade.md says when to raise the number, and has a line for each one.
 FORMAT: Final = 1
 FULL_SHARE: Final = 0.9  # of maxmemory; from this share on, a warning says that the store is nearly full
 

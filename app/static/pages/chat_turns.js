@@ -8,7 +8,7 @@ import { button, element } from "./dom.js";
 import { picture } from "./images.js";
 import { MarkdownView } from "./markdown.js";
 
-const NEAR_END_PX = 80; // who reads further up is left there
+const NEAR_END_PX = 80; // a reader who scrolled further up is not moved
 
 /** The text of a question. @param {Content} content */
 export const textOf = (content) => (typeof content === "string" ? content : content.map(({ text }) => text ?? "").join("\n").trim());
