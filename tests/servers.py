@@ -35,8 +35,8 @@ from tests.waiting import patient, wait_until
 REPOSITORY = Path(__file__).parent.parent
 TRIED = "BELFRY_TEST_ENGINE"  # the path of a redis-server or valkey-server
 HOST = "127.0.0.1"
-START_SECONDS = 15.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0  # a start takes about 1 s; a busy machine that is half as quick has needed 30 s
+STOP_SECONDS = 20.0
 PUBLISHER_SECONDS = 7_200  # longer than any module's tests take, however busy the machine is
 PORTS = range(12_000, 32_000)  # Linux gives connections those from 32768 on
 
@@ -93,8 +93,8 @@ class Server:
 
     def all_serve(self) -> bool:
         """Whether no worker is on its way: until it serves, a file says so beside the numbers that all of them map."""
-        maps = [Path(f"/proc/{pid}/maps").read_text().splitlines() for pid in self.workers()]
-        folders = {Path(line.split()[-1]).parent for lines in maps for line in lines if "/belfry-metrics-" in line}
+        maps = [line for pid in self.workers() for line in _maps(pid)]
+        folders = {Path(line.split()[-1]).parent for line in maps if "/belfry-metrics-" in line}
         return bool(folders) and not any(list(folder.glob("booting-*")) for folder in folders)
 
     def signal(self, number: signal.Signals) -> None:
@@ -110,7 +110,7 @@ class Server:
         """SIGKILL for the whole group: nothing of it gets to say a word."""
         if self._process is not None:
             _kill_group(self._process.pid)
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(patient(STOP_SECONDS))
             self._process = None
 
     def destroy(self) -> None:
@@ -448,19 +448,32 @@ def resident_bytes(pid: int) -> int:
 def owner_of(port: int, pids: Iterable[int]) -> int:
     """Which of these processes has a TCP connection from this local port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
-    (owner,) = [pid for pid in pids if sockets & {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}]
+    sockets = {f"socket:[{row[9]}]" for row in rows if _port(row[1]) == port}
+    (owner,) = [pid for pid in pids if sockets & _opened_by(pid)]
     return owner
 
 
 def tcp_connections(pid: int) -> set[tuple[int, int]]:
     """The ports, its own and the other one, of each TCP connection of a process, its listeners included."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(str(descriptor.readlink()))
+    inodes = _opened_by(pid)
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return {(_port(row[1]), _port(row[2])) for row in rows if f"socket:[{row[9]}]" in inodes}
+
+
+def _opened_by(pid: int) -> set[str]:
+    """What a process has open. It may close a descriptor meanwhile."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(descriptor.readlink()))
+    return found
+
+
+def _maps(pid: int) -> list[str]:
+    """The lines that tell what a process maps, none of one that has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return []
 
 
 def _port(address: str) -> int:

@@ -28,7 +28,7 @@ ANSWER_SECONDS = 3.0
 PARSE_SECONDS = 1.0  # more for 10,000 lines, on a machine that has other things to do
 NDJSON = {"Content-Type": "application/x-ndjson"}
 NOTICE_SECONDS = 10.0
-BACK_SECONDS = 15.0
+BACK_SECONDS = 60.0
 CURRENT_SECONDS = {1_000: 3.0, 5_000: 10.0}  # by the number of streams
 OWN_DESCRIPTORS = 200
 

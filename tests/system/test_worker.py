@@ -25,7 +25,7 @@ from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
 from tests.system.conftest import StartBelfry
 from tests.waiting import patient
 
-CROWD = 600  # many times the turns, and more than wait before newcomers stay in the kernel's queue
+CROWD = 300  # many times the turns, and more than wait before newcomers stay in the kernel's queue
 
 
 def test_an_idle_connection_holds_no_worker_back(start_belfry: StartBelfry) -> None:
@@ -111,18 +111,22 @@ one._wait_for_stop()
 def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> None:
     head = f"GET /stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {belfry.token('crowd', 'feed')}\r\n\r\n"
     with ExitStack() as stack:
-        crowd = [stack.enter_context(socket.create_connection((HOST, belfry.port), timeout=20)) for _ in range(CROWD)]
+        crowd = [stack.enter_context(socket.create_connection((HOST, belfry.port), timeout=60)) for _ in range(CROWD)]
         for client in crowd:
             client.sendall(head.encode())
         for client in crowd:
-            received = b""
-            while b"event: ready" not in received:
-                received += client.recv(4_096)
+            read_until(client, b"event: ready")
         belfry.publish({"to": "crowd", "title": "all here"})
         for client in crowd:
-            received = b""
-            while b"all here" not in received:
-                received += client.recv(4_096)
+            read_until(client, b"all here")
+
+
+def read_until(client: socket.socket, end: bytes) -> None:
+    received = b""
+    while end not in received:
+        more = client.recv(4_096)
+        assert more, f"hung up after {received!r}"
+        received += more
 
 
 @pytest.mark.parametrize(
