@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ START_SECONDS = 60.0  # a start takes about 1 s; a busy machine that is half as 
 STOP_SECONDS = 20.0
 PUBLISHER_SECONDS = 7_200  # longer than any module's tests take, however busy the machine is
 PORTS = range(12_000, 32_000)  # Linux gives connections those from 32768 on
+RECENT_PORTS: deque[int] = deque(maxlen=500)  # whose servers may not listen yet
 
 
 class Server:
@@ -423,8 +425,11 @@ def free_port() -> int:
     number, processes = port_share()
     while True:
         port = random.choice(PORTS[number::processes])
+        if port in RECENT_PORTS:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
+            RECENT_PORTS.append(port)
             return port
 
 

@@ -13,7 +13,7 @@ from tests.servers import Belfry
 from tests.system.conftest import StartBelfry
 from tests.waiting import wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 IDS = {"X-Request-Id": "order-17:a", "traceparent": TRACE}
 

@@ -14,7 +14,7 @@ from tests.servers import Belfry
 from tests.test_metrics_doc import exposed_names
 from tests.waiting import wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
