@@ -21,7 +21,7 @@ def client() -> Iterator[openai.OpenAI]:
         url = f"http://127.0.0.1:{port}/v1"
         try:
             with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
-                wait_until(lambda: answers(client), 10)
+                wait_until(lambda: answers(client), 60)
                 yield client
         finally:
             process.terminate()
@@ -41,7 +41,7 @@ def whole(client: openai.OpenAI, prompt: str) -> str:
 
 def streamed(client: openai.OpenAI, prompt: str) -> Iterator[str]:
     parts = client.chat.completions.create(
-        model="any", messages=[{"role": "user", "content": prompt}], stream=True, timeout=1.0
+        model="any", messages=[{"role": "user", "content": prompt}], stream=True, timeout=3.0
     )
     return (part.choices[0].delta.content or "" for part in parts if part.choices)
 

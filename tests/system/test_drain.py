@@ -14,7 +14,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-import requests
 
 from app.core.wire.sse import Event
 from tests.faults.crowd import Crowd, Reader
@@ -375,17 +374,16 @@ def assert_still_serves(belfry: Belfry, stream: StreamClient, user: str) -> None
 def test_a_server_that_leaves_says_so_before_it_refuses_connections(start_belfry: StartBelfry, alice: str) -> None:
     belfry = start_belfry(BELFRY_LAME_DUCK_SECONDS=str(LAME_DUCK_SECONDS), WEB_CONCURRENCY="2")
 
-    def refusal() -> requests.Response | None:
+    def refusal() -> tuple[str, str] | None:
         """What one of the workers answers on a new connection. The other one may hear of the end a little later."""
         answer = belfry.api().get("/health/ready")
-        return answer if answer.status_code == 503 else None
+        return (answer.json()["code"], answer.headers["Retry-After"]) if answer.status_code == 503 else None
 
     with belfry.stream(alice) as stream:
         stream.wait_for("ready")
         began = time.monotonic()
         belfry.signal(signal.SIGTERM)
-        told = wait_until(refusal)
-        assert (told.json()["code"], told.headers["Retry-After"]) == ("shutting_down", "5")
+        assert wait_until(refusal) == ("shutting_down", "5")
         assert belfry.api().get("/health/live").status_code == 200
         assert belfry.publish({"to": alice, "title": "still served"})["deliveries"][0]["online"]
         with belfry.stream(f"{alice}-2") as other:

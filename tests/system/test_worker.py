@@ -75,12 +75,12 @@ def test_gunicorns_settings_stay_what_they_are_and_are_found_without_a_search(mo
 
 
 def test_an_idle_worker_sleeps(start_belfry: StartBelfry) -> None:
-    """What it must do in time is a dozen things a second; a loop that looks for something shows up here."""
+    """What it must do in time is 12 to 15 things a second. A loop that looks for something does 20 more."""
     belfry = start_belfry()
     with belfry.stream("sleeper"):
         before, since = wake_ups(belfry.worker()), time.monotonic()
         time.sleep(2)
-        assert wake_ups(belfry.worker()) - before < 20 * (time.monotonic() - since)
+        assert wake_ups(belfry.worker()) - before < 28 * (time.monotonic() - since)
 
 
 def wake_ups(pid: int) -> int:
