@@ -298,7 +298,7 @@ class Api(requests.Session):
             self.headers["Authorization"] = f"Bearer {token}"
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
-        options.setdefault("timeout", 20)
+        options.setdefault("timeout", 60)
         return super().request(method, f"{self._base_url}{url!s}", *args, **options)
 
     def publish(self, message: Mapping[str, Any]) -> requests.Response:

@@ -114,6 +114,9 @@ class LinkProxy:
             pair = (client, server)
             with self._lock:
                 self._pairs.add(pair)
+            if self._refusing:  # since this connection was accepted
+                self._drop(pair)
+                continue
             for source, sink in (pair, pair[::-1]):
                 threading.Thread(target=self._pump, args=(pair, source, sink), daemon=True).start()
 

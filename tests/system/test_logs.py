@@ -24,7 +24,8 @@ def environment() -> Mapping[str, str]:
 
 
 def lines(belfry: Belfry) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in belfry.log().splitlines()]
+    """Those that were written whole."""
+    return [json.loads(line) for line in belfry.log().rpartition("\n")[0].splitlines()]
 
 
 def test_the_first_lines_tell_version_store_and_changed_settings_without_secrets(belfry: Belfry) -> None:
