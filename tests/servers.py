@@ -152,8 +152,8 @@ class RedisServer(Server):
         return engine.binary if engine else None
 
     def command(self) -> Sequence[str | Path]:
-        # With `no`, it writes before it answers, so it loses nothing when it is killed. With `everysec`, a slow disk may
-        # hold a write back for two seconds after its answer. With `always`, each answer waits for the disk.
+        # With `no`, it writes before it answers, so it loses nothing when it is killed. With `everysec`, a slow disk
+        # may hold a write back for two seconds after its answer. With `always`, each answer waits for the disk.
         keep = ["--appendonly", "yes", "--appendfsync", "no"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
