@@ -57,7 +57,7 @@ class Counted(Belfry):
         path = Path(self._environment["CENSUS"])
         path.unlink(missing_ok=True)
         os.kill(self.worker(), signal.SIGUSR2)
-        wait_until(path.exists, 20)
+        wait_until(path.exists, 60)
         found: Census = json.loads(path.read_text())
         return found
 

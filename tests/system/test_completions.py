@@ -259,7 +259,7 @@ class TestASnapshot:
         conversation = upstream.next_request(runner.user)
         conversation.begin()
         conversation.say(*WORDS)
-        wait_until(lambda: runner.state(run_id)["text"] == TEXT, 10)
+        wait_until(lambda: runner.state(run_id)["text"] == TEXT)
         with runner.watch(run_id) as stream:
             assert stream.next_event().event == "ready"
             assert text_of([stream.wait_for("message").data]) == TEXT
@@ -285,7 +285,7 @@ class TestASnapshot:
         conversation = upstream.next_request(runner.user)
         conversation.begin()
         conversation.say(*WORDS)
-        wait_until(lambda: runner.state(run_id)["text"] == TEXT, 10)
+        wait_until(lambda: runner.state(run_id)["text"] == TEXT)
         runner.stop(run_id)
         with runner.watch(run_id) as stream:
             assert to_the_end(stream) == TEXT
@@ -793,7 +793,7 @@ class TestFaults:
             own_redis.start() if killed else own_redis.signal(signal.SIGCONT)
             conversation.say(*WORDS[20:])
             conversation.finish()
-            assert to_the_end(stream, 20) == TEXT
+            assert to_the_end(stream) == TEXT
             assert types(stream) == ["ready"]
         assert Runner(runner.belfry, alice).state(run_id)["status"] == "done"
 
@@ -837,7 +837,7 @@ class TestFaults:
             conversation.say("Hel")
             stream.wait_for("message")
             client.flushall()
-            stream.read_to_end(10)
+            stream.read_to_end()
             assert types(stream) == ["ready", "reset"]
         assert conversation.has_left()
         assert runner.api.get(f"/completions/{run_id}/stream").status_code == 404
@@ -850,13 +850,13 @@ class TestFaults:
         run_id = runner.start()
         runner.wait_ended(run_id)
         with runner.watch(run_id) as stream, own_redis.client() as client:
-            to_the_end(stream, 10)
+            to_the_end(stream)
             first, second = [event.id for event in stream.events if event.event == "message"][:2]
             # As the failover would leave it: the second chunk's place is none that the log ever had.
             (meta,) = client.keys(f"*:run:{run_id}:meta")
             client.hset(meta, mapping={"epoch": "zzzzzz", "history": first.partition(".")[0], "former": first})
         with runner.watch(run_id, second) as stream:
-            stream.read_to_end(10)
+            stream.read_to_end()
             assert types(stream) == ["ready", "reset"]
             assert datas(stream) == ["[DONE]"]
             last = stream.events[-1].id

@@ -171,7 +171,7 @@ class TestInTheBackground:
         conversation = upstream.next_request(alice)
         conversation.begin()
         conversation.say("Hel")
-        wait_until(lambda: client.responses.retrieve(started.id).output_text == "Hel", 10)
+        wait_until(lambda: client.responses.retrieve(started.id).output_text == "Hel")
         cancelled = client.responses.cancel(started.id)
         assert (cancelled.status, cancelled.output_text) == ("cancelled", "Hel")
         assert conversation.has_left()

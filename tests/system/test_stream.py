@@ -167,7 +167,7 @@ class TestMessages:
             publishers = [threading.Thread(target=publish_numbers, args=(belfry, alice, name, count)) for name in "ab"]
             for publisher in publishers:
                 publisher.start()
-            stream.wait_for_messages(2 * count, 20)
+            stream.wait_for_messages(2 * count, 60)
             for publisher in publishers:
                 publisher.join()
             for name in "ab":

@@ -144,7 +144,7 @@ def read_until(client: socket.socket, end: bytes) -> None:
     ids=["long line", "long header", "many headers", "no request", "no header", "version", "coding", "length"],
 )
 def test_what_is_no_request_is_refused_with_a_problem_too(belfry: Belfry, sent: str, code: str) -> None:
-    with socket.create_connection((HOST, belfry.port), timeout=20) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         client.sendall(sent.encode())
         answer = http.client.HTTPResponse(client)
         answer.begin()
@@ -161,7 +161,7 @@ def test_without_a_descriptor_it_says_so_also_to_a_page_of_another_origin(start_
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_descriptors(pid) + OWN_DESCRIPTORS // 2, hard))
     with socket.socket() as client:
-        client.settimeout(20)
+        client.settimeout(60)
         os.kill(pid, signal.SIGSTOP)  # it looks at what is there when it accepts
         client.connect((HOST, belfry.port))
         client.sendall(f"GET /feed HTTP/1.1\r\nHost: x\r\norigin: {origin}\r\n\r\nOrigin: no".encode())
