@@ -94,10 +94,15 @@ class Server:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def all_serve(self) -> bool:
-        """Whether no worker is on its way: until it serves, a file says so beside the numbers that all of them map."""
-        maps = [line for pid in self.workers() for line in _maps(pid)]
+        """Whether all workers are there, and none is on its way: until it serves, a file says so.
+
+        The file is beside the numbers that all of them map.
+        """
+        pids = self.workers()
+        maps = [line for pid in pids for line in _maps(pid)]
         folders = {Path(line.split()[-1]).parent for line in maps if "/belfry-metrics-" in line}
-        return bool(folders) and not any(list(folder.glob("booting-*")) for folder in folders)
+        are_there = bool(folders) and len(pids) >= int(self._environment.get("WEB_CONCURRENCY", "1"))
+        return are_there and not any(list(folder.glob("booting-*")) for folder in folders)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
