@@ -12,7 +12,6 @@ import pytest
 from tests.servers import REPOSITORY, free_port
 from tests.waiting import wait_until
 
-
 IMPATIENT_SECONDS = 1.0  # a third of what a slow answer takes
 
 
