@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
-from tests.browsing import FeedTab, Visitor, cpu_milliseconds, cpu_session, scroll
+from tests.browsing import FeedTab, Visitor, cpu_milliseconds, cpu_session, scroll, wait_ms
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.waiting import wait_until
@@ -141,8 +141,8 @@ def test_what_one_reads_stays_where_it_is_when_messages_come(tab: FeedTab, belfr
     before = top_of(tab, title_of(500))
     for number in range(5):
         belfry.publish({"to": alice, "title": f"new {number}", "body": "text " * 50})
-    wait_until(lambda: rows(tab)[0] > 1 and title_of(500) in tab.titles.all_inner_texts())
-    wait_until(lambda: tab.feed.evaluate("feed => feed.unread") == MANY + 5)
+    expect(row(tab, 500 + 5).locator("h3")).to_have_text(title_of(500))
+    tab.expect_unread(MANY + 5)
     tab.page.evaluate(FRAME)
     assert abs(top_of(tab, title_of(500)) - before) <= 2
 
@@ -238,12 +238,20 @@ def test_rows_know_their_number_and_how_many_there_are_once_that_is_known(tab: F
 
 
 def test_a_page_that_does_not_come_can_be_asked_for_again(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    """Without a connection nothing but the button asks again."""
     titles = fill(belfry, alice, 60)
-    tab = visitor.tab()
+    tab = FeedTab(visitor.context.new_page())
+    tab.page.route("**/stream?*", lambda route: route.abort())
+    tab.page.goto("/")
+    expect(tab.articles.first).to_be_visible()
     tab.page.route("**/feed?*before=*", lambda route: route.fulfill(status=503, body="{}"))
     tab.articles.last.scroll_into_view_if_needed()
     tab.page.mouse.wheel(0, 10_000)
     expect(tab.feed.locator(".end")).to_contain_text("could not be loaded")
+    again = tab.feed.get_by_role("button", name="Try again").element_handle()
+    with tab.page.expect_request(lambda request: request.method == "HEAD", timeout=wait_ms(40)):
+        pass  # another try to connect failed, which the panel has shown
+    assert again.evaluate("button => button.isConnected"), "a press of the button is lost when another takes its place"
     tab.page.unroute("**/feed?*before=*")
-    tab.feed.get_by_role("button", name="Try again").click()
+    again.click()
     assert tab.walk()[0] == titles
