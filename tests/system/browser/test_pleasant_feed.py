@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browsing import LASTING, FeedTab, Visitor
+from tests.browsing import LASTING, FeedTab, Visitor, wait_ms
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_any_page import ICON, SCRIPT, serve
@@ -165,7 +165,8 @@ def test_no_connection_moves_no_row_and_does_not_blink(tab: FeedTab, belfry: Bel
         expect(tab.feed.get_by_text("No connection.")).to_be_visible()
         assert tab.articles.first.bounding_box() == place
         tries = tab.page.evaluate("performance.getEntriesByType('resource').length")
-        tab.page.wait_for_function("n => performance.getEntriesByType('resource').length >= n + 3", arg=tries)
+        more_tries = "n => performance.getEntriesByType('resource').length >= n + 3"
+        tab.page.wait_for_function(more_tries, arg=tries, timeout=wait_ms(40))  # the delays between them grow
         assert tab.page.evaluate("window.flips") == 1
     finally:
         belfry.start()
