@@ -41,7 +41,8 @@ def dashboard(visitor: Visitor, belfry: Belfry) -> Page:
 def opened(visitor: Visitor) -> Page:
     """The page with its stream: messages that are published from here on are delivered to it."""
     page = visitor.context.new_page()
-    with page.expect_response("**/stream?*", timeout=wait_ms()):
+    # The page has two streams: the bell's and the one with the figures.
+    with page.expect_response(lambda answer: "/stream?" in answer.url and "figures" in answer.url, timeout=wait_ms()):
         page.goto("/admin/dashboard/")
     expect(page.locator("#state")).to_contain_text("2 workers", timeout=wait_ms())
     return page
