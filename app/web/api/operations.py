@@ -83,7 +83,7 @@ _TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header no
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The id of a single message, where the body has no `id`. Batches ignore it.",
+    "description": "The id of a message without `id`. In a batch, a line without `id` gets this, a dot and its number.",
     "schema": {"type": "string"},
 }
 _RESUME = (
@@ -93,7 +93,10 @@ _RESUME = (
         "description": "The cursor to resume from, as browsers send it. It comes before both parameters.",
         "schema": {"type": "string"},
     },
-    _query("lastEventId", "The same, as polyfills append it. It comes before `last_event_id`."),
+    _query(
+        "lastEventId",
+        "The same, as polyfills append it; `evs_last_event_id` counts as well. It comes before `last_event_id`.",
+    ),
     _query("last_event_id", "The same, as a page writes it into the address."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
