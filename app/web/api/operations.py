@@ -93,10 +93,8 @@ _RESUME = (
         "description": "The cursor to resume from, as browsers send it. It comes before both parameters.",
         "schema": {"type": "string"},
     },
-    _query(
-        "lastEventId",
-        "The same, as polyfills append it; `evs_last_event_id` counts as well. It comes before `last_event_id`.",
-    ),
+    _query("lastEventId", "The same, as polyfills append it. It comes before `last_event_id`."),
+    _query("evs_last_event_id", "The same as `lastEventId`, from eventsource-polyfill."),
     _query("last_event_id", "The same, as a page writes it into the address."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)

@@ -107,9 +107,9 @@ def resumed_from(asked: Request) -> Vector | None:
 
     The newest position wins. The header `Last-Event-ID` comes first: browsers send it with every reconnect. Then comes
     a parameter that a polyfill appends to the address: `lastEventId` (Yaffle's EventSource, reconnecting-eventsource),
-    `lastEventID` or `Last-Event-ID` (Mercure), `evs_last_event_id` (eventsource-polyfill). `last_event_id` comes last: a page wrote it into the address, so it is
-    the oldest. An empty value counts as absent. Of a value that is given twice, the last one counts, because clients
-    append. Raises `BelfryError` `bad_cursor`.
+    `lastEventID` or `Last-Event-ID` (Mercure), `evs_last_event_id` (eventsource-polyfill). `last_event_id` comes last:
+    a page wrote it into the address, so it is the oldest. An empty value counts as absent. Of a value that is given
+    twice, the last one counts, because clients append. Raises `BelfryError` `bad_cursor`.
     """
     # A server joins repeated header lines with commas (RFC 9110, 5.3). A cursor contains none.
     header = asked.headers.get("Last-Event-ID", "").rpartition(",")[2].strip()
