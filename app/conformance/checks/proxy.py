@@ -127,11 +127,14 @@ def connections(probe: Probe) -> None:
 
 @GROUP.check(doctor=True)
 def sub_path(probe: Probe) -> None:
-    """The pages find their scripts and styles."""
+    """The pages and their redirects stay below the path, and the pages find their scripts and styles."""
     path = urlsplit(probe.deployment.url).path.rstrip("/")
     if not path:
         return
     page = probe.ask("GET", "/", headers={"Accept": "text/html"})
+    to = urlsplit(page.headers.get("Location", path)).path
+    if not to.startswith(path):  # to the sign-in
+        raise FailedError(f"a redirect below {path}/", f"a redirect to {to}, outside the sub-path", "sub_path")
     if 'href="/static/' in page.text:
         raise FailedError(f"links to {path}/static/", "links to /static/, outside the sub-path", "sub_path")
 
