@@ -11,7 +11,9 @@ import socket
 import sys
 from dataclasses import dataclass, replace
 
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s/]*)):(?P<port>[0-9]{1,5})")
+_HOST_AND_PORT = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._-]+)?)\]|(?P<host>[^:\[\]\s/]*)):(?P<port>[0-9]{1,5})"
+)
 # An address that listens on all interfaces → the address to reach it from this machine.
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _ANSWER_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""`deploy/nodes/haproxy.cfg` while no node serves: a stream's client is told to come again, and anyone else gets 503."""
+"""`deploy/nodes/haproxy.cfg` while no node serves: a stream's client comes again, and anyone else gets 503."""
 
 from __future__ import annotations
 
