@@ -88,7 +88,7 @@ def host(probe: Probe) -> None:
 
 @GROUP.check("feed", doctor=True)
 def forwarded_proto(probe: Probe) -> None:
-    """Belfry knows that the client came over https, so that cookies are Secure."""
+    """Belfry knows that the client came over https, so that cookies are Secure and browsers stay with https."""
     if not probe.deployment.url.startswith("https:"):
         raise SkippedError("the address is not https")
     answer = probe.ask("POST", "/session", "feed")
@@ -99,6 +99,9 @@ def forwarded_proto(probe: Probe) -> None:
         raise FailedError(
             "a Secure cookie over https", "a cookie that is not Secure: Belfry was told http", "forwarded_proto"
         )
+    # Outside the demo, every cookie is Secure, and only this header tells what Belfry knows.
+    if "Strict-Transport-Security" not in answer.headers:
+        raise FailedError("Strict-Transport-Security over https", "none: Belfry was told http", "forwarded_proto")
 
 
 @GROUP.check("publish", doctor=True)
