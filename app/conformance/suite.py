@@ -90,7 +90,7 @@ class Suite:
             answers.append(deployment.ask("POST", "/publish", publisher, json={"to": user, "transient": True}))
         self._expect_belfry(answers[0])
         for answer in answers:
-            if reader and answer.status_code in {401, 403} and "json" in answer.headers.get("Content-Type", ""):
+            if reader and answer.status_code in {401, 403} and answer.text.startswith("{"):
                 fix = _mended(_fault_of_refusal(answer), proxy_of(answer.headers))
                 raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}{fix}{_clocks(answer)}")
         return proxy_of(answers[0].headers)
