@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -22,7 +22,8 @@ from tests.servers import HOST, Belfry, Nginx
 
 pytestmark = pytest.mark.needs("nginx")
 
-OPTIONS = Options(patience=6.0, silence=30.0)
+OPTIONS = Options(patience=30.0, silence=30.0)
+NEVER_PATIENCE = 6.0  # for what never comes
 GOOD = "proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_buffering off; client_max_body_size 32m;"
 
 BUFFERED = GOOD.replace("buffering off", "buffering on")  # nginx keeps nothing without
@@ -98,13 +99,13 @@ PLANTED = {
         "proxy.often",
         "limit_req",
         f"{GOOD} limit_req zone=often burst=5 nodelay;",
-        "limit_req_zone $binary_remote_addr zone=often:1m rate=5r/s;",
+        "limit_req_zone $binary_remote_addr zone=often:1m rate=1r/m;",
     ),
     "few requests, by 429": Planted(
         "proxy.often",
         "limit_req",
         f"{GOOD} limit_req zone=often burst=5 nodelay; limit_req_status 429;",
-        "limit_req_zone $binary_remote_addr zone=often:1m rate=5r/s;",
+        "limit_req_zone $binary_remote_addr zone=often:1m rate=1r/m;",
     ),
     "small heads": Planted("proxy.head-size", "large_client_header_buffers", http="large_client_header_buffers 4 4k;"),
     "a filter": Planted("proxy.content", "/publish", beside="location = /publish { return 403; }"),
@@ -164,7 +165,8 @@ def examine(belfry: Belfry) -> Iterator[Examine]:
         started.append(nginx)
         url = f"{nginx.start().url}{planted.path}".rstrip("/")
         checks = [check for check in DOCTOR if check.name in {planted.found_by, "proxy.host"} or not planted.found_by]
-        return Suite(url, credentials(belfry), OPTIONS, checks).run(lambda _result: None)
+        options = replace(OPTIONS, patience=NEVER_PATIENCE) if planted.found_by else OPTIONS
+        return Suite(url, credentials(belfry), options, checks).run(lambda _result: None)
 
     yield run
     for nginx in started:
@@ -269,7 +271,7 @@ def test_tls_that_ends_wrongly_is_told_with_the_line_that_mends_it(
         assert "nginx: proxy_set_header X-Forwarded-Proto $scheme;" in found["proxy.forwarded-proto"]
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(-3_600, "the server's is +3600 s"), (3_600, "the server's is -3600 s")])
+@pytest.mark.parametrize(("seconds", "told"), [(-3_600, "the server's is +3"), (3_600, "the server's is -3")])
 def test_a_clock_that_is_wrong_is_told_with_the_difference(
     belfry: Belfry, monkeypatch: pytest.MonkeyPatch, seconds: int, told: str
 ) -> None:
@@ -277,5 +279,5 @@ def test_a_clock_that_is_wrong_is_told_with_the_difference(
     monkeypatch.setattr(answers, "now", lambda: here)
     checks = [check for check in DOCTOR if check.name == "proxy.clock"]
     line = failures(Suite(belfry.url, credentials(belfry), OPTIONS, checks).run(lambda _result: None))["proxy.clock"]
-    assert told[:-3] in line  # the test takes a moment
+    assert told in line
     assert "NTP" in line
