@@ -83,7 +83,7 @@ _TICKET = _query("ticket", "A ticket of `POST /tickets`, for clients that can se
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The id of a single message whose body has no `id`. Batches ignore this header.",
+    "description": "The id of a message without `id`. In a batch, a line without `id` gets this, a dot and its number.",
     "schema": {"type": "string"},
 }
 _RESUME = (
@@ -94,6 +94,7 @@ _RESUME = (
         "schema": {"type": "string"},
     },
     _query("lastEventId", "The same cursor, as polyfills append it. It takes precedence over `last_event_id`."),
+    _query("evs_last_event_id", "The same as `lastEventId`, from eventsource-polyfill."),
     _query("last_event_id", "The same cursor, as a page writes it into the URL."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
@@ -442,7 +443,7 @@ OPERATIONS = (
     ),
     Operation(
         "DELETE", "/session", "End the session", Access.OWN_COOKIE, answers={204: NOTHING},
-        refusals=("cross_site", "store_unavailable"),
+        refusals=("cross_site", "rate_limited", "store_unavailable"),
     ),
     Operation(
         "POST", "/tickets", "Make a ticket: a credential for one use within 60 seconds",
@@ -480,7 +481,7 @@ OPERATIONS = (
         body={FORM: {"type": "object", "properties": {name: {"type": "string"} for name in _SIGN_IN}}},
     ),
     Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
-              refusals=("cross_site", "store_unavailable")),
+              refusals=("cross_site", "rate_limited", "store_unavailable")),
     Operation(
         "GET", "/admin/audit", "List sign-ins and administrators' actions, newest first", Access.SCOPE, ("admin",),
         {200: JSON}, ("bad_parameter", "store_unavailable"),
