@@ -93,7 +93,10 @@ class Server:
 
     def all_serve(self) -> bool:
         """Whether no worker is on its way: until it serves, a file says so beside the numbers that all of them map."""
-        maps = [Path(f"/proc/{pid}/maps").read_text().splitlines() for pid in self.workers()]
+        try:
+            maps = [Path(f"/proc/{pid}/maps").read_text().splitlines() for pid in self.workers()]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # a worker ended meanwhile
         folders = {Path(line.split()[-1]).parent for lines in maps for line in lines if "/belfry-metrics-" in line}
         return bool(folders) and not any(list(folder.glob("booting-*")) for folder in folders)
 
@@ -110,7 +113,7 @@ class Server:
         """SIGKILL for the whole group: nothing of it gets to say a word."""
         if self._process is not None:
             _kill_group(self._process.pid)
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(patient(STOP_SECONDS))
             self._process = None
 
     def destroy(self) -> None:
@@ -165,7 +168,7 @@ class RedisServer(Server):
             return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=5, decode_responses=True, password=self._password)
+        return redis.Redis.from_url(self.url, socket_timeout=patient(5), decode_responses=True, password=self._password)
 
     def clock_offset_seconds(self) -> float:
         """How far its clock is ahead of this one."""
@@ -448,19 +451,25 @@ def resident_bytes(pid: int) -> int:
 def owner_of(port: int, pids: Iterable[int]) -> int:
     """Which of these processes has a TCP connection from this local port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
-    (owner,) = [pid for pid in pids if sockets & {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}]
+    sockets = {f"socket:[{row[9]}]" for row in rows if _port(row[1]) == port}
+    (owner,) = [pid for pid in pids if sockets & _open_files(pid)]
     return owner
 
 
 def tcp_connections(pid: int) -> set[tuple[int, int]]:
     """The ports, its own and the other one, of each TCP connection of a process, its listeners included."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(str(descriptor.readlink()))
+    inodes = _open_files(pid)
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return {(_port(row[1]), _port(row[2])) for row in rows if f"socket:[{row[9]}]" in inodes}
+
+
+def _open_files(pid: int) -> set[str]:
+    """What a process has open, as /proc names it. A descriptor that is closed meanwhile is left out."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found
 
 
 def _port(address: str) -> int:
