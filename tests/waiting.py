@@ -10,6 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.005
+WAIT_SECONDS = 10.0  # room for a slow machine; where a promise is shorter, a test says so
 
 
 class LateError(AssertionError):
@@ -21,7 +22,9 @@ def patient(seconds: float) -> float:
     return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def wait_until(condition: Callable[[], T | None], seconds: float = 5.0, *, what: str | Callable[[], str] = "") -> T:
+def wait_until(
+    condition: Callable[[], T | None], seconds: float = WAIT_SECONDS, *, what: str | Callable[[], str] = ""
+) -> T:
     """The first truthy answer of `condition`, asked again and again for `seconds` at most, and patiently."""
     began = time.monotonic()
     while True:
