@@ -578,6 +578,7 @@ class TestARunByToken:
 class TestAQuestion:
     def test_that_is_refused_stays_to_be_sent_again(self, chat: Chat, upstream: Upstream) -> None:
         chat.page.route("**/conversations", lambda route: refuse(route, 429, "Too many runs."))
+        chat.page.fill("#model", "any")  # whose answer goes on until the test ends it
         chat.page.fill("#prompt", "Hello?")
         chat.page.get_by_role("button", name="Send").click()
         expect(chat.notice).to_have_text("Too many runs.")
