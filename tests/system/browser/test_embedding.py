@@ -119,7 +119,7 @@ def test_a_page_that_was_left_lets_go_and_goes_on_when_one_comes_back(
     wait_until(lambda: not belfry.is_online(alice), what="the left page's connection to end")
     belfry.publish({"to": alice, "title": "2"})
     tab.page.go_back(wait_until="commit")
-    tab.page.wait_for_function("window.cameBack")  # out of the cache
+    wait_until(lambda: tab.page.evaluate("window.cameBack"), what="the page out of the cache")
     tab.wait_connected()
     expect_badge(tab, "2")
     belfry.publish({"to": alice, "title": "3"})
@@ -140,7 +140,7 @@ def test_a_page_that_showed_a_message_comes_out_of_the_cache_though_other_tabs_a
     wait_until(lambda: any(each.toasts.count() for each in tabs), what="one of the tabs to show the message")
     tab.page.goto(f"{site.url}/other")
     tab.page.go_back(wait_until="commit")
-    tab.page.wait_for_function("window.cameBack")  # out of the cache
+    wait_until(lambda: tab.page.evaluate("window.cameBack"), what="the page out of the cache")
     tab.wait_connected()
     expect_badge(tab, "1")
 
