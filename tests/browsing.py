@@ -8,8 +8,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Page, Playwright, expect
 
-from tests.waiting import WAIT_SECONDS, patient
+from tests.waiting import patient
 
+WAIT_SECONDS = 10.0
 # Another browser. `chromium-headless-shell` has no windows, and takes a third of the CPU time for the same page.
 TRIED = "BELFRY_TEST_BROWSER"
 

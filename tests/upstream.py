@@ -13,9 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Any
 
-from tests.waiting import patient
-
-SECONDS = 10.0
+SECONDS = 30.0  # how long a test waits for a request; only a failing test needs it
 
 Play = Callable[["Conversation"], None]
 
@@ -114,14 +112,14 @@ class Upstream:
     def next_request(self, user: str, seconds: float = SECONDS) -> Conversation:
         """The next request that names `user`. Those of others, left over from an earlier test, are dropped."""
         while True:
-            conversation = self._waiting.get(timeout=patient(seconds))
+            conversation = self._waiting.get(timeout=seconds)
             if conversation.body.get("user") == user:
                 return conversation
             conversation.over.set()
 
     def next(self, seconds: float = SECONDS) -> Conversation:
         """The next request."""
-        return self._waiting.get(timeout=patient(seconds))
+        return self._waiting.get(timeout=seconds)
 
     def let_go(self) -> None:
         """Let those wait no longer that nobody took."""

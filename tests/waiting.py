@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.005
-WAIT_SECONDS = 10.0  # room for a slow machine; where a promise is shorter, a test says so
+WAIT_SECONDS = 20.0  # only a test that fails waits so long
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time, or `max`, in a period
 
 
 class LateError(AssertionError):
@@ -19,7 +22,18 @@ class LateError(AssertionError):
 
 def patient(seconds: float) -> float:
     """A promised time, longer on a machine that has more to do than it can: there everything takes longer."""
-    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return seconds * max(1.0, os.getloadavg()[0] / cores())
+
+
+@cache
+def cores() -> float:
+    """How many processors these tests may use. A container may see more than it gets."""
+    allowed = float(len(os.sched_getaffinity(0)))
+    try:
+        quota, period = CPU_LIMIT.read_text().split()
+        return min(allowed, int(quota) / int(period))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return allowed
 
 
 def wait_until(

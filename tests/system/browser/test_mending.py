@@ -101,7 +101,9 @@ def test_it_comes_back_at_once_when_the_browser_is_online_again(
 
 def test_a_server_that_restarts_is_found_again(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
     belfry = start_belfry(BELFRY_DEMO="1", BELFRY_RETRY_MS="100")
-    tab = visit(alice, belfry.url).tab()
+    visitor = visit(alice, belfry.url)
+    visitor.context.add_init_script(SOON)  # a server may take so long to start that the page polls for a minute
+    tab = visitor.tab()
     belfry.kill()
     wait_until(lambda: tab.state != "live")
     belfry.start()
