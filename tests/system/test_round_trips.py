@@ -18,7 +18,7 @@ from tests.servers import Belfry, RedisServer
 from tests.system.conftest import StartBelfry
 
 # Written once a second about everything that happened in it: who is connected, what was published.
-AFTER_THE_FACT = (b"XADD", b"HSET", b"HDEL")
+AFTER_THE_FACT = (b"XADD", b"HSET", b"HDEL", b"{recent}:messages")
 
 _COMMAND = re.compile(rb"(?=\*\d+\r\n\$\d+\r\n[A-Z])")  # where one begins, in RESP
 

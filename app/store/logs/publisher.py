@@ -20,12 +20,18 @@ class Published(NamedTuple):
     @property
     def duplicate(self) -> bool:
         """Whether every recipient had the message already, so that nothing was sent now."""
-        return not [outcome for outcome in self.outcomes if outcome.status is not Status.DUPLICATE]
+        for outcome in self.outcomes:
+            if outcome.status is not Status.DUPLICATE:
+                return False
+        return True
 
     @property
     def reused(self) -> bool:
         """Whether a recipient has another message under this id."""
-        return Status.REUSED in [outcome.status for outcome in self.outcomes]
+        for outcome in self.outcomes:
+            if outcome.status is Status.REUSED:
+                return True
+        return False
 
 
 # Waits for the outcomes of posted messages and returns them. Raises like `Publisher.publish`.
