@@ -9,7 +9,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +30,11 @@ FINAL_REASONS: Final = frozenset({"replaced", "revoked"})  # goodbyes after whic
 
 
 class ClientError(Exception):
-    """The server refused, or wasn't there; the text is one line for a person."""
+    """The server refused, or did not answer. The text is one line for a person; `code` is the server's error code."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class UnavailableError(ClientError):
@@ -60,10 +64,17 @@ class Client:
         answer: dict[str, Any] = self._send("POST", "/publish", json=message).json()
         return answer
 
-    def feed(self, limit: int, topics: str = "") -> dict[str, Any]:
-        """The feed's newest messages, newest first, with the `cursor` to go on from. Raises `ClientError`."""
-        answer: dict[str, Any] = self._send("GET", "/feed", params=_given(limit=limit, topics=topics)).json()
+    def feed(self, limit: int, topics: str = "", **filters: str) -> dict[str, Any]:
+        """Return a page of the feed, newest first, with the `cursor` to go on from.
+
+        `filters` are further parameters of `GET /feed`; an empty one is left out. Raises `ClientError`.
+        """
+        answer: dict[str, Any] = self._send("GET", "/feed", params=_given(limit=limit, topics=topics, **filters)).json()
         return answer
+
+    def mark(self, mark: str, ids: Sequence[str]) -> None:
+        """Set a mark, `read` or `archived`, on up to 1,000 messages of the feed. Raises `ClientError`."""
+        self._send("POST", {"read": "/feed/read", "archived": "/feed/archive"}[mark], json={"ids": list(ids)})
 
     def revoke(self, names: Mapping[str, str]) -> dict[str, Any]:
         """Withdraw a `user`, a `token` or a `token_id`; what that meant. Raises `ClientError`."""
@@ -74,6 +85,34 @@ class Client:
         """The sessions of `user`: `name` and `expires_at`. Raises `ClientError`."""
         found: list[dict[str, str]] = self._send("GET", "/admin/sessions", params={"user": user}).json()["sessions"]
         return found
+
+    def users(self, prefix: str, limit: int) -> dict[str, Any]:
+        """Return `users` (`user`, `online`, `seen`) whose ids begin with `prefix`, and how many are `known`.
+
+        Raises `ClientError`.
+        """
+        answer: dict[str, Any] = self._send("GET", "/users", params=_given(prefix=prefix, limit=limit)).json()
+        return answer
+
+    def trace(self, user: str, message_id: str) -> dict[str, Any]:
+        """Return what happened to a message on its way to a user. Raises `ClientError`."""
+        named = {"id": user, "message": message_id}  # in the query, because `.` and `..` do not survive in a path
+        answer: dict[str, Any] = self._send("GET", "/users/~/messages/~", params=named).json()
+        return answer
+
+    def presence(self) -> dict[str, Any]:
+        """Return every connected user with `connections`, `since` and `list`. Raises `ClientError`."""
+        users: dict[str, Any] = self._send("GET", "/presence").json()["users"]
+        return users
+
+    def disconnect(self, user: str, connection: str = "") -> None:
+        """End one connection of the user, or all of them. Raises `ClientError`."""
+        self._send("DELETE", "/presence", params=_given(id=user, connection=connection))
+
+    def figures(self) -> dict[str, Any]:
+        """Return the last hour as `points`, oldest first, one every `seconds`. Raises `ClientError`."""
+        answer: dict[str, Any] = self._send("GET", "/admin/figures").json()
+        return answer
 
     def follow(self, cursor: str = "", topics: str = "") -> Iterator[Event]:
         """Every event after `cursor`, over as many connections as it takes, each message once.
@@ -175,10 +214,11 @@ def _reason(event: Event) -> str:
 def _refusal(answer: requests.Response) -> ClientError:
     try:
         problem = answer.json()
-        text = f"refused with {answer.status_code} {problem['code']}: {problem['detail']}"
+        code = str(problem["code"])
+        text = f"refused with {answer.status_code} {code}: {problem['detail']}"
     except (ValueError, KeyError, TypeError):
-        text = f"refused with {answer.status_code} {answer.reason}"
+        code, text = "", f"refused with {answer.status_code} {answer.reason}"
     if answer.status_code in {requests.codes.too_many_requests, requests.codes.service_unavailable}:
         after = answer.headers.get("Retry-After", "")
         return UnavailableError(text, float(after) if after.isdecimal() else 0.0)
-    return ClientError(text)
+    return ClientError(text, code)

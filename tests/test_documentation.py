@@ -85,3 +85,13 @@ def test_the_readme_leads_to_every_page_of_the_documentation() -> None:
     readme = REPOSITORY / "README.md"
     named = {(readme.parent / link.partition("#")[0]).resolve() for link in links(readme)}
     assert [page.name for page in sorted((REPOSITORY / "docs").glob("*.md")) if page not in named] == []
+
+
+def test_the_chinese_readme_has_the_same_parts_code_and_links() -> None:
+    english, chinese = (REPOSITORY / name for name in ("README.md", "README.zh-CN.md"))
+    texts = [page.read_text(encoding="utf-8") for page in (english, chinese)]
+    blocks = [_CODE_BLOCK.findall(text) for text in texts]
+    assert blocks[1] == blocks[0]
+    headings = [len(_HEADING.findall(_CODE_BLOCK.sub("", text))) for text in texts]
+    assert headings[1] == headings[0]
+    assert links(chinese)[1:] == links(english)[1:], "the first link leads to the other language"

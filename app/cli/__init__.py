@@ -1,4 +1,7 @@
-"""The `belfry` command: serve, mint tokens, publish, follow a stream, test a deployment. Arguments in, lines out."""
+"""The `belfry` command: serve, mint tokens, publish, follow a stream, operate and test a deployment.
+
+Arguments go in, lines come out.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,12 @@ from ..launch import installation
 from ..launch.address import AddressError
 from .capacity import capacity
 from .checks import conformance, doctor
+from .completion import completion
 from .credentials import hash_password, revoke, sessions, token
 from .messages import complete, publish, tail
+from .people import disconnect, explain, users
+from .top import top
+from .transfer import export_feed, import_feed
 
 FAILURES: Final = (AddressError, BelfryError, ClientError, SettingsError)
 
@@ -49,5 +56,11 @@ def serve() -> None:
     os.execv(command[0], command)  # noqa: S606 - our own module
 
 
-for _command in (token, hash_password, revoke, sessions, publish, tail, complete, conformance, doctor, capacity):
+COMMANDS: Final = (
+    *(token, hash_password, revoke, sessions),
+    *(publish, tail, complete),
+    *(users, disconnect, explain, top, export_feed, import_feed),
+    *(conformance, doctor, capacity, completion),
+)
+for _command in COMMANDS:
     commands.add_command(_command)

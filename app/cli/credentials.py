@@ -8,8 +8,8 @@ import click
 
 from ..core.identity.tokens import SCOPES
 from ..core.settings import load
-from .signing import client_of, mint
-from .words import listed, plain
+from .signing import OPERATOR, client_of, mint
+from .words import json_option, listed, plain, show_json
 
 
 @click.command()
@@ -40,18 +40,27 @@ def hash_password() -> None:
 @click.option("--user", help="Every token and session that USER has now.")
 @click.option("--token", help="One token, given as it is.")
 @click.option("--token-id", help="One token, by its `jti`.")
-def revoke(**names: str | None) -> None:
+@json_option
+def revoke(*, as_json: bool, **names: str | None) -> None:
     """Withdraw credentials: open streams end within two seconds, everywhere."""
     given = {name: value for name, value in names.items() if value is not None}
     if len(given) != 1:
         raise click.UsageError("give one of --user, --token and --token-id")
-    answer = client_of("belfry-cli", ["admin"]).revoke(given)
+    answer = client_of(OPERATOR, ["admin"]).revoke(given)
+    if as_json:
+        show_json(answer)
+        return
     click.echo(f"revoked {answer['revoked']} {plain(answer['name'])}, sessions ended: {answer['sessions_ended']}")
 
 
 @click.command()
 @click.argument("user")
-def sessions(user: str) -> None:
+@json_option
+def sessions(user: str, *, as_json: bool) -> None:
     """List the sessions of USER that last: name and end."""
-    for session in client_of("belfry-cli", ["admin"]).sessions(user):
+    found = client_of(OPERATOR, ["admin"]).sessions(user)
+    if as_json:
+        show_json({"sessions": found})
+        return
+    for session in found:
         click.echo(f"{session['name']}  until {session['expires_at']}")

@@ -11,8 +11,8 @@ import click
 from ..client import Client, ClientError
 from ..core.completion import Transcript
 from ..core.wire.sse import Event
-from .signing import client_of
-from .words import harmless_json, listed, plain
+from .signing import OPERATOR, client_of
+from .words import harmless_json, json_option, listed, plain, show_json
 
 NOT_MESSAGES: Final = frozenset({"ready", "heartbeat", "updated", "reset", "read", "removed", "goodbye"})
 
@@ -30,11 +30,15 @@ NOT_MESSAGES: Final = frozenset({"ready", "heartbeat", "updated", "reset", "read
 @click.option("--key", help="Take the place of the earlier message with this key.")
 @click.option("--data", callback=lambda _context, _option, text: _json(text), help="Any JSON.")
 @click.option("--ttl", type=int, help="Seconds until the message is dropped.")
-@click.option("--transient", is_flag=True, default=None, help="Only for who is connected now.")
-def publish(words: tuple[str, ...], **fields: Any) -> None:
+@click.option("--transient", is_flag=True, default=None, help="Only for users who are connected now.")
+@json_option
+def publish(words: tuple[str, ...], *, as_json: bool, **fields: Any) -> None:
     """Send a message with the title TEXT to USER."""
     message = _message(words, fields)
-    answer = client_of("belfry-cli", ["publish"]).publish(message)
+    answer = client_of(OPERATOR, ["publish"]).publish(message)
+    if as_json:
+        show_json(answer)
+        return
     for delivery in answer["deliveries"]:
         click.echo(_delivery_line(answer["id"], delivery))
 

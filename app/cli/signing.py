@@ -14,6 +14,7 @@ from ..core.settings import PREFIX, Settings, SettingsError, load
 from ..launch import demo, installation
 from ..launch.address import BindAddress
 
+OPERATOR: Final = "belfry-cli"  # the user that the commands act as, unless they read a feed
 OWN_TOKEN_SECONDS: Final = 3_600  # of the tokens that the commands make for themselves
 
 

@@ -71,39 +71,39 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
     return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
 
 
-_TOPICS = _query("topics", "Topics to read beside one's own messages, separated by commas.")
+_TOPICS = _query("topics", "Topics to read in addition to the user's own messages, separated by commas.")
 _NAMES: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
-_TOPIC = _query("topic", "One more topic, which may hold commas; repeatable.", **_NAMES)
+_TOPIC = _query("topic", "Another topic, whose name may contain commas. Repeatable.", **_NAMES)
 _PARTIAL = _query(
     "partial",
-    "Leave out the topics that this connection can't read, instead of a refusal; `ready` lists them as `left_out`.",
+    "Leave out topics that this connection cannot read, instead of a refusal. `ready` lists them as `left_out`.",
     type="boolean",
 )
-_TICKET = _query("ticket", "A ticket of `POST /tickets`, where neither header nor cookie can travel.")
+_TICKET = _query("ticket", "A ticket of `POST /tickets`, for clients that can send neither a header nor a cookie.")
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The id of a single message, where the body has no `id`. Batches ignore it.",
+    "description": "The id of a single message whose body has no `id`. Batches ignore this header.",
     "schema": {"type": "string"},
 }
 _RESUME = (
     {
         "name": "Last-Event-ID",
         "in": "header",
-        "description": "The cursor to resume from, as browsers send it. It comes before both parameters.",
+        "description": "The cursor to resume from, as browsers send it. It takes precedence over both parameters.",
         "schema": {"type": "string"},
     },
-    _query("lastEventId", "The same, as polyfills append it. It comes before `last_event_id`."),
-    _query("last_event_id", "The same, as a page writes it into the address."),
+    _query("lastEventId", "The same cursor, as polyfills append it. It takes precedence over `last_event_id`."),
+    _query("last_event_id", "The same cursor, as a page writes it into the URL."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
-_ELSEWHERE = "Or `~`, with the id in the query as"
+_ELSEWHERE = "Alternatively `~`, with the id in the query parameter"
 _MESSAGE_ID = _path("message_id", f"The message's id. {_ELSEWHERE} `id`, or `message` below `/users`.")
 _RUN_ID = _path("run_id", f"The run's id. {_ELSEWHERE} `id`.")
 _MODEL: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS}
 _COMPLETION: Mapping[str, Any] = {
     "type": "object",
-    "description": "As OpenAI's API takes it; other members are passed on.",
+    "description": "A request as OpenAI's API defines it. Belfry passes other members on.",
     "required": ["model", "messages"],
     "properties": {
         "model": _MODEL,
@@ -113,36 +113,42 @@ _COMPLETION: Mapping[str, Any] = {
 }
 _FORWARDED: Mapping[str, Any] = {
     "type": "object",
-    "description": "As OpenAI's API takes it; it is passed on as it is.",
+    "description": "A request as OpenAI's API defines it. Belfry passes it on unchanged.",
     "properties": {"model": _MODEL},
 }
 _RESPONSE_REQUEST: Mapping[str, Any] = {
     "type": "object",
-    "description": "As OpenAI's Responses API takes it. Tools are functions; `previous_response_id` is not supported.",
+    "description": "A request as OpenAI's Responses API defines it. Tools are functions. "
+    "`previous_response_id` is not supported.",
     "required": ["model", "input"],
     "properties": {
         "model": _MODEL,
         "input": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
         "instructions": {"type": ["string", "null"]},
         "stream": {"type": "boolean"},
-        "background": {"type": "boolean", "description": "Whether it goes on without its client."},
+        "background": {"type": "boolean", "description": "Whether the response continues without its client."},
     },
 }
 _RESPONSE_ID = _path("response_id", "The response's id.")
-_OPERATION = _path("operation", "What is asked, as OpenAI names it.")
+_OPERATION = _path("operation", "The operation, as OpenAI names it.")
 _FORMAT = _query(
-    "format", "`ui-message-stream`: the body and the answer of the AI SDK's `useChat`.", enum=["ui-message-stream"]
+    "format",
+    "`ui-message-stream` selects the request and response format of the AI SDK's `useChat`.",
+    enum=["ui-message-stream"],
 )
 _SNAPSHOT = _query(
-    "snapshot", "The chunks so far merged into one; with `false`, each as it came.", type="boolean", default=True
+    "snapshot",
+    "Whether the chunks so far are merged into one. With `false`, each chunk is sent as it came.",
+    type="boolean",
+    default=True,
 )
 _CONVERSATION_ID = _path("conversation_id", f"The conversation's id. {_ELSEWHERE} `id`.")
 _QUESTION: Mapping[str, Any] = {
     "type": "object",
-    "description": "One question. Further members go to the model, as OpenAI's API takes them.",
+    "description": "One question. Belfry passes further members to the model.",
     "required": ["model", "content"],
     "properties": {
-        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The turn's id, if it has one."},
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The turn's id; optional."},
         "model": {"type": "string", "minLength": 1, "maxLength": MODEL_MAX_CHARS},
         "content": {"oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "object"}}]},
     },
@@ -151,11 +157,11 @@ _RUN_START: Mapping[str, Any] = {
     **_COMPLETION,
     "properties": {
         **_COMPLETION["properties"],
-        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The run's id, if it has one."},
+        "id": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "description": "The run's id; optional."},
     },
 }
 _USER = _path("user", f"The user's id. {_ELSEWHERE} `id`.")
-_LIMIT = _query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000)
+_LIMIT = _query("limit", "The maximum number of entries.", type="integer", minimum=1, maximum=1_000)
 _CHANGE = {"type": "object", "description": "Either `ids`, a list of message ids, or `all`: true."}
 _SIGN_IN = ("name", "password", "next")
 _PUBLISH = {"$ref": "#/components/schemas/Publish"}
@@ -190,74 +196,77 @@ _PUBLISHING = (
 
 OPERATIONS = (
     Operation(
-        "POST", "/publish", "Send a message to a user, a list of users, a topic or everyone; NDJSON: many",
+        "POST", "/publish", "Send a message to users, a topic or everyone, or many messages as NDJSON",
         Access.SCOPE, ("publish",), {200: JSON, 201: JSON, 202: JSON}, _PUBLISHING, (_IDEMPOTENCY_KEY,),
         body={JSON: _PUBLISH, NDJSON: {"type": "string", "description": "One message per line."}},
     ),
     Operation(
-        "GET", "/stream", "The SSE connection of one user", Access.SCOPE, ("feed",), {200: EVENTS},
+        "GET", "/stream", "Open the SSE stream of one user", Access.SCOPE, ("feed",), {200: EVENTS},
         (*_CONNECTING, "bad_parameter"),
         (_TOPICS, _TOPIC, _PARTIAL, _TICKET, _TABS, *_RESUME),
     ),
     Operation(
-        "GET", "/feed", "The messages kept for a user, newest first; with `after`, a long poll",
+        "GET", "/feed", "Read a user's messages, newest first; with `after`, a long poll",
         Access.SCOPE, ("feed",), {200: JSON}, (*_CONNECTING, "bad_parameter", "history_lost"),
         (
             _TOPICS, _TOPIC, _PARTIAL, _TICKET,
-            _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
+            _query("limit", "The maximum number of messages.", type="integer", minimum=1, maximum=100, default=50),
             _query("before", "The `next` of an earlier page."),
-            _query("after", "A cursor: what came after it, oldest first."),
-            _query("wait", "Seconds to wait for something to come.", type="number", minimum=0, default=0),
-            _query("revision", "The revision that a client knows; the long poll ends when it changes.", type="integer"),
-            _query("unread", "`true`: only unread messages.", type="boolean"),
-            _query("archived", "`true`: only archived messages.", type="boolean"),
+            _query("after", "A cursor. The answer has the messages after it, oldest first."),
+            _query("wait", "How many seconds to wait for a message or a change.", type="number", minimum=0, default=0),
+            _query("revision", "The revision that the client knows. A change ends the long poll.", type="integer"),
+            _query("unread", "With `true`, only unread messages.", type="boolean"),
+            _query("archived", "With `true`, only archived messages.", type="boolean"),
             _query("level", "Only messages of this level.", enum=list(LEVELS)),
             _query("tag", "Only messages with this tag."),
         ),
     ),
     Operation(
-        "POST", "/feed/read", "Mark messages of one's own feed as read, or as unread", Access.SCOPE, ("feed",),
+        "POST", "/feed/read", "Mark messages of the user's own feed as read or unread", Access.SCOPE, ("feed",),
         {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
     ),
     Operation(
-        "POST", "/feed/archive", "Archive messages of one's own feed, or take them back", Access.SCOPE, ("feed",),
+        "POST", "/feed/archive", "Archive messages of the user's own feed, or undo it", Access.SCOPE, ("feed",),
         {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
     ),
     Operation(
-        "POST", "/feed/remove", "Remove messages from one's own feed, or take them back", Access.SCOPE, ("feed",),
+        "POST", "/feed/remove", "Remove messages from the user's own feed, or undo it", Access.SCOPE, ("feed",),
         {200: JSON}, _MARKING, (_TOPICS, _TOPIC, _PARTIAL), {JSON: _CHANGE},
     ),
     Operation(
-        "DELETE", "/feed/{message_id}", "Remove a message from one's own feed, on all devices", Access.SCOPE, ("feed",),
-        {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC, _PARTIAL),
+        "DELETE", "/feed/{message_id}", "Remove a message from the user's own feed, on all devices",
+        Access.SCOPE, ("feed",), {200: JSON}, ("not_found", *_READING), (_MESSAGE_ID, _TOPICS, _TOPIC, _PARTIAL),
     ),
     Operation(
-        "GET", "/messages", "The messages published last, newest first", Access.SCOPE, ("admin",), {200: JSON},
+        "GET", "/messages", "List the latest messages, newest first", Access.SCOPE, ("admin",), {200: JSON},
         ("bad_parameter", "store_unavailable"), (_LIMIT,),
     ),
     Operation(
-        "GET", "/messages/{message_id}", "What has become of a message, recipient by recipient", Access.SCOPE,
+        "GET", "/messages/{message_id}", "Show the state of a message for each recipient", Access.SCOPE,
         ("publish",), {200: JSON}, ("not_found", "target_forbidden", "bad_parameter", "store_unavailable"),
         (
             _MESSAGE_ID,
-            _query("readers", "For administrators: count who read it in topics and of everyone.", type="boolean"),
+            _query(
+                "readers", "For administrators: also count the users who have read it in a topic or everyone's log.",
+                type="boolean",
+            ),
         ),
     ),
     Operation(
-        "GET", "/messages/{message_id}/content", "A message, its event type, and to whom it went, to send it again",
+        "GET", "/messages/{message_id}/content", "Show a message, its event type and its recipients, to send it again",
         Access.SCOPE, ("admin",), {200: JSON}, ("not_found", "target_forbidden", "store_unavailable"), (_MESSAGE_ID,),
     ),
     Operation(
-        "DELETE", "/messages/{message_id}", "Retract a message everywhere it went, or cancel one that is scheduled",
+        "DELETE", "/messages/{message_id}", "Retract a message everywhere, or cancel a scheduled one",
         Access.SCOPE, ("publish",),
         {200: JSON}, ("not_found", "target_forbidden", "delivery_under_way", "not_replicated", "store_unavailable"),
         (_MESSAGE_ID,),
     ),
     Operation(
-        "GET", "/scheduled", "The scheduled messages, soonest first: one's own, or for administrators all",
+        "GET", "/scheduled", "List the publisher's own scheduled messages, soonest first; administrators see all",
         Access.SCOPE, ("publish",), {200: JSON}, ("bad_parameter", "store_unavailable"),
         (
-            _query("limit", "Messages at most.", type="integer", minimum=1, maximum=100, default=50),
+            _query("limit", "The maximum number of messages.", type="integer", minimum=1, maximum=100, default=50),
             _query("after", "The `next` of an earlier page."),
         ),
     ),
@@ -271,62 +280,65 @@ OPERATIONS = (
         (_MESSAGE_ID,), {JSON: {"$ref": "#/components/schemas/Reschedule"}},
     ),
     Operation(
-        "GET", "/presence", "Who is connected now; with `users`, whether these are, for which `publish` is enough",
+        "GET", "/presence", "Show who is connected now; with `users`, the scope `publish` is enough",
         Access.SCOPE, ("admin",), {200: JSON},
         ("bad_user_id", "bad_parameter", "target_forbidden", "store_unavailable"),
         (
             _query("users", "User ids, separated by commas."),
-            _query("user", "One more user id, which may hold commas; repeatable.", **_NAMES),
+            _query("user", "Another user id, which may contain commas. Repeatable.", **_NAMES),
             _LIMIT,
         ),
     ),
     Operation(
-        "POST", "/presence/tabs", "How many tabs of a browser share one's own connection now", Access.SCOPE, ("feed",),
+        "POST", "/presence/tabs", "Report how many tabs of a browser share the connection", Access.SCOPE, ("feed",),
         {204: NOTHING}, ("bad_parameter", "rate_limited", "store_unavailable"),
-        ({**_query("connection", "Its name, as `ready` told it."), "required": True}, {**_TABS, "required": True}),
+        (
+            {**_query("connection", "The connection's id, as `ready` reported it."), "required": True},
+            {**_TABS, "required": True},
+        ),
     ),
     Operation(
-        "DELETE", "/presence/{user}", "End a user's connections, or the one that is named", Access.SCOPE, ("admin",),
+        "DELETE", "/presence/{user}", "End all connections of a user, or one of them", Access.SCOPE, ("admin",),
         {204: NOTHING}, ("bad_user_id", "store_unavailable"),
         (_USER, _query("connection", "The id of one connection.")),
     ),
     Operation(
-        "GET", "/users", "The known users whose ids begin like this", Access.SCOPE, ("admin",), {200: JSON},
+        "GET", "/users", "List the known users whose ids begin with a prefix", Access.SCOPE, ("admin",), {200: JSON},
         ("bad_user_id", "bad_parameter", "store_unavailable"),
         (
-            _query("prefix", "The beginning of the id; without it, of all users."),
-            _query("limit", "Users at most.", type="integer", minimum=1, maximum=100, default=20),
+            _query("prefix", "The beginning of the id. Without it, the answer lists users with any id."),
+            _query("limit", "The maximum number of users.", type="integer", minimum=1, maximum=100, default=20),
         ),
     ),
     Operation(
-        "GET", "/users/{user}", "What is known of a user, and what happened to the connections", Access.SCOPE,
+        "GET", "/users/{user}", "Show what is known of a user, and what happened to the connections", Access.SCOPE,
         ("admin",), {200: JSON}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
-        "GET", "/users/{user}/messages/{message_id}", "What happened to a message on its way to a user", Access.SCOPE,
-        ("admin",), {200: JSON}, ("bad_user_id", "not_found", "store_unavailable"), (_USER, _MESSAGE_ID),
+        "GET", "/users/{user}/messages/{message_id}", "Show what happened to a message on its way to a user",
+        Access.SCOPE, ("admin",), {200: JSON}, ("bad_user_id", "not_found", "store_unavailable"), (_USER, _MESSAGE_ID),
     ),
     Operation(
         "DELETE", "/users/{user}",
-        "Forget a user: feed, read state, runs, conversations, sessions; tokens so far are withdrawn, open streams end",
+        "Remove a user's feed, read state, runs, conversations and sessions, revoke all tokens and end the streams",
         Access.SCOPE, ("admin",), {204: NOTHING}, ("bad_user_id", "store_unavailable"), (_USER,),
     ),
     Operation(
-        "POST", "/v1/chat/completions", "OpenAI's chat completions, relayed", Access.SCOPE, ("complete",),
+        "POST", "/v1/chat/completions", "Relay one of OpenAI's chat completions", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_RELAYING), body={JSON: _COMPLETION}, refused_in=JSON,
     ),
     Operation(
-        "POST", "/v1/responses", "OpenAI's responses; with `background`, one that goes on without its client",
+        "POST", "/v1/responses", "Relay one of OpenAI's responses; with `background`, it continues without its client",
         Access.SCOPE, ("complete",), {200: JSON}, (*_COMPLETING, *_RELAYING, "id_reused", "run_gone", *_ADMITTED),
         body={JSON: _RESPONSE_REQUEST}, refused_in=JSON,
     ),
     Operation(
-        "GET", "/v1/responses/{response_id}", "A background response so far; with `stream=true`, its events",
+        "GET", "/v1/responses/{response_id}", "Show a background response so far, or stream its events",
         Access.SCOPE, ("complete",), {200: JSON}, (*_RUN, "bad_parameter", *_ADMITTED),
         (
             _RESPONSE_ID,
-            _query("stream", "Whether its events are streamed.", type="boolean", default=False),
-            _query("starting_after", "The `sequence_number` of the last event that is known.", type="integer"),
+            _query("stream", "Whether the answer is the stream of events.", type="boolean", default=False),
+            _query("starting_after", "The `sequence_number` of the last event that the client has.", type="integer"),
         ),
         refused_in=JSON,
     ),
@@ -335,93 +347,93 @@ OPERATIONS = (
         {200: JSON}, _RUN, (_RESPONSE_ID,), refused_in=JSON,
     ),
     Operation(
-        "DELETE", "/v1/responses/{response_id}", "Stop and forget a background response", Access.SCOPE, ("complete",),
+        "DELETE", "/v1/responses/{response_id}", "Stop and delete a background response", Access.SCOPE, ("complete",),
         {200: JSON}, _RUN, (_RESPONSE_ID,), refused_in=JSON,
     ),
     Operation(
-        "POST", "/v1/completions", "OpenAI's older completions, passed through", Access.SCOPE, ("complete",),
+        "POST", "/v1/completions", "Pass on a request for OpenAI's older completions", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_PASSING), body={JSON: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
-        "POST", "/v1/embeddings", "OpenAI's embeddings, passed through", Access.SCOPE, ("complete",),
+        "POST", "/v1/embeddings", "Pass on a request for OpenAI's embeddings", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_PASSING), body={JSON: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
-        "POST", "/v1/moderations", "OpenAI's moderations, passed through", Access.SCOPE, ("complete",),
+        "POST", "/v1/moderations", "Pass on a request for OpenAI's moderations", Access.SCOPE, ("complete",),
         {200: JSON}, (*_COMPLETING, *_PASSING), body={JSON: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
-        "POST", "/v1/images/{operation}", "OpenAI's images, passed through: `generations`, `edits`, `variations`",
+        "POST", "/v1/images/{operation}", "Pass on a request for images: `generations`, `edits`, `variations`",
         Access.SCOPE, ("complete",), {200: JSON}, (*_COMPLETING, *_PASSING, "not_found"), (_OPERATION,),
         body={JSON: _FORWARDED, MULTIPART: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
-        "POST", "/v1/audio/{operation}", "OpenAI's audio, passed through: `speech`, `transcriptions`, `translations`",
+        "POST", "/v1/audio/{operation}", "Pass on a request for audio: `speech`, `transcriptions`, `translations`",
         Access.SCOPE, ("complete",), {200: "*/*"}, (*_COMPLETING, *_PASSING, "not_found"), (_OPERATION,),
         body={JSON: _FORWARDED, MULTIPART: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
-        "POST", "/openai/deployments/{model}/{operation}", "The same API where Azure's clients look for it",
+        "POST", "/openai/deployments/{model}/{operation}", "Call the same API at the address that Azure's clients use",
         Access.SCOPE, ("complete",), {200: "*/*"}, (*_COMPLETING, *_RELAYING, "not_found"),
         (_path("model", "The model's id."), _OPERATION),
         body={JSON: _FORWARDED, MULTIPART: _FORWARDED}, refused_in=JSON,
     ),
     Operation(
-        "GET", "/v1/models", "The models of all upstreams, as OpenAI lists them", Access.SCOPE, ("complete",),
+        "GET", "/v1/models", "List the models of all upstreams, in OpenAI's format", Access.SCOPE, ("complete",),
         {200: JSON}, ("upstream_unreachable",), refused_in=JSON,
     ),
     Operation(
-        "GET", "/v1/models/{model}", "One of these models", Access.SCOPE, ("complete",), {200: JSON},
+        "GET", "/v1/models/{model}", "Show one model", Access.SCOPE, ("complete",), {200: JSON},
         ("model_unknown", "upstream_unreachable"), (_path("model", "The model's id."),), refused_in=JSON,
     ),
     Operation(
-        "POST", "/completions", "Start a run: a completion to be read by EventSource", Access.SCOPE, ("complete",),
+        "POST", "/completions", "Start a run: a completion that an EventSource can read", Access.SCOPE, ("complete",),
         {200: JSON, 201: JSON}, (*_COMPLETING, "bad_run_id", "id_reused", "run_gone", "bad_parameter"), (_FORMAT,),
         {JSON: _RUN_START},
     ),
     Operation(
-        "GET", "/completions", "One's own runs, newest first", Access.SCOPE, ("complete",), {200: JSON},
+        "GET", "/completions", "List the user's own runs, newest first", Access.SCOPE, ("complete",), {200: JSON},
         ("bad_parameter", "store_unavailable"),
-        (_query("limit", "Runs at most.", type="integer", minimum=1, maximum=100, default=20),),
+        (_query("limit", "The maximum number of runs.", type="integer", minimum=1, maximum=100, default=20),),
     ),
     Operation(
-        "GET", "/completions/{run_id}", "The state of a run and its text so far", Access.SCOPE, ("complete",),
+        "GET", "/completions/{run_id}", "Show the state of a run and its text so far", Access.SCOPE, ("complete",),
         {200: JSON}, _RUN, (_RUN_ID,),
     ),
     Operation(
         "DELETE", "/completions/{run_id}", "Stop a run", Access.SCOPE, ("complete",), {200: JSON}, _RUN, (_RUN_ID,),
     ),
     Operation(
-        "GET", "/completions/{run_id}/stream", "The SSE stream of a run; 204 once it was read to the end", Access.SCOPE,
+        "GET", "/completions/{run_id}/stream", "Open the SSE stream of a run; 204 after its end was read", Access.SCOPE,
         ("complete",), {200: EVENTS, 204: NOTHING}, (*_RUN, "bad_cursor", "bad_parameter", *_ADMITTED),
         (_RUN_ID, _TICKET, _SNAPSHOT, _FORMAT, *_RESUME),
     ),
     Operation(
-        "GET", "/conversations", "One's own conversations, those used last first", Access.SCOPE, ("complete",),
-        {200: JSON}, ("bad_parameter", "store_unavailable"),
-        (_query("limit", "Conversations at most.", type="integer", minimum=1, maximum=1_000, default=50),),
+        "GET", "/conversations", "List the user's own conversations, most recently used first",
+        Access.SCOPE, ("complete",), {200: JSON}, ("bad_parameter", "store_unavailable"),
+        (_query("limit", "The maximum number of entries.", type="integer", minimum=1, maximum=1_000, default=50),),
     ),
     Operation(
         "POST", "/conversations", "Start a conversation with its first question", Access.SCOPE, ("complete",),
         {200: JSON, 201: JSON}, _ASKING, (), {JSON: _QUESTION},
     ),
     Operation(
-        "GET", "/conversations/{conversation_id}", "A conversation with its questions and answers", Access.SCOPE,
+        "GET", "/conversations/{conversation_id}", "Show a conversation with its questions and answers", Access.SCOPE,
         ("complete",), {200: JSON}, _CONVERSATION, (_CONVERSATION_ID,),
     ),
     Operation(
-        "PATCH", "/conversations/{conversation_id}", "Give a conversation another title", Access.SCOPE, ("complete",),
+        "PATCH", "/conversations/{conversation_id}", "Change the title of a conversation", Access.SCOPE, ("complete",),
         {200: JSON},
         ("malformed_json", "invalid_conversation", "body_too_large", "unsupported_media_type", *_CONVERSATION),
         (_CONVERSATION_ID,), {JSON: {"$ref": "#/components/schemas/Rename"}},
     ),
     Operation(
-        "DELETE", "/conversations/{conversation_id}", "Delete a conversation, and the runs of its answers",
+        "DELETE", "/conversations/{conversation_id}", "Delete a conversation and the runs of its answers",
         Access.SCOPE, ("complete",), {204: NOTHING}, _CONVERSATION, (_CONVERSATION_ID,),
     ),
     Operation(
         "POST", "/conversations/{conversation_id}/turns",
-        "Ask something more, or ask again in the place of an earlier question", Access.SCOPE, ("complete",),
+        "Ask another question, or replace an earlier one", Access.SCOPE, ("complete",),
         {200: JSON, 201: JSON}, (*_ASKING, "not_found", "answer_under_way"), (_CONVERSATION_ID,), {JSON: _QUESTION},
     ),
     Operation(
@@ -433,31 +445,34 @@ OPERATIONS = (
         refusals=("cross_site", "store_unavailable"),
     ),
     Operation(
-        "POST", "/tickets", "A credential for one use within 60 seconds", Access.SCOPE, ("feed", "complete"),
-        {201: JSON}, ("store_unavailable", "store_full"),
+        "POST", "/tickets", "Make a ticket: a credential for one use within 60 seconds",
+        Access.SCOPE, ("feed", "complete"), {201: JSON}, ("store_unavailable", "store_full"),
     ),
-    Operation("GET", "/", "The user's feed as a page", Access.PAGE, ("feed",), {200: HTML, 302: NOTHING, 401: HTML}),
     Operation(
-        "GET", "/chat", "Asking a model, as a page", Access.PAGE, ("complete",),
+        "GET", "/", "Show the user's feed as a page", Access.PAGE, ("feed",),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation(
-        "GET", "/chat/{run_id}", "One conversation, or one answer, as a page", Access.PAGE, ("complete",),
+        "GET", "/chat", "Show the chat page", Access.PAGE, ("complete",),
+        {200: HTML, 302: NOTHING, 401: HTML},
+    ),
+    Operation(
+        "GET", "/chat/{run_id}", "Show one conversation or one answer as a page", Access.PAGE, ("complete",),
         {200: HTML, 302: NOTHING, 401: HTML}, ("bad_run_id",), (_RUN_ID,),
     ),
     Operation(
-        "GET", "/admin/", "The administrator's page", Access.PAGE, ("publish", "admin"),
+        "GET", "/admin/", "Show the administrator's page", Access.PAGE, ("publish", "admin"),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation(
-        "GET", "/admin/dashboard/", "The last hour in plots, as a page", Access.PAGE, ("admin",),
+        "GET", "/admin/dashboard/", "Show the dashboard: plots of the last hour", Access.PAGE, ("admin",),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
     Operation(
-        "GET", "/admin/people/", "Who is connected, as a page", Access.PAGE, ("admin",),
+        "GET", "/admin/people/", "Show the page of connected users", Access.PAGE, ("admin",),
         {200: HTML, 302: NOTHING, 401: HTML},
     ),
-    Operation("GET", "/login", "The sign-in page of the demo, or of the administrator", answers={200: HTML},
+    Operation("GET", "/login", "Show the sign-in page of the demo or of the administrator", answers={200: HTML},
               refusals=("not_found",)),
     Operation(
         "POST", "/login", "Sign in", answers={303: NOTHING, 401: HTML, 422: HTML},
@@ -467,31 +482,31 @@ OPERATIONS = (
     Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
               refusals=("cross_site", "store_unavailable")),
     Operation(
-        "GET", "/admin/audit", "Who signed in, and what was done by hand, newest first", Access.SCOPE, ("admin",),
+        "GET", "/admin/audit", "List sign-ins and administrators' actions, newest first", Access.SCOPE, ("admin",),
         {200: JSON}, ("bad_parameter", "store_unavailable"),
-        (_query("limit", "Entries at most.", type="integer", minimum=1, maximum=1_000, default=100),),
+        (_query("limit", "The maximum number of entries.", type="integer", minimum=1, maximum=1_000, default=100),),
     ),
     Operation(
-        "GET", "/admin/figures", "What all workers did in the last hour, in numbers", Access.SCOPE, ("admin",),
+        "GET", "/admin/figures", "Show the figures of all workers for the last hour", Access.SCOPE, ("admin",),
         {200: JSON}, ("store_unavailable",),
     ),
     Operation(
-        "GET", "/admin/sessions", "The sessions of a user", Access.SCOPE, ("admin",), {200: JSON},
+        "GET", "/admin/sessions", "List a user's sessions", Access.SCOPE, ("admin",), {200: JSON},
         ("bad_user_id", "store_unavailable"), ({**_query("user", "The user's id."), "required": True},),
     ),
     Operation(
-        "POST", "/admin/revocations", "Withdraw a user's credentials, or one token; open streams end within 2 seconds",
+        "POST", "/admin/revocations", "Revoke a user's credentials or one token; open streams end within 2 seconds",
         Access.SCOPE, ("admin",), {200: JSON},
         ("malformed_json", "bad_parameter", "bad_user_id", "body_too_large", "store_unavailable"),
         body={JSON: {"$ref": "#/components/schemas/Order"}},
     ),
-    Operation("GET", "/health/live", "This process answers"),
-    Operation("GET", "/health/ready", "This process reaches its store", refusals=("store_unavailable",)),
-    Operation("GET", "/metrics", "Counters of all workers for Prometheus", answers={200: TEXT}),
-    Operation("GET", "/openapi.json", "This document"),
-    Operation("GET", "/docs", "This document as a page", answers={200: HTML}),
+    Operation("GET", "/health/live", "Check that this process answers"),
+    Operation("GET", "/health/ready", "Check that this process reaches its store", refusals=("store_unavailable",)),
+    Operation("GET", "/metrics", "Show the metrics of all workers for Prometheus", answers={200: TEXT}),
+    Operation("GET", "/openapi.json", "Return this document"),
+    Operation("GET", "/docs", "Show this document as a page", answers={200: HTML}),
     Operation(
-        "GET", "/static/{filename}", "Scripts, styles and pictures of the pages", answers={200: "*/*"},
+        "GET", "/static/{filename}", "Return a script, style or picture of the pages", answers={200: "*/*"},
         refusals=("not_found",),
         parameters=({"name": "filename", "in": "path", "required": True, "schema": {"type": "string"}},),
     ),
