@@ -262,9 +262,7 @@ def _hand_out(replies: list[Reply], batch: Sequence[QueuedCall]) -> None:
     """Give each caller its own replies."""
     if len(replies) < sum([len(waiting.commands) for waiting in batch]):
         rest, wait = iter(replies), replies[-1]
-        replies = [
-            wait if command[0] == _WAIT else next(rest) for waiting in batch for command in waiting.commands
-        ]
+        replies = [wait if command[0] == _WAIT else next(rest) for waiting in batch for command in waiting.commands]
     begin = 0
     for waiting in batch:
         end = begin + len(waiting.commands)

@@ -185,10 +185,7 @@ class Line:
     @staticmethod
     def lacks_scripts(replies: Sequence[Reply]) -> bool:
         """Return whether a command was not executed because Redis did not know its script."""
-        for reply in replies:  # not `any`, because this runs for each round trip, and a generator takes longer
-            if isinstance(reply, redis.exceptions.NoScriptError):
-                return True
-        return False
+        return any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies)
 
     def completed(self, commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
         """Load scripts that Redis lacked and run their commands. Return the complete replies of `commands`.

@@ -20,18 +20,12 @@ class Published(NamedTuple):
     @property
     def duplicate(self) -> bool:
         """Whether every recipient had the message already, so that nothing was sent now."""
-        for outcome in self.outcomes:
-            if outcome.status is not Status.DUPLICATE:
-                return False
-        return True
+        return not [outcome for outcome in self.outcomes if outcome.status is not Status.DUPLICATE]
 
     @property
     def reused(self) -> bool:
         """Whether a recipient has another message under this id."""
-        for outcome in self.outcomes:
-            if outcome.status is Status.REUSED:
-                return True
-        return False
+        return Status.REUSED in [outcome.status for outcome in self.outcomes]
 
 
 # Waits for the outcomes of posted messages and returns them. Raises like `Publisher.publish`.

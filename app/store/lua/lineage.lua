@@ -14,25 +14,18 @@ local FORMER_EPOCHS = 8 -- after this many restarts, a reader that was away gets
 
 local function text(offset) return string.format('%.0f', offset) end
 
--- Return the value of a field of INFO if it begins with characters of this class. A plain search for the name takes a
--- fifth of the time of a pattern, and every append looks for two fields.
-local function field(info, name, class)
-  local _, last = string.find(info, name .. ':', 1, true)
-  return last and string.match(info, '^' .. class .. '+', last + 1)
-end
-
 -- Return the replication id, and the full reply of INFO replication. Both are '' if INFO is forbidden or names no id,
 -- as with some managed services. Belfry then notices no change of the server.
 local function replication()
   local info = redis.pcall('INFO', 'replication')
-  local id = type(info) == 'string' and field(info, 'master_replid', '%x')
+  local id = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
   if not id then return '', '' end
   return string.sub(id, 1, 16), info
 end
 
 -- Return the server that acknowledges a change of a log, and its replication offset before the change.
 local function acknowledgement(id, info)
-  return id .. ' ' .. (field(info, 'master_repl_offset', '%d') or '')
+  return id .. ' ' .. (string.match(info, 'master_repl_offset:(%d+)') or '')
 end
 
 -- Return the id of the primary that this server replaced, and the replication offset up to which it has all data of
