@@ -41,6 +41,9 @@ SCROLL = """async ([steps, px]) => {
         await new Promise(requestAnimationFrame);
     }
 }"""
+# A script for before those of a page: what the page shows for 6 or 10 s stays (a toast, an offer to undo).
+LASTING = """const waited = setTimeout;
+window.setTimeout = (run, ms, ...rest) => waited(run, ms === 6_000 || ms === 10_000 ? 1_000_000_000 : ms, ...rest);"""
 BUSY = ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration", "TaskDuration")
 FLAGS = [
     "--no-sandbox",

@@ -215,22 +215,37 @@ export class FeedPanel {
     const { messages, state, tab } = this.#model;
     this.#blank.hidden = messages.length > 0 || Boolean(trouble?.isFinal);
     const texts = this.#texts;
-    if (state === "loading") return this.#blank.replaceChildren(texts.loading);
-    if (state === "failed") return this.#blank.replaceChildren(icon("error"), texts.failed, this.#button(texts.retry, () => this.#model.reload()));
     const [title, hint] = {
       all: [texts.emptyAll, texts.emptyAllHint],
       unread: [texts.emptyUnread, texts.emptyUnreadHint],
       archived: [texts.emptyArchived, texts.emptyArchivedHint],
     }[tab];
-    this.#blank.replaceChildren(icon(tab === "unread" ? "success" : tab === "archived" ? "archive" : "bell"), element("strong", {}, title), hint);
+    this.#fill(this.#blank, state === "loaded" ? tab : state, () => {
+      if (state === "loading") return [texts.loading];
+      if (state === "failed") return [icon("error"), texts.failed, this.#button(texts.retry, () => this.#model.reload())];
+      return [icon(tab === "unread" ? "success" : tab === "archived" ? "archive" : "bell"), element("strong", {}, title), hint];
+    });
   }
 
   /** Below the list: older messages are loading, or could not be loaded. */
   #renderEnd() {
     const { messages, state } = this.#model;
-    if (messages.length === 0 || state === "loaded") return this.#end.replaceChildren();
-    if (state === "loading") return this.#end.replaceChildren(this.#texts.loading);
-    this.#end.replaceChildren(this.#texts.failed, this.#button(this.#texts.retry, () => this.#model.retry()));
+    this.#fill(this.#end, messages.length === 0 ? "loaded" : state, () => {
+      if (messages.length === 0 || state === "loaded") return [];
+      if (state === "loading") return [this.#texts.loading];
+      return [this.#texts.failed, this.#button(this.#texts.retry, () => this.#model.retry())];
+    });
+  }
+
+  /**
+   * Replace the content of a part of the panel, unless it says the same already. A click on a button is lost when the
+   * button is replaced while it is pressed.
+   * @param {HTMLElement} part @param {string} said names the content @param {() => (Node | string)[]} make
+   */
+  #fill(part, said, make) {
+    if (part.dataset.said === said) return;
+    part.dataset.said = said;
+    part.replaceChildren(...make());
   }
 
   /** @param {Trouble | null} trouble */

@@ -12,6 +12,10 @@ from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.waiting import wait_until
 
+# A stream waits 300 ms until its tabs are counted, which may take a busy machine longer. Here it waits.
+COUNTED = """const waited = setTimeout;
+window.setTimeout = (run, ms, ...rest) => waited(run, ms === 300 ? 60_000 : ms, ...rest);"""
+
 
 @pytest.fixture
 def people(visitor: Visitor) -> Page:
@@ -42,6 +46,7 @@ def test_that_nobody_is_connected_is_said(people: Page) -> None:
 def test_each_connection_tells_how_many_tabs_share_it(people: Page, visit: Visit, bob: str) -> None:
     """Three in one browser, one in another; also when some are closed, and when another tab has taken over."""
     one, other = visit(bob), visit(bob)
+    one.context.add_init_script(COUNTED)
     asked: list[str] = []
     one.context.on("request", lambda request: asked.append(request.url) if "/presence/tabs" in request.url else None)
     tabs = [one.tab() for _ in range(3)]
@@ -116,10 +121,9 @@ def test_an_administrator_sees_whether_and_when_a_message_arrived(
     tab.expect_titles("Invoice")
     people.fill("#name", bob)
     people.get_by_role("button", name="Show").click()
-    people.get_by_role("button", name="Did “Invoice” arrive?").click()
+    wait_until(lambda: asked_again(people, "It was sent:"), 20, what="the worker to tell where the connection stands")
     traced = people.locator("#trace")
     expect(traced).to_contain_text(f"Did {bob} get ")
-    expect(traced).to_contain_text("It was sent:", timeout=wait_ms(15))
     expect(traced.get_by_role("listitem").nth(0)).to_contain_text("Published.")
     expect(traced.get_by_role("listitem").nth(1)).to_contain_text("as it was published")
     expect(traced).to_contain_text("Now: unread, stored as message 1 of")

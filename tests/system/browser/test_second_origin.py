@@ -133,7 +133,7 @@ def begun(page: Page, upstream: Upstream) -> Conversation:
     conversation = upstream.next()
     conversation.begin()
     conversation.say("One ")
-    wait_until(lambda: text(page) == "One ")
+    wait_until(lambda: text(page) == "One ", BACK_SECONDS)
     return conversation
 
 
@@ -170,11 +170,11 @@ def test_a_reload_goes_on_and_a_stop_stops(
     page.reload()
     page.wait_for_function("window.ready")
     page.evaluate("id => again(id)", run_id)
-    wait_until(lambda: text(page) == "One ")
+    wait_until(lambda: text(page) == "One ", BACK_SECONDS)
     conversation.say("two")
     wait_until(lambda: text(page) == "One two")
     page.evaluate("run.stop()")
-    assert conversation.has_left(1)
+    assert conversation.has_left()
     wait_until(lambda: page.evaluate("run.status") == "stopped")
     assert text(page) == "One two"
 
