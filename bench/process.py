@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 120.0  # LiteLLM took more than 60 on a crowded machine
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
+PORTS = range(2_000, 12_000)  # below those of the tests, and below those that Linux gives connections
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -83,10 +85,12 @@ def end_by_sigterm() -> None:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port that nobody has now. The kernel gives it to no connection before its server listens on it."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -136,11 +136,11 @@ def own_redis() -> Iterator[RedisServer]:
 
 @contextmanager
 def starting(redis_url: str, **defaults: str) -> Iterator[Callable[..., Belfry]]:
-    """Starts servers, each with settings of its own beside the defaults, and ends them."""
+    """Starts servers, each with settings and options of gunicorn beside the defaults, and ends them."""
     with ExitStack() as started:
 
-        def start(redis_url: str = redis_url, **environment: str) -> Belfry:
-            server = Belfry(redis_url, {**defaults, **environment})
+        def start(redis_url: str = redis_url, options: Sequence[str] = (), **environment: str) -> Belfry:
+            server = Belfry(redis_url, {**defaults, **environment}, options)
             started.callback(server.destroy)
             return server.start()
 

@@ -21,7 +21,7 @@ class Printing:
     def output(self) -> str:
         return "".join(self.lines)
 
-    def wait_printed(self, seconds: float = 10) -> None:
+    def wait_printed(self, seconds: float = 60) -> None:
         """Wait for the end of the output."""
         self._reader.join(patient(seconds))
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -35,10 +36,11 @@ from tests.waiting import patient, wait_until
 REPOSITORY = Path(__file__).parent.parent
 TRIED = "BELFRY_TEST_ENGINE"  # the path of a redis-server or valkey-server
 HOST = "127.0.0.1"
-START_SECONDS = 15.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0  # a start takes about 1 s; a busy machine that is half as quick has needed 30 s
+STOP_SECONDS = 20.0
 PUBLISHER_SECONDS = 7_200  # longer than any module's tests take, however busy the machine is
 PORTS = range(12_000, 32_000)  # Linux gives connections those from 32768 on
+RECENT_PORTS: deque[int] = deque(maxlen=500)  # whose servers may not listen yet
 
 
 class Server:
@@ -92,10 +94,15 @@ class Server:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def all_serve(self) -> bool:
-        """Whether no worker is on its way: until it serves, a file says so beside the numbers that all of them map."""
-        maps = [Path(f"/proc/{pid}/maps").read_text().splitlines() for pid in self.workers()]
-        folders = {Path(line.split()[-1]).parent for lines in maps for line in lines if "/belfry-metrics-" in line}
-        return bool(folders) and not any(list(folder.glob("booting-*")) for folder in folders)
+        """Whether all workers are there, and none is on its way: until it serves, a file says so.
+
+        The file is beside the numbers that all of them map.
+        """
+        pids = self.workers()
+        maps = [line for pid in pids for line in _maps(pid)]
+        folders = {Path(line.split()[-1]).parent for line in maps if "/belfry-metrics-" in line}
+        are_there = bool(folders) and len(pids) >= int(self._environment.get("WEB_CONCURRENCY", "1"))
+        return are_there and not any(list(folder.glob("booting-*")) for folder in folders)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -110,7 +117,7 @@ class Server:
         """SIGKILL for the whole group: nothing of it gets to say a word."""
         if self._process is not None:
             _kill_group(self._process.pid)
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(patient(STOP_SECONDS))
             self._process = None
 
     def destroy(self) -> None:
@@ -150,8 +157,9 @@ class RedisServer(Server):
         return engine.binary if engine else None
 
     def command(self) -> Sequence[str | Path]:
-        # `always`, since with `everysec` a slow disk may hold a write back for two seconds after its answer.
-        keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._appendonly else ["--save", ""]
+        # With `no`, it writes before it answers, so it loses nothing when it is killed. With `everysec`, a slow disk
+        # may hold a write back for two seconds after its answer. With `always`, each answer waits for the disk.
+        keep = ["--appendonly", "yes", "--appendfsync", "no"] if self._appendonly else ["--save", ""]
         binary = self.binary()
         assert binary is not None, "no Redis and no Valkey on this machine"
         listen = ["--port", str(self.port), "--bind", HOST, "--unixsocket", str(self.socket_path)]
@@ -296,7 +304,7 @@ class Api(requests.Session):
             self.headers["Authorization"] = f"Bearer {token}"
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
-        options.setdefault("timeout", 20)
+        options.setdefault("timeout", 60)
         return super().request(method, f"{self._base_url}{url!s}", *args, **options)
 
     def publish(self, message: Mapping[str, Any]) -> requests.Response:
@@ -423,8 +431,11 @@ def free_port() -> int:
     number, processes = port_share()
     while True:
         port = random.choice(PORTS[number::processes])
+        if port in RECENT_PORTS:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
+            RECENT_PORTS.append(port)
             return port
 
 
@@ -448,19 +459,32 @@ def resident_bytes(pid: int) -> int:
 def owner_of(port: int, pids: Iterable[int]) -> int:
     """Which of these processes has a TCP connection from this local port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    sockets = {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
-    (owner,) = [pid for pid in pids if sockets & {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}]
+    sockets = {f"socket:[{row[9]}]" for row in rows if _port(row[1]) == port}
+    (owner,) = [pid for pid in pids if sockets & _opened_by(pid)]
     return owner
 
 
 def tcp_connections(pid: int) -> set[tuple[int, int]]:
     """The ports, its own and the other one, of each TCP connection of a process, its listeners included."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(str(descriptor.readlink()))
+    inodes = _opened_by(pid)
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return {(_port(row[1]), _port(row[2])) for row in rows if f"socket:[{row[9]}]" in inodes}
+
+
+def _opened_by(pid: int) -> set[str]:
+    """What a process has open. It may close a descriptor meanwhile."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(str(descriptor.readlink()))
+    return found
+
+
+def _maps(pid: int) -> list[str]:
+    """The lines that tell what a process maps, none of one that has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return []
 
 
 def _port(address: str) -> int:

@@ -41,7 +41,7 @@ def pod_settings() -> Settings:
 
 
 def accepted(command: list[str | Path]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
 

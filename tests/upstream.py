@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Any
 
-SECONDS = 10.0
+SECONDS = 30.0  # how long a test waits for a request; only a failing test needs it
 
 Play = Callable[["Conversation"], None]
 

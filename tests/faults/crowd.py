@@ -328,7 +328,10 @@ class Crowd:
         self.call(join)
 
     def call(self, *actions: Callable[[], Any]) -> None:
-        """Run them in the crowd's thread, one after the other without a pause; returns when all are done."""
+        """Run them in the crowd's thread, one after the other without a pause; returns when all are done.
+
+        The readers have read before what had come when this was called.
+        """
         done = threading.Event()
 
         def run() -> None:
@@ -337,10 +340,10 @@ class Crowd:
 
         self._calls.append((run, done))
         self._bell.send(b"!")
-        self.wait(done.is_set, 30, what="the crowd to do as it was told")
+        self.wait(done.is_set, 60, what="the crowd to do as it was told")
 
     def wait(
-        self, condition: Callable[[], object], seconds: float = 10.0, *, what: str | Callable[[], str] = ""
+        self, condition: Callable[[], object], seconds: float = 30.0, *, what: str | Callable[[], str] = ""
     ) -> None:
         """Wait for what the readers bring about. A bug in this thread is raised here."""
 
@@ -386,13 +389,14 @@ class Crowd:
             self._failure = error
 
     def _turn(self) -> None:
-        for key, mask in self._selector.select(LOOK_SECONDS):
+        asked = len(self._calls)  # later ones wait for the next turn, which looks again at what has come
+        for key, mask in self._selector.select(0 if asked else LOOK_SECONDS):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
                     self._hear_bell.recv(1_024)
             elif key.fileobj.fileno() >= 0:  # type: ignore[union-attr]  # closed by what a reader before it did
                 key.data.ready(mask)
-        while self._calls:
+        for _ in range(asked):
             action, done = self._calls.popleft()
             action()
             done.set()

@@ -165,7 +165,7 @@ class Flood:
         number, self._number = self._number, self._number + 1
         self._idle.popleft().send(self._heads[number % len(self._heads)] % number, number, due)
 
-    def _finish(self, outcome: Outcome, dues: dict[int, float], seconds: float = 20.0) -> None:
+    def _finish(self, outcome: Outcome, dues: dict[int, float], seconds: float = 60.0) -> None:
         """Wait for the last answers, and for what was accepted to arrive."""
         deadline = time.monotonic() + seconds
         while len(self._idle) < len(self._publishers) or not outcome.arrivals.keys() >= set(outcome.accepted):

@@ -37,7 +37,7 @@ class LinkProxy:
         self._target = str(target)
         self._flowing = threading.Event()
         self._flowing.set()
-        self._refusing = False
+        self._refusing = threading.Event()
         self._replies_to_lose = 0
         self._lost_with = b""
         self._lock = threading.Lock()
@@ -72,12 +72,12 @@ class LinkProxy:
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
         """No connection lives."""
-        self._refusing = True
+        self._refusing.set()
         self.cut()
         try:
             yield
         finally:
-            self._refusing = False
+            self._refusing.clear()
 
     def lose_replies(self, number: int, having: bytes = b"") -> None:
         """Cut the connection instead of handing on each of the next `number` replies that have these bytes in them."""
@@ -90,7 +90,7 @@ class LinkProxy:
         return self._replies_to_lose
 
     def close(self) -> None:
-        self._refusing = True
+        self._refusing.set()
         self._flowing.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`
@@ -107,13 +107,16 @@ class LinkProxy:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
             server = socket.socket(socket.AF_UNIX)
-            if self._refusing or server.connect_ex(self._target):
+            if self._refusing.is_set() or server.connect_ex(self._target):
                 client.close()
                 server.close()
                 continue
             pair = (client, server)
             with self._lock:
                 self._pairs.add(pair)
+            if self._refusing.is_set():  # since this connection was accepted
+                self._drop(pair)
+                continue
             for source, sink in (pair, pair[::-1]):
                 threading.Thread(target=self._pump, args=(pair, source, sink), daemon=True).start()
 

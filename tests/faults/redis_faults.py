@@ -48,8 +48,11 @@ def freeze(site: Site, traffic: Traffic, seconds: float = FROZEN_SECONDS) -> Non
     until = time.monotonic() + seconds
     site.redis.signal(signal.SIGSTOP)
     try:
-        traffic.wait(lambda: time.monotonic() > until, seconds + BACK_SECONDS)
-        assert traffic.book.answers["503"] > refused
+        traffic.wait(
+            lambda: time.monotonic() > until and traffic.book.answers["503"] > refused,
+            seconds + BACK_SECONDS,
+            what="publishes to be refused",
+        )
     finally:
         site.redis.signal(signal.SIGCONT)
     traffic.run(MESSAGES)

@@ -31,7 +31,7 @@ QUICK: Mapping[str, str] = {
 }
 # Files that outlive a killed process and cost no time to sync.
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-BACK_SECONDS = 20.0  # until what was broken works again
+BACK_SECONDS = 60.0  # until what was broken works again
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ GROWTH_BYTES = 1024 * CYCLES  # less than one connection costs
 SPARE_OBJECTS = CYCLES // 10
 SPARE_ENTRIES = CYCLES // 2  # of dicts, lists and sets: one name kept of each user or log would be one for each cycle
 COLLECT_EVERY = 10  # batches: what waits for the collector is no leak
-SETTLE_SECONDS = 10.0
+SETTLE_SECONDS = 60.0
 
 BUSY = ("streams", "logs", "parked", "unrecorded")
 
@@ -57,7 +57,7 @@ class Counted(Belfry):
         path = Path(self._environment["CENSUS"])
         path.unlink(missing_ok=True)
         os.kill(self.worker(), signal.SIGUSR2)
-        wait_until(path.exists, 20)
+        wait_until(path.exists, 60)
         found: Census = json.loads(path.read_text())
         return found
 

@@ -124,6 +124,7 @@ def test_a_node_drains_without_a_publish_that_fails(nodes: Nodes) -> None:
 
         node.signal(signal.SIGTERM)
         traffic.wait(look, BACK_SECONDS, what="the node to end")
+        look()  # once more, since it may have ended between two looks
         traffic.wait_live(seconds=BACK_SECONDS)
         assert ends(traffic, "goodbye shutdown")
         return node.start()

@@ -47,8 +47,8 @@ TOKEN_AGE_SECONDS = 7_200  # they are older than any clock is set back
 ANSWER_SECONDS = 5.0  # how long a publisher waits for an answer before it tries again
 REPEAT_SECONDS = 0.1
 GIVE_UP_SECONDS = 60.0
-SETTLE_SECONDS = 20.0  # from the last message until every subscriber has everything
-READY_SECONDS = 20.0
+SETTLE_SECONDS = 60.0  # from the last message until every subscriber has everything
+READY_SECONDS = 60.0
 EVERY_REFUSED = 10  # one of so many messages is sent to be refused
 # With those of the wide lines' recipients who are never there, two round trips: Belfry writes the second one behind the
 # first, since it makes a pause within so many lines.
@@ -378,7 +378,7 @@ class Traffic:
         self._checkpoint_sender.close()
         self.crowd.stop()
 
-    def run(self, messages: int, seconds: float = 30.0) -> None:
+    def run(self, messages: int, seconds: float = 60.0) -> None:
         """Wait until so many more messages were acknowledged that are sent from now on.
 
         What was under way before, a batch say, may be known at once, whatever was broken meanwhile.
@@ -391,7 +391,7 @@ class Traffic:
 
         self.wait(lambda: acknowledged() >= messages, seconds, what=f"{messages} more messages to be acknowledged")
 
-    def wait(self, condition: Any, seconds: float = 10.0, *, what: str = "") -> None:
+    def wait(self, condition: Any, seconds: float = 30.0, *, what: str = "") -> None:
         """Wait for what traffic brings about. A failure of a publisher or of the crowd is raised here."""
 
         def holds() -> bool:

@@ -51,7 +51,7 @@ def freeze_a_worker(site: Site, traffic: Traffic, seconds: float = FROZEN_SECOND
     pid, mute, others = _one_with_streams(site, readers)
     before = {reader: reader.connections for reader in mute}
     with frozen(pid):
-        traffic.crowd.call(*[_nothing] * 2)  # has read what had been sent
+        traffic.crowd.call(_nothing)  # has read what had been sent
         heard = {reader: len(reader.events) for reader in readers}
         until = time.monotonic() + seconds
         if len(site.belfry.workers()) > 1:

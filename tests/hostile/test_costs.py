@@ -76,7 +76,7 @@ def test_a_request_of_a_stranger_has_a_bounded_cost(belfry: Belfry, request: pyt
 
 def drip(belfry: Belfry, ended: threading.Event) -> None:
     """Connections that send a head byte by byte, all at once as far as one thread can."""
-    clients = [socket.create_connection((HOST, belfry.port), timeout=10) for _ in range(STRANGERS)]
+    clients = [socket.create_connection((HOST, belfry.port), timeout=60) for _ in range(STRANGERS)]
     try:
         for client in clients:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -52,7 +52,7 @@ def test_the_limit_is_a_setting(redis_server: Any) -> None:
 
 
 def test_the_second_request_of_a_connection_has_the_same_limit(belfry: Belfry) -> None:
-    with socket.create_connection((HOST, belfry.port), timeout=10) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         client.sendall(head_of(1_000))
         assert heard(client).status == 200
         client.sendall(head_of(LIMIT + 1))

@@ -17,7 +17,7 @@ from app.launch.installation import base
 from tests.output import Printing
 from tests.waiting import patient, wait_until
 
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 LONG_SECRET = "s" * 32
 
 
@@ -71,21 +71,26 @@ class Launched(Printing):
             return connection.recv(1024)
 
 
+def of_process(pid: int, name: str) -> str:
+    """A file of proc(5), or nothing if there is no such process any more."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return of_process(pid, "cmdline").replace("\0", " ")
 
 
 def descendants(pid: int) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    children = [int(child) for child in of_process(pid, f"task/{pid}/children").split()]
     return children + [below for child in children for below in descendants(child)]
 
 
 def state(pid: int) -> str:
-    """One letter as in proc(5), or nothing if there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+    """One letter, or nothing if there is no such process."""
+    return "".join(of_process(pid, "stat").rpartition(")")[2].split()[:1])
 
 
 def is_running(pid: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
@@ -16,6 +16,10 @@ from tests.servers import HOST, Belfry, Nginx, RedisServer, ShippedNginx
 from tests.tiers import BROWSER
 
 StartBelfry = Callable[..., Belfry]
+
+# For `start_belfry(**LINGERING)`. A worker that stops waits until the test has closed its connections, and not only for
+# a second. So what the test asks after the goodbye is in time on any machine.
+LINGERING: dict[str, Any] = {"options": ("-c", "tests/system/lingering_conf.py"), "BELFRY_DRAIN_SECONDS": "60"}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from app.core.identity.passwords import hash_password
 from tests.servers import Belfry
 
 PASSWORD = "correct horse battery staple"
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_what_the_administrator_does_by_hand_stands_in_the_audit_log(
     expect(page.locator("#results")).to_contain_text("finds it later", timeout=WAIT_MS)
     page.click("#audit-refresh")
     expect(page.locator("#audit-entries tr").first).to_contain_text(f"user:{alice}", timeout=WAIT_MS)
-    expect(page.locator("#audit-entries tr").first).to_contain_text("publish")
-    expect(page.locator("#audit-entries tr").last).to_contain_text("sign_in")
+    expect(page.locator("#audit-entries tr").first).to_contain_text("publish", timeout=WAIT_MS)
+    expect(page.locator("#audit-entries tr").last).to_contain_text("sign_in", timeout=WAIT_MS)
     context.close()
 
 

@@ -60,7 +60,7 @@ def hang_up(client: socket.socket) -> None:
 def test_who_leaves_in_the_midst_of_a_body_is_no_failure(belfry: Belfry, begun: int, leave: Leave) -> None:
     usual = lines(belfry, ())
     before = count(belfry, REFUSED)
-    with socket.create_connection((HOST, belfry.port), timeout=patient(10)) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=patient(60)) as client:
         for _ in range(begun):
             client.sendall(usual)
             assert b" 201 " in to_the_end(client, b"}]}\n")

@@ -14,7 +14,7 @@ from tests.servers import REPOSITORY, Belfry, Nginx
 from tests.upstream import Upstream, running_upstream
 from tests.waiting import wait_until
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ from tests.waiting import wait_until
 
 ORIGIN = "https://app.example"
 WORDS = ("one ", "two ", "three ", "four ", "five")
-PATIENCE = 5.0
+PATIENCE = 30.0
+NEVER_PATIENCE = 5.0  # for what never comes
 FAULTS_AT_A_TIME = 4
 CHECKS_AT_A_TIME = 6
 OPTIONS = Options(patience=PATIENCE, silence=PATIENCE, origin=ORIGIN, model="any")
@@ -69,7 +70,7 @@ def run(url: str, credentials: Credentials, options: Options = OPTIONS, checks: 
 
 def diagnosed(belfry: Belfry, planted: Planted, checks: Sequence[Check]) -> Report:
     with faulty_proxy(belfry.port, planted.make()) as url:
-        return run(url, signing(belfry), checks=checks)
+        return run(url, signing(belfry), replace(OPTIONS, patience=NEVER_PATIENCE, silence=NEVER_PATIENCE), checks)
 
 
 def meant_for(planted: Planted) -> Sequence[Check]:

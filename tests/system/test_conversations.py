@@ -69,7 +69,7 @@ class Person:
         found: dict[str, Any] = answer.json()
         return found
 
-    def wait_answered(self, name: str, seconds: float = 10) -> list[dict[str, Any]]:
+    def wait_answered(self, name: str, seconds: float = 30) -> list[dict[str, Any]]:
         def answered() -> list[dict[str, Any]] | None:
             turns: list[dict[str, Any]] = self.show(name)["turns"]
             return turns if all(turn["status"] != "running" for turn in turns) else None
@@ -262,7 +262,7 @@ def test_a_killed_worker_leaves_the_text_so_far_in_the_conversation(
     conversation.say(*texts)
     wait_until(lambda: person.api.get(f"/completions/{name}").json()["text"] == "".join(texts))
     os.kill(owner_of(conversation.client_port, belfry.workers()), signal.SIGKILL)
-    (turn,) = wait_until(lambda: answered(person, name), 20)
+    (turn,) = wait_until(lambda: answered(person, name), 60)
     assert (turn["status"], turn["text"]) == ("failed", "".join(texts))
     assert turn["error"]["code"] == "producer_lost"
 

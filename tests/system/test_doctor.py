@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -20,7 +20,8 @@ from tests.servers import HOST, Belfry, Nginx
 
 pytestmark = pytest.mark.needs("nginx")
 
-OPTIONS = Options(patience=6.0, silence=30.0)
+OPTIONS = Options(patience=30.0, silence=30.0)
+NEVER_PATIENCE = 6.0  # for what never comes
 GOOD = "proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_buffering off; client_max_body_size 32m;"
 
 
@@ -105,7 +106,8 @@ def examine(belfry: Belfry) -> Iterator[Examine]:
         started.append(nginx)
         url = f"{nginx.start().url}{planted.path}".rstrip("/")
         checks = [check for check in DOCTOR if check.name in {planted.found_by, "proxy.host"} or not planted.found_by]
-        return Suite(url, SignedCredentials(sign), OPTIONS, checks).run(lambda _result: None)
+        options = replace(OPTIONS, patience=NEVER_PATIENCE) if planted.found_by else OPTIONS
+        return Suite(url, SignedCredentials(sign), options, checks).run(lambda _result: None)
 
     yield run
     for nginx in started:

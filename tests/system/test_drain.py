@@ -19,22 +19,25 @@ from app.core.wire.sse import Event
 from tests.faults.crowd import Crowd, Reader
 from tests.servers import HOST, START_SECONDS, Belfry, RedisServer, frozen
 from tests.stream_client import StreamClient, StreamEndedError
-from tests.system.conftest import StartBelfry
+from tests.system.conftest import LINGERING, StartBelfry
 from tests.waiting import patient, wait_until
 
 STREAMS = 1_000
 STOP_SECONDS = 3.0
+SOON_SECONDS = 10.0  # a third of what a worker may wait in these tests; it needs about one second
+MAY_WAIT_SECONDS = "30"
 RETRY_MS = 2_000  # the default
 BINS = 10
 TRIES = 4
 CROWD = 200  # few enough for a slow machine to serve as they come
 UNEVEN = 0.15  # a window of half the width is 0.5, a quarter of the crowd at one moment 0.25
+LAME_DUCK_SECONDS = 5  # many times what the few requests take that are made meanwhile
 QUEUED = 200  # of each kind: more than a worker takes before it knows that it shall stop
 
 
 def goodbye(stream: StreamClient) -> Event:
-    """Its last word, after which it ended."""
-    (told,) = [event for event in stream.read_to_end(patient(STOP_SECONDS)) if event.event == "goodbye"]
+    """Its last word, after which it ended. On a reload it comes when the successor has started."""
+    (told,) = [event for event in stream.read_to_end() if event.event == "goodbye"]
     assert told is stream.events[-1]
     assert told.data == '{"reason":"shutdown"}'
     return told
@@ -68,10 +71,11 @@ def bins(delays: Iterable[float]) -> list[int]:
 def test_a_thousand_streams_are_told_and_spread_their_return_evenly(
     start_belfry: StartBelfry, end: Callable[[Belfry], float], alice: str
 ) -> None:
-    """In three seconds by the clock, whatever else the machine does: one of some tries has to."""
+    """They make a stop at most three seconds longer. One of some tries has to: the machine has other work too."""
+    without_streams = end(start_belfry())
     taken: list[float] = []
-    while not taken or min(taken) > STOP_SECONDS:
-        assert len(taken) < TRIES, taken
+    while not taken or min(taken) > without_streams + patient(STOP_SECONDS):
+        assert len(taken) < TRIES, (without_streams, taken)
         belfry = start_belfry(BELFRY_RETRY_MS=str(RETRY_MS))
         with ExitStack() as stack:
             streams = [stack.enter_context(belfry.stream(f"{alice}-{at}")) for at in range(STREAMS)]
@@ -164,7 +168,7 @@ def callers_in_the_queue(belfry: Belfry, user: str) -> Iterator[list[socket.sock
     """Connections that the kernel has accepted and the worker has not: first publishers, then streams."""
     heads = [publish_head(belfry, user)] * QUEUED + [stream_head(belfry, user)] * QUEUED
     with ExitStack() as stack:
-        callers = [stack.enter_context(socket.create_connection((HOST, belfry.port), 10)) for _ in heads]
+        callers = [stack.enter_context(socket.create_connection((HOST, belfry.port), 60)) for _ in heads]
         for caller, head in zip(callers, heads, strict=True):
             caller.sendall(head)
         yield callers
@@ -173,7 +177,7 @@ def callers_in_the_queue(belfry: Belfry, user: str) -> Iterator[list[socket.sock
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
 def test_who_waits_at_the_door_is_answered(start_belfry: StartBelfry, number: signal.Signals, alice: str) -> None:
     """The end of the last listener resets those in its queue, so it must not end before the queue is empty."""
-    belfry = start_belfry()
+    belfry = start_belfry(**LINGERING)
     worker = belfry.worker()
     with ExitStack() as stack:
         with frozen(worker):
@@ -206,9 +210,9 @@ def test_who_comes_during_a_reload_is_served_by_the_new_worker(start_belfry: Sta
 
 
 def test_new_streams_are_told_to_come_again_on_the_way_down(start_belfry: StartBelfry, alice: str) -> None:
-    belfry = start_belfry()
+    belfry = start_belfry(**LINGERING)
     with belfry.api() as idle, belfry.stream(alice) as stream:
-        idle.get("/health/live")  # the worker waits a second for what this connection may still ask
+        idle.get("/health/live")  # the worker waits for what this connection may still ask
         stream.wait_for("ready")
         belfry.signal(signal.SIGTERM)
         goodbye(stream)
@@ -230,9 +234,9 @@ def test_new_streams_are_told_to_come_again_on_the_way_down(start_belfry: StartB
 def test_a_connection_that_is_kept_open_gets_one_more_answer_and_then_its_end(
     start_belfry: StartBelfry, number: signal.Signals, before: int, alice: str
 ) -> None:
-    belfry = start_belfry()
+    belfry = start_belfry(**LINGERING)
     given = {"Authorization": f"Bearer {belfry.token('shop', 'publish')}", "Content-Type": "application/json"}
-    with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=10)) as kept:
+    with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=60)) as kept:
         stream.wait_for("ready")
         for more in [True] * before + [False]:
             if not more:
@@ -247,30 +251,30 @@ def test_a_connection_that_is_kept_open_gets_one_more_answer_and_then_its_end(
 def test_a_connection_that_says_nothing_more_is_hung_up_on_soon_and_without_a_reset(
     start_belfry: StartBelfry, alice: str
 ) -> None:
-    belfry = start_belfry()
-    with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=10)) as silent:
+    belfry = start_belfry(BELFRY_DRAIN_SECONDS=MAY_WAIT_SECONDS)
+    with belfry.stream(alice) as stream, closing(HTTPConnection(HOST, belfry.port, timeout=60)) as silent:
         stream.wait_for("ready")
         silent.request("GET", "/health/live")
         silent.getresponse().read()
         started = time.monotonic()
         belfry.signal(signal.SIGTERM)
         assert silent.sock.recv(1) == b""
-        assert time.monotonic() - started < patient(STOP_SECONDS)
+        assert time.monotonic() - started < patient(SOON_SECONDS)
 
 
 @pytest.mark.parametrize("before", [0, 3], ids=["parsed", "known"])
 def test_a_request_that_was_begun_before_holds_the_worker_back_no_longer_than_it_takes(
     start_belfry: StartBelfry, before: int, alice: str
 ) -> None:
-    belfry = start_belfry(BELFRY_DRAIN_SECONDS=str(10 * STOP_SECONDS))
+    belfry = start_belfry(BELFRY_DRAIN_SECONDS=MAY_WAIT_SECONDS)
     head, _, body = publish_head(belfry, alice).replace(b"Connection: close\r\n", b"").rpartition(b"\r\n")
-    with socket.create_connection((HOST, belfry.port), 10 * STOP_SECONDS) as slow, belfry.stream(alice) as stream:
+    with socket.create_connection((HOST, belfry.port), 60) as slow, belfry.stream(alice) as stream:
         for _ in range(before):
             slow.sendall(head + b"\r\n" + body)
             assert slow.recv(65_536).startswith(b"HTTP/1.1 201")
         slow.sendall(head + b"\r\n" + body[:1])
         stream.wait_for("ready")
-        with closing(HTTPConnection(HOST, belfry.port, timeout=10)) as silent:
+        with closing(HTTPConnection(HOST, belfry.port, timeout=60)) as silent:
             silent.request("GET", "/health/live")
             silent.getresponse().read()
             belfry.signal(signal.SIGTERM)
@@ -280,11 +284,11 @@ def test_a_request_that_was_begun_before_holds_the_worker_back_no_longer_than_it
         assert slow.recv(12) == b"HTTP/1.1 201"
         while slow.recv(65_536):
             pass
-        assert time.monotonic() - sent < patient(STOP_SECONDS)
+        assert time.monotonic() - sent < patient(SOON_SECONDS)
 
 
 def test_what_is_counted_last_is_told_by_the_workers_that_follow(start_belfry: StartBelfry, alice: str) -> None:
-    belfry = start_belfry(BELFRY_FIGURES_SECONDS="60")
+    belfry = start_belfry(**LINGERING, BELFRY_FIGURES_SECONDS="60")
     old = belfry.worker()
     with belfry.api(belfry.token("shop", "publish")) as kept, belfry.stream(alice) as stream:
         assert kept.publish({"to": alice}).status_code == 201
@@ -300,24 +304,25 @@ def test_what_is_counted_last_is_told_by_the_workers_that_follow(start_belfry: S
 def test_a_store_that_is_away_holds_no_worker_back(
     start_belfry: StartBelfry, own_redis: RedisServer, alice: str
 ) -> None:
-    belfry = start_belfry(own_redis.url, BELFRY_REDIS_TIMEOUT_SECONDS="10")
+    belfry = start_belfry(
+        own_redis.url, BELFRY_REDIS_TIMEOUT_SECONDS=MAY_WAIT_SECONDS, BELFRY_DRAIN_SECONDS=MAY_WAIT_SECONDS
+    )
     with belfry.stream(alice) as stream:
         stream.wait_for("ready")
         with frozen(own_redis.pid):
             started = time.monotonic()
             assert belfry.terminate() == 0
-            assert time.monotonic() - started < patient(STOP_SECONDS)
+            assert time.monotonic() - started < patient(SOON_SECONDS)
             goodbye(stream)
 
 
 def test_a_stream_is_sent_on_when_it_is_old_enough_and_comes_back_soon(start_belfry: StartBelfry, alice: str) -> None:
     belfry = start_belfry(BELFRY_STREAM_SECONDS="1", BELFRY_HEARTBEAT_SECONDS="0.5")
-    cursor, ages = None, []
+    cursor, ages = belfry.reader(alice).feed()["cursor"], []
     for number in range(3):
+        belfry.publish({"to": alice, "data": number})  # before the stream: a busy machine may take a second for it
+        began = time.monotonic()
         with belfry.stream(alice, cursor=cursor) as stream:
-            stream.wait_for("ready")
-            began = time.monotonic()
-            belfry.publish({"to": alice, "data": number})
             told = goodbye(stream)
             ages.append(time.monotonic() - began)
             assert [message["data"] for message in stream.messages] == [number]
@@ -325,54 +330,72 @@ def test_a_stream_is_sent_on_when_it_is_old_enough_and_comes_back_soon(start_bel
             assert RETRY_MS / 20 <= told.retry <= RETRY_MS * 3 / 20
             cursor = stream.cursor
     assert min(ages) > 0.75
-    assert 'belfry_streams_ended_total{reason="aged"} 3.0' in belfry.api().get("/metrics").text
+    counted = 'belfry_streams_ended_total{reason="aged"} 3.0'
+    wait_until(lambda: counted in belfry.api().get("/metrics").text, what="all three to be counted")
 
 
 def keeps_connections(belfry: Belfry) -> bool:
     """Whether the worker that answers wants another request on the same connection: one that leaves does not."""
-    with closing(HTTPConnection(HOST, belfry.port, timeout=10)) as visitor:
+    with closing(HTTPConnection(HOST, belfry.port, timeout=60)) as visitor:
         visitor.request("GET", "/health/live")
         return not visitor.getresponse().will_close
 
 
 def test_a_worker_serves_until_its_successor_does(start_belfry: StartBelfry, alice: str) -> None:
+    """The successor is frozen while it starts. Where it is quicker than this test, the test tries again."""
     belfry = start_belfry()
-    old = belfry.worker()
-    with belfry.stream(alice) as stream:
-        stream.wait_for("ready")
-        belfry.signal(signal.SIGHUP)
-        (successor,) = wait_until(lambda: [pid for pid in belfry.workers() if pid != old])
-        with frozen(successor):
-            wait_until(lambda: not keeps_connections(belfry), what="the old worker to be told")
-            for number in range(10):
-                with belfry.api(belfry.token("shop", "publish")) as api:  # on a connection of its own
-                    assert api.publish({"to": alice, "data": number}).status_code == 201
-            assert [message["data"] for message in stream.wait_for_messages(10)] == list(range(10))
-        goodbye(stream)
-        wait_until(lambda: belfry.workers() == [successor])
+    was_early = False
+    for _ in range(TRIES):
+        old = belfry.worker()
+        with belfry.stream(alice) as stream:
+            stream.wait_for("ready")
+            belfry.signal(signal.SIGHUP)
+            (successor,) = wait_until(lambda: [pid for pid in belfry.workers() if pid != old])  # noqa: B023 - called at once
+            with frozen(successor):
+                was_early = not belfry.all_serve()
+                if was_early:
+                    assert_still_serves(belfry, stream, alice)
+            goodbye(stream)
+            wait_until(lambda: belfry.workers() == [successor])  # noqa: B023 - called at once
+        if was_early:
+            return
+    pytest.fail(f"each of {TRIES} successors served before it was frozen")
+
+
+def assert_still_serves(belfry: Belfry, stream: StreamClient, user: str) -> None:
+    """The worker that was told to stop takes messages on new connections and delivers them to its stream."""
+    wait_until(lambda: not keeps_connections(belfry), what="the old worker to be told")
+    for number in range(10):
+        with belfry.api(belfry.token("shop", "publish")) as api:  # on a connection of its own
+            assert api.publish({"to": user, "data": number}).status_code == 201
+    assert [message["data"] for message in stream.wait_for_messages(10)] == list(range(10))
 
 
 def test_a_server_that_leaves_says_so_before_it_refuses_connections(start_belfry: StartBelfry, alice: str) -> None:
-    belfry = start_belfry(BELFRY_LAME_DUCK_SECONDS="2", WEB_CONCURRENCY="2")
+    belfry = start_belfry(BELFRY_LAME_DUCK_SECONDS=str(LAME_DUCK_SECONDS), WEB_CONCURRENCY="2")
+
+    def refusal() -> tuple[str, str] | None:
+        """What one of the workers answers on a new connection. The other one may hear of the end a little later."""
+        answer = belfry.api().get("/health/ready")
+        return (answer.json()["code"], answer.headers["Retry-After"]) if answer.status_code == 503 else None
+
     with belfry.stream(alice) as stream:
         stream.wait_for("ready")
         began = time.monotonic()
         belfry.signal(signal.SIGTERM)
-        wait_until(lambda: belfry.api().get("/health/ready").status_code == 503)  # over new connections
-        told = belfry.api().get("/health/ready")
-        assert (told.json()["code"], told.headers["Retry-After"]) == ("shutting_down", "5")
+        assert wait_until(refusal) == ("shutting_down", "5")
         assert belfry.api().get("/health/live").status_code == 200
         assert belfry.publish({"to": alice, "title": "still served"})["deliveries"][0]["online"]
         with belfry.stream(f"{alice}-2") as other:
             other.wait_for("ready")
             assert stream.wait_for_messages(1)[0]["title"] == "still served"
             goodbye(stream)
-        assert time.monotonic() - began >= 2
+        assert time.monotonic() - began >= LAME_DUCK_SECONDS
     assert belfry.terminate() == 0
 
 
 def test_a_server_without_such_a_time_says_so_on_kept_connections(start_belfry: StartBelfry, alice: str) -> None:
-    belfry = start_belfry()
+    belfry = start_belfry(**LINGERING)
     with belfry.api() as kept, belfry.stream(alice) as stream:
         assert kept.get("/health/ready").status_code == 200
         stream.wait_for("ready")
@@ -382,7 +405,7 @@ def test_a_server_without_such_a_time_says_so_on_kept_connections(start_belfry: 
 
 
 def test_a_reload_keeps_a_server_ready(start_belfry: StartBelfry, alice: str) -> None:
-    belfry = start_belfry(BELFRY_LAME_DUCK_SECONDS="30")
+    belfry = start_belfry(**LINGERING, BELFRY_LAME_DUCK_SECONDS="30")
     with belfry.api() as kept, belfry.stream(alice) as stream:
         kept.get("/health/ready")
         stream.wait_for("ready")

@@ -53,7 +53,7 @@ def shown(answer: bytes) -> bytes:
 def test_answers_are_the_same_to_the_byte(belfry: Belfry, version: str, fields: tuple[str, ...]) -> None:
     answers = []
     for way in WAYS:
-        with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+        with socket.create_connection((HOST, belfry.port), timeout=60) as client:
             client.sendall(lines(belfry, (*fields, *way), version))
             answers.append(shown(received(client, b"}]}\n")))
     assert answers[0].startswith(b"HTTP/1.1 201 CREATED\r\n" if version == "1.1" else b"HTTP/1.0 201 CREATED\r\n")
@@ -62,13 +62,13 @@ def test_answers_are_the_same_to_the_byte(belfry: Belfry, version: str, fields: 
 
 def test_one_connection_carries_many_requests_both_ways(belfry: Belfry) -> None:
     """Also two in one packet, and one whose body comes late."""
-    with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         for fields in ((), (FOREIGN,), ()):
             client.sendall(lines(belfry, fields))
             assert b" 201 " in received(client, b"}]}\n")
         client.sendall(lines(belfry, ()) + lines(belfry, ("Connection: close",)))
         assert received(client, b"the end").count(b" 201 ") == 2
-    with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         whole = lines(belfry, ())
         client.sendall(whole[:-10])
         belfry.api().get("/health/live")
@@ -77,7 +77,7 @@ def test_one_connection_carries_many_requests_both_ways(belfry: Belfry) -> None:
 
 
 def test_a_refusal_keeps_the_connection(belfry: Belfry) -> None:
-    with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         client.sendall(lines(belfry, (), body="{}"))
         assert b" 422 " in received(client, b"}]}")
         client.sendall(lines(belfry, ()))
@@ -92,7 +92,7 @@ def test_streams_begin_the_same(start_belfry: StartBelfry, cors: str) -> None:
         starts = []
         for way in WAYS:
             head = ["GET /stream HTTP/1.1", "Host: localhost", f"X-Forwarded-Proto: {scheme}", *way]
-            with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+            with socket.create_connection((HOST, belfry.port), timeout=60) as client:
                 client.sendall("\r\n".join([*head, f"Authorization: Bearer {token}", "", ""]).encode())
                 starts.append(shown(received(client, b'"behind":0}\n\n')))
         assert (b"Strict-Transport-Security" in starts[0]) is (scheme == "https")
@@ -111,7 +111,7 @@ def test_a_bad_cursor_a_foreign_topic_and_a_wrong_scope_are_refused_alike(belfry
         answers = []
         for way in WAYS:
             head = [f"GET {path} HTTP/1.1", "Host: localhost", *way, f"Authorization: Bearer {token}", "", ""]
-            with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+            with socket.create_connection((HOST, belfry.port), timeout=60) as client:
                 client.sendall("\r\n".join(head).encode())
                 answers.append(shown(received(client, b"}")))
         assert f" {status} ".encode() in answers[0]
@@ -121,9 +121,9 @@ def test_a_bad_cursor_a_foreign_topic_and_a_wrong_scope_are_refused_alike(belfry
 def test_a_publisher_that_hangs_up_leaves_nothing_open(belfry: Belfry) -> None:
     before = open_descriptors(belfry.worker())
     for _ in range(20):
-        with socket.create_connection((HOST, belfry.port), timeout=5) as client:
+        with socket.create_connection((HOST, belfry.port), timeout=60) as client:
             client.sendall(lines(belfry, ()))
-    wait_until(lambda: open_descriptors(belfry.worker()) <= before + 1, 5, what="the connections to be closed")
+    wait_until(lambda: open_descriptors(belfry.worker()) <= before + 1, what="the connections to be closed")
 
 
 def test_an_access_log_has_a_line_for_each(redis_server: RedisServer) -> None:

@@ -50,12 +50,12 @@ def schema(tmp_path: Path) -> Path:
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    told = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=150)
+    told = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=400)
     assert told.returncode == 0, told.stdout + told.stderr
     return told.stdout
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(500)
 def test_openapi_python_client(belfry: Belfry, schema: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.yml").write_text("post_hooks: []\n")
     told = run(
@@ -97,7 +97,7 @@ def read_what_it_answers(call: Any, models: Any, mine: Any, nobody: Any) -> None
     assert call("openai.create_chat_completion", nobody, body=asked).error.code == "token_invalid"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(500)
 @pytest.mark.needs("npm")
 def test_openapi_typescript_and_hey_api(belfry: Belfry, schema: Path, tmp_path: Path) -> None:
     if not (TOOLS / "openapi-typescript").exists():

@@ -33,7 +33,7 @@ def test_it_streams_and_resumes(belfry: Belfry, alice: str) -> None:
 def test_silence_is_broken_by_heartbeats(belfry: Belfry, alice: str) -> None:
     with belfry.stream(alice) as stream:
         stream.wait_for("ready")
-        assert [stream.next_event(3).event for _ in range(3)] == ["heartbeat"] * 3
+        assert [stream.next_event().event for _ in range(3)] == ["heartbeat"] * 3
 
 
 def test_a_reader_that_stopped_gets_everything_later(belfry: Belfry, alice: str) -> None:
@@ -41,11 +41,11 @@ def test_a_reader_that_stopped_gets_everything_later(belfry: Belfry, alice: str)
     with belfry.stream(alice, receive_buffer=4_096) as stream:
         stream.wait_for("ready")
         belfry.publish_all([{"to": alice, "data": number, "body": "x" * 10_000} for number in range(count)])
-        assert [message["data"] for message in stream.wait_for_messages(count, 20)] == list(range(count))
+        assert [message["data"] for message in stream.wait_for_messages(count, 60)] == list(range(count))
 
 
 def test_a_hang_up_is_noticed_with_the_next_heartbeats(belfry: Belfry, alice: str) -> None:
     stream = belfry.stream(alice)
     stream.wait_for("ready")
     stream.close()
-    wait_until(lambda: not belfry.is_online(alice), 5)
+    wait_until(lambda: not belfry.is_online(alice))

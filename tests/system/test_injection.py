@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.servers import Belfry
 
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 FORGED = "event: evil\ndata: forged\nid: forged\n\n"
 LINE_ENDS = ["\r", "\n", "\r\n", "\x00", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\n\n", "\r\r", "\r\n\r\n"]
 CORPUS = [

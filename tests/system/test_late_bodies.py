@@ -45,7 +45,7 @@ def announced(belfry: Belfry, path: str, media_type: str, framing: str) -> Itera
     """A connection on which the head of a request was sent."""
     token = belfry.token("shop", "publish", "feed", "complete", "admin")
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: {media_type}\r\n"
-    with socket.create_connection((HOST, belfry.port), timeout=10) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         client.sendall(f"{head}{framing}\r\n\r\n".encode())
         yield client
 
@@ -87,8 +87,9 @@ def test_a_body_that_comes_byte_by_byte_is_given_up_all_the_same(belfry: Belfry)
                 return
 
 
-def test_a_body_that_comes_slowly_and_in_time_is_taken(belfry: Belfry) -> None:
+def test_a_body_that_comes_slowly_and_in_time_is_taken(start_belfry: StartBelfry) -> None:
     """Each piece is read before the next one is sent, for a request on another connection was answered meanwhile."""
+    belfry = start_belfry(BELFRY_BODY_SECONDS="60")
     with announced(belfry, "/publish", JSON, f"Content-Length: {len(MESSAGE)}\r\nConnection: close") as client:
         for at in range(0, len(MESSAGE), 4):
             client.sendall(MESSAGE[at : at + 4])
@@ -169,7 +170,11 @@ def test_batches_that_never_come_take_no_room(belfry: Belfry) -> None:
         assert batch(other) == 200
 
 
-def test_batches_of_which_the_end_never_comes_give_back_their_room(belfry: Belfry) -> None:
+def test_batches_of_which_the_end_never_comes_give_back_their_room(
+    start_belfry: StartBelfry, environment: Mapping[str, str]
+) -> None:
+    """The server waits long enough for the end that a busy machine can fill the room before."""
+    belfry = start_belfry(**{**environment, "BELFRY_BODY_SECONDS": "8"})
     with (
         announced(belfry, "/publish", NDJSON, f"Content-Length: {BATCH_BYTES}") as client,
         belfry.api(belfry.token("shop", "publish")) as other,

@@ -32,7 +32,7 @@ class EncryptedBelfry(Belfry):
             return False
 
     def ask(self) -> bool:
-        return requests.get(f"https://{HOST}:{self.port}/health/live", verify=str(self._authority.path), timeout=5).ok
+        return requests.get(f"https://{HOST}:{self.port}/health/live", verify=str(self._authority.path), timeout=30).ok
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def encrypted(redis_server: RedisServer) -> Iterator[EncryptedBelfry]:
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n\r\n"])
 def test_a_handshake_that_never_ends_is_given_up(encrypted: EncryptedBelfry, said: bytes) -> None:
     """Nothing at all, the begin of a greeting, and what is none."""
-    with socket.create_connection((HOST, encrypted.port), timeout=patient(5 * PATIENCE_SECONDS)) as client:
+    with socket.create_connection((HOST, encrypted.port), timeout=patient(30 * PATIENCE_SECONDS)) as client:
         client.sendall(said)
         with suppress(ConnectionResetError):
             while client.recv(4_096):

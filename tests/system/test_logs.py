@@ -13,7 +13,7 @@ from tests.servers import Belfry
 from tests.system.conftest import StartBelfry
 from tests.waiting import wait_until
 
-SECONDS = 20.0
+SECONDS = 60.0
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 IDS = {"X-Request-Id": "order-17:a", "traceparent": TRACE}
 
@@ -24,7 +24,8 @@ def environment() -> Mapping[str, str]:
 
 
 def lines(belfry: Belfry) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in belfry.log().splitlines()]
+    """Those that were written whole."""
+    return [json.loads(line) for line in belfry.log().rpartition("\n")[0].splitlines()]
 
 
 def test_the_first_lines_tell_version_store_and_changed_settings_without_secrets(belfry: Belfry) -> None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 
 from tests.servers import Belfry, Nginx
-from tests.waiting import patient, wait_until
+from tests.waiting import wait_until
 
-FIRST_BYTES_SECONDS = 0.02
-DELIVERY_SECONDS = 1.0  # a proxy that holds it back would do so until the next heartbeat, or for good
-AT_ONCE_SECONDS = 1.0
+FIRST_BYTES_SECONDS = 0.02  # a proxy that collects bytes first would delay every try
+FIRST_BYTES_TRIES = 50
+DELIVERY_SECONDS = 5.0  # a proxy that holds it back would do so until the next heartbeat, 15 s later, or for good
+AT_ONCE_SECONDS = 5.0  # before the next heartbeat
 
 
 def test_the_first_block_passes_at_once(belfry: Belfry, nginx: Nginx, alice: str) -> None:
     belfry.stream(alice, port=nginx.port).close()  # the first connection of a worker also opens the log
-    delays = []
-    for _ in range(5):
+    delays: list[float] = []
+    while not delays or min(delays) > FIRST_BYTES_SECONDS:
+        assert len(delays) < FIRST_BYTES_TRIES, delays
         started = time.monotonic()
         with belfry.stream(alice, port=nginx.port) as stream:
             assert stream.next_event().event == "ready"
         delays.append(time.monotonic() - started)
-    assert sorted(delays)[len(delays) // 2] < patient(FIRST_BYTES_SECONDS)
 
 
 def test_each_message_passes_at_once(belfry: Belfry, nginx: Nginx, alice: str) -> None:
@@ -28,7 +29,7 @@ def test_each_message_passes_at_once(belfry: Belfry, nginx: Nginx, alice: str) -
         stream.wait_for("ready")
         for number in range(10):
             belfry.publish({"to": alice, "data": number})
-            stream.wait_for_messages(number + 1, patient(DELIVERY_SECONDS))
+            stream.wait_for_messages(number + 1, DELIVERY_SECONDS)
         assert [message["data"] for message in stream.messages] == list(range(10))
 
 

@@ -90,7 +90,7 @@ class Checked:
         sent = dict(options.pop("headers", {}))
         if token != "":
             sent["Authorization"] = f"Bearer {token or self._token}"
-        got = requests.request(method, self._url + path, headers=sent, timeout=30, allow_redirects=False, **options)
+        got = requests.request(method, self._url + path, headers=sent, timeout=60, allow_redirects=False, **options)
         assert got.status_code == status, (method, path, got.status_code, got.text)
         operation = operation_of(method, path.partition("?")[0])
         hold(operation, got)
@@ -404,12 +404,12 @@ def refuse(call: Any, belfry: Belfry) -> None:
     ],
 )
 def test_options_names_the_methods_of_the_document(belfry: Belfry, path: str, methods: set[str]) -> None:
-    allowed = requests.options(belfry.url + path, timeout=10).headers["Allow"]
+    allowed = requests.options(belfry.url + path, timeout=60).headers["Allow"]
     assert set(allowed.split(", ")) == {*methods, "OPTIONS"}
 
 
 def test_the_page_shows_bodies_answers_and_examples(belfry: Belfry) -> None:
-    page = requests.get(f"{belfry.url}/docs", timeout=10).text
+    page = requests.get(f"{belfry.url}/docs", timeout=60).text
     for shown in ("&#34;id&#34;: &#34;order-17-shipped&#34;", "event: ready", 'href="#Published"', 'id="Published"'):
         assert shown in page, shown
     for name in DOCUMENT["components"]["schemas"]:
@@ -427,4 +427,4 @@ def test_the_page_is_made_once_for_each_prefix() -> None:
 
 
 def test_the_pages_lead_to_the_description_of_the_interface(belfry: Belfry) -> None:
-    assert 'href="/docs"' in requests.get(f"{belfry.url}/login", timeout=10).text
+    assert 'href="/docs"' in requests.get(f"{belfry.url}/login", timeout=60).text

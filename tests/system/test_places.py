@@ -81,7 +81,7 @@ def test_waiting_polls_count_while_they_wait(belfry: Belfry, alice: str, bob: st
         wait_until(lambda: poll_status(belfry, alice, "0.01") == (503, "too_many_connections"))
         assert poll_status(belfry, bob, "0.01") == (200, ""), "another user has places of his own"
         belfry.publish({"to": alice, "title": "over"})
-        waiting.join(10)
+        waiting.join(60)
         assert told == [(200, "")]
         assert poll_status(belfry, alice, "0.01") == (200, "")
 
@@ -115,7 +115,7 @@ def test_health_is_answered_when_every_place_is_taken(start_belfry: StartBelfry,
         cursor = api.get("/feed").json()["cursor"]
 
     def poll() -> None:
-        while asked(belfry, f"/feed?after={cursor}&wait=6", token)[0] == 503:  # a look of the test has its place
+        while asked(belfry, f"/feed?after={cursor}&wait=10", token)[0] == 503:  # a look of the test has its place
             pass
 
     polls = [threading.Thread(target=poll) for _ in range(PLACES)]
@@ -128,7 +128,7 @@ def test_health_is_answered_when_every_place_is_taken(start_belfry: StartBelfry,
     status, body = asked(belfry, "/feed", others)
     assert (status, b"too_many_connections" in body) == (503, True)
     for each in polls:
-        each.join(30)
+        each.join(60)
     assert asked(belfry, "/feed", others)[0] == 200
 
 
@@ -138,6 +138,6 @@ def test_polls_of_many_users_leave_places_for_others(start_belfry: StartBelfry, 
     waiting = patient_poll(belfry, alice, told)
     wait_until(lambda: poll_status(belfry, bob, "0.01") == (503, "too_many_connections"))
     belfry.publish({"to": alice, "title": "over"})
-    waiting.join(10)
+    waiting.join(60)
     assert told == [(200, "")]
     assert poll_status(belfry, bob, "0.01") == (200, "")

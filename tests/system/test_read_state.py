@@ -181,8 +181,9 @@ class TestConnections:
             reader.delete("/feed/b")
             for stream in streams:
                 assert data(stream.wait_for("updated")).items() >= {"ids": ["a"], "archived": True}.items()
-                assert data(stream.wait_for("removed")).items() >= {"ids": ["b"], "unread": 0}.items()
-                assert data(stream.events[-1])["revision"] == reader.feed()["revision"]
+                removed = data(stream.wait_for("removed"))
+                assert removed.items() >= {"ids": ["b"], "unread": 0}.items()
+                assert removed["revision"] == reader.feed()["revision"]
 
     def test_changes_while_the_link_to_redis_was_cut_are_counted_once_it_is_back(
         self, belfry: Belfry, redis_server: RedisServer, alice: str, reader: Api
@@ -246,8 +247,8 @@ class TestConnections:
             for number in range(60):
                 publish(belfry, alice, f"m{number}", body="x" * 50_000)
             assert mark(reader, "read", ids=["m0"])["unread"] == 59
-            slow.wait_for_messages(60, seconds=20)
-            told = slow.wait_for(lambda event: event.event in ("read", "updated"), seconds=10)
+            slow.wait_for_messages(60)
+            told = slow.wait_for(lambda event: event.event in ("read", "updated"))
             assert (told.event, data(told)["unread"]) == ("updated", 59)
 
     def test_a_long_poll_ends_when_the_count_changes(self, belfry: Belfry, alice: str, reader: Api) -> None:
@@ -260,7 +261,7 @@ class TestConnections:
             )  # on another device
             mark(reader, "read", all=True)
             assert poll.result()["unread"] == 0
-            assert time.monotonic() - started < patient(5)
+            assert time.monotonic() - started < patient(10)  # half of what it would wait
 
 
 def badge(stream: StreamClient) -> int:

@@ -37,7 +37,8 @@ def device(browser: Browser, belfry: Belfry, user: str) -> BrowserContext:
     page.goto("/")
     page.fill("#name", user)
     page.click("button.primary")
-    wait_until(lambda: belfry.is_online(user))
+    root = belfry.api(belfry.token("root", "admin"))
+    wait_until(lambda: user in root.get("/presence").json()["users"], what="the page's connection to be listed")
     return context
 
 

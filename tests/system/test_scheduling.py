@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,9 @@ from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 FAR = 3_600  # seconds; further away than any test lasts
-DELIVERED_SECONDS = 20.0
-LEASE_SECONDS = 40.0  # more than a lease, with room for a slow machine
+REVOKED_SECONDS = 6  # in which a credential is withdrawn by two requests
+DELIVERED_SECONDS = 40.0
+LEASE_SECONDS = 60.0  # more than a lease, with room for a slow machine
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,10 @@ def test_a_message_comes_when_it_is_due_and_not_before(belfry: Belfry, alice: st
         stream.wait_for("ready")
         receipt = schedule(belfry, alice, 1.5, ttl=60)
         due = datetime.fromisoformat(receipt["deliver_at"]).timestamp()
-        assert bodies(belfry, alice) == []
+        early, looked = bodies(belfry, alice), time.time()
+        assert early == [] or looked > due
         (message,) = stream.wait_for_messages(1, DELIVERED_SECONDS)
+        assert time.time() >= due - 0.05
     assert message["id"] == receipt["id"]
     sent = datetime.fromisoformat(message["time"]).timestamp()
     assert sent >= due - 0.05
@@ -165,7 +169,7 @@ def test_one_publisher_schedules_only_so_many(belfry: Belfry, alice: str) -> Non
 
 def test_a_message_of_a_withdrawn_credential_is_dropped(belfry: Belfry, alice: str) -> None:
     with belfry.api(belfry.token(alice, "publish")) as api:
-        id_ = api.publish({"to": alice, "data": 1, "deliver_at": 3}).json()["id"]
+        id_ = api.publish({"to": alice, "data": 1, "deliver_at": REVOKED_SECONDS}).json()["id"]
     with belfry.api(belfry.token("root", "publish", "admin")) as admin:
         assert admin.request("POST", "/admin/revocations", json={"user": alice}).status_code == 200
         wait_until(lambda: admin.request("GET", f"/messages/{id_}").json()["state"] == "revoked", DELIVERED_SECONDS)
@@ -176,28 +180,37 @@ def test_a_message_of_a_withdrawn_credential_is_dropped(belfry: Belfry, alice: s
 
 
 def test_a_thousand_messages_of_one_second_each_come_once(belfry: Belfry, topic: str) -> None:
+    """All must be accepted before that second. A busy machine may need longer for that than the first round gives."""
     with belfry.stream("reader", topics=[topic]) as stream:
         stream.wait_for("ready")
-        due = (datetime.now(UTC) + timedelta(seconds=4)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lines = [f'{{"topic":"{topic}","data":{at},"deliver_at":"{due}"}}' for at in range(1_000)]
-        with belfry.api(belfry.token(f"{topic}-publisher", "publish")) as api:
-            results = api.publish_lines(lines)
-        assert {result["status"] for result in results} == {202}
-        received = stream.wait_for_messages(1_000, 60)
-        assert sorted(message["data"] for message in received) == list(range(1_000))
+        sent: list[str] = []
+        for seconds in (4, 16, 64):
+            due = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            data = [f"{seconds}: {at}" for at in range(1_000)]
+            lines = [f'{{"topic":"{topic}","data":"{each}","deliver_at":"{due}"}}' for each in data]
+            with belfry.api(belfry.token(f"{topic}-{seconds}", "publish")) as api:
+                results = api.publish_lines(lines)
+            sent += data
+            statuses = {result["status"] for result in results}
+            assert statuses <= {201, 202}
+            if statuses == {202}:
+                break
+        assert statuses == {202}
+        received = stream.wait_for_messages(len(sent), 60)
+        assert sorted(message["data"] for message in received) == sorted(sent)
         belfry.publish({"topic": topic, "data": "end"})
         stream.wait_for(lambda event: '"end"' in event.data, DELIVERED_SECONDS)
-        assert len(stream.messages) == 1_001
+        assert len(stream.messages) == len(sent) + 1
 
 
 DIES = """
 import os, signal, sys, time
+from app.core.due import Due
 from app.core.settings import load
 from app.factory import Live, Stored
 settings = load(os.environ)
 store = Stored(settings, time.time)
 deliverer = Live(store, settings, time.time).deliverer
-publish = store.publisher.post
 
 def die(*_):
     print("dies", flush=True)
@@ -207,6 +220,8 @@ if sys.argv[1] == "before":
     deliverer._publisher.post = die
 else:
     store.timers.finish = die
+job = store.timers.find(sys.argv[2]).job
+assert store.timers.change(job, Due(0, relative=True), job.credential)[0] == "changed"
 while True:
     deliverer.turn()
     time.sleep(0.02)
@@ -217,13 +232,17 @@ while True:
 def test_a_worker_killed_in_the_midst_of_a_delivery_repeats_and_loses_nothing(
     belfry: Belfry, alice: str, moment: str
 ) -> None:
-    """It dies before or after the publish. The other workers are stopped meanwhile: it is the one that claims."""
-    path = f"/messages/{schedule(belfry, alice, 2, id=f'k-{secrets.token_hex(4)}')['id']}"
+    """It dies before or after the publish. The other workers are stopped meanwhile: it is the one that claims.
+
+    It makes the message due itself, so that no other worker claims the message before it is stopped.
+    """
+    id_ = schedule(belfry, alice, FAR, id=f"k-{secrets.token_hex(4)}")["id"]
+    path = f"/messages/{id_}"
     with ExitStack() as stopped:
         for worker in belfry.workers():
             stopped.enter_context(frozen(worker))
         environment = {**belfry.settings_environment, "PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-c", DIES, moment]
+        command = [sys.executable, "-c", DIES, moment, id_]
         died = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert (died.returncode, died.stdout) == (-signal.SIGKILL, "dies\n"), died.stderr
     if moment == "before":

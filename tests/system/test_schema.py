@@ -48,7 +48,7 @@ def environment(upstream: Upstream) -> Mapping[str, str]:
     }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", PATHS)
 def test_no_request_that_the_document_allows_or_forbids_breaks_the_server(belfry: Belfry, path: str) -> None:
     schema: Any = schemathesis.openapi.from_dict(document(__version__))
@@ -75,7 +75,7 @@ def test_no_request_that_the_document_allows_or_forbids_breaks_the_server(belfry
         nonlocal sent
         sent += 1
         answer = case.call(
-            base_url=belfry.url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False, timeout=20
+            base_url=belfry.url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False, timeout=60
         )
         assert answer.status_code < 500, (case.as_curl_command(), answer.text)
 
@@ -84,10 +84,10 @@ def test_no_request_that_the_document_allows_or_forbids_breaks_the_server(belfry
 
 
 def test_the_document_is_served_as_it_is_tested(belfry: Belfry) -> None:
-    assert requests.get(f"{belfry.url}/openapi.json", timeout=5).json() == document(__version__)
+    assert requests.get(f"{belfry.url}/openapi.json", timeout=60).json() == document(__version__)
 
 
 def test_the_page_names_every_operation(belfry: Belfry) -> None:
-    page = requests.get(f"{belfry.url}/docs", timeout=5)
+    page = requests.get(f"{belfry.url}/docs", timeout=60)
     assert page.headers["Content-Type"].startswith("text/html")
     assert all(f"{operation.method} {operation.path}" in page.text for operation in OPERATIONS)

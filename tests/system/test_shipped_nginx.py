@@ -27,13 +27,13 @@ def alone(request: pytest.FixtureRequest) -> Iterator[ShippedNginx]:
 
 
 def get(server: ShippedNginx, path: str, **headers: str) -> requests.Response:
-    return requests.get(f"{server.url}{path}", headers=headers, timeout=10)
+    return requests.get(f"{server.url}{path}", headers=headers, timeout=60)
 
 
 def test_no_log_shows_a_ticket_while_the_server_is_away(alone: ShippedNginx) -> None:
     for path in [*STREAMS, *OTHERS]:
         get(alone, f"{path}?ticket={TICKET}", Referer=f"http://site.example/?ticket={TICKET}")
-        requests.post(f"{alone.url}{path}?ticket={TICKET}", data=b"x" * 100_000, timeout=10)
+        requests.post(f"{alone.url}{path}?ticket={TICKET}", data=b"x" * 100_000, timeout=60)
     wait_until(lambda: len(alone.access_log.read_text().splitlines()) == 2 * len([*STREAMS, *OTHERS]))
     assert TICKET not in alone.log()
     told = alone.access_log.read_text()
@@ -100,13 +100,13 @@ def test_behind_a_unix_socket_each_client_has_a_limit_of_its_own(on_socket: OnSo
         assert statuses == [401, 401, 429]
         with requests.Session() as session:
             session.mount("http://", FromAddress("127.0.0.2"))
-            answer = session.get(f"{nginx.url}/feed", headers={"Authorization": "Bearer guessed"}, timeout=10)
+            answer = session.get(f"{nginx.url}/feed", headers={"Authorization": "Bearer guessed"}, timeout=60)
             assert answer.status_code == 401
         token = on_socket.token(alice, "feed")
         with on_socket.stream(alice, port=nginx.port, token=token) as stream:
             stream.wait_for("ready")
-            told = get(nginx, f"/users/{quote(alice)}", Authorization=f"Bearer {on_socket.token('root', 'admin')}")
-            wait_until(lambda: told.json()["online"])
+            root = f"Bearer {on_socket.token('root', 'admin')}"
+            wait_until(lambda: get(nginx, f"/users/{quote(alice)}", Authorization=root).json()["online"])
 
 
 class FromAddress(requests.adapters.HTTPAdapter):

@@ -48,7 +48,7 @@ def doctor(belfry: Belfry) -> str:
     command = [sys.executable, "-m", "app.cli", "doctor", belfry.url]
     environment = {**belfry._environment}
     done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=patient(60), check=False
     )
     return done.stdout
 

@@ -17,9 +17,10 @@ import requests
 from tests.servers import Belfry
 from tests.stream_client import StreamClient
 from tests.system.conftest import StartBelfry
-from tests.waiting import patient, wait_until
+from tests.waiting import wait_until
 
-FIRST_BYTES_SECONDS = 0.02  # the promise on loopback
+FIRST_BYTES_SECONDS = 0.02  # the promise on loopback; a timer or a buffer would delay every try
+FIRST_BYTES_TRIES = 50
 CURSOR = re.compile(r"[0-9A-Za-z]+\.[0-9]+(-[0-9A-Za-z]+\.[0-9]+)*")
 
 
@@ -64,12 +65,12 @@ class TestTheFirstBlock:
 
     def test_it_leaves_at_once(self, belfry: Belfry, alice: str) -> None:
         belfry.stream(alice).close()  # the first connection of a worker also opens the log
-        delays = []
-        for _ in range(5):
+        delays: list[float] = []
+        while not delays or min(delays) > FIRST_BYTES_SECONDS:
+            assert len(delays) < FIRST_BYTES_TRIES, delays
             with belfry.stream(alice) as stream:
                 stream.next_event()
                 delays.append(stream.first_byte_seconds)
-        assert sorted(delays)[len(delays) // 2] < patient(FIRST_BYTES_SECONDS)
 
     @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
     def test_both_http_versions_get_a_stream(self, belfry: Belfry, alice: str, version: str) -> None:
@@ -89,7 +90,7 @@ class TestOtherMethods:
             assert stream.status == 200
             assert stream.headers["content-type"].startswith("text/event-stream")
             assert stream.read_to_end() == []
-        assert belfry.publish({"to": alice, "title": "nobody there"})["deliveries"][0]["online"] is False
+        wait_until(lambda: not belfry.is_online(alice), what="nobody to be there")
 
     def test_head_says_what_a_stream_would_be_refused_for(self, start_belfry: StartBelfry, alice: str) -> None:
         belfry = start_belfry(BELFRY_MAX_CONNECTIONS="1")
@@ -166,7 +167,7 @@ class TestMessages:
             publishers = [threading.Thread(target=publish_numbers, args=(belfry, alice, name, count)) for name in "ab"]
             for publisher in publishers:
                 publisher.start()
-            stream.wait_for_messages(2 * count, 20)
+            stream.wait_for_messages(2 * count, 60)
             for publisher in publishers:
                 publisher.join()
             for name in "ab":
@@ -216,7 +217,7 @@ class TestHeartbeats:
     def test_silence_is_broken_by_an_event_that_page_code_can_see(self, belfry: Belfry, alice: str) -> None:
         with belfry.stream(alice) as stream:
             cursor = stream.next_event().id
-            heartbeat = stream.next_event(3)
+            heartbeat = stream.next_event()
             assert heartbeat.event == "heartbeat"
             assert heartbeat.data
             assert heartbeat.id == cursor
@@ -224,7 +225,7 @@ class TestHeartbeats:
     def test_they_go_on(self, belfry: Belfry, alice: str) -> None:
         with belfry.stream(alice) as stream:
             stream.next_event()
-            assert [stream.next_event(3).event for _ in range(3)] == ["heartbeat"] * 3
+            assert [stream.next_event().event for _ in range(3)] == ["heartbeat"] * 3
 
 
 class TestResuming:
@@ -568,7 +569,7 @@ class TestLimits:
 
 class TestGoodbye:
     def reason(self, stream: StreamClient) -> str:
-        goodbye = stream.read_to_end(8)[-1]
+        goodbye = stream.read_to_end()[-1]
         assert goodbye.event == "goodbye"
         assert goodbye.retry is not None
         reason: str = json.loads(goodbye.data)["reason"]

@@ -116,7 +116,7 @@ class TestTheWire:
         conversation: Conversation = upstream.next_request(alice)
         conversation.begin()
         conversation.say("Hel")
-        wait_until(lambda: api.get("/completions/stopped").json()["text"] == "Hel", 10)
+        wait_until(lambda: api.get("/completions/stopped").json()["text"] == "Hel")
         api.delete("/completions/stopped")
         said = api.get("/completions/stopped/stream?format=ui-message-stream").text
         assert '"type":"text-end"' in said
@@ -175,5 +175,5 @@ class TestTheWire:
             assert json.loads(stream.next_event().data)["type"] == "start"
             conversation.say("late")
             conversation.finish()
-            stream.read_to_end(10)
+            stream.read_to_end()
         assert stream.events[-1].data == "[DONE]"

@@ -26,7 +26,6 @@ from tests.waiting import patient, wait_until
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 PHOTOGRAPH_BYTES = 3_800_000
-LEAVE_SECONDS = 2.0  # the promise is one; a busy machine takes its time
 KEY = "sk-upstream-key"
 WAYS = pytest.mark.parametrize("way", ["stream", "whole", "run"])
 
@@ -52,7 +51,8 @@ def environment(shared_upstream: Upstream) -> Mapping[str, str]:
 
     upstreams = [
         entry("idle", timeouts={"first_token": 20, "idle": 0.5}),
-        entry("comments", timeouts={"first_token": 0.8, "idle": 0.8, "comments": 2}),
+        entry("comments", timeouts={"first_token": 1.5, "idle": 1.5, "comments": 60}),
+        entry("comments-alone", timeouts={"first_token": 0.8, "idle": 0.8, "comments": 2}),
         entry("first", timeouts={"first_token": 0.5, "whole": 0.5}),
         entry("patient", timeouts={"first_token": 0.5, "whole": 10}),
         entry("total", timeouts={"total": 1.5, "idle": 1}),
@@ -78,7 +78,7 @@ def complete(belfry: Belfry, alice: str) -> Callable[..., tuple[str, str]]:
         api = belfry.api(belfry.token(alice, "complete"))
         if way == "run":
             run_id = api.post("/completions", json=asked, headers=headers).json()["id"]
-            state = wait_until(lambda: (state := api.get(f"/completions/{run_id}").json())["ended"] and state, 15)
+            state = wait_until(lambda: (state := api.get(f"/completions/{run_id}").json())["ended"] and state, 60)
             return state["text"], (state.get("error") or {}).get("code", "")
         answer = api.post("/v1/chat/completions", json=asked | {"stream": way == "stream"}, headers=headers)
         if way == "whole" or answer.status_code != 200:
@@ -114,12 +114,12 @@ class TestTimeLimits:
         def stall(conversation: Conversation) -> None:
             conversation.begin()
             conversation.say("Hel")
-            assert conversation.has_left(5)
+            assert conversation.has_left()
 
         upstream.play = stall
         started = time.monotonic()
         assert complete(way, "idle")[1] == "upstream_timeout"
-        assert time.monotonic() - started < patient(5)
+        assert time.monotonic() - started < patient(10)  # half of what it may wait for the first token
 
     @WAYS
     def test_comments_are_a_sign_of_life_before_the_first_token(
@@ -127,9 +127,9 @@ class TestTimeLimits:
     ) -> None:
         def comment(conversation: Conversation) -> None:
             conversation.begin()
-            assert every(0.2, b": OPENROUTER PROCESSING\n\n", 7)(conversation)
+            assert every(0.2, b": OPENROUTER PROCESSING\n\n", 10)(conversation)
             conversation.say("Hello")
-            assert every(0.2, b": tools are at work\n\n", 7)(conversation)
+            assert every(0.2, b": tools are at work\n\n", 10)(conversation)
             conversation.finish(USAGE)
 
         upstream.play = comment
@@ -144,13 +144,13 @@ class TestTimeLimits:
             stayed.append(every(0.1, b": OPENROUTER PROCESSING\n\n")(conversation))
 
         upstream.play = comment
-        assert complete(way, "comments")[1] == "upstream_timeout"
-        wait_until(lambda: stayed == [False], 5)
+        assert complete(way, "comments-alone")[1] == "upstream_timeout"
+        wait_until(lambda: stayed == [False])
 
     @WAYS
     def test_the_first_token(self, upstream: Upstream, complete: Complete, way: str) -> None:
         def be_silent(conversation: Conversation) -> None:
-            assert conversation.has_left(5)
+            assert conversation.has_left()
 
         upstream.play = be_silent
         assert complete(way, "first")[1] == "upstream_timeout"
@@ -177,7 +177,7 @@ class TestTimeLimits:
 class TestAClientThatLeaves:
     @pytest.mark.parametrize("stage", ["before the status", "before the first token", "in the midst"])
     @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
-    def test_stops_the_upstream_within_a_second(
+    def test_stops_the_upstream_at_once(
         self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, stream: bool, stage: str
     ) -> None:
         upstream.play = upstream.hand_over
@@ -189,8 +189,8 @@ class TestAClientThatLeaves:
             if stage == "in the midst":
                 conversation.say("Hel")
             assert not conversation.has_left(0.5)
-        assert conversation.has_left(patient(LEAVE_SECONDS))
-        wait_until(lambda: held(redis_server, belfry, alice)[0] == [], 2, what="the user's place to be free")
+        assert conversation.has_left()
+        wait_until(lambda: held(redis_server, belfry, alice)[0] == [], what="the user's place to be free")
         conversation.over.set()
 
     def test_stops_no_run(self, belfry: Belfry, upstream: Upstream, alice: str) -> None:
@@ -369,7 +369,7 @@ class TestWhatAnOperatorIsTold:
         base = upstream.url.removesuffix("/v1")
         upstream.lists_at = "/v1/models"
         belfry = start_belfry(BELFRY_UPSTREAM_URL=base)
-        wait_until(lambda: f"set it to {base}/v1" in belfry.log(), 10)
+        wait_until(lambda: f"set it to {base}/v1" in belfry.log())
         answer = belfry.api(belfry.token(alice, "complete")).get("/v1/models")
         assert answer.status_code == 502
         assert f"set it to {base}/v1" in answer.json()["error"]["message"]
@@ -385,7 +385,7 @@ class TestWhatAnOperatorIsTold:
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
     ) -> None:
         def play(conversation: Conversation) -> None:
-            assert not conversation.over.wait(1)
+            assert not conversation.over.wait(3)  # ten times as long as a status is waited for
             conversation.refuse(429, {"error": {"message": "slow down"}}, Retry_After="33")
 
         upstream.play = play
@@ -469,7 +469,7 @@ class TestRequests:
             answer = api.post(path, data=data, headers={"Content-Encoding": coding})
             assert answer.status_code in (status, 201 if status == 200 else status), answer.text
             assert status != 415 or answer.headers["Accept-Encoding"] == "gzip, deflate"
-        wait_until(lambda: bool(upstream.conversations), 5)
+        wait_until(lambda: bool(upstream.conversations))
 
     def test_with_a_number_that_is_none_are_refused(self, belfry: Belfry, alice: str) -> None:
         api = belfry.api(belfry.token(alice, "complete"))

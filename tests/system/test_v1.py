@@ -21,11 +21,11 @@ from tests.servers import Belfry
 from tests.system.conftest import StartBelfry
 from tests.system.test_openai import ANSWER, HI, NODE_CLIENT
 from tests.upstream import Conversation, Play, Upstream, refusing, running_upstream, saying
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 NODE_SCRIPT = Path(__file__).parent / "v1.mjs"
 KEY = "sk-upstream-key-that-nobody-may-see"
-LEAVE_SECONDS = 2.0  # the promise is one; a busy machine takes its time
+LEAVE_SECONDS = 10.0  # the promise is one; a busy machine takes its time
 EMBEDDING = {
     "object": "list",
     "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -1.5]}],
@@ -200,7 +200,7 @@ class TestTheOfficialClient:
             if ending == "cut":
                 conversation.cut()
             else:
-                assert conversation.has_left(5)
+                assert conversation.has_left()
 
         upstream.play = fail
         with pytest.raises(openai.APIError, match="upstream"):
@@ -217,7 +217,7 @@ def test_the_official_client_for_node_works_as_well(belfry: Belfry, upstream: Up
     }
     upstream.play = lambda conversation: answers[conversation.path](conversation)
     command = ["node", str(NODE_SCRIPT), f"{belfry.url}/v1", belfry.token(alice, "complete")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=True)
     assert json.loads(done.stdout) == {
         "vector": [0.25, -1.5], "text": "hello", "sound": len(SOUND), "status": 404, "code": "not_found", "told": True,
     }  # fmt: skip
@@ -284,7 +284,7 @@ def test_what_is_not_relayed_is_told_in_openais_shape(
     request = requests.Request(method, belfry.url, json={}, headers={"Authorization": f"Bearer {token}"}).prepare()
     request.url = f"{belfry.url}{path}"  # requests would resolve the dots
     with requests.Session() as session:
-        answer = session.send(request, timeout=10)
+        answer = session.send(request, timeout=60)
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json")
     error = answer.json()["error"]
     assert error["code"] == {404: "not_found", 405: "method_not_allowed"}[status]
@@ -295,7 +295,7 @@ def test_what_is_not_relayed_is_told_in_openais_shape(
 
 def test_paths_beside_v1_keep_their_own_shape(belfry: Belfry) -> None:
     for path in ("/v1x", "/nothing", "/openaix"):
-        assert requests.get(f"{belfry.url}{path}", timeout=5).headers["Content-Type"] == "application/problem+json"
+        assert requests.get(f"{belfry.url}{path}", timeout=60).headers["Content-Type"] == "application/problem+json"
 
 
 class TestLimits:
@@ -331,7 +331,7 @@ class TestLimits:
 
     def test_an_upstream_that_does_not_answer(self, belfry: Belfry, upstream: Upstream, alice: str) -> None:
         def wait(conversation: Conversation) -> None:
-            assert conversation.has_left(5)
+            assert conversation.has_left()
 
         upstream.play = wait
         api = belfry.api(belfry.token(alice, "complete"))
@@ -348,7 +348,7 @@ def test_a_client_that_leaves_stops_the_upstream(belfry: Belfry, upstream: Upstr
     def watch(conversation: Conversation) -> None:
         if begun:
             conversation.answer(SOUND[:10], "audio/mpeg")
-        if conversation.has_left(10):
+        if conversation.has_left():
             left.append(time.monotonic())
 
     upstream.play = watch
@@ -358,5 +358,5 @@ def test_a_client_that_leaves_stops_the_upstream(belfry: Belfry, upstream: Upstr
         with pytest.raises(requests.exceptions.ReadTimeout):
             api.post("/v1/audio/speech", json={"model": "m", "input": "hi"}, timeout=0.7)
     gone = time.monotonic()
-    wait_until(lambda: left, 5)
-    assert left[0] - gone < LEAVE_SECONDS
+    wait_until(lambda: left, 60)
+    assert left[0] - gone < patient(LEAVE_SECONDS)

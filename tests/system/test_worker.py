@@ -25,7 +25,7 @@ from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
 from tests.system.conftest import StartBelfry
 from tests.waiting import patient
 
-CROWD = 600  # many times the turns, and more than wait before newcomers stay in the kernel's queue
+CROWD = 300  # many times the turns, and more than wait before newcomers stay in the kernel's queue
 
 
 def test_an_idle_connection_holds_no_worker_back(start_belfry: StartBelfry) -> None:
@@ -75,12 +75,12 @@ def test_gunicorns_settings_stay_what_they_are_and_are_found_without_a_search(mo
 
 
 def test_an_idle_worker_sleeps(start_belfry: StartBelfry) -> None:
-    """What it must do in time is a dozen things a second; a loop that looks for something shows up here."""
+    """What it must do in time is 12 to 15 things a second. A loop that looks for something does 20 more."""
     belfry = start_belfry()
     with belfry.stream("sleeper"):
         before, since = wake_ups(belfry.worker()), time.monotonic()
         time.sleep(2)
-        assert wake_ups(belfry.worker()) - before < 20 * (time.monotonic() - since)
+        assert wake_ups(belfry.worker()) - before < 28 * (time.monotonic() - since)
 
 
 def wake_ups(pid: int) -> int:
@@ -111,18 +111,22 @@ one._wait_for_stop()
 def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> None:
     head = f"GET /stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {belfry.token('crowd', 'feed')}\r\n\r\n"
     with ExitStack() as stack:
-        crowd = [stack.enter_context(socket.create_connection((HOST, belfry.port), timeout=20)) for _ in range(CROWD)]
+        crowd = [stack.enter_context(socket.create_connection((HOST, belfry.port), timeout=60)) for _ in range(CROWD)]
         for client in crowd:
             client.sendall(head.encode())
         for client in crowd:
-            received = b""
-            while b"event: ready" not in received:
-                received += client.recv(4_096)
+            read_until(client, b"event: ready")
         belfry.publish({"to": "crowd", "title": "all here"})
         for client in crowd:
-            received = b""
-            while b"all here" not in received:
-                received += client.recv(4_096)
+            read_until(client, b"all here")
+
+
+def read_until(client: socket.socket, end: bytes) -> None:
+    received = b""
+    while end not in received:
+        more = client.recv(4_096)
+        assert more, f"hung up after {received!r}"
+        received += more
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> 
     ids=["long line", "long header", "many headers", "no request", "no header", "version", "coding", "length"],
 )
 def test_what_is_no_request_is_refused_with_a_problem_too(belfry: Belfry, sent: str, code: str) -> None:
-    with socket.create_connection((HOST, belfry.port), timeout=20) as client:
+    with socket.create_connection((HOST, belfry.port), timeout=60) as client:
         client.sendall(sent.encode())
         answer = http.client.HTTPResponse(client)
         answer.begin()
@@ -157,7 +161,7 @@ def test_without_a_descriptor_it_says_so_also_to_a_page_of_another_origin(start_
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_descriptors(pid) + OWN_DESCRIPTORS // 2, hard))
     with socket.socket() as client:
-        client.settimeout(20)
+        client.settimeout(60)
         os.kill(pid, signal.SIGSTOP)  # it looks at what is there when it accepts
         client.connect((HOST, belfry.port))
         client.sendall(f"GET /feed HTTP/1.1\r\nHost: x\r\norigin: {origin}\r\n\r\nOrigin: no".encode())

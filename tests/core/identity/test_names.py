@@ -63,10 +63,13 @@ def test_a_former_version_may_have_kept_a_name_in_any_of_its_spellings() -> None
 
 def test_a_text_with_thousands_of_marks_is_refused_without_being_normalised() -> None:
     """Normalising this one takes most of a second."""
-    started = time.thread_time()
-    with pytest.raises(BelfryError):
-        check_user_id("a" + "\u0301\u0316" * 16_000)
-    assert time.thread_time() - started < 0.02
+    seconds = []
+    for _ in range(3):  # the collector of a long test run may fall into one of them
+        started = time.thread_time()
+        with pytest.raises(BelfryError):
+            check_user_id("a" + "\u0301\u0316" * 16_000)
+        seconds.append(time.thread_time() - started)
+    assert min(seconds) < 0.02
 
 
 def test_every_text_that_can_be_a_name_is_normalised() -> None:
