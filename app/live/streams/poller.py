@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # gevent hides select.epoll because polling it would block the loop. Here the loop itself watches the epoll's
-# descriptor, and it is only ever asked for what is ready.
-_epoll = (
-    monkey.get_original("select", "epoll") if monkey.is_module_patched("select") else getattr(select, "epoll", None)
-)
+# descriptor, and it is only ever asked for what is ready. A system without epoll has no original either.
+try:
+    _epoll = monkey.get_original("select", "epoll") if monkey.is_module_patched("select") else select.epoll
+except AttributeError:
+    _epoll = None
 
 AVAILABLE = _epoll is not None  # Linux; elsewhere streams are generators
 

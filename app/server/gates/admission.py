@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
-from ... import metrics
 from ...core.errors import BelfryError
 from ...core.message import Message
 from ...store.logs.publisher import Posted, Published, Publishes
@@ -77,14 +76,11 @@ class Admission:
         return partial(self._awaited, posted, entered)
 
     def refuses(self, method: str, path: str) -> bool:
-        """Whether a request is to be answered with `REFUSAL`, which is counted.
+        """Whether a request is to be answered with `REFUSAL`.
 
         `path` is as it was sent: percent-encoded, and with the prefix under which the server may be mounted.
         """
-        if method != "POST" or self.is_open or not unquote(path).endswith(PATH):
-            return False
-        metrics.refused(REFUSAL.code)
-        return True
+        return method == "POST" and not self.is_open and unquote(path).endswith(PATH)
 
     def _enter(self) -> float:
         self._inside += 1

@@ -442,7 +442,7 @@ OPERATIONS = (
     ),
     Operation(
         "DELETE", "/session", "End the session", Access.OWN_COOKIE, answers={204: NOTHING},
-        refusals=("cross_site", "store_unavailable"),
+        refusals=("cross_site", "rate_limited", "store_unavailable"),
     ),
     Operation(
         "POST", "/tickets", "Make a ticket: a credential for one use within 60 seconds",
@@ -480,7 +480,7 @@ OPERATIONS = (
         body={FORM: {"type": "object", "properties": {name: {"type": "string"} for name in _SIGN_IN}}},
     ),
     Operation("POST", "/logout", "End the session and go to the first page", Access.OWN_COOKIE, answers={303: NOTHING},
-              refusals=("cross_site", "store_unavailable")),
+              refusals=("cross_site", "rate_limited", "store_unavailable")),
     Operation(
         "GET", "/admin/audit", "List sign-ins and administrators' actions, newest first", Access.SCOPE, ("admin",),
         {200: JSON}, ("bad_parameter", "store_unavailable"),

@@ -55,16 +55,24 @@ def start_session(response: Response, auth: Authenticator, claims: Claims) -> No
 
 
 def end_session(response: Response, auth: Authenticator) -> None:
-    """End the request's session, if there is one, in the store and in the browser."""
-    _end_stored(auth)
+    """End the request's session, if there is one, in the store and in the browser.
+
+    An unknown session may be a guess, so it is counted. Raises `BelfryError` `rate_limited` if there were too many.
+    """
+    if not _end_stored(auth):
+        auth.count_guess(request)
     response.delete_cookie(auth.cookie_name(request), httponly=True, samesite="Lax", secure=auth.is_secure(request))
 
 
-def _end_stored(auth: Authenticator) -> None:
+def _end_stored(auth: Authenticator) -> bool:
+    """End the session of the request's cookie in the store. Return False if the store knows no such session."""
     value = auth.session_cookie(request)
-    claims = auth.sessions.find(value, auth.clock()) if value else None
+    if not value:
+        return True
+    claims = auth.sessions.find(value, auth.clock())
     if claims is not None:
         auth.sessions.end(claims.user, claims.session, auth.clock())
+    return claims is not None
 
 
 def _end(auth: Authenticator, claims: Claims) -> float:

@@ -88,7 +88,10 @@ class Answers:
 
     def problem(self, error: Exception, environ: WSGIEnvironment) -> WsgiAnswer:
         """Return the answer that reports `error` to a client. The error is counted and, if it is a bug, logged."""
-        refusal = problems.refusal_for(error, environ)
+        return self.prepared(problems.refusal_for(error, environ), environ)
+
+    def prepared(self, refusal: BelfryError, environ: WSGIEnvironment) -> WsgiAnswer:
+        """Return the same answer for later use. It is not counted: nobody has been refused yet."""
         body = json.dumps(refusal.problem()).encode()
         own = [("Content-Type", PROBLEM), ("Content-Length", str(len(body))), *refusal.headers.items()]
         return WsgiAnswer(refusal.status, own + self.fields(environ, PROBLEM), body, refusal.code in problems.LAST)

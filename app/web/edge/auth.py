@@ -83,7 +83,11 @@ class Authenticator:
     def _count(self, request: Request, error: BelfryError) -> None:
         """Count a refused credential. Raises `BelfryError` `rate_limited` if there were too many."""
         if error.code in GUESSED:
-            self._limits.refused_credential(request)
+            self.count_guess(request)
+
+    def count_guess(self, request: Request) -> None:
+        """Count a credential that was not valid. Raises `BelfryError` `rate_limited` if there were too many."""
+        self._limits.refused_credential(request)
 
     def _identified(self, request: Request) -> Claims:
         token = bearer_token(request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from ... import metrics
 from ...core.errors import BelfryError
 from .answers import Answers
 
@@ -20,6 +21,7 @@ class PreparedAnswer:
     """The answer to `error`, for pages of each of `origins` and for all other clients."""
 
     def __init__(self, answers: Answers, error: BelfryError, origins: Sequence[str]) -> None:
+        self._code = error.code
         self._answers = {
             (origin, scheme): _made(answers, error, origin, scheme)
             for origin in (_NOBODY, *origins)
@@ -27,7 +29,8 @@ class PreparedAnswer:
         }
 
     def answer(self, origin: str = _NOBODY, scheme: str = "http") -> bytes:
-        """Return the bytes of the answer for the request's `Origin` and scheme."""
+        """Return the bytes of the answer for the request's `Origin` and scheme, and count the refusal."""
+        metrics.refused(self._code)
         return self._answers.get((origin, scheme)) or self._answers[_NOBODY, scheme]
 
 
@@ -40,5 +43,5 @@ class PreparedRefusals(NamedTuple):
 
 
 def _made(answers: Answers, error: BelfryError, origin: str, scheme: str) -> bytes:
-    answer = answers.problem(error, {"wsgi.url_scheme": scheme, "HTTP_ORIGIN": origin}).as_answered()
+    answer = answers.prepared(error, {"wsgi.url_scheme": scheme, "HTTP_ORIGIN": origin}).as_answered()
     return f"HTTP/1.1 {answer.status}\r\n{answer.lines}\r\n".encode("latin-1") + answer.body

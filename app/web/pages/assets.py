@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ class Assets:
         """Return the file `name` if it is a text that can be compressed, otherwise None."""
         path = Path(safe_join(str(self._root), name) or "")
         mimetype = guess_type(name)[0] or ""
-        if mimetype not in COMPRESSED_TYPES or not path.is_file():
+        is_file = os.path.isfile(path)  # noqa: PTH113 - `Path.is_file` raises for a name that is too long for a file
+        if mimetype not in COMPRESSED_TYPES or not is_file:
             return None
         name = path.relative_to(self._root).as_posix()  # in its shortest spelling
         version = self.version() if name == ENTRY else ""

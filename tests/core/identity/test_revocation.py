@@ -48,10 +48,9 @@ def test_a_token_that_does_not_say_when_it_was_issued_is_covered_by_its_user() -
     assert Revoked([Revocation(RevocationKind.USER, "alice", 1.0)]).covers(replace(ALICE, issued_at=0.0))
 
 
-def test_a_later_withdrawal_of_the_same_user_counts_from_then() -> None:
-    revoked = Revoked(
-        [Revocation(RevocationKind.USER, "alice", 900.0), Revocation(RevocationKind.USER, "alice", 1_100.0)]
-    )
+@pytest.mark.parametrize("moments", [(900.0, 1_100.0), (1_100.0, 900.0)], ids=["in order", "in no order, as a SCAN"])
+def test_a_later_withdrawal_of_the_same_user_counts_from_then(moments: tuple[float, float]) -> None:
+    revoked = Revoked([Revocation(RevocationKind.USER, "alice", at) for at in moments])
     assert revoked.covers(ALICE)
     assert len(revoked) == 1
 

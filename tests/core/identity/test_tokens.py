@@ -162,6 +162,12 @@ def test_a_token_with_a_missing_or_shapeless_claim_is_refused(keyring: Keyring, 
     assert refusal(keyring, signed(**changes)) == "token_invalid"
 
 
+def test_a_token_s_id_is_bounded_since_each_revocation_keeps_it(keyring: Keyring) -> None:
+    longest = "é" * 1_024
+    assert keyring.verify(signed(jti=longest), NOW).token_id == longest
+    assert refusal(keyring, signed(jti=f"{longest}x")) == "token_invalid"
+
+
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é.é.é", "." * 10_000])
 def test_what_is_not_a_token_is_refused(keyring: Keyring, token: str) -> None:
     assert refusal(keyring, token) == "token_invalid"

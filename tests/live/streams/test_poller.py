@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import gevent
@@ -70,3 +72,23 @@ def test_one_that_was_removed_is_not_called_any_more(poller: Poller) -> None:
     assert len(poller) == 1
     gone.close()
     fine.close()
+
+
+WITHOUT_EPOLL = """
+import select
+del select.epoll
+from gevent import monkey
+if {patches}:
+    monkey.patch_all()
+from app.live.streams.poller import AVAILABLE
+print(AVAILABLE)
+"""
+
+
+@pytest.mark.parametrize("patches", [True, False], ids=["in a worker", "without gevent's patches"])
+def test_a_system_without_epoll_is_no_error(patches: bool) -> None:
+    """On macOS, gevent finds no original of `select.epoll`: the worker must still boot."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EPOLL.format(patches=patches)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "False", done.stderr

@@ -43,6 +43,13 @@ def test_a_ticket_lasts_a_minute(site: Site) -> None:
     assert 50 < site.redis.ttl(key) <= 60
 
 
+def test_a_ticket_ends_with_the_token_that_bought_it(site: Site) -> None:
+    ticket = site.client.post("/tickets", headers=site.bearer(seconds=30)).get_json()["ticket"]
+    site.now += 30
+    answer = site.client.get(f"/whoami?ticket={ticket}")
+    assert (answer.status_code, answer.get_json(force=True)["code"]) == (401, "token_expired")
+
+
 def test_the_store_can_t_tell_what_a_ticket_is(site: Site) -> None:
     ticket = issue(site)
     assert not [key for key in site.redis.keys("*") if ticket.encode() in key]

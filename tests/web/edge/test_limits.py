@@ -25,11 +25,11 @@ def with_token(method: str, path: str) -> Callable[[Site], TestResponse]:
     return lambda site: site.client.open(path, method=method, headers=headers)
 
 
-def with_session(path: str) -> Callable[[Site], TestResponse]:
+def with_session(path: str, method: str = "GET") -> Callable[[Site], TestResponse]:
     def guess(site: Site) -> TestResponse:
         other = site.client.application.test_client()
         other.set_cookie(HOST_COOKIE, "guessed")
-        return other.get(path, base_url="https://localhost")
+        return other.open(path, method=method, base_url="https://localhost")
 
     return guess
 
@@ -50,6 +50,8 @@ WAYS = {
     "route, token": with_token("GET", "/whoami"),
     "route, cookie": with_session("/whoami"),
     "route, ticket": with_ticket,
+    "end of a session": with_session("/session", "DELETE"),
+    "sign-out": with_session("/logout", "POST"),
     "password": with_password,
 }
 
@@ -67,7 +69,7 @@ def assert_throttled(answer: TestResponse) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_guesses_are_throttled_wherever_they_are_made(site: Site, way: str) -> None:
     answers = [WAYS[way](site) for _ in range(GUESSES + 1)]
-    assert {answer.status_code for answer in answers[:-1]} <= {401, 302}
+    assert {answer.status_code for answer in answers[:-1]} <= {401, 302, 303, 204}
     assert_throttled(answers[-1])
 
 
@@ -86,6 +88,24 @@ def test_a_valid_credential_from_a_throttled_address_still_works(site: Site) -> 
     assert site.client.get("/whoami", headers=site.bearer()).status_code == 200
     assert site.client.get("/whoami").get_json() == {"user": "alice"}  # the session's cookie
     assert site.client.get("/").status_code == 200
+
+
+def test_a_throttled_address_can_still_end_its_own_sessions_and_replace_them(site: Site) -> None:
+    for _ in range(GUESSES + 1):
+        throttled = WAYS["end of a session"](site)
+    assert_throttled(throttled)
+    other = site.client.application.test_client()
+    other.set_cookie(HOST_COOKIE, "outdated")
+    assert other.post("/session", headers=site.bearer(), base_url="https://localhost").status_code == 201
+    assert other.delete("/session", base_url="https://localhost").status_code == 204
+    assert other.get("/whoami", base_url="https://localhost").status_code == 401, "the cookie is gone"
+
+
+def test_a_sign_out_without_a_cookie_is_no_guess(site: Site) -> None:
+    for _ in range(GUESSES + 1):
+        assert site.client.delete("/session").status_code == 204
+        assert site.client.post("/logout").status_code == 303
+    assert WAYS["session"](site).status_code == 401
 
 
 def test_the_right_password_from_a_throttled_address_waits(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
+from prometheus_client import REGISTRY
 from werkzeug.http import parse_list_header
 
 from app.core.errors import BelfryError
@@ -43,3 +44,15 @@ def test_each_is_what_flask_answers(allowed: str, origin: str, scheme: str) -> N
     assert ready.partition(b"\r\n\r\n")[2] == flask.data
     assert (f"Access-Control-Allow-Origin: {ALLOWED}" in lines) is (bool(allowed) and origin == ALLOWED)
     assert ("Strict-Transport-Security" in flask.headers) is (scheme == "https")
+
+
+def test_a_refusal_is_counted_when_it_is_sent_and_not_when_it_is_prepared() -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("belfry_refusals_total", {"code": ERROR.code}) or 0
+
+    before = counted()
+    ready = PreparedAnswer(Answers(Settings(cors_origins=ALLOWED)), ERROR, [ALLOWED])
+    assert counted() == before, "nobody was refused yet"
+    ready.answer()
+    ready.answer(ALLOWED, "https")
+    assert counted() == before + 2

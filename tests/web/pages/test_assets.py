@@ -151,3 +151,11 @@ def test_another_spelling_of_a_path_is_compressed_like_the_file_and_once(path: s
 def test_nothing_outside_of_the_folder_is_sent(path: str) -> None:
     answer = open_site().client.get(f"/static/{path}", headers={"Accept-Encoding": "gzip"})
     assert answer.status_code in (301, 308, 404)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 256 + ".js", "a" * 5_000 + ".css", "a/" * 3_000 + "b.svg", "modules/" + "é" * 200 + ".js"]
+)
+def test_a_name_that_no_file_can_have_is_not_found(name: str) -> None:
+    """The system refuses such a name with an error of its own: `ENAMETOOLONG`."""
+    assert open_site().client.get(f"/static/{name}").status_code == 404
