@@ -55,6 +55,7 @@ def conformance(url: str | None, tokens: tuple[str, ...], as_json: bool, only: s
 
 @click.command()
 @_checking
+@click.option("--origin", default="", help="An origin whose pages the deployment allows, to try CORS.")
 def doctor(url: str | None, tokens: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Look at the way to a deployment: whether it answers, at once, unbuffered, with the right headers.
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,9 @@ from .remedies import fault_of, proxy_of, remedy
 from .report import FAILED, OK, SKIPPED, Report, Result
 from .verdict import FailedError, SkippedError, told
 
+LOCATION_SHOWN: Final = 200  # characters of an address that a report repeats
+CLOCK_SECONDS: Final = 30.0
+MISDIRECTED: Final = 421  # the demo's answer to a Host of others
 AT_A_TIME: Final = 4  # a dozen connections at most: nothing that a deployment in use would feel
 
 
@@ -68,7 +72,7 @@ class Suite:
         try:
             return self._expect_welcome(deployment)
         except requests.RequestException as error:
-            raise UnreachableError(f"no answer from {self.url}: {_reason(error)}") from None
+            raise UnreachableError(f"no answer from {self.url}: {_reason(error)}{_mended(_fault_of(error))}") from None
         except ValueError as error:
             raise UnreachableError(str(error)) from None
         finally:
@@ -84,12 +88,29 @@ class Suite:
         answers = [deployment.ask("GET", "/feed", reader, params={"limit": 1})]
         if reader and publisher:
             answers.append(deployment.ask("POST", "/publish", publisher, json={"to": user, "transient": True}))
+        self._expect_belfry(answers[0])
         for answer in answers:
-            if reader and answer.status_code in {401, 403}:
-                lost = reader and "token_missing" in answer.text
-                fix = f"; to mend it: {remedy('authorization', proxy_of(answer.headers))}" if lost else ""
-                raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}{fix}")
+            if reader and answer.status_code in {401, 403} and answer.text.startswith("{"):
+                fix = _mended(_fault_of_refusal(answer), proxy_of(answer.headers))
+                raise UnreachableError(f"{self.url} refuses the credentials: {told(answer)}{fix}{_clocks(answer)}")
         return proxy_of(answers[0].headers)
+
+    def _expect_belfry(self, answer: requests.Response) -> None:
+        """Raises `UnreachableError` where a proxy answers everything by itself, or another server stands there."""
+        proxy = proxy_of(answer.headers)
+        if answer.is_redirect:
+            to = answer.headers["Location"][:LOCATION_SHOWN]
+            fix = _mended("redirect", proxy)
+            raise UnreachableError(f"{self.url} redirects to {to}: give that address if Belfry is there{fix}")
+        if answer.status_code == MISDIRECTED:
+            raise UnreachableError(f"{self.url}: {told(answer)}{_mended('host', proxy)}")
+        text = answer.text.lstrip()
+        if text.startswith("{") or answer.status_code in {429, 503}:
+            return  # a check finds the limit
+        if "plain HTTP request" in text:  # nginx's own word
+            raise UnreachableError(f"{self.url} speaks https: give the address with https://")
+        fault = "redirect" if answer.status_code in {401, 403} else "upstream"
+        raise UnreachableError(f"{self.url} is not answered by Belfry: {told(answer)}{_mended(fault, proxy)}")
 
     def _token(self, user: str, scope: str) -> str:
         try:
@@ -135,5 +156,35 @@ class Suite:
             return FAILED, {"expected": "an answer of the documented form", "got": f"{type(error).__name__}: {error}"}
 
 
+def _mended(fault: str, proxy: str = "") -> str:
+    """Return the end of a sentence that names what mends `fault`; empty if the fault is not known."""
+    return f"; to mend it: {remedy(fault, proxy)}" if fault else ""
+
+
+def _fault_of(error: requests.RequestException) -> str:
+    """Return the likely fault of a connection that was not made."""
+    if not isinstance(error, requests.exceptions.SSLError):
+        return ""
+    return "certificate" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "plain_http"
+
+
+def _fault_of_refusal(answer: requests.Response) -> str:
+    """Return the likely fault of a refused credential that is known to be good."""
+    if "token_missing" in answer.text:
+        return "authorization"
+    return "clock" if "token_expired" in answer.text else ""
+
+
+def _clocks(answer: requests.Response) -> str:
+    """Return how far the clock of the server is from this machine's, if that may be the reason of a refusal."""
+    try:
+        ahead = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError):
+        return ""
+    return f" (the answer's Date differs from the clock here by {ahead:+.0f} s)" if abs(ahead) > CLOCK_SECONDS else ""
+
+
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+    text = str(error)
+    cause = text.partition("(Caused by ")[2]  # urllib3 puts it behind the address, where it would be cut off
+    return f"{type(error).__name__}: {(cause.removesuffix(')') or text)[:200]}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import requests
 
+LIMITS = frozenset({429, 502, 503, 504})  # what a proxy answers that has too much to do, or reaches no server
 SHOWN = 160  # characters of an answer that a report shows
 NUMBERS_SHOWN = 5
 _TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
@@ -43,6 +44,16 @@ def expect_status(answer: requests.Response, *statuses: int) -> None:
     """Raises `FailedError` unless the answer has one of `statuses`."""
     if answer.status_code not in statuses:  # a body is read only here, since it may be an endless stream
         raise FailedError(" or ".join(map(str, statuses)), told(answer), _fault_of_page(answer))
+
+
+def expect_from_belfry(answer: requests.Response, expected: str, fault: str) -> None:
+    """Raises `FailedError` unless the answer is JSON, as all of Belfry's own are.
+
+    The fault is `fault`, unless the status says that the proxy has a limit or reaches no server.
+    """
+    if "json" not in answer.headers.get("Content-Type", ""):
+        limited = answer.status_code in LIMITS and fault != "request_rate"
+        raise FailedError(expected, told(answer), _PAGES[answer.status_code] if limited else fault)
 
 
 def expect_problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:

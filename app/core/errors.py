@@ -49,7 +49,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_cursor": (400, "The cursor is malformed"),
     "history_lost": (410, "The history after this cursor is gone"),
     "too_many_topics": (400, "The connection asks for too many topics"),
-    "bad_parameter": (400, "A query parameter is not valid"),
+    "bad_parameter": (400, "A parameter is not valid"),
     # a completion
     "invalid_completion": (400, "The request for a completion is not valid"),
     "bad_run_id": (422, "The id of the run is not valid"),

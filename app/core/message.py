@@ -29,7 +29,7 @@ from . import due
 from .due import DeliverAt, Due
 from .errors import CATALOGUE, BelfryError
 from .identity.names import NAME_SCHEMA, check_topic, check_user_id, nfc
-from .wire import strict_json
+from .wire import faults, strict_json
 from .wire.frames import RESERVED_EVENTS, compact, stream_safe
 from .wire.times import rfc3339
 
@@ -42,7 +42,8 @@ ERRORS_TOLD = 20  # of a message, so that the refusal is not much larger than th
 # Members of the envelope and of the delivery.
 _NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient", "deliver_at"}
 
-ID_PATTERN = "[A-Za-z0-9._:-]{1,128}"
+ID_MAX = 128  # characters
+ID_PATTERN = f"[A-Za-z0-9._:-]{{1,{ID_MAX}}}"
 _TOKEN = re.compile(ID_PATTERN, re.ASCII)
 _URL = re.compile(r"(?:https?://[^\s\\/]|/(?![/\\]))[^\s\\\x00-\x1f\x7f]*|/", re.IGNORECASE)
 
@@ -221,19 +222,19 @@ class Message(NamedTuple):
     text: bytes = b""
 
 
-def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str = "") -> Message:
+def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str = "", line_key: str = "") -> Message:
     """Read one message from JSON.
 
     `now` is Unix time in seconds. `new_id` is the id for a message without one. `key` is the request's
-    `Idempotency-Key`, which is an id too. Raises `BelfryError` with the code of the first error. At most `ERRORS_TOLD`
-    errors are in its `errors`.
+    `Idempotency-Key`, which is an id too. `line_key` is the publisher's id for a line of a batch that has none. Raises
+    `BelfryError` with the code of the first error. At most `ERRORS_TOLD` errors are in its `errors`.
     """
     sent = strict_json.read(body)
     try:
         given: Publish = _VALIDATOR.validate_python(sent)
     except ValidationError as error:
         raise _refusal(error) from None
-    own_id = _agreed(given.id, key) if key else given.id
+    own_id = (_agreed(given.id, key) if key else given.id) or line_key or None
     message_id = own_id or new_id
     content = _SERIALIZER.to_json(given, exclude=_NOT_SHOWN, exclude_none=True, exclude_defaults=True)
     return Message(
@@ -250,14 +251,20 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str
     )
 
 
+def checked_key(key: str, most: int = ID_MAX) -> str:
+    """Return the id in an `Idempotency-Key`. Raises `BelfryError` `bad_message_id`."""
+    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header puts the key in quotes
+    if not _TOKEN.fullmatch(text) or len(text) > most:
+        raise BelfryError("bad_message_id", f"Idempotency-Key: must be 1 to {most} of A-Z a-z 0-9 . _ : -.")
+    return text
+
+
 def _agreed(message_id: str | None, key: str) -> str:
     """Return the one id that the message and the header name.
 
     Raises `BelfryError` `bad_message_id` or `ambiguous_id`.
     """
-    text = key.removeprefix('"').removesuffix('"')  # draft-ietf-httpapi-idempotency-key-header puts the key in quotes
-    if not _TOKEN.fullmatch(text):
-        raise BelfryError("bad_message_id", "Idempotency-Key: must be 1 to 128 of A-Z a-z 0-9 . _ : -.")
+    text = checked_key(key)
     if message_id not in (None, text):
         detail = f"Idempotency-Key: expected {message_id!r}, the id in the message, or no header; got {text!r}."
         raise BelfryError("ambiguous_id", detail)
@@ -270,8 +277,8 @@ def _refusal(error: ValidationError) -> BelfryError:
     The text also names the position in a list.
     """
     errors = [
-        {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": item["msg"]}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)[: ERRORS_TOLD + 1]
+        {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": faults.told(item)}
+        for item in error.errors(include_url=False, include_context=False)[: ERRORS_TOLD + 1]
         if item["loc"][:2] != ("to", "str")  # the error of the list reports `to` once
     ][:ERRORS_TOLD]
     for each in errors:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from .addresses import Network, parse_network
+from .addresses import Network, as_in_urls, parse_network
 from .endpoint import LOCAL_HOSTS, check_http
 from .errors import BelfryError
 from .identity.names import check_user_id
@@ -22,7 +23,7 @@ from .store_faults import OPTIONAL as OPTIONAL_FAULTS
 PREFIX = "BELFRY_"
 # RFC 6454 section 6.2: a scheme, a host and perhaps a port. Schemes other than http are for app shells and browser
 # extensions.
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NO_ORIGINS = ("file", "data", "blob", "about", "javascript")  # browsers send the origin `null` for these pages
 _PORT_MAX = 65_535
@@ -487,16 +488,25 @@ def is_path_prefix(text: str) -> bool:
 
 
 def as_browsers_write_it(origin: str) -> str:
-    """Return `origin` without the default port of its scheme.
+    """Return `origin` in lower case, without the default port of its scheme, and with a short IPv6 address.
 
-    Raises `ValueError` if it is not an origin, or not in lower case.
+    Raises `ValueError` if it is not an origin.
     """
-    found = _ORIGIN.fullmatch(origin)
-    scheme, host, port = (found[1], found[2], int(found[3] or 0)) if found else ("", "", 0)
-    if not found or scheme in _NO_ORIGINS or port > _PORT_MAX:
+    found = _ORIGIN.fullmatch(origin.lower())
+    scheme, port = (found[1], int(found[4] or 0)) if found else ("", 0)
+    host = "" if found is None else found[2] or _in_brackets(found[3])
+    if not host or scheme in _NO_ORIGINS or port > _PORT_MAX:
         expected = "https://app.example.com, capacitor://localhost or chrome-extension://<id>"
         raise ValueError(f"expected origins such as {expected}, without a path or a wildcard")
     return f"{scheme}://{host}" + (f":{port}" if port and port != _DEFAULT_PORTS.get(scheme) else "")
+
+
+def _in_brackets(text: str) -> str:
+    """Return an IPv6 address as a URL has it; empty if `text` is none."""
+    try:
+        return f"[{as_in_urls(IPv6Address(text))}]"
+    except ValueError:
+        return ""
 
 
 def _listed(text: str) -> tuple[str, ...]:

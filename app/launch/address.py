@@ -11,7 +11,8 @@ import socket
 import sys
 from dataclasses import dataclass, replace
 
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s/]*)):(?P<port>[0-9]{1,5})")
+_V6 = r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._-]+)?"  # a zone is a name or a number of an interface
+_HOST_AND_PORT = re.compile(rf"(?:\[(?P<v6>{_V6})\]|(?P<host>[^:\[\]\s/]*)):(?P<port>[0-9]{{1,5}})")
 # An address that listens on all interfaces → the address to reach it from this machine.
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _ANSWER_SECONDS = 2.0

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from app.conformance import remedies, verdict
-from app.conformance.remedies import CADDY, HAPROXY, NGINX, REMEDIES, TRAEFIK
+from app.conformance.remedies import ALB, CADDY, CLOUDFLARE, NGINX, PROXIES, REMEDIES
 
 SOURCES = Path(remedies.__file__).parent
 
 
 @pytest.mark.parametrize("fault", REMEDIES)
 def test_each_fault_has_a_line_for_each_proxy(fault: str) -> None:
-    assert REMEDIES[fault].keys() == {NGINX, CADDY, TRAEFIK, HAPROXY}
+    assert REMEDIES[fault].keys() == set(PROXIES)
     for proxy, line in REMEDIES[fault].items():
         assert remedies.remedy(fault, proxy) == f"{proxy}: {line}"
         assert line in remedies.remedy(fault)
@@ -27,6 +27,9 @@ def test_each_fault_has_a_line_for_each_proxy(fault: str) -> None:
         ({"Server": "nginx/1.28.0"}, NGINX),
         ({"Server": "openresty"}, NGINX),
         ({"Via": "1.1 Caddy", "Server": "gunicorn"}, CADDY),
+        ({"Server": "awselb/2.0"}, ALB),
+        ({"Server": "cloudflare", "Via": "1.1 Caddy"}, CLOUDFLARE),
+        ({"CF-RAY": "8f1-FRA"}, CLOUDFLARE),
         ({"Server": "gunicorn"}, ""),
         ({}, ""),
     ],

@@ -49,15 +49,31 @@ def test_what_is_no_address_is_none(text: str) -> None:
         ("::ffff:0:0/96", "0.0.0.0/0"),
         ("fd00::/8", "fd00::/8"),
         ("::/0", "::/0"),
+        ("[::1]", "::1/128"),
+        ("[2001:db8::]/32", "2001:db8::/32"),
+        ("[2001:db8::/32]", "2001:db8::/32"),
+        ("fe80::1%eth0", "fe80::1/128"),
+        ("[fe80::%eth0]/64", "fe80::/64"),
     ],
 )
 def test_a_network_of_mapped_addresses_is_the_ipv4_network(text: str, network: str) -> None:
     assert str(parse_network(text)) == network
 
 
-def test_what_is_no_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="proxy"):
-        parse_network("proxy.example")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("proxy.example", "this is none"),
+        ("*", "this is none"),
+        ("[::1", "this is none"),
+        ("[::1]:443", "this is none"),
+        ("10.0.0.0/8/8", "this is none"),
+        ("2001:db8::1/32", "its host bits are set"),
+    ],
+)
+def test_what_is_no_network_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^expected an address or a network such as 10.0.0.0/8 .*; {reason}$"):
+        parse_network(text)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from app.launch.address import AddressError, BindAddress
         ("[::1]:8000", "http://[::1]:8000", True),
         ("0.0.0.0:8000", "http://127.0.0.1:8000", False),
         (":8000", "http://127.0.0.1:8000", False),
+        ("[fe80::1%eth0]:8000", "http://[fe80::1%eth0]:8000", False),
+        ("[fe80::1%2]:8000", "http://[fe80::1%2]:8000", False),
         ("[::]:80", "http://[::1]:80", False),
         ("push.example.com:80", "http://push.example.com:80", False),
         ("unix:/run/belfry.sock", "unix:/run/belfry.sock", True),

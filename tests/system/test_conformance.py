@@ -214,7 +214,7 @@ def test_nobody_there_is_told_before_any_check(belfry: Belfry) -> None:
 def test_the_short_form_looks_at_the_way_alone() -> None:
     names = {check.name for check in DOCTOR}
     assert {"stream.first-bytes", "stream.at-once", "stream.headers", "health.ready"} <= names
-    assert len(DOCTOR) < len(CHECKS) / 3
+    assert len(DOCTOR) < len(CHECKS) / 2
 
 
 def test_a_proxy_that_plants_nothing_passes_every_check(belfry: Belfry) -> None:

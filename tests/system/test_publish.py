@@ -389,6 +389,32 @@ class TestBatches:
         assert answer.headers["Content-Type"].startswith("application/x-ndjson")
         assert len(answer.content.strip().split(b"\n")) == 2
 
+    def test_a_batch_with_an_idempotency_key_can_be_repeated(self, belfry: Belfry, alice: str) -> None:
+        """Each line without an id gets one of its own. A line's own id stays."""
+        body = b"".join(
+            [
+                json.dumps({"to": alice, "title": "one"}).encode() + b"\n\n",
+                json.dumps({"to": alice, "title": "two", "id": f"{alice}-own"}).encode() + b"\n",
+                json.dumps({"to": alice, "title": "three"}).encode(),
+            ]
+        )
+        headers = {**NDJSON, "Idempotency-Key": f'"{alice}"'}
+        for status in (201, 200):
+            answer = belfry.publisher.post("/publish", data=body, headers=headers)
+            results = [json.loads(line) for line in answer.content.splitlines()]
+            assert [result["status"] for result in results] == [status] * 3
+            assert [result["id"] for result in results] == [f"{alice}.1", f"{alice}-own", f"{alice}.3"]
+        assert feed_titles(belfry, alice) == ["three", "two", "one"]
+
+    @pytest.mark.parametrize("key", ["a b", "x" * 125])
+    def test_a_batch_with_a_bad_idempotency_key_is_refused_as_a_whole(
+        self, belfry: Belfry, alice: str, key: str
+    ) -> None:
+        line = json.dumps({"to": alice, "title": "one"}).encode()
+        answer = belfry.publisher.post("/publish", data=line, headers={**NDJSON, "Idempotency-Key": key})
+        assert refusal(answer) == (422, "bad_message_id")
+        assert feed_titles(belfry, alice) == []
+
     def test_an_empty_batch_has_no_results(self, belfry: Belfry) -> None:
         answer = belfry.publisher.post("/publish", data=b"", headers=NDJSON)
         assert (answer.status_code, answer.content.strip()) == (200, b"")

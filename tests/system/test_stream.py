@@ -262,7 +262,16 @@ class TestResuming:
             assert titles(stream)[0] == "three"
 
     @pytest.mark.parametrize(
-        "name", ["lastEventId", "lastEventID", "Last-Event-ID", "last-event-id", "LAST_EVENT_ID", "last_event_id"]
+        "name",
+        [
+            "lastEventId",
+            "lastEventID",
+            "Last-Event-ID",
+            "last-event-id",
+            "LAST_EVENT_ID",
+            "last_event_id",
+            "evs_last_event_id",
+        ],
     )
     def test_by_every_spelling_of_the_parameter(self, belfry: Belfry, alice: str, name: str) -> None:
         with belfry.stream(alice, query=f"{name}={self.missed(belfry, alice)}") as stream:

@@ -6,6 +6,7 @@ from typing import Final
 
 from . import (
     access,
+    answers,
     completions,
     dedup,
     delivery,
@@ -40,4 +41,4 @@ GROUPS: Final = (
 )
 CHECKS: Final = tuple(check for group in GROUPS for check in group.checks)
 # The proxy's checks ask again for what other checks see as well, in order to name the cause.
-DOCTOR: Final = (*proxy.GROUP.checks, *[check for check in CHECKS if check.doctor])
+DOCTOR: Final = (*proxy.GROUP.checks, *answers.GROUP.checks, *[check for check in CHECKS if check.doctor])

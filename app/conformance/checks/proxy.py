@@ -88,7 +88,7 @@ def host(probe: Probe) -> None:
 
 @GROUP.check("feed", doctor=True)
 def forwarded_proto(probe: Probe) -> None:
-    """Belfry knows that the client came over https, so that cookies are Secure."""
+    """Belfry knows that the client came over https, so that cookies are Secure and browsers stay with https."""
     if not probe.deployment.url.startswith("https:"):
         raise SkippedError("the address is not https")
     answer = probe.ask("POST", "/session", "feed")
@@ -99,6 +99,9 @@ def forwarded_proto(probe: Probe) -> None:
         raise FailedError(
             "a Secure cookie over https", "a cookie that is not Secure: Belfry was told http", "forwarded_proto"
         )
+    # Outside the demo, every cookie is Secure, and only this header tells what Belfry knows.
+    if "Strict-Transport-Security" not in answer.headers:
+        raise FailedError("Strict-Transport-Security over https", "none: Belfry was told http", "forwarded_proto")
 
 
 @GROUP.check("publish", doctor=True)
@@ -127,11 +130,14 @@ def connections(probe: Probe) -> None:
 
 @GROUP.check(doctor=True)
 def sub_path(probe: Probe) -> None:
-    """The pages find their scripts and styles."""
+    """The pages and their redirects stay below the path, and the pages find their scripts and styles."""
     path = urlsplit(probe.deployment.url).path.rstrip("/")
     if not path:
         return
     page = probe.ask("GET", "/", headers={"Accept": "text/html"})
+    to = urlsplit(page.headers.get("Location", path)).path
+    if not to.startswith(path):  # to the sign-in
+        raise FailedError(f"a redirect below {path}/", f"a redirect to {to}, outside the sub-path", "sub_path")
     if 'href="/static/' in page.text:
         raise FailedError(f"links to {path}/static/", "links to /static/, outside the sub-path", "sub_path")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import BelfryError
 from ..message import OnlyTrue
-from ..wire import strict_json
+from ..wire import faults, strict_json
 from ..wire.frames import compact
 from .marks import Mark
 
@@ -91,9 +91,9 @@ def _parse(model: type[Any], body: bytes) -> Any:
     try:
         return model.model_validate(sent)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False)[0]
         code = "unknown_field" if first["type"] == "extra_forbidden" else "invalid_change"
-        raise BelfryError(code, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}.") from None
+        raise BelfryError(code, f"{'.'.join(map(str, first['loc'])) or 'body'}: {faults.told(first)}.") from None
 
 
 def _ids(given: _Body) -> tuple[str, ...] | None:

@@ -20,9 +20,16 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"x\x9c": "deflate",
     b"x\x01": "deflate",
+    b"x^": "deflate",
     b"x\xda": "deflate",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
 }
-_MARKS = {b"\xef\xbb\xbf": "a byte order mark", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_UTF8_MARK = b"\xef\xbb\xbf"
+# UTF-32 comes first, because its mark begins with that of UTF-16.
+_MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+# Where the first four bytes are zero. JSON begins with two ASCII characters (RFC 4627, section 3).
+_ZEROS = {(0, 1, 2): "UTF-32", (1, 2, 3): "UTF-32", (0, 2): "UTF-16", (1, 3): "UTF-16"}
 # The escapes of a text. A surrogate pair counts as one.
 _ESCAPES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\."
@@ -45,14 +52,27 @@ def _refusal(text: bytes, reason: str, lone_surrogate: str) -> BelfryError:
     for magic, coding in _MAGIC.items():
         if text.startswith(magic):
             return BelfryError("unsupported_media_type", f"Expected plain JSON, got a body compressed by {coding}.")
-    for mark, what in _MARKS.items():
-        if text.startswith(mark):
-            return _malformed(f"Expected UTF-8 without a byte order mark, got {what}: leave out the first bytes")
+    if text.startswith(_UTF8_MARK):
+        return _malformed("Expected UTF-8 without a byte order mark, got one: leave out the first three bytes")
+    encoding = _other_encoding(text)
+    if encoding:
+        return _malformed(f"Expected UTF-8, got {encoding}: encode the text as UTF-8")
+    if not text.strip():
+        return _malformed("Expected one JSON object, got an empty body")
     half = next((found[1] for found in _ESCAPES.finditer(text) if found[1]), None)
     if half is not None:
         told = f"Expected Unicode text, got the lone surrogate U+{half.decode().upper()}: send both halves of the pair."
         return BelfryError(lone_surrogate, told)
     return _malformed(_explained(reason))
+
+
+def _other_encoding(text: bytes) -> str:
+    """Return the encoding of Unicode that `text` has instead of UTF-8; empty if there is no sign of one."""
+    for mark, encoding in _MARKS.items():
+        if text.startswith(mark):
+            return encoding
+    zeros = tuple([at for at, byte in enumerate(text[:4]) if not byte])
+    return _ZEROS.get(zeros, "")
 
 
 def _explained(reason: str) -> str:
@@ -62,6 +82,11 @@ def _explained(reason: str) -> str:
         return f"Expected UTF-8, got other bytes: {reason}"
     if "duplicate key" in reason:
         return f"Expected each member of an object once: {_cut(reason)}"
+    if reason.startswith("EOF"):
+        return f"Expected one JSON object, got its beginning; a line of NDJSON is a whole object: {_cut(reason)}"
+    if reason.startswith("trailing characters"):
+        told = "got something after it; `POST /publish` takes several as application/x-ndjson, one on each line"
+        return f"Expected one JSON object, {told}: {reason}"
     return f"Expected one JSON object: {_cut(reason)}"
 
 

@@ -12,7 +12,7 @@ from ...core.errors import BelfryError
 from ...core.identity.names import check_user_id
 from ...core.identity.revocation import RevocationKind
 from ...core.identity.tokens import TOKEN_ID_MAX
-from ...core.wire import strict_json
+from ...core.wire import faults, strict_json
 from ...core.wire.times import rfc3339
 from ...store.identity.revocations import Revocations
 from ...store.insight.audit import Audit, AuditEntry
@@ -96,8 +96,9 @@ def _order(text: bytes) -> Order:
     try:
         return Order.model_validate(sent)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise BelfryError("bad_parameter", f"{first['msg']}.") from None
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = "".join([f"{part}: " for part in first["loc"]])
+        raise BelfryError("bad_parameter", f"{where}{faults.told(first)}.") from None
 
 
 def _ordered(auth: Authenticator, order: Order) -> tuple[RevocationKind, str]:

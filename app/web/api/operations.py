@@ -83,7 +83,7 @@ _TICKET = _query("ticket", "A ticket of `POST /tickets`, for clients that can se
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The id of a single message whose body has no `id`. Batches ignore this header.",
+    "description": "The id of a message without `id`. In a batch, a line without `id` gets this, a dot and its number.",
     "schema": {"type": "string"},
 }
 _RESUME = (
@@ -94,6 +94,7 @@ _RESUME = (
         "schema": {"type": "string"},
     },
     _query("lastEventId", "The same cursor, as polyfills append it. It takes precedence over `last_event_id`."),
+    _query("evs_last_event_id", "The same as `lastEventId`, from eventsource-polyfill."),
     _query("last_event_id", "The same cursor, as a page writes it into the URL."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)

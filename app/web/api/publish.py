@@ -6,6 +6,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
@@ -14,7 +15,7 @@ from flask import Request, Response
 from ... import metrics
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
-from ...core.message import Message, parse
+from ...core.message import ID_MAX, Message, checked_key, parse
 from ...core.rate import Taken
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
@@ -128,6 +129,7 @@ class PublishHandler:
         Returns an iterator over one result line for each message, and a function that must be called at the end. The
         end comes when all lines were read, or when nobody reads on. Raises `BelfryError`.
         """
+        keys = _line_keys(asked.headers.get(IDEMPOTENCY_KEY, ""), self._settings.max_batch_lines)
         text, give_back = held_body(self._room, asked, self._settings.max_batch_bytes, self._settings.body_seconds)
         most_lines = self._settings.max_batch_lines
         if text.count(b"\n") + (not text.endswith(b"\n")) > most_lines:
@@ -136,7 +138,7 @@ class PublishHandler:
                 "body_too_large", f"A batch has at most {most_lines} lines; send the rest in another one."
             )
         schedule = partial(self._scheduling.accept, claims=claims, asked=asked)
-        group = PublishBatch(self._publisher_for(claims, asked), partial(self._accepted_line, claims), schedule)
+        group = PublishBatch(self._publisher_for(claims, asked), partial(self._accepted_line, claims, keys), schedule)
         return group.results(lines(text)), give_back
 
     def _schedule_one(self, message: Message, claims: Claims, asked: Request | None) -> Result | None:
@@ -156,23 +158,24 @@ class PublishHandler:
             publisher = PagePublisher(publisher, self._audit, self._auth, claims, asked)
         return NotingPublisher(publisher, self._note, claims.user)
 
-    def _accepted_line(self, claims: Claims, text: bytes) -> Message:
+    def _accepted_line(self, claims: Claims, keys: Iterator[str], text: bytes) -> Message:
         self._auth.check(claims)
-        return self._accepted(text, claims)[0]
+        return self._accepted(text, claims, line_key=next(keys))[0]
 
-    def _accepted(self, text: bytes, claims: Claims, key: str = "") -> tuple[Message, Taken]:
+    def _accepted(self, text: bytes, claims: Claims, key: str = "", line_key: str = "") -> tuple[Message, Taken]:
         try:
-            message = self._read(text, claims, key)
+            message = self._read(text, claims, key, line_key)
         except BelfryError:
             self._limits.publish(claims.user, 1)  # a refused message took as much work as a delivery
             raise
         return message, self._limits.publish(claims.user, len(message.logs))
 
-    def _read(self, text: bytes, claims: Claims, key: str) -> Message:
+    def _read(self, text: bytes, claims: Claims, key: str, line_key: str) -> Message:
         settings = self._settings
         if len(text) > settings.max_body_bytes:
             raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
-        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=settings.max_recipients, key=key)
+        most = settings.max_recipients
+        message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=most, key=key, line_key=line_key)
         for name in message.logs:
             if not claims.may_address(name):
                 raise BelfryError("target_forbidden", f"The token may not address {name!r}.")
@@ -450,6 +453,17 @@ def publish_one(publisher: Publishes, message: Message) -> Result:
     if published.reused:
         raise _reused(published)
     return _success(published)
+
+
+def _line_keys(key: str, most_lines: int) -> Iterator[str]:
+    """Yield an id for each line that has none: the batch's `Idempotency-Key` with the line's number.
+
+    A batch that is sent again then publishes no line twice. Raises `BelfryError` `bad_message_id`.
+    """
+    if not key:
+        return repeat("")
+    known = checked_key(key, ID_MAX - len(f".{most_lines}"))
+    return (f"{known}.{number}" for number in count(1))
 
 
 def lines(text: bytes) -> Iterator[bytes]:

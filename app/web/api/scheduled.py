@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...core.due import DeliverAt
 from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
-from ...core.wire import strict_json
+from ...core.wire import faults, strict_json
 from ...store.timers.timers import Job, Place
 from ..edge.audited import note
 from ..edge.auth import Authenticator
@@ -63,10 +61,10 @@ def _read(text: bytes) -> Reschedule:
     try:
         return Reschedule.model_validate(sent)
     except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_context=False)[0]
         code = "unknown_field" if first["type"] == "extra_forbidden" else "bad_deliver_at"
         where = ".".join(str(part) for part in first["loc"])
-        raise BelfryError(code, f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
+        raise BelfryError(code, f"{where}: {faults.told(first)}." if where else f"{faults.told(first)}.") from None
 
 
 def _own(scheduling: Scheduling, claims: Claims, message_id: str) -> Job:

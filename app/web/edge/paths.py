@@ -12,11 +12,11 @@ So each URL has a second form, with the id in the query. `~` replaces the id in 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 
 from flask import Flask, Request, Response, request
-from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound
 
 if TYPE_CHECKING:
     from werkzeug.routing import MapAdapter
@@ -71,12 +71,23 @@ class Site(Flask):
         `/feed/read` is not an id of `/feed/<message_id>`.
         """
         answer = super().make_default_options_response()
-        path = request.url_rule.rule if request.url_rule else ""
         answer.allow.clear()
-        answer.allow.update(
-            method for rule in self.url_map.iter_rules() if rule.rule == path for method in rule.methods or ()
-        )
+        answer.allow.update(self._methods(request.url_rule.rule if request.url_rule else ""))
         return answer
+
+    def raise_routing_exception(self, request: Request) -> NoReturn:
+        """Raise like Flask. A refused method gets the methods that `OPTIONS` gives for the path."""
+        refused = request.routing_exception
+        if isinstance(refused, MethodNotAllowed):
+            own = self._methods(request.path)
+            raise MethodNotAllowed(own) if own else refused
+        super().raise_routing_exception(request)
+
+    def _methods(self, path: str) -> list[str]:
+        """Return the methods of the route that is written like `path`, which may be none."""
+        return sorted(
+            {method for rule in self.url_map.iter_rules() if rule.rule == path for method in rule.methods or ()}
+        )
 
 
 def _restore(_endpoint: str | None, values: dict[str, Any] | None) -> None:

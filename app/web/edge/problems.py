@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from ... import metrics
 from ...core.errors import BelfryError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("belfry.views")
 
+PATH_SHOWN = 80  # characters of a path that a refusal repeats
 LAST = frozenset({"body_late", "body_broken"})
 
 _CODE_BY_STATUS = {
@@ -96,6 +97,18 @@ def translated(error: Exception, environ: WSGIEnvironment) -> BelfryError:
         status = error.code or 500
         code = _CODE_BY_STATUS.get(status, "bad_request" if status < 500 else "internal_error")
         kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-        return BelfryError(code, error.description or "", headers=kept)
+        return BelfryError(code, _description(error, environ), headers=kept)
     _log.error("A view failed%s", request_ids.told(environ), exc_info=error)
     return BelfryError("internal_error")
+
+
+def _description(error: HTTPException, environ: WSGIEnvironment) -> str:
+    """Return what came and what was expected. Werkzeug's own texts for a wrong path or method name neither."""
+    path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")[:PATH_SHOWN]
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        expected = ", ".join(sorted(error.valid_methods))
+        return f"Expected {expected} for {path!r}, got {environ.get('REQUEST_METHOD', '')}."
+    if isinstance(error, NotFound) and error.description == NotFound.description:
+        slash = "; paths have no slash at the end" if len(path) > 1 and path.endswith("/") else ""
+        return f"There is nothing at {path!r}{slash}. /openapi.json lists the paths."
+    return error.description or ""

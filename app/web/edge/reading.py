@@ -20,6 +20,7 @@ from ...store.keys import EVERYONE, topic_log, user_log
 
 JSON = "application/json"
 LAST_EVENT_ID = "last_event_id"
+RESUME_NAMES = frozenset({"lasteventid", "evslasteventid"})  # without case, hyphens and underscores
 MAX_TABS = 1_000
 MAX_TOPICS = MAX_LOGS - 2  # the user's own log and everyone's are also read
 PIECE_BYTES = 16_384
@@ -106,9 +107,9 @@ def resumed_from(asked: Request) -> Vector | None:
 
     The newest position wins. The header `Last-Event-ID` comes first: browsers send it with every reconnect. Then comes
     a parameter that a polyfill appends to the address: `lastEventId` (Yaffle's EventSource, reconnecting-eventsource),
-    `lastEventID` or `Last-Event-ID` (Mercure). `last_event_id` comes last: a page wrote it into the address, so it is
-    the oldest. An empty value counts as absent. Of a value that is given twice, the last one counts, because clients
-    append. Raises `BelfryError` `bad_cursor`.
+    `lastEventID` or `Last-Event-ID` (Mercure), `evs_last_event_id` (eventsource-polyfill). `last_event_id` comes last:
+    a page wrote it into the address, so it is the oldest. An empty value counts as absent. Of a value that is given
+    twice, the last one counts, because clients append. Raises `BelfryError` `bad_cursor`.
     """
     # A server joins repeated header lines with commas (RFC 9110, 5.3). A cursor contains none.
     header = asked.headers.get("Last-Event-ID", "").rpartition(",")[2].strip()
@@ -124,7 +125,7 @@ def _resume_parameter(asked: Request) -> str | None:
 
 
 def _is_resume(name: str) -> bool:
-    return name.replace("-", "").replace("_", "").lower() == "lasteventid"
+    return name.replace("-", "").replace("_", "").lower() in RESUME_NAMES
 
 
 def number(asked: Request, name: str, default: float, least: float, most: float) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import zlib
 
 import pytest
@@ -16,8 +18,15 @@ from app.core.wire.strict_json import DEPTH_MAX, read
 REFUSED = {
     "compressed by gzip": (gzip.compress(b'{"to":"a"}'), "unsupported_media_type", "gzip"),
     "compressed by deflate": (zlib.compress(b'{"to":"a"}'), "unsupported_media_type", "deflate"),
-    "a UTF-8 mark": (b'\xef\xbb\xbf{"to":"a"}', "malformed_json", "byte order mark"),
-    "UTF-16": ('{"to":"a"}'.encode("utf-16"), "malformed_json", "UTF-16"),
+    "compressed by deflate, quickly": (zlib.compress(b'{"to":"a"}', 5), "unsupported_media_type", "deflate"),
+    "compressed by bzip2": (bz2.compress(b'{"to":"a"}'), "unsupported_media_type", "bzip2"),
+    "compressed by xz": (lzma.compress(b'{"to":"a"}'), "unsupported_media_type", "xz"),
+    "a UTF-8 mark": (b'\xef\xbb\xbf{"to":"a"}', "malformed_json", "leave out the first three bytes"),
+    "UTF-16": ('{"to":"a"}'.encode("utf-16"), "malformed_json", "got UTF-16: encode the text as UTF-8"),
+    "UTF-16 without a mark": ('{"to":"a"}'.encode("utf-16-le"), "malformed_json", "got UTF-16"),
+    "UTF-16, big-endian": ('{"to":"a"}'.encode("utf-16-be"), "malformed_json", "got UTF-16"),
+    "UTF-32": ('{"to":"a"}'.encode("utf-32"), "malformed_json", "got UTF-32"),
+    "UTF-32 without a mark": ('{"to":"a"}'.encode("utf-32-be"), "malformed_json", "got UTF-32"),
     "half a pair, escaped": (b'{"title":"\\ud83d"}', "malformed_json", "surrogate U+D83D"),
     "the other half": (b'{"title":"x\\uDE00y"}', "malformed_json", "surrogate U+DE00"),
     "a half before a letter": (b'{"title":"\\ud83dx"}', "malformed_json", "surrogate U+D83D"),
@@ -29,7 +38,10 @@ REFUSED = {
     "too deep": (b"[" * (DEPTH_MAX + 1) + b"1" + b"]" * (DEPTH_MAX + 1), "malformed_json", str(DEPTH_MAX)),
     "far too deep": (b'{"a":' * 50_000, "malformed_json", str(DEPTH_MAX)),
     "NaN": (b"[NaN]", "malformed_json", "JSON"),
-    "nothing": (b"", "malformed_json", "JSON"),
+    "nothing": (b"", "malformed_json", "an empty body"),
+    "blanks": (b" \r\n", "malformed_json", "an empty body"),
+    "two objects": (b'{"to":"a"}\n{"to":"b"}\n', "malformed_json", "application/x-ndjson"),
+    "the first line of an object": (b'{"to":"a",', "malformed_json", "a line of NDJSON is a whole object"),
     "a long name twice": (b'{"%b":1,"%b":1}' % (b"x" * 9_000, b"x" * 9_000), "malformed_json", "column"),
 }
 

@@ -100,7 +100,9 @@ def test_an_allowed_origin_s_pages_may_use_the_session(site: Site) -> None:
     assert site.client.post("/whoami", headers={**allowed, "Origin": "https://evil.example"}).status_code == 403
 
 
-@pytest.mark.parametrize("text", ["*", "https://*.example", "app.example", "https://app.example/", "HTTPS://A.example"])
+@pytest.mark.parametrize(
+    "text", ["*", "https://*.example", "app.example", "https://app.example/", "https://[::1", "https://[1:2]"]
+)
 def test_only_exact_origins_can_be_allowed(text: str) -> None:
     with pytest.raises(SettingsError, match=r"^BELFRY_CORS_ORIGINS"):
         load({"BELFRY_CORS_ORIGINS": text})
@@ -124,6 +126,11 @@ def test_what_no_browser_sends_as_an_origin_can_not_be_allowed(text: str) -> Non
         ("https://app.example.com:443", "https://app.example.com"),
         ("http://localhost:080", "http://localhost"),
         ("https://[::1]:8443", "https://[::1]:8443"),
+        ("HTTPS://App.Example.com", "https://app.example.com"),
+        ("https://[2001:DB8::1]:443", "https://[2001:db8::1]"),
+        ("http://[0:0:0:0:0:0:0:1]:80", "http://[::1]"),
+        ("http://[2001:db8:0:0:1:0:0:1]", "http://[2001:db8::1:0:0:1]"),
+        ("http://[::ffff:1.2.3.4]:3000", "http://[::ffff:102:304]:3000"),
     ],
 )
 def test_an_origin_matches_as_browsers_write_it(text: str, origin: str) -> None:

@@ -33,6 +33,26 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_ones(site: Site) -> No
     assert set(answer.headers["Allow"].split(", ")) == {"POST", "DELETE", "OPTIONS"}
 
 
+def test_the_refusal_of_a_method_names_it_and_the_right_ones(site: Site) -> None:
+    detail = site.client.put("/session").get_json(force=True)["detail"]
+    assert detail == "Expected DELETE, OPTIONS, POST for '/session', got PUT."
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/nowhere", "There is nothing at '/nowhere'. /openapi.json"),
+        ("/session/", "There is nothing at '/session/'; paths have no slash at the end."),
+        ("/caf%C3%A9", "There is nothing at '/café'."),
+        (f"/{'x' * 3_000}", f"There is nothing at '/{'x' * 79}'."),
+    ],
+)
+def test_the_refusal_of_a_path_says_what_came(site: Site, path: str, told: str) -> None:
+    answer = site.client.get(path)
+    assert answer.status_code == 404
+    assert answer.get_json(force=True)["detail"].startswith(told)
+
+
 def test_a_bug_is_logged_and_tells_the_client_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         answer = site.client.get("/bug")
