@@ -36,13 +36,13 @@ from .store.conversations import conversations
 from .store.conversations.conversations import Conversations
 from .store.identity.revocations import Revocations
 from .store.identity.sessions import Sessions, Tickets
-from .store.insight import directory, figures
+from .store.insight import directory, figures, recent
 from .store.insight.audit import Audit
 from .store.insight.directory import Directory
 from .store.insight.figures import FigureStore
 from .store.insight.flights import NOTE, FlightStore
 from .store.insight.presence import PresenceStore
-from .store.insight.recent import MESSAGES_KEPT, REWRITE, RecentStore
+from .store.insight.recent import MESSAGES_KEPT, RecentStore
 from .store.insight.trace import Tracing
 from .store.keys import TIMERS, Keys
 from .store.logs import log, succession
@@ -102,9 +102,9 @@ SCRIPTS: Final = (
     *conversations.SCRIPTS,
     *figures.SCRIPTS,
     *directory.SCRIPTS,
+    *recent.SCRIPTS,
     *timers.SCRIPTS,
     NOTE,
-    REWRITE,
 )
 PACKAGE: Final = Path(__file__).parent
 TEMPLATES: Final = next(  # in the package where it is installed, beside it in a checkout

@@ -13,9 +13,13 @@ from typing import Any
 from playwright.sync_api import Browser, CDPSession
 
 from tests.servers import Belfry
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 ANSWER_SECONDS = 10.0
+
+
+class NoAnswerError(AssertionError):
+    """A tab did not do what it was told."""
 
 
 class Window:
@@ -41,7 +45,8 @@ class Window:
         tab.send("Page.enable")
         tab.send("Page.addScriptToEvaluateOnNewDocument", source=script)
         tab.send("Page.navigate", url=self._url + path)
-        wait_until(lambda: tab.state == "live", ANSWER_SECONDS, what="the feed")
+        wait_until(tab.is_live, ANSWER_SECONDS, what="the feed")
+        wait_until(lambda: not tab.is_hidden, what="the new tab to be in front")
         return tab
 
     def cover(self) -> None:
@@ -63,12 +68,14 @@ class Window:
         asked = self._asked
         message = json.dumps({"id": asked, "method": method, "params": parameters})
         self._session.send("Target.sendMessageToTarget", {"sessionId": session, "message": message})
-        deadline = time.monotonic() + ANSWER_SECONDS
+        began = time.monotonic()
         while asked not in self._answers:
-            assert time.monotonic() < deadline, f"no answer to {method} within {ANSWER_SECONDS} s"
+            if time.monotonic() - began > patient(ANSWER_SECONDS):
+                raise NoAnswerError(f"no answer to {method} within {patient(ANSWER_SECONDS)} s")
             self._session.send("Browser.getVersion")  # events come in only while something is awaited
         answer = self._answers.pop(asked)
-        assert "error" not in answer, (method, answer["error"])
+        if "error" in answer:
+            raise NoAnswerError(f"{method}: {answer['error']}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -110,6 +117,13 @@ class BackgroundTab:
     @property
     def is_hidden(self) -> bool:
         return bool(self.evaluate("document.hidden"))
+
+    def is_live(self) -> bool:
+        """Whether its feed is connected. A call that meets a navigation fails: the page isn't there yet."""
+        try:
+            return self.state == "live"
+        except NoAnswerError:
+            return False
 
     @property
     def state(self) -> str:

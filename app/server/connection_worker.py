@@ -22,7 +22,7 @@ from .connection import ProblemSocket, end_when_silent, head, send
 from .gates.listener import REQUEST_BYTES
 from .repeats import RepeatedRequest
 from .request import BoundedRequest, FairSocket
-from .sockets import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields
+from .sockets import PARKED, PARKS, REPEAT, WRITES, WRITTEN, Fields, lines_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -186,9 +186,8 @@ class ConnectionWorker(GeventWorker):
         if not plain or response.must_close or response.req.should_close() or self.log.access_log_enabled:
             start_response(status, fields)
             return [body]
-        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         client = environ["gunicorn.socket"]
-        send(client, head(status, lines) + body)
+        send(client, head(status, lines_of(fields)) + body)
         if REPEAT in environ and type(client) is gevent.socket.socket:
             self._repeated_requests.setdefault(client, RepeatedRequest()).offered = environ[REPEAT]
         return WRITTEN

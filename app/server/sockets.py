@@ -94,6 +94,11 @@ def prepare(listener: socket.socket) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
+def lines_of(fields: Fields) -> str:
+    """Return header fields as the lines of a head."""
+    return "".join([f"{name}: {value}\r\n" for name, value in fields])
+
+
 def write(
     environ: WSGIEnvironment, start_response: StartResponse, status: str, fields: Fields, body: bytes
 ) -> Iterable[bytes]:

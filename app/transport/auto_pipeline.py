@@ -258,14 +258,17 @@ def _merged(batch: Sequence[QueuedCall]) -> list[Command]:
     return [*[command for command in commands if command[0] != _WAIT], waits[-1]]
 
 
-def _hand_out(replies: Sequence[Reply], batch: Sequence[QueuedCall]) -> None:
+def _hand_out(replies: list[Reply], batch: Sequence[QueuedCall]) -> None:
     """Give each caller its own replies."""
-    rest = iter(replies)
-    is_merged = len(replies) < sum([len(waiting.commands) for waiting in batch])
+    if len(replies) < sum([len(waiting.commands) for waiting in batch]):
+        rest, wait = iter(replies), replies[-1]
+        replies = [wait if command[0] == _WAIT else next(rest) for waiting in batch for command in waiting.commands]
+    begin = 0
     for waiting in batch:
-        own = [replies[-1] if is_merged and command[0] == _WAIT else next(rest) for command in waiting.commands]
+        end = begin + len(waiting.commands)
         if not waiting.given_up:
-            waiting.replies.set(own)
+            waiting.replies.set(replies[begin:end])
+        begin = end
 
 
 def _packable(batch: Sequence[QueuedCall]) -> list[QueuedCall]:

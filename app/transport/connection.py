@@ -194,6 +194,8 @@ class Line:
         the `WAIT` that belongs to them. Raises like `send`.
         """
         failed = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.RedisError)]
+        if not failed:
+            return replies
         unknown = [at for at in failed if isinstance(replies[at], redis.exceptions.NoScriptError)]
         if unknown:
             unknown += [at for at, command in enumerate(commands) if command[0] == "WAIT"]
@@ -205,7 +207,7 @@ class Line:
                     replies[at] = reply
             except (redis.exceptions.RedisError, OSError) as error:
                 raise unavailable(error) from error
-        if failed and any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
+        if any(isinstance(reply, redis.exceptions.ReadOnlyError) for reply in replies):
             self._pool.disconnect()  # the server is no longer a primary; the next connection finds the new one
         return replies
 

@@ -47,13 +47,10 @@ def check_topic(text: str) -> str:
 
 def _check(given: str, code: str, noun: str) -> str:
     text = nfc(given)
-    if not text or not _printable(text) or len(text.encode()) > NAME_MAX_BYTES:
+    # Braces would break the Redis hash tag. `isprintable` allows no whitespace except U+0020, and no lone surrogate, so
+    # a valid text can be encoded.
+    is_printable = text.isprintable() and _BRACES_AND_SPACE.isdisjoint(text)
+    if not text or not is_printable or len(text.encode()) > NAME_MAX_BYTES:
         expected = f"1 to {NAME_MAX_BYTES} bytes of printable UTF-8 without whitespace, '{{' or '}}'"
         raise BelfryError(code, f"{noun} is {expected}, got {text[:40]!a}")
     return text
-
-
-def _printable(text: str) -> bool:
-    # Braces would break the Redis hash tag. `isprintable` allows no whitespace except U+0020, and no lone surrogate, so
-    # a valid text can be encoded.
-    return text.isprintable() and _BRACES_AND_SPACE.isdisjoint(text)

@@ -8,6 +8,7 @@ const SHOWN = 50;
 
 const rows = byId("audit-entries");
 const problem = byId("audit-problem");
+let turn = 0; // of fetching: an answer that comes after a newer one was asked for is out of date
 
 /** @param {Record<string, string> & {count?: number}} given */
 function row(given) {
@@ -19,12 +20,14 @@ function row(given) {
 
 /** Fetch the newest entries. */
 export async function showAudit() {
-  const answer = await fetch(`${here("/admin/audit")}?limit=${SHOWN}`).catch(() => null);
-  problem.hidden = answer?.ok === true;
-  if (!answer?.ok) return;
-  /** @type {{entries: Record<string, string>[]}} */
-  const { entries } = await answer.json();
-  rows.replaceChildren(...entries.map(row));
+  const mine = (turn += 1);
+  /** @type {{entries: Record<string, string>[]} | null} */
+  const told = await fetch(`${here("/admin/audit")}?limit=${SHOWN}`)
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null);
+  if (mine !== turn) return;
+  problem.hidden = told !== null;
+  if (told) rows.replaceChildren(...told.entries.map(row));
 }
 
 byId("audit-refresh").addEventListener("click", showAudit);

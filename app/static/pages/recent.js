@@ -58,6 +58,7 @@ export function showRecent({ ask, newId, sendAgain, changed }) {
   const copying = new Map(); // id of a message → its copies that are not over: a lost answer's goes out again as it was
   let shown = PAGE;
   let turn = 0; // of refreshing: an older one stops when a newer one began
+  const list = byId("recent");
 
   /** @param {string} id */
   async function copy(id) {
@@ -122,20 +123,23 @@ export function showRecent({ ask, newId, sendAgain, changed }) {
 
   async function refresh() {
     const mine = (turn += 1);
+    list.ariaBusy = "true"; // until all is known of each message, so that nobody acts on a list that is about to be replaced
     try {
       /** @type {{messages: Summary[]}} */
       const { messages } = await ask(`${here("/messages")}?limit=${shown + 1}`, "GET");
+      if (mine !== turn) return;
       const items = messages.slice(0, shown).map(item);
       byId("none-recent").hidden = items.length > 0;
       byId("recent-more").hidden = messages.length <= shown;
-      byId("recent").replaceChildren(...items.map(({ node }) => node));
+      list.replaceChildren(...items.map(({ node }) => node));
       complain(null);
       for (const { status } of items) {
         if (mine === turn) await status(); // one after the other: each may be a list of a thousand
       }
     } catch (error) {
-      complain(error);
+      if (mine === turn) complain(error);
     }
+    if (mine === turn) list.ariaBusy = "false";
   }
 
   byId("recent-refresh").addEventListener("click", refresh);

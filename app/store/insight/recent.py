@@ -25,8 +25,9 @@ MESSAGES_PER_WRITE = 50  # a thousand at once would block other greenlets for 30
 TEXT_MAX = 200  # characters of the title, and of the body
 RECIPIENTS_SHOWN = 10
 
+RECENT = Script("recent")
 REWRITE = Script("rewrite")
-SCRIPTS = (REWRITE,)
+SCRIPTS = (RECENT, REWRITE)
 
 # A message as JSON: id, time, event, level, title, body, by, recipients (a number), to (the first recipients). Three
 # further fields count recipients: those with a connection (reached), those that keep the message (stored), and those
@@ -45,21 +46,8 @@ class RecentStore:
         """Add messages. Each item is the name of the publisher and the message."""
         latest = published[-MESSAGES_KEPT:]
         for at in range(0, len(latest), MESSAGES_PER_WRITE):
-            self._commands.run(
-                [
-                    (
-                        "XADD",
-                        self._key,
-                        "MAXLEN",
-                        "~",
-                        MESSAGES_KEPT,
-                        "*",
-                        "e",
-                        stream_safe(compact_bytes(_summary(by, each))),
-                    )
-                    for by, each in latest[at : at + MESSAGES_PER_WRITE]
-                ]
-            )
+            records = [_written(_summary(by, each)) for by, each in latest[at : at + MESSAGES_PER_WRITE]]
+            self._commands.run([RECENT.call((self._key,), MESSAGES_KEPT, *records)])
 
     def all(self) -> list[Summary]:
         """Return all messages of the list, newest first."""

@@ -88,6 +88,7 @@ class Lineage:
         self._worker = ""  # the first look sets it, in the process that looks
         self.id = b""
         self._losses = 0
+        self._known = ""  # see `known`; made once for each look, because every append sends it
         # When `id` last acknowledged a change, by this process's clock.
         self._acknowledged: float | None = None
         # The replication offset of `id` after the last change that it acknowledged.
@@ -122,7 +123,9 @@ class Lineage:
 
         Raises `BelfryError` `store_unavailable`. A script refuses on any other server (`is_unlooked`), see `open.lua`.
         """
-        return f"{self.losses} {self.id.decode()}"
+        if not self._has_looked:
+            self.look_early()
+        return self._known
 
     def vacant_epoch(self, meta_key: str, kept_seconds: int, now: int) -> str | None:
         """Return the epoch of a log that does not exist, as `open.lua` computes it.
@@ -183,6 +186,7 @@ class Lineage:
     def _look(self, commands: Sequence[Command], *, is_early: bool) -> bool:
         before, losses, late = self.id, self._losses, self._late
         self.id, self._losses, offset = self._commands.run([self._command(), *commands])[0]
+        self._known = f"{self._losses} {self.id.decode()}"
         if self._late is late and self.id != self._former:
             self._late = None  # the server has judged this change
         if before != self.id or not is_early:

@@ -20,7 +20,7 @@ from ...core.rate import Taken
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
 from ...server.gates.admission import MemoryBudget
-from ...server.sockets import REPEAT, Answered, Fields, Repeat, write
+from ...server.sockets import REPEAT, Answered, Fields, Repeat, lines_of, write
 from ...store.insight.audit import Audit
 from ...store.logs.log import Status
 from ...store.logs.publisher import Posted, Published, Publishes
@@ -237,14 +237,14 @@ class Publishing:
         common = self._answers.fields(environ, JSON)
         if repeats:
             failed = partial(self._failed, {name: environ[name] for name in DECIDING if name in environ})
-            environ[REPEAT] = self._handler.repeat(partial(self._again, claims, common, failed), failed)
+            environ[REPEAT] = self._handler.repeat(partial(self._again, claims, lines_of(common), failed), failed)
         fields = _own_fields(outcome) + common
         return write(environ, start_response, status_line(outcome.status), fields, outcome.body)
 
     def _again(
-        self, claims: Claims, common: Fields, failed: Callable[[Exception], Answered], text: bytes
+        self, claims: Claims, common: str, failed: Callable[[Exception], Answered], text: bytes
     ) -> Answered | None:
-        """Publish `text`, which came with the same head as an earlier request.
+        """Publish `text`, which came with the same head as an earlier request. `common` are lines of the answer's head.
 
         Returns None if the credential in that head is no longer valid.
         """
@@ -257,8 +257,7 @@ class Publishing:
         except Exception as error:  # noqa: BLE001 - not lost: it is answered, counted, and logged if it is a bug
             return failed(error)
         metrics.ANSWERED[PATH, str(outcome.status)] += 1
-        lines = "".join([f"{name}: {value}\r\n" for name, value in _own_fields(outcome) + common])
-        return Answered(status_line(outcome.status), lines, outcome.body)
+        return Answered(status_line(outcome.status), lines_of(_own_fields(outcome)) + common, outcome.body)
 
     def _failed(self, deciding: WSGIEnvironment, error: Exception) -> Answered:
         """Return the refusal of such a request. `deciding` has the request data that the header fields depend on."""
@@ -453,7 +452,7 @@ def publish_one(publisher: Publishes, message: Message) -> Result:
         raise
     if published.reused:
         raise _reused(published)
-    return _result(published)
+    return _success(published)
 
 
 def _line_keys(key: str, most_lines: int) -> Iterator[str]:
@@ -486,6 +485,10 @@ def _result(published: Published) -> Result:
     """
     if published.reused:
         return _reused(published).problem()
+    return _success(published)
+
+
+def _success(published: Published) -> Result:
     return {
         "status": 200 if published.duplicate else 201,
         "id": published.message.id,

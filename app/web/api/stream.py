@@ -21,7 +21,7 @@ from ...core.wire import frames
 from ...live.streams.sinks import GeneratorSink, ParkedSocket, TranslatedSink
 from ...live.streams.streams import RETRY_AFTER_SECONDS, Opening, Streams
 from ...live.streams.subscriber import ClientInfo
-from ...server.sockets import PARKED, Fields, parkable, spent_for_streams
+from ...server.sockets import PARKED, Fields, lines_of, parkable, spent_for_streams
 from ...store.logs.newcomers import Newcomers
 from ..edge.answers import Answers, WsgiAnswer
 from ..edge.auth import Authenticator
@@ -247,5 +247,4 @@ class StreamResponse(Response):
 
 def head_of(fields: Fields) -> bytes:
     """Return the head of an answer whose body ends with the connection (RFC 9112, 6.3), also for HTTP/1.0."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
-    return f"HTTP/1.1 {OK}\r\n{lines}Connection: close\r\n\r\n".encode("latin-1")
+    return f"HTTP/1.1 {OK}\r\n{lines_of(fields)}Connection: close\r\n\r\n".encode("latin-1")

@@ -18,7 +18,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from ... import metrics
 from ...core.errors import BelfryError
 from ...core.settings import Settings
-from ...server.sockets import Answered, Fields, write
+from ...server.sockets import Answered, Fields, lines_of, write
 from . import headers, problems
 from .cors import Cors
 
@@ -51,8 +51,7 @@ class WsgiAnswer:
 
     def as_answered(self) -> Answered:
         """Return the answer in the form that the gunicorn worker takes."""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in self.fields])
-        return Answered(status_line(self.status), lines, self.body, self.last)
+        return Answered(status_line(self.status), lines_of(self.fields), self.body, self.last)
 
 
 class Answers:

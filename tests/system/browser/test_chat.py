@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,22 +15,22 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
 from tests.browsing import FeedTab, Visitor, wait_ms
-from tests.servers import REPOSITORY, Belfry, free_port, owner_of
+from tests.servers import HOST, REPOSITORY, START_SECONDS, Belfry, free_port, owner_of
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_accessibility import violations
 from tests.system.conftest import StartBelfry
 from tests.upstream import Conversation, Upstream, chunk, content, running_upstream, saying, sending
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 SECONDS = 10.0
 LOST = "The worker that produced the answer is gone"
-LOST_SECONDS = 10.0
 NUMBERS = ("One", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
 RECORD_STREAMS = """window.streams = [];
 window.EventSource = class extends EventSource {
     constructor(...given) { super(...given); window.streams.push(this); }
 };"""
+RUN_STREAM = "streams.filter(({ url }) => url.includes('/completions/')).at(-1)"  # the bell has one as well
 RICH = """# Bells
 
 Some **bold**, *slanted*, ~~struck~~ and `code &amp; more`, &lt;this&gt;, a [link](https://example.com/a?b=1).
@@ -96,8 +97,17 @@ def standin_url() -> Iterator[str]:
     """The model server that comes with the demo."""
     port = free_port()
     with subprocess.Popen([sys.executable, "-m", "app.launch.standin", str(port)], cwd=REPOSITORY) as process:
-        yield f"http://127.0.0.1:{port}/v1"
-        process.terminate()
+        try:
+            wait_until(lambda: is_open(port), START_SECONDS, what="the stand-in")
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +138,14 @@ class Chat:
         self.page.fill("#prompt", text)
         self.page.press("#prompt", "Enter")
         self.page.wait_for_url("**/chat/*")
+        expect(self.questions.last).to_have_text(text)  # from here on the last answer is the one to this question
 
     def wait_ended(self, seconds: float = SECONDS) -> None:
         expect(self.page.locator(".answer").last).to_have_attribute("aria-busy", "false", timeout=wait_ms(seconds))
+
+    def reload_from_new_worker(self) -> None:
+        """Load the page again, which waits for a worker that begins."""
+        self.page.reload(timeout=wait_ms(BACK_SECONDS))
 
     @property
     def text(self) -> str:
@@ -293,7 +308,7 @@ class TestAnEnd:
         conversation = begun(chat, upstream, "One ", "two ")
         chat.stop.click()
         chat.wait_ended()
-        assert conversation.has_left(1)
+        assert conversation.has_left(patient(SECONDS))
         expect(chat.outcome).to_contain_text("Stopped.")
         expect(chat.answer).to_have_text("One two")
         expect(chat.stop).to_be_hidden()
@@ -317,7 +332,7 @@ class TestAnEnd:
         chat = opened(visit(alice, belfry.url))
         begun(chat, upstream, "One ", "two ")
         os.kill(belfry.worker(), signal.SIGKILL)
-        chat.wait_ended(LOST_SECONDS)
+        chat.wait_ended(BACK_SECONDS)
         expect(chat.outcome).to_contain_text(LOST)
         expect(chat.answer).to_have_text("One two")
         chat.page.reload()
@@ -369,7 +384,7 @@ class TestAWorkerThatIsKilled:
             expect(chat.answer).to_have_text("One two")
         os.kill(owner_of(conversation.client_port, belfry.workers()), signal.SIGKILL)
         for _ in range(2):
-            chat.page.reload()
+            chat.reload_from_new_worker()
             chat.wait_ended(BACK_SECONDS)
             expect(chat.questions).to_have_text(["What is a belfry?"])
             expect(chat.outcome).to_contain_text(LOST)
@@ -384,7 +399,7 @@ class TestAWorkerThatIsKilled:
         conversation.finish()
         chat.wait_ended()
         os.kill(producing, signal.SIGKILL)
-        chat.page.reload()
+        chat.reload_from_new_worker()
         chat.wait_ended(BACK_SECONDS)
         assert chat.text == "One two three"
         expect(chat.outcome).to_be_empty()
@@ -399,7 +414,7 @@ class TestAWorkerThatIsKilled:
         assert len(others) == workers - 1
         for pid in others:
             os.kill(pid, signal.SIGKILL)
-        chat.page.reload()
+        chat.reload_from_new_worker()
         conversation.say("two")
         expect(chat.answer).to_have_text("One two", timeout=wait_ms(BACK_SECONDS))
         conversation.finish()
@@ -418,7 +433,7 @@ class TestAConnection:
         conversation.say("three")
         expect(chat.answer).to_have_text("One two three")
         expect(chat.notice).to_be_empty()
-        assert "last_event_id=" in chat.page.evaluate("streams.at(-1).url"), "it starts over"
+        assert "last_event_id=" in chat.page.evaluate(RUN_STREAM + ".url"), "it starts over"
         conversation.finish()
         chat.wait_ended()
 
@@ -466,8 +481,7 @@ class TestAConnection:
     def test_that_a_goodbye_ended_for_good_waits_for_the_user(self, chat: Chat, upstream: Upstream) -> None:
         conversation = begun(chat, upstream, "One ")
         chat.page.evaluate(
-            """streams.filter(({ url }) => url.includes("/completions/")).at(-1)
-                .dispatchEvent(new MessageEvent("goodbye", { data: '{"reason":"replaced"}' }))"""
+            RUN_STREAM + """.dispatchEvent(new MessageEvent("goodbye", { data: '{"reason":"replaced"}' }))"""
         )
         expect(chat.notice).to_contain_text("Open in too many places")
         conversation.say("two")
@@ -478,8 +492,13 @@ class TestAConnection:
 
     def test_comes_back_with_a_page_out_of_the_back_forward_cache(self, chat: Chat, upstream: Upstream) -> None:
         conversation = begun(chat, upstream, "One ")
-        chat.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
-        assert chat.page.evaluate("streams.every(({ readyState }) => readyState === 2)")
+        FeedTab(chat.page, "#bell").wait_connected()
+        assert chat.page.evaluate(
+            """() => {
+                dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+                return streams.every(({ readyState }) => readyState === EventSource.CLOSED);
+            }"""
+        )
         conversation.say("two")
         chat.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
         expect(chat.answer).to_have_text("One two")
@@ -557,8 +576,9 @@ class TestARunByToken:
 
 
 class TestAQuestion:
-    def test_that_is_refused_stays_to_be_sent_again(self, chat: Chat) -> None:
+    def test_that_is_refused_stays_to_be_sent_again(self, chat: Chat, upstream: Upstream) -> None:
         chat.page.route("**/conversations", lambda route: refuse(route, 429, "Too many runs."))
+        chat.page.fill("#model", "any")  # whose answer goes on until the test ends it
         chat.page.fill("#prompt", "Hello?")
         chat.page.get_by_role("button", name="Send").click()
         expect(chat.notice).to_have_text("Too many runs.")
@@ -568,6 +588,9 @@ class TestAQuestion:
         chat.page.wait_for_url("**/chat/*")
         expect(chat.page.locator("#prompt")).to_be_empty()
         expect(chat.stop).to_be_focused()
+        conversation = upstream.next()  # or the next test would get this request
+        conversation.begin()
+        conversation.finish()
 
     def test_whose_answer_was_lost_on_the_way_starts_one_run(self, chat: Chat, upstream: Upstream) -> None:
         upstream.play = saying("Once.")

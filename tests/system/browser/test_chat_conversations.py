@@ -128,6 +128,7 @@ class TestAnotherDevice:
 
     def test_lists_a_new_conversation(self, device: Device, other: Device) -> None:
         device.button("New chat").or_(device.page.get_by_role("link", name="New chat")).click()
+        device.page.wait_for_url("**/chat")
         device.ask("Another matter?")
         expect(other.list).to_have_count(2)
         expect(other.list.first).to_contain_text("Another matter?")
@@ -205,7 +206,7 @@ class TestAQuestion:
 
         page.route("**/conversations/*", hold_first)
         page.goto(address, wait_until="commit")
-        wait_until(lambda: page.evaluate("true") and held)  # it asks for the conversation, and does not know it yet
+        wait_until(lambda: page.evaluate("true") and held, 20)  # it asks for the conversation, and does not know it yet
         page.fill("#prompt", "Two?")
         page.click("#send")
         held[0].continue_()
@@ -286,8 +287,9 @@ class TestAnAnswer:
 class TestImages:
     def test_go_with_a_question_and_are_shown(self, device: Device, upstream: Upstream) -> None:
         device.page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png(8)})
-        device.page.evaluate(PASTE, png(6).hex())
         pictures = device.page.locator("#images").get_by_role("img", name="Image")
+        expect(pictures).to_have_count(1)
+        device.page.evaluate(PASTE, png(6).hex())
         expect(pictures).to_have_count(2)
         device.button("Remove the image").first.click()
         expect(pictures).to_have_count(1)

@@ -27,6 +27,12 @@ NO_FREEZING = """for (const type of ["freeze", "resume"])
 """
 
 
+@pytest.fixture(scope="module")
+def browser(browser_with_windows: Browser) -> Browser:
+    """The browser without windows keeps no page in a back/forward cache."""
+    return browser_with_windows
+
+
 @pytest.fixture
 def site() -> Iterator[HostSite]:
     with host_site() as site:
