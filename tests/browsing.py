@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Pa
 from tests.waiting import patient
 
 WAIT_SECONDS = 10.0
+# A page whose stream says nothing for five seconds, as on a busy machine, polls for a minute before it tries again.
+CONNECTED_SECONDS = 80.0
 # Another browser. `chromium-headless-shell` has no windows, and takes a third of the CPU time for the same page.
 TRIED = "BELFRY_TEST_BROWSER"
 
@@ -122,7 +124,7 @@ class FeedTab:
         self.page.wait_for_function(
             "([feed, states]) => states.includes(feed.client?.state)",
             arg=[self.feed.element_handle(), list(states or ("live",))],
-            timeout=wait_ms(),
+            timeout=wait_ms(CONNECTED_SECONDS),
         )
 
     @property
