@@ -14,7 +14,7 @@ from app.core.identity.revocation import Revocation, RevocationKind, Revoked
 from app.core.identity.tokens import Claims
 from app.core.settings import Settings
 from app.store.identity.revocations import Revocations, StreamPositions
-from app.store.identity.sessions import ENDED_AT_ONCE, FRESH_SECONDS, NAME_LENGTH, Sessions
+from app.store.identity.sessions import ENDED_AT_ONCE, FRESH_SECONDS, NAME_LENGTH, Sessions, Tickets
 from app.store.keys import Keys
 from app.transport.connection import Command, Connection, Reply
 
@@ -188,3 +188,17 @@ def test_the_store_holds_nothing_that_can_be_used_as_a_cookie(sessions: Sessions
     (session,) = sessions.of_user("alice", now())
     assert sessions.find(session.name, now()) is None
     assert not client.keys(f"*{value}*")
+
+
+def test_a_credential_of_a_fast_clock_counts_as_issued_now(
+    sessions: Sessions, connection: Connection, settings: Settings
+) -> None:
+    moment = now()
+    ahead = replace(claims(), issued_at=moment + 60)  # a later revocation would not cover it
+    tickets = Tickets(connection, settings)
+    held = tickets.redeem(tickets.issue(ahead, moment))
+    assert held
+    assert held.issued_at == moment
+    found = sessions.find(sessions.start(ahead, moment), moment)
+    assert found
+    assert found.issued_at == moment

@@ -6,7 +6,7 @@ import pytest
 from flask import Request
 
 from app.core.settings import Settings, SettingsError, load
-from app.web.edge.client_address import client_address, throttled_address
+from app.web.edge.client_address import HOPS_MAX, client_address, throttled_address
 
 PROXIES = Settings(trusted_proxies="10.0.0.0/8, 192.168.1.1, fd00::/8").proxies
 
@@ -46,6 +46,8 @@ def request(remote: str, forwarded: str | None = None) -> Request:
         ("10.0.0.1", "unknown, 10.0.0.2", "10.0.0.2"),
         ("fd00::1%eth0", "2001:db8::7%9", "2001:db8::7"),
         ("", ", ".join(["10.0.0.1"] * 100), "10.0.0.1"),
+        ("", ", ".join(["198.51.100.1"] + ["10.0.0.1"] * (HOPS_MAX - 1)), "198.51.100.1"),
+        ("", ", ".join(["198.51.100.1"] + ["10.0.0.1"] * HOPS_MAX), "10.0.0.1"),  # what is further away is not read
     ],
 )
 def test_the_address_is_the_nearest_that_no_trusted_proxy_has(

@@ -19,7 +19,17 @@ OWN = [
 FOREIGN = [
     *("rebind.example:8000", "rebind.example", "localhost.rebind.example", "127.0.0.1.nip.io", "localhost:8000:1", ""),
     *("128.0.0.1", "192.168.0.1", "0.0.0.0", "[::]", "[::2]", "::1", "[localhost]", "[127.0.0.1", "localhost@x", "x]y"),
-    *("localhost:8000x", "rebind.example:localhost", "127.0.0.1:x", "2130706433", "127.1", "[fe80::1%lo]", "lócalhost"),
+    *(
+        "notlocalhost",
+        "evil.localhost",
+        "localhost:8000x",
+        "rebind.example:localhost",
+        "127.0.0.1:x",
+        "2130706433",
+        "127.1",
+        "[fe80::1%lo]",
+        "lócalhost",
+    ),
 ]
 PATHS = ["/", "/login", "/static/belfry.js", "/metrics", "/health/live", "/nothing", "/publish", "/stream"]
 
