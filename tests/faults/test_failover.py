@@ -29,6 +29,9 @@ from tests.waiting import patient, wait_until
 
 MESSAGES = 30
 FAILOVER_SECONDS = 60.0
+# How long an operator stops writes for a switchover. The Sentinel can turn the former primary into a replica only after
+# it, and until then a worker that sends no write notices nothing.
+PAUSE_SECONDS = 30.0
 SWITCHOVER_SECONDS = 15  # for every worker to compare offsets, on a busy machine
 ANSWER_SECONDS = 3.8
 WAIT_SECONDS = 0.5
@@ -89,7 +92,7 @@ def by_failover_command(store: Replicated) -> None:
 def by_the_sentinel(store: Replicated) -> None:
     """A Sentinel's failover waits for nothing, so the operator stops writes before."""
     with store.primary.client() as client:
-        client.client_pause(int(FAILOVER_SECONDS * 1_000), all=False)
+        client.client_pause(int(PAUSE_SECONDS * 1_000), all=False)
         wait_replicated(store.primary, store.replicas[0])
         with store.sentinel.client() as sentinel:
             sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)

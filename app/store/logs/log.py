@@ -193,7 +193,7 @@ class LogStore:
     def _round_trips(self, appends: Sequence[tuple[str, Message]], before: Sequence[Command]) -> Iterator[_RoundTrip]:
         """Yield the commands of each round trip. They end with WAIT if the settings require replicas."""
         wanted = self._settings.publish_wait_replicas
-        # Redis counts from the last write on this connection. A duplicate writes too, so WAIT works for it as well.
+        # Redis counts from the last write of this connection. A duplicate writes too, see `append.lua`.
         waits: list[Command] = [("WAIT", wanted, int(self._settings.publish_wait_seconds * 1_000))] if wanted else []
         for start in range(0, len(appends), ROUND_TRIP_COMMANDS):
             part = appends[start : start + ROUND_TRIP_COMMANDS]

@@ -16,9 +16,9 @@
 -- Reply: the `acknowledgement`, then for each message {status, epoch, offset, receivers} or {'failed', why}. The status
 -- is 'appended', 'duplicate' or 'reused' (the id is known with other content). A failure does not affect the other
 -- messages.
--- A duplicate returns the first offset. It appends and announces nothing. The epoch to give differs between commands.
--- If the stored one is the same, this is the same command, sent again because its answer was lost. It returns
--- 'appended', as the lost answer did.
+-- A duplicate returns the first offset. It appends and announces nothing, and its id is remembered from now on. The epoch
+-- to give differs between commands. If the stored one is the same, this is the same command, sent again because its
+-- answer was lost. It returns 'appended', as the lost answer did.
 -- A message that replaced another one is followed by `updated`, because readers can't know whether they had read that
 -- one.
 
@@ -66,6 +66,8 @@ local function remembered(name, offset, digest, seconds, call)
   if not known then return end
   local known_history, known_offset, known_digest, known_call = string.match(known, '^(%w+)%.(%d+) (%w+) ?(%w*)$')
   if known_history == history then
+    -- A repetition writes too: WAIT counts from the last write of a connection, and `acknowledgement` expects a change.
+    redis.call('EXPIRE', name, seconds)
     local status = known_digest ~= digest and 'reused' or known_call == call and 'appended' or 'duplicate'
     return {status, epoch, tonumber(known_offset), redis.call('PUBSUB', NUMSUB, live)[2]}
   end

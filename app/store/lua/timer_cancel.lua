@@ -6,7 +6,11 @@
 -- Reply: the state of the message before, '' if the message is unknown.
 
 local job = redis.call('HGET', jobs, ARGV[1])
-if not job then return string.match(redis.call('GET', KEYS[4]) or '', '^%a*') end
+if not job then
+  local done = redis.call('GET', KEYS[4])
+  if done then redis.call('SET', KEYS[4], done, 'KEEPTTL') end -- a repetition writes too, see timer_schedule.lua
+  return string.match(done or '', '^%a*')
+end
 local state = parts(job)
 if state == 'scheduled' then settle(ARGV[1], 'cancelled', job, KEYS[3], KEYS[4], ARGV[2]) end
 return state

@@ -18,8 +18,11 @@
 -- The first write needs memory and changes nothing. So a full store refuses the whole script, see room.lua.
 
 redis.call('SETRANGE', KEYS[4], 0, '')
-local known = redis.call('HGET', jobs, ARGV[1]) or redis.call('GET', KEYS[4])
+local job = redis.call('HGET', jobs, ARGV[1])
+local known = job or redis.call('GET', KEYS[4])
 if known and known ~= '' then
+  -- A repetition writes too, because WAIT counts from the last write of a connection.
+  if job then redis.call('HSET', jobs, ARGV[1], job) else redis.call('SET', KEYS[4], known, 'KEEPTTL') end
   local state, at, digest, call = parts(known)
   if digest ~= ARGV[4] then return {'reused', at, state} end
   return {call == ARGV[5] and 'scheduled' or 'duplicate', at, state}

@@ -6,6 +6,7 @@ On real servers, which are killed, started again from older files, and replaced 
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from app.core.completion import parse as parse_completion
+from app.core.errors import BelfryError
 from app.core.log.catch_up import Page, Reading, on_page, start
 from app.core.log.change import Change
 from app.core.log.cursor import Position, Vector
@@ -54,8 +56,8 @@ RUN = parse_completion(b'{"model":"m","messages":[{"role":"user","content":"hi"}
 class Store:
     """A worker's view of a server; one that is opened anew knows nothing of what was before."""
 
-    def __init__(self, url: str, switchover_seconds: float = 30) -> None:
-        self.settings = settings = Settings(redis_url=url)
+    def __init__(self, url: str, switchover_seconds: float = 30, **options: Any) -> None:
+        self.settings = settings = Settings(redis_url=url, **options)
         scripts = (*log.SCRIPTS, *lineage.SCRIPTS, *runs.SCRIPTS, *directory.SCRIPTS, *flights.SCRIPTS)
         self.connection = Connection.open(settings, scripts)
         self.logs = LogStore(self.connection, settings)
@@ -478,6 +480,52 @@ class TestAReplicaThatTookOver:
             assert worker.logs.lineage.losses == losses
         positions.append(one.append("3")[0].position)
         assert [one.resume(each) for each in positions] == [(["2", "3"], False), (["3"], False), ([], False)]
+
+    def test_a_message_that_was_sent_again_is_not_missed(self, primary: RedisServer, replica: RedisServer) -> None:
+        """It was the last request before the switchover."""
+        store = Store(primary.url)
+        store.look()
+        losses = store.logs.lineage.losses
+        first = store.append("1")[0].position
+        assert store.append("1")[0].status is Status.DUPLICATE
+        wait_replicated(primary, replica)
+        promote(replica)
+        store.move(replica.url)
+        assert store.look()
+        assert store.logs.lineage.losses == losses
+        assert store.resume(first) == ([], False)
+
+    def test_a_repetition_on_another_connection_waits_for_the_replica_too(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        """Redis 7.2 and Valkey count from the last write of a connection, and not from its last command."""
+        wait = {"publish_wait_replicas": 1, "publish_wait_seconds": 0.2}
+        one, other = Store(primary.url, **wait), Store(primary.url, **wait)
+        for worker in (one, other):
+            worker.look()
+        one.append("0")
+        replica.signal(signal.SIGSTOP)
+        for worker in (one, other, other):
+            with pytest.raises(BelfryError, match="not_replicated"):
+                worker.append("1")
+        replica.signal(signal.SIGCONT)
+        wait_replicated(primary, replica)
+        assert other.append("1")[0].status is Status.DUPLICATE
+
+    def test_a_duplicate_of_which_the_replica_lacks_the_first_is_missed(
+        self, primary: RedisServer, replica: RedisServer
+    ) -> None:
+        other, store = Store(primary.url), Store(primary.url)
+        for worker in (other, store):
+            worker.look()
+        losses = store.logs.lineage.losses
+        wait_replicated(primary, replica)
+        promote(replica)
+        other.append("1")
+        assert store.append("1")[0].status is Status.DUPLICATE
+        store.move(replica.url)
+        assert store.look()
+        assert store.logs.lineage.losses == losses + 1
 
     def test_a_change_of_which_the_replica_has_nothing_is_missed_however_short_it_is(
         self, primary: RedisServer, replica: RedisServer

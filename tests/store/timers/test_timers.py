@@ -62,6 +62,30 @@ def test_an_id_is_taken_once(timers: Timers) -> None:
     assert what(timers, made("a", to=["alice", "bob"])) == ["reused"]
 
 
+@pytest.mark.parametrize("client", ["server"], indirect=True)  # fakeredis does not count changes
+def test_a_repetition_writes_too(timers: Timers, client: redis.Redis) -> None:
+    """WAIT counts from the last write of a connection, and the repetition may come on another one."""
+
+    def changes() -> int:
+        return int(client.info("persistence")["rdb_changes_since_last_save"])
+
+    what(timers, made("a"))
+    before = changes()
+    assert what(timers, made("a")) == ["duplicate"]
+    assert changes() > before
+    known = timers.find("a")
+    assert known
+    assert known.job
+    for state in ("scheduled", "cancelled"):
+        before = changes()
+        assert timers.cancel(known.job) == state
+        assert changes() > before
+    before, ttl = changes(), client.pttl("belfry:{timers}:done:a")
+    assert what(timers, made("a")) == ["duplicate"]
+    assert changes() > before
+    assert client.pttl("belfry:{timers}:done:a") <= ttl, "it is not remembered for longer"
+
+
 def test_what_is_due_already_or_too_far_is_not_kept(timers: Timers, client: redis.Redis) -> None:
     far = made("c")._replace(due=Due(YEAR_SECONDS * 1_000 + 1, relative=True))
     assert what(timers, made("a", 0), made("b")._replace(due=Due(1)), far) == ["now", "now", "far"]
