@@ -472,7 +472,7 @@ def tcp_connections(pid: int) -> set[tuple[int, int]]:
 
 
 def _opened_by(pid: int) -> set[str]:
-    """What a process has open. It may close a descriptor meanwhile."""
+    """Return the files that a process has open. The process may close one of them meanwhile."""
     found = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):

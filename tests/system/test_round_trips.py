@@ -18,8 +18,8 @@ from app.store.insight import directory, flights, recent
 from tests.servers import Belfry, RedisServer
 from tests.system.conftest import StartBelfry
 
-# Written once a second about everything that happened in it: who is connected, what was published. A busy machine may
-# take so long that a test sees it.
+# A worker writes these once a second, about the connections and messages of that second. On a busy machine, a test may
+# take so long that it sees them.
 SCRIPTS = (*directory.SCRIPTS, *flights.SCRIPTS, *recent.SCRIPTS)
 AFTER_THE_FACT = (b"XADD", b"HSET", b"HDEL", *[script.sha.encode() for script in SCRIPTS])
 

@@ -56,7 +56,7 @@ payloads = st.one_of(
     ),
     odd,
 )
-# What a forger does to the text: replaces a character, adds some, repeats or drops a part.
+# A forger replaces a character, adds some, or repeats or drops a part.
 CHANGES: tuple[Any, ...] = (
     *(None, "=", "==", ".", " ", "\n", "A", "-", "\u00e9"),
     *("payload twice", "no signature", "other signature", "part added"),
