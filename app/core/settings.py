@@ -135,7 +135,9 @@ class Settings(BaseModel):
     publish_queue_seconds: float = Field(
         0.25, ge=0.01, le=30, description="a publish that would wait longer for its turn in a worker gets 503"
     )
-    dedup_seconds: int = Field(86_400, ge=60, le=2_592_000, description="how long a message id is remembered")
+    dedup_seconds: int = Field(
+        86_400, ge=60, le=2_592_000, description="how long a message id is remembered after its last request"
+    )
     own_id_seconds: int = Field(
         600,
         ge=60,
