@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from ..errors import BelfryError
+from .finish import reason_of
 from .json_text import cleaned, written
 from .pieces import Piece
 from .tolerant import object_of, place_of, text_of
@@ -162,15 +163,6 @@ def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
             told = f"Choice {place_of(choice)} of the answer broke off with the finish reason {reason!r}."
             return {"message": said or told}
     return None
-
-
-def reason_of(choice: dict[str, Any]) -> str:
-    """Return the finish reason, or "" if there is none. SGLang sends an object with a `type`."""
-    reason = choice.get("finish_reason")
-    if reason is None:  # nearly all chunks have none
-        return ""
-    text = str(reason.get("type") if isinstance(reason, dict) else reason).strip()
-    return "" if text.lower() in {"null", "none"} else text
 
 
 def _has_bad_code(value: dict[str, Any]) -> bool:
