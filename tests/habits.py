@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +129,13 @@ NOISE = [
     Habit("a stream of no type", sse(*GOOD), ""),
     Habit("a stream of plain text", sse(*GOOD), "text/plain; charset=utf-8"),
     Habit("gzip", gzip.compress(sse(*GOOD)), headers={"Content-Encoding": "gzip"}),
+    Habit("gzip that nobody tells", gzip.compress(sse(*GOOD))),
+    Habit("gzip that is none", sse(*GOOD), headers={"Content-Encoding": "gzip"}),
+    Habit("deflate", zlib.compress(sse(*GOOD)), headers={"Content-Encoding": "deflate"}),
+    Habit("br that is none", sse(*GOOD), headers={"Content-Encoding": "br"}),
+    Habit("a header that no server may send", sse(*GOOD), headers={"X-Request-Id": "a\x01b"}),
+    Habit("a header of 70,000 bytes", sse(*GOOD), headers={"X-Request-Id": "x" * 70_000}),
+    Habit("150 headers that pass", sse(*GOOD), headers={f"X-RateLimit-{number}": "x" for number in range(150)}),
     Habit("150 headers", sse(*GOOD), headers={f"X-Header-{number}": "x" for number in range(150)}),
     Habit("NaN in a chunk", sse(HEL, chunk({"content": " wörld"}, score=float("nan")), *GOOD[2:])),
     Habit("Infinity in a chunk", sse(HEL, chunk({"content": " wörld"}, score=float("-inf")), *GOOD[2:])),
@@ -240,6 +248,8 @@ WHOLES = [
     Habit("200 with a code of its own", b'{"code":1001,"msg":"No balance"}', JSON, "", "No balance", tokens=0),
     Habit("Ollama's own API", b'{"model":"m","message":{"role":"assistant","content":"Hello"},"done":true}', JSON, "", "Hello", "upstream_malformed", tokens=0),
     Habit("Cloudflare's own API", sse('{"response":"Hello"}', "[DONE]"), EVENTS, "", "Hello", "upstream_malformed", tokens=0),
+    Habit("br", b"\x0b\x02\x80junk", JSON, "", "content coding 'br'", "upstream_malformed", tokens=0, headers={"Content-Encoding": "br"}),
+    Habit("more headers than anybody takes", sse(*GOOD), EVENTS, "", "1000 headers", "upstream_malformed", tokens=0, headers={f"X-{number}": "x" for number in range(1_001)}),
     Habit("a list", b"[1]", JSON, "", code="upstream_malformed", tokens=0),
 ]  # fmt: skip
 
@@ -381,6 +391,13 @@ REFUSALS = [
         ("errors", b'{"success":false,"errors":[{"code":7003,"message":"No route"}]}', "No route", 400),
         ("HTML", b"<html><title>403 Forbidden</title></html>", "403 Forbidden", 403),
         ("nothing", b"", "400", 400),
+        ("a kind beside a sentence", b'{"timestamp":1,"status":404,"error":"Not Found","message":"No such route"}', "Not Found: No such route", 404),
+        ("an error that is true", b'{"error":true,"reason":"No such tool"}', "No such tool", 400),
+        ("another spelling", b'{"Message":"Access denied"}', "Access denied", 403),
+        ("a fault", b'{"fault":{"faultstring":"Over quota","detail":{"errorcode":"x"}}}', "Over quota", 402),
+        ("a reason within data", b'{"data":{"error":{"message":"No such tool"}}}', "No such tool", 400),
+        ("Azure's inner error alone", b'{"error":{"code":"x","innererror":{"message":"Too hot"}}}', "Too hot", 400),
+        ("an event stream", b'event: error\ndata: {"message":"Too hot"}\n\n', "Too hot", 400),
         ("not implemented", b'{"error":{"message":"Not here"}}', "Not here", 501),
     ]
 ]  # fmt: skip

@@ -79,13 +79,13 @@ def as_openai(usage: dict[str, Any]) -> dict[str, Any]:
     """Return a usage object with the counts under OpenAI's names too, because its clients read only those."""
     prompt, answer, total = _counts(usage)
     counts = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
-    if not (prompt or answer) or all(_is_count(usage.get(name)) for name in counts):
-        return usage
-    return {**usage, **{name: count for name, count in counts.items() if not _is_count(usage.get(name))}}
+    wrong = {name: count for name, count in counts.items() if not _says(usage.get(name), count)}
+    return {**usage, **wrong} if wrong and (prompt or answer) else usage
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+def _says(value: object, count: int) -> bool:
+    """Return whether a member has a count, and not 0 in its place."""
+    return type(value) is int and (value > 0 or count == 0)
 
 
 def _number(value: object) -> int:

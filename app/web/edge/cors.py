@@ -20,16 +20,20 @@ METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, last-event-id"
 # Headers that libraries add to requests of pages by themselves: htmx, tracing and monitoring (W3C Trace Context and
 # Baggage, Sentry, B3, Datadog, New Relic, Elastic, Jaeger, Application Insights, AWS X-Ray, Google, Dynatrace, Instana,
-# SkyWalking, Honeycomb, Grafana Faro), guards against forged requests, openai-node. Such a header is allowed only for
-# an allowed origin. Belfry gives none of them a meaning.
+# SkyWalking, Honeycomb, Grafana Faro), guards against forged requests, openai-node, OpenRouter's examples. Such
+# a header is allowed only for an allowed origin. Belfry gives none of them a meaning, except for `api-key`.
 _LIBRARY_HEADER = re.compile(
     r"hx-[a-z-]{1,40}|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-[a-z]{1,20}|x-datadog-[a-z-]{1,40}"
     r"|newrelic|x-newrelic-[a-z]{1,20}|elastic-apm-traceparent|uber-trace-id|uberctx-[a-z-]{1,40}|request-id"
     r"|request-context|x-amzn-trace-id|x-cloud-trace-context|x-dynatrace|x-dtpc|x-dtreferer|x-instana-[a-z]{1,20}|sw8"
     r"|sw8-[a-z-]{1,20}|x-honeycomb-trace|x-faro-session-id|x-request-id|x-correlation-id|x-trace-id|x-csrf-token"
-    r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with"
+    r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with|api-key|http-referer|x-title"
+    r"|x-client-request-id"
 )
-EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate, x-request-id"
+EXPOSED_HEADERS = (
+    "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, retry-after-ms, x-should-retry, "
+    "www-authenticate, x-request-id"
+)
 # Chromium keeps the answer for at most two hours. This is shorter, so that a change of the setting takes effect.
 PREFLIGHT_SECONDS = 600
 
