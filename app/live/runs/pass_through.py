@@ -9,8 +9,8 @@ import requests
 
 from ...core.completion import Forwarded, Meter
 from ...core.errors import BelfryError
-from .buffered import Buffered
 from .body_bytes import reader_of
+from .buffered import Buffered
 from .call import BROKEN
 from .caller import Caller
 
