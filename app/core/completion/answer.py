@@ -45,7 +45,10 @@ def _is_ping(value: dict[str, Any]) -> bool:
 
 def _safe(piece: Piece) -> Piece:
     """Return the piece in a form that is safe as data of a stream."""
-    plain = piece.text.encode()
+    text = piece.text
+    if text.isascii() and "<" not in text and ">" not in text and "&" not in text:  # as nearly all are
+        return piece
+    plain = text.encode()
     safe = stream_safe(plain)
     return piece if safe == plain else Piece(safe.decode(), piece.value, piece.event)
 
@@ -110,22 +113,27 @@ class Answer:
         if failure is not None:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
         if is_whole(piece.value) and not self._regular.by_messages:
-            if self.started:  # some upstreams repeat the whole text after its chunks
-                yield from self._passed(Piece("", without_messages(piece.value)))
-                return
-            for chunk in chunks_of(piece.value):
-                yield from self._passed(Piece("", chunk))
-            self._ended = self._came_whole = True
+            yield from self._take_whole(piece.value)
         elif piece.value and not _is_ping(piece.value):
-            yield from self._passed(piece)
+            value = self._regular.of(piece.value)
+            if self._counts(value):
+                yield self._shown(piece, value)
 
-    def _passed(self, piece: Piece) -> Iterator[Piece]:
-        """Judge one chunk, and yield it in the form for the client. A piece without a text is written."""
-        value = self._regular.of(piece.value)
-        if self._counts(value):
+    def _take_whole(self, whole: dict[str, Any]) -> Iterator[Piece]:
+        # Some upstreams repeat the whole text after its chunks.
+        repeats = self.started
+        for chunk in [without_messages(whole)] if repeats else chunks_of(whole):
+            value = self._regular.of(chunk)
+            if self._counts(value):
+                yield self._shown(Piece("", chunk), value)
+        if not repeats:
+            self._ended = self._came_whole = True
+
+    def _shown(self, piece: Piece, value: dict[str, Any]) -> Piece:
+        """Return a piece with `value` as the client gets it. A piece without a text is written."""
+        if "usage" in value:
             value = self._with_openai_s_counts(value)
-            is_same = value is piece.value and piece.text
-            yield _safe(piece if is_same else Piece(written(value), value, piece.event))
+        return _safe(piece if value is piece.value and piece.text else Piece(written(value), value, piece.event))
 
     def _with_openai_s_counts(self, value: dict[str, Any]) -> dict[str, Any]:
         """Return the chunk with a usage that OpenAI's clients understand. A part of a usage stays unchanged."""

@@ -42,14 +42,14 @@ class Decoding:
         """Whether the body has ended too soon. Valid after `end`."""
         return self._reader is not None and self._reader.is_open
 
-    def feed(self, received: bytes) -> Iterator[bytes]:
-        """Yield the decoded bytes."""
+    def feed(self, received: bytes) -> Iterable[bytes]:
+        """Return the decoded bytes, in pieces of at most about `PIECE_BYTES`."""
+        if isinstance(self._reader, _Plain):  # nearly always
+            return (received,)
         if self._reader is not None:
-            yield from self._reader.feed(received)
-        else:
-            self._head += received
-            if len(self._head) >= _SEEN_BYTES:
-                yield from self._begin()
+            return self._reader.feed(received)
+        self._head += received
+        return self._begin() if len(self._head) >= _SEEN_BYTES else ()
 
     def end(self) -> Iterator[bytes]:
         """Yield what is left at the end of the body."""

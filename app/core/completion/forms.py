@@ -28,7 +28,7 @@ def is_whole(value: dict[str, Any]) -> bool:
     for choice in choices:
         if isinstance(choice, dict) and isinstance(choice.get("message"), dict) and not choice.get("delta"):
             return not _is_part(value, choice)
-    return not objects_of(choices) and value.get("object") == "chat.completion"
+    return value.get("object") == "chat.completion" and not objects_of(choices)
 
 
 def _is_part(value: dict[str, Any], choice: dict[str, Any]) -> bool:

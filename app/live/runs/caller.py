@@ -23,6 +23,7 @@ from ...core.completion.failure import is_final, short, told_in
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...core.upstreams import HeaderFilter, Upstream, is_passable
+from .body_bytes import reader_of
 from .patient_http import PatientAdapter
 
 IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
@@ -32,7 +33,6 @@ ANSWER_HEADERS = 1_000  # http.client takes 100, which some gateways exceed
 HEADER_LINE_BYTES = 262_144  # of one header; http.client takes 65,536
 USER_AGENT: Final = "belfry"
 BROKEN: Final = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException)
-READ_BYTES: Final = 65_536
 CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OPTIONS = "stream_options"
 _OWN_CREDENTIALS = {401, 407}  # ours are wrong, which is not the client's business
@@ -233,7 +233,7 @@ def _text(reply: requests.Response) -> bytes:
 def read_decoded(reply: requests.Response, limit: int) -> bytes:
     """At most about `limit` bytes of a body, decoded. Raises `BelfryError` `upstream_malformed`."""
     found = bytearray()
-    pieces = iter(lambda: reply.raw.read1(READ_BYTES, decode_content=False), b"")
+    pieces = iter(reader_of(reply), b"")
     for plain in decoded(pieces, reply.headers.get("Content-Encoding", "")):
         found += plain
         if len(found) >= limit:

@@ -9,7 +9,8 @@ import requests
 
 from ...core.completion import Answer, Body, CompletionRequest, Piece
 from ...core.completion.coding import Decoding
-from .call import BROKEN, READ_BYTES, Call, UpstreamTimeoutError, drain
+from .body_bytes import reader_of
+from .call import BROKEN, Call, UpstreamTimeoutError, drain
 from .caller import Caller
 
 
@@ -67,8 +68,8 @@ class Completing(Call):
     def _take_all(self, reply: requests.Response, body: Body) -> bool:
         """Read to the end, which the upstream may tell before its connection does. Return whether a part is missing."""
         decoding = Decoding(reply.headers.get("Content-Encoding", ""), finds=True)
-        # read1() answers with what is there; requests' own iterators wait for a full chunk.
-        while received := reply.raw.read1(READ_BYTES, decode_content=False):
+        read = reader_of(reply)
+        while received := read():
             now = time.monotonic()
             self._patience.heard(now)
             for plain in decoding.feed(received):

@@ -11,8 +11,9 @@ from ...core.completion import Forwarded, Meter
 from ...core.completion.coding import Decoding
 from ...core.errors import BelfryError
 from ...core.upstreams import is_passable
+from .body_bytes import reader_of
 from .buffered import Buffered
-from .call import BROKEN, READ_BYTES
+from .call import BROKEN
 from .caller import Caller
 
 _PASSED: Final = ("Content-Type", "Content-Disposition")
@@ -44,8 +45,8 @@ class PassThrough(Buffered[bytes]):
     def _read_body(self, reply: requests.Response) -> None:
         decoding = Decoding(reply.headers.get("Content-Encoding", ""), finds=False)
         try:
-            # read1() answers with what is there; requests' own iterators wait for a full chunk.
-            while received := reply.raw.read1(READ_BYTES, decode_content=False):
+            read = reader_of(reply)
+            while received := read():
                 self._patience.heard(time.monotonic())
                 for plain in decoding.feed(received):
                     self._say(plain)
