@@ -38,8 +38,6 @@ def texts_of(choice: dict[str, Any]) -> list[str]:
 
 def _is_ping(value: dict[str, Any]) -> bool:
     """Return whether it is a keep-alive, which no client needs to see."""
-    if "choices" in value:
-        return False
     return any(str(value.get(name, "")).lower().replace("-", "").replace("_", "") in _PINGS for name in _KINDS)
 
 
@@ -114,7 +112,7 @@ class Answer:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
         if is_whole(piece.value) and not self._regular.by_messages:
             yield from self._take_whole(piece.value)
-        elif piece.value and not _is_ping(piece.value):
+        elif "choices" in piece.value or (piece.value and not _is_ping(piece.value)):
             value = self._regular.of(piece.value)
             if self._counts(value):
                 yield self._shown(piece, value)

@@ -22,17 +22,20 @@ _KINDS: Final = {
 
 
 def reason_of(choice: dict[str, Any]) -> str:
-    """Return the finish reason, or "" if there is none. SGLang sends an object with a `type`.
-
-    Some upstreams have another name for it.
-    """
+    """Return the finish reason of a regular choice, or "" if there is none. SGLang sends an object with a `type`."""
     reason = choice.get("finish_reason")
-    if not reason:  # nearly all chunks have none
-        reason = choice.get("finishReason") or choice.get("stop_reason")
-        if not isinstance(reason, str):  # vLLM's `stop_reason` may be the number of a token
-            return ""
-    text = "" if reason is True else str(reason.get("type") if isinstance(reason, dict) else reason).strip()
+    if reason is None:  # nearly all chunks have none
+        return ""
+    if isinstance(reason, bool):
+        return ""
+    text = str(reason.get("type") if isinstance(reason, dict) else reason).strip()
     return "" if text.lower() in {"null", "none"} else text
+
+
+def any_reason_of(choice: dict[str, Any]) -> str:
+    """Return the finish reason of a choice, which some upstreams name differently."""
+    other = choice.get("finishReason") or choice.get("stop_reason")  # vLLM's may be the number of a token
+    return reason_of(choice) or (reason_of({"finish_reason": other}) if isinstance(other, str) else "")
 
 
 def kind_of(reason: str) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .finish import reason_of
+from .finish import any_reason_of, reason_of
 from .json_text import written
 from .pieces import Piece
 from .tolerant import object_of, objects_of, place_of, text_of
@@ -58,7 +58,7 @@ def chunks_of(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
         others = {name: value for name, value in choice.items() if name not in ("message", "text", "finish_reason")}
         first = {"index": number, **others, "delta": delta, "finish_reason": None}
         yield {**head, "choices": [first]}
-        reason = reason_of(choice) or "stop"
+        reason = any_reason_of(choice) or "stop"
         yield {**head, "choices": [{"index": first["index"], "delta": {}, "finish_reason": reason}]}
     if whole.get("usage"):
         yield {**head, "choices": [], "usage": whole["usage"]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .finish import reason_of
+from .finish import any_reason_of
 from .reasoning import REASONING, thoughts_of
 from .tolerant import object_of, objects_of, place_of
 from .tool_calls import ToolCalls, parts_of
@@ -31,8 +31,12 @@ class Regular:
     def of(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Return the chunk in the right form. It is the same object if nothing had to change."""
         choices = chunk.get("choices")
-        if isinstance(choices, list) and all(map(_is_regular, choices)):
-            return chunk
+        if isinstance(choices, list):
+            for choice in choices:
+                if not _is_regular(choice):
+                    break
+            else:
+                return chunk
         found = [choices] if isinstance(choices, dict) else objects_of(choices)
         regular = [choice if _is_regular(choice) else self._choice(choice) for choice in found]
         return chunk if regular == choices else {**chunk, "choices": regular}
@@ -43,7 +47,7 @@ class Regular:
         if not isinstance(delta, dict):
             for name in ("text", "message"):
                 found.pop(name, None)
-        reason = reason_of(choice)
+        reason = any_reason_of(choice)
         return found | ({"finish_reason": reason} if reason and not choice.get("finish_reason") else {})
 
     def _delta(self, choice: dict[str, Any], delta: object) -> dict[str, Any]:
@@ -79,9 +83,7 @@ class Regular:
 
 def _is_regular(choice: object) -> bool:
     """Return whether a choice is in the right form, as nearly all are."""
-    if not isinstance(choice, dict) or type(choice.get("index")) is not int:
+    if not isinstance(choice, dict) or type(choice.get("index")) is not int or not _OF_CHOICE.isdisjoint(choice):
         return False
     delta = choice.get("delta")
-    if not isinstance(delta, dict) or isinstance(delta.get("content"), list):
-        return False
-    return _OF_CHOICE.isdisjoint(choice) and _OF_DELTA.isdisjoint(delta)
+    return isinstance(delta, dict) and _OF_DELTA.isdisjoint(delta) and not isinstance(delta.get("content"), list)

@@ -100,9 +100,11 @@ def _number(value: object) -> int:
 def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the usage object of a chunk or of a whole answer with these choices, or None if there is none."""
     for choice in choices:
-        for holder in (choice, choice.get("delta"), choice.get("message")):
-            if isinstance(holder, dict) and "usage" in holder and tokens_of(holder["usage"]):
-                return dict(cleaned(holder["usage"]))
+        if "usage" in choice and tokens_of(choice["usage"]):
+            return dict(cleaned(choice["usage"]))
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and "usage" in delta and tokens_of(delta["usage"]):
+            return dict(cleaned(delta["usage"]))
     if _MEMBERS.isdisjoint(value):  # most chunks have none
         return None
     for place in _PLACES:

@@ -18,7 +18,8 @@ READ_BYTES = 65_536
 def reader_of(reply: requests.Response) -> Callable[[], bytes]:
     """Return a function that waits for the next bytes of the body and returns them, or b"" at the end.
 
-    The bytes are not decoded, see `Decoding`. The function raises what urllib3 and http.client raise if the connection breaks.
+    The bytes are not decoded, see `Decoding`. The function raises what urllib3 and http.client raise if the connection
+    breaks.
     """
     raw = reply.raw
 
