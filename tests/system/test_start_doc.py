@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.servers import REPOSITORY, Belfry
 from tests.test_code_blocks import Block, blocks
@@ -110,6 +111,15 @@ def test_progress_of_a_job_is_one_line_of_the_feed(belfry: Belfry, terminal: dic
     feed = belfry.reader("alice").feed()["messages"]
     found = [message for message in feed if message.get("key") == "report-7"]
     assert [message["title"] for message in found] == ["Your report is ready"]
+
+
+@pytest.mark.needs("node")
+def test_the_route_of_a_next_app_hands_out_tokens(belfry: Belfry, terminal: dict[str, str], tmp_path: Path) -> None:
+    (block,) = marked("guides/next.md", "js")
+    (tmp_path / "route.mjs").write_text(block.text + "\nprocess.stdout.write(await (await GET()).text());\n")
+    told = subprocess.run(["node", tmp_path / "route.mjs"], env=terminal, capture_output=True, text=True, check=True)
+    headers = {"Authorization": f"Bearer {told.stdout}"}
+    assert requests.get(f"{belfry.url}/feed", headers=headers, timeout=patient(SECONDS)).status_code == 200
 
 
 def test_the_back_end_of_a_chat_hands_out_tokens(belfry: Belfry, terminal: dict[str, str], tmp_path: Path) -> None:
