@@ -465,6 +465,18 @@ def _refused(error: Exception) -> str:
     return known
 
 
+def _unknown_user(refusal: str) -> str:
+    """Log what is wrong with user or password of the URL, and return a text for the caller."""
+    if "authentication required" in refusal.lower():
+        complaints.note("Redis asks for a password, and BELFRY_REDIS_URL has none: write redis://:password@host")
+        return "The message store asks for a password, and Belfry has none"
+    complaints.note(
+        "Redis refuses the user or the password of BELFRY_REDIS_URL: write a '%' in it as %25, and a password "
+        "without a user as redis://:password@host"
+    )
+    return "The message store refuses Belfry's user or password"
+
+
 def unavailable(error: Exception) -> BelfryError:
     """Return the error that a caller gets for an error of Redis. It says that the caller may retry, and when.
 
@@ -473,8 +485,7 @@ def unavailable(error: Exception) -> BelfryError:
     kind = SilentError if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)) else BelfryError
     why = f"The message store did not answer ({type(error).__name__})"
     if isinstance(error, redis.exceptions.AuthenticationError):
-        why = "The message store refuses Belfry's user or password"
-        complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
+        why = _unknown_user(str(error))
     elif isinstance(error, redis.exceptions.AskError):  # includes MOVED
         why = "The part of the message store that is asked has just moved"
     elif str(error).startswith(UNLOOKED):
