@@ -100,7 +100,8 @@ def filled(name: str) -> str:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_the_page_repeats_the_code(name: str) -> None:
-    assert filled(name) == (DOCS / PARTS[name][0]).read_text(encoding="utf-8")
+    page = DOCS / PARTS[name][0]
+    assert filled(name) == page.read_text(encoding="utf-8"), f"python -m tests.test_reference_docs writes {page.name}"
 
 
 def test_every_fault_of_a_proxy_has_a_name() -> None:
