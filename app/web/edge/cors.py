@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 METHODS = "GET, HEAD, POST, DELETE"
 REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, last-event-id"
-# Headers that libraries add to requests of pages by themselves: htmx and its relatives, tracing and monitoring (W3C Trace
-# Context and Baggage, Sentry, B3, Datadog, New Relic, Elastic, Jaeger, OpenTracing, Application Insights, AWS X-Ray,
-# Google, Dynatrace, AppDynamics, Instana, SkyWalking, Honeycomb, Grafana Faro, session recorders), guards against forged
-# requests, openai-node. Such a header is allowed only for an allowed origin. Belfry gives none of them a meaning, and
-# the names that proxies give one (`x-forwarded-for`, `x-real-ip`, `x-remote-user`) match none of the patterns.
+# Headers that libraries add to requests of pages by themselves: htmx and its relatives, tracing and monitoring (W3C
+# Trace Context and Baggage, Sentry, B3, Datadog, New Relic, Elastic, Jaeger, OpenTracing, Application Insights, AWS
+# X-Ray, Google, Dynatrace, AppDynamics, Instana, SkyWalking, Honeycomb, Grafana Faro, session recorders), guards
+# against forged requests, openai-node. Such a header is allowed only for an allowed origin. Belfry gives none of them
+# a meaning. Names with a meaning for proxies (`x-forwarded-for`, `x-real-ip`, `x-remote-user`) match no pattern.
 _LIBRARY_HEADER = re.compile(
     r"hx-[a-z-]{1,40}|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-[a-z]{1,20}|x-datadog-[a-z-]{1,40}"
     r"|newrelic|x-newrelic-[a-z]{1,20}|elastic-apm-traceparent|uber-trace-id|uberctx-[a-z-]{1,40}|request-id"

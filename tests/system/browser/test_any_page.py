@@ -153,7 +153,8 @@ def test_the_panel_opens_where_there_is_room(visitor: Visitor, place: str, opens
     page.set_viewport_size(
         {"width": 900, "height": 260}
     )  # above and below the bell there is less room than a row takes
-    wait_until(lambda: (tab.feed.get_by_role("dialog").bounding_box() or {}).get("height", 0) >= 240)
+    dialog = tab.feed.get_by_role("dialog")
+    wait_until(lambda: int(dialog.evaluate("panel => panel.offsetHeight")) >= 240, what="the panel to use the window")
 
 
 @pytest.mark.parametrize(
