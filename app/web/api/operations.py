@@ -512,6 +512,13 @@ OPERATIONS = (
     Operation("GET", "/metrics", "Show the metrics of all workers for Prometheus", answers={200: TEXT}),
     Operation("GET", "/openapi.json", "Return this document"),
     Operation("GET", "/docs", "Show this document as a page", answers={200: HTML}),
+    Operation("GET", "/docs/", "Show the documentation, if the site was built", answers={200: HTML},
+              refusals=("not_found",)),
+    Operation(
+        "GET", "/docs/{page}", "Show a page or a file of the documentation", answers={200: "*/*"},
+        refusals=("not_found",),
+        parameters=({"name": "page", "in": "path", "required": True, "schema": {"type": "string"}},),
+    ),
     Operation(
         "GET", "/static/{filename}", "Return a script, style or picture of the pages", answers={200: "*/*"},
         refusals=("not_found",),
