@@ -14,8 +14,8 @@ from ..errors import BelfryError
 
 PIECE_BYTES: Final = 262_144  # decompressed at a time, so that a small body can't fill the memory
 LAYERS_MAX: Final = 3  # of codings around each other
-_SEEN_BYTES: Final = 4  # that show what a body is
-_LOOKED_AT_BYTES: Final = 16
+MAGIC_BYTES: Final = 4  # that show that a body is compressed
+TEXT_BYTES: Final = 16  # that show that a body is a text
 GZIP: Final = b"\x1f\x8b"
 _KNOWN: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "x-deflate": "deflate"}
 _MAGIC: Final = {GZIP: "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -29,36 +29,50 @@ class Decoding:
     `BelfryError` `upstream_malformed` for a body that can't be decoded.
     """
 
-    def __init__(self, coding: str, *, finds: bool) -> None:
-        self._names = [
-            name.strip().lower() for name in coding.split(",") if name.strip().lower() not in ("", "identity")
-        ]
+    def __init__(self, coding: str, *, finds: bool, layers: int = LAYERS_MAX) -> None:
+        names = [name.strip().lower() for name in coding.split(",")]
+        self._names = [name for name in names if name not in ("", "identity")]
         self._finds = finds
+        self._layers = layers
         self._head = b""
-        self._reader: _Plain | _Inflated | None = None if finds or self._names else _Plain()
+        self._seen_bytes = TEXT_BYTES if self._names else MAGIC_BYTES
+        self._inflated: _Inflated | None = None
+        self._is_plain = layers == 0 or not (finds or self._names)
 
     @property
     def was_cut(self) -> bool:
         """Whether the body has ended too soon. Valid after `end`."""
-        return self._reader is not None and self._reader.is_open
+        return self._inflated is not None and self._inflated.is_open
 
     def feed(self, received: bytes) -> Iterable[bytes]:
         """Return the decoded bytes, in pieces of at most about `PIECE_BYTES`."""
-        if isinstance(self._reader, _Plain):  # nearly always
+        if self._is_plain:  # nearly always
             return (received,)
-        if self._reader is not None:
-            return self._reader.feed(received)
+        if self._inflated is not None:
+            return self._inflated.feed(received)
         self._head += received
-        return self._begin() if len(self._head) >= _SEEN_BYTES else ()
+        return self._begin() if len(self._head) >= self._seen_bytes else ()
 
     def end(self) -> Iterator[bytes]:
         """Yield what is left at the end of the body."""
-        if self._reader is None and self._head:
+        if self._inflated is None and not self._is_plain and self._head:
             yield from self._begin()
+        if self._inflated is not None:
+            yield from self._inflated.inner.end()
 
-    def _begin(self) -> Iterator[bytes]:
-        self._reader = _reader_of(self._head, self._names, self._finds, LAYERS_MAX)
-        yield from self._reader.feed(self._head)
+    def _begin(self) -> Iterable[bytes]:
+        """Decide by the first bytes how to read the body. The last of the names was applied last."""
+        *inner, outer = self._names or [""]
+        seen = next((name for magic, name in _MAGIC.items() if self._head.startswith(magic)), "")
+        name = seen or _KNOWN.get(outer, outer)
+        if not name or (not seen and set(self._head[:TEXT_BYTES]) <= _TEXT):
+            self._is_plain = True
+            return (self._head,)
+        if name not in _KNOWN:
+            told = f"The upstream's answer has the content coding {name[:40]!a}, which Belfry can't decode."
+            raise BelfryError("upstream_malformed", f"{told} Belfry asked for identity.", retry=False)
+        self._inflated = _Inflated(name, Decoding(",".join(inner), finds=self._finds, layers=self._layers - 1))
+        return self._inflated.feed(self._head)
 
 
 def decoded(pieces: Iterable[bytes], coding: str, *, finds: bool = True) -> Iterator[bytes]:
@@ -69,59 +83,39 @@ def decoded(pieces: Iterable[bytes], coding: str, *, finds: bool = True) -> Iter
     yield from decoding.end()
 
 
-def _reader_of(head: bytes, names: list[str], finds: bool, layers: int) -> _Plain | _Inflated:
-    """Return the reader of a body that begins with `head`. The last of `names` was applied last."""
-    *inner, outer = names or [""]
-    seen = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "") if finds or outer else ""
-    if not (outer or seen) or layers == 0:
-        return _Plain()
-    if not seen and set(head[:_LOOKED_AT_BYTES]) <= _TEXT:
-        return _Plain()
-    name = seen or _KNOWN.get(outer, outer)
-    if name not in _KNOWN:
-        told = f"The upstream's answer has the content coding {name[:40]!a}, which Belfry can't decode."
-        raise BelfryError("upstream_malformed", f"{told} Belfry asked for identity.", retry=False)
-    return _Inflated(name, inner, finds, layers)
-
-
-class _Plain:
-    is_open = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        yield data
-
-
 class _Inflated:
-    """Undoes gzip or deflate. What it finds within is read as `names` say."""
+    """Undoes gzip or deflate. `inner` decodes what is within."""
 
-    def __init__(self, name: str, names: list[str], finds: bool, layers: int) -> None:
+    def __init__(self, name: str, inner: Decoding) -> None:
+        self.inner = inner
         self._name = name
-        self._names = names
-        self._finds = finds
-        self._layers = layers
         self._inflate: zlib._Decompress | None = None
-        self._inner: _Plain | _Inflated | None = None
+        self._behind = b""  # the first bytes behind the end, which may begin another member of gzip
 
     @property
     def is_open(self) -> bool:
-        return self._inflate is None or not self._inflate.eof or (self._inner is not None and self._inner.is_open)
+        return self._inflate is None or not self._inflate.eof or self.inner.was_cut
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
-            if self._inflate is None or (self._inflate.eof and self._name == "gzip" and data.startswith(GZIP)):
+            if self._inflate is None:
                 self._inflate = zlib.decompressobj(window_of(data))
-            if self._inflate.eof:  # bytes behind the end mean nothing
-                return
-            try:
-                plain = self._inflate.decompress(data, PIECE_BYTES)
-            except zlib.error as error:
-                told = f"The upstream's answer is not valid {self._name}, its content coding: {error}."
-                raise BelfryError("upstream_malformed", told, retry=False) from None
-            data = self._inflate.unused_data or self._inflate.unconsumed_tail
-            if plain:
-                if self._inner is None:
-                    self._inner = _reader_of(plain, self._names, self._finds, self._layers - 1)
-                yield from self._inner.feed(plain)
+            elif self._inflate.eof:
+                self._behind = data = self._behind + data
+                if not data.startswith(GZIP):  # other bytes behind the end mean nothing
+                    return
+                self._inflate, self._behind = zlib.decompressobj(window_of(data)), b""
+            plain, data = self._step(self._inflate, data)
+            yield from self.inner.feed(plain) if plain else ()
+
+    def _step(self, inflate: zlib._Decompress, data: bytes) -> tuple[bytes, bytes]:
+        """Return the next decoded bytes, and the bytes that are left."""
+        try:
+            plain = inflate.decompress(data, PIECE_BYTES)
+        except zlib.error as error:
+            told = f"The upstream's answer is not valid {self._name}, its content coding: {error}."
+            raise BelfryError("upstream_malformed", told, retry=False) from None
+        return plain, inflate.unused_data or inflate.unconsumed_tail
 
 
 def window_of(data: bytes) -> int:
