@@ -47,6 +47,10 @@ class Conversation:
         if body:
             self.send(body)
 
+    def hint(self, status: int) -> None:
+        """An interim answer, before the answer itself."""
+        self._socket.sendall(b"HTTP/1.1 %d Soon\r\nLink: </x>; rel=preload\r\n\r\n" % status)
+
     def begin(self) -> None:
         self._socket.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

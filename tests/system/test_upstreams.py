@@ -273,6 +273,7 @@ class TestStreamOptions:
             (400, {"error": {"message": "Unrecognized request argument supplied: stream_options"}}),
             (422, {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}),
             (400, b""),
+            (500, {"detail": "create() got an unexpected keyword argument 'stream_options'"}),
         ],
     )
     def test_are_left_out_where_an_upstream_refuses_them(
@@ -380,6 +381,22 @@ class TestWhatAnOperatorIsTold:
         assert complete(way, "plain")[1] == "upstream_failed"
         assert len(upstream.conversations) == 1
         assert "it redirects to https://elsewhere.example/v1" in belfry.log()
+
+    @WAYS
+    def test_interim_answers_are_skipped(self, upstream: Upstream, complete: Complete, way: str) -> None:
+        def play(conversation: Conversation) -> None:
+            for status in (100, 102, 103):
+                conversation.hint(status)
+            saying("Hello", usage=USAGE)(conversation)
+
+        upstream.play = play
+        assert complete(way, "plain") == ("Hello", "")
+
+    @pytest.mark.parametrize("way", ["stream", "whole"])
+    def test_what_is_no_http_is_told_and_asked_for_once(self, upstream: Upstream, complete: Complete, way: str) -> None:
+        upstream.play = lambda conversation: conversation.refuse(1_000, b"")
+        assert complete(way, "plain")[1] == "upstream_malformed"
+        assert len(upstream.conversations) == 1
 
     def test_a_status_that_comes_late_is_told_in_the_stream(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str

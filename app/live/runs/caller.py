@@ -264,10 +264,10 @@ def _is_retried(status: int, told: dict[str, Any], reply: requests.Response) -> 
 
 def _may_mean_options(refusal: BelfryError, takes_options: bool | None) -> bool:
     """Whether a refusal may be about `stream_options`: it says so, or nobody knows yet whether they are taken."""
-    if refusal.status not in {400, 422}:
-        return False
     said = f"{refusal.detail} {refusal.extra.get('upstream', '')}"
-    return _OPTIONS in said or "include_usage" in said or takes_options is None
+    if _OPTIONS in said or "include_usage" in said:  # a program that fails on them may answer 500
+        return refusal.status not in {403, 408, 429}
+    return refusal.status in {400, 422} and takes_options is None
 
 
 def wait_of(error: BelfryError) -> float | None:

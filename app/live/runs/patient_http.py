@@ -10,6 +10,7 @@ from typing import Any
 
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.poolmanager import pool_classes_by_scheme
 
 SWITCHING = 101  # the last answer in HTTP, though nobody asked for another protocol
 INTERIM = range(100, 200)
@@ -43,16 +44,18 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 class PatientAdapter(HTTPAdapter):
-    """`requests`' adapter with such connections, also by way of a proxy."""
+    """`requests`' adapter with such connections, also by way of an HTTP proxy. A SOCKS proxy keeps its own."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        _equip(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
-        manager.pool_classes_by_scheme = _POOLS
+        _equip(manager)
         return manager
 
 
-_POOLS = {"http": _Pool, "https": _SecurePool}
+def _equip(manager: Any) -> None:
+    if manager.pool_classes_by_scheme is pool_classes_by_scheme:
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
