@@ -17,8 +17,7 @@ from .errors import BelfryError
 from .identity.names import check_user_id
 from .identity.passwords import PasswordHash
 from .push import endpoint as push_endpoint
-from .push import vapid
-from .push.notification import LONGEST_TTL_SECONDS
+from .push import private_key
 from .redis_url import check as check_redis_url
 from .redis_url import database_of
 from .store_faults import OPTIONAL as OPTIONAL_FAULTS
@@ -185,7 +184,7 @@ class Settings(BaseModel):
     push_ttl_seconds: int = Field(
         86_400,
         ge=0,
-        le=LONGEST_TTL_SECONDS,
+        le=2_419_200,
         description="how long a push service keeps a push for a device that is off; less if the message expires sooner",
     )
     push_retry_seconds: int = Field(
@@ -513,7 +512,9 @@ class Settings(BaseModel):
     @field_validator("push_private_key")
     @classmethod
     def _push_key(cls, text: str) -> str:
-        return vapid.check_key(text) if text else text
+        if text:
+            private_key.number_of(text)
+        return text
 
     @field_validator("push_contact")
     @classmethod

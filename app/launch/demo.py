@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..core.push import vapid
+from ..core.push import private_key
 from ..core.settings import load
 from . import installation
 
@@ -46,7 +46,7 @@ def secret(data_dir: Path) -> str:
 
 
 def push_key(data_dir: Path) -> str:
-    """Return the data directory's private key for Web Push, see `vapid.py`. The first call makes it.
+    """Return the data directory's private key for Web Push, see `private_key.py`. The first call makes it.
 
     The devices that subscribed are tied to it.
     """
@@ -55,7 +55,7 @@ def push_key(data_dir: Path) -> str:
 
 def new_push_key() -> str:
     """Return a new private key for Web Push."""
-    return vapid.encoded_key(secrets.randbelow(vapid.ORDER - 1) + 1)
+    return private_key.encoded_key(secrets.randbelow(private_key.ORDER - 1) + 1)
 
 
 def _kept(path: Path, new: Callable[[], str]) -> str:

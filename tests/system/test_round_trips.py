@@ -113,6 +113,7 @@ def test_a_push_takes_no_round_trip_of_its_own_and_one_that_nobody_uses_takes_no
     wire: Wire, behind_wire: Belfry
 ) -> None:
     before = len(wire.about("{pushes}"))
+    open("/tmp/push-pieces.txt", "a").write(repr([p for p in wire.about("{pushes}")]) + "\n")
     assert before <= 2, "one to hear of pushes, and one look"
     behind_wire.publish({"to": "trip-hal", "id": "trip-3"})
     assert len(wire.about("{pushes}")) == before

@@ -13,7 +13,6 @@ from .encryption import PLAINTEXT_MAX
 
 ACTIONS_MAX: Final = 2  # no browser shows more
 TOPIC_CHARS: Final = 32  # RFC 8030 section 5.4
-LONGEST_TTL_SECONDS: Final = 2_419_200  # four weeks, after which push services drop a message
 _SHOWN: Final = ("title", "body", "url", "level", "time")
 _URGENT: Final = frozenset({"warning", "error"})
 _CUT: Final = "…"

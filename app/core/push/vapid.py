@@ -14,37 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 
 from .. import jws
 from .encryption import point_of
+from .private_key import KEY_BYTES, number_of
 
-KEY_BYTES: Final = 32
 LIFE_SECONDS: Final = 43_200  # of a signature; RFC 8292 section 2 allows 24 hours, and clocks differ
 RENEW_SECONDS: Final = 21_600  # age at which a signature is replaced
-# The order of P-256 (FIPS 186-5): a private key is a number from 1 to this less 1.
-ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-EXPECTED: Final = "expected a private key of P-256, 32 bytes in base64url: `belfry push-key` makes one"
 _PROOF: Final = b"belfry: this push may mark its message as read"
-
-
-def encoded_key(number: int) -> str:
-    """Return the private key with this number, as `BELFRY_PUSH_PRIVATE_KEY` has it."""
-    return jws.encoded(number.to_bytes(KEY_BYTES, "big"))
-
-
-def check_key(text: str) -> str:
-    """Return `text` if it is a private key. Raises `ValueError`."""
-    try:
-        data = jws.decoded(text.rstrip("="))
-    except ValueError:
-        raise ValueError(EXPECTED) from None
-    if len(data) != KEY_BYTES or not 0 < int.from_bytes(data, "big") < ORDER:
-        raise ValueError(EXPECTED)
-    return text
 
 
 class VapidKey:
     """The deployment's key pair. `contact` is an address at which a push service reaches the operator, or empty."""
 
     def __init__(self, text: str, contact: str = "") -> None:
-        number = int.from_bytes(jws.decoded(check_key(text).rstrip("=")), "big")
+        number = number_of(text)
         self._key = derive_private_key(number, SECP256R1())
         self._contact = contact
         self.public = jws.encoded(point_of(self._key))
