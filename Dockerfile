@@ -2,12 +2,16 @@
 FROM python:3.13-slim AS build
 
 WORKDIR /src
-COPY requirements-build.txt ./
-RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-build.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY requirements.txt requirements-build.txt ./
+RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt -r requirements-build.txt
+COPY pyproject.toml README.md README.zh-CN.md CHANGELOG.md CONTRIBUTING.md LICENSE ./
+COPY .github/ .github/
+COPY clients/ clients/
+COPY deploy/ deploy/
+COPY docs/ docs/
 COPY templates/ templates/
 COPY app/ app/
-RUN python -m hatchling build -t wheel -d /dist
+RUN python -m docs.site && python -m hatchling build -t wheel -d /dist
 
 FROM python:3.13-slim
 

@@ -96,7 +96,7 @@ from .web.edge.loopback import Loopback
 from .web.edge.paths import Site
 from .web.edge.prefix import Prefix
 from .web.edge.prepared_answers import PreparedAnswer, PreparedRefusals
-from .web.pages import assets, sign_in
+from .web.pages import assets, documentation, sign_in
 from .web.pages import views as pages
 
 SCRIPTS: Final = (
@@ -370,6 +370,7 @@ class Web:
             pages.blueprint(self.auth),
             health.blueprint(self._check_ready, lambda: self._live.hub.canaries.faults),
             openapi.blueprint(__version__),
+            documentation.blueprint(),
         )
 
     def _check_ready(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from app import __version__
+from tests.documentation import built_documentation
 from tests.output import Printing
 from tests.servers import free_port
 from tests.waiting import patient, wait_until
@@ -53,6 +54,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    built_documentation()
     return Built.of(ROOT, tmp_path_factory.mktemp("dist"))
 
 
@@ -161,10 +163,10 @@ def running(installed: Installed, folder: Path) -> Iterator[tuple[Running, str]]
         server.close()
 
 
-def test_the_wheel_has_one_package_with_templates_static_files_and_scripts(built: Built) -> None:
+def test_the_wheel_has_one_package_with_templates_static_files_scripts_and_documentation(built: Built) -> None:
     names = built.wheel_names()
     assert {name.partition("/")[0] for name in names} == {PACKAGE, f"{PACKAGE}-{__version__}.dist-info"}
-    for needed in ("templates/base.html", "static/belfry.js", "store/lua/append.lua", "server/configuration.py"):
+    for needed in ("templates/base.html", "static/belfry.js", "store/lua/append.lua", "site/search.json"):
         assert f"{PACKAGE}/{needed}" in names
 
 
@@ -217,6 +219,7 @@ def test_the_command_alone_serves_publishes_and_keeps_its_data_in_the_users_data
     assert [message["title"] for message in feed["messages"]] == ["Hello from a wheel"]
     assert "Belfry" in requests.get(f"{url}/login", timeout=patient(10)).text
     assert requests.get(f"{url}/static/belfry.js", timeout=patient(10)).ok
+    assert "Several nodes" in requests.get(f"{url}/docs/scaling/", timeout=patient(10)).text
 
     data = installed.home / ".local" / "share" / "belfry"
     assert {"secret", "engine"} <= names_in(data)

@@ -184,18 +184,45 @@ test("after a goodbye \"expired\" it asks for a new token and comes back", async
   assert.deepEqual([forgotten, streams.length], [1, 2]);
 });
 
-test("a stream that is not ready in five seconds is replaced by the fallback, and tried again beside it", async () => {
+test("beside a stream that is not ready in five seconds the fallback runs, and later a new stream is tried", async () => {
   const reconnect = await follow();
   await pass(5_000);
-  assert.deepEqual([fallbacks.length, streams[0].readyState], [1, 2]);
+  assert.deepEqual([fallbacks.length, streams[0].readyState], [1, 0]);
   reconnect.hear();
   assert.equal(states.at(-1), "polling");
-  await pass(60_000);
+  await pass(30_000);
+  assert.equal(streams[0].readyState, 2, "a proxy holds it back");
+  await pass(30_000);
   assert.equal(streams.length, 2);
   assert.equal(states.at(-1), "polling", "the fallback still runs");
   streams[1].say("ready");
   assert.deepEqual([states.at(-1), fallbacks[0].isOpen], ["live", false]);
 });
+
+test("a stream of a slow server ends the fallback as soon as it is ready", async () => {
+  const reconnect = await follow();
+  await pass(5_000);
+  reconnect.hear();
+  await pass(3_000);
+  streams[0].say("ready");
+  assert.deepEqual([states.at(-1), streams.length, fallbacks[0].isOpen], ["live", 1, false]);
+  await pass(30_000);
+  assert.equal(streams.length, 1);
+});
+
+for (const closed of [true, false]) {
+  test(`a late stream that fails (closed: ${closed}) leaves the fallback running`, async () => {
+    const reconnect = await follow();
+    await pass(5_000);
+    reconnect.hear();
+    streams[0].fail(closed);
+    await settle();
+    assert.deepEqual([states.at(-1), fallbacks[0].isOpen, streams[0].readyState], ["polling", true, 2]);
+    await pass(60_000);
+    assert.equal(streams.length, 2);
+    assert.equal(fallbacks.length, 1);
+  });
+}
 
 test("a fallback that fails is closed, and the reason is looked for", async () => {
   await follow();

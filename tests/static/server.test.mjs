@@ -23,7 +23,7 @@ test("a token is taken as text, as JSON, and as a JSON string", () => {
 });
 
 test("what is no token is refused with what came instead", () => {
-  for (const [given, said] of [["<!doctype html>", "login page"], ["", "string"], [undefined, "undefined"], ["{}", "a text"], ["no token", "a text"]]) {
+  for (const [given, said] of [["<!doctype html>", "login page"], ["", "an empty text"], [undefined, "undefined"], ["{}", "an object"], ["no token", "another text"]]) {
     assert.throws(() => tokenIn(given), (error) => error.code === "token_malformed" && error.denied && error.message.includes(said), String(given));
   }
 });
@@ -39,7 +39,7 @@ for (const [url, base] of [
     const server = new Server({ url });
     await server.feed({ limit: 1 });
     assert.equal(asked[0], `GET ${base}/feed?limit=1`);
-    assert.equal(await server.streamUrl("a.1", 0), `${base}/stream?last_event_id=a.1`);
+    assert.equal(await server.streamUrl("a.1", 0), `${base}/stream?last_event_id=a.1&unnamed=true`);
   });
 }
 
@@ -63,3 +63,26 @@ test("a refusal without a body is asked for its code", async () => {
   const refusal = await new Server({ url: "https://push.example" }).refusal("");
   assert.deepEqual([refusal.code, refusal.message], ["scope_missing", "It needs feed"]);
 });
+
+for (const [status, type, body] of [[404, "text/html", "<h1>Not found</h1>"], [405, "text/plain", ""], [502, "text/html", "<h1>Bad gateway</h1>"], [404, "", ""]]) {
+  test(`an answer ${status} of another program (${type || "no type"}) is told as such`, async () => {
+    answers = () => new Response(body, { status, headers: type ? { "Content-Type": type } : {} });
+    const server = new Server({ url: "https://push.example/wrong", token: () => "a.b.c" });
+    await assert.rejects(server.feed({}), (error) => error.code === "not_belfry" && error.message.includes("https://push.example/wrong") && error.message.includes(String(status)));
+    if (status < 500) assert.equal((await server.refusal("")).code, "not_belfry");
+  });
+}
+
+test("a token function that never answers is told as a token that is not available", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const asked = new Server({ url: "https://push.example", token: () => new Promise(() => {}) }).feed({});
+  const refused = assert.rejects(asked, (error) => error.code === "token_unavailable" && error.message.includes("15 seconds"));
+  context.mock.timers.tick(15_000);
+  await refused;
+});
+
+for (const [given, told] of [[undefined, "undefined"], [null, "null"], [7, "7"], ["", "an empty text"], ["secret", "another text"], [[], "a list"], [{ access_token: "a.b.c" }, "an object with the members access_token"], ['{"error":"x"}', "an object with the members error"]]) {
+  test(`what a page gave instead of a token is named: ${JSON.stringify(given)}`, () => {
+    assert.throws(() => tokenIn(given), (error) => error.code === "token_malformed" && error.message.endsWith(`got ${told}`));
+  });
+}

@@ -22,6 +22,7 @@ from app.core.wire.sse import Decoder
 from app.web.api.described import DESCRIBED, described
 from app.web.api.openapi import document
 from app.web.api.operations import EVENTS, NDJSON, OPERATIONS, Access
+from tests.documentation import built_documentation
 from tests.servers import Belfry
 from tests.upstream import Conversation, Upstream, running_upstream, saying
 from tests.waiting import wait_until
@@ -371,11 +372,23 @@ def complete(call: Any) -> None:
 
 
 def other(call: Any) -> None:
+    built_documentation()
     call("POST", "/tickets", 201)
     call("DELETE", "/session", 204, token="")
     for path in ("/", "/chat", "/chat/r1", "/admin/", "/admin/people/", "/admin/dashboard/"):
         call("GET", path, 302, token="")
-    for path in ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/login", "/static/belfry.css"):
+    for path in (
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/docs/",
+        "/docs/search.json",
+        "/login",
+    ):
+        call("GET", path, 200, token="")
+    for path in ("/docs/search.json", "/static/belfry.css"):
         call("GET", path, 200, token="")
     call("POST", "/logout", 303, token="")
     call("POST", "/login", 303, token="", data={"name": "alice"})

@@ -158,6 +158,16 @@ def live_only(record: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event, data)
 
 
+def unnamed(record: bytes) -> bytes:
+    """Return the record of the same message for a reader that wants every message as an event of the type `message`.
+
+    A native EventSource does not deliver events of types that it does not know. The JSON names the type of the message
+    as `event`. Belfry's own types stay, because a reader knows them.
+    """
+    event, _, data = record.partition(b" ")
+    return record if event == b"message" or event.decode() in RESERVED_EVENTS else b"message %b" % data
+
+
 def changed(record: bytes, counts: FeedCounts) -> bytes:
     """Return a change of a reader's feed, which one of `STATE_EVENTS` announced, with the counts after the change."""
     event, _, data = record.partition(b" ")

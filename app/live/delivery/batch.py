@@ -17,6 +17,7 @@ from ..streams.subscriber import OpenLog, Subscriber
 
 PLANS_MAX = 64  # readers at one place share a frame; where each has its own, only so many are kept
 
+_UNTYPED = b"message "
 _FIGURES = frames.FIGURES + b" "  # a point for the dashboards is not counted
 
 Heard = tuple[Position, bytes]
@@ -42,17 +43,23 @@ class Batch:
     Readers at the same place share one plan, so a frame is encoded once for all tabs of a user.
     """
 
-    __slots__ = ("_blocks", "_heard", "_log", "_plans", "_shares")
+    __slots__ = ("_blocks", "_heard", "_log", "_plans", "_shares", "_unnamed", "typed")
 
-    def __init__(self, open_log: OpenLog, heard: Sequence[Heard]) -> None:
+    def __init__(self, open_log: OpenLog, heard: Sequence[Heard], shares: dict[Position, Share] | None = None) -> None:
+        """`shares` are those of the same entries as other readers get them, in another form."""
         self._log = open_log
         self._heard = heard
         self._blocks: Sequence[bytes] = ()
-        self._shares: dict[Position, Share] = {}
+        self._shares: dict[Position, Share] = {} if shares is None else shares
         self._plans: dict[Vector, Plan] = {}
+        # Whether a record has a type of its own. If not, all readers take the same frames.
+        self.typed = shares is None and not all(record.startswith(_UNTYPED) for _, record in heard)
+        self._unnamed: Batch | None = None
 
     def plan(self, subscriber: Subscriber) -> Plan:
         """The bytes for a reader, where it stands afterwards, and what it shares with others in its place."""
+        if self.typed and subscriber.unnamed:
+            return self._for_unnamed().plan(subscriber)
         vector = subscriber.vector
         plan = self._plans.get(vector)
         if plan is None:
@@ -75,6 +82,13 @@ class Batch:
             published = published_at(record) if count else None
             if published is not None and not record.startswith(_FIGURES):
                 metrics.TALLY.delivered(count, now() - published)
+
+    def _for_unnamed(self) -> Batch:
+        """Return the same entries for readers that want every message as an event of the type `message`."""
+        if self._unnamed is None:
+            heard = [(live, frames.unnamed(record)) for live, record in self._heard]
+            self._unnamed = Batch(self._log, heard, self._shares)
+        return self._unnamed
 
     def _planned(self, vector: Vector, at: int) -> Plan:
         share = self._shares.get(vector[at])

@@ -208,7 +208,9 @@ class FanOut:
             if turn and not turn % self._pace.wide:
                 self._pace.turn()
             if subscriber.live:
-                if subscriber.vector is not before:  # after one shared delivery they hold the very same vector
+                if (
+                    subscriber.vector is not before or batch.typed
+                ):  # after one shared delivery they hold the very same vector
                     before = subscriber.vector
                     frame, after, share = batch.plan(subscriber)
                 if frame:

@@ -69,6 +69,7 @@ class Opening:
     number: int = field(default_factory=number_of_one)
     tabs: int = 0  # of a browser that share it, 0 where the client didn't say
     merges: bool = False  # the history of a run is written as a snapshot
+    unnamed: bool = False  # the client wants every message as an event of the type `message`
 
     def __del__(self) -> None:
         if not self.attached:
@@ -192,6 +193,7 @@ class Streams:
         vector = tuple([log.shared(position) for log, position in zip(opening.logs, opening.vector, strict=True)])
         subscriber = Subscriber(self, claims, opening.logs, vector, sink)
         sink.subscriber = subscriber
+        subscriber.unnamed = opening.unnamed
         if opening.merges:
             subscriber.snapshot = Snapshot(self._settings.snapshot_bytes)
         subscriber.stale = total_announced(opening.logs) != opening.announced  # since its counts were read

@@ -146,7 +146,7 @@ class Subscriber:
     __slots__ = (
         "bytes", "claims", "client", "closed", "finished", "leaves_at", "live", "logs", "messages", "number", "owner",
         "place", "queued",
-        "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "vector",
+        "silent_since", "since", "sink", "slot", "snapshot", "stale", "tabs", "unnamed", "vector",
     )  # fmt: skip
 
     def __init__(
@@ -162,6 +162,7 @@ class Subscriber:
         self.since = 0.0  # when it began, in Unix seconds,
         self.tabs = 0  # and how many tabs of a browser share it, 0 where nobody said so
         self.snapshot: Snapshot | None = None  # merges the history of a run; None: each entry is a block
+        self.unnamed = False  # its client wants every message as an event of the type `message`
         self.live = False
         self.queued = False
         self.stale = False  # its client has counts from before a change that it could not be told
@@ -250,7 +251,7 @@ class Subscriber:
     def _block(self, place: frames.LogFramer, epoch: str, entry: Entry) -> bytes:
         """The block of an entry of history; of a run's, the blocks that are complete with it, often none."""
         if self.snapshot is None:
-            return place.message(entry.offset, entry.record)
+            return place.message(entry.offset, frames.unnamed(entry.record) if self.unnamed else entry.record)
         return self.snapshot.take(Position(epoch, entry.offset), entry.record)
 
     def _stand(self, at: int, position: Position) -> None:

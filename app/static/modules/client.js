@@ -47,7 +47,7 @@ export class BelfryClient {
   }
 
   /**
-   * Hear of messages of the event type `type`, of every message ("*"), of `state`, `unread` and `error` (a `Problem`, for
+   * Hear of messages of the event type `type`, of every message whatever its type ("*"), of `state`, `unread` and `error` (a `Problem`, for
    * developers), or of Belfry's own `ready`, `read`, `removed`, `updated` and `reset` (history was lost: fetch the feed again).
    * @param {string} type @param {(data: any, block?: Block) => void} listener
    * @returns {() => void} takes the listener away
@@ -57,7 +57,7 @@ export class BelfryClient {
     return this.#listeners.add(type, listener);
   }
 
-  /** Have messages of these event types delivered, to whoever listens to "*". @param {Iterable<string>} types */
+  /** Have messages of these event types delivered by a server that knows no `unnamed` streams. Others send every type. @param {Iterable<string>} types */
   listen(types) {
     const added = [...types].filter((type) => !this.#types.has(type));
     if (added.length === 0) return;

@@ -86,9 +86,11 @@ export class Link {
   }
 
   /** @param {StreamEvent} event */
-  #onEvent({ type, data, cursor, kept }) {
+  #onEvent({ type: named, data: text, cursor, kept }) {
     this.#cursor = cursor || this.#cursor;
-    const block = { type, data: JSON.parse(data), cursor, kept };
+    const data = JSON.parse(text);
+    const type = named === "message" ? (data.event ?? named) : named; // see `unnamed` in the stream's address
+    const block = { type, data, cursor, kept };
     if (type === "ready") this.#begin(block.data);
     if (type !== "heartbeat") this.#tell(block);
   }

@@ -9,7 +9,8 @@ import { Stream } from "./stream.js";
 
 const BACKOFF_FIRST_MS = 1_000;
 export const BACKOFF_MOST_MS = 30_000;
-const READY_MS = 5_000; // a stream that has not said `ready` by then is held back by a proxy that buffers
+const READY_MS = 5_000; // a stream that has not said `ready` by then may be held back by a proxy that buffers
+const LATE_MS = 30_000; // or the server is slow: the stream stays open for so long beside the fallback
 export const SILENCE_MS = 40_000; // heartbeats come every 15 s
 const SILENCE_HIDDEN_MS = 75_000;
 const CHECK_MS = 3_000;
@@ -60,8 +61,8 @@ export class Backoff {
 
 /**
  * An EventSource gives up for good at any answer except 200, and retries at a fixed interval. It gets one such retry; after
- * that this class reconnects with a growing, random delay. While no stream gets through, the fallback runs, and a stream
- * is tried again beside it.
+ * that this class reconnects with a growing, random delay. While no stream gets through, the fallback runs. A stream that
+ * says `ready` late ends the fallback. One that says nothing is closed, and a stream is tried again beside the fallback.
  */
 export class Reconnect {
   /** @type {Stream | null} */ #stream = null;
@@ -174,17 +175,23 @@ export class Reconnect {
   }
 
   #onError = (/** @type {boolean} */ closed) => {
+    if (this.#fallback) return this.#tryLater(); // the fallback works, or reports by itself that it does not
     if (closed || this.#ownRetries-- <= 0) return this.#fail();
     this.#say("connecting");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#fallBack(), READY_MS + BACKOFF_MOST_MS); // a goodbye may have named a long delay
   };
 
-  /** No `ready` in time: use the fallback, and try a stream again beside it, now and then. */
+  /** No `ready` in time: use the fallback, and leave the stream some more time. */
   #fallBack() {
-    this.#dropStream();
     this.#fallback ??= this.#followed.fallBack(() => this.#fail());
-    this.#timer = setTimeout(() => this.#connect(), this.#streamAgainMs);
+    this.#timer = setTimeout(() => this.#tryLater(LATE_MS), LATE_MS);
+  }
+
+  /** No stream gets through: try one again beside the fallback, now and then. @param {number} [waitedMs] of that time */
+  #tryLater(waitedMs = 0) {
+    this.#dropStream();
+    this.#timer = setTimeout(() => this.#connect(), this.#streamAgainMs - waitedMs);
     this.#streamAgainMs = Math.min(STREAM_AGAIN_MOST_MS, 2 * this.#streamAgainMs);
   }
 
@@ -232,7 +239,7 @@ export class Reconnect {
     if (complaint === this.#complaint) return;
     this.#complaint = complaint;
     const remedy = code === "unreachable" ? UNREACHABLE : await import("./remedies.js").then(({ remedyFor }) => remedyFor(code), () => "");
-    console.warn(`Belfry: ${complaint}. ${remedy}`);
+    console.warn(`Belfry: ${complaint.replace(/\.$/, "")}. ${remedy} See "If the bell does not connect" in docs/embedding.md.`);
     this.#followed.complain({ code, status, detail, remedy });
   }
 

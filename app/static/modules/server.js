@@ -21,8 +21,8 @@ function baseOf(url) {
 }
 
 /**
- * A call that did not succeed, and why. `code` is Belfry's, or "" when something else answered, such as a proxy. Codes of this
- * module, with status 0: `unreachable`, `origin_refused`, `token_unavailable`, `token_malformed`.
+ * A call that did not succeed, and why. `code` is Belfry's. When something else answered, such as a proxy, it is `not_belfry`,
+ * or "" where the answer has no body. Codes of this module, with status 0: `unreachable`, `origin_refused`, `token_unavailable`, `token_malformed`.
  */
 export class Refusal extends Error {
   /** @param {number} status @param {{code?: string, detail?: string}} problem @param {number} [retryAfterMs] */
@@ -86,7 +86,7 @@ export class Server {
 
   /** The address of the user's stream from `cursor` on, for so many tabs. @param {string} cursor @param {number} tabs @returns {Promise<string>} */
   async streamUrl(cursor, tabs) {
-    return `${this.base}/stream?${this.#query({ ...(await this.#streamQuery(cursor)), ...(tabs && { tabs }) })}`;
+    return `${this.base}/stream?${this.#query({ ...(await this.#streamQuery(cursor)), unnamed: "true", ...(tabs && { tabs }) })}`;
   }
 
   /** So many tabs share the connection now. @param {string} connection as `ready` named it @param {number} tabs */
@@ -133,7 +133,8 @@ export class Server {
       return null;
     } catch (error) {
       if (!(error instanceof Refusal)) return this.noAnswer();
-      return error.denied && !error.code ? this.feed({ limit: 1 }).then(() => error, (named) => (named instanceof Refusal ? named : error)) : error;
+      const isUnnamed = !error.code && (error.denied || error.status === 404 || error.status === 405);
+      return isUnnamed ? this.feed({ limit: 1 }).then(() => error, (named) => (named instanceof Refusal ? named : error)) : error;
     }
   }
 
@@ -177,7 +178,7 @@ export class Server {
 
   async #askForToken() {
     try {
-      return tokenIn(await this.#provider?.());
+      return tokenIn(await inTime(this.#provider?.()));
     } catch (error) {
       if (error instanceof Refusal) throw error;
       throw new Refusal(0, { code: "token_unavailable", detail: `The page could not get a token: ${error instanceof Error ? error.message : error}` });
@@ -194,7 +195,9 @@ export class Server {
       if (again.ok) return again;
     }
     const retryAfterMs = 1_000 * (Number(answer.headers.get("Retry-After")) || 0);
-    throw new Refusal(answer.status, await answer.json().catch(() => ({})), retryAfterMs);
+    const isKnown = init.method === "HEAD" || /json/.test(answer.headers.get("Content-Type") ?? "");
+    const other = { code: "not_belfry", detail: `Expected an answer of Belfry from ${this.base}, got ${answer.status} of another program` };
+    throw new Refusal(answer.status, isKnown ? await answer.json().catch(() => ({})) : other, retryAfterMs);
   }
 
   /** @param {string} path @param {RequestInit} init */
@@ -239,6 +242,22 @@ export function tokenIn(given) {
   }
   if (found !== null && typeof found === "object" && "token" in found) found = found.token;
   if (typeof found === "string" && /^[\w-]+\.[\w-]+\.[\w-]*$/.test(found)) return found;
-  const what = text.startsWith("<") ? "an HTML page, perhaps a login page" : `${text ? "a text" : typeof given} that is none`;
-  throw new Refusal(0, { code: "token_malformed", detail: `Expected a token (a signed JWT), got ${what}` });
+  throw new Refusal(0, { code: "token_malformed", detail: `Expected a token (a signed JWT), got ${kindOf(found)}` });
+}
+
+/** What was given instead of a token. It is not repeated, because it may be a secret. @param {unknown} given */
+function kindOf(given) {
+  if (given === "") return "an empty text";
+  if (typeof given === "string") return given.startsWith("<") ? "an HTML page, perhaps a login page" : "another text";
+  if (given === null || typeof given !== "object") return String(given);
+  return Array.isArray(given) ? "a list" : `an object with the members ${Object.keys(given).join(", ") || "(none)"}`;
+}
+
+/** What the page gives, unless that takes too long. @param {unknown} given */
+async function inTime(given) {
+  let timer = 0;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`none after ${ANSWER_MS / 1_000} seconds`)), ANSWER_MS);
+  });
+  return Promise.race([given, late]).finally(() => clearTimeout(timer));
 }

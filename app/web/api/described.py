@@ -215,6 +215,11 @@ _RESPONDED: Contents = {
     ),
 }
 _PAGE: Contents = {HTML: MediaContent(STRING)}
+_SEARCH_INDEX: Schema = {
+    "type": "array",
+    "items": {"type": "object"},
+    "description": "`search.json`: the text of every section of the documentation.",
+}
 _ANY: Contents = {"*/*": MediaContent(BYTES)}
 
 DESCRIBED: Mapping[str, Description] = {
@@ -537,5 +542,7 @@ DESCRIBED: Mapping[str, Description] = {
     "GET /metrics": Description("getMetrics"),
     "GET /openapi.json": Description("getOpenApi"),
     "GET /docs": Description("showDocs", {200: _PAGE}),
+    "GET /docs/": Description("showDocumentation", {200: _PAGE}),
+    "GET /docs/{page}": Description("getDocumentation", {200: {JSON: MediaContent(_SEARCH_INDEX), **_ANY}}),
     "GET /static/{filename}": Description("getStatic", {200: _ANY}),
 }  # fmt: skip

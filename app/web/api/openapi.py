@@ -57,17 +57,21 @@ def blueprint(version: str) -> Blueprint:
     # A worker needs 15 ms to make the page, and anyone may request it.
     @lru_cache(maxsize=PAGES_KEPT)
     def page(_prefix: str) -> str:
-        return render_template(
-            "openapi/docs.html",
-            operations=OPERATIONS,
-            described=described,
-            refusals=refusals,
-            catalogue=CATALOGUE,
-            schemas=SCHEMAS,
-            limits=limits,
-        )
+        return render_template("openapi/docs.html", **shown())
 
     return views
+
+
+def shown() -> dict[str, Any]:
+    """Return what the template `openapi/operations.html` shows."""
+    return {
+        "operations": OPERATIONS,
+        "described": described,
+        "refusals": refusals,
+        "catalogue": CATALOGUE,
+        "schemas": SCHEMAS,
+        "limits": limits,
+    }
 
 
 def document(version: str) -> dict[str, Any]:

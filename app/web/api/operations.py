@@ -98,6 +98,12 @@ _RESUME = (
     _query("last_event_id", "The same cursor, as a page writes it into the URL."),
 )
 _TABS = _query("tabs", "How many tabs of a browser share the connection.", type="integer", minimum=1, maximum=1_000)
+_UNNAMED = _query(
+    "unnamed",
+    "Send every message as an event of the type `message`, for readers that cannot know all types in advance. The "
+    "message's own type is its member `event`. Belfry's own events keep their types.",
+    type="boolean",
+)
 _ELSEWHERE = "Alternatively `~`, with the id in the query parameter"
 _MESSAGE_ID = _path("message_id", f"The message's id. {_ELSEWHERE} `id`, or `message` below `/users`.")
 _RUN_ID = _path("run_id", f"The run's id. {_ELSEWHERE} `id`.")
@@ -209,7 +215,7 @@ OPERATIONS = (
     Operation(
         "GET", "/stream", "Open the SSE stream of one user", Access.SCOPE, ("feed",), {200: EVENTS},
         (*_CONNECTING, "bad_parameter"),
-        (_TOPICS, _TOPIC, _PARTIAL, _TICKET, _TABS, *_RESUME),
+        (_TOPICS, _TOPIC, _PARTIAL, _TICKET, _TABS, _UNNAMED, *_RESUME),
     ),
     Operation(
         "GET", "/feed", "Read a user's messages, newest first; with `after`, a long poll",
@@ -530,6 +536,13 @@ OPERATIONS = (
     Operation("GET", "/metrics", "Show the metrics of all workers for Prometheus", answers={200: TEXT}),
     Operation("GET", "/openapi.json", "Return this document"),
     Operation("GET", "/docs", "Show this document as a page", answers={200: HTML}),
+    Operation("GET", "/docs/", "Show the documentation, if the site was built", answers={200: HTML},
+              refusals=("not_found",)),
+    Operation(
+        "GET", "/docs/{page}", "Show a page or a file of the documentation", answers={200: "*/*"},
+        refusals=("not_found",),
+        parameters=({"name": "page", "in": "path", "required": True, "schema": {"type": "string"}},),
+    ),
     Operation(
         "GET", "/static/{filename}", "Return a script, style or picture of the pages", answers={200: "*/*"},
         refusals=("not_found",),

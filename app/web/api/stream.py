@@ -29,7 +29,7 @@ from ..edge.client_address import client_address
 from ..edge.endpoint import Endpoint
 from ..edge.limits import RateLimits
 from ..edge.problems import problem_response
-from ..edge.reading import LeftOut, has_query, names_of, resumed_from, tabs_of, topics_of
+from ..edge.reading import LeftOut, flag, has_query, names_of, resumed_from, tabs_of, topics_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -104,14 +104,17 @@ class StreamHandler:
     def open(self, asked: Request, claims: Claims, place: Place) -> Start:
         """Open the logs of `place`. The client gets the list of topics that are left out.
 
-        Raises `BelfryError` `rate_limited`, and like `require_room`, `tabs_of` and `Streams.open`.
+        Raises `BelfryError` `rate_limited`, and like `require_room`, `tabs_of`, `flag` and `Streams.open`.
         """
         require_room(asked)
         self._limits.connect(claims.user)
-        tabs = tabs_of(asked) if has_query(asked) and "tabs" in asked.args else 0
+        tabs, unnamed = 0, False
+        if has_query(asked):
+            tabs = tabs_of(asked) if "tabs" in asked.args else 0
+            unnamed = flag(asked, "unnamed") or False
         self._newcomers.welcome(claims.user, place.names)
         opening = self._streams.open(claims.user, place.names, place.cursor)
-        opening.tabs = tabs
+        opening.tabs, opening.unnamed = tabs, unnamed
         state = opening.counts, opening.behind, opening.connection
         ready = frames.ready(opening.vector, self._streams.retry_ms(), claims.user, *state, place.left_out)
         return Start(opening, ready, claims, client_of(asked, self._proxies))

@@ -97,7 +97,8 @@ def compress_page(response: Response) -> Response:
 
     No page contains a secret whose length a stranger could measure in this way.
     """
-    if response.mimetype == "text/html" and not response.is_streamed and request.accept_encodings["gzip"]:
+    is_plain = not response.is_streamed and "Content-Encoding" not in response.headers
+    if response.mimetype == "text/html" and is_plain and request.accept_encodings["gzip"]:
         response.set_data(gzip.compress(response.get_data(), mtime=0))
         response.headers["Content-Encoding"] = "gzip"
         response.vary.add("Accept-Encoding")

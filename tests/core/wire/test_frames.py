@@ -65,6 +65,18 @@ def test_the_default_type_is_not_written() -> None:
     assert b"event:" not in frames.message(VECTOR, b"message {}")
 
 
+@pytest.mark.parametrize("event", ["order.shipped", "belfry", "belfryx.figures", "toString", "ready-2", "Heartbeat"])
+def test_a_reader_of_unnamed_messages_gets_every_type_as_message(event: str) -> None:
+    data = f'{{"id":"m1","event":"{event}","body":"event: x"}}'
+    heard = decoded(frames.message(VECTOR, frames.unnamed(f"{event} {data}".encode())))
+    assert (heard.event, heard.data) == ("message", data)
+
+
+@pytest.mark.parametrize("event", ["message", *sorted(frames.RESERVED_EVENTS)])
+def test_belfrys_own_types_keep_their_names_for_such_a_reader(event: str) -> None:
+    assert decoded(frames.message(VECTOR, frames.unnamed(f"{event} {{}}".encode()))).event == event
+
+
 def test_a_live_only_message_leaves_the_clients_cursor_alone() -> None:
     decoder = Decoder()
     decoder.feed(frames.message(VECTOR, b"message {}"))

@@ -73,6 +73,30 @@ def test_readers_in_one_place_get_the_same_bytes_and_others_what_they_lack(every
     assert third[0] == alone(readers[2], said(2))
 
 
+def test_a_reader_of_unnamed_messages_gets_its_own_frame_and_counts(everyone: OpenLog) -> None:
+    order = (Position("v", 1), b'order {"id":"m1",%b,"event":"order"}' % TIME.encode())
+    others, unnamed = reader(everyone), reader(everyone)
+    unnamed.unnamed = True
+    for heard in ([order], [order, *said(2), TYPING]):
+        batch = Batch(everyone, heard)
+        named_frame, _, share = batch.plan(others)
+        frame, after, own_share = batch.plan(unnamed)
+        assert (b"event: order\n" in named_frame, b"event:" in frame) == (True, False)
+        assert after == replace(unnamed.vector, heard[-1][0] if len(heard) == 1 else Position("v", 2), 1)
+        assert own_share is share
+        share.readers = 5
+        before = metrics.TALLY.deliveries
+        batch.count(lambda: NOW)
+        assert metrics.TALLY.deliveries - before == 5 * len(heard)
+
+
+def test_where_no_message_has_a_type_all_readers_take_the_same_bytes(everyone: OpenLog) -> None:
+    others, unnamed = reader(everyone), reader(everyone)
+    unnamed.unnamed = True
+    batch = Batch(everyone, said(1, 2))
+    assert batch.plan(others) is batch.plan(unnamed)
+
+
 def test_many_places_take_the_room_of_a_few(everyone: OpenLog) -> None:
     batch = Batch(everyone, said(1, 2))
     for own in range(3 * PLANS_MAX):

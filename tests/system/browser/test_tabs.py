@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browsing import FeedTab, Visitor
+from tests.browsing import FeedTab, Visitor, wait_ms
 from tests.servers import Api, Belfry
 from tests.system.browser.conftest import Visit
 from tests.system.conftest import StartBelfry
@@ -68,6 +68,25 @@ def test_a_tab_that_comes_later_has_what_the_others_have(visitor: Visitor, belfr
         tab = visitor.tab()
         tab.expect_titles(*[str(title) for title in range(number, -1, -1)])
         tab.expect_unread(number + 1)
+
+
+def test_messages_of_types_that_nobody_named_arrive_in_every_tab(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    """An EventSource hears only the types that it listens for, so the server sends every message under one type."""
+    tabs = [visitor.tab() for _ in range(2)]
+    for tab in tabs:
+        tab.feed.evaluate("({ client }) => { window.all = []; client.on('*', ({ event }) => all.push(event)); }")
+    sent = ["order.shipped", "toString", "ready-2", "x:y"]
+    for event in sent:
+        belfry.publish({"to": alice, "title": event, "event": event})
+    belfry.publish({"to": alice, "title": "typing", "event": "typing", "transient": True})
+    for tab in tabs:
+        tab.expect_titles(*reversed(sent))
+        tab.expect_unread(len(sent))
+        tab.page.wait_for_function("all.length === 5", timeout=wait_ms())
+        assert tab.page.evaluate("all") == [*sent, "typing"]
+    tabs[0].page.close()  # it leads; the other one continues from its own place
+    belfry.publish({"to": alice, "title": "later", "event": "later"})
+    tabs[1].expect_titles("later", *reversed(sent))
 
 
 # What the other tabs say, as a list; and a client at an old place, which says what it hears.
