@@ -18,7 +18,7 @@ from ...core.message import ID_SCHEMA, Action, Content, Publish
 from ...core.settings import Settings
 from ...core.wire.frames import Goodbye
 from .admin import Order
-from .push import PushEnd, PushRead, PushSubscription
+from .push import PushEnd, PushRead, PushSubscription, SubscriptionKeys
 from .scheduled import Reschedule
 
 Schema = Mapping[str, Any]
@@ -394,6 +394,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Revoked": members({"revoked": TEXT, "name": TEXT, "sessions_ended": COUNT}),
     "Session": members({"user": TEXT, "expires_at": TIME}),
     "PushKey": members({"key": text("The public VAPID key: `applicationServerKey` of browsers.")}),
+    "SubscriptionKeys": of_model(SubscriptionKeys.model_json_schema()),
     "PushSubscription": of_model(PushSubscription.model_json_schema()),
     "PushSubscribed": members({"expires_at": TIME}),
     "PushEnd": of_model(PushEnd.model_json_schema()),
