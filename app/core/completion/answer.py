@@ -34,7 +34,10 @@ def texts_of(choice: dict[str, Any]) -> list[str]:
 
 def _safe(piece: Piece) -> Piece:
     """Return the piece in a form that is safe as data of a stream."""
-    plain = piece.text.encode()
+    text = piece.text
+    if text.isascii() and "<" not in text and ">" not in text and "&" not in text:  # as nearly all are
+        return piece
+    plain = text.encode()
     safe = stream_safe(plain)
     return piece if safe == plain else Piece(safe.decode(), piece.value, piece.event)
 
@@ -97,20 +100,19 @@ class Answer:
         failure = failure_of(piece)
         if failure is not None:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
-        # Some upstreams repeat the whole text after its chunks.
-        if is_whole(piece.value) and self.started:
-            chunk = without_messages(piece.value)
-            yield from self._passed(Piece(written(chunk), chunk))
-        elif is_whole(piece.value):
-            for chunk in chunks_of(piece.value):
-                yield from self._passed(Piece(written(chunk), chunk))
-            self._ended = self._came_whole = True
+        if is_whole(piece.value):
+            yield from self._take_whole(piece.value)
         elif piece.value and piece.value.get("type") not in _PINGS and self._counts(piece.value):
             yield _safe(piece)
 
-    def _passed(self, chunk: Piece) -> Iterator[Piece]:
-        if self._counts(chunk.value):
-            yield _safe(chunk)
+    def _take_whole(self, whole: dict[str, Any]) -> Iterator[Piece]:
+        # Some upstreams repeat the whole text after its chunks.
+        repeats = self.started
+        for chunk in [without_messages(whole)] if repeats else chunks_of(whole):
+            if self._counts(chunk):
+                yield _safe(Piece(written(chunk), chunk))
+        if not repeats:
+            self._ended = self._came_whole = True
 
     def _counts(self, value: dict[str, Any]) -> bool:
         """Judge and count one chunk. Return whether the client gets it."""

@@ -25,7 +25,7 @@ def is_whole(value: dict[str, Any]) -> bool:
     for choice in choices:
         if isinstance(choice, dict) and isinstance(choice.get("message"), dict) and not choice.get("delta"):
             return True
-    return not objects_of(choices) and value.get("object") == "chat.completion"
+    return value.get("object") == "chat.completion" and not objects_of(choices)
 
 
 def without_messages(whole: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Batch:
     Readers at the same place share one plan, so a frame is encoded once for all tabs of a user.
     """
 
-    __slots__ = ("_blocks", "_heard", "_log", "_plans", "_shares", "_unnamed", "typed")
+    __slots__ = ("_blocks", "_heard", "_log", "_plans", "_shares", "_typed", "_unnamed")
 
     def __init__(self, open_log: OpenLog, heard: Sequence[Heard], shares: dict[Position, Share] | None = None) -> None:
         """`shares` are those of the same entries as other readers get them, in another form."""
@@ -53,12 +53,12 @@ class Batch:
         self._shares: dict[Position, Share] = {} if shares is None else shares
         self._plans: dict[Vector, Plan] = {}
         # Whether a record has a type of its own. If not, all readers take the same frames.
-        self.typed = shares is None and not all(record.startswith(_UNTYPED) for _, record in heard)
+        self._typed = shares is None and not all(record.startswith(_UNTYPED) for _, record in heard)
         self._unnamed: Batch | None = None
 
     def plan(self, subscriber: Subscriber) -> Plan:
         """The bytes for a reader, where it stands afterwards, and what it shares with others in its place."""
-        if self.typed and subscriber.unnamed:
+        if self._typed and subscriber.unnamed:
             return self._for_unnamed().plan(subscriber)
         vector = subscriber.vector
         plan = self._plans.get(vector)

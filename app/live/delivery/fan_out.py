@@ -204,14 +204,14 @@ class FanOut:
         open_log.wake()
         batch = Batch(open_log, heard)
         before: Vector | None = None
+        unnamed = False
         for turn, subscriber in enumerate(list(open_log.members)):
             if turn and not turn % self._pace.wide:
                 self._pace.turn()
             if subscriber.live:
-                if (
-                    subscriber.vector is not before or batch.typed
-                ):  # after one shared delivery they hold the very same vector
-                    before = subscriber.vector
+                # After one shared delivery they hold the very same vector.
+                if subscriber.vector is not before or subscriber.unnamed is not unnamed:
+                    before, unnamed = subscriber.vector, subscriber.unnamed
                     frame, after, share = batch.plan(subscriber)
                 if frame:
                     _give(subscriber, frame, after, share)

@@ -20,9 +20,9 @@ import urllib3
 
 from ...core.completion.answer_deadline import AnswerDeadline
 from ...core.errors import BelfryError
+from .body_bytes import READ_BYTES
 from .caller import Caller, wait_of
 
-READ_BYTES = 65_536
 BACKOFF_SECONDS = 0.25  # before the first repetition; doubles with each
 LONGEST_BACKOFF_SECONDS = 10.0  # what an upstream asks for beyond it is the client's to wait for
 CLOSE_SECONDS = 1.0  # that an upstream gets to end its answer after [DONE], so that the connection can be used again

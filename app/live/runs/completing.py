@@ -7,7 +7,8 @@ import time
 import requests
 
 from ...core.completion import Answer, Body, CompletionRequest, Piece
-from .call import BROKEN, READ_BYTES, Call, UpstreamTimeoutError, drain
+from .body_bytes import reader_of
+from .call import BROKEN, Call, UpstreamTimeoutError, drain
 from .caller import Caller
 
 
@@ -64,8 +65,8 @@ class Completing(Call):
 
     def _take_all(self, reply: requests.Response, body: Body) -> None:
         """Read to the end, which the upstream may tell before its connection does."""
-        # read1() answers with what is there; requests' own iterators wait for a full chunk.
-        while received := reply.raw.read1(READ_BYTES, decode_content=True):
+        read = reader_of(reply)
+        while received := read():
             now = time.monotonic()
             self._patience.heard(now)
             for piece in body.feed(received):

@@ -9,8 +9,9 @@ import requests
 
 from ...core.completion import Forwarded, Meter
 from ...core.errors import BelfryError
+from .body_bytes import reader_of
 from .buffered import Buffered
-from .call import BROKEN, READ_BYTES
+from .call import BROKEN
 from .caller import Caller
 
 _PASSED: Final = ("Content-Type", "Content-Disposition")
@@ -41,8 +42,8 @@ class PassThrough(Buffered[bytes]):
 
     def _read_body(self, reply: requests.Response) -> None:
         try:
-            # read1() answers with what is there; requests' own iterators wait for a full chunk.
-            while received := reply.raw.read1(READ_BYTES, decode_content=True):
+            read = reader_of(reply)
+            while received := read():
                 self._heard(said=self._meter.feed(received))
                 self._append(received)
         except BROKEN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import gevent
 import pytest
@@ -72,6 +73,26 @@ def test_what_is_heard_within_a_fan_out_waits_for_its_end(worker: Promise) -> No
     assert offsets(worker) == [1, 1]
     worker.all_fan_outs_finish()
     assert offsets(worker) == [3, 3]
+
+
+def test_of_two_readers_in_one_place_each_gets_the_form_that_it_asked_for(worker: Promise) -> None:
+    says(worker)
+    worker.all_fan_outs_finish()
+    first, second = (worker.sinks[who].subscriber for who in (0, 1))
+    assert first.vector is second.vector
+    second.unnamed = True
+    written: dict[int, bytes] = {}
+    for who in (0, 1):
+        worker.sinks[who].write = partial(_keep, written, who)  # type: ignore[method-assign]
+    worker.somebody_types(ALICE)
+    worker.live_entry_arrives(times=1)
+    worker.all_fan_outs_finish()
+    assert (b"event: typing" in written[0], b"event:" in written[1]) == (True, False)
+
+
+def _keep(written: dict[int, bytes], who: int, data: bytes) -> bool:
+    written[who] = written.get(who, b"") + data
+    return True
 
 
 def test_a_log_rests_as_long_as_the_fan_out_took(worker: Promise) -> None:

@@ -11,8 +11,8 @@ from app.core.completion import parse_forwarded
 from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream as Address
+from app.live.runs.body_bytes import READ_BYTES
 from app.live.runs.buffered import BUFFER_BYTES
-from app.live.runs.call import READ_BYTES
 from app.live.runs.caller import Caller
 from app.live.runs.pass_through import PassThrough
 from tests.upstream import Conversation, Upstream, refusing, running_upstream
