@@ -598,6 +598,7 @@ static void tell(void) {
   number("events_per_s", span ? events / span : 0);
   number("lat_p50_ms", pct(lat_hist, .5) / 1e3);
   number("lat_p99_ms", pct(lat_hist, .99) / 1e3);
+  number("lat_max_ms", pct(lat_hist, 1) / 1e3);
   number("first_p99_ms", pct(first_hist, .99) / 1e3);
   number("work_s", t_work ? (end - t_work) / 1e9 : 0);
   number("work_cpu_s", t_work ? cpu_s() - work_cpu : 0);

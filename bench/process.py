@@ -64,8 +64,8 @@ class Process:
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
-    def stop(self) -> None:
-        """End its whole session, kindly first, and remove its folder."""
+    def end(self) -> None:
+        """End its whole session, kindly first. Its folder stays."""
         if self._process is not None:
             family = [self.pid, *descendants(self.pid)]
             self._process.terminate()
@@ -76,6 +76,10 @@ class Process:
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def stop(self) -> None:
+        """End its whole session and remove its folder."""
+        self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

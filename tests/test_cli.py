@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -402,3 +403,51 @@ def test_a_plan_for_what_cannot_be_is_refused_and_the_option_is_named(run: Run, 
     code, output, errors = run("plan", *[word for pair in good.items() for word in pair])
     assert (code, output) == (2, "")
     assert option in errors
+
+
+POINT = {
+    "workers": 1, "connections": 0, "slow": 0, "messages": 0, "deliveries": 0, "errors": 0, "refusals": 0, "seconds": 2,
+    "p50": None, "p99": None,
+}  # fmt: skip
+
+
+def top_through_a_restart(
+    run: Run, monkeypatch: pytest.MonkeyPatch, answers: Sequence[Answer], *words: str
+) -> tuple[int, str, str]:
+    """Run `belfry top` until the script of the server has come to its end, and press Ctrl-C."""
+    with scripted_server(*answers) as script:
+
+        def sleep(_seconds: float) -> None:
+            if not script.answers:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        return run("top", *words, url=script.url)
+
+
+def points(*times: int) -> Answer:
+    return Answer.of({"points": [{**POINT, "time": time} for time in times]})
+
+
+def test_top_goes_on_through_a_restart_and_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Answer(502, b"<html>")
+    online = Answer.of({"users": {}})
+    code, out, _ = top_through_a_restart(run, monkeypatch, [points(2), online, away, away, points(2, 4), online])
+    assert (code, out.count("1 worker, 0 connections, 0 slow")) == (0, 4)
+    told = re.findall("refused with 502 Bad Gateway; trying again since (.*) UTC", out)
+    assert len(told) == 2
+    assert told[0] == told[1], "the outage began once"
+    assert "refused" not in out.rpartition("1 worker")[0].rpartition("1 worker")[2], "it is over"
+
+
+def test_top_prints_each_point_once_as_json_through_a_restart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Answer(503, b"{}")
+    answers = [points(2), away, away, points(2, 4), points(4, 6)]
+    code, out, err = top_through_a_restart(run, monkeypatch, answers, "--json")
+    assert (code, [json.loads(line)["time"] for line in out.splitlines()]) == (0, [2, 4, 6])
+    assert err == "refused with 503 Service Unavailable; trying again\n"
+
+
+def test_top_ends_with_an_error_if_the_server_never_answered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = top_through_a_restart(run, monkeypatch, [Answer(502)])
+    assert (code, out, err) == (1, "", "belfry: refused with 502 Bad Gateway\n")

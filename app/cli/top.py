@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
+from ..client import Client, ClientError
 from .signing import OPERATOR, client_of
 from .words import counted, plain, show_json
 
@@ -24,26 +26,71 @@ Point = dict[str, Any]
 @click.option("--once", is_flag=True, help="Print the figures once.")
 @click.option("--json", "as_json", is_flag=True, help="Print each new point as a line of JSON.")
 def top(every: float, *, once: bool, as_json: bool) -> None:
-    """Show workers, connections, messages, deliveries, latency and errors until Ctrl-C."""
+    """Show workers, connections, messages, deliveries, latency and errors until Ctrl-C.
+
+    It goes on while the server does not answer, and says so.
+    """
     client = client_of(OPERATOR, ["admin"])
-    newest = 0
+    view = JsonView() if as_json else ScreenView(clears=not once)
+    view.show(client)  # a server that never answered is an error
     try:
-        while True:
-            points: list[Point] = client.figures()["points"]
-            if as_json:
-                for point in points if newest else points[-1:]:
-                    if point["time"] > newest:
-                        show_json(point)
-            else:
-                if not once:
-                    click.clear()
-                click.echo("\n".join(screen(points, client.presence())))
-            newest = points[-1]["time"] if points else newest
-            if once:
-                return
+        while not once:
             time.sleep(every)
+            try:
+                view.show(client)
+            except ClientError as error:
+                view.complain(str(error))
     except KeyboardInterrupt:
         return
+
+
+class JsonView:
+    """Prints each new point as a line of JSON, and that the server does not answer once for each outage."""
+
+    def __init__(self) -> None:
+        self._newest = 0
+        self._is_away = False
+
+    def show(self, client: Client) -> None:
+        """Print the points since the last call, at first the newest one. Raises `ClientError`."""
+        points: list[Point] = client.figures()["points"]
+        for point in points if self._newest else points[-1:]:
+            if point["time"] > self._newest:
+                show_json(point)
+                self._newest = point["time"]
+        self._is_away = False
+
+    def complain(self, text: str) -> None:
+        """Say on stderr what went wrong."""
+        if not self._is_away:
+            click.echo(f"{text}; trying again", err=True)
+        self._is_away = True
+
+
+class ScreenView:
+    """Prints the figures, over the former ones if it `clears` the screen."""
+
+    def __init__(self, *, clears: bool) -> None:
+        self._clears = clears
+        self._lines: list[str] = []
+        self._away_since = ""
+
+    def show(self, client: Client) -> None:
+        """Print the figures of now. Raises `ClientError`."""
+        self._lines = screen(client.figures()["points"], client.presence())
+        self._away_since = ""
+        self._print(self._lines)
+
+    def complain(self, text: str) -> None:
+        """Print what went wrong above the last figures, and since when."""
+        self._away_since = self._away_since or datetime.now(UTC).strftime("%H:%M:%S UTC")
+        away = f"{plain(text)}; trying again since {self._away_since}. The last figures were:"
+        self._print([away, "", *self._lines])
+
+    def _print(self, lines: Sequence[str]) -> None:
+        if self._clears:
+            click.clear()
+        click.echo("\n".join(lines))
 
 
 def screen(points: Sequence[Point], online: dict[str, Any]) -> list[str]:

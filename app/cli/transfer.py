@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 
 from ..client import Client, ClientError
 from ..core.errors import BelfryError
 from ..core.wire import strict_json
+from . import foreign_feeds
 from .signing import OPERATOR, client_of
 from .words import listed, show_json
 
@@ -40,13 +41,19 @@ def export_feed(user: str, topics: str) -> None:
 @click.command("import")
 @click.argument("user")
 @click.argument("file", type=click.File("rb"), default="-")
-def import_feed(user: str, file: Iterable[bytes]) -> None:
+@click.option(
+    "--from",
+    "service",
+    type=click.Choice(sorted(foreign_feeds.SERVICES)),
+    help="FILE holds answers of this service's API that lists a user's messages.",
+)
+def import_feed(user: str, file: IO[bytes], service: str | None) -> None:
     """Send the messages of FILE to USER again, with the marks. FILE is what `export` printed; `-` is the input.
 
     Messages keep their ids: a second import within a day sends nothing twice. They get the time of the import. Messages
     to topics and to everyone are not sent, but are marked if this server has them.
     """
-    messages = list(_read(file))
+    messages = foreign_feeds.read(_text(file), service) if service else list(_read(file))
     own = [message for message in messages if not {"topic", "everyone"} & message.keys()]
     sent = _send(client_of(OPERATOR, ["publish"]), user, own)
     reader = client_of(user, ["feed"])
@@ -66,6 +73,13 @@ def _pages(client: Client, topics: str, *, archived: bool) -> Iterator[Message]:
         if not page["next"]:
             return
         before = page["next"]
+
+
+def _text(file: IO[bytes]) -> str:
+    try:
+        return file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ClientError(f"expected UTF-8: {error}") from None
 
 
 def _read(lines: Iterable[bytes]) -> Iterator[Message]:

@@ -18,6 +18,7 @@ from gunicorn.http.wsgi import Response
 from gunicorn.workers.ggevent import GeventWorker
 
 from ..core.addresses import plain_peer
+from ..live.turns import turn
 from .connection import ProblemSocket, end_when_silent, head, send
 from .gates.listener import REQUEST_BYTES
 from .repeats import RepeatedRequest
@@ -121,7 +122,7 @@ class ConnectionWorker(GeventWorker):
         if sock in self._spare:
             raise StopIteration  # the next health check needs this place
         if req.unreader.buf.tell():
-            gevent.sleep(0)  # the next request is already here: without this switch, other greenlets would wait for it
+            turn()  # the next request is already here, and other connections must not wait for all that follow
         if self._hangs_up:  # a request that was begun before the stop keeps its connection open
             end_when_silent(sock)
         repeated = self._repeated_requests.get(sock)

@@ -27,7 +27,7 @@ from gunicorn.sock import ssl_context
 
 from .connection_worker import ConnectionWorker
 from .gates.listener import REQUEST_BYTES, ConnectionListener, ListenerAddress, has_callers, is_shared, pause
-from .sockets import prepare
+from .sockets import prepare, reserve_table
 
 POLL_SECONDS = 0.05
 NOTIFY_SECONDS = 1.0
@@ -77,6 +77,7 @@ class BelfryWorker(ConnectionWorker):
         self.begin_serving()
         tune_garbage_collector()
         freeze_settings(self.cfg)
+        reserve_table()
         self._hub.start()  # a worker without a stream also notices that the store moved
         self._refuse_store()  # before anything writes to it
         self._relay.start()

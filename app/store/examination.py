@@ -12,12 +12,17 @@ from ..core import redis_url
 from ..core.errors import BelfryError
 from ..core.settings import Settings
 from ..core.store_faults import FORMAT, Fault, judge, lacking_rights, newer_format, no_database, silent
-from ..transport.connection import Command, Reply, Script, has_no_database, is_unknown, unavailable
+from ..transport.connection import Command, Reply, Script, denials, has_no_database, is_unknown, unavailable
 from .keys import Keys
 
 RIGHTS = Script("rights")
 FORMAT_LOOK = Script("format")
 SCRIPTS = (RIGHTS, FORMAT_LOOK)
+# Commands that no script can run. `rights.lua` tries the others.
+UNTRIED = frozenset({
+    "ping", "select", "role", "wait", "asking", "client|setname", "script|load", "cluster|slots", "cluster|info",
+    "subscribe", "unsubscribe", "ssubscribe", "sunsubscribe",
+})  # fmt: skip
 
 
 class Sends(Protocol):
@@ -27,7 +32,7 @@ class Sends(Protocol):
 
 
 class Examination:
-    """The examination of one server. It tries the commands once, and again as long as the server refuses some of them.
+    """The examination of one server. Each look tries the commands, because an administrator may change the rights.
 
     `holds` returns whether the server holds a key. On a cluster, only one server holds the number of the data format.
     """
@@ -39,24 +44,24 @@ class Examination:
         self._connection = connection
         self._settings = settings
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
-        self._has_rights = False
+        self._denials = denials.count
         self._told: tuple[str, ...] = ()
 
-    def begin(self) -> None:
-        """Start again for another server. Nothing is known yet about the commands that it allows."""
-        self._has_rights = False
+    def is_due(self) -> bool:
+        """Return whether the server refused a command since the last look."""
+        return self._denials != denials.count
 
     def look(self, channel: str) -> tuple[Fault, ...]:
         """Return the faults of the server. Raises `BelfryError` `store_unavailable`.
 
         `channel` is one of this worker's own channels.
         """
-        tries_rights, reads_format = not self._has_rights, self._holds(self._keys.format)
+        self._denials = denials.count
+        reads_format = self._holds(self._keys.format)
         commands: list[Command] = [("INFO",)]
         if reads_format:
             commands.append(FORMAT_LOOK.call((self._keys.format,), FORMAT))
-        if tries_rights:
-            commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
+        commands.append(RIGHTS.call((self._keys.probe(channel),), channel))
         try:
             info, *replies = self._connection.send(commands)
         except BelfryError as error:
@@ -70,11 +75,9 @@ class Examination:
         # A server that refuses the script is reported as lacking a right.
         if reads_format and isinstance(replies[0], bytes):
             faults += tuple(filter(None, [newer_format(replies[0].decode(errors="replace"))]))
-        if tries_rights:
-            denied = _denied(replies[-1], f"~{self._keys.prefix}:*")
-            self._has_rights = not denied
-            faults += (lacking_rights(denied),) if denied else ()
-        return faults
+        denied = _denied(replies[-1], f"~{self._keys.prefix}:*")
+        denied += [f"+{name}" for name in denials.lately() if name in UNTRIED and f"+{name}" not in denied]
+        return (*faults, lacking_rights(denied)) if denied else faults
 
     def _judged(self, info: Any) -> tuple[Fault, ...]:
         strict = self._settings.strict_store

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib import resources
@@ -50,6 +51,37 @@ _REFUSALS = (
 )
 
 complaints = LogThrottle(logging.getLogger("belfry.store"))
+_COMMAND = re.compile(r"run the '([a-z|]+)' command")
+DENIED_SECONDS = 20.0  # longer than the pause between two attempts to connect
+
+
+class Denials:
+    """The commands that Redis refused to its user because of its rights.
+
+    An administrator may change the rights at any time. A script can try most commands, but not those that begin a
+    connection, subscribe or wait. Their refusals are the only sign that a right to them is missing.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[str, float] = {}  # command → when it was refused last
+        self.count = 0
+
+    def note(self, refusal: str) -> None:
+        """Remember the refusal of a command. Redis names the command unless a script ran it."""
+        self.count += 1
+        named = _COMMAND.search(refusal)
+        if named:
+            self._seen[named[1]] = self._clock()
+
+    def lately(self) -> list[str]:
+        """Return the commands that were refused within the last `DENIED_SECONDS`."""
+        since = self._clock() - DENIED_SECONDS
+        self._seen = {name: seen for name, seen in self._seen.items() if seen > since}
+        return list(self._seen)
+
+
+denials = Denials()
 
 # Most callers share the lines of `transport.auto_pipeline`, which are at most five. A few more serve all others.
 POOL_CONNECTIONS = 8
@@ -426,10 +458,23 @@ def _refused(error: Exception) -> str:
     if isinstance(error, redis.exceptions.ResponseError):
         complaints.note(f"Redis refuses a command: {type(error).__name__}: {refusal}")
         if _DENIED.search(refusal):
+            denials.note(refusal)
             return f"The message store refuses a command to Belfry's user ({refusal}); /health/ready names what lacks"
         if not known and is_unknown(error):
             return "The message store's server does not know a command; /health/ready names it"
     return known
+
+
+def _unknown_user(refusal: str) -> str:
+    """Log what is wrong with user or password of the URL, and return a text for the caller."""
+    if "authentication required" in refusal.lower():
+        complaints.note("Redis asks for a password, and BELFRY_REDIS_URL has none: write redis://:password@host")
+        return "The message store asks for a password, and Belfry has none"
+    complaints.note(
+        "Redis refuses the user or the password of BELFRY_REDIS_URL: write a '%' in it as %25, and a password "
+        "without a user as redis://:password@host"
+    )
+    return "The message store refuses Belfry's user or password"
 
 
 def unavailable(error: Exception) -> BelfryError:
@@ -440,8 +485,7 @@ def unavailable(error: Exception) -> BelfryError:
     kind = SilentError if isinstance(error, (redis.exceptions.TimeoutError, TimeoutError)) else BelfryError
     why = f"The message store did not answer ({type(error).__name__})"
     if isinstance(error, redis.exceptions.AuthenticationError):
-        why = "The message store refuses Belfry's user or password"
-        complaints.note("Redis refuses the user or the password of BELFRY_REDIS_URL; write a '%' in it as %25")
+        why = _unknown_user(str(error))
     elif isinstance(error, redis.exceptions.AskError):  # includes MOVED
         why = "The part of the message store that is asked has just moved"
     elif str(error).startswith(UNLOOKED):

@@ -13,7 +13,7 @@ let fallbacks = [];
 let forgotten = 0;
 let problems = [];
 let reason = "";
-const server = { usesTickets: false, forgetToken: () => forgotten++ };
+const server = { base: "https://push.example", usesTickets: false, forgetToken: () => forgotten++ };
 
 /** A stream that is followed, already opened once. */
 async function follow(given = {}) {
@@ -127,6 +127,7 @@ test("a problem is told to developers once, until it works again", async () => {
   assert.deepEqual([problems[0].code, problems[0].status, problems[0].detail], ["token_invalid", 401, "The token is not valid"]);
   assert.match(problems[0].remedy, /BELFRY_SECRET/);
   assert.equal(console.warn.mock.callCount(), 1);
+  assert.match(console.warn.mock.calls[0].arguments[0], /https:\/\/push\.example\/docs\/embedding\/#if-the-bell/);
   streams.at(-1).say("ready");
   streams.at(-1).fail();
   await settle();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { LANGUAGES, load, nameOf } from "../../app/static/modules/languages.js";
+import { Age } from "../../app/static/modules/message_view.js";
 import { ENGLISH, canonical, tagOf, trouble } from "../../app/static/modules/texts.js";
 
 test("a language tag is read as systems write it, and what is none is passed over", () => {
@@ -55,4 +56,15 @@ test("each reason has its own words", () => {
   assert.equal(said("denied", "token_invalid", true), "Notifications are not available on this page.");
   assert.equal(said("denied", "scope_missing", true), "Notifications are not available on this page.");
   assert.equal(said("denied", "token_unavailable", true), "You are signed out.");
+});
+
+test("days are named as people name them, in each language", () => {
+  const before = (days) => new Date(new Date().setHours(12, 0, 0, 0) - days * 86_400_000).toISOString();
+  assert.deepEqual([0, 1].map((days) => new Age("en", ENGLISH).day(before(days))), ["Today", "Yesterday"]);
+  assert.deepEqual([0, 1].map((days) => new Age("fr", ENGLISH).day(before(days))), ["Aujourd\u2019hui", "Hier"]);
+  for (const lang of ["en", ...Object.keys(LANGUAGES)]) {
+    const age = new Age(lang, ENGLISH);
+    assert.equal(new Set([0, 1, 2, 3, 400].map((days) => age.day(before(days)))).size, 5);
+  }
+  assert.match(new Age("en", ENGLISH).day("2020-02-03T12:00:00Z"), /^Monday, February 3, 2020$/);
 });

@@ -9,8 +9,10 @@ import redis
 
 from app.core.settings import Settings
 from app.core.store_faults import Weight
+from app.store import examination as store_examination
 from app.store.examination import SCRIPTS, Examination
-from app.transport.connection import Connection
+from app.transport import connection
+from app.transport.connection import DENIED_SECONDS, Connection, Denials
 from tests.conftest import absent
 from tests.servers import RedisServer
 
@@ -81,17 +83,43 @@ def test_without_info_a_warning_is_all(server: RedisServer, client: redis.Redis)
     assert "+info" in fault.text
 
 
-def test_rights_are_tried_again_until_they_are_there_and_for_another_server(
-    server: RedisServer, client: redis.Redis
-) -> None:
-    looking = examination(server, client, "-time")
-    assert "rights" in [fault.code for fault in looking.look(CHANNEL)]
-    client.execute_command("ACL", "SETUSER", "app", "+time")
+def test_rights_that_change_while_belfry_runs_are_noticed(server: RedisServer, client: redis.Redis) -> None:
+    looking = examination(server, client)
+    for command in ("time", "hset"):
+        assert "rights" not in [fault.code for fault in looking.look(CHANNEL)]
+        client.execute_command("ACL", "SETUSER", "app", f"-{command}")
+        (fault,) = [fault for fault in looking.look(CHANNEL) if fault.code == "rights"]
+        assert f"lacks rights: +{command};" in fault.text
+        client.execute_command("ACL", "SETUSER", "app", f"+{command}")
     assert "rights" not in [fault.code for fault in looking.look(CHANNEL)]
-    client.execute_command("ACL", "SETUSER", "app", "-time")
-    assert "rights" not in [fault.code for fault in looking.look(CHANNEL)], "it was tried without need"
-    looking.begin()
-    assert "rights" in [fault.code for fault in looking.look(CHANNEL)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "command"),
+    [("ping", "PING"), ("wait", "WAIT 0 0"), ("client|setname", "CLIENT SETNAME x"), ("role", "ROLE")],
+)
+def test_a_command_that_no_script_can_try_is_named_after_it_was_refused(
+    server: RedisServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, rule: str, command: str
+) -> None:
+    now = 0.0
+    denials = Denials(lambda: now)
+    monkeypatch.setattr(connection, "denials", denials)
+    monkeypatch.setattr(store_examination, "denials", denials)
+    looking = examination(server, client)
+    looking.look(CHANNEL)
+    assert not looking.is_due()
+    client.execute_command("ACL", "SETUSER", "app", f"-{rule}")
+    with (
+        pytest.raises(redis.exceptions.NoPermissionError) as refused,
+        redis.Redis.from_url(f"unix://app:p@{server.socket_path}") as narrow,
+    ):
+        narrow.execute_command(*command.split())
+    connection.unavailable(refused.value)
+    assert looking.is_due()
+    assert f"lacks rights: +{rule};" in " ".join([fault.text for fault in looking.look(CHANNEL)])
+    assert not looking.is_due()
+    now += DENIED_SECONDS + 1
+    assert "rights" not in [fault.code for fault in looking.look(CHANNEL)]
 
 
 def test_the_server_says_how_it_is_configured(server: RedisServer, client: redis.Redis) -> None:

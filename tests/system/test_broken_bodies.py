@@ -72,3 +72,30 @@ def test_who_leaves_in_the_midst_of_a_body_is_no_failure(belfry: Belfry, begun: 
     failures = re.findall(r"^belfry_failures_total\{.* (\S+)$", belfry.api().get("/metrics").text, re.MULTILINE)
     assert set(failures) <= {"0.0"}
     assert "Traceback" not in belfry.log()
+
+
+@pytest.mark.parametrize(("path", "media_type"), PATHS[:-1])  # without the form
+def test_a_body_that_is_shorter_than_announced_is_refused_even_if_it_reads_as_whole(
+    belfry: Belfry, path: str, media_type: str
+) -> None:
+    whole = b'{"to":"cut","body":"x"}'
+    with announced(belfry, path, media_type, f"Content-Length: {len(whole) + 5}") as client:
+        client.sendall(whole)
+        hang_up(client)
+        head, problem = received(client)
+    assert head.startswith("HTTP/1.1 400 "), head
+    told = problem["error"] if path.startswith("/v1/") else problem
+    assert told["code"] == "body_broken"
+    assert belfry.reader("cut").feed()["messages"] == []
+
+
+def test_a_repeated_request_with_a_cut_body_is_refused_too(belfry: Belfry) -> None:
+    usual = lines(belfry, ())
+    with socket.create_connection((HOST, belfry.port), timeout=patient(60)) as client:
+        for _ in range(KNOWN):
+            client.sendall(usual)
+            assert b" 201 " in to_the_end(client, b"}]}\n")
+        client.sendall(usual.replace(b"Content-Length: 35", b"Content-Length: 36"))
+        hang_up(client)
+        head, problem = received(client)
+    assert (head.split()[1], problem["code"]) == ("400", "body_broken")

@@ -135,6 +135,17 @@ def test_a_feed_is_moved_with_its_marks(run: Run, belfry: Belfry, alice: str, bo
     assert told.stdout == "0 messages sent; 131 had been sent before or have expired\n"
 
 
+def test_a_feed_of_another_service_is_imported_with_its_marks(run: Run, bob: str) -> None:
+    items = [
+        {"id": f"{bob}-{mark}", "body": mark, f"is{mark}": True, "createdAt": "2026"} for mark in ("Read", "Archived")
+    ]
+    told = run("import", bob, "--from", "novu", text=json.dumps({"data": items}))
+    assert told.stdout == "2 messages sent; 0 had been sent before or have expired\n"
+    own = [line for line in lines_of(run("export", bob)) if "everyone" not in line]
+    found = {line["body"]: (line["read"], line["archived"]) for line in own}
+    assert found == {"Read": (True, False), "Archived": (False, True)}
+
+
 def without(message: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in message.items() if name not in names}
 

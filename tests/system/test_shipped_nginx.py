@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from tests.servers import HOST, Belfry, RedisServer, ShippedNginx
+from tests.servers import HOST, REPOSITORY, Belfry, RedisServer, ShippedNginx
 from tests.system.conftest import in_front_of
 from tests.waiting import wait_until
 
@@ -118,3 +119,41 @@ class FromAddress(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, source_address=(self._address, 0), **options)
+
+
+class BelowPath(ShippedNginx):
+    """The shipped configuration with the lines of docs/proxies.md for a server below a path."""
+
+    def upstream(self, address: str) -> None:
+        page = (REPOSITORY / "docs" / "proxies.md").read_text(encoding="utf-8")
+        (lines,) = re.findall(r"```nginx\n(location /push/.*?)```", page, re.DOTALL)
+        place = "# No path behind `proxy_pass`"
+        include = {"include mime.types;": f"include {self.directory}/mime.types;"}
+        self.write({"server belfry:8000;": f"server {address};", place: f"{lines}\n{place}", **include})
+
+
+@pytest.mark.parametrize("path", STREAMS)
+def test_below_a_path_too_a_stream_is_told_to_come_again_while_the_server_is_away(path: str) -> None:
+    nginx = BelowPath(f"{HOST}:1")
+    try:
+        answer = get(nginx.start(), f"/push{path}?id=x")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
+        assert answer.text.startswith("retry: ")
+        assert get(nginx, "/push/feed").status_code == 502
+    finally:
+        nginx.destroy()
+
+
+def test_below_a_path_streams_are_served_as_well(belfry: Belfry, alice: str) -> None:
+    nginx = BelowPath(f"{HOST}:{belfry.port}")
+    try:
+        nginx.start()
+        token = f"Bearer {belfry.token(alice, 'feed', 'complete')}"
+        with requests.get(
+            f"{nginx.url}/push/stream", headers={"Authorization": token}, timeout=60, stream=True
+        ) as answer:
+            assert b"event: ready" in next(answer.iter_content(4_096))
+        assert get(nginx, "/push/completions/none/stream", Authorization=token).status_code == 404
+        assert get(nginx, "/push/feed", Authorization=token).ok
+    finally:
+        nginx.destroy()

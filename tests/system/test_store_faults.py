@@ -175,7 +175,7 @@ def test_streams_of_a_node_that_is_cut_off_are_sent_away_bit_by_bit() -> None:
 
 @pytest.mark.parametrize(
     ("rules", "names"),
-    [(("-time",), "+time"), (("resetchannels", "&other:*"), "&test-"), (("-subscribe",), "subscribe")],
+    [(("-time",), "+time"), (("resetchannels", "&other:*"), "&test-"), (("-subscribe",), "+subscribe")],
 )
 def test_a_right_that_lacks_is_named_in_readiness_and_log_and_the_log_stays_short(
     rules: tuple[str, ...], names: str
@@ -197,5 +197,8 @@ def test_a_right_that_lacks_is_named_in_readiness_and_log_and_the_log_stays_shor
         assert len(belfry.log().splitlines()) < 60, belfry.log()
         with server.client() as client:
             client.execute_command("ACL", "SETUSER", "narrow", "allchannels", "+@all")
-        wait_until(lambda: belfry.api().get("/health/ready").ok, what="it to be ready")
-        belfry.publish({"to": "alice"})
+            wait_until(lambda: belfry.api().get("/health/ready").ok, 60, what="it to be ready")
+            belfry.publish({"to": "alice"})
+            client.execute_command("ACL", "SETUSER", "narrow", "-exists")  # while it runs
+            assert belfry.publisher.publish({"to": "alice"}).status_code == 503
+            wait_until(lambda: "+exists" in refusal(), what="readiness to name a right that was taken away")

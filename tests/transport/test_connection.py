@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any
@@ -15,9 +16,11 @@ from app.core.errors import BelfryError
 from app.core.message import parse
 from app.core.settings import Settings
 from app.store.logs.log import APPEND, SCRIPTS, LogStore
+from app.transport import connection
 from app.transport.auto_pipeline import AutoPipeline
 from app.transport.connection import Command, Connection, Line, LostError, Reply, Script, UnpackableError, checked
-from tests.servers import RedisServer
+from app.transport.log_throttle import LogThrottle
+from tests.servers import HOST, RedisServer, free_port
 
 
 def test_replies_come_in_the_order_of_the_commands(connection: Connection) -> None:
@@ -226,3 +229,29 @@ def test_what_cant_be_sent_is_told_apart_and_the_connection_goes_on(
     with pytest.raises(UnpackableError):
         connection.run([("PING",), ("ECHO", argument)])
     assert connection.run([("ECHO", "next")]) == [b"next"]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "answer", "line"),
+    [
+        ("", "asks for a password", "BELFRY_REDIS_URL has none: write redis://:password@host"),
+        ("s3cret@", "refuses Belfry's user or password", "a password without a user as redis://:password@host"),
+        (":wrong@", "refuses Belfry's user or password", "write a '%' in it as %25"),
+    ],
+    ids=["none", "as the user", "a wrong one"],
+)
+def test_a_password_that_is_missing_or_wrong_is_told_with_the_way_to_write_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, credentials: str, answer: str, line: str
+) -> None:
+    monkeypatch.setattr(connection, "complaints", LogThrottle(logging.getLogger("belfry.store")))
+    server = RedisServer(port=free_port(), options=("--requirepass", "s3cret"), password="s3cret")
+    try:
+        server.start()
+        opened = Connection.open(Settings(redis_url=f"redis://{credentials}{HOST}:{server.port}"), [])
+        with pytest.raises(BelfryError) as refusal:
+            opened.run([("GET", "x")])
+        assert answer in str(refusal.value.detail)
+        assert line in caplog.text
+        assert "s3cret" not in caplog.text
+    finally:
+        server.destroy()

@@ -13,6 +13,7 @@ import jiter
 from ..errors import BelfryError
 
 DEPTH_MAX: Final = 200  # the parser's own limit; Python's JSON writer allows more
+LINES_MAX: Final = 1_000  # lines in which a refusal looks for the place: a long text of short lines would take seconds
 TOLD_MAX: Final = 160  # characters of the parser's reason, which may repeat a member's name
 
 _MAGIC = {
@@ -24,7 +25,28 @@ _MAGIC = {
     b"x\xda": "deflate",
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
+    b"PK\x03\x04": "zip",
 }
+# The beginning of a body in another form → the form's name.
+_FORMS = {
+    re.compile(rb"--[^\r\n]+\r?\nContent-Disposition:", re.IGNORECASE): "multipart/form-data",
+    re.compile(rb"[\w.%+*\[\]-]+=[^\s{]*\s*\Z", re.ASCII): "a form (name=value)",
+    re.compile(rb"\s*<[!?a-zA-Z]"): "HTML or XML",
+    re.compile(rb"\x1e"): "a JSON text sequence (RFC 7464)",
+    re.compile(rb"(?:data|event|id): ?"): "a stream of events",
+    re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\xc1]"): "bytes that are no text",
+}
+# What other languages write and JSON does not know, at the place where the parser stopped → what to write instead.
+_FOREIGN = (
+    (re.compile(rb"NaN|[+-]?Infinity|-?inf\b|nan\b"), "a number that JSON does not have: send null or a string"),
+    (re.compile(rb"None\b|undefined\b|nil\b"), "a word that JSON does not have: write null"),
+    (re.compile(rb"True\b|TRUE\b"), "a word that JSON does not have: write true"),
+    (re.compile(rb"False\b|FALSE\b"), "a word that JSON does not have: write false"),
+    (re.compile(rb"'"), "a single quote: write strings and names in double quotes"),
+    (re.compile(rb"/[/*]"), "a comment, which JSON does not have"),
+    (re.compile(rb"[A-Za-z_$][\w$]*\s*:"), "a name without quotes: write it in double quotes"),
+)
+_PLACE = re.compile(r"line (\d+) column (\d+)\Z")
 _UTF8_MARK = b"\xef\xbb\xbf"
 # UTF-32 comes first, because its mark begins with that of UTF-16.
 _MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -63,7 +85,28 @@ def _refusal(text: bytes, reason: str, lone_surrogate: str) -> BelfryError:
     if half is not None:
         told = f"Expected Unicode text, got the lone surrogate U+{half.decode().upper()}: send both halves of the pair."
         return BelfryError(lone_surrogate, told)
-    return _malformed(_explained(reason))
+    return _malformed(_other_form(text) or _explained(reason) + _foreign(text, reason))
+
+
+def _other_form(text: bytes) -> str:
+    """Return the refusal of a body that is no JSON at all; empty if there is no sign of another form."""
+    form = next((name for beginning, name in _FORMS.items() if beginning.match(text)), "")
+    return form and f"Expected JSON, got {form}"
+
+
+def _foreign(text: bytes, reason: str) -> str:
+    """Return what another language wrote at the place that the parser names; empty if nothing is known there."""
+    place = _PLACE.search(reason)
+    line, column = (int(place[1]), int(place[2])) if place else (0, 0)
+    if not 0 < line <= LINES_MAX:
+        return ""
+    start = sum(len(each) + 1 for each in text.split(b"\n", line)[: line - 1]) + max(column - 1, 0)
+    # The parser stops at the first character that does not fit, which may be the one after a sign or a slash.
+    for at in (start, max(start - 1, 0)):
+        told = next((told for written, told in _FOREIGN if written.match(text, at)), "")
+        if told:
+            return f", got {told}"
+    return ""
 
 
 def _other_encoding(text: bytes) -> str:

@@ -39,7 +39,7 @@ logger = logging.getLogger("belfry.canary")
 class Examiner(Protocol):
     """See `store/examination.py`."""
 
-    def begin(self) -> None: ...
+    def is_due(self) -> bool: ...
 
     def look(self, channel: str) -> tuple[Fault, ...]: ...
 
@@ -195,7 +195,6 @@ class Canary:
         if self._lineage.look(("PUBLISH", self.channel, b"")):
             if known and self._examination is not None:
                 self._examined = None
-                self._examination.begin()
             self._changed()
         self._unheard += 1  # until this publication arrives
         if self._unheard < BEATS_UNHEARD:
@@ -209,7 +208,8 @@ class Canary:
     def _examine(self) -> None:
         now = time.monotonic()
         is_due = self._examined is None or now - self._examined >= self._examine_seconds
-        if self._examination is None or not (is_due or any(fault.refuses for fault in self.faults)):
+        is_refusing = any(fault.refuses for fault in self.faults)
+        if self._examination is None or not (is_due or is_refusing or self._examination.is_due()):
             return
         faults = self._examination.look(self.channel.decode())
         self._examined = now

@@ -34,6 +34,7 @@ from ...core.log.cursor import Position, Vector
 from ...core.settings import Settings
 from ...core.wire import frames
 from ..streams.subscriber import CHUNK_BYTES, OpenLog, Subscriber
+from ..turns import turn
 from .batch import Batch, Heard, Share
 from .catch_up import CatchUp
 
@@ -57,8 +58,8 @@ class Pace:
         return time.monotonic()
 
     def turn(self) -> None:
-        """Switch to the other greenlets."""
-        gevent.sleep(0)
+        """Let the loop serve other sockets."""
+        turn()
 
     def wait(self, event: Event, seconds: float | None) -> None:
         event.wait(seconds)
@@ -205,8 +206,8 @@ class FanOut:
         batch = Batch(open_log, heard)
         before: Vector | None = None
         unnamed = False
-        for turn, subscriber in enumerate(list(open_log.members)):
-            if turn and not turn % self._pace.wide:
+        for count, subscriber in enumerate(list(open_log.members)):
+            if count and not count % self._pace.wide:
                 self._pace.turn()
             if subscriber.live:
                 # After one shared delivery they hold the very same vector.

@@ -27,6 +27,7 @@ from ...store.logs.log import LogStore, Tail
 from ...transport.connection import RETRY_AFTER_SECONDS
 from ...transport.shard import Shards
 from ..streams.subscriber import OpenLog, Subscriber
+from ..turns import background
 from .badges import Badges
 from .catch_up import CatchUp
 from .fan_out import FanOut, Pace
@@ -34,7 +35,7 @@ from .links import Links
 
 VERIFY_RETRY_SECONDS = 1.0
 HOLDS_PER_LIFE = 4  # so often within the time after which an unused log expires
-TAILS_PER_CHECK = 500  # logs compared in one go, before everybody else on the worker gets a turn
+TAILS_PER_CHECK = 50  # logs compared in one round trip
 TAILS_PER_SECOND = 1_000  # most that are compared without a reason: half a percent of a core, however many are open
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
@@ -290,9 +291,12 @@ class Hub:
                 self._hold()
             self._verify_now.clear()
             away: set[object] = set()
+            slices = background()
             while batch := self._next_unverified(away):
                 if not self._verified(batch):
                     away.add(batch[0].home)
+                if self._unverified:
+                    slices.pause()
             if not self._unverified:
                 self._unverified = {}  # one that was emptied keeps room for all that it held
 

@@ -14,11 +14,12 @@ from ...core.wire.times import rfc3339
 from ...store.insight.presence import Connection, PresenceStore
 from ..loop import Loop
 from ..streams.subscriber import ClientInfo, OpenLog, Subscriber
+from ..turns import background
 
 TELL_SECONDS = 1.0
 NAME_BITS = 32
 RENEWALS_PER_LEASE = 3
-USERS_PER_TURN = 100  # told in one go, before everybody else on the worker gets a turn
+USERS_PER_REPORT = 25  # one round trip takes the worker as long as a slice
 
 logger = logging.getLogger("belfry.presence")
 
@@ -76,14 +77,16 @@ class Presence:
     def _tell(self) -> None:
         changed, self._changed = self._changed, set()
         left = list(changed)
+        slices = background()
         try:
             while True:
-                told = {user: self._connections(user) for user in left[:USERS_PER_TURN]}
+                told = {user: self._connections(user) for user in left[:USERS_PER_REPORT]}
                 if not self._store.renew(self.worker, told, self._clock()):
                     self._changed |= self._users.keys() - changed
-                left = left[USERS_PER_TURN:]
+                left = left[USERS_PER_REPORT:]
                 if not left:
                     return
+                slices.pause()
         except BelfryError as error:
             logger.info("presence can't be stored yet: %s", error.detail)
             self._changed.update(left)

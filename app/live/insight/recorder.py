@@ -1,4 +1,4 @@
-"""Recorders: callers note an event and go on; one write a second stores what has come together.
+"""Recorders: callers note an event and continue. Once a second, a recorder stores the new events.
 
 `Flights` notes what happens to this worker's connections (the flight recorder). `KnownUsers` notes whom messages were
 sent to, so that administrators find these users: each user once in a while.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import gevent
@@ -21,6 +21,7 @@ from ...store.insight.directory import Directory, KnownUser
 from ...store.insight.flights import FlightStore, written
 from ..loop import Loop
 from ..streams.subscriber import Subscriber
+from ..turns import Slices, background
 
 WRITE_SECONDS = 1.0
 WAITING_MAX = 20_000  # events of one second: a worker's connections all at once, or as many users
@@ -44,12 +45,20 @@ T = TypeVar("T")
 
 
 class Recorder(Generic[T]):
-    """What waits to be recorded: of more than `most` in a second, the latest."""
+    """The events that wait to be recorded. If more than `most` come in a second, only the latest are kept.
 
-    def __init__(self, write: Callable[[list[T]], None], most: int) -> None:
+    `write` gets an iterator. It pauses after an event when requests had to wait for long enough.
+    """
+
+    def __init__(self, write: Callable[[Iterator[T]], None], most: int) -> None:
         self._store = write
         self._waiting: deque[T] = deque(maxlen=most)
-        self._loop = Loop(self._write, lambda: gevent.sleep(WRITE_SECONDS), "events could not be recorded", logger)
+        self._loop = Loop(
+            lambda: self._write(background()),
+            lambda: gevent.sleep(WRITE_SECONDS),
+            "events could not be recorded",
+            logger,
+        )
 
     def note(self, item: T) -> None:
         """Record `item` soon."""
@@ -57,21 +66,25 @@ class Recorder(Generic[T]):
         self._loop.start()
 
     def stop(self) -> None:
-        """Record what is left."""
+        """Record the events that still wait, without the pauses of background work."""
         if self._loop.stop():
-            self._write()
+            self._write(Slices())
 
-    def _write(self) -> None:
-        items = list(self._waiting)
-        self._waiting.clear()
-        if not items:
+    def _write(self, slices: Slices) -> None:
+        if not self._waiting:
             return
         try:
-            self._store(items)
+            self._store(self._taken(slices))
         except BelfryError as error:
-            logger.info("%d events are not recorded: %s", len(items), error.detail)
+            logger.info("events are not recorded: %s", error.detail)
         except Exception:
-            logger.exception("%d events could not be recorded", len(items))
+            logger.exception("events could not be recorded")
+
+    def _taken(self, slices: Slices) -> Iterator[T]:
+        """Take the events that wait now. If the store fails, those not taken yet wait for the next write."""
+        for _ in range(len(self._waiting)):
+            yield self._waiting.popleft()
+            slices.pause()
 
 
 class Flights:

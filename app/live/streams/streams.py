@@ -32,19 +32,18 @@ from ..delivery.hub import Hub, total_announced
 from ..insight.presence import Presence, id_of, name_of, number_of_one
 from ..insight.recorder import Flights
 from ..loop import Loop
+from ..turns import Slices
 from .closings import Closings
 from .heartbeat import TimingWheel
 from .poller import AVAILABLE as POLLER_AVAILABLE
 from .poller import Poller
 from .subscriber import ClientInfo, OpenLog, Sink, Subscriber
 
-GOODBYES_PER_TURN = 256
 LAST_SECONDS = 1.0  # in which a worker that stops tells the store so; a store that is away holds no worker back
 DISCONNECTED_RETRY_MS = 60_000  # a connection that an administrator ended comes back no earlier
 # Multiples of it, without their whole parts, lie evenly between 0 and 1, however many (Weyl; Knuth, TAOCP 6.4).
 GOLDEN = 0.618_033_988_749_894_9
 SOONER = 10  # who is sent away to spread load comes back so much sooner than after a failure
-LOOKS_PER_TURN = 4_096  # for a withdrawn credential
 RETRY_AFTER_SECONDS = 5
 
 # gevent's way to leave a `with` block without an error when its time is over (its stubs don't know it).
@@ -259,10 +258,10 @@ class Streams:
         """Say goodbye to everyone: this worker stops. The delays told spread the return over the window."""
         self.draining = True
         self._hub.release()
-        for turn, subscriber in enumerate(list(self._subscribers), 1):
+        slices = Slices()
+        for subscriber in list(self._subscribers):
             subscriber.say_goodbye(Goodbye.SHUTDOWN, self.retry_ms())
-            if not turn % GOODBYES_PER_TURN:
-                gevent.sleep(0)
+            slices.pause()
         self._closings.flush()
         with gevent.Timeout(LAST_SECONDS, _QUIETLY):
             self._presence.stop()
@@ -270,11 +269,11 @@ class Streams:
 
     def end(self, withdrawn: Callable[[Claims], bool]) -> None:
         """Say goodbye to every stream whose credential was just withdrawn."""
-        for turn, subscriber in enumerate(list(self._subscribers), 1):
+        slices = Slices()
+        for subscriber in list(self._subscribers):
             if withdrawn(subscriber.claims):
                 subscriber.say_goodbye(Goodbye.REVOKED, self._final_retry_ms())
-            if not turn % LOOKS_PER_TURN:
-                gevent.sleep(0)
+            slices.pause()
 
     def retry_ms(self) -> int:
         """A random reconnect delay, from half to one and a half of the setting."""

@@ -110,6 +110,10 @@ export class BelfryClient {
     return this.#counted(this.#server.mark("read", { all: true }));
   }
 
+  archiveAll() {
+    return this.#counted(this.#server.mark("archive", { all: true }));
+  }
+
   /** @param {string[]} ids @param {boolean} [archived] */
   archive(ids, archived = true) {
     return this.#counted(this.#server.mark("archive", { ids, archived }));

@@ -8,7 +8,7 @@ import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
 import { styleSheet } from "./styles.js";
 import { ENGLISH, headline, language, trouble } from "./texts.js";
-import { Wishes, chime, inOneTab, showNotification } from "./wishes.js";
+import { Wishes, chime } from "./wishes.js";
 
 /** @import { Texts, Trouble } from "./texts.js" */
 /** @import { Toasts } from "./toasts.js" */
@@ -16,7 +16,7 @@ import { Wishes, chime, inOneTab, showNotification } from "./wishes.js";
 
 /** What the connection depends on, and what only the view depends on. */
 const CONNECTION = ["server", "url", "token-url", "topics"];
-const VIEW = ["events", "inline", "lang"];
+const VIEW = ["events", "groups", "inline", "lang"];
 const PANEL_PX = 640; // the panel's height where there is room
 const LOW_PX = 320; // with less room than this below the bell, the panel opens upwards if there is more above
 const GAP_PX = 8; // between bell and panel
@@ -50,6 +50,7 @@ export class BelfryFeed extends Element {
   /** @type {Trouble | null} */ #trouble = null;
   #isChanging = false;
   #isStale = false; // the connection has to be made anew
+  #renamed = globalThis.MutationObserver && new MutationObserver(() => this.#changeSoon(false)); // the page's language changed
 
   constructor() {
     super();
@@ -63,6 +64,7 @@ export class BelfryFeed extends Element {
     document.addEventListener("pointerdown", this.#onPointerDown);
     addEventListener("resize", this.#placePanel);
     addEventListener("popstate", this.#onNavigation);
+    this.#renamed.observe(document.documentElement, { attributeFilter: ["lang"] });
     history_?.addEventListener("currententrychange", this.#onNavigation);
   }
 
@@ -71,6 +73,7 @@ export class BelfryFeed extends Element {
     document.removeEventListener("pointerdown", this.#onPointerDown);
     removeEventListener("resize", this.#placePanel);
     removeEventListener("popstate", this.#onNavigation);
+    this.#renamed.disconnect();
     history_?.removeEventListener("currententrychange", this.#onNavigation);
     this.#stop();
   }
@@ -234,7 +237,7 @@ export class BelfryFeed extends Element {
     coming?.then(() => this.#changeSoon(false), () => {}); // without its module the texts stay English
     this.#words = { ...texts, ...this.texts };
     const inline = this.hasAttribute("inline");
-    this.#panel = new FeedPanel(model, client, this.#wanted(model), lang, this.#words, inline ? null : () => this.close());
+    this.#panel = new FeedPanel(model, client, this.#wanted(model), lang, this.#words, inline ? null : () => this.close(), this.getAttribute("groups") === "day");
     this.#panel.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close();
     });
@@ -282,7 +285,7 @@ export class BelfryFeed extends Element {
     this.#fresh.add(message.id);
     if (!this.#announce("message", { message })) return;
     this.#live.textContent = this.#words.arrived(headline(message, this.#words));
-    inOneTab(message.id, () => this.#notify(message));
+    import("./notify.js").then(({ inOneTab }) => inOneTab(message.id, () => this.#notify(message)), () => {}); // without its module there is the badge
   }
 
   /** @param {Message} message */
@@ -304,8 +307,9 @@ export class BelfryFeed extends Element {
   }
 
   /** @param {Message} message */
-  #notifyDesktop(message) {
+  async #notifyDesktop(message) {
     if (!Wishes.has("desktop")) return;
+    const { showNotification } = await import("./notify.js");
     const body = (message.title && message.body) ?? "";
     const isPossible = showNotification(headline(message, this.#words), { body, tag: message.id }, () => {
       focus();
@@ -353,9 +357,11 @@ export class BelfryFeed extends Element {
     const above = top - GAP_PX - EDGE_PX;
     const below = innerHeight - bottom - GAP_PX - EDGE_PX;
     const opensUp = below < LOW_PX && above > below;
-    const height = Math.max(0, Math.min(PANEL_PX, opensUp ? above : below));
+    const room = Math.max(opensUp ? above : below, Math.min(LOW_PX, innerHeight - 2 * EDGE_PX)); // in a low window it covers the bell
+    const height = Math.max(0, Math.min(PANEL_PX, room));
+    const place = opensUp ? top - GAP_PX - height : bottom + GAP_PX;
     style.setProperty("--_height", `${Math.round(height)}px`);
-    style.setProperty("--_top", `${Math.round(opensUp ? top - GAP_PX - height : bottom + GAP_PX)}px`);
+    style.setProperty("--_top", `${Math.round(Math.max(EDGE_PX, Math.min(place, innerHeight - height - EDGE_PX)))}px`);
     style.setProperty("--_left", `${Math.round(Math.max(EDGE_PX, Math.min(wanted, innerWidth - offsetWidth - EDGE_PX)))}px`);
   };
 }

@@ -23,7 +23,7 @@ export const LANGUAGES = {
  */
 export function nameOf(lang) {
   const { language, script } = new Intl.Locale(lang).maximize();
-  const name = language === "zh" ? (script === "Hant" ? "zh-TW" : "zh-CN") : language === "pt" ? "pt-BR" : language;
+  const name = /^(zh|yue|cmn)$/.test(language) ? (script === "Hant" ? "zh-TW" : "zh-CN") : language === "pt" ? "pt-BR" : language;
   return Object.hasOwn(LANGUAGES, name) ? name : "en";
 }
 

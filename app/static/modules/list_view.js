@@ -50,6 +50,7 @@ export class ListView {
   /** Of the rows in the page. @type {Map<string, MessageView>} */ #views = new Map();
   #heights = new Heights();
   #isWhole = true;
+  #byDay;
   #above = element("div", { class: "gap" });
   #between = element("div", { class: "gap" }); // the focused row and the others
   #below = element("div", { class: "gap" });
@@ -64,8 +65,10 @@ export class ListView {
   /**
    * @param {Wanted} feed @param {string} lang @param {Texts} texts
    * @param {() => void} leave focuses what is before the list @param {() => void} more is called near the end
+   * @param {boolean} byDay whether the first message of each day has a heading
    */
-  constructor(feed, lang, texts, leave, more) {
+  constructor(feed, lang, texts, leave, more, byDay) {
+    this.#byDay = byDay;
     this.#feed = feed;
     this.#texts = texts;
     this.#leave = leave;
@@ -126,6 +129,7 @@ export class ListView {
   /** Update the relative times. */
   age() {
     for (const { article } of this.#views.values()) this.#age.refresh(/** @type {HTMLTimeElement} */ (article.querySelector("time")));
+    if (this.#byDay) this.look(); // it may be another day now
   }
 
   /** Have the rows in the page that belong there, and number `held`. @param {number} held @param {Set<string>} [fresh] */
@@ -165,9 +169,17 @@ export class ListView {
     const message = this.#messages[at];
     let view = this.#views.get(message.id);
     if (!view?.shows(message)) view = this.#make(message, view, fresh);
+    if (this.#byDay) this.#head(view.article, at);
     view.article.setAttribute("aria-posinset", String(at + 1));
     view.article.setAttribute("aria-setsize", String(this.#isWhole ? this.#messages.length : -1));
     return view.article;
+  }
+
+  /** Give row `at` the heading of its day, if the row before it is of another day. @param {HTMLElement} article @param {number} at */
+  #head(article, at) {
+    const [day, before] = [this.#messages[at], this.#messages[at - 1]].map((message) => message && this.#age.day(message.time));
+    if (day === before) delete article.dataset.day;
+    else if (article.dataset.day !== day) article.dataset.day = day;
   }
 
   /** @param {Message} message @param {MessageView | undefined} former @param {Set<string>} fresh */

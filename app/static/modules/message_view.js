@@ -6,6 +6,8 @@ import { headline } from "./texts.js";
 /** @import { Texts } from "./texts.js" */
 /** @import { Action, Message, Wanted } from "./types.js" */
 
+const DAY_MS = 86_400_000;
+
 /** One message as an article. */
 export class MessageView {
   isWhole = false;
@@ -168,13 +170,26 @@ export class MessageView {
 export class Age {
   #relative;
   #date;
+  #lang;
   #now;
 
   /** @param {string} lang @param {Texts} texts */
   constructor(lang, texts) {
     this.#relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
     this.#date = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "short" });
+    this.#lang = lang;
     this.#now = texts.now;
+  }
+
+  /** The day of a message, as a heading: "Today", "Yesterday", later a date. @param {string} time RFC 3339 */
+  day(time) {
+    const midnight = new Date(time).setHours(0, 0, 0, 0);
+    const daysAgo = Math.round((new Date().setHours(0, 0, 0, 0) - midnight) / DAY_MS); // a day may have 23 or 25 hours
+    const isNamed = daysAgo === 0 || daysAgo === 1;
+    const said = isNamed
+      ? new Intl.RelativeTimeFormat(this.#lang, { numeric: "auto" }).format(-daysAgo, "day")
+      : new Intl.DateTimeFormat(this.#lang, { dateStyle: "full" }).format(midnight);
+    return said.charAt(0).toLocaleUpperCase(this.#lang) + said.slice(1);
   }
 
   /** @param {string} time RFC 3339 */

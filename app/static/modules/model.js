@@ -20,7 +20,7 @@ export const TABS = /** @type {const} */ (["all", "unread", "archived"]);
  * @typedef {{ids?: string[], all?: boolean, sweeps?: boolean, read?: boolean, archived?: boolean, removed?: boolean, revision?: number}} Change
  * `sweeps`: it clears the tab of unread messages.
  */
-/** @typedef {{what: "archive" | "remove" | "readAll", undo: () => Promise<void>}} Done What the user can take back. */
+/** @typedef {{what: "archive" | "archiveAll" | "remove" | "readAll", undo: () => Promise<void>}} Done What the user can take back. */
 
 /**
  * The part of a user's feed that the chosen tab shows, newest first.
@@ -136,18 +136,18 @@ export class FeedModel {
     let unread = this.messages.filter(({ read }) => !read).map(({ id }) => id);
     const hasAll = this.isWhole && this.tab !== "archived";
     await this.#want({ ids, read: true, sweeps: true }, async () => {
-      if (!hasAll) unread = await this.#unreadIds();
+      if (!hasAll) unread = await this.#idsOf({ unread: "true" });
       await this.#client.markAllRead();
     });
     this.#offer("readAll", () => this.#want({ ids: unread, read: false }, () => this.#client.markRead(unread, false)));
   }
 
-  /** What the server will have to mark as unread again: the feed may hold more messages than are shown. */
-  async #unreadIds() {
+  /** The messages that a change is about, also those that are not shown yet. @param {Record<string, string>} filter */
+  async #idsOf(filter) {
     const ids = [];
     /** @type {string | null} */ let before = "";
     while (before !== null) {
-      /** @type {Page} */ const page = await this.#client.feed({ limit: UNDO_PAGE, unread: "true", ...(before && { before }) });
+      /** @type {Page} */ const page = await this.#client.feed({ limit: UNDO_PAGE, ...filter, ...(before && { before }) });
       ids.push(...page.messages.map(({ id }) => id));
       before = ids.length < UNDO_MOST ? page.next : null;
     }
@@ -174,6 +174,18 @@ export class FeedModel {
     if (archived) this.#offer("archive", () => this.#want({ ids: [message.id], archived: false }, () => this.#client.archive([message.id], false)));
   }
 
+  /** Archive what the tab shows, and what it would show further down. Messages that come meanwhile stay. */
+  async archiveAll() {
+    let ids = this.messages.map(({ id }) => id);
+    const hasAll = this.isWhole;
+    await this.#want({ ids, archived: true }, async () => {
+      if (!hasAll) ids = await this.#idsOf(this.#filter);
+      if (ids.length === UNDO_MOST && this.tab === "all") await this.#client.archiveAll(); // there may be more
+      else await this.#client.archive(ids);
+    });
+    this.#offer("archiveAll", () => this.#want({ ids, archived: false }, () => this.#client.archive(ids, false)));
+  }
+
   /** @param {Message} message */
   async remove(message) {
     await this.#want({ ids: [message.id], removed: true }, () => this.#client.remove(message.id));
@@ -197,11 +209,15 @@ export class FeedModel {
     }
   }
 
+  /** What the tab asks the server for. @returns {Record<string, string>} */
+  get #filter() {
+    return this.tab === "all" ? {} : { [this.tab]: "true" };
+  }
+
   /** @param {Record<string, string>} query @param {(page: Page) => Message[]} take makes the new list */
   async #fetch(query, take) {
     const load = ++this.#load;
-    const filter = this.tab === "all" ? {} : { [this.tab]: "true" };
-    const page = await this.#client.feed({ limit: PAGE_SIZE, ...filter, ...query }).catch((error) => this.#onRefused(error));
+    const page = await this.#client.feed({ limit: PAGE_SIZE, ...this.#filter, ...query }).catch((error) => this.#onRefused(error));
     if (load !== this.#load) return page;
     this.state = page ? "loaded" : "failed";
     if (page) {

@@ -3,7 +3,7 @@
 import { ListView } from "./list_view.js";
 import { element, icon, iconButton } from "./markup.js";
 import { TABS } from "./model.js";
-import { Wishes, chime, mayNotify } from "./wishes.js";
+import { Wishes, askToNotify, chime, mayNotify } from "./wishes.js";
 
 /** @import { BelfryClient } from "./client.js" */
 /** @import { Done, FeedModel, Tab } from "./model.js" */
@@ -80,14 +80,14 @@ class SettingsView {
 
   /** @param {"sound" | "desktop"} name @param {HTMLInputElement} box */
   async #wish(name, box) {
-    if (box.checked && name === "sound") chime();
+    if (name === "sound") box.checked &&= chime();
     if (name === "desktop") await this.#askForNotifications(box);
     Wishes.set(name, box.checked);
   }
 
   /** @param {HTMLInputElement} box */
   async #askForNotifications(box) {
-    if (box.checked && mayNotify() === null) await Promise.resolve(Notification.requestPermission()).catch(() => {});
+    if (box.checked && mayNotify() === null) await askToNotify();
     const isBlocked = box.checked && mayNotify() !== true;
     if (isBlocked) box.checked = false;
     this.#blocked.textContent = isBlocked ? this.#texts.desktopDenied : "";
@@ -103,6 +103,7 @@ export class FeedPanel {
   #settings;
   #list;
   #readAll;
+  #archiveAll;
   #notice = element("div", { class: "notice", role: "status", hidden: true });
   #blank = element("div", { class: "blank", hidden: true });
   #end = element("div", { class: "end" });
@@ -116,15 +117,17 @@ export class FeedPanel {
   /**
    * @param {FeedModel} model @param {BelfryClient} client @param {Wanted} wanted @param {string} lang @param {Texts} texts
    * @param {(() => void) | null} close null where the feed is part of the page
+   * @param {boolean} byDay whether the list is grouped by day
    */
-  constructor(model, client, wanted, lang, texts, close) {
+  constructor(model, client, wanted, lang, texts, close, byDay) {
     this.#texts = texts;
     this.#model = model;
     this.#client = client;
     this.#tabs = new TabsView(texts, (tab) => model.show(tab));
     this.#settings = new SettingsView(texts);
-    this.#list = new ListView(wanted, lang, texts, () => this.#tabs.focus(), () => this.#isSeen && model.more());
+    this.#list = new ListView(wanted, lang, texts, () => this.#tabs.focus(), () => this.#isSeen && model.more(), byDay);
     this.#readAll = iconButton("checks", texts.readAll, () => model.markAll().catch(() => this.failed()));
+    this.#archiveAll = iconButton("archive", texts.archiveAll, () => model.archiveAll().catch(() => this.failed()));
     this.root = element(
       "section",
       { class: "panel", role: close ? "dialog" : "region", "aria-labelledby": "title", popover: close ? "manual" : undefined },
@@ -146,6 +149,7 @@ export class FeedPanel {
     this.#list.root.hidden = messages.length === 0;
     this.#list.render(messages, this.#model.isWhole, fresh);
     this.#readAll.hidden = unread === 0;
+    this.#archiveAll.hidden = messages.length === 0 || tab === "archived";
     this.#renderBlank(trouble);
     this.#renderNotice(trouble);
     this.#renderDone();
@@ -160,7 +164,7 @@ export class FeedPanel {
     this.#offered = done;
     clearTimeout(this.#withdrawing);
     if (!done) return;
-    const said = { archive: this.#texts.archivedOne, remove: this.#texts.removedOne, readAll: this.#texts.readAllDone }[done.what];
+    const said = { archive: this.#texts.archivedOne, archiveAll: this.#texts.archiveAllDone, remove: this.#texts.removedOne, readAll: this.#texts.readAllDone }[done.what];
     const undo = this.#button(this.#texts.undo, () => this.#model.undo().catch(() => this.failed()));
     this.#done.replaceChildren(said, undo);
     this.#withdrawing = setTimeout(() => {
@@ -207,7 +211,7 @@ export class FeedPanel {
     });
     settings.setAttribute("aria-expanded", "false");
     const title = element("h2", { id: "title" }, this.#texts.title);
-    return element("div", { class: "head" }, title, this.#readAll, settings, close ? iconButton("close", this.#texts.close, close) : null);
+    return element("div", { class: "head" }, title, this.#readAll, this.#archiveAll, settings, close ? iconButton("close", this.#texts.close, close) : null);
   }
 
   /** @param {Trouble | null} trouble */

@@ -239,7 +239,7 @@ export class Reconnect {
     if (complaint === this.#complaint) return;
     this.#complaint = complaint;
     const remedy = code === "unreachable" ? UNREACHABLE : await import("./remedies.js").then(({ remedyFor }) => remedyFor(code), () => "");
-    console.warn(`Belfry: ${complaint.replace(/\.$/, "")}. ${remedy} See "If the bell does not connect" in docs/embedding.md.`);
+    console.warn(`Belfry: ${complaint.replace(/\.$/, "")}. ${remedy} See ${this.#server.base}/docs/embedding/#if-the-bell-does-not-connect`);
     this.#followed.complain({ code, status, detail, remedy });
   }
 

@@ -71,6 +71,7 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 :host([inline]) .list { min-height: 16rem; overflow: visible; }
 .message { position: relative; display: grid; grid-template-columns: auto 1fr; gap: 0 0.75rem; padding: 0.8rem 1rem; border-block-end: 1px solid var(--_line); }
 .gap { overflow-anchor: none; }
+.message[data-day]::before { grid-column: 1 / -1; margin: -0.8rem -1rem 0.8rem; padding: 0.35rem 1rem; border-block-end: 1px solid var(--_line); background: var(--_paper); color: var(--_faint); font-size: 0.8rem; font-weight: 650; content: attr(data-day); }
 .message:hover { background: var(--_hover); }
 .message:focus-visible { outline-offset: -2px; }
 .message.unread { background: var(--_unread); }
@@ -101,6 +102,7 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 .action:hover { filter: brightness(1.06); }
 .tools { position: absolute; z-index: 2; inset-block-start: 0.4rem; inset-inline-end: 0.6rem; display: flex; border: 1px solid var(--_line); border-radius: 10px; background: var(--_paper); opacity: 0; }
 .message:hover .tools, .message:focus .tools, .message:focus-within .tools { opacity: 1; }
+.message[data-day] .tools { margin-block-start: 1.9rem; }
 .tools svg { width: 1.1rem; height: 1.1rem; }
 .blank { display: grid; justify-items: center; gap: 0.35rem; padding: 3.5rem 1.5rem; color: var(--_faint); text-align: center; }
 .blank svg { width: 2.5rem; height: 2.5rem; margin-block-end: 0.4rem; opacity: 0.6; }
@@ -113,6 +115,7 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
 }
 @media (hover: none) {
   .message { grid-template-columns: auto 1fr auto; gap: 0 0.6rem; padding: 0.5rem 0.25rem; padding-inline-start: 0.75rem; }
+  .message[data-day]::before { margin: -0.5rem -0.25rem 0.5rem -0.75rem; margin-inline: -0.75rem -0.25rem; }
   .sign { width: 1.75rem; height: 1.75rem; }
   .sign svg { width: 1rem; height: 1rem; }
   .body { -webkit-line-clamp: 2; }

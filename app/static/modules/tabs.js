@@ -46,7 +46,11 @@ export class TabGroup {
 
   join() {
     if (!TabGroup.isPossible) return this.#lead();
-    this.#channel = new BroadcastChannel(this.#name);
+    try {
+      this.#channel = new BroadcastChannel(this.#name);
+    } catch {
+      return this.#lead(); // the browser blocks it here
+    }
     this.#channel.onmessage = ({ data: { byLeader, isFreezing, message } }) => {
       if (isFreezing) return this.#replaceLeader();
       if (byLeader) this.#heardAt = Date.now();
@@ -107,12 +111,18 @@ export class TabGroup {
       this.#release = () => resolve(undefined);
       this.#lead();
     });
-    navigator.locks.request(this.#name, options, held).catch(() => asked === this.#asked && this.#onLost());
+    const refused = (/** @type {Error} */ { name }) => (name === "AbortError" ? this.#onLost() : this.#leadAlone());
+    navigator.locks.request(this.#name, options, held).catch((error) => asked === this.#asked && refused(error));
   }
 
   #lead() {
     this.leads = true;
     this.#on.lead();
+  }
+
+  /** The browser gives no locks here, as in a sandboxed frame. */
+  #leadAlone() {
+    if (this.#channel && !this.leads) this.#lead();
   }
 
   /** The lock was stolen, perhaps before this tab learned that it had it. */

@@ -9,6 +9,7 @@ export const ENGLISH = {
   unread: "Unread",
   archived: "Archived",
   readAll: "Mark all as read",
+  archiveAll: "Archive all",
   settings: "Settings",
   close: "Close",
   sound: "Play a sound",
@@ -26,6 +27,7 @@ export const ENGLISH = {
   archivedOne: "Archived.",
   removedOne: "Removed.",
   readAllDone: "All marked as read.",
+  archiveAllDone: "All archived.",
   message: "Message",
   arrived: (/** @type {string} */ title) => `New message: ${title}`,
   info: "Information",
@@ -83,7 +85,7 @@ export const tagOf = (tags) => tags.map(canonical).find((tag) => tag !== null) ?
  */
 export function canonical(tag) {
   try {
-    return Intl.getCanonicalLocales(tag.replace(/[.@].*$/, "").replaceAll("_", "-"))[0] ?? null;
+    return Intl.getCanonicalLocales(tag.trim().replace(/[.@].*$/, "").replaceAll("_", "-"))[0] ?? null;
   } catch {
     return null;
   }

@@ -6,7 +6,8 @@ writes it later and limits its length, so a user may be missing from it. Publish
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ...core.settings import Settings
@@ -14,6 +15,7 @@ from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
 
 USERS_PER_COMMAND = 500
+USERS_PER_WRITE = 50
 # Workers report users after a second or two. A user who was just forgotten is not added for this long.
 FORGOTTEN_SECONDS = 10
 
@@ -45,10 +47,11 @@ class Directory:
             keys = (self._names, self._seen, *map(self._keys.user_forgotten, part))
             yield REMEMBER.call(keys, self._most, int(now), self._seconds, *part)
 
-    def write(self, seen: Sequence[KnownUser]) -> None:
+    def write(self, seen: Iterable[KnownUser]) -> None:
         """Remember the users of `seen`."""
-        if seen:
-            self._commands.run(list(self.remember([user for user, _ in seen], seen[-1].seen)))
+        rest = iter(seen)
+        while part := list(islice(rest, USERS_PER_WRITE)):
+            self._commands.run(list(self.remember([user for user, _ in part], part[-1].seen)))
 
     def count(self) -> int:
         """Return the number of known users."""

@@ -7,7 +7,8 @@ does not guarantee that the message is in this list.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import jiter
@@ -21,7 +22,7 @@ from ..logs.publisher import Published
 from .flights import record_of
 
 MESSAGES_KEPT = 1_000
-MESSAGES_PER_WRITE = 50  # a thousand at once would block other greenlets for 30 ms
+MESSAGES_PER_WRITE = 50
 TEXT_MAX = 200  # characters of the title, and of the body
 RECIPIENTS_SHOWN = 10
 
@@ -42,11 +43,10 @@ class RecentStore:
         self._commands = commands
         self._key = Keys(settings.redis_prefix, settings.redis_db).recent
 
-    def write(self, published: Sequence[tuple[str, Published]]) -> None:
+    def write(self, published: Iterable[tuple[str, Published]]) -> None:
         """Add messages. Each item is the name of the publisher and the message."""
-        latest = published[-MESSAGES_KEPT:]
-        for at in range(0, len(latest), MESSAGES_PER_WRITE):
-            records = [_written(_summary(by, each)) for by, each in latest[at : at + MESSAGES_PER_WRITE]]
+        rest = iter(published)
+        while records := [_written(_summary(by, each)) for by, each in islice(rest, MESSAGES_PER_WRITE)]:
             self._commands.run([RECENT.call((self._key,), MESSAGES_KEPT, *records)])
 
     def all(self) -> list[Summary]:

@@ -90,6 +90,8 @@ class Appended(NamedTuple):
     online: bool
 
 
+_AHEAD = "equal or smaller than the target stream top item"  # Redis's refusal of an offset that a stream has passed
+
 # Waits for the outcomes of posted messages and returns them. Raises like `LogStore.append`.
 Outcomes = Callable[[], list[Appended]]
 
@@ -161,6 +163,7 @@ class LogStore:
             try:
                 outcomes += self._outcomes(self._appends.run(trip.commands), trip.order)
             except BelfryError as failure:
+                self._mend_ahead([failure], appends)
                 raise _overall([failure], outcomes) from failure.__cause__
         return outcomes
 
@@ -174,9 +177,11 @@ class LogStore:
             outcomes = self.append(appends, before)
             return lambda: outcomes
         trips = self._round_trips(appends, before)
-        return partial(self._awaited, [(self._posts.post(trip.commands), trip.order) for trip in trips])
+        return partial(self._awaited, appends, [(self._posts.post(trip.commands), trip.order) for trip in trips])
 
-    def _awaited(self, pending: Sequence[tuple[Pending, Sequence[int]]]) -> list[Appended]:
+    def _awaited(
+        self, appends: Sequence[tuple[str, Message]], pending: Sequence[tuple[Pending, Sequence[int]]]
+    ) -> list[Appended]:
         outcomes: list[Appended] = []
         failures: list[BelfryError] = []
         for each, order in pending:
@@ -187,6 +192,7 @@ class LogStore:
         if failures:
             if any(map(is_unlooked, failures)):
                 self.lineage.look_early()
+            self._mend_ahead(failures, appends)
             raise _overall(failures, outcomes) from failures[0].__cause__
         return outcomes
 
@@ -245,6 +251,15 @@ class LogStore:
         mended = sum(self._run([self._call(MEND, name) for name in names]))
         if mended:
             logger.warning("%d logs have other entries than were kept: they go on under a new epoch", mended)
+
+    def _mend_ahead(self, failures: Sequence[BelfryError], appends: Sequence[tuple[str, Message]]) -> None:
+        """Mend the logs of a failed append if a stream is ahead of its meta and refuses the next offset.
+
+        Somebody restored an earlier copy of the meta. Without this, every publish would fail until somebody reads the
+        log. The publisher repeats the request.
+        """
+        if any(_AHEAD in str(failure.__cause__) for failure in failures):
+            self._mend(list(dict.fromkeys(name for name, _ in appends)))
 
     def _read(self, requests: Sequence[tuple[str, Vector]], user: str) -> list[Page]:
         calls = [
@@ -458,7 +473,8 @@ def _overall(failures: Sequence[BelfryError], outcomes: Sequence[Appended]) -> B
 def _outcome(reply: Reply) -> Appended:
     """Return the script's outcome for one message. Raises `BelfryError` `store_unavailable` if the append failed."""
     if reply[0] == b"failed":
-        raise unavailable(redis.exceptions.ResponseError(reply[1].decode()))
+        cause = redis.exceptions.ResponseError(reply[1].decode())
+        raise unavailable(cause) from cause
     status, epoch, offset, receivers = reply
     return Appended(_STATUS[status], Position(epoch.decode(), offset), receivers > 0)
 

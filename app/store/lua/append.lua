@@ -23,6 +23,7 @@
 -- one.
 
 local length = tonumber(ARGV[1])
+local counted -- the meta that counts an entry which is not added yet
 
 -- Store the offset under the message's id. The id may still lead to an earlier entry, if the id is no longer
 -- remembered. That entry is removed, because no id would lead to it. Returns whether an entry was removed.
@@ -40,11 +41,17 @@ local function keep(at, record, id, expires, key)
     redis.call('ZADD', expiry, expires, at)
     if not first_expiry then redis.call('EXPIRE', expiry, held_seconds) end
     if not first_expiry or tonumber(expires) < tonumber(first_expiry) then redis.call('HSET', meta, 'expires', expires) end
+  end
+  -- The meta comes first. If Redis refuses the second of the two writes to its user, the stream is not ahead of its meta:
+  -- it would then refuse the next offset, and with it every further message.
+  redis.call('HSET', meta, 'top', at)
+  counted = meta
+  if expires then
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now, 'x', expires)
   else
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now)
   end
-  redis.call('HSET', meta, 'top', at)
+  counted = nil
   local replaced = link(at, id)
   if not key then return replaced end
   local earlier = redis.call('ZSCORE', keys, key)
@@ -104,7 +111,8 @@ for number = 1, #KEYS / 7 do
   local done, outcome = pcall(append, number)
   if not done then
     if promised then redis.call('DEL', promised) end
-    promised = nil
+    if counted then redis.call('HSET', counted, 'top', text(top)) end
+    promised, counted = nil, nil
     outcome = {'failed', type(outcome) == 'table' and outcome.err or tostring(outcome)}
   end
   outcomes[number + 1] = outcome

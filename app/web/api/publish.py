@@ -19,6 +19,7 @@ from ...core.message import ID_MAX, Message, checked_key, parse
 from ...core.rate import Taken
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
+from ...live.turns import Slices
 from ...server.gates.admission import MemoryBudget
 from ...server.sockets import REPEAT, Answered, Fields, Repeat, lines_of, write
 from ...store.insight.audit import Audit
@@ -45,8 +46,6 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _SPACE = b" \t\r"  # whitespace of JSON (RFC 8259, 2), except for the line feed
 
-LINES_PER_TURN = 32  # of a batch, after which other greenlets of the worker run
-BYTES_PER_TURN = 65_536  # the same limit in bytes, for long lines
 LINES_PER_GROUP = 100  # of a batch; a group is published together
 GROUPS_UNDER_WAY = 2  # of a batch: while the store works on one group, the next one is already waiting there
 GROUP_BYTES = 1_048_576  # of lines; a group that has this many takes no further one
@@ -353,15 +352,12 @@ class PublishBatch:
         A line with more recipients than that is a group of its own.
         """
         group: Group = []
-        logs = size = unyielding = 0
-        for number, text in enumerate(texts, 1):
+        logs = size = 0
+        slices = Slices()
+        for text in texts:
             item = self._item(text)
             more = len(item.logs) if isinstance(item, Message) else 0
-            unyielding += len(text)
-            if not number % LINES_PER_TURN or unyielding >= BYTES_PER_TURN:
-                unyielding = 0
-                # Lets other greenlets run, and the one that sends the previous group.
-                gevent.sleep(0)
+            slices.pause()  # for other requests, and for the greenlet that sends the previous group
             if group and (logs + more > LINES_PER_GROUP or len(group) >= LINES_PER_GROUP or size > GROUP_BYTES):
                 yield group
                 group, logs, size = [], 0, 0

@@ -200,8 +200,20 @@ def _read(sent: Request, limit_bytes: int, seconds: float) -> bytes:
         with ReadDeadline(seconds):
             text: bytes = _stream(sent).read(limit_bytes + 1)
         if len(text) <= limit_bytes:
-            return text
+            return _whole(sent, text)
     raise _too_large(limit_bytes)
+
+
+def _whole(sent: Request, text: bytes) -> bytes:
+    """Return `text`. Raises `BelfryError` `body_broken` if the client announced more bytes than it sent.
+
+    Such a body may still be valid JSON, or end at the end of a line (RFC 9112, 8).
+    """
+    announced = sent.content_length
+    if announced is not None and len(text) < announced:
+        told = f"Expected {announced} bytes as Content-Length says, got {len(text)}: send the whole body."
+        raise BelfryError("body_broken", told)
+    return text
 
 
 def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
@@ -244,7 +256,7 @@ def long_body(sent: Request, limit_bytes: int, seconds: float, note: Callable[[i
                 pieces.append(piece)
                 left -= len(piece)
         if left >= 0:
-            return b"".join(pieces)
+            return _whole(sent, b"".join(pieces))
     raise _too_large(limit_bytes)
 
 

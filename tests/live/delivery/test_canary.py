@@ -52,10 +52,10 @@ class Examiner:
     def __init__(self) -> None:
         self.faults: tuple[Fault, ...] = ()
         self.looks = 0
-        self.begun = 0
+        self.due = False
 
-    def begin(self) -> None:
-        self.begun += 1
+    def is_due(self) -> bool:
+        return self.due
 
     def look(self, channel: str) -> tuple[Fault, ...]:
         assert channel.startswith("belfry:{canary:")
@@ -206,7 +206,14 @@ def test_the_store_is_examined_once_and_again_when_it_is_another(setting: Settin
     setting.redis.id = b"two"
     settle(lambda: setting.changes)
     setting.beat()
-    assert (setting.examiner.looks, setting.examiner.begun) == (2, 1)
+    assert setting.examiner.looks == 2
+
+
+def test_the_store_is_examined_at_once_after_it_refused_a_command(setting: Setting) -> None:
+    setting.beat(3)
+    setting.examiner.due = True
+    setting.beat()
+    assert setting.examiner.looks > 1
 
 
 def test_a_fault_that_refuses_is_told_by_readiness_log_and_metric_until_it_is_mended(

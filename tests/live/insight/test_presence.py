@@ -12,7 +12,7 @@ from app.core.errors import BelfryError
 from app.core.identity.tokens import Claims
 from app.core.log.cursor import Position
 from app.core.settings import Settings
-from app.live.insight.presence import USERS_PER_TURN, Presence, number_of_one
+from app.live.insight.presence import USERS_PER_REPORT, Presence, number_of_one
 from app.live.streams.subscriber import ClientInfo, OpenLog, Subscriber
 from app.store.insight import directory
 from app.store.insight.presence import PresenceStore
@@ -22,7 +22,7 @@ from tests.live.model import ModelSink
 from tests.live.streams.test_heartbeat import Nobody
 
 START = (Position("e", 0),)
-CROWD = 2 * USERS_PER_TURN + 1
+CROWD = 2 * USERS_PER_REPORT + 1
 
 
 class Store:
@@ -71,14 +71,14 @@ def connect(presence: Presence, user: str) -> Subscriber:
 def test_a_crowd_is_told_in_portions(presence: Presence, store: Store, told: PresenceStore) -> None:
     presence._tell()
     assert len(told.everyone(CROWD)) == CROWD
-    assert store.largest == USERS_PER_TURN
+    assert store.largest == USERS_PER_REPORT
 
 
 def test_what_could_not_be_told_is_told_again(presence: Presence, store: Store, told: PresenceStore) -> None:
     store.fails_in = 2
     presence._tell()
     store.fails_in = 0
-    assert len(told.everyone(CROWD)) == USERS_PER_TURN
+    assert len(told.everyone(CROWD)) == USERS_PER_REPORT
     presence._tell()
     assert len(told.everyone(CROWD)) == CROWD
 

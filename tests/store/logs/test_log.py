@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Container, Sequence
@@ -210,6 +211,26 @@ class TestAStreamThatWasEvicted:
         assert store.read([(LOG, (first.position,))])[0].after == 1
 
 
+class Later(NamedTuple):
+    """Posts commands to a connection. They run when the reply is asked for."""
+
+    connection: Connection
+
+    def post(self, commands: Sequence[Command]) -> Waiting:
+        return Waiting(self.connection, commands)
+
+    def run(self, commands: Sequence[Command]) -> list[Reply]:
+        return self.connection.run(commands)
+
+
+class Waiting(NamedTuple):
+    connection: Connection
+    commands: Sequence[Command]
+
+    def get(self) -> list[Reply]:
+        return self.connection.run(self.commands)
+
+
 class TestAStreamThatDoesNotFitItsMeta:
     """Somebody deleted entries, or restored one of the two keys from an earlier copy."""
 
@@ -251,6 +272,35 @@ class TestAStreamThatDoesNotFitItsMeta:
         assert (page.after, page.kept, page.top) == (None, 2, 2)
         (after,) = append(store, message(title="c"))
         assert after.position == Position(page.epoch, 3)
+
+    @pytest.mark.parametrize("posts", [False, True])
+    def test_a_publish_finds_an_earlier_copy_of_the_meta_too_and_its_repetition_is_appended(
+        self, connection: Connection, settings: Settings, client: redis.Redis, *, posts: bool
+    ) -> None:
+        store = LogStore(connection, settings, posts=Later(connection) if posts else None)
+        append(store, message(title="a"))
+        meta: Any = client.hgetall(store.keys.meta(LOG))
+        (seen,) = append(store, message(title="b"))
+        client.delete(store.keys.meta(LOG))
+        client.hset(store.keys.meta(LOG), mapping=meta)
+        with pytest.raises(BelfryError) as refusal:
+            store.post([(LOG, message(title="c"))])()
+        assert refusal.value.code == "store_unavailable"
+        (after,) = append(store, message(title="c"))
+        assert after.position.offset == 3
+        assert store.read([(LOG, (seen.position,))])[0].after is None
+
+    def test_an_entry_that_redis_refuses_is_not_counted(self, store: LogStore, client: redis.Redis) -> None:
+        (first,) = append(store, message(title="a"))
+        kept, content = client.dump(store.keys.log(LOG)) or b"", store.read([(LOG, ())])[0]
+        client.delete(store.keys.log(LOG))
+        client.set(store.keys.log(LOG), "of another type")
+        with pytest.raises(BelfryError):
+            append(store, message(title="refused"))
+        client.restore(store.keys.log(LOG), 0, kept, replace=True)
+        assert store.read([(LOG, ())])[0] == content
+        (after,) = append(store, message(title="b"))
+        assert after.position == Position(first.position.epoch, 2)
 
     def test_entries_that_left_on_purpose_are_none_that_lack(self, store: LogStore) -> None:
         (first, *_) = append(store, *[message(title=str(number), key=str(number % 2)) for number in range(12)])
@@ -603,3 +653,28 @@ def filled(server: RedisServer, settings: Settings, way: str, roomy: Container[i
         with pytest.raises(BelfryError) as refusal:
             store.append(appends) if way == "append" else store.post(appends)()
         return refusal.value
+
+
+@pytest.mark.parametrize("command", ["hset", "xadd", "zadd", "expire", "publish", "hincrby"])
+def test_a_log_stays_usable_after_redis_refused_one_of_the_writes_of_an_append(
+    redis_server: RedisServer, settings: Settings, command: str
+) -> None:
+    """The user lacks the right to one command, which an administrator then grants."""
+    with redis.Redis.from_url(redis_server.url) as administrator:
+        administrator.flushall()
+        administrator.execute_command("ACL", "SETUSER", "app", "reset", "on", ">p", "~*", "&*", "+@all")
+        try:
+            with redis.Redis.from_url(redis_server.url, username="app", password="p", protocol=2) as client:
+                store = LogStore(Connection(client, SCRIPTS), settings)
+                append(store, message(title="before"))
+                administrator.execute_command("ACL", "SETUSER", "app", f"-{command}")
+                for _ in range(2):
+                    with contextlib.suppress(BelfryError):
+                        append(store, message(id="a", title="a", key="k"))
+                administrator.execute_command("ACL", "SETUSER", "app", f"+{command}")
+                append(store, message(id="a", title="a", key="k"), message(id="b", title="b", key="k"))
+                page = store.read([(LOG, (Position(epoch(store), 0),))])[0]
+                assert page.is_whole
+                assert [entry.offset for entry in page.entries][-1:] == [page.top]
+        finally:
+            administrator.execute_command("ACL", "DELUSER", "app")

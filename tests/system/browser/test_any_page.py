@@ -91,6 +91,8 @@ def test_attributes_that_change_later_count(visitor: Visitor, belfry: Belfry, al
     expect(tab.feed.locator(".bell")).to_be_visible()
     tab.feed.evaluate("feed => feed.setAttribute('inline', '')")
     expect(tab.feed.locator(".bell")).to_have_count(0)
+    tab.page.evaluate("document.documentElement.lang = ' ja '")
+    expect(tab.feed.get_by_role("button", name="設定")).to_be_visible()
     tab.feed.evaluate("feed => { feed.lang = 'zh_TW'; }")
     expect(tab.feed.get_by_role("heading", name="通知")).to_be_visible()
     tab.feed.evaluate("feed => feed.setAttribute('events', 'order')")
@@ -148,6 +150,11 @@ def test_the_panel_opens_where_there_is_room(visitor: Visitor, place: str, opens
     assert panel["y"] >= 0
     assert panel["y"] + panel["height"] <= 600
     assert (panel["y"] + panel["height"] <= bell["y"]) == opens_up
+    page.set_viewport_size(
+        {"width": 900, "height": 260}
+    )  # above and below the bell there is less room than a row takes
+    dialog = tab.feed.get_by_role("dialog")
+    wait_until(lambda: int(dialog.evaluate("panel => panel.offsetHeight")) >= 240, what="the panel to use the window")
 
 
 @pytest.mark.parametrize(
@@ -159,8 +166,13 @@ def test_the_panel_opens_where_there_is_room(visitor: Visitor, place: str, opens
             static requestPermission = async () => "granted";
             constructor() { throw new TypeError("Illegal constructor"); }
         };""",
+        """delete window.AudioContext;
+        window.Notification = class {
+            static permission = "default";
+            static requestPermission = () => { throw new TypeError("1 argument required"); };
+        };""",
     ],
-    ids=["missing", "throws"],
+    ids=["missing", "throws", "asking throws"],
 )
 def test_where_there_are_no_desktop_notifications_the_box_says_so(
     visitor: Visitor, belfry: Belfry, alice: str, script: str
@@ -174,6 +186,9 @@ def test_where_there_are_no_desktop_notifications_the_box_says_so(
     tab.feed.get_by_role("button", name="Settings").click()
     box = tab.feed.get_by_label("Notify on the desktop")
     box.click()
+    sound = tab.feed.get_by_label("Play a sound")
+    sound.click()
+    expect(sound).to_be_checked(checked="AudioContext" not in script)
     if "delete" in script:
         expect(tab.feed.get_by_text("The browser does not show desktop notifications")).to_be_visible()
     else:
@@ -181,6 +196,25 @@ def test_where_there_are_no_desktop_notifications_the_box_says_so(
         belfry.publish({"to": alice, "title": "1"})
     expect(box).not_to_be_checked()
     assert tab.page.evaluate("localStorage.getItem('belfry.desktop')") != "yes"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "navigator.locks.request = () => Promise.reject(new DOMException('no', 'SecurityError'));",
+        "window.BroadcastChannel = class { constructor() { throw new DOMException('no', 'SecurityError'); } };",
+    ],
+    ids=["locks", "channels"],
+)
+def test_where_the_browser_blocks_what_tabs_share_each_tab_connects_itself(
+    visitor: Visitor, belfry: Belfry, alice: str, script: str
+) -> None:
+    """As in a sandboxed frame."""
+    html = f'<!doctype html><html lang="en">{ICON}{SCRIPT}<belfry-feed id="feed" inline></belfry-feed>'
+    tab = FeedTab(serve(visitor, html, script))
+    tab.wait_connected()
+    belfry.publish({"to": alice, "title": "1"})
+    tab.expect_titles("1")
 
 
 def test_the_module_may_be_loaded_from_two_addresses(visitor: Visitor) -> None:

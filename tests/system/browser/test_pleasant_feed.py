@@ -46,6 +46,58 @@ def test_what_was_archived_or_removed_can_be_taken_back(
     expect(tab.feed.get_by_role("button", name="Undo")).to_have_count(0)
 
 
+def test_everything_is_archived_at_once_and_can_be_taken_back(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    """Also what the list has not loaded. What was archived before stays archived, and what comes later stays."""
+    belfry.publish({"to": alice, "title": "archived before"})
+    tab.expect_titles("archived before")
+    tab.use(0, "Archive")
+    expect(tab.articles).to_have_count(0)
+    expect(tab.feed.get_by_role("button", name="Archive all")).to_be_hidden()
+    belfry.publish_all([{"to": alice, "title": str(number)} for number in range(130)])
+    tab.expect_unread(130)
+    tab.feed.get_by_role("button", name="Archive all").click()
+    tab.expect_unread(0)
+    expect(tab.articles).to_have_count(0)
+    belfry.publish({"to": alice, "title": "later"})
+    tab.expect_titles("later")
+    expect(tab.feed.get_by_text("All archived.")).to_be_visible()
+    tab.feed.get_by_role("button", name="Undo").click()
+    tab.expect_unread(131)
+    tab.choose("Archived")
+    tab.expect_titles("archived before")
+
+
+def test_archive_all_of_the_unread_tab_leaves_what_was_read(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+    for title in ("read", "1", "2"):
+        belfry.publish({"to": alice, "title": title})
+    tab.expect_titles("2", "1", "read")
+    tab.use(2, "Mark as read")
+    tab.expect_unread(2)
+    tab.choose("Unread")
+    tab.expect_titles("2", "1")
+    tab.feed.get_by_role("button", name="Archive all").click()
+    tab.expect_unread(0)
+    tab.choose("All")
+    tab.expect_titles("read")
+
+
+def test_the_list_is_grouped_by_day_where_the_page_wants_that(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    for number in range(4):
+        belfry.publish({"to": alice, "title": str(number)})
+    tab = bell_page(visitor, attributes="inline")
+    headed = "feed => [...feed.shadowRoot.querySelectorAll('article')].map(({ dataset }) => dataset.day ?? '')"
+    tab.expect_titles("3", "2", "1", "0")
+    assert tab.feed.evaluate(headed) == ["", "", "", ""]
+    tab.feed.evaluate("feed => feed.setAttribute('groups', 'day')")
+    tab.page.wait_for_function(f"({headed})(feed)[0] === 'Today'", timeout=wait_ms())
+    assert tab.feed.evaluate(headed) == ["Today", "", "", ""]
+    belfry.publish({"to": alice, "title": "4"})
+    tab.expect_titles("4", "3", "2", "1", "0")
+    assert tab.feed.evaluate(headed) == ["Today", "", "", "", ""]
+    tab.feed.evaluate("feed => { feed.lang = 'de'; }")
+    tab.page.wait_for_function(f"({headed})(feed)[0] === 'Heute'", timeout=wait_ms())
+
+
 def test_mark_all_clears_the_unread_tab_and_can_be_taken_back(tab: FeedTab, belfry: Belfry, alice: str) -> None:
     """Also with one message, and with more than the list has loaded. What was read before stays read."""
     belfry.publish({"to": alice, "title": "read before"})

@@ -13,13 +13,13 @@ from app.core.errors import BelfryError
 from app.core.log.cursor import Position
 from app.core.message import Message, parse
 from app.core.settings import Settings
+from app.live import turns
 from app.store.logs.log import SCRIPTS, Appended, LogStore, Status
 from app.store.logs.publisher import Posted, Published, Publisher
 from app.store.logs.recipients import Recipients
 from app.transport.auto_pipeline import AutoPipeline
 from app.transport.connection import Connection, SilentError
 from app.web.api.publish import (
-    BYTES_PER_TURN,
     GROUP_BYTES,
     GROUPS_UNDER_WAY,
     LINES_PER_GROUP,
@@ -59,10 +59,8 @@ def test_the_refusals_of_a_batch_are_told_in_full_at_first_and_then_in_short() -
     assert told[REFUSALS_TOLD:] == [{"status": 400, "code": "malformed_json"}] * (count - REFUSALS_TOLD)
 
 
-@pytest.mark.parametrize(
-    "texts", [[b"x"] * LINES_PER_GROUP, [b"x" * BYTES_PER_TURN]], ids=["many lines", "a long line"]
-)
-def test_a_batch_of_bad_lines_gives_everybody_else_a_turn(texts: list[bytes]) -> None:
+def test_a_batch_of_bad_lines_gives_everybody_else_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
     settings = Settings(redis_url="redis://unused.invalid")
     commands = AutoPipeline(Connection.open(settings, SCRIPTS).line, 1.0, 1)
     store = LogStore(commands, settings)
@@ -72,7 +70,7 @@ def test_a_batch_of_bad_lines_gives_everybody_else_a_turn(texts: list[bytes]) ->
         raise BelfryError("malformed_json")
 
     others = gevent.spawn(lambda: None)
-    groups = PublishBatch(publisher, refuse)._groups(iter(texts))
+    groups = PublishBatch(publisher, refuse)._groups(iter([b"x"]))
     assert not others.dead
     next(groups)
     assert others.dead

@@ -69,6 +69,9 @@ def test_a_preflight_allows_the_headers_that_clients_of_streams_send(site: Site)
         "x-stainless-lang,x-stainless-package-version,x-stainless-retry-count,x-stainless-timeout,openai-organization",
         "idempotency-key",
         "newrelic,x-newrelic-id,elastic-apm-traceparent,uber-trace-id,request-id,request-context,x-amzn-trace-id",
+        "ot-tracer-traceid,ot-tracer-spanid,x-ot-span-context,x-ms-client-request-id,adrum,adrum_1,x-b3-traceid,tracecontext",
+        "x-highlight-request,x-posthog-session-id,x-rum-session,x-openreplay-session-token,x-client-trace-id,grpc-trace-bin",
+        "x-turbo-request-id,turbo-frame,x-inertia,x-up-version,datastar-request,x-wap-session-id,x-transaction-id",
         "x-cloud-trace-context,x-dtpc,x-instana-t,sw8,x-honeycomb-trace,x-request-id,x-correlation-id,x-xsrf-token",
     ],
 )
@@ -78,7 +81,8 @@ def test_a_preflight_allows_the_headers_that_libraries_add(site: Site, added: st
 
 
 def test_a_preflight_allows_no_header_that_means_something_here(site: Site) -> None:
-    asked = "x-forwarded-for,x-forwarded-proto,cookie,hx-request\tx,hx-" + "a" * 100
+    asked = "x-forwarded-for,x-forwarded-proto,x-forwarded-prefix,x-real-ip,x-remote-user,x-http-method-override,cookie"
+    asked += ",x-original-url,x-accel-redirect,proxy-authorization,hx-request\tx,hx-" + "a" * 100 + ",trace-" + "a" * 99
     assert preflight(site, APP, asked)["access-control-allow-headers"] == REQUEST_HEADERS
 
 
