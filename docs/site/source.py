@@ -22,10 +22,11 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = REPOSITORY / "docs"
 INDEX: Final = DOCS / "index.md"
 HTTP_REFERENCE: Final = "reference/http.md"
-# READMEs show what the first page shows.
-READMES: Final = {REPOSITORY / "README.md": "index.md", REPOSITORY / "README.zh-CN.md": "index.md"}
+README: Final = REPOSITORY / "README.md"  # the first page of the site stands for it
 # Pages of the repository outside docs/, and their places on the site.
-ELSEWHERE: Final = READMES | {
+ELSEWHERE: Final = {
+    README: "index.md",
+    REPOSITORY / "README.zh-CN.md": "zh/readme.md",
     REPOSITORY / "CHANGELOG.md": "changelog.md",
     REPOSITORY / "CONTRIBUTING.md": "contributing.md",
     REPOSITORY / ".github" / "SECURITY.md": "security.md",
@@ -72,7 +73,7 @@ def write(folder: Path) -> None:
     known = places()
     titles = {page: title for section in sections() for title, page in section.pages}
     for page, place in known.items():
-        if page in READMES:
+        if page == README:
             continue
         text = page.read_text(encoding="utf-8")
         text = rewritten(text, page, place, known, lambda file: _copied(file, folder))
@@ -94,7 +95,7 @@ def rewritten(text: str, page: Path, place: str, places: dict[Path, str], copied
             return match[0]
         file = Path(os.path.normpath(page.parent / path))
         if file in places:
-            target = places[file] + (f"#{anchor}" if anchor and file not in READMES else "")
+            target = places[file] + (f"#{anchor}" if anchor and file != README else "")
         elif file.is_file() and file.relative_to(REPOSITORY).as_posix().startswith(DOWNLOADS):
             target = copied(file)
         else:
