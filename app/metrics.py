@@ -234,9 +234,14 @@ def _show_from_the_start() -> None:
 _show_from_the_start()
 
 
-def refused(code: str) -> None:
-    """Count one refusal; `code` is one of the catalogue of errors, so the label can't grow without bound."""
+def refused(code: str, *, of_check: bool = False) -> None:
+    """Count one refusal; `code` is one of the catalogue of errors, so the label can't grow without bound.
+
+    `of_check`: it answered a health check, which is no request of a user. The dashboard does not count it.
+    """
     REFUSALS.labels(code).inc()
+    if of_check:
+        return
     if CATALOGUE[code][0] >= 500:
         TALLY.errors += 1
     else:
