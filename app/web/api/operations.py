@@ -231,6 +231,7 @@ OPERATIONS = (
             _query("archived", "With `true`, only archived messages.", type="boolean"),
             _query("level", "Only messages of this level.", enum=list(LEVELS)),
             _query("tag", "Only messages with this tag."),
+            _query("only_topic", "Only messages of this topic, which has to be one of those that are read."),
         ),
     ),
     Operation(
