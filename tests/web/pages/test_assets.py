@@ -56,6 +56,16 @@ def test_pages_of_every_origin_may_load_it() -> None:
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
+@pytest.mark.parametrize("prefix", ["", "/below"])
+def test_the_service_worker_may_serve_every_page_of_its_site(prefix: str) -> None:
+    client = open_site().client
+    below = {"SCRIPT_NAME": prefix}
+    with client.get("/static/belfry-push.js", environ_overrides=below) as answer, client.get(ENTRY) as other:
+        assert answer.headers["Service-Worker-Allowed"] == f"{prefix}/"
+        assert answer.headers["Cache-Control"] == "no-cache", "browsers look for a new version"
+        assert "Service-Worker-Allowed" not in other.headers
+
+
 def test_only_static_files_are_open_like_this() -> None:
     assert "Access-Control-Allow-Origin" not in open_site(demo=True).client.get("/login").headers
 
