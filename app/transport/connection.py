@@ -216,7 +216,7 @@ class Line:
     @staticmethod
     def lacks_scripts(replies: Sequence[Reply]) -> bool:
         """Return whether a command was not executed because Redis did not know its script."""
-        return any([isinstance(reply, redis.exceptions.NoScriptError) for reply in replies])
+        return redis.exceptions.NoScriptError in map(type, replies)
 
     def completed(self, commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
         """Load scripts that Redis lacked and run their commands. Return the complete replies of `commands`.
