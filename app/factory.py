@@ -24,6 +24,7 @@ from .live.identity.revocation_watch import RevocationWatch
 from .live.insight.presence import Presence
 from .live.insight.recorder import Flights, KnownUsers, Recorder
 from .live.insight.reporter import Reporter
+from .live.push.pusher import Pusher
 from .live.runs.models import Models
 from .live.runs.relay import Relay
 from .live.streams.streams import Streams
@@ -44,7 +45,7 @@ from .store.insight.flights import NOTE, FlightStore
 from .store.insight.presence import PresenceStore
 from .store.insight.recent import MESSAGES_KEPT, RecentStore
 from .store.insight.trace import Tracing
-from .store.keys import TIMERS, Keys
+from .store.keys import PUSHES, TIMERS, Keys
 from .store.logs import log, succession
 from .store.logs.delivery import Readers
 from .store.logs.feed import Feed
@@ -55,6 +56,9 @@ from .store.logs.publisher import Published, Publisher
 from .store.logs.read_state import ReadState
 from .store.logs.recipients import Recipients
 from .store.logs.succession import Succession
+from .store.push import pushes, subscriptions
+from .store.push.pushes import Pushes
+from .store.push.subscriptions import Subscriptions
 from .store.runs import runs
 from .store.runs.run_announcer import RunAnnouncer
 from .store.runs.runs import Runs
@@ -71,6 +75,7 @@ from .web.api import (
     openapi,
     presence,
     publish,
+    push,
     scheduled,
     session,
     stream,
@@ -104,6 +109,8 @@ SCRIPTS: Final = (
     *directory.SCRIPTS,
     *recent.SCRIPTS,
     *timers.SCRIPTS,
+    *subscriptions.SCRIPTS,
+    *pushes.SCRIPTS,
     NOTE,
 )
 PACKAGE: Final = Path(__file__).parent
@@ -139,6 +146,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         "belfry.models": live.models,
         "belfry.reporter": live.reporter,
         "belfry.deliverer": live.deliverer,
+        "belfry.pusher": live.pusher,
         "belfry.admission": web.admission,
         "belfry.concurrency_limit": limited,
         "belfry.endpoints": endpoints.paths,
@@ -174,7 +182,9 @@ class Stored:
         self.read_state = ReadState(self.logs, commands, settings)
         self.newcomers = Newcomers(self.read_state, commands, settings)
         self.recipients = Recipients(self.logs, commands, settings)
-        self.publisher = Publisher(self.logs, self.recipients)
+        self.subscriptions = Subscriptions(commands, settings)
+        self.pushes = Pushes(commands, settings, clock)
+        self.publisher = Publisher(self.logs, self.recipients, self.pushes.add if settings.push_private_key else None)
         self.timers = Timers(commands, settings, waits)
         self.presences = PresenceStore(commands, settings)
         self.flights = FlightStore(commands, settings)
@@ -215,12 +225,19 @@ class Live:
         self.watch = RevocationWatch(store.revocations, clock)
         self.deliverer = Deliverer(store.timers, store.publisher, self.watch, store.audit, self.note, clock)
         self.hub.listen(TIMERS, self.deliverer.heard)
+        self.pusher = self._pusher(store, settings, clock) if settings.push_private_key else None
         gauges: dict[Gauge, Callable[[], float]] = {
             families.SLOW_STREAMS: lambda: self.streams.slow,
             families.OUTBOX_BYTES: lambda: self.streams.outbox_bytes,
             families.RUNS: lambda: len(self.relay),
         }
         self.reporter = Reporter(store.figures, self.streams, settings.figures_seconds, clock, gauges)
+
+    def _pusher(self, store: Stored, settings: Settings, clock: Clock) -> Pusher:
+        stores = store.pushes, store.subscriptions, store.logs, store.presences
+        pusher = Pusher(*stores, self.watch, self.flights, settings, clock)
+        self.hub.listen(PUSHES, pusher.heard)
+        return pusher
 
     def note(self, published: tuple[str, Published]) -> None:
         """Note a published message for administrators, and its recipients as known users."""
@@ -285,6 +302,9 @@ class Web:
             marking.blueprint(auth, store.read_state, live.flights.changed, settings),
             session.blueprint(auth, self.limits),
             tickets.blueprint(auth, self.limits),
+            push.blueprint(
+                push.PushViews(auth, store.subscriptions, store.read_state, live.flights.changed, self._clock)
+            ),
         )
 
     def for_completions(self) -> tuple[Blueprint, ...]:
@@ -336,6 +356,7 @@ class Web:
             store.revocations,
             store.runs,
             store.conversations,
+            store.subscriptions,
             store.audit,
             store.directory,
             store.tracing,
@@ -378,4 +399,6 @@ def _authenticator(store: Stored, live: Live, limits: RateLimits, settings: Sett
     keyring.listeners.append(lambda announce: streams.end(lambda claims: not announce.trusts(claims)))
     source = KeySource(settings.jwks_url, settings.jwks_seconds, keyring) if settings.jwks_url else None
     sessions = Sessions(store.commands, settings)
+    if settings.push_private_key:
+        sessions.listeners.append(store.subscriptions.end_session)
     return Authenticator(keyring, sessions, Tickets(store.commands, settings), watch, limits, settings, clock, source)

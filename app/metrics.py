@@ -141,6 +141,16 @@ RUNS = Gauge("belfry_runs", "Runs under way", multiprocess_mode="livesum")
 RUNS_ENDED = Counter("belfry_runs_ended", "Runs that ended, by status", ["status"])
 TOKENS = Counter("belfry_tokens", "Tokens of completions that ended, as they count against a user's limit")
 
+# Web Push
+
+PUSHES = Counter(
+    "belfry_pushes",
+    "Pushes by what became of them: for a device `sent`, `gone` (its subscription ended), `refused`, `retried`, "
+    "`waiting` (its push service is busy) or `given_up`; for a user `handled` (the message was read, or is gone), "
+    "`connected` or `failed`",
+    ["outcome"],
+)
+
 # The store
 
 ROUND_TRIPS = Counter("belfry_redis_round_trips", "Writes to Redis, each with all commands that were ready")
@@ -177,6 +187,9 @@ WORKERS = Gauge("belfry_workers", "Workers that serve", multiprocess_mode="lives
 BUILD_INFO = Gauge(
     "belfry_build_info", "1 for the version that runs", ["version", "python"], multiprocess_mode="livemax"
 )
+
+for _outcome in ("sent", "gone", "refused", "retried", "waiting", "given_up", "handled", "connected", "failed"):
+    PUSHES.labels(_outcome)
 
 # What happens often is counted in plain memory. Each of these adds to a family above.
 TALLY = Tally()
@@ -221,9 +234,14 @@ def _show_from_the_start() -> None:
 _show_from_the_start()
 
 
-def refused(code: str) -> None:
-    """Count one refusal; `code` is one of the catalogue of errors, so the label can't grow without bound."""
+def refused(code: str, *, of_check: bool = False) -> None:
+    """Count one refusal; `code` is one of the catalogue of errors, so the label can't grow without bound.
+
+    `of_check`: it answered a health check, which is no request of a user. The dashboard does not count it.
+    """
     REFUSALS.labels(code).inc()
+    if of_check:
+        return
     if CATALOGUE[code][0] >= 500:
         TALLY.errors += 1
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +129,13 @@ NOISE = [
     Habit("a stream of no type", sse(*GOOD), ""),
     Habit("a stream of plain text", sse(*GOOD), "text/plain; charset=utf-8"),
     Habit("gzip", gzip.compress(sse(*GOOD)), headers={"Content-Encoding": "gzip"}),
+    Habit("gzip that nobody tells", gzip.compress(sse(*GOOD))),
+    Habit("gzip that is none", sse(*GOOD), headers={"Content-Encoding": "gzip"}),
+    Habit("deflate", zlib.compress(sse(*GOOD)), headers={"Content-Encoding": "deflate"}),
+    Habit("br that is none", sse(*GOOD), headers={"Content-Encoding": "br"}),
+    Habit("a header that no server may send", sse(*GOOD), headers={"X-Request-Id": "a\x01b"}),
+    Habit("a header of 70,000 bytes", sse(*GOOD), headers={"X-Request-Id": "x" * 70_000}),
+    Habit("150 headers that pass", sse(*GOOD), headers={f"X-RateLimit-{number}": "x" for number in range(150)}),
     Habit("150 headers", sse(*GOOD), headers={f"X-Header-{number}": "x" for number in range(150)}),
     Habit("NaN in a chunk", sse(HEL, chunk({"content": " wörld"}, score=float("nan")), *GOOD[2:])),
     Habit("Infinity in a chunk", sse(HEL, chunk({"content": " wörld"}, score=float("-inf")), *GOOD[2:])),
@@ -157,6 +165,53 @@ NOISE = [
     Habit("choices null beside usage", sse(HEL, LO, STOP, json.dumps({"choices": None, "usage": USAGE}), "[DONE]")),
     Habit("errors that are none", sse(chunk({"content": HELLO}, error=None), chunk({}, "stop", error=None), COUNT, "[DONE]")),
     Habit("Cohere's finish reason", sse(HEL, LO, chunk({}, "COMPLETE"), COUNT, "[DONE]"), finish="COMPLETE"),
+    Habit("a BOM before a later event", sse(HEL) + b"\xef\xbb\xbf" + sse(*GOOD[1:])),
+    Habit("two BOMs", b"\xef\xbb\xbf" * 2 + sse(*GOOD)),
+    Habit("a blank before the field", sse(*GOOD, lead=" data: ")),
+    Habit("the field's name in capitals", sse(*GOOD, lead="DATA: ")),
+    Habit("a blank before the colon", sse(*GOOD, lead="data : ")),
+    Habit("mixed line ends", f"data: {HEL}\r\n\ndata: {LO}\n\rdata: {STOP}\r\rdata: {COUNT}\n\ndata: [DONE]\r\n".encode()),
+    Habit("[DONE] without a field's name", sse(*GOOD[:-1]) + b"[DONE]\n\n"),
+    Habit("objects line by line and then [DONE]", "\n".join(GOOD).encode(), "application/x-ndjson"),
+    Habit("a JSON text sequence", "".join([f"\x1e{data}\n" for data in GOOD[:-1]]).encode(), "application/json-seq"),
+    Habit("words in brackets to keep it alive", sse("[KEEPALIVE]", HEL, "[WAIT]", LO, STOP, COUNT, "[DONE].")),
+    Habit("an object that is torn into two events", sse(HEL, LO[:30], LO[30:], *GOOD[2:])),
+    Habit("an object on several lines, of which only one has the field's name", b"".join(
+        [b"data: %b\n\n" % json.dumps(json.loads(data), indent=1).encode() for data in GOOD[:-1]],
+    )),
+    Habit("two objects in one event", sse(HEL + LO, *GOOD[2:])),
+    Habit("nan and -inf", sse(HEL, LO[:-1] + ', "nan": "nan", "a": nan, "b": [-inf, +Infinity]}', *GOOD[2:])),
+    Habit("choices null at the beginning", sse('{"choices":null}', *GOOD)),
+    Habit("no choices", sse('{"id":"c1","object":"chat.completion.chunk"}', HEL, LO, STOP, json.dumps({"usage": USAGE}), "[DONE]")),
+    Habit("one choice that is in no list", sse(json.dumps({"choices": {"delta": {"content": HELLO}, "finish_reason": "stop"}}), COUNT, "[DONE]")),
+    Habit("null among the choices", sse('{"choices":[null]}', *GOOD)),
+    Habit("a delta that is null", sse(HEL, LO, '{"choices":[{"index":0,"delta":null,"finish_reason":"stop"}]}', COUNT, "[DONE]")),
+    Habit("a delta that is a text", sse(json.dumps({"choices": [{"index": 0, "delta": HELLO}]}), *GOOD[2:])),
+    Habit("an index that is a text", sse(json.dumps({"choices": [{"index": "0", "delta": {"content": HELLO}}]}), *GOOD[2:])),
+    Habit("only the index 1", sse(*[data.replace('"index": 0', '"index": 1') for data in GOOD])),
+    Habit("the text of the legacy API", sse(json.dumps({"choices": [{"index": 0, "text": HELLO, "finish_reason": "stop"}]}), COUNT, "[DONE]")),
+    Habit("messages in the place of deltas", sse(*[
+        json.dumps({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": reason}]})
+        for content, reason in [("Hello", None), (" wörld", None), ("", "stop")]
+    ], COUNT, "[DONE]")),
+    Habit("other keep-alives", sse('{"type":"keep_alive"}', HEL, '{"event":"ping"}', LO, STOP, COUNT, "[DONE]")),
+    Habit("a note of another kind", sse('{"status":"loading","progress":0.5}', *GOOD)),
+    Habit("a usage that is cut", sse(HEL, LO, STOP) + b'data: {"choices":[],"us', tokens=None),
+    Habit("finishReason", sse(HEL, LO, json.dumps({"choices": [{"delta": {}, "finishReason": "STOP"}]}), COUNT), finish="STOP"),
+    Habit("stop_reason", sse(HEL, LO, json.dumps({"choices": [{"delta": {}, "stop_reason": "end_turn"}]}), COUNT), finish="end_turn"),
+    Habit("a finish reason that is false", sse(HEL, LO, chunk({}, reason=False), *GOOD[2:])),
+    *[
+        Habit(f"reasoning as {name}", sse(chunk({name: first}), chunk({name: second}), *GOOD), more={"reasoning": "Hm, so"})
+        for name, first, second in [
+            ("thinking", "Hm,", " so"),
+            ("thought", "Hm,", " so"),
+            ("reasoning_details", [{"type": "reasoning.text", "text": "Hm,"}], [{"type": "reasoning.summary", "summary": " so"}]),
+            ("thinking_blocks", [{"type": "thinking", "thinking": "Hm,"}], [{"type": "thinking", "thinking": " so"}]),
+        ]
+    ],
+    Habit("reasoning as a part of the content", sse(chunk(
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": HELLO}]},
+    ), *GOOD[2:]), more={"reasoning": "Hm"}),
     Habit("MiniMax's status of success", sse(HEL, LO, chunk({}, "stop", base_resp={"status_code": 0, "status_msg": ""}), COUNT, "[DONE]")),
 ]  # fmt: skip
 
@@ -193,6 +248,8 @@ WHOLES = [
     Habit("200 with a code of its own", b'{"code":1001,"msg":"No balance"}', JSON, "", "No balance", tokens=0),
     Habit("Ollama's own API", b'{"model":"m","message":{"role":"assistant","content":"Hello"},"done":true}', JSON, "", "Hello", "upstream_malformed", tokens=0),
     Habit("Cloudflare's own API", sse('{"response":"Hello"}', "[DONE]"), EVENTS, "", "Hello", "upstream_malformed", tokens=0),
+    Habit("br", b"\x0b\x02\x80junk", JSON, "", "content coding 'br'", "upstream_malformed", tokens=0, headers={"Content-Encoding": "br"}),
+    Habit("more headers than anybody takes", sse(*GOOD), EVENTS, "", "1000 headers", "upstream_malformed", tokens=0, headers={f"X-{number}": "x" for number in range(1_001)}),
     Habit("a list", b"[1]", JSON, "", code="upstream_malformed", tokens=0),
 ]  # fmt: skip
 
@@ -242,6 +299,18 @@ USAGES = [
     Habit("Groq's usage", sse(HEL, LO, chunk({}, "stop", x_groq={"usage": USAGE}), "[DONE]")),
     Habit("Gemini's usage", sse(HEL, LO, chunk({}, "stop", usageMetadata={"promptTokenCount": 3, "candidatesTokenCount": 2}), "[DONE]")),
     Habit("Anthropic's usage in two parts", sse(chunk({"content": HELLO}, usage={"input_tokens": 3}), chunk({}, "stop", usage={"output_tokens": 2}), "[DONE]")),
+    Habit("a part of the reasoning in Gemini's usage", counted({"promptTokenCount": 3, "candidatesTokenCount": 1, "thoughtsTokenCount": 1})),
+    Habit("numbers with a fraction as text", counted({"prompt_tokens": "3.0", "completion_tokens": "2"})),
+    Habit("names with hyphens", counted({"prompt-tokens": 3, "completion-tokens": 2})),
+    Habit("Cohere's units", counted({"billed_units": {"input_tokens": 3, "output_tokens": 2}})),
+    Habit("watsonx's names", counted({"input_token_count": 3, "generated_token_count": 2})),
+    Habit("a usage without any count", counted({"prompt_tokens": -3, "completion_tokens": None}), tokens=None),
+    Habit("token_usage", sse(HEL, LO, chunk({}, "stop", token_usage=USAGE), "[DONE]")),
+    Habit("usage in a delta", sse(HEL, LO, chunk({"usage": USAGE}, "stop"), "[DONE]")),
+    Habit("an event with the usage", sse(HEL, LO, STOP) + b"event: usage\ndata: %b\n\n" % json.dumps({"usage": USAGE}).encode() + sse("[DONE]")),
+    Habit("Ollama's counts in a chunk", sse(HEL, LO, chunk({}, "stop", prompt_eval_count=3, eval_count=2), "[DONE]")),
+    Habit("one JSON with input and output tokens", whole(usage={"input_tokens": 3, "output_tokens": 2}), JSON),
+    Habit("one JSON with counts below zero", whole(usage={"prompt_tokens": -3, "total_tokens": -5}), JSON, tokens=None),
     Habit("a cost of NaN", counted({**USAGE, "cost": float("nan")})),
     Habit("no usage", sse(HEL, LO, STOP, "[DONE]"), tokens=None),
 ]  # fmt: skip
@@ -267,7 +336,44 @@ CALLS = [
         call("find", '{"q":', index=0, id="a"), call("", '"x"}', index=0, id=""), call("look", '{"y":1}', index=1, id="b"),
     ), calls=TOOLS, **CALLED),
     Habit("arguments as an object", calling(call("find", {"q": "x"}, index=0, id="a"), call("look", {"y": 1}, index=1, id="b")), calls=TOOLS, **CALLED),
+    Habit("indexes as text, in turn", calling(
+        call("find", '{"q":', index="0", id="a"), call("look", '{"y":', index="1", id="b"),
+        call(None, '"x"}', index="0"), call(None, "1}", index="1"),
+    ), calls=TOOLS, **CALLED),
+    Habit("indexes from 1", calling(call("find", '{"q":"x"}', index=1, id="a"), call("look", '{"y":1}', index=2, id="b")), calls=TOOLS, **CALLED),
+    Habit("indexes that are null", calling(
+        call("find", '{"q":', index=None, id="a"), call(None, '"x"}', index=None), call("look", '{"y":1}', index=None, id="b"),
+    ), calls=TOOLS, **CALLED),
+    Habit("the same id for two calls", calling(
+        call("find", '{"q":"x"}', index=0, id="call"), call("look", '{"y":1}', index=1, id="call"),
+    ), calls=TOOLS, **CALLED),
+    Habit("a new id in each part", calling(
+        call("find", '{"q":', index=0, id="a1"), call(None, '"x"}', index=0, id="a2"), call("look", '{"y":1}', index=1, id="b1"),
+    ), calls=TOOLS, **CALLED),
+    Habit("calls in turn that all have index 0", calling(
+        call("find", '{"q":', index=0, id="a"), call("look", '{"y":', index=0, id="b"),
+        call(None, '"x"}', index=0, id="a"), call(None, "1}", index=0, id="b"),
+    ), calls=TOOLS, **CALLED),
+    Habit("names in pieces", calling(
+        call("fi", None, index=0, id="a"), call("nd", '{"q":"x"}', index=0), call("lo", "", index=1, id="b"), call("look", '{"y":1}', index=1),
+    ), calls=TOOLS, **CALLED),
+    Habit("calls without the object of the function", calling(
+        {"index": 0, "id": "a", "name": "find", "arguments": '{"q":"x"}'}, {"index": 1, "id": "b", "name": "look", "arguments": '{"y":1}'},
+    ), calls=TOOLS, **CALLED),
+    Habit("calls in no list", sse(
+        chunk({"tool_calls": call("find", '{"q":"x"}', index=0, id="a")}), chunk({"tool_calls": call("look", '{"y":1}', index=1, id="b")}),
+        chunk({}, "tool_calls"), COUNT, "[DONE]",
+    ), calls=TOOLS, **CALLED),
+    Habit("a function that is null", calling({"index": 0, "id": "a", "type": "function", "function": None}, call("find", "{}", index=0)), calls=[("find", "{}")], **CALLED),
     Habit("null arguments", calling(call("find", "{}", index=0, id="a"), {"index": 0, "function": {"arguments": None}}), calls=[("find", "{}")], **CALLED),
+]  # fmt: skip
+
+LEGACY_CALL = [
+    Habit("the legacy function_call", sse(
+        chunk({"function_call": {"name": "find", "arguments": ""}}), chunk({"function_call": {"name": "find", "arguments": '{"q":'}}),
+        chunk({"function_call": {"arguments": '"x"}'}}), chunk({}, "function_call"), COUNT, "[DONE]",
+    ), text="", calls=TOOLS[:1], finish="function_call"),
+    Habit("the legacy function_call in one JSON", whole(None, reason="function_call", function_call={"name": "find", "arguments": '{"q":"x"}'}), JSON, text="", calls=TOOLS[:1], finish="function_call"),
 ]  # fmt: skip
 
 REFUSALS = [
@@ -285,8 +391,15 @@ REFUSALS = [
         ("errors", b'{"success":false,"errors":[{"code":7003,"message":"No route"}]}', "No route", 400),
         ("HTML", b"<html><title>403 Forbidden</title></html>", "403 Forbidden", 403),
         ("nothing", b"", "400", 400),
+        ("a kind beside a sentence", b'{"timestamp":1,"status":404,"error":"Not Found","message":"No such route"}', "Not Found: No such route", 404),
+        ("an error that is true", b'{"error":true,"reason":"No such tool"}', "No such tool", 400),
+        ("another spelling", b'{"Message":"Access denied"}', "Access denied", 403),
+        ("a fault", b'{"fault":{"faultstring":"Over quota","detail":{"errorcode":"x"}}}', "Over quota", 402),
+        ("a reason within data", b'{"data":{"error":{"message":"No such tool"}}}', "No such tool", 400),
+        ("Azure's inner error alone", b'{"error":{"code":"x","innererror":{"message":"Too hot"}}}', "Too hot", 400),
+        ("an event stream", b'event: error\ndata: {"message":"Too hot"}\n\n', "Too hot", 400),
         ("not implemented", b'{"error":{"message":"Not here"}}', "Not here", 501),
     ]
 ]  # fmt: skip
 
-HABITS = [*NOISE, *WHOLES, *FAILURES, *USAGES, *CALLS, *REFUSALS]
+HABITS = [*NOISE, *WHOLES, *FAILURES, *USAGES, *CALLS, *LEGACY_CALL, *REFUSALS]

@@ -21,6 +21,7 @@ from app.core.identity.tokens import LEEWAY_SECONDS, TOKEN_ID_MAX
 from app.core.log import cursor
 from app.core.masking import BLOCK_LINES
 from app.core.message import ERRORS_TOLD
+from app.core.push.endpoint import ENDPOINT_MAX
 from app.core.settings import PREFIX, SECRET_MIN_BYTES, Settings
 from app.core.wire.strict_json import DEPTH_MAX
 from app.live.identity import revocation_watch
@@ -137,6 +138,7 @@ FIXED = (
     f"usage of an upstream, kept with a run | {USAGE_MAX_CHARS:,} characters",
     f"only its first {COUNTS_MAX} counts",
     f"kept with a run | {ECHO_MAX_CHARS:,} characters of JSON; `metadata` {METADATA_MAX_CHARS:,}",
+    f"device for Web Push | {ENDPOINT_MAX:,} characters",
     f"page of scheduled messages | {LIST_BYTES // 1_024} KiB",
     f"order of an administrator | {FORM_MAX_BYTES // 1_024} KiB",
     f"user id, topic | {NAME_MAX_BYTES} bytes",

@@ -20,7 +20,7 @@ from ..launch.address import AddressError
 from .capacity import capacity
 from .checks import conformance, doctor
 from .completion import completion
-from .credentials import hash_password, revoke, sessions, token
+from .credentials import hash_password, push_key, revoke, sessions, token
 from .messages import complete, publish, tail
 from .people import disconnect, explain, users
 from .top import top
@@ -57,7 +57,7 @@ def serve() -> None:
 
 
 COMMANDS: Final = (
-    *(token, hash_password, revoke, sessions),
+    *(token, hash_password, push_key, revoke, sessions),
     *(publish, tail, complete),
     *(users, disconnect, explain, top, export_feed, import_feed),
     *(conformance, doctor, capacity, completion),

@@ -8,6 +8,7 @@ import click
 
 from ..core.identity.tokens import SCOPES
 from ..core.settings import load
+from ..launch import demo
 from .signing import OPERATOR, client_of, mint
 from .words import json_option, listed, plain, show_json
 
@@ -34,6 +35,12 @@ def hash_password() -> None:
     from ..core.identity import passwords  # noqa: PLC0415 - the other commands start faster without it
 
     click.echo(passwords.hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@click.command("push-key")
+def push_key() -> None:
+    """Print a new private key, which BELFRY_PUSH_PRIVATE_KEY takes. All nodes of a deployment share one."""
+    click.echo(demo.new_push_key())
 
 
 @click.command()

@@ -86,6 +86,8 @@ def sentence(step: dict[str, Any]) -> str:
         return f"Connection {connection} came later and received it from the history."
     if what == "sent":
         return f"Sent to connection {connection} at once; the connection had it by {step['until']} at the latest."
+    if what == "pushed":
+        return f"Pushed to {step['devices']} {'device' if step['devices'] == 1 else 'devices'}."
     texts = {
         "acknowledged": f"The client came back with a cursor after the message (connection {connection}): it has it.",
         "began_after": f"Connection {connection} began after the message: its client finds it in the feed.",

@@ -41,6 +41,7 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "bad_ttl": (422, "The ttl is not valid"),
     "bad_url": (422, "The url is not valid"),
     "bad_deliver_at": (422, "The time of delivery is not valid"),
+    "bad_push": (422, "The message can't be pushed"),
     "id_reused": (409, "The message id was used before with other content"),
     "too_many_scheduled": (429, "Too many messages are scheduled"),
     "delivery_under_way": (409, "The message is being delivered"),
@@ -50,6 +51,10 @@ CATALOGUE: Mapping[str, tuple[int, str]] = {
     "history_lost": (410, "The history after this cursor is gone"),
     "too_many_topics": (400, "The connection asks for too many topics"),
     "bad_parameter": (400, "A parameter is not valid"),
+    # a device for Web Push
+    "push_off": (404, "Web Push is not set up here"),
+    "bad_subscription": (422, "The push subscription is not valid"),
+    "bad_proof": (403, "The proof does not belong to this push"),
     # a completion
     "invalid_completion": (400, "The request for a completion is not valid"),
     "bad_run_id": (422, "The id of the run is not valid"),

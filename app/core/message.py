@@ -40,7 +40,7 @@ DIGEST_BYTES = 16
 ERRORS_TOLD = 20  # of a message, so that the refusal is not much larger than the request
 
 # Members of the envelope and of the delivery.
-_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient", "deliver_at"}
+_NOT_SHOWN = {"id", "to", "topic", "everyone", "ttl", "transient", "deliver_at", "push"}
 
 ID_MAX = 128  # characters
 ID_PATTERN = f"[A-Za-z0-9._:-]{{1,{ID_MAX}}}"
@@ -161,6 +161,7 @@ class Publish(Content):
     ttl: Annotated[int, Field(ge=1, le=TTL_MAX_SECONDS)] | None = None
     transient: bool = False
     deliver_at: DeliverAt | None = None
+    push: bool = False
 
     @model_validator(mode="after")
     def _one_target(self) -> Publish:
@@ -171,6 +172,9 @@ class Publish(Content):
         if self.deliver_at is not None and self.transient:
             told = "deliver_at can't be combined with transient: a scheduled message is kept. Leave one of them out"
             raise PydanticCustomError(due.CODE, told)
+        if self.push and (self.to is None or self.transient):
+            told = "push: only a kept message to named users is pushed. Give the users in `to`, without transient"
+            raise PydanticCustomError("bad_push", told)
         return self
 
 
@@ -208,6 +212,7 @@ class Message(NamedTuple):
     identifies the publisher's content under `id`, without what the server added. `expires_ms` is Unix ms, or 0 if it
     never expires. `key` is empty if the message replaces nothing. `own_id` is whether the server made the id. `due` is
     None for a message to deliver at once. Otherwise `text` is the request body, which is read again at that time.
+    `push` is whether the message also goes to the devices of its recipients.
     """
 
     id: str
@@ -220,6 +225,7 @@ class Message(NamedTuple):
     own_id: bool
     due: Due | None = None
     text: bytes = b""
+    push: bool = False
 
 
 def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str = "", line_key: str = "") -> Message:
@@ -248,6 +254,7 @@ def parse(body: bytes, *, now: float, new_id: str, max_recipients: int, key: str
         own_id=own_id is None,
         due=given.deliver_at,
         text=b"" if given.deliver_at is None else body,
+        push=given.push,
     )
 
 
@@ -337,5 +344,5 @@ def _digest(given: Publish, content: bytes) -> bytes:
         # 1e999 is valid JSON, but infinite as a float.
         except ValueError:
             raise BelfryError("malformed_json", "data: a number is too large to be kept.") from None
-    behaviour = b"%d %d " % (given.ttl or 0, given.transient)
+    behaviour = b"%d %d %s" % (given.ttl or 0, given.transient, b"push " if given.push else b"")
     return hashlib.blake2b(behaviour + content, digest_size=DIGEST_BYTES).hexdigest().encode()

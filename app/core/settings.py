@@ -16,6 +16,8 @@ from .endpoint import LOCAL_HOSTS, check_http
 from .errors import BelfryError
 from .identity.names import check_user_id
 from .identity.passwords import PasswordHash
+from .push import endpoint as push_endpoint
+from .push import private_key
 from .redis_url import check as check_redis_url
 from .redis_url import database_of
 from .store_faults import OPTIONAL as OPTIONAL_FAULTS
@@ -34,7 +36,7 @@ SHOWN_MAX = 100  # characters of a setting that a log line shows; a PEM key is l
 SECRET_MIN_BYTES = 32  # RFC 7518 section 3.2: an HS256 key has at least the hash's 256 bits
 
 
-_SECRET = {"secret", "upstream_key", "upstreams"}  # never shown
+_SECRET = {"secret", "upstream_key", "upstreams", "push_private_key"}  # never shown
 
 
 class SettingsError(ValueError):
@@ -155,6 +157,57 @@ class Settings(BaseModel):
     )
     max_scheduled: int = Field(
         100_000, ge=1, le=10_000_000, description="scheduled messages of one publisher; one more gets 429"
+    )
+    push_private_key: str = Field(
+        "",
+        repr=False,
+        description="the private VAPID key, from `belfry push-key`; empty: no Web Push. The demo makes its own",
+    )
+    push_contact: str = Field(
+        "", description="address at which push services reach you, as `mailto:` or `https:`; Apple's requires it"
+    )
+    push_hosts: str = Field(
+        "fcm.googleapis.com,*.push.services.mozilla.com,*.notify.windows.com,*.push.apple.com",
+        description="hosts of push services, separated by commas, which devices may use; `*`: every public host",
+    )
+    push_networks: str = Field(
+        "",
+        description="networks of push services of your own, separated by commas, that are reached although they are "
+        "not public; http is enough there",
+    )
+    push_delay_seconds: float = Field(
+        5.0, ge=0, le=3_600, description="a message that was read within this time after its delivery is not pushed"
+    )
+    push_connected: bool = Field(
+        True, description="push also to users with an open stream; off: only to those who have none at that moment"
+    )
+    push_ttl_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=2_419_200,
+        description="how long a push service keeps a push for a device that is off; less if the message expires sooner",
+    )
+    push_retry_seconds: int = Field(
+        3_600, ge=0, le=86_400, description="how long a push that failed is tried again, with growing pauses"
+    )
+    push_timeout_seconds: float = Field(10.0, ge=0.1, le=20, description="longest wait for a push service's answer")
+    push_concurrency: int = Field(
+        50,
+        ge=1,
+        le=1_000,
+        description="requests of a worker to one push service at a time; the others wait in the store",
+    )
+    push_subscription_seconds: int = Field(
+        15_552_000, ge=60, le=31_536_000, description="a device that has not subscribed again for so long is forgotten"
+    )
+    max_push_subscriptions: int = Field(
+        20, ge=1, le=100, description="devices of one user; a new one replaces the one that subscribed longest ago"
+    )
+    max_pushes: int = Field(
+        1_000_000,
+        ge=1,
+        le=100_000_000,
+        description="pushes that wait, one for each user and message; one more gets 503",
     )
     max_head_bytes: int = Field(
         32_768, ge=8_192, le=262_144, description="longest head of a request: request line and headers together"
@@ -456,7 +509,28 @@ class Settings(BaseModel):
             PasswordHash.parse(text)
         return text
 
-    @field_validator("trusted_proxies")
+    @field_validator("push_private_key")
+    @classmethod
+    def _push_key(cls, text: str) -> str:
+        if text:
+            private_key.number_of(text)
+        return text
+
+    @field_validator("push_contact")
+    @classmethod
+    def _contact(cls, text: str) -> str:
+        if text and not text.startswith(("mailto:", "https:")):
+            raise ValueError("expected an address such as mailto:ops@example.com or https://example.com/contact")
+        return text
+
+    @field_validator("push_hosts")
+    @classmethod
+    def _hosts(cls, text: str) -> str:
+        for pattern in _listed(text):
+            push_endpoint.check_pattern(pattern)
+        return text
+
+    @field_validator("trusted_proxies", "push_networks")
     @classmethod
     def _networks(cls, text: str) -> str:
         for network in _listed(text):
@@ -467,6 +541,16 @@ class Settings(BaseModel):
     def proxies(self) -> tuple[Network, ...]:
         """The networks of `trusted_proxies`."""
         return tuple([parse_network(network) for network in _listed(self.trusted_proxies)])
+
+    @property
+    def push_host_patterns(self) -> tuple[str, ...]:
+        """The items of `push_hosts`."""
+        return _listed(self.push_hosts)
+
+    @property
+    def own_push_networks(self) -> tuple[Network, ...]:
+        """The networks of `push_networks`."""
+        return tuple([parse_network(network) for network in _listed(self.push_networks)])
 
     @property
     def request_headers(self) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ NEVER_PASSED: Final = frozenset(
         "accept-encoding", "expect", "proxy-authorization", "proxy-authenticate", "www-authenticate",
     }
 )  # fmt: skip
+PASSED_MAX: Final = 60  # headers of one message; many clients take 100 in all
+PASSED_MAX_CHARS: Final = 4_096  # of the value of one header
 _SECRET_NAME: Final = re.compile(r"key|token|secret|auth|password|cookie", re.IGNORECASE)
 _HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 _VERSION: Final = re.compile(r"/v\d|/openai|/api|/deployments", re.IGNORECASE)
@@ -170,11 +172,17 @@ class HeaderFilter:
         self._patterns = tuple(pattern.strip().lower() for pattern in patterns)
 
     def of(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return those of `headers` that pass."""
-        return {name: value for name, value in headers.items() if self._passes(name.lower())}
+        """Return those of `headers` that pass, at most `PASSED_MAX`."""
+        passed = [(name, value) for name, value in headers.items() if self._passes(name.lower()) and is_passable(value)]
+        return dict(passed[:PASSED_MAX])
 
     def _passes(self, name: str) -> bool:
         return name not in NEVER_PASSED and any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+
+def is_passable(value: str) -> bool:
+    """Return whether every client and server takes the value of a header."""
+    return value.replace("\t", " ").isprintable() and len(value) <= PASSED_MAX_CHARS
 
 
 def _is_pattern(model: str) -> bool:

@@ -1,4 +1,4 @@
-"""The demo's identity: a secret made once per data directory, so that `./run` works without any configuration.
+"""The demo's identity: secrets made once per data directory, so that `./run` works without any configuration.
 
 The launcher and the command line both need it before any server runs. So it imports none of the servers' packages.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ..core.push import private_key
 from ..core.settings import load
 from . import installation
 
 SECRET_FILE = "secret"
+PUSH_KEY_FILE = "push-key"
 _DECIDING = ("BELFRY_SECRET", "BELFRY_JWT_PUBLIC_KEY", "BELFRY_JWKS_URL", "BELFRY_DEMO")
 
 
@@ -29,7 +31,8 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     environ = {**given, "BELFRY_DATA_DIR": str(data_dir)}
     if settings.secret or not (settings.demo or _is_undecided(given)):
         return environ
-    return {**environ, "BELFRY_DEMO": "1", "BELFRY_SECRET": secret(data_dir)}
+    own = {"BELFRY_DEMO": "1", "BELFRY_SECRET": secret(data_dir)}
+    return {**environ, **own, "BELFRY_PUSH_PRIVATE_KEY": settings.push_private_key or push_key(data_dir)}
 
 
 def _is_undecided(given: Mapping[str, str]) -> bool:
@@ -39,13 +42,30 @@ def _is_undecided(given: Mapping[str, str]) -> bool:
 
 def secret(data_dir: Path) -> str:
     """Return the data directory's secret, which only its owner can read. The first call makes it."""
-    path = data_dir / SECRET_FILE
+    return _kept(data_dir / SECRET_FILE, lambda: secrets.token_urlsafe(48))
+
+
+def push_key(data_dir: Path) -> str:
+    """Return the data directory's private key for Web Push, see `private_key.py`. The first call makes it.
+
+    The devices that subscribed are tied to it.
+    """
+    return _kept(data_dir / PUSH_KEY_FILE, new_push_key)
+
+
+def new_push_key() -> str:
+    """Return a new private key for Web Push."""
+    return private_key.encoded_key(secrets.randbelow(private_key.ORDER - 1) + 1)
+
+
+def _kept(path: Path, new: Callable[[], str]) -> str:
+    """Return the text of a file that only its owner can read. The first call makes it."""
     if not path.exists():
-        _make(path)
+        _make(path, new())
     return path.read_text(encoding="ascii").strip()
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, text: str) -> None:
     """Write a new secret under another name, then link it.
 
     If two processes do this, both use the first one's secret.
@@ -54,7 +74,7 @@ def _make(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(48) + "\n")
+        file.write(f"{text}\n")
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()

@@ -69,6 +69,7 @@ class BelfryWorker(ConnectionWorker):
         self._models = parts["belfry.models"]
         self._reporter = parts["belfry.reporter"]
         self._deliverer = parts["belfry.deliverer"]
+        self._pusher = parts["belfry.pusher"]  # None: Web Push is not set up
         self._concurrency_limit = parts["belfry.concurrency_limit"]
 
     def run(self) -> None:
@@ -83,6 +84,8 @@ class BelfryWorker(ConnectionWorker):
         self._models.start()
         self._reporter.start()
         self._deliverer.start()
+        if self._pusher is not None:
+            self._pusher.start()
         servers = [self._listen(listener) for listener in self.sockets]
         self._concurrency_limit.crowded = partial(pause, servers)
         if self.booting is not None:
@@ -132,7 +135,8 @@ class BelfryWorker(ConnectionWorker):
                 server.max_accept = ACCEPTS_PER_TURN
             else:
                 server.close()
-        parts = (self._streams.drain, self._relay.drain, self._deliverer.stop)
+        parts = [self._streams.drain, self._relay.drain, self._deliverer.stop]
+        parts += [] if self._pusher is None else [self._pusher.stop]
         drains = [gevent.spawn(drain) for drain in parts]
         pools = [server.pool for server in servers]  # including connections accepted a moment ago
         self._wait(lambda: not any(pools) and not any(map(has_callers, own)), LINGER_SECONDS)

@@ -12,7 +12,7 @@ from ..core import redis_url
 from ..core.errors import BelfryError
 from ..core.settings import Settings
 from ..core.store_faults import FORMAT, Fault, judge, lacking_rights, newer_format, no_database, silent
-from ..transport.connection import Command, Reply, Script, denials, has_no_database, is_unknown, unavailable
+from ..transport.connection import Command, Reply, Script, denials, has_moved, has_no_database, is_unknown, unavailable
 from .keys import Keys
 
 RIGHTS = Script("rights")
@@ -75,9 +75,17 @@ class Examination:
         # A server that refuses the script is reported as lacking a right.
         if reads_format and isinstance(replies[0], bytes):
             faults += tuple(filter(None, [newer_format(replies[0].decode(errors="replace"))]))
-        denied = _denied(replies[-1], f"~{self._keys.prefix}:*")
+        denied = self._denied(replies[-1])
         denied += [f"+{name}" for name in denials.lately() if name in UNTRIED and f"+{name}" not in denied]
         return (*faults, lacking_rights(denied)) if denied else faults
+
+    def _denied(self, reply: Reply) -> list[str]:
+        try:
+            return _denied(reply, f"~{self._keys.prefix}:*")
+        except BelfryError as error:
+            if has_moved(error):  # the slot of the channel is leaving this server; the next look uses another channel
+                return []
+            raise
 
     def _judged(self, info: Any) -> tuple[Fault, ...]:
         strict = self._settings.strict_store

@@ -71,6 +71,16 @@ Scheduled messages, all in one slot, with the channel that tells workers about a
     belfry:{timers}:done:<id>      string  `<state> <due> <digest> <call>` of a finished job, while its id is remembered
     belfry:{timers}:live           channel ms until a message is due, whenever a message becomes the first one
 
+Web Push, all in one slot: the devices of each user, the pushes that wait, and the channel as above:
+
+    belfry:{pushes}:of:alice       zset    device → Unix seconds at which it subscribed; alice's devices
+    belfry:{pushes}:device:<name>  string  user, a line feed, and the subscription as JSON; the name is a digest of
+                                           its endpoint. A device belongs to the user who subscribed last
+    belfry:{pushes}:due            zset    `<message id>/<user>` → Unix ms at which a worker shall take it next
+    belfry:{pushes}:jobs           hash    `<message id>/<user>` → the job, see `timers.lua`
+    belfry:{pushes}:done:<id>/<user> string  exists while it is remembered that this push was accepted
+    belfry:{pushes}:live           channel ms until a push is due, whenever a push becomes the first one
+
 Users who were connected or received a message, for administrators:
 
     belfry:{users}:names           zset    users in the order of their ids, see `directory`
@@ -118,6 +128,7 @@ from ..core.identity.names import FIGURES_TOPIC
 
 EVERYONE = "everyone"
 TIMERS = "timers"
+PUSHES = "pushes"
 LIVE = "live"
 
 
@@ -229,6 +240,20 @@ class Keys:
 
     def timer_done(self, message_id: str) -> str:
         return f"{self._prefix}:{{{TIMERS}}}:done:{message_id}"
+
+    @property
+    def pushes(self) -> tuple[str, str]:
+        """Return the keys of the pushes that wait, as `timers.lua` takes them."""
+        return f"{self._prefix}:{{{PUSHES}}}:due", f"{self._prefix}:{{{PUSHES}}}:jobs"
+
+    def push_done(self, job: str) -> str:
+        return f"{self._prefix}:{{{PUSHES}}}:done:{job}"
+
+    def push_devices(self, user: str) -> str:
+        return f"{self._prefix}:{{{PUSHES}}}:of:{user}"
+
+    def push_device(self, name: str) -> str:
+        return f"{self._prefix}:{{{PUSHES}}}:device:{name}"
 
     @property
     def user_names(self) -> str:

@@ -30,10 +30,24 @@ def test_all_who_ask_at_the_same_moment_get_the_same_secret(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "data").iterdir()] == [demo.SECRET_FILE]
 
 
-def test_with_nothing_decided_the_demo_is_on_with_its_secret(tmp_path: Path) -> None:
+def test_with_nothing_decided_the_demo_is_on_with_its_secrets(tmp_path: Path) -> None:
     given = {"PATH": "/bin", "BELFRY_SECRET": "", "BELFRY_DATA_DIR": str(tmp_path)}
-    assert demo.environment(given) == given | {"BELFRY_DEMO": "1", "BELFRY_SECRET": demo.secret(tmp_path)}
+    assert demo.environment(given) == given | {
+        "BELFRY_DEMO": "1",
+        "BELFRY_SECRET": demo.secret(tmp_path),
+        "BELFRY_PUSH_PRIVATE_KEY": demo.push_key(tmp_path),
+    }
     assert given["BELFRY_SECRET"] == ""
+
+
+def test_the_demo_keeps_its_key_for_web_push_unless_another_one_is_given(tmp_path: Path) -> None:
+    """The devices that subscribed are tied to it."""
+    given = {"BELFRY_DATA_DIR": str(tmp_path)}
+    first = demo.environment(given)["BELFRY_PUSH_PRIVATE_KEY"]
+    assert demo.environment(given)["BELFRY_PUSH_PRIVATE_KEY"] == first
+    assert (tmp_path / demo.PUSH_KEY_FILE).stat().st_mode & 0o777 == 0o600
+    own = demo.new_push_key()
+    assert demo.environment({**given, "BELFRY_PUSH_PRIVATE_KEY": own})["BELFRY_PUSH_PRIVATE_KEY"] == own
 
 
 @pytest.mark.parametrize(

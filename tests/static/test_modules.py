@@ -42,7 +42,12 @@ def test_a_script_without_its_comments_is_the_same_code(node: str, tmp_path: Pat
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
     after.mkdir()
-    for path in [*(SCRIPTS / "modules").glob("*.js"), *(SCRIPTS / "pages").glob("*.js"), SCRIPTS / "belfry.js"]:
+    for path in [
+        *(SCRIPTS / "modules").glob("*.js"),
+        *(SCRIPTS / "pages").glob("*.js"),
+        SCRIPTS / "belfry.js",
+        SCRIPTS / "belfry-push.js",
+    ]:
         (before / path.name).write_text(path.read_text())
         (after / path.name).write_text(without_comments(path.read_text()))
     (before / "another.js").write_text("one();")

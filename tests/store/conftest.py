@@ -12,6 +12,7 @@ from app.core.settings import Settings
 from app.store.conversations import conversations
 from app.store.insight import directory, figures, flights, recent
 from app.store.logs import lineage, log
+from app.store.push import pushes, subscriptions
 from app.store.runs import runs
 from app.store.timers import timers
 from app.transport.connection import Connection
@@ -33,7 +34,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def connection(client: redis.Redis) -> Connection:
-    modules = (log, lineage, runs, conversations, figures, directory, flights, recent, timers)
+    modules = (log, lineage, runs, conversations, figures, directory, flights, recent, timers, subscriptions, pushes)
     return Connection(client, [script for module in modules for script in module.SCRIPTS])
 
 

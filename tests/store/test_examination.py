@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import redis
@@ -12,7 +12,7 @@ from app.core.store_faults import Weight
 from app.store import examination as store_examination
 from app.store.examination import SCRIPTS, Examination
 from app.transport import connection
-from app.transport.connection import DENIED_SECONDS, Connection, Denials
+from app.transport.connection import DENIED_SECONDS, Command, Connection, Denials, Reply
 from tests.conftest import absent
 from tests.servers import RedisServer
 
@@ -166,6 +166,19 @@ def test_a_server_that_does_not_know_the_first_commands_is_examined_too(command:
         assert code in [fault.code for fault in faults]
     finally:
         renamed.destroy()
+
+
+class MovingSlot:
+    """A server of a cluster that the slot of the canary's channel is leaving."""
+
+    def send(self, commands: Sequence[Command]) -> list[Reply]:
+        info = {"maxmemory_policy": "volatile-lru", "cluster_enabled": 1, "master_replid": "a"}
+        return [info, *[redis.exceptions.AskError("7 127.0.0.1:7000") for _ in commands[1:]]]
+
+
+def test_a_slot_on_its_way_to_another_server_hides_no_other_fault() -> None:
+    settings = Settings(redis_url="redis+cluster://127.0.0.1:7000")
+    assert [fault.code for fault in Examination(MovingSlot(), settings).look(CHANNEL)] == ["eviction"]
 
 
 def test_a_number_of_a_database_that_the_server_does_not_have_is_told(server: RedisServer) -> None:

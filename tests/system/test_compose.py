@@ -107,6 +107,8 @@ def test_nodes_share_the_name_that_the_proxy_resolves_and_leave_later_than_it_no
     text = Path(REPOSITORY / "deploy" / "nodes" / "nginx.conf").read_text(encoding="utf-8")
     assert "set $belfry http://belfry:8000;" in text
     (valid,) = re.findall(r"valid=(\d+)s", text)
+    for proxy in PROXIES.values():
+        assert "./deploy/nodes/nginx.conf:/etc/nginx/nginx.conf:ro" in SERVICES[proxy]["volumes"]
     for profile in ("scaled", "cluster"):
         service = SERVICES[APPS[profile]]
         assert service["networks"][profile]["aliases"] == ["belfry"]

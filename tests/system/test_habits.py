@@ -10,7 +10,7 @@ import openai
 import pytest
 import requests
 
-from tests.habits import HABITS, Habit
+from tests.habits import CALLS, HABITS, LEGACY_CALL, Habit
 from tests.servers import Belfry, RedisServer
 from tests.system.test_openai import HI, held
 from tests.upstream import Conversation, Play, Upstream, running_upstream
@@ -86,7 +86,7 @@ def datas_of(answer: requests.Response) -> list[str]:
 
 def text_in(content: object) -> str:
     if isinstance(content, list):
-        return "".join([part["text"] for part in content])
+        return "".join([part.get("text", "") for part in content])
     return content if isinstance(content, str) else ""
 
 
@@ -94,6 +94,20 @@ def calls_in(calls: Any) -> list[tuple[str, str]]:
     """Names and arguments, which some upstreams send as an object."""
     told = [(call["function"]["name"], call["function"]["arguments"]) for call in calls or ()]
     return [(name, given if isinstance(given, str) else json.dumps(given).replace(" ", "")) for name, given in told]
+
+
+def check_counts(habit: Habit, usage: dict[str, Any]) -> None:
+    """The official clients know only these names."""
+    assert usage.get("estimated", False) is (habit.tokens is None)
+    if habit.tokens:
+        assert usage["total_tokens"] == habit.tokens
+    assert {"prompt_tokens", "completion_tokens"} <= usage.keys() or usage.keys() == {"total_tokens"}
+
+
+def all_calls(message: dict[str, Any]) -> list[Any]:
+    """The tool calls of a message, and its call of the legacy API."""
+    legacy = message.get("function_call")
+    return [*(message.get("tool_calls") or ()), *([{"function": legacy}] if legacy else [])]
 
 
 def check_error(habit: Habit, error: dict[str, Any]) -> None:
@@ -122,7 +136,9 @@ class TestEveryHabit:
     @staticmethod
     def _check_stream(habit: Habit, values: list[dict[str, Any]]) -> None:
         choices = [choice for value in values for choice in value.get("choices") or ()]
-        deltas = [choice.get("delta", {}) for choice in choices]
+        deltas = [choice["delta"] for choice in choices]
+        assert all(isinstance(value["choices"], list) for value in values if "error" not in value)
+        assert all(type(choice["index"]) is int for choice in choices)
         assert "".join([text_in(delta.get("content")) for delta in deltas]) == habit.text
         errors = [value["error"] for value in values if value.get("error")]
         assert bool(errors) == habit.fails
@@ -134,6 +150,7 @@ class TestEveryHabit:
             usage = [value["usage"] for value in values if value.get("usage")]
             assert usage[-1].get("estimated", False) is (habit.tokens is None)
             assert usage.count(usage[-1]) == 1  # some clients add up what they are told
+            check_counts(habit, usage[-1])
 
     def test_as_a_whole(
         self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
@@ -148,8 +165,9 @@ class TestEveryHabit:
             assert answer.status_code == 200
             (choice,) = told["choices"]
             assert text_in(choice["message"]["content"]) == habit.text
-            assert calls_in(choice["message"].get("tool_calls")) == habit.calls
+            assert calls_in(all_calls(choice["message"])) == habit.calls
             assert choice["finish_reason"] == (habit.finish or "stop")
+            check_counts(habit, told["usage"])
         assert len(upstream.conversations) == habit.asked
         self._check_tokens(habit, redis_server, belfry, alice)
 
@@ -203,3 +221,14 @@ def test_the_official_client_gets_it(
         else:
             text = text_in(client.chat.completions.create(**asked).choices[0].message.content)
     assert text == habit.text
+
+
+@pytest.mark.parametrize("habit", [*CALLS, *LEGACY_CALL], ids=lambda habit: habit.name)
+def test_the_official_client_gathers_the_calls(belfry: Belfry, upstream: Upstream, alice: str, habit: Habit) -> None:
+    upstream.play = playing(habit)
+    key = belfry.token(alice, "complete")
+    with openai.OpenAI(base_url=f"{belfry.url}/v1", api_key=key, max_retries=0) as client:
+        with client.chat.completions.stream(model="m", messages=HI) as stream:
+            stream.until_done()
+        message = stream.get_final_completion().choices[0].message.to_dict()
+    assert calls_in(all_calls(message)) == habit.calls

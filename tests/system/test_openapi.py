@@ -17,12 +17,15 @@ from openapi_spec_validator import validate
 
 from app import __version__, create_app
 from app.core.identity.tokens import SCOPES
+from app.core.push.vapid import VapidKey
 from app.core.settings import Settings
 from app.core.wire.sse import Decoder
+from app.launch.demo import new_push_key
 from app.web.api.described import DESCRIBED, described
 from app.web.api.openapi import document
 from app.web.api.operations import EVENTS, NDJSON, OPERATIONS, Access
 from tests.documentation import built_documentation
+from tests.push_service import Browser
 from tests.servers import Belfry
 from tests.upstream import Conversation, Upstream, running_upstream, saying
 from tests.waiting import wait_until
@@ -44,6 +47,9 @@ def answer(conversation: Conversation) -> None:
         conversation.refuse(200, {"id": "c1", "object": "chat.completion", "choices": [choice]})
 
 
+PUSH_KEY = new_push_key()
+
+
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
     with running_upstream() as upstream:
@@ -53,7 +59,13 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def environment(upstream: Upstream) -> Mapping[str, str]:
-    return {"BELFRY_UPSTREAM_URL": upstream.url, "BELFRY_DEMO": "1", "BELFRY_FIGURES_SECONDS": "1"}
+    return {
+        "BELFRY_UPSTREAM_URL": upstream.url,
+        "BELFRY_DEMO": "1",
+        "BELFRY_FIGURES_SECONDS": "1",
+        "BELFRY_PUSH_PRIVATE_KEY": PUSH_KEY,
+        "BELFRY_PUSH_DELAY_SECONDS": "3600",  # nothing is sent to a real push service
+    }
 
 
 def resolved(part: Any) -> Any:
@@ -234,6 +246,7 @@ def test_what_each_operation_answers_is_what_the_document_says(belfry: Belfry) -
         finally:
             call("DELETE", "/presence/alice", 204)  # ends the stream, so that the whole of it can be read
         assert all(f"event: {name}" in stream.result().text for name in ("ready", "read", "removed", "goodbye"))
+    push(call)
     complete(call)
     other(call)
     refuse(call, belfry)
@@ -259,6 +272,22 @@ def schedule(call: Any) -> None:
     call("GET", "/messages/s1", 200)
     call("DELETE", "/messages/s1", 200)
     call("GET", "/messages/s1", 200)
+
+
+def push(call: Any) -> None:
+    endpoint = "https://fcm.googleapis.com/x"
+    call("POST", "/push/subscriptions", 201, json=Browser().subscription(endpoint))
+    call("POST", "/push/subscriptions", 422, json=Browser().subscription("https://evil.example/x"))
+    call("POST", "/push/subscriptions", 422, json={})
+    call("GET", "/push/key", 200)
+    call("GET", "/push/key", 401, token="none")
+    call("POST", "/publish", 201, json={"to": "alice", "id": "p1", "push": True})
+    call("POST", "/publish", 422, json={"topic": "news", "push": True})
+    read = {"user": "alice", "id": "p1", "proof": VapidKey(PUSH_KEY).proof("alice", "p1")}
+    call("POST", "/push/read", 204, token="", json=read)
+    call("POST", "/push/read", 403, token="", json={**read, "id": "p2"})
+    call("DELETE", "/push/subscriptions", 204, json={"endpoint": endpoint})
+    call("DELETE", "/push/subscriptions", 415, data="x", headers={"Content-Type": "text/plain"})
 
 
 def publish_and_read(call: Any) -> None:

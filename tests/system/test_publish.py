@@ -484,3 +484,14 @@ def post_all_at_once(api: Api, body: bytes) -> requests.Response:
     """The server may answer before it read everything, which a client sees as a broken connection at worst."""
     assert len(body) > MAX_BATCH
     return api.post("/publish", data=body, headers=NDJSON)
+
+
+def test_without_a_key_web_push_is_off_and_a_message_for_it_is_refused(belfry: Belfry, alice: str) -> None:
+    with belfry.reader(alice) as api:
+        for method, path in (("GET", "/push/key"), ("POST", "/push/subscriptions"), ("DELETE", "/push/subscriptions")):
+            answer = api.request(method, path, json={})
+            assert (answer.status_code, answer.json()["code"]) == (404, "push_off")
+            assert "BELFRY_PUSH_PRIVATE_KEY" in answer.json()["detail"]
+    answer = belfry.publisher.publish({"to": alice, "push": True})
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_push")
+    assert belfry.publisher.publish({"to": alice, "push": False}).status_code == 201

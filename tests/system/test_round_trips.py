@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from app.launch.demo import new_push_key
 from app.store.insight import directory, flights, recent
+from tests.push_service import Browser
 from tests.servers import Belfry, RedisServer
 from tests.system.conftest import StartBelfry
 
@@ -81,7 +83,8 @@ def wire(redis_server: RedisServer) -> Iterator[Wire]:
 
 @pytest.fixture
 def behind_wire(wire: Wire, start_belfry: StartBelfry) -> Belfry:
-    belfry = start_belfry(wire.url)
+    # Web Push is on, and costs nothing where nobody uses it. Its delay is longer than the tests take.
+    belfry = start_belfry(wire.url, BELFRY_PUSH_PRIVATE_KEY=new_push_key(), BELFRY_PUSH_DELAY_SECONDS="3600")
     with belfry.stream("warm-up") as stream:  # scripts are loaded, connections are open
         stream.wait_for("ready")
         belfry.publish({"to": "warm-up"})
@@ -104,6 +107,19 @@ def test_a_message_to_many_and_one_that_the_server_names_take_one(wire: Wire, be
     assert len(wire.about("trip-bob")) == len(wire.about("trip-2")) == 1
     behind_wire.publish({"to": "trip-emil"})
     assert len(wire.about("trip-emil")) == 1
+
+
+def test_a_push_takes_no_round_trip_of_its_own_and_a_message_without_push_asks_for_no_device(
+    wire: Wire, behind_wire: Belfry
+) -> None:
+    behind_wire.publish({"to": "trip-hal", "id": "trip-3"})
+    assert not [piece for piece in wire.about("trip-hal") if b"{pushes}" in piece]
+    with behind_wire.reader("trip-gus") as api:
+        subscription = Browser().subscription("https://fcm.googleapis.com/trip")
+        assert api.request("POST", "/push/subscriptions", json=subscription).status_code == 201
+    behind_wire.publish({"to": ["trip-gus", "trip-hal"], "id": "trip-4", "push": True})
+    (piece,) = wire.about("trip-4")
+    assert b"{pushes}" in piece
 
 
 def test_a_batch_takes_a_few(wire: Wire, behind_wire: Belfry) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from tests.servers import HOST, REPOSITORY, Belfry, RedisServer, ShippedNginx
+from tests.servers import HOST, REPOSITORY, Belfry, RedisServer, ShippedNginx, frozen
 from tests.system.conftest import in_front_of
 from tests.waiting import wait_until
 
@@ -68,6 +68,28 @@ def test_refusals_of_a_stream_pass_as_they_are(belfry: Belfry, shipped_nginx: Sh
         assert (answer.status_code, answer.json()["code"]) == (401, "token_missing")
         refused = get(shipped_nginx, f"{path}?id=x", Authorization=f"Bearer {belfry.token('alice', 'publish')}")
         assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+
+
+class ImpatientNginx(ShippedNginx):
+    """The shipped configuration with a tenth of its time for publishing."""
+
+    def write(self, places: Mapping[str, str]) -> None:
+        super().write({"proxy_read_timeout 10s;": "proxy_read_timeout 1s;", **places})
+
+
+def test_a_frozen_server_holds_a_publisher_for_a_short_time_only(belfry: Belfry, alice: str) -> None:
+    nginx = ImpatientNginx(f"{HOST}:{belfry.port}")
+    try:
+        nginx.start()
+        token = f"Bearer {belfry.token('shop', 'publish')}"
+        message = {"to": alice, "id": f"{alice}-1"}
+        with frozen(belfry.worker()):
+            answer = requests.post(f"{nginx.url}/publish", json=message, headers={"Authorization": token}, timeout=60)
+        assert answer.status_code == 504
+        answer = requests.post(f"{nginx.url}/publish", json=message, headers={"Authorization": token}, timeout=60)
+        assert answer.status_code in (200, 201)
+    finally:
+        nginx.destroy()
 
 
 class OnSocket(Belfry):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 NAMES = ("retry-after", "retry-after-ms", "x-should-retry")
@@ -22,7 +23,8 @@ def seconds_until(headers: Mapping[str, str], now: float) -> float | None:
     if number is not None or not text:
         return number
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        date = parsedate_to_datetime(text)
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
     except (ValueError, OverflowError):
         return None
 

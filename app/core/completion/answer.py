@@ -8,15 +8,19 @@ from typing import Any
 from ..errors import BelfryError
 from ..wire.frames import stream_safe
 from .body import not_an_answer
-from .failure import failed, failure_of, reason_of, short
+from .failure import failed, failure_of, short
+from .finish import reason_of
 from .forms import chunks_of, is_whole, usage_chunk, without_messages
 from .json_text import written
 from .pieces import END, Piece
+from .regular import Regular
 from .tolerant import object_of, objects_of, place_of, text_of
-from .usage import Usage, tokens_of, usage_in
+from .tool_calls import parts_of
+from .usage import Usage, as_openai, tokens_of, usage_in
 
 STRANGE_CHARS = 2_000  # kept of the first object that does not belong to a completion, for the error text
-_PINGS = frozenset({"ping", "heartbeat", "keepalive", "keep-alive"})
+_PINGS = frozenset({"ping", "heartbeat", "keepalive"})
+_KINDS = ("type", "event", "object")
 _SAID = frozenset({"content", "reasoning_content", "reasoning", "refusal", "text"})
 
 
@@ -26,10 +30,15 @@ def texts_of(choice: dict[str, Any]) -> list[str]:
     texts = [text_of(value) for name, value in delta.items() if name in _SAID]
     if "text" in choice:
         texts.append(text_of(choice["text"]))
-    if "tool_calls" in delta:
-        for call in objects_of(delta["tool_calls"]):
+    if "tool_calls" in delta or "function_call" in delta:
+        for call in parts_of(delta):
             texts += [text_of(value) for value in object_of(call.get("function")).values()]
     return texts
+
+
+def _is_ping(value: dict[str, Any]) -> bool:
+    """Return whether it is a keep-alive, which no client needs to see."""
+    return any(str(value.get(name, "")).lower().replace("-", "").replace("_", "") in _PINGS for name in _KINDS)
 
 
 def _safe(piece: Piece) -> Piece:
@@ -60,6 +69,7 @@ class Answer:
         self._shown_usage = False
         self._strange = ""
         self._head: dict[str, Any] = {}
+        self._regular = Regular()
         self.counted = Usage(prompt_tokens)
         self.started = False
 
@@ -100,19 +110,36 @@ class Answer:
         failure = failure_of(piece)
         if failure is not None:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
-        if is_whole(piece.value):
+        if is_whole(piece.value) and not self._regular.by_messages:
             yield from self._take_whole(piece.value)
-        elif piece.value and piece.value.get("type") not in _PINGS and self._counts(piece.value):
-            yield _safe(piece)
+        elif "choices" in piece.value or (piece.value and not _is_ping(piece.value)):
+            value = self._regular.of(piece.value)
+            if self._counts(value):
+                yield self._shown(piece, value)
 
     def _take_whole(self, whole: dict[str, Any]) -> Iterator[Piece]:
         # Some upstreams repeat the whole text after its chunks.
         repeats = self.started
         for chunk in [without_messages(whole)] if repeats else chunks_of(whole):
-            if self._counts(chunk):
-                yield _safe(Piece(written(chunk), chunk))
+            value = self._regular.of(chunk)
+            if self._counts(value):
+                yield self._shown(Piece("", chunk), value)
         if not repeats:
             self._ended = self._came_whole = True
+
+    def _shown(self, piece: Piece, value: dict[str, Any]) -> Piece:
+        """Return a piece with `value` as the client gets it. A piece without a text is written."""
+        if "usage" in value:
+            value = self._with_openai_s_counts(value)
+        return _safe(piece if value is piece.value and piece.text else Piece(written(value), value, piece.event))
+
+    def _with_openai_s_counts(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Return the chunk with a usage that OpenAI's clients understand. A part of a usage stays unchanged."""
+        usage = value.get("usage")
+        if not (usage and isinstance(usage, dict) and tokens_of(usage) >= self.counted.tokens):
+            return value
+        counted = as_openai(usage)
+        return value if counted is usage else {**value, "usage": counted}
 
     def _counts(self, value: dict[str, Any]) -> bool:
         """Judge and count one chunk. Return whether the client gets it."""

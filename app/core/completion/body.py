@@ -7,21 +7,35 @@ with `{`, and no JSON begins with the name of a field.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
+import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from ..errors import BelfryError
 from ..wire.sse import Lines
 from .failure import failed, short
-from .json_text import BOM, read, written
+from .json_text import BOM, cleaned, read, written
 from .pieces import DONE, END, Piece
 
 NOISE_CHARS: Final = 2_000  # kept of text that can't be understood, for the error text
 # Servers send events with these names as keep-alives, with any data.
 _UNNAMED: Final = frozenset({"", "message", "error", "data", "chunk"})
+_HEARD: Final = frozenset({"error", "usage"})  # members that count under any name of an event
 _DONE_SPELLINGS: Final = frozenset({DONE, "DONE", '"[DONE]"'})
 _FIELDS: Final = ("data", "event", "id", "retry", ":")
+_STREAM_TYPES: Final = frozenset(
+    {"text/event-stream", "application/x-ndjson", "application/jsonl", "application/json-seq"}
+)
+# Characters that some upstreams send before the name of a field: BOMs, blanks, and the separator of RFC 7464.
+_BEFORE: Final = f"{BOM} \t\x1e"
+_NAME: Final = re.compile(r"(data|event|id|retry)[ \t]*:", re.IGNORECASE)
+# Text that begins like this was meant to be an object. Other text is noise.
+_OBJECT: Final = re.compile(r"\{|\[\s*[\[{]")
+
+
+_ONE: Final = json.JSONDecoder(strict=False)
 
 
 class Body:
@@ -46,7 +60,7 @@ class Body:
         if self._reader is not None:
             return self._reader.feed(received)
         self._head += received
-        begins = self._head.removeprefix(codecs.BOM_UTF8).lstrip()
+        begins = _stripped(self._head)
         if not begins:
             self._head = self._head[-8:]  # spaces, or a part of a BOM
         if self._is_unclear(begins):
@@ -63,17 +77,25 @@ class Body:
     @staticmethod
     def _is_unclear(begins: bytes) -> bool:
         """Return whether the first bytes may still become the name of a field, or a BOM."""
-        return any(name.encode().startswith(begins) for name in _FIELDS if name != ":") or (
+        return any(name.encode().startswith(begins.lower()) for name in _FIELDS if name != ":") or (
             codecs.BOM_UTF8.startswith(begins)
         )
 
     def _begin(self, begins: bytes) -> Iterator[Piece]:
-        start = begins[:8].decode(errors="replace")
-        is_stream = start.startswith(_FIELDS) or (
-            self._type in {"text/event-stream", "application/x-ndjson", "application/jsonl"}
-        )
+        start = begins[:8].decode(errors="replace").lower()
+        is_stream = start.startswith(_FIELDS) or self._type in _STREAM_TYPES
         self._reader = Events(self._limit) if is_stream else Whole(self._limit)
         return self._reader.feed(self._head)
+
+
+def _stripped(head: bytes) -> bytes:
+    """Return the bytes without BOMs and blanks before them."""
+    before = head
+    while True:
+        head = head.lstrip().removeprefix(codecs.BOM_UTF8).removeprefix(b"\x1e")
+        if head == before:
+            return head
+        before = head
 
 
 class Events:
@@ -89,10 +111,12 @@ class Events:
         self._event = ""
         self._parts: list[str] = []
         self._size = 0
+        self._broken = ""  # the data of a block that ended within an object, which the next block may continue
+        self._is_over = False
         self.noise = ""
 
     def feed(self, received: bytes) -> Iterator[Piece]:
-        if self._lines.waiting + self._size > self._limit:
+        if self._lines.waiting + self._size + len(self._broken) > self._limit:
             raise BelfryError("answer_too_large", "The upstream sent an event that is too large.")
         for line in self._lines.feed(received):
             if line.startswith("data:"):
@@ -109,17 +133,21 @@ class Events:
 
     def end(self) -> Iterator[Piece]:
         """Complete the last block, because some upstreams end without the last blank line."""
+        self._is_over = True
         yield from self.feed(b"\n\n")
+        if self._broken:
+            self._hear(self._broken)
         # One JSON text on many lines, despite the content type.
-        if self.noise.lstrip()[:1] in ("{", "["):
-            yield from _whole(self.noise)
+        if _OBJECT.match(self.noise.lstrip()):
+            with contextlib.suppress(ValueError):
+                yield from _whole(self.noise)
 
     def _alone(self, data: str) -> tuple[object, str] | None:
         """Return the result of `read` for a line that is an object and begins a block, or None.
 
         Nearly every line of an answer is like this.
         """
-        if self._parts or not data.startswith("{"):
+        if self._parts or self._broken or not data.startswith("{"):
             return None
         try:
             return read(data)
@@ -131,14 +159,28 @@ class Events:
             yield from self._block_end()
         elif line.startswith("event:"):
             self._event = line[6:].strip()
-        elif line[0] == "{" and not self.noise:
+        elif not line.startswith(_FIELDS) or _NAME.match(line):
+            yield from self._odd_line(line.lstrip(_BEFORE))
+
+    def _odd_line(self, line: str) -> Iterator[Piece]:
+        """Read a line that begins with no field as the standard has it: the name in another spelling, or none."""
+        field = _NAME.match(line)
+        if field and field[1].lower() == "data":
+            yield from self._data(line[field.end() :].strip())
+        elif field:
+            self._event = line[field.end() :].strip() if field[1].lower() == "event" else self._event
+        elif line.upper() in _DONE_SPELLINGS and not self._parts:
+            yield self._done()
+        elif self._parts:  # an object that goes on without the name of the field
+            self._keep(line)
+        elif line[:1] == "{" and not self.noise:
             yield from self._bare(line)
-        elif not line.startswith(_FIELDS):
+        else:
             self._hear(line)
 
     def _data(self, data: str) -> Iterator[Piece]:
         if data.upper() in _DONE_SPELLINGS:
-            yield END
+            yield self._done()
         elif data:
             try:
                 value, text = read(data) if data[0] == "{" or not self._parts else (None, "")
@@ -150,6 +192,11 @@ class Events:
                 self._keep(data)
             else:
                 yield from self._dispatch(value, text)
+
+    def _done(self) -> Piece:
+        if self._broken:
+            raise _malformed()
+        return END
 
     def _keep(self, data: str) -> None:
         self._parts.append(data)
@@ -166,7 +213,9 @@ class Events:
     def _block_end(self) -> Iterator[Piece]:
         data = "\n".join(self._parts)
         self._parts, self._size = [], 0
-        if data:
+        if self._broken:
+            yield from self._mended(data)
+        elif data:
             try:
                 value, text = read(data)
             except ValueError:
@@ -174,6 +223,20 @@ class Events:
             else:
                 yield from self._dispatch(value, text)
         self._event = ""
+
+    def _mended(self, data: str) -> Iterator[Piece]:
+        """Join a block with the broken object before it, because some relays tear an object into two events."""
+        if not data:
+            return
+        both, self._broken = self._broken + data, ""
+        try:
+            value, text = read(both)
+        except ValueError:
+            if _is_json(data) or not _ends_within(both):
+                raise _malformed() from None
+            self._broken = both
+        else:
+            yield from self._dispatch(value, text)
 
     def _dispatch(self, value: object, text: str) -> Iterator[Piece]:
         piece = self._piece(value, text)
@@ -188,15 +251,23 @@ class Events:
             self._hear(text)
             return None
         piece = Piece(text, value, event)
-        return piece if not event or event.lower() in _UNNAMED or piece.is_chunk or "error" in value else None
+        return (
+            piece if not event or event.lower() in _UNNAMED or piece.is_chunk or not _HEARD.isdisjoint(value) else None
+        )
 
     def _not_json(self, data: str) -> Iterator[Piece]:
         if self._event == "error":
             yield Piece("", {"message": short(data)}, "error")
         elif self._event.lower() in _UNNAMED:
-            if data[0] in "{[":
-                raise BelfryError("upstream_malformed", "The upstream sent a chunk that is not JSON.", retry=False)
-            self._hear(data)
+            if not _OBJECT.match(data):
+                self._hear(data)
+            elif found := _several(data):
+                for value, text in found:
+                    yield from self._dispatch(value, text)
+            elif self._is_over or _ends_within(data):
+                self._broken = data
+            else:
+                raise _malformed()
 
     def _hear(self, text: str) -> None:
         if len(self.noise) < NOISE_CHARS:
@@ -229,6 +300,41 @@ class Whole:
             if not pieces and text[:1] in ("{", "[") and _is_cut(error, text):
                 raise BelfryError("upstream_truncated", retry=False) from None
             yield from pieces
+
+
+def _malformed() -> BelfryError:
+    return BelfryError("upstream_malformed", "The upstream sent a chunk that is not JSON.", retry=False)
+
+
+def _is_json(data: str) -> bool:
+    try:
+        read(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _several(data: str) -> list[tuple[Any, str]]:
+    """Return the objects of a text in which they follow each other, or [] if it is not such a text."""
+    found, at = [], 0
+    while at < len(data):
+        try:
+            value, at = _ONE.raw_decode(data, at)
+        except (ValueError, RecursionError):
+            return []
+        value = cleaned(value)
+        found.append((value, written(value)))
+        at += len(data[at:]) - len(data[at:].lstrip())
+    return found if len(found) > 1 else []
+
+
+def _ends_within(data: str) -> bool:
+    """Return whether an object began in `data` and is not wrong so far."""
+    try:
+        read(data)
+    except ValueError as error:
+        return _is_cut(error, data)
+    return False
 
 
 def _line_by_line(text: str) -> Iterator[Piece]:

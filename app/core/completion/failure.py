@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from ..errors import BelfryError
+from .finish import reason_of
 from .json_text import cleaned, written
 from .pieces import Piece
 from .tolerant import object_of, place_of, text_of
@@ -17,6 +18,7 @@ KEPT: Final = ("message", "type", "param", "code", "status", "innererror", "meta
 _MESSAGES: Final = (
     "message",
     "msg",
+    "faultstring",
     "detail",
     "error_msg",
     "error_message",
@@ -27,15 +29,28 @@ _MESSAGES: Final = (
     "err_msg",
     "title",
 )
+_RARE_MESSAGES: Final = (
+    "message", "msg", "detail", "details", "errormessage", "errormsg", "errmsg", "faultstring", "reason", "description",
+    "exception", "text", "statustext",
+)  # fmt: skip
+# Members that may contain the error.
+_WRAPPERS: Final = ("innererror", "fault", "data", "result", "response", "body")
 # Strangers can choose an upstream's text. Each of these patterns takes time in proportion to the length of the text.
 _TITLE: Final = re.compile(r"<(?:title|h1)\b[^<>]{0,200}>", re.IGNORECASE)
 _TITLE_END: Final = re.compile(r"</(?:title|h1)\b", re.IGNORECASE)
 _CODE: Final = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
 _CODE_END: Final = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
+_DATA: Final = re.compile(r"^data:(.*)$", re.MULTILINE)
 _LEAST_STATUS, _LAST_STATUS = 400, 599
 _MAX_DEPTH: Final = 5  # of nested errors
-_QUOTA: Final = "insufficient_quota"
+# The account can't pay or is closed.
+_FINAL: Final = frozenset(
+    {
+        "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated",
+        "insufficient_balance", "insufficient_credits", "exceeded_current_quota_error", "access_terminated",
+    }
+)  # fmt: skip
 # Finish reasons of answers that broke off: `abort` of vLLM and SGLang, and those of DeepSeek, Zhipu and others.
 _BROKEN_OFF: Final = frozenset(
     {
@@ -73,11 +88,12 @@ def _without_code(html: str) -> str:
 def told_in(body: bytes) -> dict[str, Any]:
     """Return the body of a refusal as members of OpenAI's error object. Return {} if it says nothing."""
     text = body.decode("utf-8-sig", errors="replace")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {"message": short(text)} if text.strip() else {}
-    return members_of(value)
+    for found in (text, "\n".join(_DATA.findall(text))):  # some upstreams send an event stream
+        try:
+            return members_of(json.loads(found))
+        except (ValueError, RecursionError):
+            pass
+    return {"message": short(text)} if text.strip() else {}
 
 
 def members_of(error: object, depth: int = 0) -> dict[str, Any]:
@@ -85,12 +101,23 @@ def members_of(error: object, depth: int = 0) -> dict[str, Any]:
     if isinstance(error, list):
         return _of_list(error, depth)
     if not isinstance(error, dict):
-        return {"message": str(cleaned(error))} if error else {}
-    for name in ("error", "errors"):
+        return {"message": str(cleaned(error))} if error and error is not True else {}
+    own = _kept(error)
+    for name in ("error", "errors", *(() if own.get("message") else _WRAPPERS)):
         if error.get(name) and depth < _MAX_DEPTH:
             inner = members_of(error[name], depth + 1)
-            return {**_kept(error), **inner} if inner else _kept(error)
-    return _kept(error)
+            if isinstance(error[name], str) and own.get("message"):  # a kind, beside a sentence
+                inner = {"message": _both(error[name], str(own["message"]))}
+            if name not in _WRAPPERS:
+                return {**own, **inner}
+            if inner.get("message"):
+                return {**inner, **own}
+    return own
+
+
+def _both(kind: str, sentence: str) -> str:
+    """Return both texts, unless the sentence already contains the kind."""
+    return sentence if kind in sentence else f"{kind}: {sentence}"
 
 
 def _of_list(errors: list[Any], depth: int) -> dict[str, Any]:
@@ -112,11 +139,17 @@ def _kept(error: dict[str, Any]) -> dict[str, Any]:
 
 def _message(error: dict[str, Any]) -> str:
     """Return the text for people: the message, its place within the request, and the underlying reason."""
-    message = next((text for name in _MESSAGES if (text := _sentence(error.get(name)))), "")
+    message = next((text for name in _MESSAGES if (text := _sentence(error.get(name)))), "") or _other_message(error)
     place = ".".join([str(part) for part in error["loc"]]) if isinstance(error.get("loc"), list) else ""
     raw = _raw(object_of(error.get("metadata")).get("raw"))
     parts = [f"{place}: {message}" if place and message else message, raw if raw not in message else ""]
     return str(cleaned(": ".join([part for part in parts if part])))
+
+
+def _other_message(error: dict[str, Any]) -> str:
+    """Return the text under a name that is rare, in any spelling."""
+    named = {name.replace("_", "").replace("-", "").lower(): value for name, value in error.items()}
+    return next((text for name in _RARE_MESSAGES if (text := _sentence(named.get(name)))), "")
 
 
 def _sentence(value: object) -> str:
@@ -164,15 +197,6 @@ def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
     return None
 
 
-def reason_of(choice: dict[str, Any]) -> str:
-    """Return the finish reason, or "" if there is none. SGLang sends an object with a `type`."""
-    reason = choice.get("finish_reason")
-    if reason is None:  # nearly all chunks have none
-        return ""
-    text = str(reason.get("type") if isinstance(reason, dict) else reason).strip()
-    return "" if text.lower() in {"null", "none"} else text
-
-
 def _has_bad_code(value: dict[str, Any]) -> bool:
     """Return whether it has a code of the upstream's own that stands for an error."""
     return any(name in value and str(value[name]).strip().lower() not in _GOOD_CODES for name in _CODES)
@@ -205,7 +229,7 @@ def status_of(told: dict[str, Any]) -> int | None:
 
 def is_final(told: dict[str, Any]) -> bool:
     """Return whether a retry can't help, whatever the status is: the account has no money left."""
-    return _QUOTA in (told.get("code"), told.get("type"))
+    return any(str(told.get(name)).lower() in _FINAL for name in ("code", "type"))
 
 
 def failed(code: str, detail: str, told: dict[str, Any] | None = None) -> BelfryError:

@@ -20,6 +20,8 @@ _INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300 digits
 _HALF: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
+# A string, or a name of a number that is not finite.
+_NOT_FINITE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE | re.DOTALL)
 # Between the tokens of JSON, any line end may be a space.
 _LINE_ENDS: Final = str.maketrans("\r\n", "  ")
 
@@ -68,8 +70,17 @@ def _tolerantly(text: str) -> Any:
 
     Raises ValueError.
     """
+    text = text.lstrip(BOM)
     try:
-        return cleaned(_TOLERANT.decode(text.lstrip(BOM)))
+        try:
+            value = _TOLERANT.decode(text)
+        except ValueError:
+            # Programs in C write `nan` and `-inf`.
+            named = _NOT_FINITE.sub(lambda found: found[0] if found[0][0] == '"' else "null", text)
+            if named == text:
+                raise
+            value = _TOLERANT.decode(named)
+        return cleaned(value)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 

@@ -18,7 +18,9 @@ from ..wire import frames
 from .json_text import written
 from .tolerant import object_of
 
-_TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+_TEXTS: Final = frozenset(
+    {"content", "refusal", "reasoning_content", "reasoning", "thinking", "reasoning_text", "thought"}
+)
 _CALL_MEMBERS: Final = frozenset({"index", "id", "type", "function"})
 _FUNCTION_MEMBERS: Final = frozenset({"name", "arguments"})
 _MESSAGE: Final = b"message "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+INDEX_MAX_DIGITS: Final = 6
 
 
 def object_of(value: object) -> dict[str, Any]:
@@ -22,7 +24,16 @@ def text_of(value: object) -> str:
     return "".join([text_of(part) for part in value]) if isinstance(value, list) else ""
 
 
+def index_of(item: dict[str, Any]) -> int | None:
+    """Return the `index` of a choice or tool call in any notation, or None if it has none."""
+    index = item.get("index")
+    if type(index) is int:  # nearly always; a bool is no index
+        return index
+    if isinstance(index, float) and index.is_integer():
+        return int(index)
+    return int(index) if isinstance(index, str) and index.isdecimal() and len(index) <= INDEX_MAX_DIGITS else None
+
+
 def place_of(item: dict[str, Any]) -> int:
     """Return the `index` of a choice or tool call, or 0 if it has none."""
-    index = item.get("index")
-    return index if isinstance(index, int) else 0
+    return index_of(item) or 0

@@ -7,76 +7,158 @@ A call's `index` should say which call a part belongs to. Many upstreams omit it
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import Any, Final
 
 from .json_text import written
-from .tolerant import object_of
+from .tolerant import index_of, object_of, objects_of
+
+# The member of a call that names the tool, and the member of that one that grows.
+_BODIES: Final = {"function": "arguments", "custom": "input"}
+
+
+def parts_of(delta: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of calls in a delta or message, also of the legacy `function_call`."""
+    found: list[dict[str, Any]] = []
+    if "tool_calls" in delta:
+        calls = delta["tool_calls"]
+        found = objects_of([calls] if isinstance(calls, dict) else calls)
+    legacy = delta.get("function_call")
+    return [*found, {"index": 0, "function": legacy}] if isinstance(legacy, dict) else found
 
 
 class ToolCalls:
-    """The calls of one choice, in the order in which they began."""
+    """The calls of one choice, in the order in which they began.
 
-    def __init__(self) -> None:
-        self._calls: list[dict[str, Any]] = []
-        self._places: dict[object, dict[str, Any]] = {}
-        self._begun: list[tuple[int, int]] = []
+    Of the arguments of each call, at most `limit` characters are kept.
+    """
+
+    def __init__(self, limit: float = math.inf) -> None:
+        self._limit = limit
+        self._calls: list[_Call] = []
+        self._places: dict[int, _Call] = {}
+        self._ids: dict[str, _Call] = {}
 
     @property
     def list(self) -> list[dict[str, Any]]:
         """Each whole call, in the order of the indexes."""
-        order = sorted(range(len(self._calls)), key=lambda number: self._begun[number])
-        return [self._calls[number] for number in order]
+        return [call.whole() for call in sorted(self._calls, key=lambda call: (call.order, call.number))]
 
-    def add(self, part: dict[str, Any]) -> None:
-        """Add one part of one call."""
-        function = object_of(part.get("function"))
-        call = self._call_of(part, function)
-        call.update({name: part[name] for name in part if name not in ("index", "function") and part[name]})
-        own = call["function"]
-        name = function.get("name")
-        if isinstance(name, str) and name != own["name"]:
-            own["name"] = name if name.startswith(own["name"]) else own["name"] + name
-        own["arguments"] += arguments_of(function.get("arguments"))
-        own.update({key: value for key, value in function.items() if key not in ("name", "arguments")})
+    def add(self, part: dict[str, Any]) -> dict[str, Any]:
+        """Add one part of one call. Return it in the form that a reader can append without further checks.
 
-    def _call_of(self, part: dict[str, Any], function: dict[str, Any]) -> dict[str, Any]:
-        index = part.get("index")
-        place = index if isinstance(index, int) else None
-        known = self._places.get(place) if place is not None else self._last()
-        if part.get("id") and (found := self._by_id(part["id"])) is not None:
-            known = found
-        elif known is not None and _begins_anew(known, part, function):
+        Its index is the number of its call. It has an id and a name only if they are new. Its arguments are a text.
+        """
+        kind = next((name for name in _BODIES if isinstance(part.get(name), dict)), "function")
+        body = object_of(part.get(kind))
+        if not body and "name" in part:  # some upstreams leave out the object
+            body = {name: part[name] for name in ("name", "arguments") if name in part}
+            part = {name: value for name, value in part.items() if name not in body}
+        call = self._call_of(part, kind, body)
+        return call.add(part, kind, body, self._limit)
+
+    def _call_of(self, part: dict[str, Any], kind: str, body: dict[str, Any]) -> _Call:
+        place, name, said = index_of(part), _name(body), arguments_of(body.get(_BODIES[kind]))
+        call_id = part["id"] if isinstance(part.get("id"), str) else ""
+        known = self._places.get(place) if place is not None else (self._calls[-1] if self._calls else None)
+        same = self._ids.get(call_id) if call_id else None
+        if same is not None and not same.is_other(place, name):
+            known = same
+        elif known is not None and known.ends_before(call_id, name, said):
             known = None
         if known is None:
-            known = {"function": {"name": "", "arguments": ""}}
-            self._begun.append((len(self._calls) if place is None else place, len(self._calls)))
+            known = _Call(len(self._calls), place)
             self._calls.append(known)
         if place is not None:
             self._places[place] = known
+        if call_id and not known.id:
+            self._ids[call_id] = known
         return known
 
-    def _last(self) -> dict[str, Any] | None:
-        return self._calls[-1] if self._calls else None
 
-    def _by_id(self, call_id: object) -> dict[str, Any] | None:
-        return next((call for call in self._calls if call.get("id") == call_id), None)
+class _Call:
+    """One call so far. `place` is the index that the upstream gave it."""
+
+    def __init__(self, number: int, place: int | None) -> None:
+        self.number = number
+        self.order = number if place is None else place
+        self.name = ""
+        self._place = place
+        self._texts: list[str] = []
+        self._size = 0
+        self._members: dict[str, Any] = {}
+        self._kind = "function"
+        self._others: dict[str, Any] = {}  # of the function
+
+    @property
+    def id(self) -> str:
+        return str(self._members.get("id") or "")
+
+    def add(self, part: dict[str, Any], kind: str, body: dict[str, Any], limit: float) -> dict[str, Any]:
+        """Add a part of this call, and return it as `ToolCalls.add` says."""
+        text_name, name, is_first = _BODIES[kind], _name(body), not self._members and not self.name
+        told = {**part, "index": self.number}
+        if self.id and part.get("id"):
+            del told["id"]  # readers append a repeated id to the first one
+        more = name.removeprefix(self.name)
+        said = arguments_of(body.get(text_name))
+        told_body = dict(body)
+        if name and not more:
+            del told_body["name"]
+        elif name:
+            told_body["name"] = more
+        if text_name in body and not isinstance(body[text_name], str) and (said or is_first):
+            told_body[text_name] = said
+        self._take(told, kind, told_body)
+        self.name += more
+        if self._size <= limit:
+            self._texts.append(said)
+            self._size += len(said)
+        return told | ({kind: told_body} if told_body or kind in part else {})
+
+    def _take(self, told: dict[str, Any], kind: str, body: dict[str, Any]) -> None:
+        self._kind = kind
+        self._members |= {name: value for name, value in told.items() if name not in ("index", kind) and value}
+        self._others |= {name: value for name, value in body.items() if name not in ("name", _BODIES[kind])}
+
+    def whole(self) -> dict[str, Any]:
+        """Return the call as a whole answer contains it."""
+        body = {"name": self.name, _BODIES[self._kind]: "".join(self._texts), **self._others}
+        return {**self._members, self._kind: body}
+
+    def is_other(self, place: int | None, name: str) -> bool:
+        """Return whether a part with this call's id belongs to another call, because some upstreams repeat ids."""
+        if not name or place is None or self._place is None or place == self._place:
+            return False
+        return name != self.name or self._is_complete()
+
+    def ends_before(self, call_id: str, name: str, said: str) -> bool:
+        """Return whether a part at the place of this call belongs to another call.
+
+        `call_id` is another id than this call's, or empty. Some upstreams send a new id with each part. Such a part has
+        arguments, but no name or the same name.
+        """
+        has_said = any(self._texts)
+        if call_id and self.id:
+            return not said if not name else (name != self.name or not has_said or self._is_complete())
+        if not (has_said and name):
+            return False
+        return name != self.name or (bool(said) and self._is_complete())
+
+    def _is_complete(self) -> bool:
+        """Return whether the arguments are one JSON object."""
+        last = next((text for text in reversed(self._texts) if text), "")
+        if not last.rstrip().endswith("}"):
+            return False
+        try:
+            return isinstance(json.loads("".join(self._texts)), dict)
+        except (ValueError, RecursionError):
+            return False
 
 
-def _begins_anew(call: dict[str, Any], part: dict[str, Any], function: dict[str, Any]) -> bool:
-    """Return whether a part at the place of `call` belongs to another call."""
-    if part.get("id"):
-        return bool(call.get("id"))  # another call, because a call with this id was already searched
-    name, arguments = function.get("name"), arguments_of(function.get("arguments"))
-    if not call["function"]["arguments"] or not isinstance(name, str) or not name:
-        return False
-    return name != call["function"]["name"] or (bool(arguments) and _is_object(call["function"]["arguments"]))
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+def _name(body: dict[str, Any]) -> str:
+    name = body.get("name")
+    return name if isinstance(name, str) else ""
 
 
 def arguments_of(value: object) -> str:
@@ -87,11 +169,5 @@ def arguments_of(value: object) -> str:
 
 
 def as_openai(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the calls of a whole answer in the form of a chunk: each with its index, and its arguments as text."""
-    found = []
-    for index, call in enumerate(calls):
-        function = object_of(call.get("function"))
-        found.append(
-            {"index": index, **call, "function": {**function, "arguments": arguments_of(function.get("arguments"))}}
-        )
-    return found
+    """Return the calls of a whole answer in the form of a chunk: each with its own index."""
+    return [{**call, "index": index} for index, call in enumerate(calls)]

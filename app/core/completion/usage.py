@@ -6,6 +6,7 @@ An estimate has the member `estimated`, to distinguish it from the upstream's nu
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 from .json_text import cleaned, written
@@ -17,6 +18,8 @@ IMAGE_TOKENS: Final = 85  # the least that OpenAI charges for one image
 USAGE_MAX_CHARS: Final = 2_000  # as JSON, kept with a run
 COUNT_NAME_MAX_CHARS: Final = 40
 COUNTS_MAX: Final = 20  # of a usage that is longer than that
+NUMBER_MAX_CHARS: Final = 16
+_NUMBER: Final = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 _MAX: Final = 10**15  # a larger number is nonsense
 
 # Names without `_` and in lower case, so that `promptTokens`, `prompt_tokens` and `PROMPT_TOKENS` are the same.
@@ -30,17 +33,22 @@ _INPUT: Final = frozenset(
         "promptevalcount",
         "tokensevaluated",
         "promptn",
+        "inputlength",
     }
 )
 _OUTPUT: Final = frozenset(
     {
         "completiontokens", "outputtokens", "candidatestokencount", "outputtokencount", "generatedtokens", "evalcount",
-        "tokenspredicted", "predictedn",
+        "tokenspredicted", "predictedn", "generatedtokencount",
     }
 )  # fmt: skip
-# Anthropic counts these in addition to `input_tokens`.
-_CACHED: Final = frozenset({"cachecreationinputtokens", "cachereadinputtokens"})
-_PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "x_groq", "meta", "details", "timings", "tokens")
+# Anthropic counts these in addition to `input_tokens`, and Gemini these in addition to its other counts.
+_MORE_INPUT: Final = frozenset({"cachecreationinputtokens", "cachereadinputtokens", "tooluseprompttokencount"})
+_MORE_OUTPUT: Final = frozenset({"thoughtstokencount"})
+_PLACES: Final = (
+    "usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage", "x_groq", "meta", "details", "timings",
+    "tokens",
+)  # fmt: skip
 # Members of a chunk with counts that are not in a usage object, from Ollama and llama.cpp.
 _BARE: Final = ("prompt_eval_count", "eval_count", "tokens_evaluated", "tokens_predicted")
 _MEMBERS: Final = frozenset({*_PLACES, *_BARE})
@@ -48,19 +56,42 @@ _MEMBERS: Final = frozenset({*_PLACES, *_BARE})
 
 def tokens_of(usage: object) -> int:
     """Return the number of tokens in a usage object, or 0 if it has none."""
+    return max(_counts(usage))
+
+
+def _counts(usage: object) -> tuple[int, int, int]:
+    """Return the tokens of the prompt, of the answer, and of both. A count that is missing is 0."""
     given = object_of(usage)
-    nested = object_of(given.get("tokens"))
-    named = {name.replace("_", "").lower(): _number(value) for name, value in {**nested, **given}.items()}
-    total, came, went, cached = (
-        [value for name, value in named.items() if name in names] for names in (_TOTAL, _INPUT, _OUTPUT, _CACHED)
+    nested = {**object_of(given.get("billed_units")), **object_of(given.get("tokens"))}  # Cohere's
+    named = {
+        name.replace("_", "").replace("-", "").lower(): _number(value) for name, value in {**nested, **given}.items()
+    }
+    total, asked, said, more_asked, more_said = (
+        [value for name, value in named.items() if name in names]
+        for names in (_TOTAL, _INPUT, _OUTPUT, _MORE_INPUT, _MORE_OUTPUT)
     )
-    return max([0, *total, max([0, *came]) + max([0, *went]) + (0 if total else sum(cached))])
+    more = (0, 0) if any(total) else (sum(more_asked), sum(more_said))
+    prompt, answer = max([0, *asked]) + more[0], max([0, *said]) + more[1]
+    return prompt, answer, max([prompt + answer, *total])
+
+
+def as_openai(usage: dict[str, Any]) -> dict[str, Any]:
+    """Return a usage object with the counts under OpenAI's names too, because its clients read only those."""
+    prompt, answer, total = _counts(usage)
+    counts = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": total}
+    wrong = {name: count for name, count in counts.items() if not _says(usage.get(name), count)}
+    return {**usage, **wrong} if wrong and (prompt or answer) else usage
+
+
+def _says(value: object, count: int) -> bool:
+    """Return whether a member has a count, and not 0 in its place."""
+    return type(value) is int and (value > 0 or count == 0)
 
 
 def _number(value: object) -> int:
     """Return a number of tokens in any notation, or 0 if the value is none."""
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 16:
-        value = int(value)
+    if isinstance(value, str) and len(value) <= NUMBER_MAX_CHARS and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX else 0
@@ -71,6 +102,9 @@ def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, 
     for choice in choices:
         if "usage" in choice and tokens_of(choice["usage"]):
             return dict(cleaned(choice["usage"]))
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and "usage" in delta and tokens_of(delta["usage"]):
+            return dict(cleaned(delta["usage"]))
     if _MEMBERS.isdisjoint(value):  # most chunks have none
         return None
     for place in _PLACES:
@@ -119,7 +153,7 @@ class Usage:
     def shown(self) -> dict[str, Any]:
         """Return the upstream's usage, or an estimate that is marked as one."""
         if self._told is not None:
-            return self._told
+            return as_openai(self._told)
         counted = {"prompt_tokens": self._prompt_tokens, "completion_tokens": self._said}
         return {**counted, "total_tokens": self.tokens, "estimated": True}
 

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..completion.finish import kind_of, reason_of
 from ..completion.json_text import written
+from ..completion.reasoning import thoughts_of
 from ..completion.tolerant import object_of, objects_of, place_of, text_of
-from ..completion.tool_calls import ToolCalls
+from ..completion.tool_calls import ToolCalls, parts_of
 from ..wire.frames import END, stream_safe
 from .blocks import events_of
 
@@ -66,9 +68,10 @@ class Response:
         self._output: list[dict[str, Any]] = []
         self._open: _Item | None = None  # the reasoning or message that is still growing
         self._calls = ToolCalls()
-        self._call_items: list[tuple[dict[str, Any], _Item]] = []
+        self._call_items: list[_Item] = []  # by the numbers of the calls
         self._usage: dict[str, Any] | None = None
         self._reason = ""
+        self._place: int | None = None  # the index of the choice that came first
         self._has_ended = False
 
     def begin(self) -> list[Event]:
@@ -84,7 +87,9 @@ class Response:
         if isinstance(chunk.get("usage"), dict):
             self._usage = _usage(chunk["usage"])
         for choice in objects_of(chunk.get("choices")):
-            if place_of(choice) == 0:
+            place = place_of(choice)
+            self._place = place if self._place is None else self._place
+            if place == self._place:
                 events += self._take(choice)
         return events
 
@@ -93,7 +98,7 @@ class Response:
         if self._has_ended:
             return []
         self._has_ended = True
-        why = _REASONS.get(self._reason)
+        why = _REASONS.get(kind_of(self._reason))
         status = status or ("incomplete" if why else "completed")
         events = [*self._close("completed" if status == "completed" else "incomplete")]
         incomplete = {"incomplete_details": {"reason": why}} if status == "incomplete" else {}
@@ -119,17 +124,15 @@ class Response:
     def _take(self, choice: dict[str, Any]) -> Iterator[Event]:
         delta = object_of(choice.get("delta"))
         for kind, text in (
-            ("reasoning_text", text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))),
+            ("reasoning_text", thoughts_of(delta)),
             ("output_text", text_of(delta.get("content"))),
             ("refusal", text_of(delta.get("refusal"))),
         ):
             if text:
                 yield from self._say(kind, text)
-        for part in objects_of(delta.get("tool_calls")):
+        for part in parts_of(delta):
             yield from self._call(part)
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason != "null":
-            self._reason = reason
+        self._reason = reason_of(choice) or self._reason
 
     def _say(self, kind: str, text: str) -> Iterator[Event]:
         item = self._open
@@ -154,31 +157,34 @@ class Response:
 
     def _call(self, part: dict[str, Any]) -> Iterator[Event]:
         """Add one part of a tool call. Calls stay open until the end, because parts of several calls may alternate."""
-        self._calls.add(part)
-        for call in self._calls.list:
-            item = next((item for known, item in self._call_items if known is call), None)
-            if item is None:
-                yield from self._close_text("completed")
-                item = self._begin_call(call)
-                yield self._event("response.output_item.added", output_index=item.index, item=dict(item.value))
-            more = call["function"]["arguments"][item.size :]
-            if more:
-                item.add(more)
-                yield self._event("response.function_call_arguments.delta", **item.place, delta=more)
+        told = self._calls.add(part)
+        function = object_of(told.get("function"))
+        if told["index"] == len(self._call_items):
+            yield from self._close_text("completed")
+            item = self._begin_call(str(told.get("id") or ""))
+            item.value["name"] = text_of(function.get("name"))
+            yield self._event("response.output_item.added", output_index=item.index, item=dict(item.value))
+        else:
+            item = self._call_items[told["index"]]
+            item.value["name"] += text_of(function.get("name"))
+        more = text_of(function.get("arguments"))
+        if more:
+            item.add(more)
+            yield self._event("response.function_call_arguments.delta", **item.place, delta=more)
 
-    def _begin_call(self, call: dict[str, Any]) -> _Item:
+    def _begin_call(self, call_id: str) -> _Item:
         own = self._name("fc")
         value = {"id": own, "type": "function_call", "status": "in_progress", "arguments": ""}
-        value |= {"call_id": call.get("id") or own.replace("fc_", "call_"), "name": call["function"]["name"]}
+        value |= {"call_id": call_id or own.replace("fc_", "call_"), "name": ""}
         self._output.append(value)
         item = _Item(len(self._output) - 1, value)
-        self._call_items.append((call, item))
+        self._call_items.append(item)
         return item
 
     def _close(self, status: str) -> Iterator[Event]:
         yield from self._close_text(status)
-        for call, item in self._call_items:
-            item.value |= {"arguments": item.text, "name": call["function"]["name"], "status": status}
+        for item in self._call_items:
+            item.value |= {"arguments": item.text, "status": status}
             told = {"arguments": item.text, "name": item.value["name"]}
             yield self._event("response.function_call_arguments.done", **item.place, **told)
             yield self._event("response.output_item.done", output_index=item.index, item=dict(item.value))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..completion import DONE, finite_json
+from ..completion.finish import kind_of, reason_of
 from ..completion.json_text import read, written
+from ..completion.reasoning import thoughts_of
 from ..completion.tolerant import object_of, objects_of, place_of, text_of
-from ..completion.tool_calls import ToolCalls
+from ..completion.tool_calls import ToolCalls, parts_of
 from ..errors import BelfryError
 from ..wire import strict_json
 from ..wire.frames import END, stream_safe
@@ -32,6 +35,15 @@ _ROLES: Final = ("system", "user", "assistant")
 Chunk = dict[str, Any]
 
 
+@dataclass
+class _Call:
+    """A tool call so far."""
+
+    id: str
+    name: str
+    texts: list[str] = field(default_factory=list)
+
+
 class UIMessages:
     """Translates a run's stream into one UI message, whose id is the run's id."""
 
@@ -42,9 +54,9 @@ class UIMessages:
         self._open: tuple[str, str] | None = None  # the kind and the id of the part that is still growing
         self._parts = 0
         self._calls = ToolCalls()
-        # A call, its id, and how much of its arguments was sent.
-        self._told: list[tuple[dict[str, Any], str, int]] = []
+        self._told: list[_Call] = []  # by the numbers of the calls
         self._reason = ""
+        self._place: int | None = None  # the index of the choice that came first
 
     def translate(self, blocks: bytes) -> bytes:
         """Translate blocks, see `BlockTranslator`."""
@@ -79,17 +91,17 @@ class UIMessages:
 
     def _take(self, chunk: dict[str, Any]) -> Iterator[Chunk]:
         for choice in objects_of(chunk.get("choices")):
-            if place_of(choice) != 0:
+            place = place_of(choice)
+            self._place = place if self._place is None else self._place
+            if place != self._place:
                 continue
             delta = object_of(choice.get("delta"))
-            thought = text_of(delta.get("reasoning_content")) or text_of(delta.get("reasoning"))
-            yield from self._say("reasoning", thought)
+            yield from self._say("reasoning", thoughts_of(delta))
             yield from self._say("text", text_of(delta.get("content")))
             yield from self._say("refusal", text_of(delta.get("refusal")))
-            for part in objects_of(delta.get("tool_calls")):
+            for part in parts_of(delta):
                 yield from self._call(part)
-            reason = choice.get("finish_reason")
-            self._reason = reason if isinstance(reason, str) and reason != "null" else self._reason
+            self._reason = reason_of(choice) or self._reason
 
     def _say(self, kind: str, text: str) -> Iterator[Chunk]:
         if not text:
@@ -109,36 +121,36 @@ class UIMessages:
             yield {"type": f"{'text' if kind == 'refusal' else kind}-end", "id": part_id}
 
     def _call(self, part: dict[str, Any]) -> Iterator[Chunk]:
-        self._calls.add(part)
-        for call in self._calls.list:
-            at = next((at for at, (known, _, _) in enumerate(self._told) if known is call), -1)
-            if at < 0:
-                yield from self._close()
-                at = len(self._told)
-                self._told.append((call, str(call.get("id") or self._new_id()), 0))
-                name = call["function"]["name"]
-                yield {"type": "tool-input-start", "toolCallId": self._told[at][1], "toolName": name}
-            _, call_id, told = self._told[at]
-            arguments = call["function"]["arguments"]
-            if len(arguments) > told:
-                self._told[at] = (call, call_id, len(arguments))
-                yield {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": arguments[told:]}
+        told = self._calls.add(part)
+        function = object_of(told.get("function"))
+        name, said = text_of(function.get("name")), text_of(function.get("arguments"))
+        if told["index"] == len(self._told):
+            yield from self._close()
+            call = _Call(str(told.get("id") or self._new_id()), name)
+            self._told.append(call)
+            yield {"type": "tool-input-start", "toolCallId": call.id, "toolName": name}
+        else:
+            call = self._told[told["index"]]
+            call.name += name
+        if said:
+            call.texts.append(said)
+            yield {"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": said}
 
     def _end(self) -> Iterator[Chunk]:
         if self._has_ended:
             return
         self._has_ended = True
         yield from self._close()
-        for call, call_id, _ in self._told:
-            name, arguments = call["function"]["name"], call["function"]["arguments"]
-            named = {"toolCallId": call_id, "toolName": name}
+        for call in self._told:
+            arguments = "".join(call.texts)
+            named = {"toolCallId": call.id, "toolName": call.name}
             try:
                 yield {"type": "tool-input-available", **named, "input": read(arguments or "{}")[0]}
             except ValueError:
                 told = "The model's arguments are not valid JSON."
                 yield {"type": "tool-input-error", **named, "input": arguments, "errorText": told}
         yield {"type": "finish-step"}
-        yield {"type": "finish", "finishReason": _REASONS.get(self._reason, "other")}
+        yield {"type": "finish", "finishReason": _REASONS.get(kind_of(self._reason), "other")}
 
     def _new_id(self) -> str:
         self._parts += 1

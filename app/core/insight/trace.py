@@ -15,6 +15,7 @@ from ..log.cursor import Position
 
 BEGINNINGS = ("connected", "resumed")
 END = "closed"
+PUSHED = "pushed"
 CHANGES = ("read", "unread", "archived", "unarchived", "removed", "retracted")
 
 # An event is what was recorded about a connection or a change. A step is a part of the answer. Both are JSON objects.
@@ -95,6 +96,8 @@ def _changes(sent: Sent, events: Sequence[Event]) -> Iterator[Step]:
             yield {"time": event["time"], "what": "reset", "connection": event["connection"]}
         elif event["what"] in CHANGES and (event.get("all") or sent.id in event.get("ids", ())):
             yield {"time": event["time"], "what": event["what"]}
+        elif event["what"] == PUSHED and sent.id in event.get("ids", ()):
+            yield {"time": event["time"], "what": PUSHED, "devices": event["devices"]}
 
 
 def _without_repetition(found: list[Step]) -> list[Step]:

@@ -125,6 +125,11 @@ class Flights:
         for user in users:
             self._recorder.note((user, event))
 
+    def pushed(self, user: str, message_id: str, devices: int) -> None:
+        """Push services took a message for this many devices of `user`."""
+        event = {"time": rfc3339(self._clock()), "what": "pushed", "ids": (message_id,), "devices": devices}
+        self._recorder.note((user, written(event)))
+
     def _note(self, subscriber: Subscriber, what: str, connection: str, **more: object) -> None:
         event = {
             "time": rfc3339(self._clock()),

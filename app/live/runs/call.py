@@ -156,7 +156,7 @@ class Call:
             except BelfryError as error:
                 delay = _delay(error, attempt)
                 if delay is None or attempt + 1 == tries:
-                    if attempt and "retry-after" not in error.headers:
+                    if attempt and (attempt + 1 == tries or "retry-after" not in error.headers):
                         error.headers["x-should-retry"] = "false"  # enough was tried for the client too
                     raise
                 logger.info("upstream %s is tried again in %.1f s", self._caller.upstream.name, delay)
@@ -191,7 +191,7 @@ class Call:
 def drain(reply: requests.Response) -> None:
     """Read to the end of the body after [DONE], because only then the connection can be used again."""
     with gevent.Timeout(CLOSE_SECONDS, _QUIETLY), contextlib.suppress(*BROKEN):
-        while reply.raw.read1(READ_BYTES, decode_content=True):
+        while reply.raw.read1(READ_BYTES, decode_content=False):
             pass
 
 

@@ -5,7 +5,6 @@ Each upstream has an HTTP session of its own, with its own certificates, proxy a
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import logging
 import os
@@ -15,20 +14,25 @@ from typing import Any, Final
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from ...core.completion import CompletionRequest, Forwarded
 from ...core.completion.advice import NAMES, seconds_until, verdict
+from ...core.completion.coding import decoded
 from ...core.completion.failure import is_final, short, told_in
 from ...core.errors import BelfryError
 from ...core.settings import Settings
-from ...core.upstreams import HeaderFilter, Upstream
+from ...core.upstreams import HeaderFilter, Upstream, is_passable
+from .body_bytes import reader_of
+from .patient_http import PatientAdapter
 
 IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
 ERROR_BODY_BYTES = 65_536
+FIRST_ERROR, LAST_STATUS = 400, 599  # of HTTP; some servers invent others
 ANSWER_HEADERS = 1_000  # http.client takes 100, which some gateways exceed
+HEADER_LINE_BYTES = 262_144  # of one header; http.client takes 65,536
 USER_AGENT: Final = "belfry"
+BROKEN: Final = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException)
 CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OPTIONS = "stream_options"
 _OWN_CREDENTIALS = {401, 407}  # ours are wrong, which is not the client's business
@@ -36,7 +40,8 @@ _RETRIED = {408, 409, 425, 429}
 _NEVER_RETRIED = {501, 505}
 
 logger = logging.getLogger("belfry.upstream")
-vars(http.client)["_MAXHEADERS"] = ANSWER_HEADERS  # there is no public way to set it
+# There is no public way to set these.
+vars(http.client).update(_MAXHEADERS=ANSWER_HEADERS, _MAXLINE=HEADER_LINE_BYTES)
 
 
 class Callers:
@@ -108,7 +113,7 @@ class Caller:
         """
         with_options = stream and self.takes_options is not False
         reply = self._ask(request, stream=stream, with_options=with_options)
-        if reply.ok and reply.status_code < 300:
+        if _is_success(reply):
             if with_options:
                 self.takes_options = True
             return reply
@@ -117,7 +122,7 @@ class Caller:
             raise refusal
         logger.info("upstream %s is asked again without stream_options: %s", self.upstream.name, refusal.detail)
         reply = self._ask(request, stream=stream, with_options=False)
-        if reply.ok and reply.status_code < 300:
+        if _is_success(reply):
             self.takes_options = False
             return reply
         raise self._refusal(reply)[0]
@@ -126,7 +131,7 @@ class Caller:
         """Pass a request on as it is; the answer, not yet read, if it is a success. Raises as `complete` does."""
         url = self.upstream.below(request.path)
         reply = self._post(url, request.body, request.content_type, request.headers.get("accept", "*/*"), request)
-        if reply.ok and reply.status_code < 300:
+        if _is_success(reply):
             return reply
         raise self._refusal(reply)[0]
 
@@ -160,7 +165,12 @@ class Caller:
                 allow_redirects=False,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, http.client.HTTPException) as error:
-            reason = self.upstream.masked(str(error))
+            wrong = _wrong_http(error)
+            reason = self.upstream.masked(str(wrong or error))
+            if wrong is not None:  # it answered, so the request may be paid for
+                logger.warning("upstream %s does not answer in HTTP: %s", self.upstream.name, reason)
+                told = f"The upstream's answer is not valid HTTP: {short(reason)}."
+                raise BelfryError("upstream_malformed", told, retry=False) from None
             logger.warning("upstream %s can't be reached: %s", self.upstream.name, reason)
             raise BelfryError("upstream_unreachable") from None
 
@@ -180,7 +190,7 @@ class Caller:
         if status in _OWN_CREDENTIALS:
             detail = f"The upstream refused Belfry's own credentials with status {status}; Belfry's log has its reason."
             return BelfryError("upstream_failed", detail, headers={"x-should-retry": "false"}, retry=False)
-        if status < 400:
+        if not FIRST_ERROR <= status <= LAST_STATUS:
             target = short(reply.headers.get("Location", "").partition("?")[0])
             detail = f"The upstream answered with status {status}" + (f" and redirects to {target}." if target else ".")
             return BelfryError("upstream_failed", detail, headers={"x-should-retry": "false"}, retry=False)
@@ -207,14 +217,41 @@ def _lower(reply: requests.Response) -> dict[str, str]:
 def _advice(reply: requests.Response) -> dict[str, str]:
     """When and whether to come again, which every client gets to know."""
     headers = _lower(reply)
-    return {name: headers[name] for name in NAMES if name in headers}
+    return {name: headers[name] for name in NAMES if is_passable(headers.get(name, "\n"))}
 
 
 def _text(reply: requests.Response) -> bytes:
-    with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, http.client.HTTPException):
-        text: bytes = reply.raw.read(ERROR_BODY_BYTES, decode_content=True)
-        return text
-    return b""
+    """The body of a refusal, or a sentence in its place if it can't be read."""
+    try:
+        return read_decoded(reply, ERROR_BODY_BYTES)
+    except BelfryError as error:
+        return f"Status {reply.status_code}. {error.detail}".encode()
+    except BROKEN:
+        return b""
+
+
+def read_decoded(reply: requests.Response, limit: int) -> bytes:
+    """At most about `limit` bytes of a body, decoded. Raises `BelfryError` `upstream_malformed`."""
+    found = bytearray()
+    pieces = iter(reader_of(reply), b"")
+    for plain in decoded(pieces, reply.headers.get("Content-Encoding", "")):
+        found += plain
+        if len(found) >= limit:
+            break
+    return bytes(found[:limit])
+
+
+def _is_success(reply: requests.Response) -> bool:
+    return 200 <= reply.status_code < 300
+
+
+def _wrong_http(error: BaseException | None) -> http.client.HTTPException | None:
+    """The reason why an answer could not be read, if there was one. It is wrapped several times."""
+    while error is not None:
+        if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _is_retried(status: int, told: dict[str, Any], reply: requests.Response) -> bool:
@@ -245,7 +282,7 @@ def _session(proxies: dict[str, str], certificates: str | bool) -> requests.Sess
     session.verify = certificates
     # An upstream's cookies would go from one user's request to another's.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_maxsize=IDLE_CONNECTIONS)
+    adapter = PatientAdapter(pool_maxsize=IDLE_CONNECTIONS)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import requests
 
 from ...core.completion import Answer, Body, CompletionRequest, Piece
+from ...core.completion.coding import Decoding
 from .body_bytes import reader_of
 from .call import BROKEN, Call, UpstreamTimeoutError, drain
 from .caller import Caller
@@ -52,7 +54,7 @@ class Completing(Call):
         body = Body(reply.headers.get("Content-Type", ""), self._caller.settings.max_answer_bytes)
         was_cut = False
         try:
-            self._take_all(reply, body)
+            was_cut = self._take_all(reply, body)
         except BROKEN:
             was_cut = True
         except UpstreamTimeoutError:
@@ -63,18 +65,28 @@ class Completing(Call):
         if self.answer.ended and not was_cut:
             drain(reply)
 
-    def _take_all(self, reply: requests.Response, body: Body) -> None:
-        """Read to the end, which the upstream may tell before its connection does."""
+    def _take_all(self, reply: requests.Response, body: Body) -> bool:
+        """Read to the end, which the upstream may tell before its connection does. Return whether a part is missing."""
+        decoding = Decoding(reply.headers.get("Content-Encoding", ""), finds=True)
         read = reader_of(reply)
         while received := read():
             now = time.monotonic()
             self._patience.heard(now)
-            for piece in body.feed(received):
-                self._take(piece, now)
+            for plain in decoding.feed(received):
+                self._take_some(body.feed(plain), now)
                 if self.answer.ended:
-                    return
-        for piece in body.end():
-            self._take(piece, time.monotonic())
+                    return False
+        for plain in decoding.end():
+            self._take_some(body.feed(plain), time.monotonic())
+        if not decoding.was_cut:
+            self._take_some(body.end(), time.monotonic())
+        return decoding.was_cut
+
+    def _take_some(self, pieces: Iterator[Piece], now: float) -> None:
+        for piece in pieces:
+            self._take(piece, now)
+            if self.answer.ended:
+                return
 
     def _take(self, piece: Piece, now: float) -> None:
         is_first = not self.answer.started

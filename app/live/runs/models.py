@@ -20,7 +20,7 @@ from ...core.completion.failure import short, told_in
 from ...core.completion.models import Model, models_in
 from ...core.errors import BelfryError
 from ...core.upstreams import Upstream, Upstreams
-from .caller import Callers
+from .caller import Callers, read_decoded
 
 KEPT_SECONDS = 60.0
 RETRY_SECONDS = 5.0  # after an upstream could not be asked
@@ -111,7 +111,7 @@ class Models:
             status, text = self._read(self._callers.of(upstream).post_nothing(upstream.completions_url, ASK_SECONDS))
         except BROKEN as error:
             return {}, f"{upstream.name} can't be reached: {upstream.masked(str(error))}."
-        except ValueError:  # a long answer is an answer
+        except (ValueError, BelfryError):  # a long answer is an answer
             return {}, ""
         if status not in WRONG_PLACE and not _is_page(text):
             return {}, ""
@@ -150,8 +150,9 @@ class Models:
             )
         except BROKEN as error:
             return {}, f"{upstream.name} can't be reached: {upstream.masked(str(error))}."
-        except ValueError as error:
-            return {}, f"The list of models of {upstream.name} can't be understood: {short(str(error))}."
+        except (ValueError, BelfryError) as error:
+            reason = error.detail if isinstance(error, BelfryError) else str(error)
+            return {}, f"The list of models of {upstream.name} can't be understood: {short(reason).rstrip('.')}."
 
     def _advice(self, upstream: Upstream, status: int) -> str:
         if 300 <= status < 400:
@@ -166,7 +167,7 @@ class Models:
             return False
         try:
             status, _ = self._fetch(upstream, upstream.below("/v1/models"))
-        except BROKEN:
+        except (*BROKEN, BelfryError):
             return False
         return status not in {404, 405}
 
@@ -177,7 +178,7 @@ class Models:
     @staticmethod
     def _read(answer: requests.Response) -> tuple[int, bytes]:
         with answer as reply:
-            text: bytes = reply.raw.read(DOCUMENT_MAX_BYTES + 1, decode_content=True)
+            text = read_decoded(reply, DOCUMENT_MAX_BYTES + 1)
         if len(text) > DOCUMENT_MAX_BYTES:
             raise ValueError(f"the list has more than {DOCUMENT_MAX_BYTES} bytes")
         return reply.status_code, text

@@ -8,7 +8,9 @@ from typing import Final
 import requests
 
 from ...core.completion import Forwarded, Meter
+from ...core.completion.coding import Decoding
 from ...core.errors import BelfryError
+from ...core.upstreams import is_passable
 from .body_bytes import reader_of
 from .buffered import Buffered
 from .call import BROKEN
@@ -41,14 +43,23 @@ class PassThrough(Buffered[bytes]):
         return self._caller.forward(self._request)
 
     def _read_body(self, reply: requests.Response) -> None:
+        decoding = Decoding(reply.headers.get("Content-Encoding", ""), finds=False)
         try:
             read = reader_of(reply)
             while received := read():
-                self._heard(said=self._meter.feed(received))
-                self._append(received)
+                self._patience.heard(time.monotonic())
+                for plain in decoding.feed(received):
+                    self._say(plain)
+            for plain in decoding.end():
+                self._say(plain)
         except BROKEN:
-            told = "The connection to the upstream broke in mid-answer."
-            raise BelfryError("upstream_truncated", told, retry=False) from None
+            raise _broken() from None
+        if decoding.was_cut:
+            raise _broken()
+
+    def _say(self, plain: bytes) -> None:
+        self._heard(said=self._meter.feed(plain))
+        self._append(plain)
 
     def _heard(self, *, said: bool) -> None:
         now = time.monotonic()
@@ -65,7 +76,11 @@ class PassThrough(Buffered[bytes]):
         super()._read(reply)
 
     def _passed_back(self, reply: requests.Response) -> dict[str, str]:
-        headers = {name: reply.headers[name] for name in _PASSED if name in reply.headers}
+        headers = {name: reply.headers[name] for name in _PASSED if is_passable(reply.headers.get(name, "\n"))}
         if "Content-Length" in reply.headers and "Content-Encoding" not in reply.headers:
             headers["Content-Length"] = reply.headers["Content-Length"]
         return {**super()._passed_back(reply), **headers}
+
+
+def _broken() -> BelfryError:
+    return BelfryError("upstream_truncated", "The connection to the upstream broke in mid-answer.", retry=False)

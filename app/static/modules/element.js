@@ -12,11 +12,11 @@ import { Wishes, chime } from "./wishes.js";
 
 /** @import { Texts, Trouble } from "./texts.js" */
 /** @import { Toasts } from "./toasts.js" */
-/** @import { Message, TokenProvider, Wanted } from "./types.js" */
+/** @import { Message, TabWish, TokenProvider, Wanted } from "./types.js" */
 
 /** What the connection depends on, and what only the view depends on. */
 const CONNECTION = ["server", "url", "token-url", "topics"];
-const VIEW = ["events", "groups", "inline", "lang"];
+const VIEW = ["events", "groups", "inline", "lang", "tabs"];
 const PANEL_PX = 640; // the panel's height where there is room
 const LOW_PX = 320; // with less room than this below the bell, the panel opens upwards if there is more above
 const GAP_PX = 8; // between bell and panel
@@ -27,6 +27,8 @@ const ROUTED_MS = [0, 300]; // after a click, a page that navigates by a router 
 /** Tells of navigations within the page, where the browser has it. @type {EventTarget | undefined} */
 const history_ = Reflect.get(globalThis, "navigation");
 
+/** @type {typeof import("./custom_tabs.js").tabsOf | undefined} */ let tabsOf;
+
 /** Servers that render pages import this module too, and have no elements. */
 const Element = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (class {});
 
@@ -35,6 +37,7 @@ export class BelfryFeed extends Element {
   static observedAttributes = [...CONNECTION, ...VIEW];
   /** @type {string | TokenProvider | undefined} */ #token;
   /** @type {string[] | undefined} */ #topics;
+  /** @type {string | TabWish[] | undefined} */ #tabs;
   /** @type {Partial<Texts>} */ #texts = {};
   /** What the element itself uses. @type {BelfryClient | null} */ client = null;
   #root = this.attachShadow({ mode: "open" });
@@ -105,6 +108,16 @@ export class BelfryFeed extends Element {
     this.#changeSoon(true);
   }
 
+  get tabs() {
+    return this.#tabs ?? this.getAttribute("tabs") ?? undefined;
+  }
+
+  set tabs(tabs) {
+    if (tabs === this.#tabs) return;
+    this.#tabs = tabs;
+    this.#changeSoon(false);
+  }
+
   get texts() {
     return this.#texts;
   }
@@ -143,7 +156,7 @@ export class BelfryFeed extends Element {
 
   /** Properties that a page set before this class was known hide the accessors: set them again. */
   #takeOver() {
-    for (const name of /** @type {const} */ (["token", "topics", "texts"])) {
+    for (const name of /** @type {const} */ (["tabs", "token", "topics", "texts"])) {
       if (!Object.hasOwn(this, name)) continue;
       const { [name]: value } = this;
       delete this[name];
@@ -237,6 +250,7 @@ export class BelfryFeed extends Element {
     coming?.then(() => this.#changeSoon(false), () => {}); // without its module the texts stay English
     this.#words = { ...texts, ...this.texts };
     const inline = this.hasAttribute("inline");
+    this.#defineTabs(model);
     this.#panel = new FeedPanel(model, client, this.#wanted(model), lang, this.#words, inline ? null : () => this.close(), this.getAttribute("groups") === "day");
     this.#panel.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close();
@@ -246,6 +260,16 @@ export class BelfryFeed extends Element {
     this.#bell = inline ? null : new Bell(this.#words, () => (this.isOpen ? this.close() : this.open()));
     this.#toasts = null;
     this.#root.append(...(this.#bell ? [this.#bell.root] : []), this.#panel.root, this.#live);
+  }
+
+  /** The module of tabs that a page defines is loaded with the first of them. @param {FeedModel} model */
+  #defineTabs(model) {
+    if (this.tabs === undefined) return model.setTabs();
+    if (tabsOf) return model.setTabs(tabsOf(this.tabs));
+    import("./custom_tabs.js").then((module) => {
+      ({ tabsOf } = module);
+      this.#changeSoon(false);
+    }, () => {}); // without its module there are the usual tabs
   }
 
   /** @param {FeedModel} model @returns {Wanted} */

@@ -5,15 +5,15 @@ import { reaches } from "./cursor.js";
 import { Refusal } from "./server.js";
 
 /** @import { BelfryClient } from "./client.js" */
-/** @import { Block, Message, Page } from "./types.js" */
+/** @import { Block, CustomTab, Message, Page } from "./types.js" */
 
 const PAGE_SIZE = 30;
 const RELOAD_MS = 300;
 const UNDO_PAGE = 100; // the most that the server gives
 const UNDO_MOST = 1_000; // ids in one change
 
-export const TABS = /** @type {const} */ (["all", "unread", "archived"]);
-/** @typedef {typeof TABS[number]} Tab */
+/** @typedef {"all" | "unread" | "archived" | (string & {})} Tab The name of a tab. */
+/** @type {CustomTab[]} */ const TABS = [{ name: "all" }, { name: "unread" }, { name: "archived" }];
 
 /**
  * A change to the messages `ids`, or to all of them.
@@ -31,7 +31,8 @@ export const TABS = /** @type {const} */ (["all", "unread", "archived"]);
  * again as soon as there is a connection.
  */
 export class FeedModel {
-  /** @type {Tab} */ tab = "all";
+  /** What the user can choose from. */ tabs = TABS;
+  /** The name of the chosen one. @type {Tab} */ tab = "all";
   /** What is shown. @type {Message[]} */ messages = [];
   /** @type {"loading" | "loaded" | "failed"} */ state = "loading";
   /** The latest change that can be undone. @type {Done | null} */ done = null;
@@ -44,6 +45,7 @@ export class FeedModel {
   #load = 0; // the number of the latest load; answers to older ones are ignored
   /** @type {Block[]} */ #arrived = []; // messages that came while the newest were fetched
   #told = -1; // the latest revision that was told since the load began
+  #isUsersChoice = false; // of the tab
   #isClosed = false;
   #isDoubtful = false; // a change failed, so nobody knows whether the server has it
   #backoff = new Backoff();
@@ -75,8 +77,31 @@ export class FeedModel {
     this.#client.close();
   }
 
-  /** @param {Tab} tab */
+  /** The page defines other tabs. Until the user chooses one, the first is shown. @param {CustomTab[]} [tabs] */
+  setTabs(tabs = TABS) {
+    this.tabs = tabs;
+    const first = tabs[0]?.name ?? "all";
+    if (this.tab !== first && !(this.#isUsersChoice && this.#chosen)) this.#turnTo(first);
+  }
+
+  get #chosen() {
+    return this.tabs.find(({ name }) => name === this.tab);
+  }
+
+  /** Whether a message that just came belongs into the tab. @param {Message} message */
+  #takes(message) {
+    const { kind, value = "" } = this.#chosen ?? {};
+    return kind === "tag" ? Boolean(message.tags?.includes(value)) : kind ? message[kind] === value : this.tab !== "archived";
+  }
+
+  /** @param {string} tab */
   async show(tab) {
+    this.#isUsersChoice = true;
+    await this.#turnTo(tab);
+  }
+
+  /** @param {string} tab */
+  async #turnTo(tab) {
     this.tab = tab;
     this.#known = [];
     await this.reload();
@@ -211,6 +236,8 @@ export class FeedModel {
 
   /** What the tab asks the server for. @returns {Record<string, string>} */
   get #filter() {
+    const { kind, value = "" } = this.#chosen ?? {};
+    if (kind) return { [kind === "topic" ? "only_topic" : kind]: value };
     return this.tab === "all" ? {} : { [this.tab]: "true" };
   }
 
@@ -265,9 +292,10 @@ export class FeedModel {
 
   /** @param {Message} message @param {Block} block */
   #receive(message, block) {
-    if (this.state === "loading" && this.tab !== "archived") this.#arrived.push(block);
+    const isTaken = this.#takes(message);
+    if (this.state === "loading" && isTaken) this.#arrived.push(block);
     this.#known = this.#known.filter((other) => other.id !== message.id && (message.key === undefined || other.key !== message.key));
-    if (this.tab !== "archived") this.#known.unshift(message);
+    if (isTaken) this.#known.unshift(message);
     this.#show();
   }
 

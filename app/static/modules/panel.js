@@ -2,13 +2,12 @@
 
 import { ListView } from "./list_view.js";
 import { element, icon, iconButton } from "./markup.js";
-import { TABS } from "./model.js";
 import { Wishes, askToNotify, chime, mayNotify } from "./wishes.js";
 
 /** @import { BelfryClient } from "./client.js" */
-/** @import { Done, FeedModel, Tab } from "./model.js" */
+/** @import { Done, FeedModel } from "./model.js" */
 /** @import { Texts, Trouble } from "./texts.js" */
-/** @import { Wanted } from "./types.js" */
+/** @import { CustomTab, Wanted } from "./types.js" */
 
 const FAILURE_MS = 10_000; // how long the panel says that a change failed
 const UNDO_MS = 10_000; // how long it offers to undo one
@@ -18,15 +17,16 @@ class TabsView {
   #buttons;
   #count = element("span", { "aria-hidden": "true" });
 
-  /** @param {Texts} texts @param {(tab: Tab) => void} show */
-  constructor(texts, show) {
-    this.#buttons = TABS.map((tab) =>
-      element("button", { type: "button", role: "tab", "data-tab": tab, "aria-controls": "list", click: () => show(tab) }, texts[tab], tab === "unread" ? this.#count : null),
+  /** @param {Texts} texts @param {CustomTab[]} tabs @param {(tab: string) => void} show */
+  constructor(texts, tabs, show) {
+    const named = /** @type {Record<string, string>} */ ({ all: texts.all, unread: texts.unread, archived: texts.archived });
+    this.#buttons = tabs.map(({ name, label }) =>
+      element("button", { type: "button", role: "tab", "data-tab": name, "aria-controls": "list", click: () => show(name) }, label ?? named[name] ?? name, name === "unread" ? this.#count : null),
     );
     this.root = element("div", { class: "tabs", role: "tablist", "aria-label": texts.title, keydown: (event) => this.#onKey(event) }, ...this.#buttons);
   }
 
-  /** @param {Tab} chosen @param {number} unread */
+  /** @param {string} chosen @param {number} unread */
   render(chosen, unread) {
     for (const button of this.#buttons) {
       const selected = button.dataset.tab === chosen;
@@ -123,7 +123,7 @@ export class FeedPanel {
     this.#texts = texts;
     this.#model = model;
     this.#client = client;
-    this.#tabs = new TabsView(texts, (tab) => model.show(tab));
+    this.#tabs = new TabsView(texts, model.tabs, (tab) => model.show(tab));
     this.#settings = new SettingsView(texts);
     this.#list = new ListView(wanted, lang, texts, () => this.#tabs.focus(), () => this.#isSeen && model.more(), byDay);
     this.#readAll = iconButton("checks", texts.readAll, () => model.markAll().catch(() => this.failed()));
@@ -219,11 +219,11 @@ export class FeedPanel {
     const { messages, state, tab } = this.#model;
     this.#blank.hidden = messages.length > 0 || Boolean(trouble?.isFinal);
     const texts = this.#texts;
-    const [title, hint] = {
-      all: [texts.emptyAll, texts.emptyAllHint],
+    const said = /** @type {Record<string, string[]>} */ ({
       unread: [texts.emptyUnread, texts.emptyUnreadHint],
       archived: [texts.emptyArchived, texts.emptyArchivedHint],
-    }[tab];
+    });
+    const [title = "", hint = ""] = said[tab] ?? [texts.emptyAll, texts.emptyAllHint];
     this.#fill(this.#blank, state === "loaded" ? tab : state, () => {
       if (state === "loading") return [texts.loading];
       if (state === "failed") return [icon("error"), texts.failed, this.#button(texts.retry, () => this.#model.reload())];

@@ -46,8 +46,9 @@ button { margin: 0; padding: 0; border: 0; background: none; color: inherit; fon
 h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .icon-button { display: grid; flex: none; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 8px; color: var(--_faint); }
 .icon-button:hover { background: var(--_hover); color: var(--_ink); }
-.tabs { display: flex; gap: 0.25rem; padding: 0 0.75rem; border-block-end: 1px solid var(--_line); }
-[role="tab"] { display: flex; align-items: center; gap: 0.35rem; padding: 0.5rem 0.6rem; border-block-end: 2px solid transparent; color: var(--_faint); font-weight: 550; }
+.tabs { display: flex; flex: none; gap: 0.25rem; overflow: auto hidden; padding: 0 0.75rem; border-block-end: 1px solid var(--_line); }
+[role="tab"] { display: flex; flex: none; align-items: center; gap: 0.35rem; padding: 0.5rem 0.6rem; border-block-end: 2px solid transparent; color: var(--_faint); font-weight: 550; }
+[role="tab"]:focus-visible { outline-offset: -2px; }
 [role="tab"]:hover { color: var(--_ink); }
 [role="tab"][aria-selected="true"] { border-color: var(--_accent); color: var(--_ink); }
 [role="tab"] span { padding: 0 0.4rem; border-radius: 1rem; background: var(--_hover); color: var(--_faint); font-size: 0.8rem; }

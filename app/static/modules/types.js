@@ -67,6 +67,15 @@
  * @property {string[] | undefined} [topics] by default those that the token names
  */
 
+/** @typedef {{label: string, tag?: string, topic?: string, level?: string}} TabWish A tab as a page defines it. */
+/**
+ * @typedef {object} CustomTab A tab of the feed.
+ * @property {string} name `all`, `unread`, `archived`, or `tag:billing` and the like
+ * @property {string} [label] of a tab that the page defined
+ * @property {"tag" | "topic" | "level"} [kind]
+ * @property {string} [value]
+ */
+
 /**
  * What a view asks of its feed.
  * @typedef {object} Wanted

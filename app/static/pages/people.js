@@ -6,11 +6,11 @@ import { addressOf, here, traceOf } from "./ids.js";
 import { offerUsers } from "./search.js";
 
 /** @typedef {{id: string, since: string, address: string, agent: string, tabs: number | null, topics: string[]}} Connection */
-/** @typedef {{time: string, what: string, connection: string, offset: number, reason?: string, lost?: boolean, ids?: string[], count?: number, all?: boolean}} Flight */
+/** @typedef {{time: string, what: string, connection: string, offset: number, reason?: string, lost?: boolean, ids?: string[], count?: number, all?: boolean, devices?: number}} Flight */
 /** @typedef {{newest: number, oldest: number, kept: number, unread: number}} Log */
 /** @typedef {{kept: boolean, read: boolean, archived: boolean, removed: boolean}} Marks */
 /** @typedef {Marks & {id: string, time: string, title?: string, body?: string, log: string, offset: number}} Message */
-/** @typedef {{time: string, what: string, connection?: string, until?: string, caught_up?: boolean}} Step */
+/** @typedef {{time: string, what: string, connection?: string, until?: string, caught_up?: boolean, devices?: number}} Step */
 /** @typedef {Marks & {log: string, offset: number | null, steps: Step[]}} Trace */
 
 const REFRESH_MS = 5_000;
@@ -103,11 +103,12 @@ function sentence(flight) {
   if (what === "resumed") return `Connection ${connection} resumed; its client has everything up to message ${offset}${loss}.`;
   if (what === "reset") return `Connection ${connection} was told that history was lost, and goes on after message ${offset}.`;
   if (what === "closed") return `Connection ${connection} ended (${reason}); it was sent everything up to message ${offset}.`;
+  if (what === "pushed") return `Pushed to ${counted(flight.devices ?? 0, "device")}: ${whichMessages(flight)}.`;
   return `${what[0]?.toUpperCase()}${what.slice(1)}: ${whichMessages(flight)}.`;
 }
 
 /** What a step means for the message that is asked about. @param {Step} step */
-function stepSentence({ what, connection, until, caught_up }) {
+function stepSentence({ what, connection, until, caught_up, devices }) {
   if (what === "published") return "Published.";
   if (what === "sent" && caught_up) return `Sent to connection ${connection}, which came later and caught up.`;
   if (what === "sent") return `Sent to connection ${connection} as it was published; it had it by ${clock(until ?? "")} at the latest.`;
@@ -115,6 +116,7 @@ function stepSentence({ what, connection, until, caught_up }) {
   if (what === "began_after") return `Connection ${connection} began after it: its client finds it in the feed.`;
   if (what === "not_yet") return `Connection ${connection} is open, and was not sent it yet.`;
   if (what === "ended_before") return `Connection ${connection} ended before it was sent.`;
+  if (what === "pushed") return `Pushed to ${counted(devices ?? 0, "device")}.`;
   if (what === "reset") return `Connection ${connection} was told that history was lost: its client fetches the feed again.`;
   return `${what[0]?.toUpperCase()}${what.slice(1)}.`;
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...core.identity.tokens import Claims
@@ -48,6 +48,7 @@ class Sessions:
         self._longest_seconds = settings.session_seconds
         self._most = settings.max_sessions_per_user
         self._fresh: OrderedDict[str, tuple[float, Claims]] = OrderedDict()
+        self.listeners: list[Callable[[str, str], None]] = []  # each gets the user and the name of an ended session
 
     def start(self, claims: Claims, now: float) -> str:
         """Begin a session with the rights and the lifetime of `claims`. Return the value of the cookie.
@@ -96,6 +97,8 @@ class Sessions:
     def end(self, user: str, name: str, now: float) -> None:
         """End one session of `user` on all workers. Each worker learns of it at its next poll."""
         self._drop(user, [name], revocations.ended(self._keys, name, now))
+        for listener in self.listeners:
+            listener(user, name)
 
     def end_all(self, user: str, now: float) -> int:
         """Remove every session of `user`. Return how many there were.

@@ -25,7 +25,8 @@ SCRIPTS = (NOTE,)
 
 # An event as JSON: time (RFC 3339) and what. For a connection, what is connected, resumed, reset or closed, with
 # connection, offset (in the user's own log), places (log name → epoch.offset) and lost or reason. For messages, what is
-# read, unread, archived, unarchived, removed or retracted, with ids and their number (count), or all.
+# read, unread, archived, unarchived, removed or retracted, with ids and their number (count), or all. For a push, what
+# is pushed, with ids and the number of devices whose push service took it (devices).
 Flight = dict[str, Any]
 
 # Every user who was ever connected has at least two events, so the store keeps them under short names. It omits what a

@@ -11,6 +11,7 @@ from ...core.log.cursor import Position
 from ...core.log.marks import Marks
 from ...core.settings import Settings
 from ..insight.directory import Directory
+from ..keys import user_log
 from .log import ROUND_TRIP_COMMANDS, LogStore
 
 USER = "user:"
@@ -35,6 +36,16 @@ class Read(NamedTuple):
 
     read: int
     of: int
+
+
+class Unhandled(NamedTuple):
+    """A message that may still have to be shown to a user. `record` is None if the user handled it or it is gone.
+
+    `appended`: whether it is in the user's log, or was.
+    """
+
+    appended: bool
+    record: bytes | None = None
 
 
 class Readers:
@@ -83,6 +94,21 @@ def content_of(store: LogStore, message_id: str, names: Sequence[str]) -> bytes 
             if found.entries and found.entries[0].offset == offsets[0]:
                 return found.entries[0].record
     return None
+
+
+def unhandled(store: LogStore, user: str, message_id: str, now: float) -> Unhandled:
+    """Return a message of the user's own log, unless the user handled it: read it, archived it or removed it.
+
+    A message that was retracted, replaced or has expired is gone.
+    """
+    log = user_log(user)
+    ((page, offsets),) = store.find([log], [message_id])
+    if not offsets:
+        return Unhandled(appended=store.place(log, message_id) is not None)
+    (found,) = store.read_back([(log, (Position(page.epoch, offsets[0] + 1),))], 1, user)
+    entry = next((entry for entry in found.entries if entry.offset == offsets[0]), None)
+    is_over = entry is None or 0 < entry.expires_ms <= now * 1_000 or found.own_marks.handled.has(offsets[0])
+    return Unhandled(appended=True, record=None if entry is None or is_over else entry.record)
 
 
 def _delivery(name: str, page: Page, offsets: list[int], marks: Marks | None) -> Delivery:

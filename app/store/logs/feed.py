@@ -27,13 +27,15 @@ FILTERED_ENTRIES = 100
 class Filter:
     """Selects the messages that a feed shows.
 
-    `unread` None selects read and unread messages. An empty `level` or `tag` selects all levels or tags.
+    `unread` None selects read and unread messages. An empty `level`, `tag` or `topic` selects all of
+    them.
     """
 
     unread: bool | None = None
     archived: bool = False
     level: str = ""
     tag: str = ""
+    topic: str = ""
 
     @property
     def narrows(self) -> bool:
@@ -46,6 +48,7 @@ class Filter:
             and self.unread in (None, not read)
             and self.level in ("", message.get("level"))
             and (not self.tag or self.tag in message.get("tags", ()))
+            and self.topic in ("", message.get("topic"))
         )
 
 

@@ -10,6 +10,9 @@ from ...transport.connection import Command
 from .log import Appended, LogStore, Status
 from .recipients import Recipients
 
+# The commands that store the pushes of messages; none if no message is to be pushed.
+Pushing = Callable[[Sequence[Message]], Iterable[Command]]
+
 
 class Published(NamedTuple):
     """The outcome of one message: one outcome for each recipient's log, in the order of `message.logs`."""
@@ -42,9 +45,11 @@ class Publishes(Protocol):
 class Publisher:
     """Publishes messages: appends them to the logs of their recipients."""
 
-    def __init__(self, store: LogStore, recipients: Recipients) -> None:
+    def __init__(self, store: LogStore, recipients: Recipients, pushing: Pushing | None = None) -> None:
+        """Make a publisher. Without `pushing`, no message is pushed."""
         self._store = store
         self._recipients = recipients
+        self._pushing = pushing
 
     def publish(self, messages: Sequence[Message]) -> list[Published]:
         """Append every message to each of its logs. The messages are durable when this returns.
@@ -63,7 +68,10 @@ class Publisher:
         return lambda: _published(messages, outcomes())
 
     def _before(self, messages: Sequence[Message]) -> list[Command]:
-        return list(self._recipients.remember(messages))
+        commands = list(self._recipients.remember(messages))
+        if self._pushing is not None:
+            commands += self._pushing(messages)
+        return commands
 
 
 def _appends(messages: Sequence[Message]) -> list[tuple[str, Message]]:

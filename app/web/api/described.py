@@ -91,6 +91,8 @@ def _json(name: str, example: Any = None) -> Contents:
     return {JSON: MediaContent(ref(name), example)}
 
 
+_PUSH_KEY = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+_PUSH_ENDPOINT = "https://updates.push.services.mozilla.com/wpush/v2/gAAAAA"
 _TIME = "2026-11-21T01:50:00.000Z"
 _DELIVERY = {"to": "alice", "offset": 42, "duplicate": False, "online": True}
 _PUBLISH = {
@@ -472,6 +474,29 @@ DESCRIBED: Mapping[str, Description] = {
     "POST /session": Description("startSession", {201: _json("Session", {"user": "alice", "expires_at": _TIME})}),
     "DELETE /session": Description("endSession"),
     "POST /tickets": Description("buyTicket", {201: _json("Ticket", {"ticket": "e1W2epiV-GD55T", "expires_in": 60})}),
+    "GET /push/key": Description("getPushKey", {200: _json("PushKey", {"key": _PUSH_KEY})}),
+    "POST /push/subscriptions": Description(
+        "subscribeToPush",
+        {201: _json("PushSubscribed", {"expires_at": _TIME})},
+        _json(
+            "PushSubscription",
+            {
+                "endpoint": _PUSH_ENDPOINT, "expirationTime": None,
+                "keys": {"p256dh": _PUSH_KEY, "auth": "BTBZMqHH6r4Tts7J_aSIgg"},
+            },
+        ),
+    ),
+    "DELETE /push/subscriptions": Description(
+        "unsubscribeFromPush", {}, _json("PushEnd", {"endpoint": _PUSH_ENDPOINT})
+    ),
+    "POST /push/read": Description(
+        "readByPush",
+        {},
+        _json(
+            "PushRead",
+            {"user": "alice", "id": "order-17-shipped", "proof": "mZ0bXx8V0Qm2r0w6vJc8f3m5u1o0y8q5q1m0cB7t2cM"},
+        ),
+    ),
     "GET /": Description("showFeedPage", {200: _PAGE}),
     "GET /chat": Description("showChatPage", {200: _PAGE}),
     "GET /chat/{run_id}": Description("showRunPage", {200: _PAGE}),

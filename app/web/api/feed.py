@@ -8,6 +8,7 @@ from collections.abc import Callable
 from flask import Blueprint, Request, Response, request
 
 from ...core.errors import BelfryError
+from ...core.identity.names import nfc
 from ...core.identity.tokens import Claims
 from ...core.log import cursor
 from ...core.log.cursor import Vector
@@ -112,4 +113,5 @@ def wanted(asked: Request) -> Filter:
         archived=bool(flag(asked, "archived")),
         level=level,
         tag=asked.args.get("tag", ""),
+        topic=nfc(asked.args.get("only_topic", "")),
     )

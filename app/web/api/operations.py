@@ -197,8 +197,13 @@ _PUBLISHING = (
     "malformed_json", "invalid_message", "unknown_field", "missing_target", "ambiguous_target", "empty_recipients",
     "too_many_recipients", "bad_user_id", "bad_topic", "bad_message_id", "bad_event", "reserved_event", "bad_ttl",
     "bad_url", "ambiguous_id", "id_reused", "target_forbidden", "body_too_large", "unsupported_media_type",
-    "rate_limited", "bad_deliver_at", "too_many_scheduled",
+    "rate_limited", "bad_deliver_at", "too_many_scheduled", "bad_push",
     "store_unavailable", "store_full", "not_replicated", "overloaded",
+)  # fmt: skip
+
+_SUBSCRIBING = (
+    "push_off", "bad_subscription", "malformed_json", "body_too_large", "body_late", "body_broken",
+    "unsupported_media_type", "store_unavailable",
 )  # fmt: skip
 
 OPERATIONS = (
@@ -226,6 +231,7 @@ OPERATIONS = (
             _query("archived", "With `true`, only archived messages.", type="boolean"),
             _query("level", "Only messages of this level.", enum=list(LEVELS)),
             _query("tag", "Only messages with this tag."),
+            _query("only_topic", "Only messages of this topic, which has to be one of those that are read."),
         ),
     ),
     Operation(
@@ -454,6 +460,25 @@ OPERATIONS = (
     Operation(
         "POST", "/tickets", "Make a ticket: a credential for one use within 60 seconds",
         Access.SCOPE, ("feed", "complete"), {201: JSON}, ("store_unavailable", "store_full"),
+    ),
+    Operation(
+        "GET", "/push/key", "Read the public key with which browsers subscribe to Web Push", Access.SCOPE, ("feed",),
+        {200: JSON}, ("push_off",),
+    ),
+    Operation(
+        "POST", "/push/subscriptions", "Add a device of the user: what a browser's `PushSubscription` says of itself",
+        Access.SCOPE, ("feed",), {201: JSON}, (*_SUBSCRIBING, "store_full"),
+        body={JSON: {"$ref": "#/components/schemas/PushSubscription"}},
+    ),
+    Operation(
+        "DELETE", "/push/subscriptions", "Remove a device of the user; one that is unknown is no error",
+        Access.SCOPE, ("feed",), {204: NOTHING}, _SUBSCRIBING,
+        body={JSON: {"$ref": "#/components/schemas/PushEnd"}},
+    ),
+    Operation(
+        "POST", "/push/read", "Mark a message as read with the proof that its push brought to the device",
+        answers={204: NOTHING},
+        refusals=(*_SUBSCRIBING, "bad_proof", "rate_limited"), body={JSON: {"$ref": "#/components/schemas/PushRead"}},
     ),
     Operation(
         "GET", "/", "Show the user's feed as a page", Access.PAGE, ("feed",),

@@ -175,6 +175,9 @@ class PublishHandler:
             raise BelfryError("line_too_large", f"A line has at most {settings.max_body_bytes} bytes, got {len(text)}.")
         most = settings.max_recipients
         message = parse(text, now=self._clock(), new_id=new_id(), max_recipients=most, key=key, line_key=line_key)
+        if message.push and not settings.push_private_key:
+            told = "push: expected BELFRY_PUSH_PRIVATE_KEY to be set on the server. Set it, or leave out `push`."
+            raise BelfryError("bad_push", told)
         for name in message.logs:
             if not claims.may_address(name):
                 raise BelfryError("target_forbidden", f"The token may not address {name!r}.")

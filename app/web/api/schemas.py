@@ -18,6 +18,7 @@ from ...core.message import ID_SCHEMA, Action, Content, Publish
 from ...core.settings import Settings
 from ...core.wire.frames import Goodbye
 from .admin import Order
+from .push import PushEnd, PushRead, PushSubscription, SubscriptionKeys
 from .scheduled import Reschedule
 
 Schema = Mapping[str, Any]
@@ -126,6 +127,7 @@ _DESCRIPTIONS: Mapping[str, str] = {
     "ttl": "Seconds until the message leaves the feed.",
     "transient": "`true`: only connected users receive the message, and it is not kept.",
     "deliver_at": "When to deliver the message: RFC 3339 with a time zone, or a number of seconds from now.",
+    "push": "`true`: the message also goes to the devices of its recipients by Web Push. Only with `to`.",
     "data": "Any JSON.",
 }
 _TARGET: Mapping[str, Schema] = {
@@ -391,6 +393,12 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Revoked": members({"revoked": TEXT, "name": TEXT, "sessions_ended": COUNT}),
     "Session": members({"user": TEXT, "expires_at": TIME}),
+    "PushKey": members({"key": text("The public VAPID key: `applicationServerKey` of browsers.")}),
+    "SubscriptionKeys": of_model(SubscriptionKeys.model_json_schema()),
+    "PushSubscription": of_model(PushSubscription.model_json_schema()),
+    "PushSubscribed": members({"expires_at": TIME}),
+    "PushEnd": of_model(PushEnd.model_json_schema()),
+    "PushRead": of_model(PushRead.model_json_schema()),
     "Ticket": members({"ticket": TEXT, "expires_in": COUNT}),
     "ChatMessage": _CHAT_MESSAGE,
     "StartRun": {

@@ -23,6 +23,7 @@ from ...store.insight.trace import Tracing
 from ...store.keys import user_log
 from ...store.logs.log import LogStore
 from ...store.logs.read_state import ReadState
+from ...store.push.subscriptions import Subscriptions
 from ...store.runs.runs import Runs
 from ..edge.audited import note
 from ..edge.auth import Authenticator
@@ -55,6 +56,7 @@ class UserViews:
     revocations: Revocations
     runs: Runs
     conversations: Conversations
+    subscriptions: Subscriptions
     audit: Audit
     directory: Directory
     tracing: Tracing
@@ -112,6 +114,7 @@ class UserViews:
         """Remove all data of a user that is stored under one spelling of the name."""
         self.runs.forget(user)
         self.conversations.forget(user)  # after the runs, because their ends would be written into it
+        self.subscriptions.forget(user)
         self.store.forget([user_log(user)])
         self.read_state.forget(user)
         self.flights.forget(user)

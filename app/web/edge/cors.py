@@ -21,20 +21,25 @@ REQUEST_HEADERS = "authorization, cache-control, content-type, idempotency-key, 
 # Headers that libraries add to requests of pages by themselves: htmx and its relatives, tracing and monitoring (W3C
 # Trace Context and Baggage, Sentry, B3, Datadog, New Relic, Elastic, Jaeger, OpenTracing, Application Insights, AWS
 # X-Ray, Google, Dynatrace, AppDynamics, Instana, SkyWalking, Honeycomb, Grafana Faro, session recorders), guards
-# against forged requests, openai-node. Such a header is allowed only for an allowed origin. Belfry gives none of them
-# a meaning. Names with a meaning for proxies (`x-forwarded-for`, `x-real-ip`, `x-remote-user`) match no pattern.
+# against forged requests, openai-node and Azure's and OpenRouter's examples. Such a header is allowed only for an
+# allowed origin. Belfry gives none of them a meaning, except `api-key`. Names with a meaning for proxies
+# (`x-forwarded-for`, `x-real-ip`, `x-remote-user`) match no pattern.
 _LIBRARY_HEADER = re.compile(
     r"hx-[a-z-]{1,40}|traceparent|tracestate|baggage|sentry-trace|b3|x-b3-[a-z]{1,20}|x-datadog-[a-z-]{1,40}"
     r"|newrelic|x-newrelic-[a-z]{1,20}|elastic-apm-traceparent|uber-trace-id|uberctx-[a-z-]{1,40}|request-id"
     r"|request-context|x-amzn-trace-id|x-cloud-trace-context|x-dynatrace|x-dtpc|x-dtreferer|x-instana-[a-z]{1,20}|sw8"
     r"|sw8-[a-z-]{1,20}|x-honeycomb-trace|x-faro-session-id|x-request-id|x-correlation-id|x-trace-id|x-csrf-token"
-    r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with|adrum[_a-z0-9]{0,10}"
+    r"|x-xsrf-token|x-stainless-[a-z-]{1,40}|openai-[a-z]{1,20}|x-requested-with|api-key|http-referer|x-title"
+    r"|adrum[_a-z0-9]{0,10}"
     r"|(?:[a-z0-9]{1,20}-){0,4}[a-z0-9]{0,20}(?:trace|tracing|tracer|span|baggage|sampled|correlation|telemetry)"
     r"[a-z0-9]{0,20}(?:-[a-z0-9]{1,20}){0,4}|(?:[a-z0-9]{1,20}-){1,4}(?:request|session|transaction)-?(?:id|token|url)"
     r"|x-(?:ms|ot|amz|amzn|goog|rum|posthog|highlight|sentry|rollbar|bugsnag|openreplay|logrocket|splunk|signalfx"
     r"|vercel|datadome|inertia|up|alpine)-[a-z-]{1,40}|turbo-[a-z]{1,20}|datastar-[a-z]{1,20}|x-inertia|x-pjax"
 )
-EXPOSED_HEADERS = "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate, x-request-id"
+EXPOSED_HEADERS = (
+    "ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, retry-after-ms, x-should-retry, "
+    "www-authenticate, x-request-id"
+)
 # Chromium keeps the answer for at most two hours. This is shorter, so that a change of the setting takes effect.
 PREFLIGHT_SECONDS = 600
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HEADER: Final = "HTTP_X_FORWARDED_PREFIX"
+# Belfry's own paths that begin like the usual prefix `/push`. Without their first part they are no paths of Belfry.
+OWN_PATHS: Final = frozenset({"/push/key", "/push/subscriptions", "/push/read"})
 
 
 class Prefix:
@@ -49,6 +51,8 @@ class Prefix:
 
 
 def _below(prefix: str, path: str) -> str:
-    """Return `path` without `prefix`."""
+    """Return `path` without `prefix`. A path of Belfry's own stays: the proxy has removed the prefix."""
+    if path in OWN_PATHS:
+        return path
     rest = path.removeprefix(prefix)
     return rest or "/" if rest.startswith("/") or not rest else path

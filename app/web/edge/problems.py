@@ -21,6 +21,7 @@ _log = logging.getLogger("belfry.views")
 
 PATH_SHOWN = 80  # characters of a path that a refusal repeats
 LAST = frozenset({"body_late", "body_broken"})
+READINESS = "/health/ready"  # while a server starts or stops, each of its health checks is refused
 
 _CODE_BY_STATUS = {
     404: "not_found",
@@ -49,9 +50,11 @@ def refusal_for(error: Exception, environ: WSGIEnvironment) -> BelfryError:
 def problem_response(error: Exception) -> Response:
     """Return the answer that reports `error` to a client, and count it. Flask does not call this for its redirects."""
     told = translated(error, request.environ)
+    of_check = request.path == READINESS
     if wants_page(request):
-        return refusal(told, render_template("pages/problem.html", problem=told), "text/html; charset=utf-8")
-    return refusal(told, json.dumps(told.problem()), "application/problem+json")
+        page = render_template("pages/problem.html", problem=told)
+        return refusal(told, page, "text/html; charset=utf-8", of_check=of_check)
+    return refusal(told, json.dumps(told.problem()), "application/problem+json", of_check=of_check)
 
 
 def wants_page(asked: Request) -> bool:
@@ -62,9 +65,9 @@ def wants_page(asked: Request) -> bool:
     return accepted["text/html"] > max(accepted["application/json"], accepted["application/problem+json"])
 
 
-def refusal(error: BelfryError, text: str, content_type: str) -> Response:
-    """Return an answer with `text` for `error`, and count the error."""
-    metrics.refused(error.code)
+def refusal(error: BelfryError, text: str, content_type: str, *, of_check: bool = False) -> Response:
+    """Return an answer with `text` for `error`, and count the error. `of_check`: see `metrics.refused`."""
+    metrics.refused(error.code, of_check=of_check)
     kind = LastResponse if error.code in LAST else Response
     return kind(text, error.status, error.headers, content_type=content_type)
 

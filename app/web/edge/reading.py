@@ -9,6 +9,7 @@ from typing import IO, NamedTuple
 from flask import Request
 from werkzeug.datastructures import MultiDict
 
+from ...core.completion.coding import GZIP, window_of
 from ...core.errors import BelfryError
 from ...core.identity.names import check_topic
 from ...core.identity.tokens import Claims
@@ -228,13 +229,24 @@ def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
             headers={"Accept-Encoding": "gzip, deflate"},
         )
     try:
-        reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # accepts gzip and zlib, by the header of the data
-        plain = reader.decompress(text, limit_bytes + 1)
+        return _inflated(text, name, limit_bytes)
     except zlib.error as error:
         raise BelfryError("body_broken", f"The body is not valid {name}: {error}.") from None
-    if not reader.eof and len(plain) <= limit_bytes:
-        raise BelfryError("body_broken", f"The body's {name} ends too soon.")
-    return plain
+
+
+def _inflated(text: bytes, name: str, limit_bytes: int) -> bytes:
+    """Return the decompressed body. It may be gzip, also in several members, or deflate with or without a header."""
+    plain = b""
+    while True:
+        reader = zlib.decompressobj(window_of(text))
+        plain += reader.decompress(text, limit_bytes + 1 - len(plain))
+        if len(plain) > limit_bytes:
+            return plain
+        if not reader.eof:
+            raise BelfryError("body_broken", f"The body's {name} ends too soon.")
+        text = reader.unused_data
+        if not text.startswith(GZIP):  # bytes behind the end mean nothing
+            return plain
 
 
 def headers_of(sent: Request) -> dict[str, str]:

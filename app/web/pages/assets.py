@@ -24,9 +24,15 @@ from flask import Flask, Response, abort, request, url_for
 from werkzeug.security import safe_join
 
 ENTRY: Final = "belfry.js"
+PUSH_WORKER: Final = "belfry-push.js"  # a service worker, which browsers fetch again to look for changes
 MODULES: Final = "modules"
 ELEMENT: Final = "element.js"
-COMMENTED: Final = (ENTRY, f"{MODULES}/", "pages/")  # our own scripts; other scripts are sent with their licences
+COMMENTED: Final = (
+    ENTRY,
+    PUSH_WORKER,
+    f"{MODULES}/",
+    "pages/",
+)  # our own scripts; other scripts are sent with their licences
 VERSIONED: Final = re.compile(rf"{MODULES}/(?P<version>[0-9a-f]{{12}})/(?P<name>\w+\.js)")
 IMPORT: Final = re.compile(r'^import [^(]*? from "\./(\w+\.js)";$', re.MULTILINE)
 # Our scripts write comments only in these ways. A test compares the code before and after.
@@ -128,7 +134,10 @@ def _view(app: Flask, assets: Assets) -> Callable[[str], Response]:
             return abort(404) if versioned else _open(app.send_static_file(filename))
         # After an update, a browser may request modules of the old version. It gets the new ones, uncached.
         is_current = versioned is not None and versioned["version"] == assets.version()
-        return _lasting(asset) if is_current else _checked(asset)
+        response = _lasting(asset) if is_current else _checked(asset)
+        if filename == PUSH_WORKER:  # otherwise it could serve only the pages below /static/
+            response.headers["Service-Worker-Allowed"] = f"{request.root_path}/"
+        return response
 
     return send
 

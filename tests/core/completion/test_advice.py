@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import formatdate
 
 import pytest
@@ -20,6 +21,7 @@ NOW = 1_800_000_000.0
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after": formatdate(NOW + 30, usegmt=True)}, 30),
         ({"retry-after": formatdate(NOW - 30, usegmt=True)}, 0),
+        ({"retry-after": time.asctime(time.gmtime(NOW + 30))}, 30),  # a date without a zone is in UTC
         ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-1"}, None),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 
 import pytest
 
 from app.core.completion import Answer, Body, Gathered
+from app.core.completion.coding import decoded
 from app.core.errors import BelfryError
 from tests.habits import HABITS, Habit
 
-READ = [habit for habit in HABITS if habit.head == 200 and not habit.hangs]
+OF_HTTP = ("br", "more headers than anybody takes")  # what never reaches the reader
+READ = [habit for habit in HABITS if habit.head == 200 and not habit.hangs and habit.name not in OF_HTTP]
 
 
 def outcome(habit: Habit, size: int) -> tuple[list[str], str]:
     """The chunks of a stream, and the code of the error that ends it."""
-    body = gzip.decompress(habit.body) if habit.headers.get("Content-Encoding") else habit.body
+    body = b"".join(decoded([habit.body], habit.headers.get("Content-Encoding", "")))
     reader, answer = Body(habit.type, 1_000_000), Answer(choices=habit.choices)
     chunks: list[str] = []
     try:

@@ -48,6 +48,12 @@ def test_a_connection_that_ended_before_it_was_sent_is_told() -> None:
     ]
 
 
+def test_a_push_tells_how_many_devices_it_went_to() -> None:
+    pushed = event("10:02", "pushed", ids=["m1"], devices=2)
+    of_another = event("10:03", "pushed", ids=["m2"], devices=1)
+    assert steps(SENT, (pushed, of_another), ())[1:] == [{"time": "10:02", "what": "pushed", "devices": 2}]
+
+
 def test_what_ended_before_the_message_was_published_is_not() -> None:
     assert told(event("09:00", "connected", 3), event("09:59", "closed", 4)) == ["10:00 published"]
 

@@ -12,6 +12,7 @@ import pytest
 import requests
 import urllib3
 
+from app.core.completion.coding import decoded
 from app.live.runs.body_bytes import reader_of
 from app.live.runs.call import BROKEN
 
@@ -77,7 +78,7 @@ def body_of(session: requests.Session, server: Server, path: str) -> bytes:
         read, parts = reader_of(reply), []
         while received := read():
             parts.append(received)
-        return b"".join(parts)
+        return b"".join(decoded(parts, reply.headers.get("Content-Encoding", "")))
 
 
 @pytest.mark.parametrize("path", ["/chunked", "/gzip", "/length", "/close"])

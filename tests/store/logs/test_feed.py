@@ -117,6 +117,13 @@ def test_what_a_filter_or_a_page_s_bytes_leave_out_puts_nothing_in_another_order
         assert seen == [str(at) for at, (_, tag, _) in reversed(list(enumerate(sent))) if tag or not wanted.tag]
 
 
+def test_a_filter_by_topic_leaves_out_what_is_of_another_topic_or_of_none(store: LogStore) -> None:
+    for at, topic in enumerate(["", "news", "newsletter", "news"]):
+        publish(store, at, NAMES[at % 3], str(at), **({"to": None, "topic": topic} if topic else {}))
+    assert titles(newest(store, None, 10, ms(100), Filter(topic="news")).messages) == ["3", "1"]
+    assert titles(newest(store, None, 10, ms(100), Filter(topic="sport")).messages) == []
+
+
 def test_a_page_has_a_bound_in_bytes_and_holds_one_message_however_large(store: LogStore) -> None:
     for at in range(12):
         publish(store, at, NAMES[at % 3], str(at), body="x" * 50_000)

@@ -98,6 +98,27 @@ def test_the_list_is_grouped_by_day_where_the_page_wants_that(visitor: Visitor, 
     tab.page.wait_for_function(f"({headed})(feed)[0] === 'Heute'", timeout=wait_ms())
 
 
+def test_a_page_defines_tabs_by_tag_topic_and_level(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    tab = bell_page(visitor, attributes='inline tabs="Billing=tag:billing, all, Alerts=level:error, News=topic:news"')
+    tab.feed.evaluate("(feed, token) => { feed.token = token; }", belfry.token(alice, "feed", topics=["news"]))
+    tab.wait_connected()
+    expect(tab.feed.get_by_role("tab")).to_have_text(["Billing", "All", "Alerts", "News"])
+    expect(tab.feed.get_by_role("tab", name="Billing")).to_have_attribute("aria-selected", "true")
+    belfry.publish({"to": alice, "title": "bill", "tags": ["x", "billing"]})
+    belfry.publish({"to": alice, "title": "alert", "level": "error"})
+    belfry.publish({"topic": "news", "title": "news", "tags": ["billing"], "level": "error"})
+    tab.expect_titles("news", "bill")
+    for name, titles in {"All": ("news", "alert", "bill"), "Alerts": ("news", "alert"), "News": ("news",)}.items():
+        tab.choose(name)
+        tab.expect_titles(*titles)
+    belfry.publish({"to": alice, "title": "not news"})
+    belfry.publish({"topic": "news", "title": "more news"})
+    tab.expect_titles("more news", "news")
+    tab.feed.evaluate("feed => { feed.tabs = ['unread']; }")
+    expect(tab.feed.get_by_role("tab")).to_have_count(1)
+    tab.expect_titles("more news", "not news", "news", "alert", "bill")
+
+
 def test_mark_all_clears_the_unread_tab_and_can_be_taken_back(tab: FeedTab, belfry: Belfry, alice: str) -> None:
     """Also with one message, and with more than the list has loaded. What was read before stays read."""
     belfry.publish({"to": alice, "title": "read before"})

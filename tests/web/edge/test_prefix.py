@@ -9,7 +9,8 @@ import pytest
 from werkzeug.test import create_environ
 
 from app.core.settings import Settings
-from app.web.edge.prefix import Prefix
+from app.web.api.operations import OPERATIONS
+from app.web.edge.prefix import OWN_PATHS, Prefix
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -33,11 +34,26 @@ def seen(path: str, header: str | None = None, remote: str = "10.0.0.1", **setti
 
 @pytest.mark.parametrize(
     ("path", "below"),
-    [("/feed", "/feed"), ("/push/feed", "/feed"), ("/push/", "/"), ("/push", "/"), ("/pushy", "/pushy"), ("/", "/")],
+    [
+        *[
+            ("/feed", "/feed"),
+            ("/push/feed", "/feed"),
+            ("/push/", "/"),
+            ("/push", "/"),
+            ("/pushy", "/pushy"),
+            ("/", "/"),
+        ],
+        *[("/push/key", "/push/key"), ("/push/push/key", "/push/key"), ("/push/keys", "/keys")],
+    ],
 )
 def test_the_setting_counts_whether_the_proxy_passes_the_prefix_on_or_not(path: str, below: str) -> None:
     assert seen(path, path_prefix="/push") == ("/push", below)
     assert seen(path, "/other", path_prefix="/push/", trusted_proxies="10.0.0.0/8") == ("/push", below)
+
+
+def test_every_path_of_belfry_below_push_is_known_as_its_own() -> None:
+    own = {operation.path for operation in OPERATIONS if operation.path.startswith("/push/")}
+    assert own == OWN_PATHS
 
 
 @pytest.mark.parametrize("header", ["/push", "/push/", " /push "])

@@ -13,7 +13,7 @@ from app.web.pages.assets import Assets, _compressed, without_comments
 from tests.web.identity_app import ROOT, open_site
 
 ENTRY = "/static/belfry.js"
-ON_DEMAND = {"languages.js", "notify.js", "remedies.js", "toasts.js"}
+ON_DEMAND = {"custom_tabs.js", "languages.js", "notify.js", "remedies.js", "toasts.js"}
 ON_DEMAND |= {path.name for path in (ROOT / "app/static/modules").glob("texts_*.js")}
 IMPORTED = re.compile(r'"\./(modules/([0-9a-f]{12})/\w+\.js)"')
 
@@ -54,6 +54,16 @@ def test_pages_of_every_origin_may_load_it() -> None:
     with open_site().client.get(ENTRY) as answer:
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+@pytest.mark.parametrize("prefix", ["", "/below"])
+def test_the_service_worker_may_serve_every_page_of_its_site(prefix: str) -> None:
+    client = open_site().client
+    below = {"SCRIPT_NAME": prefix}
+    with client.get("/static/belfry-push.js", environ_overrides=below) as answer, client.get(ENTRY) as other:
+        assert answer.headers["Service-Worker-Allowed"] == f"{prefix}/"
+        assert answer.headers["Cache-Control"] == "no-cache", "browsers look for a new version"
+        assert "Service-Worker-Allowed" not in other.headers
 
 
 def test_only_static_files_are_open_like_this() -> None:

@@ -1,0 +1,180 @@
+"""The connections to push services. Each service has its own places, so a slow one delays no other.
+
+The address of a service is a stranger's. Belfry resolves the name itself, connects only to an address that it may
+reach, and never follows a redirect. Nobody gets to see what a service answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from ...core.addresses import Network, parse_address
+from ...core.completion.advice import seconds_until
+from ...core.push.endpoint import PushEndpoint, is_reachable
+from ...core.settings import Settings
+
+IDLE_SECONDS: Final = 30.0  # push services close a connection sooner or later; one that is older is not used again
+IDLE_CONNECTIONS: Final = 20  # kept open to one service
+SERVICES_KEPT: Final = 200
+ANSWER_BYTES: Final = 16_384  # of a body; the connection of a longer one is closed
+
+
+class PushFailedError(Exception):
+    """The push service did not answer: it can't be reached, is not to be reached, broke off, or took too long."""
+
+
+class NoPlaceError(Exception):
+    """As many requests to this push service as allowed are under way."""
+
+
+class PushAnswer(NamedTuple):
+    """What a push service answered. `retry_after` is in seconds, None without advice."""
+
+    status: int
+    retry_after: float | None = None
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to an address that was checked after the name was resolved."""
+
+    def __init__(self, to: PushEndpoint, networks: tuple[Network, ...], seconds: float, tls: ssl.SSLContext) -> None:
+        super().__init__(to.host, to.port, timeout=seconds)
+        self._to = to
+        self._networks = networks
+        self._tls = tls
+        self.used_at = 0.0
+
+    def connect(self) -> None:
+        self.sock = self._connected()
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._to.scheme == "https":
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._to.host)
+
+    def _connected(self) -> socket.socket:
+        """Connect to the first address that answers. Raises `OSError`."""
+        failure = OSError(f"{self._to.host} has no address that Belfry may connect to")
+        for family, kind, protocol, _, place in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            address = parse_address(str(place[0]))
+            if address is None or not is_reachable(address, self._networks) or not self._may_be_plain(address):
+                continue
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(self.timeout)
+            try:
+                sock.connect(place)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise failure
+
+    def _may_be_plain(self, address: object) -> bool:
+        return self._to.scheme == "https" or any(address in network for network in self._networks)
+
+
+class _Service:
+    """One push service: its places, and the connections that stay open."""
+
+    def __init__(self, places: int) -> None:
+        self.places = BoundedSemaphore(places)
+        self.idle: deque[_Connection] = deque()
+
+    def close(self) -> None:
+        while self.idle:
+            self.idle.pop().close()
+
+
+class PushServices:
+    """Sends to all push services. One per worker."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
+        self._networks = settings.own_push_networks
+        self._seconds = settings.push_timeout_seconds
+        self._places = settings.push_concurrency
+        self._now = now
+        self._services: dict[str, _Service] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    def send(self, to: PushEndpoint, headers: Mapping[str, str], body: bytes) -> PushAnswer:
+        """Send one push. Raises `PushFailedError`, and `NoPlaceError` if the service has no free place."""
+        service = self._services.get(to.origin)
+        if service is None:
+            self._drop_idle()
+            service = self._services[to.origin] = _Service(self._places)
+        if not service.places.acquire(blocking=False):
+            raise NoPlaceError
+        try:
+            with gevent.Timeout(self._seconds, PushFailedError(f"no answer within {self._seconds:g} s")):
+                return self._sent(service, to, headers, body)
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            raise PushFailedError(str(error) or type(error).__name__) from None
+        finally:
+            service.places.release()
+
+    def _sent(self, service: _Service, to: PushEndpoint, headers: Mapping[str, str], body: bytes) -> PushAnswer:
+        connection = self._open(service)
+        if connection is not None:
+            try:
+                return self._exchanged(service, connection, to, headers, body)
+            except (OSError, http.client.HTTPException):
+                pass  # the service may have closed it while nobody used it; a new connection decides
+        connection = _Connection(to, self._networks, self._seconds, self._context())
+        return self._exchanged(service, connection, to, headers, body)
+
+    def _exchanged(
+        self, service: _Service, connection: _Connection, to: PushEndpoint, headers: Mapping[str, str], body: bytes
+    ) -> PushAnswer:
+        is_reusable = False
+        try:
+            connection.request("POST", to.target, body, {"Host": to.authority, **headers})
+            answer = connection.getresponse()
+            is_reusable = len(answer.read(ANSWER_BYTES)) < ANSWER_BYTES and not answer.will_close
+        finally:
+            if is_reusable and len(service.idle) < IDLE_CONNECTIONS:
+                connection.used_at = self._now()
+                service.idle.append(connection)
+            else:
+                connection.close()
+        advice = {"retry-after": answer.headers.get("Retry-After", "")}
+        return PushAnswer(answer.status, seconds_until(advice, time.time()))
+
+    def _open(self, service: _Service) -> _Connection | None:
+        """Return a connection that is open, most recently used first. Older ones are closed."""
+        while service.idle:
+            connection = service.idle.pop()
+            if self._now() - connection.used_at < IDLE_SECONDS:
+                return connection
+            connection.close()
+        return None
+
+    def _drop_idle(self) -> None:
+        """Forget services that nobody uses now, if there are many."""
+        if len(self._services) < SERVICES_KEPT:
+            return
+        for origin, service in list(self._services.items()):
+            if service.places.counter == self._places:
+                service.close()
+                del self._services[origin]
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            with contextlib.suppress(OSError):  # the system's certificates count as well
+                self._tls.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+        return self._tls
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        for service in self._services.values():
+            service.close()

@@ -1,0 +1,1 @@
+"""Web Push in Redis: the devices of each user, and the pushes that wait."""

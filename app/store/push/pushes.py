@@ -1,0 +1,124 @@
+"""The pushes that wait: one job for each message and recipient with a device, claimed under a lease like a timer.
+
+A publish stores them in its own round trip, before it appends the message. So a message that was acknowledged has its
+pushes, whichever worker dies. A job has a fixed id, so a publish that is repeated adds none. A message without `push`
+costs nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from ...core.message import Message
+from ...core.settings import Settings
+from ...core.wire.frames import compact_bytes
+from ...transport.connection import Command, Commands, Reply, Script
+from ..keys import PUSHES, Keys
+from ..timers.timers import CALL_BYTES, CLAIM
+
+ADD, SETTLE = Script("timers", "push_add"), Script("timers", "push_settle")
+SCRIPTS = (ADD, SETTLE)
+
+RECIPIENTS_PER_CALL: Final = 50  # of one script, which takes a quarter of a millisecond
+CLAIM_BYTES: Final = 1_048_576
+# Longer than a worker needs for a job: it waits twice for the store and once for each push service, side by side.
+LEASE_SECONDS: Final = 60.0
+_USER: Final = "user:"
+
+
+class PushJob(NamedTuple):
+    """A push of one message to one user.
+
+    `since` is in Unix ms, by the publishing worker's clock. `tries` counts the failed ones. `devices` are the devices
+    to try again, None at first: all.
+    """
+
+    message_id: str
+    user: str
+    claim: str
+    since_ms: int
+    tries: int = 0
+    devices: tuple[str, ...] | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.message_id}/{self.user}"
+
+
+class ClaimedPushes(NamedTuple):
+    """The jobs of one claim, and the seconds until there is something to claim again. None: no push waits."""
+
+    jobs: list[PushJob]
+    next_seconds: float | None
+
+
+class Pushes:
+    """Stores, claims and ends pushes. Raises `BelfryError` `store_unavailable`."""
+
+    def __init__(self, commands: Commands, settings: Settings, clock: Callable[[], float]) -> None:
+        """Make the store of pushes. `clock` returns Unix time in seconds."""
+        self._commands = commands
+        self._clock = clock
+        self._keys = Keys(settings.redis_prefix, settings.redis_db)
+        self._settings = settings
+        self._channel = self._keys.live(PUSHES)
+
+    def add(self, messages: Sequence[Message]) -> Iterator[Command]:
+        """Yield the commands that store the pushes of messages, for `Publisher`."""
+        for message in messages:
+            if message.push:
+                for at in range(0, len(message.logs), RECIPIENTS_PER_CALL):
+                    yield self._add(message, message.logs[at : at + RECIPIENTS_PER_CALL])
+
+    def _add(self, message: Message, logs: Sequence[str]) -> Command:
+        settings = self._settings
+        users = [name.removeprefix(_USER) for name in logs]
+        ids = [f"{message.id}/{user}" for user in users]
+        keys = [key for user, id_ in zip(users, ids, strict=True) for key in self._keys_of(user, id_)]
+        delay_ms = int(settings.push_delay_seconds * 1_000)
+        limits = delay_ms, settings.max_pushes, settings.dedup_seconds
+        rest = _rest(PushJob(message.id, "", "", int(self._clock() * 1_000)))
+        return ADD.call((*self._keys.pushes, self._channel, *keys), *limits, rest, *ids)
+
+    def claim(self, count: int) -> ClaimedPushes:
+        """Claim up to `count` jobs that are due. No other worker gets them before the lease ends."""
+        arguments = count, CLAIM_BYTES, int(LEASE_SECONDS * 1_000), secrets.token_hex(CALL_BYTES)
+        ((next_ms, *found),) = self._commands.run([CLAIM.call(self._keys.pushes, *arguments)])
+        jobs = [_job(id_.decode(), job) for id_, job in zip(found[::2], found[1::2], strict=True)]
+        return ClaimedPushes(jobs, None if next_ms < 0 else next_ms / 1_000)
+
+    def finish(self, job: PushJob, *, appended: bool = True) -> None:
+        """End a job. If its message was never appended, the publisher may store it again."""
+        self._settle(job, "", b"", "" if appended else "1")
+
+    def again(self, job: PushJob, seconds: float) -> None:
+        """Have the job taken again, as it is now, in so many seconds."""
+        self._settle(job, int(seconds * 1_000), _rest(job), "")
+
+    def _settle(self, job: PushJob, milliseconds: int | str, rest: bytes, forget: str) -> None:
+        keys = (*self._keys.pushes, self._keys.push_done(job.id), self._channel)
+        self._commands.run([SETTLE.call(keys, job.id, job.claim, milliseconds, rest, forget)])
+
+    def _keys_of(self, user: str, job: str) -> tuple[str, str]:
+        return self._keys.push_devices(user), self._keys.push_done(job)
+
+
+def _rest(job: PushJob) -> bytes:
+    rest = {"since": job.since_ms}
+    if job.devices is None:
+        return compact_bytes(rest)
+    return compact_bytes({**rest, "tries": job.tries, "devices": job.devices})
+
+
+def _job(id_: str, reply: Reply) -> PushJob:
+    head, rest = reply.split(b"\n", 1)
+    message_id, _, user = id_.partition("/")  # a message id has no slash
+    said = json.loads(rest)
+    devices = said.get("devices")
+    claim = head.decode().split()[3]
+    return PushJob(
+        message_id, user, claim, said["since"], said.get("tries", 0), None if devices is None else tuple(devices)
+    )

@@ -1,0 +1,369 @@
+"""Sending pushes: what reaches a device, and what becomes of a push that a push service does not take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+import redis
+
+from app.core.identity.tokens import Claims
+from app.core.log.change import Change
+from app.core.log.marks import Mark
+from app.core.message import parse
+from app.core.push.endpoint import parse as parse_endpoint
+from app.core.push.vapid import VapidKey
+from app.core.settings import Settings
+from app.launch.demo import new_push_key
+from app.live.insight.recorder import Flights
+from app.live.push.push_services import PushAnswer, PushFailedError, PushServices
+from app.live.push.pusher import APPEND_SECONDS, Outcome, Pusher, outcome_of
+from app.store.insight import directory, flights
+from app.store.insight.flights import FlightStore
+from app.store.insight.presence import PresenceStore
+from app.store.logs import log
+from app.store.logs.log import LogStore
+from app.store.logs.publisher import Publisher
+from app.store.logs.read_state import ReadState
+from app.store.logs.recipients import Recipients
+from app.store.push import pushes as pushes_module
+from app.store.push import subscriptions as subscriptions_module
+from app.store.push.pushes import Pushes
+from app.store.push.subscriptions import Subscriptions
+from app.store.timers import timers
+from app.transport.connection import Connection
+from tests.push_service import RESET, Browser, PushService, push_service
+from tests.servers import RedisServer
+
+START = 1_800_000_000.0
+
+
+class Watch:
+    """Knows who was withdrawn."""
+
+    def __init__(self) -> None:
+        self.withdrawn: set[str] = set()
+
+    def covers(self, claims: Claims) -> bool:
+        return claims.user in self.withdrawn
+
+
+class Site:
+    """A store on the real server, one worker's pusher with a clock of its own, and a push service."""
+
+    def __init__(self, client: redis.Redis, service: PushService, **changed: Any) -> None:
+        self.settings = Settings(
+            redis_url="redis://unused.invalid",
+            push_private_key=new_push_key(),
+            push_networks="127.0.0.0/8",
+            push_delay_seconds=0,
+            **changed,
+        )
+        modules = (log, timers, directory, flights, subscriptions_module, pushes_module)
+        connection = Connection(client, [script for module in modules for script in module.SCRIPTS])
+        self.client, self.service, self.connection = client, service, connection
+        self.time = START
+        self.logs = LogStore(connection, self.settings)
+        self.pushes = Pushes(connection, self.settings, lambda: self.time)
+        self.subscriptions = Subscriptions(connection, self.settings)
+        self.publisher = Publisher(self.logs, Recipients(self.logs, connection, self.settings), self.pushes.add)
+        self.read_state = ReadState(self.logs, connection, self.settings)
+        self.flight_store = FlightStore(connection, self.settings)
+        self.flights = Flights(self.flight_store, lambda: self.time)
+        self.watch = Watch()
+        self.browser = Browser()
+        self.pusher = Pusher(
+            self.pushes,
+            self.subscriptions,
+            self.logs,
+            PresenceStore(connection, self.settings),
+            self.watch,  # type: ignore[arg-type]  # a watch that reads no store
+            self.flights,
+            self.settings,
+            lambda: self.time,
+        )
+
+    def subscribe(self, name: str = "phone", user: str = "alice") -> None:
+        given = self.browser.subscription(self.service.endpoint(name))
+        keys = given["keys"]["p256dh"], given["keys"]["auth"]
+        claims = Claims(user, frozenset({"feed"}), (), None, 9e9, "t", 1.0)
+        self.subscriptions.add(given["endpoint"], keys, claims, self.time, 3_600)
+
+    def publish(self, name: str = "m", **fields: Any) -> None:
+        text = json.dumps({"to": "alice", "id": name, "title": "hi", "push": True, **fields}).encode()
+        self.publisher.publish([parse(text, now=self.time, new_id="", max_recipients=9)])
+
+    def turn(self) -> None:
+        """One claim of what is due or comes later, until all of it is done."""
+        for job in self.waiting():
+            self.client.zadd("belfry:{pushes}:due", {job: 1})
+        self.pusher.turn()
+        self.pusher._jobs.join()
+
+    def waiting(self) -> list[str]:
+        jobs: list[bytes] = self.connection.run([("HKEYS", "belfry:{pushes}:jobs")])[0]
+        return [job.decode() for job in jobs]
+
+    def devices(self) -> list[str]:
+        return [device.endpoint.rpartition("/")[2] for device in self.subscriptions.of_user("alice")]
+
+    def pause_seconds(self) -> float:
+        """In how long the only job is taken again."""
+        (seconds, _), at = self.connection.run([("TIME",), ("ZSCORE", "belfry:{pushes}:due", "m/alice")])
+        return float(at) / 1_000 - float(seconds)
+
+
+@pytest.fixture
+def service() -> Iterator[PushService]:
+    with push_service() as running:
+        yield running
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server.url, protocol=2) as real:
+        real.flushall()
+        yield real
+
+
+@pytest.fixture
+def site(client: redis.Redis, service: PushService) -> Iterator[Site]:
+    site = Site(client, service)
+    yield site
+    site.pusher.stop()
+    site.flights.stop()
+
+
+def test_every_device_gets_the_message_encrypted_and_signed(site: Site) -> None:
+    site.subscribe("phone")
+    site.subscribe("laptop")
+    site.publish(body="there", level="error", key="k", url="/x", ttl=100)
+    site.turn()
+    (push,) = site.service.at("phone")
+    (other,) = site.service.at("laptop")
+    assert push.body != other.body
+    told = site.browser.read(push)
+    assert told == site.browser.read(other)
+    assert {name: told[name] for name in ("id", "user", "title", "body", "url", "tag", "level")} == {
+        "id": "m", "user": "alice", "title": "hi", "body": "there", "url": "/x", "tag": "k", "level": "error",
+    }  # fmt: skip
+    key = VapidKey(site.settings.push_private_key)
+    assert key.proves(told["proof"], "alice", "m")
+    headers = push.headers
+    assert (headers["content-encoding"], headers["urgency"], headers["ttl"]) == ("aes128gcm", "high", "100")
+    assert headers["topic"]
+    assert headers["authorization"].endswith(f", k={key.public}")
+    assert headers["host"] == site.service.url.removeprefix("http://")
+    assert site.waiting() == []
+
+
+def test_the_flight_recorder_tells_to_how_many_devices_it_went(site: Site) -> None:
+    site.subscribe("phone")
+    site.subscribe("laptop")
+    site.service.says("laptop", 500)
+    site.publish()
+    site.turn()
+    site.flights.stop()
+    ((event),) = site.flight_store.of("alice")
+    assert (event["what"], event["ids"], event["devices"]) == ("pushed", ["m"], 1)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_subscription_that_has_ended_is_removed(site: Site, status: int) -> None:
+    site.subscribe("phone")
+    site.subscribe("laptop")
+    site.service.says("phone", status)
+    site.publish()
+    site.turn()
+    assert (site.devices(), site.waiting()) == (["laptop"], [])
+
+
+# A connection that was used before may have ended in the meantime. So the second try makes two requests.
+@pytest.mark.parametrize("answers", [(429, 429), (500, 500), (503, 408), (RESET, RESET, RESET)])
+def test_a_push_that_failed_is_sent_again_to_that_device_only(site: Site, answers: tuple[int, ...]) -> None:
+    site.subscribe("phone")
+    site.subscribe("laptop")
+    site.service.says("phone", *answers)
+    site.publish()
+    site.turn()
+    assert site.waiting() == ["m/alice"]
+    assert 4 <= site.pause_seconds() <= 7
+    site.turn()
+    assert 9 <= site.pause_seconds() <= 13, "it grows"
+    site.turn()
+    received = len(site.service.at("phone")), len(site.service.at("laptop"))
+    assert (received, site.waiting()) == ((len(answers) + 1, 1), [])
+
+
+def test_the_advice_of_a_push_service_is_followed(site: Site) -> None:
+    site.subscribe()
+    site.service.says("phone", (429, {"Retry-After": "300"}))
+    site.publish()
+    site.turn()
+    assert 298 <= site.pause_seconds() <= 362
+
+
+def test_a_push_is_given_up_in_the_end(site: Site) -> None:
+    site.subscribe()
+    site.service.says("phone", (503, {"Retry-After": "86400"}))
+    site.publish("far")
+    site.turn()
+    assert site.waiting() == [], "longer than it is tried"
+    site.service.says("phone", 503, 503)
+    site.publish("late")
+    site.turn()
+    site.time += site.settings.push_retry_seconds
+    site.turn()
+    assert site.waiting() == []
+    assert site.devices() == ["phone"]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 413])
+def test_a_refusal_and_a_redirect_end_the_push_and_are_not_followed(site: Site, status: int) -> None:
+    site.subscribe()
+    site.service.says("phone", (status, {"Location": site.service.endpoint("elsewhere")}))
+    site.publish()
+    site.turn()
+    assert (len(site.service.received), site.waiting(), site.devices()) == (1, [], ["phone"])
+
+
+@pytest.mark.parametrize("mark", [Mark.READ, Mark.ARCHIVED, Mark.REMOVED])
+def test_a_message_that_the_user_handled_is_not_pushed(site: Site, mark: Mark) -> None:
+    site.subscribe()
+    site.publish()
+    site.read_state.change("alice", ["user:alice"], Change(mark, True, ("m",)))
+    site.turn()
+    assert (site.service.received, site.waiting()) == ([], [])
+
+
+def test_a_message_that_is_gone_is_not_pushed(site: Site) -> None:
+    site.subscribe()
+    site.publish("retracted")
+    site.logs.retract(["user:alice"], "retracted")
+    site.publish("expired", ttl=1)
+    site.publish("old", key="k")
+    site.publish("new", key="k")
+    site.time += 2
+    site.turn()
+    assert [site.browser.read(push)["id"] for push in site.service.received] == ["new"]
+    assert site.waiting() == []
+
+
+def test_a_push_waits_for_its_message_and_is_dropped_if_the_publish_failed(site: Site) -> None:
+    site.subscribe()
+    text = b'{"to": "alice", "id": "m", "push": true}'
+    site.connection.run(list(site.pushes.add([parse(text, now=site.time, new_id="", max_recipients=9)])))
+    site.turn()
+    assert site.waiting() == ["m/alice"]
+    site.time += APPEND_SECONDS
+    site.turn()
+    assert (site.waiting(), site.service.received) == ([], [])
+    site.publish()
+    site.turn()
+    assert len(site.service.received) == 1, "the publisher tried again"
+
+
+def test_a_withdrawn_credential_ends_its_devices(site: Site) -> None:
+    site.subscribe()
+    site.watch.withdrawn.add("alice")
+    site.publish()
+    site.turn()
+    assert (site.devices(), site.service.received, site.waiting()) == ([], [], [])
+
+
+def test_a_user_with_an_open_stream_is_left_out_if_the_settings_say_so(
+    client: redis.Redis, service: PushService
+) -> None:
+    site = Site(client, service, push_connected=False)
+    site.subscribe()
+    with client.pubsub(ignore_subscribe_messages=True) as stream:
+        stream.subscribe("belfry:{user:alice}:live")
+        stream.get_message(timeout=5)
+        site.publish("seen")
+        site.turn()
+        assert service.received == []
+        stream.unsubscribe()
+        stream.get_message(timeout=5)
+    site.publish("unseen")
+    site.turn()
+    assert [site.browser.read(push)["id"] for push in service.received] == ["unseen"]
+    site.pusher.stop()
+
+
+def test_a_push_that_a_dead_worker_had_claimed_is_sent_by_another(site: Site) -> None:
+    site.subscribe()
+    site.publish()
+    assert [job.id for job in site.pushes.claim(9).jobs] == ["m/alice"], "a worker that dies now"
+    site.pusher.turn()
+    site.pusher._jobs.join()
+    assert site.service.received == [], "the lease has not ended"
+    site.turn()
+    assert [site.browser.read(push)["id"] for push in site.service.received] == ["m"]
+
+
+def test_a_device_whose_host_is_no_longer_allowed_is_removed(site: Site) -> None:
+    claims = Claims("alice", frozenset(), (), None, 9e9, "t")
+    site.subscriptions.add("https://evil.example/x", (site.browser.p256dh, "AAECAwQFBgcICQoLDA0ODw"), claims, START, 60)
+    site.publish()
+    site.turn()
+    assert (site.devices(), site.waiting()) == ([], [])
+
+
+def test_a_bug_in_one_push_ends_that_push_and_no_other(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.subscribe()
+    site.client.zadd("belfry:{pushes}:of:bob", {"d": 1})
+    site.client.set("belfry:{pushes}:device:d", "bob\n{}")
+    site.publish(to=["bob", "alice"])
+    site.turn()
+    assert [site.browser.read(push)["user"] for push in site.service.received] == ["alice"]
+    assert site.waiting() == []
+    assert "the push of m failed" in caplog.text
+
+
+def test_connections_are_used_again(site: Site) -> None:
+    site.subscribe()
+    for number in range(3):
+        site.publish(f"m{number}")
+        site.turn()
+    assert (len(site.service.received), site.service.connections) == (3, 1)
+    site.service.says("phone", (201, {"Connection": "close"}))
+    site.publish("m3")
+    site.turn()
+    site.publish("m4")
+    site.turn()
+    assert (len(site.service.received), site.service.connections) == (5, 2)
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost."])
+def test_a_name_that_leads_to_a_private_address_is_not_connected_to(service: PushService, host: str) -> None:
+    """The name was allowed. Where it leads is checked at the connection."""
+    port = service.url.rpartition(":")[2]
+    to = parse_endpoint(f"https://{host}:{port}/x", (f"*:{port}",), ())
+    services = PushServices(Settings(redis_url="redis://unused.invalid"))
+    with pytest.raises(PushFailedError, match="no address that Belfry may connect to"):
+        services.send(to, {}, b"")
+    assert service.connections == 0
+
+
+def test_nothing_is_looked_up_while_nothing_waits(site: Site) -> None:
+    """Web Push that nobody uses costs no command."""
+    site.pusher.heard(b"")
+    assert site.pusher._next <= site.pusher._now()
+    site.pusher.turn()
+    assert site.pusher._next == float("inf")
+    site.pusher.heard(b"5000")
+    assert 4 < site.pusher._next - site.pusher._now() <= 5
+    site.subscribe()
+    site.publish()
+    site.pusher.turn()
+    gevent.sleep(0)
+    assert site.pusher._next != float("inf"), "the lease may end"
+
+
+def test_what_answers_mean() -> None:
+    assert [outcome_of(PushAnswer(status)) for status in (200, 201, 204)] == [Outcome.SENT] * 3
+    assert [outcome_of(PushAnswer(status)) for status in (302, 400, 418)] == [Outcome.REFUSED] * 3
+    assert [outcome_of(PushAnswer(status)) for status in (408, 425, 429, 502)] == [Outcome.RETRY] * 4
