@@ -57,10 +57,17 @@ class Tier:
 TIERS: Final = (
     # Unit tests, the store's on a real Redis: every folder that no other tier names.
     Tier("quick", ("tests",), per_core=1, covered=True),
-    # Real servers: gunicorn, the launcher, `./run`, the wheel, nginx, the benchmark.
+    # Real servers: gunicorn, the launcher, `./run`, the wheel, nginx, the benchmark. Also the built documentation.
     Tier(
         "system",
-        ("tests/system", "tests/bench", "tests/launch/test_launcher.py", "tests/test_run.py", "tests/test_package.py"),
+        (
+            "tests/system",
+            "tests/bench",
+            "tests/launch/test_launcher.py",
+            "tests/test_run.py",
+            "tests/test_package.py",
+            "tests/test_site.py",
+        ),
         per_core=1,
     ),
     # A real Chromium.

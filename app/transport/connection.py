@@ -156,7 +156,6 @@ class Line:
     def __init__(self, client: redis.Redis, scripts: Sequence[Script]) -> None:
         self._pool = client.connection_pool
         self._callbacks = client.response_callbacks
-        self._callback: dict[str, Callable[[Any], Reply] | None] = {}  # of the commands that were sent so far
         self._scripts = scripts
         self._connection: RedisConnection | None = None
 
@@ -217,7 +216,7 @@ class Line:
     @staticmethod
     def lacks_scripts(replies: Sequence[Reply]) -> bool:
         """Return whether a command was not executed because Redis did not know its script."""
-        return any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies)
+        return redis.exceptions.NoScriptError in map(type, replies)
 
     def completed(self, commands: Sequence[Command], replies: list[Reply]) -> list[Reply]:
         """Load scripts that Redis lacked and run their commands. Return the complete replies of `commands`.
@@ -299,15 +298,10 @@ class Line:
             except redis.exceptions.ResponseError as error:
                 replies.append(error)
             else:
-                callback = self._callback_of(command[0])
+                # All names of commands here are upper-case. redis-py's own look-up ignores the case and takes longer.
+                callback = dict.get(self._callbacks, command[0])
                 replies.append(callback(reply) if callback else reply)
         return replies
-
-    def _callback_of(self, name: str) -> Callable[[Any], Reply] | None:
-        try:
-            return self._callback[name]
-        except KeyError:
-            return self._callback.setdefault(name, self._callbacks.get(name))
 
 
 class Connection:

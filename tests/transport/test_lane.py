@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.transport.auto_pipeline import AutoPipeline, QueuedCall
+from app.transport.auto_pipeline import AutoPipeline, Lane, QueuedCall, RoundTrip
 from app.transport.connection import Command, Connection, LostError, Reply, Script, SilentError
-from app.transport.lane import Lane, RoundTrip
 from tests.servers import RedisServer
 
 UNKNOWN = redis.exceptions.NoScriptError()

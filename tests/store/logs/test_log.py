@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple
@@ -14,10 +15,20 @@ import redis
 
 from app.core.errors import BelfryError
 from app.core.log.catch_up import on_page, start
-from app.core.log.cursor import Position
+from app.core.log.cursor import EPOCH_LENGTH, Position
 from app.core.message import TTL_MAX_SECONDS, Message, parse
 from app.core.settings import Settings
-from app.store.logs.log import PAGE_BYTES, PAGE_ENTRIES, ROUND_TRIP_COMMANDS, SCRIPTS, Appended, LogStore, Status
+from app.store.logs.lineage import EPOCH_ALPHABET
+from app.store.logs.log import (
+    PAGE_BYTES,
+    PAGE_ENTRIES,
+    ROUND_TRIP_COMMANDS,
+    SCRIPTS,
+    Appended,
+    LogStore,
+    Status,
+    new_epoch,
+)
 from app.transport.connection import Command, Connection, Reply, checked
 from tests.servers import RedisServer
 
@@ -56,6 +67,15 @@ def test_offsets_are_one_two_three_within_one_epoch(store: LogStore) -> None:
     assert [outcome.position.offset for outcome in outcomes] == [1, 2, 3, 4]
     assert len({outcome.position.epoch for outcome in outcomes}) == 1
     assert {outcome.status for outcome in outcomes} == {Status.APPENDED}
+
+
+def test_epochs_are_of_one_length_and_use_every_letter_equally_often() -> None:
+    epochs = [new_epoch() for _ in range(20_000)]
+    assert {len(each) for each in epochs} == {EPOCH_LENGTH}
+    counts = Counter("".join(epochs))
+    expected = len(epochs) * EPOCH_LENGTH / len(EPOCH_ALPHABET)  # about 1,935, with a standard deviation of 44
+    assert counts.keys() == set(EPOCH_ALPHABET)
+    assert all(0.8 * expected < count < 1.2 * expected for count in counts.values())
 
 
 def test_what_was_appended_is_read_back_byte_by_byte(store: LogStore) -> None:
