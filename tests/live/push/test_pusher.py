@@ -231,12 +231,15 @@ def test_a_refusal_and_a_redirect_end_the_push_and_are_not_followed(site: Site, 
 
 
 @pytest.mark.parametrize("mark", [Mark.READ, Mark.ARCHIVED, Mark.REMOVED])
-def test_a_message_that_the_user_handled_is_not_pushed(site: Site, mark: Mark) -> None:
+def test_a_message_that_the_user_handled_is_not_pushed(
+    site: Site, mark: Mark, caplog: pytest.LogCaptureFixture
+) -> None:
     site.subscribe()
     site.publish()
     site.read_state.change("alice", ["user:alice"], Change(mark, True, ("m",)))
     site.turn()
     assert (site.service.received, site.waiting()) == ([], [])
+    assert "failed" not in caplog.text, "it was left out, and not given up because of an error"
 
 
 def test_a_message_that_is_gone_is_not_pushed(site: Site) -> None:
