@@ -20,8 +20,8 @@ _INT_MAX_DIGITS: Final = 4_000  # int() refuses more than 4,300 digits
 _HALF: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
-# A string, or a name of a number that is not finite.
-_NOT_FINITE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE | re.DOTALL)
+# A string, or a name of a number that is not finite. A string without an end is read only once.
+_NOT_FINITE: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|[-+]?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE | re.DOTALL)
 # Between the tokens of JSON, any line end may be a space.
 _LINE_ENDS: Final = str.maketrans("\r\n", "  ")
 
