@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 
 import gevent
 import pytest
@@ -31,9 +32,15 @@ def test_a_turn_lets_a_greenlet_run_that_was_ready() -> None:
     assert ran.ready()
 
 
-@pytest.mark.parametrize(("make", "rest"), [(Slices, 0), (background, turns.REST_SECONDS)])
+@pytest.mark.parametrize(
+    ("make", "seconds", "rest"),
+    [
+        (Slices, turns.SLICE_SECONDS, 0),
+        (background, turns.BACKGROUND_SLICE_SECONDS, turns.REST_SECONDS),
+    ],
+)
 def test_work_pauses_when_its_slice_is_over_and_no_earlier(
-    monkeypatch: pytest.MonkeyPatch, make: type[Slices], rest: float
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], Slices], seconds: float, rest: float
 ) -> None:
     now = [0.0]
     rests: list[float] = []
@@ -41,6 +48,6 @@ def test_work_pauses_when_its_slice_is_over_and_no_earlier(
     monkeypatch.setattr(turns, "turn", rests.append)
     slices = make()
     for step in (0.4, 0.4, 0.4, 0.4, 0.4, 1.0):  # of a slice: it is over in the third step and in the last one
-        now[0] += step * turns.SLICE_SECONDS
+        now[0] += step * seconds
         slices.pause()
     assert rests == [rest, rest]

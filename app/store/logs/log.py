@@ -430,7 +430,7 @@ def _is_run(name: str) -> bool:
 def new_epoch() -> str:
     """Return a name for a log's history. The log uses it if it has none. There are 62⁶ names."""
     if not _stock:
-        # One call for many letters. A choice for each letter takes ten times as long.
+        # One call for many letters. A choice for each letter takes three times as long.
         letters = _epochs.randbytes(EPOCH_LENGTH * _EPOCHS_AT_ONCE).translate(_LETTERS, _SURPLUS).decode()
         whole = len(letters) - len(letters) % EPOCH_LENGTH
         _stock.extend([letters[at : at + EPOCH_LENGTH] for at in range(0, whole, EPOCH_LENGTH)])
