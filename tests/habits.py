@@ -175,6 +175,8 @@ NOISE = [
     Habit("objects line by line and then [DONE]", "\n".join(GOOD).encode(), "application/x-ndjson"),
     Habit("a JSON text sequence", "".join([f"\x1e{data}\n" for data in GOOD[:-1]]).encode(), "application/json-seq"),
     Habit("words in brackets to keep it alive", sse("[KEEPALIVE]", HEL, "[WAIT]", LO, STOP, COUNT, "[DONE].")),
+    Habit("a torn object whose second half is missing", sse(HEL, LO[:30], STOP), **(FAILED | {"code": "upstream_malformed"})),
+    Habit("a torn object whose second half is missing, and then a bare object", sse(HEL, LO[:30]) + f"{STOP}\n\n".encode(), **(FAILED | {"code": "upstream_malformed"})),
     Habit("an object that is torn into two events", sse(HEL, LO[:30], LO[30:], *GOOD[2:])),
     Habit("an object on several lines, of which only one has the field's name", b"".join(
         [b"data: %b\n\n" % json.dumps(json.loads(data), indent=1).encode() for data in GOOD[:-1]],
@@ -190,6 +192,7 @@ NOISE = [
     Habit("an index that is a text", sse(json.dumps({"choices": [{"index": "0", "delta": {"content": HELLO}}]}), *GOOD[2:])),
     Habit("only the index 1", sse(*[data.replace('"index": 0', '"index": 1') for data in GOOD])),
     Habit("the text of the legacy API", sse(json.dumps({"choices": [{"index": 0, "text": HELLO, "finish_reason": "stop"}]}), COUNT, "[DONE]")),
+    Habit("a whole answer without a kind or a reason", json.dumps({"choices": [{"message": {"role": "assistant", "content": HELLO}, "finish_reason": None}], "usage": USAGE}).encode(), JSON),
     Habit("messages in the place of deltas", sse(*[
         json.dumps({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": reason}]})
         for content, reason in [("Hello", None), (" wörld", None), ("", "stop")]

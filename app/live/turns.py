@@ -28,14 +28,17 @@ def turn(seconds: float = 0) -> None:
 
 
 class Slices:
-    """Cuts the work of one greenlet into slices of so many seconds. Each is followed by a turn of `rest_seconds`."""
+    """Cuts the work of one greenlet into slices of `seconds`, by default `SLICE_SECONDS`.
+
+    Each slice is followed by a turn of `rest_seconds`.
+    """
 
     __slots__ = ("_rest_seconds", "_seconds", "_until")
 
-    def __init__(self, seconds: float = SLICE_SECONDS, rest_seconds: float = 0) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float | None = None, rest_seconds: float = 0) -> None:
+        self._seconds = SLICE_SECONDS if seconds is None else seconds
         self._rest_seconds = rest_seconds
-        self._until = time.monotonic() + seconds
+        self._until = time.monotonic() + self._seconds
 
     def pause(self) -> None:
         """End the slice if its time is over. Call this often: after each piece of the work."""

@@ -22,7 +22,11 @@ from tests.upstream import Conversation, Upstream, running_upstream
 TOOLS = REPOSITORY / "tests/system/browser/node_modules"
 PAGE = Path(__file__).parent / "generated.ts"
 MESSAGE = {"role": "assistant", "content": "Hello"}
-ANSWER = {"id": "c1", "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "stop"}]}
+ANSWER = {
+    "id": "c1",
+    "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+}
 # What openapi-python-client cannot take: a body of lines beside the one of JSON, and an answer of any type.
 UNSUPPORTED = ("application/x-ndjson", "*/*")
 

@@ -110,7 +110,7 @@ class Answer:
         failure = failure_of(piece)
         if failure is not None:
             raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
-        if is_whole(piece.value) and not self._regular.by_messages:
+        if is_whole(piece) and not self._regular.by_messages:
             yield from self._take_whole(piece.value)
         elif "choices" in piece.value or (piece.value and not _is_ping(piece.value)):
             value = self._regular.of(piece.value)

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import json
 import re
+import string
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from .failure import failed, short
 from .json_text import BOM, cleaned, read, written
 from .pieces import DONE, END, Piece
 
+TORN_MAX: Final = 8  # events over which one object may be spread
 NOISE_CHARS: Final = 2_000  # kept of text that can't be understood, for the error text
 # Servers send events with these names as keep-alives, with any data.
 _UNNAMED: Final = frozenset({"", "message", "error", "data", "chunk"})
@@ -89,13 +91,11 @@ class Body:
 
 
 def _stripped(head: bytes) -> bytes:
-    """Return the bytes without BOMs and blanks before them."""
-    before = head
-    while True:
-        head = head.lstrip().removeprefix(codecs.BOM_UTF8).removeprefix(b"\x1e")
-        if head == before:
-            return head
-        before = head
+    """Return the bytes without BOMs, blanks and record separators (RFC 7464) before them.
+
+    No answer begins with a part of a BOM, so the three bytes of a BOM need not be in order.
+    """
+    return head.lstrip(string.whitespace.encode() + codecs.BOM_UTF8 + b"\x1e")
 
 
 class Events:
@@ -111,6 +111,7 @@ class Events:
         self._event = ""
         self._parts: list[str] = []
         self._size = 0
+        self._torn = 0
         self._broken = ""  # the data of a block that ended within an object, which the next block may continue
         self._is_over = False
         self.noise = ""
@@ -171,7 +172,7 @@ class Events:
             self._event = line[field.end() :].strip() if field[1].lower() == "event" else self._event
         elif line.upper() in _DONE_SPELLINGS and not self._parts:
             yield self._done()
-        elif self._parts:  # an object that goes on without the name of the field
+        elif self._parts or self._broken:  # an object that goes on without the name of the field
             self._keep(line)
         elif line[:1] == "{" and not self.noise:
             yield from self._bare(line)
@@ -188,7 +189,7 @@ class Events:
                 value, text = None, ""
             if self._parts and isinstance(value, dict) and ("choices" in value or "error" in value):
                 yield from self._block_end()  # the next object began without a blank line
-            if self._parts or not text:
+            if self._parts or self._broken or not text:  # after a broken object, `_mended` judges what follows
                 self._keep(data)
             else:
                 yield from self._dispatch(value, text)
@@ -229,6 +230,9 @@ class Events:
         if not data:
             return
         both, self._broken = self._broken + data, ""
+        self._torn += 1
+        if self._torn > TORN_MAX:  # each part costs the time of the whole object
+            raise _malformed()
         try:
             value, text = read(both)
         except ValueError:
@@ -236,6 +240,7 @@ class Events:
                 raise _malformed() from None
             self._broken = both
         else:
+            self._torn = 0
             yield from self._dispatch(value, text)
 
     def _dispatch(self, value: object, text: str) -> Iterator[Piece]:
@@ -361,7 +366,7 @@ def _whole(text: str) -> Iterator[Piece]:
     if isinstance(value, list):  # a list of chunks, or of one error
         yield from [Piece(written(member), member) for member in value if isinstance(member, dict)]
     elif isinstance(value, dict):
-        yield Piece(told, value)
+        yield Piece(told, value, is_body=True)
 
 
 def not_an_answer(noise: str) -> BelfryError:

@@ -101,8 +101,9 @@ class _Inflated:
             if self._inflate is None:
                 self._inflate = zlib.decompressobj(window_of(data))
             elif self._inflate.eof:
-                self._behind = data = self._behind + data
-                if not data.startswith(GZIP):  # other bytes behind the end mean nothing
+                data = self._behind + data
+                if not data.startswith(GZIP):  # other bytes behind the end mean nothing, and are not kept
+                    self._behind = data if GZIP.startswith(data) else data[:1]
                     return
                 self._inflate, self._behind = zlib.decompressobj(window_of(data)), b""
             plain, data = self._step(self._inflate, data)

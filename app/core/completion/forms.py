@@ -20,14 +20,15 @@ _TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning", "thinki
 _GROWING: Final = ("data", "transcript")  # members of `audio` that come piece by piece
 
 
-def is_whole(value: dict[str, Any]) -> bool:
+def is_whole(piece: Piece) -> bool:
     """Return whether this is a whole answer and not a chunk."""
+    value = piece.value
     choices = value.get("choices")
     if not isinstance(choices, list):
         return False
     for choice in choices:
         if isinstance(choice, dict) and isinstance(choice.get("message"), dict) and not choice.get("delta"):
-            return not _is_part(value, choice)
+            return piece.is_body or not _is_part(value, choice)
     return value.get("object") == "chat.completion" and not objects_of(choices)
 
 
@@ -206,7 +207,8 @@ class Gathered:
         if self._whole is not None:
             told, value = self._whole.text, self._whole.value
             fitting = _with_texts(value) | _with_usage(value, usage)
-            return told if told and fitting == value else written(fitting)
+            is_fit = fitting == value and fitting.get("usage") is value.get("usage")  # `5.0 == 5`
+            return told if told and is_fit else written(fitting)
         choices = [self._choices[index].whole(index) for index in sorted(self._choices)]
         return written({**self._head, "object": "chat.completion", "choices": choices, "usage": usage})
 

@@ -10,12 +10,13 @@ DONE: Final = "[DONE]"  # the data of the last block of a stream
 class Piece(NamedTuple):
     """One JSON object of an answer. `text` is the object in the form for passing on.
 
-    `event` is the event's name, if any.
+    `event` is the event's name, if any. `is_body` is whether it is the whole body, so that no other piece follows.
     """
 
     text: str
     value: dict[str, Any]
     event: str = ""
+    is_body: bool = False
 
     @property
     def is_chunk(self) -> bool:

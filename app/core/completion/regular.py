@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .finish import any_reason_of
+from .json_text import written
 from .reasoning import REASONING, thoughts_of
 from .tolerant import object_of, objects_of, place_of
 from .tool_calls import ToolCalls, parts_of
@@ -39,7 +40,8 @@ class Regular:
                 return chunk
         found = [choices] if isinstance(choices, dict) else objects_of(choices)
         regular = [choice if _is_regular(choice) else self._choice(choice) for choice in found]
-        return chunk if regular == choices else {**chunk, "choices": regular}
+        # Compared as text, because `0 == 0.0 == False`.
+        return chunk if written(regular) == written(choices) else {**chunk, "choices": regular}
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
         delta = choice.get("delta")

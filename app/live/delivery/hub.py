@@ -27,7 +27,7 @@ from ...store.logs.log import LogStore, Tail
 from ...transport.connection import RETRY_AFTER_SECONDS
 from ...transport.shard import Shards
 from ..streams.subscriber import OpenLog, Subscriber
-from ..turns import background
+from ..turns import Slices, background
 from .badges import Badges
 from .catch_up import CatchUp
 from .fan_out import FanOut, Pace
@@ -286,12 +286,13 @@ class Hub:
         """Compare open logs with the store: at once after a lost connection, and regularly."""
         while True:
             pause = VERIFY_RETRY_SECONDS if self._unverified else self.check_seconds
-            if not self._verify_now.wait(pause) and not self._unverified:
+            is_urgent = self._verify_now.wait(pause)  # readers wait for what was said while the connection was lost
+            if not is_urgent and not self._unverified:
                 self._unverified.update(dict.fromkeys(self._logs.values()))
                 self._hold()
             self._verify_now.clear()
             away: set[object] = set()
-            slices = background()
+            slices = Slices() if is_urgent else background()
             while batch := self._next_unverified(away):
                 if not self._verified(batch):
                     away.add(batch[0].home)

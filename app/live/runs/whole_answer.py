@@ -37,7 +37,7 @@ class WholeAnswer(Completing):
         return Answer(choices=request.choices, wants_usage=False, prompt_tokens=request.prompt_tokens)
 
     def _put(self, piece: Piece) -> None:
-        if is_whole(piece.value) and not self.answer.started:
+        if is_whole(piece) and not self.answer.started:
             self._gathered.whole(piece)
         for chunk in self.answer.take(piece):
             self._gathered.add(chunk)

@@ -199,16 +199,21 @@ export class FeedModel {
     if (archived) this.#offer("archive", () => this.#want({ ids: [message.id], archived: false }, () => this.#client.archive([message.id], false)));
   }
 
-  /** Archive what the tab shows, and what it would show further down. Messages that come meanwhile stay. */
+  /** Archive what the tab shows, and up to a thousand messages that it would show further down. Those that come later stay. */
   async archiveAll() {
     let ids = this.messages.map(({ id }) => id);
     const hasAll = this.isWhole;
     await this.#want({ ids, archived: true }, async () => {
       if (!hasAll) ids = await this.#idsOf(this.#filter);
       if (ids.length === UNDO_MOST && this.tab === "all") await this.#client.archiveAll(); // there may be more
-      else await this.#client.archive(ids);
+      else await this.#archiveIds(ids, true);
     });
-    this.#offer("archiveAll", () => this.#want({ ids, archived: false }, () => this.#client.archive(ids, false)));
+    this.#offer("archiveAll", () => this.#want({ ids, archived: false }, () => this.#archiveIds(ids, false)));
+  }
+
+  /** In parts, because a browser sends no more than 64 KiB while its page closes. @param {string[]} ids @param {boolean} archived */
+  async #archiveIds(ids, archived) {
+    for (let at = 0; at < ids.length; at += 400) await this.#client.archive(ids.slice(at, at + 400), archived);
   }
 
   /** @param {Message} message */

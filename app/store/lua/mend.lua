@@ -36,10 +36,10 @@ end
 open(1, ARGV[1])
 if vacant then return 0 end
 details()
-if redis.call('XLEN', log) + count_gone() == top - oldest + 1 then return 0 end
+local last = offset_of(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]) or 0
+if last <= top and redis.call('XLEN', log) + count_gone() == top - oldest + 1 then return 0 end
 
 redis.call('PERSIST', meta) -- so that a full store does not refuse the later writes
-local last = offset_of(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]) or 0
 top = math.max(top, last)
 oldest = offset_of(redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]) or top + 1
 gone_base, gone = missing(oldest, top)

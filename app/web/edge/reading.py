@@ -25,6 +25,7 @@ RESUME_NAMES = frozenset({"lasteventid", "evslasteventid"})  # without case, hyp
 MAX_TABS = 1_000
 MAX_TOPICS = MAX_LOGS - 2  # the user's own log and everyone's are also read
 PIECE_BYTES = 16_384
+MEMBERS_MAX = 16  # of a compressed body; each copies the rest of the body
 
 
 class LeftOut(NamedTuple):
@@ -237,7 +238,7 @@ def _decompressed(text: bytes, coding: str, limit_bytes: int) -> bytes:
 def _inflated(text: bytes, name: str, limit_bytes: int) -> bytes:
     """Return the decompressed body. It may be gzip, also in several members, or deflate with or without a header."""
     plain = b""
-    while True:
+    for _ in range(MEMBERS_MAX):
         reader = zlib.decompressobj(window_of(text))
         plain += reader.decompress(text, limit_bytes + 1 - len(plain))
         if len(plain) > limit_bytes:
@@ -247,6 +248,7 @@ def _inflated(text: bytes, name: str, limit_bytes: int) -> bytes:
         text = reader.unused_data
         if not text.startswith(GZIP):  # bytes behind the end mean nothing
             return plain
+    raise BelfryError("body_broken", f"Expected at most {MEMBERS_MAX} members of {name}, got more: compress it once.")
 
 
 def headers_of(sent: Request) -> dict[str, str]:

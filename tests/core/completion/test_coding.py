@@ -59,6 +59,15 @@ def test_a_broken_body_is_told_apart_from_a_cut_one() -> None:
     assert decoding.was_cut
 
 
+def test_bytes_behind_the_end_are_not_kept() -> None:
+    decoding = Decoding("gzip", finds=True)
+    assert b"".join(decoding.feed(gzipped(TEXT))) == TEXT
+    for _ in range(100):
+        assert not list(decoding.feed(b"x" * 1_000))
+    assert decoding._inflated is not None
+    assert len(decoding._inflated._behind) == 1
+
+
 def test_a_file_in_gzip_stays_as_it_is() -> None:
     file = gzipped(TEXT)
     assert b"".join(decoded([file], "", finds=False)) == file

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from app.core.completion import Answer, Body, Gathered
+from app.core.completion.body import TORN_MAX
 from app.core.completion.coding import decoded
 from app.core.errors import BelfryError
 from tests.habits import HABITS, Habit
@@ -51,6 +52,34 @@ def test_what_never_ends_is_given_up(body: bytes) -> None:
 
     with pytest.raises(BelfryError, match="answer_too_large"):
         feed()
+
+
+def test_counts_that_are_no_whole_numbers_are_written_as_such() -> None:
+    usage = '{"prompt_tokens":5.0,"completion_tokens":1}'
+    text = f'{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}'
+    reader, gathered = Body("application/json", 1_000), Gathered()
+    list(reader.feed(text.encode()))
+    for piece in reader.end():
+        gathered.whole(piece)
+    assert '"prompt_tokens":5,' in gathered.text({})
+
+
+@pytest.mark.parametrize("index", ["0.0", "false"])
+def test_an_index_that_only_equals_a_number_is_written_as_one(index: str) -> None:
+    (piece,) = Body("text/event-stream", 1_000).feed(
+        b'data: {"choices":[{"index":%b,"delta":{}}]}\n\n' % index.encode()
+    )
+    (shown,) = Answer().take(piece)
+    assert '"index":0,' in shown.text
+
+
+def test_an_object_can_be_torn_into_a_few_parts_only() -> None:
+    reader = Body("text/event-stream", 1_000_000)
+    part = b'data: {"a":"b","c":[\n\n'
+    for _ in range(1 + TORN_MAX):
+        assert not list(reader.feed(part))
+    with pytest.raises(BelfryError, match="upstream_malformed"):
+        list(reader.feed(part))
 
 
 def test_a_whole_answer_stays_as_the_upstream_sent_it() -> None:

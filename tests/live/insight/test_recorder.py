@@ -83,7 +83,7 @@ def test_what_a_failed_write_had_not_taken_is_written_next() -> None:
 
 
 def test_a_long_write_gives_requests_a_turn_between_two_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(turns, "BACKGROUND_SLICE_SECONDS", 0)
     order: list[str] = []
 
     def request() -> None:

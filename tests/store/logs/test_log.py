@@ -310,6 +310,20 @@ class TestAStreamThatDoesNotFitItsMeta:
         assert after.position.offset == 3
         assert store.read([(LOG, (seen.position,))])[0].after is None
 
+    def test_an_earlier_copy_of_the_meta_that_counts_as_many_entries_is_told_too(
+        self, store: LogStore, client: redis.Redis
+    ) -> None:
+        append(store, *[message(title=str(number)) for number in range(3)])
+        meta: Any = client.hgetall(store.keys.meta(LOG))
+        (seen,) = append(store, message(title="b"))
+        client.xdel(store.keys.log(LOG), "1-0")
+        client.delete(store.keys.meta(LOG))
+        client.hset(store.keys.meta(LOG), mapping=meta)
+        with pytest.raises(BelfryError):
+            append(store, message(title="c"))
+        (after,) = append(store, message(title="c"))
+        assert (after.position.offset, after.position.epoch != seen.position.epoch) == (5, True)
+
     def test_an_entry_that_redis_refuses_is_not_counted(self, store: LogStore, client: redis.Redis) -> None:
         (first,) = append(store, message(title="a"))
         kept, content = client.dump(store.keys.log(LOG)) or b"", store.read([(LOG, ())])[0]
