@@ -30,6 +30,8 @@ PATCHES = (
 )
 # What a worker imports, a test holds that; each brings what it needs itself.
 LIBRARIES = (
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.hkdf",
     "flask",
     "jiter",
     "jwt",

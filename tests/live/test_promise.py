@@ -14,6 +14,7 @@ import time
 from collections import deque
 
 import gevent
+import pytest
 from gevent.queue import Queue
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from app.core.log.catch_up import start
 from app.core.log.cursor import Position, parse
 from app.core.settings import Settings
 from app.core.wire import frames
+from app.live import turns
 from app.live.delivery.hub import Hub, total_announced
 from app.live.insight.presence import Presence
 from app.live.insight.recorder import Flights
@@ -50,6 +52,10 @@ def no_redis() -> Subscription:
 class Promise(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
+        # No slice of work ends by the clock, so the same choices lead to the same switches.
+        self.patches = pytest.MonkeyPatch()
+        for name in ("SLICE_SECONDS", "BACKGROUND_SLICE_SECONDS"):
+            self.patches.setattr(turns, name, math.inf)
         self.logs = [ModelLog(name) for name in NAMES]
         self.store = ModelStore(self.logs)
         settings = Settings(heartbeat_seconds=120, tail_check_seconds=300, catch_up_batch=2)
@@ -249,6 +255,7 @@ class Promise(RuleBasedStateMachine):
                 assert sink.subscriber.live, f"client {who} stands still"
                 self.clients[who].has_everything()
         finally:
+            self.patches.undo()
             self.store.gated = self.pace.gated = False
             for gate in (*self.store.under_way, *self.pace.stopped):
                 gate.set()
