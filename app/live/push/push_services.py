@@ -106,6 +106,11 @@ class PushServices:
         self._services: dict[str, _Service] = {}
         self._tls: ssl.SSLContext | None = None
 
+    def has_place(self, to: PushEndpoint) -> bool:
+        """Return whether this push service has a free place now."""
+        service = self._services.get(to.origin)
+        return service is None or not service.places.locked()
+
     def send(self, to: PushEndpoint, headers: Mapping[str, str], body: bytes) -> PushAnswer:
         """Send one push. Raises `PushFailedError`, and `NoPlaceError` if the service has no free place."""
         service = self._services.get(to.origin)

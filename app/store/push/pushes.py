@@ -29,19 +29,32 @@ LEASE_SECONDS: Final = 60.0
 _USER: Final = "user:"
 
 
+class DeviceLeft(NamedTuple):
+    """A device that a push has not reached yet. It is not tried before `at_ms`.
+
+    `tries` counts the tries that failed, and the first one failed at `failed_ms`. `waits` counts how often the push
+    service had no free place since then. Times are in Unix ms.
+    """
+
+    name: str
+    at_ms: int = 0
+    tries: int = 0
+    failed_ms: int = 0
+    waits: int = 0
+
+
 class PushJob(NamedTuple):
     """A push of one message to one user.
 
-    `since` is in Unix ms, by the publishing worker's clock. `tries` counts the failed ones. `devices` are the devices
-    to try again, None at first: all.
+    `since` is in Unix ms, by the publishing worker's clock. `left` are the devices that are still to be reached, None
+    at first: all.
     """
 
     message_id: str
     user: str
     claim: str
     since_ms: int
-    tries: int = 0
-    devices: tuple[str, ...] | None = None
+    left: tuple[DeviceLeft, ...] | None = None
 
     @property
     def id(self) -> str:
@@ -107,18 +120,16 @@ class Pushes:
 
 
 def _rest(job: PushJob) -> bytes:
-    rest = {"since": job.since_ms}
-    if job.devices is None:
-        return compact_bytes(rest)
-    return compact_bytes({**rest, "tries": job.tries, "devices": job.devices})
+    rest: dict[str, object] = {"since": job.since_ms}
+    return compact_bytes(rest if job.left is None else {**rest, "left": job.left})
 
 
 def _job(id_: str, reply: Reply) -> PushJob:
     head, rest = reply.split(b"\n", 1)
     message_id, _, user = id_.partition("/")  # a message id has no slash
     said = json.loads(rest)
-    devices = said.get("devices")
+    left = said.get("left")
     claim = head.decode().split()[3]
     return PushJob(
-        message_id, user, claim, said["since"], said.get("tries", 0), None if devices is None else tuple(devices)
+        message_id, user, claim, said["since"], None if left is None else tuple([DeviceLeft(*each) for each in left])
     )
