@@ -12,6 +12,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -207,10 +208,13 @@ class Pusher:
         return None
 
     def _devices(self, user: str) -> dict[str, Device]:
-        """Return the user's devices by name. Those whose credential was withdrawn are removed."""
+        """Return the user's devices by name. Those whose credential was withdrawn are removed.
+
+        The session does not count: signing out removes its devices, and a session that was replaced ends nothing.
+        """
         found: dict[str, Device] = {}
         for device in self._subscriptions.of_user(user):
-            if self._watch.covers(device.credential):
+            if self._watch.covers(replace(device.credential, session="")):
                 self._subscriptions.end(device)
             else:
                 found[device.name] = device

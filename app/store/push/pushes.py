@@ -26,6 +26,7 @@ RECIPIENTS_PER_CALL: Final = 50  # of one script, which takes a quarter of a mil
 CLAIM_BYTES: Final = 1_048_576
 # Longer than a worker needs for a job: it waits twice for the store and once for each push service, side by side.
 LEASE_SECONDS: Final = 60.0
+AGAIN_MS: Final = 1_000  # until a job is taken again whose message was published again while a worker gave it up
 _USER: Final = "user:"
 
 
@@ -104,14 +105,17 @@ class Pushes:
         return ClaimedPushes(jobs, None if next_ms < 0 else next_ms / 1_000)
 
     def finish(self, job: PushJob, *, appended: bool = True) -> None:
-        """End a job. If its message was never appended, the publisher may store it again."""
-        self._settle(job, "", b"", "" if appended else "1")
+        """End a job. If its message was never appended, the publisher may store it again.
+
+        If the publisher has just done so, the job goes on instead.
+        """
+        self._settle(job, "", b"", "" if appended else AGAIN_MS)
 
     def again(self, job: PushJob, seconds: float) -> None:
         """Have the job taken again, as it is now, in so many seconds."""
         self._settle(job, int(seconds * 1_000), _rest(job), "")
 
-    def _settle(self, job: PushJob, milliseconds: int | str, rest: bytes, forget: str) -> None:
+    def _settle(self, job: PushJob, milliseconds: int | str, rest: bytes, forget: int | str) -> None:
         keys = (*self._keys.pushes, self._keys.push_done(job.id), self._channel)
         self._commands.run([SETTLE.call(keys, job.id, job.claim, milliseconds, rest, forget)])
 

@@ -15,7 +15,7 @@ from ...core.identity.tokens import Claims
 from ...core.push.encryption import DeviceKeys
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
-from ...transport.connection import Commands, Script
+from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
 
 SUBSCRIBE, UNSUBSCRIBE = Script("push_subscribe"), Script("push_unsubscribe")
@@ -84,10 +84,19 @@ class Subscriptions:
         pairs = zip(names, found, strict=True)
         return [_device(name.decode(), user, stored) for name, stored in pairs if stored and stored.startswith(owner)]
 
-    def end_session(self, user: str, session: str) -> None:
-        """Remove the devices that were added with this session."""
-        ended = [device.name for device in self.of_user(user) if device.credential.session == session]
-        self._remove(user, ended)
+    def end_session(self, user: str, session: str, replaced_by: str = "") -> None:
+        """Remove the devices that were added with this session, or hand them over to the one that replaces it."""
+        found = [device for device in self.of_user(user) if device.credential.session == session]
+        if replaced_by:
+            commands = [self._moved(device, replaced_by) for device in found]
+            self._commands.run(commands)
+        else:
+            self._remove(user, [device.name for device in found])
+
+    def _moved(self, device: Device, session: str) -> Command:
+        owner, _, stored = device.stored.partition(b"\n")
+        value = owner + b"\n" + compact_bytes({**json.loads(stored), "session": session})
+        return ("SET", self._keys.push_device(device.name), value, "XX", "KEEPTTL")
 
     def forget(self, user: str) -> None:
         """Remove all devices of the user."""

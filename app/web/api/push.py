@@ -31,9 +31,11 @@ from ..edge.reading import json_body
 
 BODY_MAX_BYTES = 8_192
 TEXT_MAX = 128  # characters of a key, a proof and a user id
+EXPIRATION_MAX = 1e15  # Unix ms; longer integers have no float
 
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
 EndpointText = Annotated[str, Field(max_length=endpoint.ENDPOINT_MAX)]
+ExpirationTime = Annotated[float, Field(ge=0, le=EXPIRATION_MAX)]
 LENIENT = ConfigDict(extra="ignore", strict=True)  # later browsers may add members
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -55,7 +57,7 @@ class PushSubscription(BaseModel):
 
     endpoint: EndpointText
     keys: SubscriptionKeys
-    expirationTime: float | int | None = None  # noqa: N815 - the browsers' own name
+    expirationTime: ExpirationTime | None = None  # noqa: N815 - the browsers' own name
 
 
 class PushEnd(BaseModel):

@@ -99,6 +99,33 @@ def test_a_push_whose_message_was_never_appended_may_be_stored_again(
     assert [job.message_id for job in claimed(pushes)] == ["m"]
 
 
+def test_a_repeated_publish_renews_the_memory_of_its_push(
+    publisher: Publisher, pushes: Pushes, client: redis.Redis
+) -> None:
+    publisher.publish([message()])
+    (job,) = claimed(pushes)
+    pushes.finish(job)
+    client.expire("belfry:{pushes}:done:m/alice", 5)
+    publisher.publish([message()])
+    assert client.ttl("belfry:{pushes}:done:m/alice") > 60
+    assert claimed(pushes) == []
+
+
+def test_a_push_is_kept_if_its_publish_is_repeated_while_a_worker_gives_it_up(
+    connection: Connection, pushes: Pushes, publisher: Publisher, client: redis.Redis
+) -> None:
+    connection.run(list(pushes.add([message()])))
+    (job,) = claimed(pushes)
+    publisher.publish([message()])
+    pushes.finish(job, appended=False)
+    client.zadd(DUE, {"m/alice": 1}, xx=True)
+    (again,) = claimed(pushes)
+    assert again[:2] == ("m", "alice")
+    pushes.finish(again, appended=False)
+    client.zadd(DUE, {"m/alice": 1}, xx=True)
+    assert claimed(pushes) == [], "nobody has published it since"
+
+
 def test_a_claimed_push_comes_back_when_its_lease_has_ended(
     publisher: Publisher, pushes: Pushes, client: redis.Redis
 ) -> None:

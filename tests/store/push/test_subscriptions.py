@@ -90,6 +90,15 @@ def test_a_session_that_ends_takes_its_devices_along(devices: Subscriptions) -> 
     assert endpoints(devices, "alice") == ["https://b"]
 
 
+def test_a_session_that_is_replaced_keeps_its_devices_until_the_new_one_ends(devices: Subscriptions) -> None:
+    devices.add("https://a", KEYS, ALICE, 10, LONG)
+    devices.end_session("alice", "s1", "s2")
+    devices.end_session("alice", "s1")
+    assert endpoints(devices, "alice") == ["https://a"]
+    devices.end_session("alice", "s2")
+    assert endpoints(devices, "alice") == []
+
+
 def test_a_forgotten_user_leaves_nothing(devices: Subscriptions, client: redis.Redis) -> None:
     devices.add("https://a", KEYS, ALICE, 10, LONG)
     devices.add("https://b", KEYS, ALICE, 10, LONG)
