@@ -122,7 +122,7 @@ class PushServices:
         try:
             with gevent.Timeout(self._seconds, PushFailedError(f"no answer within {self._seconds:g} s")):
                 return self._sent(service, to, headers, body)
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise PushFailedError(str(error) or type(error).__name__) from None
         finally:
             service.places.release()
@@ -132,7 +132,7 @@ class PushServices:
         if connection is not None:
             try:
                 return self._exchanged(service, connection, to, headers, body)
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException, ValueError):
                 pass  # the service may have closed it while nobody used it; a new connection decides
         connection = _Connection(to, self._networks, self._seconds, self._context())
         return self._exchanged(service, connection, to, headers, body)
@@ -144,7 +144,8 @@ class PushServices:
         try:
             connection.request("POST", to.target, body, {"Host": to.authority, **headers})
             answer = connection.getresponse()
-            is_reusable = len(answer.read(ANSWER_BYTES)) < ANSWER_BYTES and not answer.will_close
+            # A chunked body may name a length that makes `http.client` read without end, so it is left unread.
+            is_reusable = not (answer.chunked or answer.will_close) and len(answer.read(ANSWER_BYTES)) < ANSWER_BYTES
         finally:
             if is_reusable and len(service.idle) < IDLE_CONNECTIONS:
                 connection.used_at = self._now()

@@ -228,7 +228,7 @@ class Pusher:
             return True
 
     def _endpoint(self, device: Device) -> PushEndpoint:
-        """Return where the device is reached. Raises `ValueError` if Belfry may no longer connect to it."""
+        """Return where the device is reached. Raises `ValueError` if this worker may not connect to it."""
         return endpoint.parse(device.endpoint, self._settings.push_host_patterns, self._settings.own_push_networks)
 
     def _wait_for_message(self, job: PushJob) -> None:
@@ -303,8 +303,8 @@ class Pusher:
                 salt=secrets.token_bytes(SALT_BYTES),
             )
         except ValueError as error:  # the settings have changed since
-            logger.warning("a device of %r is no longer pushed to: %s", device.credential.user, error)
-            return Result(Outcome.GONE)
+            logger.warning("a device of %r is not pushed to: %s", device.credential.user, error)
+            return Result(Outcome.REFUSED)  # the device stays: other nodes may have other settings
         headers = {
             **told.headers,
             "Authorization": self._key.authorization(to.origin, self._clock()),

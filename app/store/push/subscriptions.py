@@ -46,13 +46,18 @@ def name_of(endpoint: str) -> str:
     return blake2b(endpoint.encode(), digest_size=NAME_BYTES).hexdigest()
 
 
+def longest_seconds(settings: Settings) -> int:
+    """Return for how many seconds a device is kept. A device must not outlive the memory of a revocation."""
+    return min(settings.push_subscription_seconds, settings.revocation_seconds)
+
+
 class Subscriptions:
     """Reads and changes the devices of all users. Raises `BelfryError` `store_unavailable`."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
-        self._seconds = settings.push_subscription_seconds
+        self._seconds = longest_seconds(settings)
         self._most = settings.max_push_subscriptions
 
     def add(self, endpoint: str, keys: tuple[str, str], claims: Claims, now: float, seconds: int) -> None:

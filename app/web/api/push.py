@@ -25,7 +25,7 @@ from ...core.wire.frames import compact
 from ...core.wire.times import rfc3339
 from ...store.keys import user_log
 from ...store.logs.read_state import ReadState
-from ...store.push.subscriptions import Subscriptions
+from ...store.push.subscriptions import Subscriptions, longest_seconds
 from ..edge.auth import Authenticator
 from ..edge.reading import json_body
 
@@ -137,6 +137,7 @@ class PushViews:
         if not self._key.proves(given.proof, user, given.id):
             self._auth.count_guess(request)
             raise BelfryError("bad_proof", "Expected `user`, `id` and `proof` of one push, got others.")
+        self._auth.count_request(user)
         wish = Change(Mark.READ, True, (given.id,))
         if self._read_state.change(user, [user_log(user)], wish).changed:
             self._note(user, wish)
@@ -165,7 +166,7 @@ class PushViews:
 
     def _lifetime(self, given: PushSubscription) -> int:
         """Return for how many seconds the subscription is kept. Raises `BelfryError` `bad_subscription`."""
-        longest = self._settings.push_subscription_seconds
+        longest = longest_seconds(self._settings)
         if given.expirationTime is None:
             return longest
         left = given.expirationTime / 1_000 - self._clock()  # Unix ms, see the Push API

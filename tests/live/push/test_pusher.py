@@ -395,12 +395,40 @@ def test_a_push_that_a_dead_worker_had_claimed_is_sent_by_another(site: Site) ->
     assert [site.browser.read(push)["id"] for push in site.service.received] == ["m"]
 
 
-def test_a_device_whose_host_is_no_longer_allowed_is_removed(site: Site) -> None:
+def test_a_device_whose_host_is_not_allowed_here_gets_nothing_and_stays(site: Site) -> None:
     claims = Claims("alice", frozenset(), (), None, 9e9, "t")
     site.subscriptions.add("https://evil.example/x", (site.browser.p256dh, "AAECAwQFBgcICQoLDA0ODw"), claims, START, 60)
     site.publish()
     site.turn()
-    assert (site.devices(), site.waiting()) == ([], [])
+    assert (site.devices(), site.waiting()) == (["x"], [])
+
+
+def test_a_message_that_is_appended_between_two_looks_is_pushed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.subscribe()
+    text = b'{"to": "alice", "id": "m", "title": "hi", "push": true}'
+    message = parse(text, now=site.time, new_id="", max_recipients=9)
+    site.connection.run(list(site.pushes.add([message])))
+    place = site.logs.place
+
+    def late(name: str, message_id: str) -> object:
+        site.publisher.publish([message])
+        return place(name, message_id)
+
+    monkeypatch.setattr(site.logs, "place", late)
+    site.turn()
+    assert (len(site.service.received), site.waiting()) == (1, [])
+
+
+def test_a_chunked_answer_is_not_read(site: Site) -> None:
+    """A length below zero makes `http.client` read to the end of the connection."""
+    site.subscribe()
+    site.service.says("phone", (201, {"Transfer-Encoding": "chunked"}))
+    site.publish()
+    site.turn()
+    assert site.waiting() == []
+    site.publish("next")
+    site.turn()
+    assert (len(site.service.received), site.service.connections) == (2, 2)
 
 
 def test_a_bug_in_one_push_ends_that_push_and_no_other(site: Site, caplog: pytest.LogCaptureFixture) -> None:

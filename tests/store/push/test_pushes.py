@@ -188,6 +188,7 @@ def test_one_push_too_many_refuses_the_publish(publisher: Publisher, pushes: Pus
     with pytest.raises(BelfryError) as refused:
         publisher.publish([message("more")])
     assert refused.value.code == "store_unavailable"
+    assert "BELFRY_MAX_PUSHES" in refused.value.detail
     for job in claimed(pushes, 200):
         pushes.finish(job)
     publisher.publish([message("more")])
