@@ -92,11 +92,10 @@ class Subscriptions:
     def end_session(self, user: str, session: str, replaced_by: str = "") -> None:
         """Remove the devices that were added with this session, or hand them over to the one that replaces it."""
         found = [device for device in self.of_user(user) if device.credential.session == session]
-        if replaced_by:
-            commands = [self._moved(device, replaced_by) for device in found]
-            self._commands.run(commands)
-        else:
+        if not replaced_by:
             self._remove(user, [device.name for device in found])
+        elif found:
+            self._commands.run([self._moved(device, replaced_by) for device in found])
 
     def _moved(self, device: Device, session: str) -> Command:
         owner, _, stored = device.stored.partition(b"\n")

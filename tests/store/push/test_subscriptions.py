@@ -101,6 +101,7 @@ def test_a_session_that_ends_takes_its_devices_along(devices: Subscriptions) -> 
 def test_a_session_that_is_replaced_keeps_its_devices_until_the_new_one_ends(devices: Subscriptions) -> None:
     devices.add("https://a", KEYS, ALICE, 10, LONG)
     devices.end_session("alice", "s1", "s2")
+    devices.end_session("alice", "unknown", "s3")
     devices.end_session("alice", "s1")
     assert endpoints(devices, "alice") == ["https://a"]
     devices.end_session("alice", "s2")
