@@ -17,9 +17,10 @@
   const settings = worker.belfry ?? {};
   const server = (settings.server ?? new URL("..", worker.location.href).href).replace(/\/+$/, "");
   // Safari ends the subscription of a site that gets a push and shows nothing.
-  const mustShow = /Version\/[\d.]+.* Safari\//.test(navigator.userAgent) && !/Chrom/.test(navigator.userAgent);
+  const mustShow = /AppleWebKit\//.test(navigator.userAgent) && !/Chrom/.test(navigator.userAgent);
 
-  worker.addEventListener("install", () => worker.skipWaiting());
+  // A worker that includes this script decides itself when it takes over.
+  if (worker.location.pathname.endsWith("/belfry-push.js")) worker.addEventListener("install", () => worker.skipWaiting());
   worker.addEventListener("push", (/** @type {any} */ event) => {
     const push = read(event.data);
     if (push) event.waitUntil(show(push));
@@ -78,8 +79,11 @@
   /** Only http(s): `javascript:` and the like must not be opened. @param {string | undefined} text */
   function address(text) {
     const { scope } = worker.registration;
-    if (!text || !URL.canParse(text, scope)) return scope;
-    const { href, protocol } = new URL(text, scope);
-    return protocol === "https:" || protocol === "http:" ? href : scope;
+    try {
+      const { href, protocol } = new URL(text || scope, scope); // older browsers have no URL.canParse
+      return protocol === "https:" || protocol === "http:" ? href : scope;
+    } catch {
+      return scope;
+    }
   }
 })();

@@ -78,7 +78,8 @@ Web Push, all in one slot: the devices of each user, the pushes that wait, and t
                                            its endpoint. A device belongs to the user who subscribed last
     belfry:{pushes}:due            zset    `<message id>/<user>` → Unix ms at which a worker shall take it next
     belfry:{pushes}:jobs           hash    `<message id>/<user>` → the job, see `timers.lua`
-    belfry:{pushes}:done:<id>/<user> string  exists while it is remembered that this push was accepted
+    belfry:{pushes}:done:<id>/<user> string  exists while it is remembered that this push was accepted;
+                                           `2` if a publish was repeated since, otherwise `1`
     belfry:{pushes}:live           channel ms until a push is due, whenever a push becomes the first one
 
 Users who were connected or received a message, for administrators:

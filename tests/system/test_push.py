@@ -135,6 +135,7 @@ def test_signing_out_ends_the_devices_of_the_session(belfry: Belfry, service: Pu
         ({"endpoint": "https://169.254.169.254/latest/meta-data"}, "public"),
         ({"endpoint": "https://fcm.googleapis.com/x", "keys": {"p256dh": "AA", "auth": "AA"}}, "p256dh"),
         ({"endpoint": "https://fcm.googleapis.com/x", "expirationTime": 5}, "expirationTime"),
+        ({"endpoint": "https://fcm.googleapis.com/x", "expirationTime": 10**400}, "expirationTime"),
         ({"endpoint": "https://fcm.googleapis.com/x", "keys": None}, "keys"),
         ({"endpoint": 5}, "endpoint"),
         ({"endpoint": "https://fcm.googleapis.com/" + "x" * 2_048}, "endpoint"),

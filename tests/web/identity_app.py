@@ -40,6 +40,7 @@ class Site:
     keyring: Keyring
     watch: RevocationWatch
     redis: fakeredis.FakeRedis
+    sessions: Sessions
     now: float = NOW
     store_is_up: bool = True
     faults: tuple[Fault, ...] = ()
@@ -70,13 +71,14 @@ def open_site(redis: fakeredis.FakeRedis | None = None, **settings: Any) -> Site
     commands = Connection(redis, ())
     revocations = Revocations(commands, chosen)
     watch = RevocationWatch(revocations, clock=lambda: site.now)
-    site = Site(app.test_client(), keyring, watch, redis)
+    sessions = Sessions(commands, chosen)
+    site = Site(app.test_client(), keyring, watch, redis, sessions)
     site.client.environ_base["wsgi.url_scheme"] = "https"
     audit = Audit(commands, chosen)
     limits = RateLimits(chosen, lambda: site.now)
     auth = Authenticator(
         keyring,
-        Sessions(commands, chosen),
+        sessions,
         Tickets(commands, chosen),
         watch,
         limits,

@@ -67,11 +67,15 @@ def _fitting(told: dict[str, Any]) -> bytes:
     for name in ("body", "actions", "title", "url"):
         payload = compact_bytes(told)
         while len(payload) > PLAINTEXT_MAX and told.get(name):
-            value = told[name]
-            is_text = name in ("body", "title")
-            kept = value.removesuffix(_CUT)[: min(len(value) * 3 // 4, PLAINTEXT_MAX)] if is_text else ""
-            told[name] = f"{kept}{_CUT}" if len(kept) > 1 else ""
+            told[name] = _shorter(told[name]) if name in ("body", "title") else ""
             payload = compact_bytes(told)
         if not told.get(name):
             told.pop(name, None)
     return compact_bytes(told)
+
+
+def _shorter(text: str) -> str:
+    """Return three quarters of `text`, and an ellipsis that replaces the one of the last cut. A short text goes."""
+    kept = text.removesuffix(_CUT)
+    kept = kept[: min(len(kept) * 3 // 4, PLAINTEXT_MAX)]
+    return f"{kept}{_CUT}" if len(kept) > 1 else ""

@@ -106,6 +106,11 @@ class PushServices:
         self._services: dict[str, _Service] = {}
         self._tls: ssl.SSLContext | None = None
 
+    def has_place(self, to: PushEndpoint) -> bool:
+        """Return whether this push service has a free place now."""
+        service = self._services.get(to.origin)
+        return service is None or not service.places.locked()
+
     def send(self, to: PushEndpoint, headers: Mapping[str, str], body: bytes) -> PushAnswer:
         """Send one push. Raises `PushFailedError`, and `NoPlaceError` if the service has no free place."""
         service = self._services.get(to.origin)
@@ -117,7 +122,7 @@ class PushServices:
         try:
             with gevent.Timeout(self._seconds, PushFailedError(f"no answer within {self._seconds:g} s")):
                 return self._sent(service, to, headers, body)
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise PushFailedError(str(error) or type(error).__name__) from None
         finally:
             service.places.release()
@@ -127,7 +132,7 @@ class PushServices:
         if connection is not None:
             try:
                 return self._exchanged(service, connection, to, headers, body)
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException, ValueError):
                 pass  # the service may have closed it while nobody used it; a new connection decides
         connection = _Connection(to, self._networks, self._seconds, self._context())
         return self._exchanged(service, connection, to, headers, body)
@@ -139,7 +144,8 @@ class PushServices:
         try:
             connection.request("POST", to.target, body, {"Host": to.authority, **headers})
             answer = connection.getresponse()
-            is_reusable = len(answer.read(ANSWER_BYTES)) < ANSWER_BYTES and not answer.will_close
+            # A chunked body may name a length that makes `http.client` read without end, so it is left unread.
+            is_reusable = not (answer.chunked or answer.will_close) and len(answer.read(ANSWER_BYTES)) < ANSWER_BYTES
         finally:
             if is_reusable and len(service.idle) < IDLE_CONNECTIONS:
                 connection.used_at = self._now()

@@ -48,7 +48,8 @@ class Sessions:
         self._longest_seconds = settings.session_seconds
         self._most = settings.max_sessions_per_user
         self._fresh: OrderedDict[str, tuple[float, Claims]] = OrderedDict()
-        self.listeners: list[Callable[[str, str], None]] = []  # each gets the user and the name of an ended session
+        # Each gets the user, the name of a session that ends, and the name of the one that replaces it, '' without one.
+        self.listeners: list[Callable[[str, str, str], None]] = []
 
     def start(self, claims: Claims, now: float) -> str:
         """Begin a session with the rights and the lifetime of `claims`. Return the value of the cookie.
@@ -95,10 +96,21 @@ class Sessions:
         return claims
 
     def end(self, user: str, name: str, now: float) -> None:
-        """End one session of `user` on all workers. Each worker learns of it at its next poll."""
-        self._drop(user, [name], revocations.ended(self._keys, name, now))
+        """End one session of `user` on all workers. Each worker learns of it at its next poll.
+
+        The listeners hear of it first. If one of them fails, the session is still there, so the call can be repeated.
+        """
         for listener in self.listeners:
-            listener(user, name)
+            listener(user, name, "")
+        self._drop(user, [name], revocations.ended(self._keys, name, now))
+
+    def renew(self, old: Claims, claims: Claims, now: float) -> str:
+        """End the session of `old`, and begin another one of the same user. Return the value of its cookie."""
+        self._drop(old.user, [old.session], revocations.ended(self._keys, old.session, now))
+        value = self.start(claims, now)
+        for listener in self.listeners:
+            listener(old.user, old.session, _name(value))
+        return value
 
     def end_all(self, user: str, now: float) -> int:
         """Remove every session of `user`. Return how many there were.

@@ -104,7 +104,11 @@ def unhandled(store: LogStore, user: str, message_id: str, now: float) -> Unhand
     log = user_log(user)
     ((page, offsets),) = store.find([log], [message_id])
     if not offsets:
-        return Unhandled(appended=store.place(log, message_id) is not None)
+        if store.place(log, message_id) is None:
+            return Unhandled(appended=False)
+        ((page, offsets),) = store.find([log], [message_id])  # it may have been appended after the first look
+        if not offsets:
+            return Unhandled(appended=True)
     (found,) = store.read_back([(log, (Position(page.epoch, offsets[0] + 1),))], 1, user)
     entry = next((entry for entry in found.entries if entry.offset == offsets[0]), None)
     is_over = entry is None or 0 < entry.expires_ms <= now * 1_000 or found.own_marks.handled.has(offsets[0])

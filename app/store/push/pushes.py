@@ -26,22 +26,36 @@ RECIPIENTS_PER_CALL: Final = 50  # of one script, which takes a quarter of a mil
 CLAIM_BYTES: Final = 1_048_576
 # Longer than a worker needs for a job: it waits twice for the store and once for each push service, side by side.
 LEASE_SECONDS: Final = 60.0
+AGAIN_MS: Final = 1_000  # until a job is taken again whose message was published again while a worker gave it up
 _USER: Final = "user:"
+
+
+class DeviceLeft(NamedTuple):
+    """A device that a push has not reached yet. It is not tried before `at_ms`.
+
+    `tries` counts the tries that failed, and the first one failed at `failed_ms`. `waits` counts how often the push
+    service had no free place since then. Times are in Unix ms.
+    """
+
+    name: str
+    at_ms: int = 0
+    tries: int = 0
+    failed_ms: int = 0
+    waits: int = 0
 
 
 class PushJob(NamedTuple):
     """A push of one message to one user.
 
-    `since` is in Unix ms, by the publishing worker's clock. `tries` counts the failed ones. `devices` are the devices
-    to try again, None at first: all.
+    `since` is in Unix ms, by the publishing worker's clock. `left` are the devices that are still to be reached, None
+    at first: all.
     """
 
     message_id: str
     user: str
     claim: str
     since_ms: int
-    tries: int = 0
-    devices: tuple[str, ...] | None = None
+    left: tuple[DeviceLeft, ...] | None = None
 
     @property
     def id(self) -> str:
@@ -91,14 +105,17 @@ class Pushes:
         return ClaimedPushes(jobs, None if next_ms < 0 else next_ms / 1_000)
 
     def finish(self, job: PushJob, *, appended: bool = True) -> None:
-        """End a job. If its message was never appended, the publisher may store it again."""
-        self._settle(job, "", b"", "" if appended else "1")
+        """End a job. If its message was never appended, the publisher may store it again.
+
+        If the publisher has just done so, the job goes on instead.
+        """
+        self._settle(job, "", b"", "" if appended else AGAIN_MS)
 
     def again(self, job: PushJob, seconds: float) -> None:
         """Have the job taken again, as it is now, in so many seconds."""
         self._settle(job, int(seconds * 1_000), _rest(job), "")
 
-    def _settle(self, job: PushJob, milliseconds: int | str, rest: bytes, forget: str) -> None:
+    def _settle(self, job: PushJob, milliseconds: int | str, rest: bytes, forget: int | str) -> None:
         keys = (*self._keys.pushes, self._keys.push_done(job.id), self._channel)
         self._commands.run([SETTLE.call(keys, job.id, job.claim, milliseconds, rest, forget)])
 
@@ -107,18 +124,16 @@ class Pushes:
 
 
 def _rest(job: PushJob) -> bytes:
-    rest = {"since": job.since_ms}
-    if job.devices is None:
-        return compact_bytes(rest)
-    return compact_bytes({**rest, "tries": job.tries, "devices": job.devices})
+    rest: dict[str, object] = {"since": job.since_ms}
+    return compact_bytes(rest if job.left is None else {**rest, "left": job.left})
 
 
 def _job(id_: str, reply: Reply) -> PushJob:
     head, rest = reply.split(b"\n", 1)
     message_id, _, user = id_.partition("/")  # a message id has no slash
     said = json.loads(rest)
-    devices = said.get("devices")
+    left = said.get("left")
     claim = head.decode().split()[3]
     return PushJob(
-        message_id, user, claim, said["since"], said.get("tries", 0), None if devices is None else tuple(devices)
+        message_id, user, claim, said["since"], None if left is None else tuple([DeviceLeft(*each) for each in left])
     )

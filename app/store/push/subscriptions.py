@@ -15,7 +15,7 @@ from ...core.identity.tokens import Claims
 from ...core.push.encryption import DeviceKeys
 from ...core.settings import Settings
 from ...core.wire.frames import compact_bytes
-from ...transport.connection import Commands, Script
+from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
 
 SUBSCRIBE, UNSUBSCRIBE = Script("push_subscribe"), Script("push_unsubscribe")
@@ -46,13 +46,18 @@ def name_of(endpoint: str) -> str:
     return blake2b(endpoint.encode(), digest_size=NAME_BYTES).hexdigest()
 
 
+def longest_seconds(settings: Settings) -> int:
+    """Return for how many seconds a device is kept. A device must not outlive the memory of a revocation."""
+    return min(settings.push_subscription_seconds, settings.revocation_seconds)
+
+
 class Subscriptions:
     """Reads and changes the devices of all users. Raises `BelfryError` `store_unavailable`."""
 
     def __init__(self, commands: Commands, settings: Settings) -> None:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
-        self._seconds = settings.push_subscription_seconds
+        self._seconds = longest_seconds(settings)
         self._most = settings.max_push_subscriptions
 
     def add(self, endpoint: str, keys: tuple[str, str], claims: Claims, now: float, seconds: int) -> None:
@@ -84,10 +89,18 @@ class Subscriptions:
         pairs = zip(names, found, strict=True)
         return [_device(name.decode(), user, stored) for name, stored in pairs if stored and stored.startswith(owner)]
 
-    def end_session(self, user: str, session: str) -> None:
-        """Remove the devices that were added with this session."""
-        ended = [device.name for device in self.of_user(user) if device.credential.session == session]
-        self._remove(user, ended)
+    def end_session(self, user: str, session: str, replaced_by: str = "") -> None:
+        """Remove the devices that were added with this session, or hand them over to the one that replaces it."""
+        found = [device for device in self.of_user(user) if device.credential.session == session]
+        if not replaced_by:
+            self._remove(user, [device.name for device in found])
+        elif found:
+            self._commands.run([self._moved(device, replaced_by) for device in found])
+
+    def _moved(self, device: Device, session: str) -> Command:
+        owner, _, stored = device.stored.partition(b"\n")
+        value = owner + b"\n" + compact_bytes({**json.loads(stored), "session": session})
+        return ("SET", self._keys.push_device(device.name), value, "XX", "KEEPTTL")
 
     def forget(self, user: str) -> None:
         """Remove all devices of the user."""

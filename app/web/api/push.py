@@ -25,15 +25,17 @@ from ...core.wire.frames import compact
 from ...core.wire.times import rfc3339
 from ...store.keys import user_log
 from ...store.logs.read_state import ReadState
-from ...store.push.subscriptions import Subscriptions
+from ...store.push.subscriptions import Subscriptions, longest_seconds
 from ..edge.auth import Authenticator
 from ..edge.reading import json_body
 
 BODY_MAX_BYTES = 8_192
 TEXT_MAX = 128  # characters of a key, a proof and a user id
+EXPIRATION_MAX = 1e15  # Unix ms; longer integers have no float
 
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
 EndpointText = Annotated[str, Field(max_length=endpoint.ENDPOINT_MAX)]
+ExpirationTime = Annotated[float, Field(ge=0, le=EXPIRATION_MAX)]
 LENIENT = ConfigDict(extra="ignore", strict=True)  # later browsers may add members
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -55,7 +57,7 @@ class PushSubscription(BaseModel):
 
     endpoint: EndpointText
     keys: SubscriptionKeys
-    expirationTime: float | int | None = None  # noqa: N815 - the browsers' own name
+    expirationTime: ExpirationTime | None = None  # noqa: N815 - the browsers' own name
 
 
 class PushEnd(BaseModel):
@@ -135,6 +137,7 @@ class PushViews:
         if not self._key.proves(given.proof, user, given.id):
             self._auth.count_guess(request)
             raise BelfryError("bad_proof", "Expected `user`, `id` and `proof` of one push, got others.")
+        self._auth.count_request(user)
         wish = Change(Mark.READ, True, (given.id,))
         if self._read_state.change(user, [user_log(user)], wish).changed:
             self._note(user, wish)
@@ -163,7 +166,7 @@ class PushViews:
 
     def _lifetime(self, given: PushSubscription) -> int:
         """Return for how many seconds the subscription is kept. Raises `BelfryError` `bad_subscription`."""
-        longest = self._settings.push_subscription_seconds
+        longest = longest_seconds(self._settings)
         if given.expirationTime is None:
             return longest
         left = given.expirationTime / 1_000 - self._clock()  # Unix ms, see the Push API

@@ -46,9 +46,15 @@ def start_session(response: Response, auth: Authenticator, claims: Claims) -> No
 
     The browser's previous session ends, because somebody else may know its cookie.
     """
-    _end_stored(auth)
+    old = _stored(auth)
     now, until = auth.clock(), _end(auth, claims)
-    value = auth.sessions.start(replace(claims, expires_at=until), now)
+    lasting = replace(claims, expires_at=until)
+    if old is not None and old.user == claims.user:
+        value = auth.sessions.renew(old, lasting, now)
+    else:
+        if old is not None:
+            auth.sessions.end(old.user, old.session, now)
+        value = auth.sessions.start(lasting, now)
     secure = auth.is_secure(request)
     name = auth.cookie_name(request)
     response.set_cookie(name, value, max_age=int(until - now), httponly=True, samesite="Lax", secure=secure)
@@ -59,20 +65,18 @@ def end_session(response: Response, auth: Authenticator) -> None:
 
     An unknown session may be a guess, so it is counted. Raises `BelfryError` `rate_limited` if there were too many.
     """
-    if not _end_stored(auth):
+    claims = _stored(auth)
+    if claims is not None:
+        auth.sessions.end(claims.user, claims.session, auth.clock())
+    elif auth.session_cookie(request):
         auth.count_guess(request)
     response.delete_cookie(auth.cookie_name(request), httponly=True, samesite="Lax", secure=auth.is_secure(request))
 
 
-def _end_stored(auth: Authenticator) -> bool:
-    """End the session of the request's cookie in the store. Return False if the store knows no such session."""
+def _stored(auth: Authenticator) -> Claims | None:
+    """Return the session of the request's cookie, or None if the store knows no such session."""
     value = auth.session_cookie(request)
-    if not value:
-        return True
-    claims = auth.sessions.find(value, auth.clock())
-    if claims is not None:
-        auth.sessions.end(claims.user, claims.session, auth.clock())
-    return claims is not None
+    return auth.sessions.find(value, auth.clock()) if value else None
 
 
 def _end(auth: Authenticator, claims: Claims) -> float:

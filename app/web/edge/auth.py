@@ -85,6 +85,10 @@ class Authenticator:
         if error.code in GUESSED:
             self.count_guess(request)
 
+    def count_request(self, user: str) -> None:
+        """Count a request of `user` without a credential. Raises `BelfryError` `rate_limited` after too many."""
+        self._limits.request(user)
+
     def count_guess(self, request: Request) -> None:
         """Count a credential that was not valid. Raises `BelfryError` `rate_limited` if there were too many."""
         self._limits.refused_credential(request)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from app.core.errors import BelfryError
 from app.core.message import parse
+from app.core.push import notification
 from app.core.push.encryption import PLAINTEXT_MAX
 from app.core.push.notification import Notification, of_record
+from app.core.wire.frames import compact_bytes
+from tests.examples import examples
 
 NOW = 1_800_000_000.0
 
@@ -72,6 +79,8 @@ def test_the_push_service_keeps_it_no_longer_than_the_message_lives() -> None:
             "url": "/" + "u" * 2_000,
             "actions": [{"label": "l" * 128, "url": "/" + "a" * 2_000}] * 2,
         },
+        {"title": "t" * 5_000, "body": "hello"},
+        {"title": "t" * 5_000, "body": "abc…"},
     ],
 )
 def test_a_long_message_is_cut_to_fit(fields: dict[str, Any]) -> None:
@@ -85,3 +94,38 @@ def test_a_long_message_is_cut_to_fit(fields: dict[str, Any]) -> None:
 def test_a_message_that_fits_is_not_cut() -> None:
     body = "x" * 3_500
     assert payload(title="t", body=body)["body"] == body
+
+
+TEXT = st.text(min_size=1, max_size=12).map(str.strip).filter(bool)
+LONG = st.builds(lambda text, times: text * times, TEXT, st.sampled_from([1, 20, 400, 4_000]))
+URL = st.builds(
+    lambda text, times: "/" + text * times, st.sampled_from(["a", "ü", "x/"]), st.sampled_from([1, 50, 1_000])
+)
+ACTION = st.builds(lambda label, url: {"label": label, "url": url}, TEXT, URL)
+
+
+@given(
+    fields=st.fixed_dictionaries(
+        {},
+        optional={
+            "title": LONG,
+            "body": LONG,
+            "url": URL,
+            "actions": st.lists(ACTION, min_size=1, max_size=3),
+            "key": st.sampled_from(["k", "k" * 128]),
+            "id": st.sampled_from(["i", "i" * 128]),
+            "level": st.sampled_from(["info", "error"]),
+        },
+    )
+)
+@settings(deadline=None, max_examples=examples(50))
+def test_every_message_fits_after_a_few_steps(fields: dict[str, Any]) -> None:
+    text = json.dumps({"to": "alice", "id": "m", **fields}).encode()
+    try:
+        message = parse(text, now=NOW, new_id="", max_recipients=1)
+    except BelfryError:  # a publish with it is refused
+        return
+    with mock.patch.object(notification, "compact_bytes", wraps=compact_bytes) as step:
+        told = of_record(message.record, "😀" * 32, "p" * 43, NOW, 60)
+    assert len(told.payload) <= PLAINTEXT_MAX
+    assert step.call_count < 100

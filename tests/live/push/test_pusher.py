@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import pytest
 import redis
+from gevent.event import Event
 
 from app.core.identity.tokens import Claims
 from app.core.log.change import Change
@@ -19,7 +20,7 @@ from app.core.push.vapid import VapidKey
 from app.core.settings import Settings
 from app.launch.demo import new_push_key
 from app.live.insight.recorder import Flights
-from app.live.push.push_services import PushAnswer, PushFailedError, PushServices
+from app.live.push.push_services import PushAnswer, PushFailedError, PushServices, _Service
 from app.live.push.pusher import APPEND_SECONDS, Outcome, Pusher, outcome_of
 from app.store.insight import directory, flights
 from app.store.insight.flights import FlightStore
@@ -31,7 +32,7 @@ from app.store.logs.read_state import ReadState
 from app.store.logs.recipients import Recipients
 from app.store.push import pushes as pushes_module
 from app.store.push import subscriptions as subscriptions_module
-from app.store.push.pushes import Pushes
+from app.store.push.pushes import ClaimedPushes, Pushes
 from app.store.push.subscriptions import Subscriptions
 from app.store.timers import timers
 from app.transport.connection import Connection
@@ -109,6 +110,13 @@ class Site:
 
     def devices(self) -> list[str]:
         return [device.endpoint.rpartition("/")[2] for device in self.subscriptions.of_user("alice")]
+
+    def fill_places(self) -> None:
+        """Take all places of the push service, as slow requests do."""
+        services = self.pusher._services
+        self.places = services._services.setdefault(self.service.url, _Service(self.settings.push_concurrency)).places
+        while self.places.acquire(blocking=False):
+            pass
 
     def pause_seconds(self) -> float:
         """In how long the only job is taken again."""
@@ -204,6 +212,86 @@ def test_the_advice_of_a_push_service_is_followed(site: Site) -> None:
     site.publish()
     site.turn()
     assert 298 <= site.pause_seconds() <= 362
+
+
+def test_the_advice_of_one_push_service_delays_no_other_device(site: Site) -> None:
+    site.subscribe("phone")
+    site.subscribe("laptop")
+    site.subscribe("tablet")
+    site.service.says("phone", (429, {"Retry-After": "300"}))
+    site.service.says("laptop", (503, {"Retry-After": "86400"}))
+    site.service.says("tablet", 503)
+    site.publish()
+    site.turn()
+    assert 4 <= site.pause_seconds() <= 7
+    site.turn()
+    assert [len(site.service.at(name)) for name in ("phone", "laptop", "tablet")] == [1, 1, 2]
+    assert 298 <= site.pause_seconds() <= 362
+    site.turn()
+    assert [len(site.service.at(name)) for name in ("phone", "laptop", "tablet")] == [2, 1, 2]
+    assert site.waiting() == []
+
+
+def test_a_push_without_a_place_waits_longer_each_time_and_costs_no_encryption(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.subscribe()
+    site.publish()
+    site.fill_places()
+    monkeypatch.setattr("app.live.push.pusher.encrypt", None)
+    monkeypatch.setattr("app.live.push.pusher.unhandled", None)
+    for shortest in (2, 4, 8, 16, 32, 60, 60):
+        site.turn()
+        assert shortest - 1 <= site.pause_seconds() <= shortest * 1.2 + 1
+        assert 0.3 < site.pusher._not_before - site.pusher._now() <= 0.5, "the next claim comes no sooner"
+    monkeypatch.undo()
+    site.places.release()
+    site.turn()
+    assert (len(site.service.received), site.waiting()) == (1, [])
+
+
+def test_a_push_without_a_place_is_not_given_up_like_one_that_failed(client: redis.Redis, service: PushService) -> None:
+    site = Site(client, service, push_retry_seconds=0, push_ttl_seconds=100)
+    site.subscribe()
+    site.publish()
+    site.fill_places()
+    site.time += 90
+    site.turn()
+    assert site.waiting() == ["m/alice"]
+    site.time += 15
+    site.turn()
+    assert site.waiting() == [], "its push service would not keep it any longer"
+    site.pusher.stop()
+
+
+def test_a_push_is_tried_again_however_late_its_first_try_was(site: Site) -> None:
+    site.subscribe()
+    site.service.says("phone", 503)
+    site.publish()
+    site.time += site.settings.push_retry_seconds + 1
+    site.turn()
+    assert site.waiting() == ["m/alice"]
+
+
+def test_a_stopping_worker_sends_what_it_is_claiming(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.subscribe()
+    site.publish()
+    claiming, answered = Event(), Event()
+    claim = site.pushes.claim
+
+    def slow(count: int) -> ClaimedPushes:
+        found = claim(count)
+        claiming.set()
+        answered.wait()
+        return found
+
+    monkeypatch.setattr(site.pushes, "claim", slow)
+    site.pusher.start()
+    site.pusher.heard(b"")
+    assert claiming.wait(20)
+    gevent.spawn(answered.set)
+    site.pusher.stop()
+    assert (len(site.service.received), site.waiting()) == (1, [])
 
 
 def test_a_push_is_given_up_in_the_end(site: Site) -> None:
@@ -307,12 +395,40 @@ def test_a_push_that_a_dead_worker_had_claimed_is_sent_by_another(site: Site) ->
     assert [site.browser.read(push)["id"] for push in site.service.received] == ["m"]
 
 
-def test_a_device_whose_host_is_no_longer_allowed_is_removed(site: Site) -> None:
+def test_a_device_whose_host_is_not_allowed_here_gets_nothing_and_stays(site: Site) -> None:
     claims = Claims("alice", frozenset(), (), None, 9e9, "t")
     site.subscriptions.add("https://evil.example/x", (site.browser.p256dh, "AAECAwQFBgcICQoLDA0ODw"), claims, START, 60)
     site.publish()
     site.turn()
-    assert (site.devices(), site.waiting()) == ([], [])
+    assert (site.devices(), site.waiting()) == (["x"], [])
+
+
+def test_a_message_that_is_appended_between_two_looks_is_pushed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.subscribe()
+    text = b'{"to": "alice", "id": "m", "title": "hi", "push": true}'
+    message = parse(text, now=site.time, new_id="", max_recipients=9)
+    site.connection.run(list(site.pushes.add([message])))
+    place = site.logs.place
+
+    def late(name: str, message_id: str) -> object:
+        site.publisher.publish([message])
+        return place(name, message_id)
+
+    monkeypatch.setattr(site.logs, "place", late)
+    site.turn()
+    assert (len(site.service.received), site.waiting()) == (1, [])
+
+
+def test_a_chunked_answer_is_not_read(site: Site) -> None:
+    """A length below zero makes `http.client` read to the end of the connection."""
+    site.subscribe()
+    site.service.says("phone", (201, {"Transfer-Encoding": "chunked"}))
+    site.publish()
+    site.turn()
+    assert site.waiting() == []
+    site.publish("next")
+    site.turn()
+    assert (len(site.service.received), site.service.connections) == (2, 2)
 
 
 def test_a_bug_in_one_push_ends_that_push_and_no_other(site: Site, caplog: pytest.LogCaptureFixture) -> None:

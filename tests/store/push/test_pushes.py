@@ -16,7 +16,7 @@ from app.store.logs.delivery import unhandled
 from app.store.logs.log import LogStore
 from app.store.logs.publisher import Publisher
 from app.store.logs.recipients import Recipients
-from app.store.push.pushes import LEASE_SECONDS, Pushes, PushJob
+from app.store.push.pushes import LEASE_SECONDS, DeviceLeft, Pushes, PushJob
 from app.store.push.subscriptions import Subscriptions
 from app.transport.connection import Connection
 
@@ -64,7 +64,7 @@ def test_a_publish_stores_one_push_for_each_recipient_with_a_device(publisher: P
     users = [f"u{number}" for number in range(120)]
     publisher.publish([message(to=["alice", *users, "bob"])])
     found = claimed(pushes)
-    assert sorted((job.message_id, job.user, job.since_ms, job.devices) for job in found) == [
+    assert sorted((job.message_id, job.user, job.since_ms, job.left) for job in found) == [
         ("m", "alice", int(NOW * 1_000), None),
         ("m", "bob", int(NOW * 1_000), None),
     ]
@@ -99,6 +99,33 @@ def test_a_push_whose_message_was_never_appended_may_be_stored_again(
     assert [job.message_id for job in claimed(pushes)] == ["m"]
 
 
+def test_a_repeated_publish_renews_the_memory_of_its_push(
+    publisher: Publisher, pushes: Pushes, client: redis.Redis
+) -> None:
+    publisher.publish([message()])
+    (job,) = claimed(pushes)
+    pushes.finish(job)
+    client.expire("belfry:{pushes}:done:m/alice", 5)
+    publisher.publish([message()])
+    assert client.ttl("belfry:{pushes}:done:m/alice") > 60
+    assert claimed(pushes) == []
+
+
+def test_a_push_is_kept_if_its_publish_is_repeated_while_a_worker_gives_it_up(
+    connection: Connection, pushes: Pushes, publisher: Publisher, client: redis.Redis
+) -> None:
+    connection.run(list(pushes.add([message()])))
+    (job,) = claimed(pushes)
+    publisher.publish([message()])
+    pushes.finish(job, appended=False)
+    client.zadd(DUE, {"m/alice": 1}, xx=True)
+    (again,) = claimed(pushes)
+    assert again[:2] == ("m", "alice")
+    pushes.finish(again, appended=False)
+    client.zadd(DUE, {"m/alice": 1}, xx=True)
+    assert claimed(pushes) == [], "nobody has published it since"
+
+
 def test_a_claimed_push_comes_back_when_its_lease_has_ended(
     publisher: Publisher, pushes: Pushes, client: redis.Redis
 ) -> None:
@@ -123,9 +150,10 @@ def test_a_claimed_push_comes_back_when_its_lease_has_ended(
 def test_a_push_that_is_tried_again_keeps_what_is_left(publisher: Publisher, pushes: Pushes) -> None:
     publisher.publish([message()])
     (job,) = claimed(pushes)
-    pushes.again(job._replace(tries=2, devices=("d1",)), 0)
+    left = (DeviceLeft("d1", at_ms=5, tries=2, failed_ms=4), DeviceLeft("d2", waits=1))
+    pushes.again(job._replace(left=left), 0)
     (job,) = claimed(pushes)
-    assert (job.tries, job.devices, job.since_ms) == (2, ("d1",), int(NOW * 1_000))
+    assert (job.left, job.since_ms) == (left, int(NOW * 1_000))
     pushes.again(job, 60)
     found = pushes.claim(9)
     assert found.jobs == []
@@ -160,6 +188,7 @@ def test_one_push_too_many_refuses_the_publish(publisher: Publisher, pushes: Pus
     with pytest.raises(BelfryError) as refused:
         publisher.publish([message("more")])
     assert refused.value.code == "store_unavailable"
+    assert "BELFRY_MAX_PUSHES" in refused.value.detail
     for job in claimed(pushes, 200):
         pushes.finish(job)
     publisher.publish([message("more")])

@@ -72,6 +72,14 @@ def test_a_device_ends_after_a_while_and_the_list_with_it(devices: Subscriptions
     assert devices.of_user("alice") == []
 
 
+def test_a_device_does_not_outlive_the_memory_of_a_revocation(
+    connection: Connection, settings: Settings, client: redis.Redis
+) -> None:
+    short = settings.model_copy(update={"push_subscription_seconds": 9_000, "revocation_seconds": 50})
+    Subscriptions(connection, short).add("https://a", KEYS, ALICE, 10, LONG)
+    assert 0 < client.ttl(f"belfry:{{pushes}}:device:{name_of('https://a')}") <= 50
+
+
 def test_a_device_that_has_subscribed_again_is_not_ended_by_an_older_answer(devices: Subscriptions) -> None:
     devices.add("https://a", KEYS, ALICE, 10, LONG)
     (device,) = devices.of_user("alice")
@@ -88,6 +96,16 @@ def test_a_session_that_ends_takes_its_devices_along(devices: Subscriptions) -> 
     devices.add("https://b", KEYS, Claims("alice", frozenset(), (), None, 9e9, "t3"), 11, LONG)
     devices.end_session("alice", "s1")
     assert endpoints(devices, "alice") == ["https://b"]
+
+
+def test_a_session_that_is_replaced_keeps_its_devices_until_the_new_one_ends(devices: Subscriptions) -> None:
+    devices.add("https://a", KEYS, ALICE, 10, LONG)
+    devices.end_session("alice", "s1", "s2")
+    devices.end_session("alice", "unknown", "s3")
+    devices.end_session("alice", "s1")
+    assert endpoints(devices, "alice") == ["https://a"]
+    devices.end_session("alice", "s2")
+    assert endpoints(devices, "alice") == []
 
 
 def test_a_forgotten_user_leaves_nothing(devices: Subscriptions, client: redis.Redis) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from app.core.errors import BelfryError
 from app.core.identity.passwords import hash_password
 from app.web.edge.auth import COOKIE, HOST_COOKIE
 from tests.web.identity_app import SECRET, Site, open_site
@@ -129,6 +130,38 @@ def test_a_new_session_takes_the_old_one_s_place() -> None:
     answer = with_cookie(site, old.value)
     assert answer.status_code == 401
     assert site.client.get("/whoami").status_code == 200
+
+
+def test_a_listener_hears_whether_a_session_ends_or_is_replaced() -> None:
+    """Web Push keeps the devices of a page that renews its cookie, and ends those of a user who signs out."""
+    site = open_site()
+    heard: list[tuple[str, str, str]] = []
+    site.sessions.listeners.append(lambda *told: heard.append(told))
+    site.start_session()
+    site.start_session()
+    ((user, first, second),) = heard
+    assert user == "alice"
+    assert second not in ("", first)
+    site.client.post("/session", headers={"Authorization": f"Bearer {site.token(user='bob')}"})
+    assert heard[1:] == [("alice", second, "")]
+    site.client.delete("/session")
+    assert [told[0] for told in heard] == ["alice", "alice", "bob"]
+
+
+def test_signing_out_that_failed_halfway_can_be_repeated() -> None:
+    site = open_site()
+    site.start_session()
+    faults = [BelfryError("store_unavailable")]
+
+    def fail_once(*_: str) -> None:
+        if faults:
+            raise faults.pop()
+
+    site.sessions.listeners.append(fail_once)
+    assert site.client.delete("/session").status_code == 503
+    assert site.client.get("/whoami").status_code == 200
+    assert site.client.delete("/session").status_code == 204
+    assert site.client.get("/whoami").status_code == 401
 
 
 def test_an_unknown_cookie_can_be_ended_all_the_same() -> None:
