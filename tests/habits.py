@@ -192,7 +192,6 @@ NOISE = [
     Habit("an index that is a text", sse(json.dumps({"choices": [{"index": "0", "delta": {"content": HELLO}}]}), *GOOD[2:])),
     Habit("only the index 1", sse(*[data.replace('"index": 0', '"index": 1') for data in GOOD])),
     Habit("the text of the legacy API", sse(json.dumps({"choices": [{"index": 0, "text": HELLO, "finish_reason": "stop"}]}), COUNT, "[DONE]")),
-    Habit("a whole answer without a kind or a reason", json.dumps({"choices": [{"message": {"role": "assistant", "content": HELLO}, "finish_reason": None}], "usage": USAGE}).encode(), JSON),
     Habit("messages in the place of deltas", sse(*[
         json.dumps({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": reason}]})
         for content, reason in [("Hello", None), (" wörld", None), ("", "stop")]

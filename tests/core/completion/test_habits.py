@@ -54,6 +54,14 @@ def test_what_never_ends_is_given_up(body: bytes) -> None:
         feed()
 
 
+def test_a_body_of_one_message_is_a_whole_answer_although_it_has_no_kind_and_no_reason() -> None:
+    reader, answer = Body("application/json", 1_000), Answer()
+    list(reader.feed(b'{"choices":[{"message":{"role":"assistant","content":"a"},"finish_reason":null}]}'))
+    chunks = [chunk.value["choices"][0] for piece in reader.end() for chunk in answer.take(piece)]
+    assert [(each["delta"].get("content"), each["finish_reason"]) for each in chunks] == [("a", None), (None, "stop")]
+    assert list(answer.finish("", was_cut=False)) == []
+
+
 def test_counts_that_are_no_whole_numbers_are_written_as_such() -> None:
     usage = '{"prompt_tokens":5.0,"completion_tokens":1}'
     text = f'{{"choices":[{{"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}'
