@@ -213,7 +213,7 @@ export class FeedModel {
 
   /** In parts, because a browser sends no more than 64 KiB while its page closes. @param {string[]} ids @param {boolean} archived */
   async #archiveIds(ids, archived) {
-    for (let at = 0; at < ids.length; at += 400) await this.#client.archive(ids.slice(at, at + 400), archived);
+    for (let at = 0; ids[at]; at += 400) await this.#client.archive(ids.slice(at, at + 400), archived);
   }
 
   /** @param {Message} message */

@@ -18,7 +18,7 @@ const STREAM_AGAIN_FIRST_MS = 60_000;
 const STREAM_AGAIN_MOST_MS = 600_000;
 /** After a goodbye with one of these reasons the client waits for the user: two tabs would evict each other for ever. */
 const FINAL_REASONS = new Set(["replaced", "revoked"]);
-const UNREACHABLE = "Check that it runs, that its address is right, and that the page's Content-Security-Policy allows it in connect-src.";
+const UNREACHABLE = "Check that it runs, that its address is right, and that the page's CSP has it in connect-src.";
 const DISCONNECTED_MS = 60_000; // after an administrator's disconnect: the least time before the client comes back
 
 /** @param {number} ms */

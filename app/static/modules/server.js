@@ -196,7 +196,7 @@ export class Server {
     }
     const retryAfterMs = 1_000 * (Number(answer.headers.get("Retry-After")) || 0);
     const isKnown = init.method === "HEAD" || /json/.test(answer.headers.get("Content-Type") ?? "");
-    const other = { code: "not_belfry", detail: `Expected an answer of Belfry from ${this.base}, got ${answer.status} of another program` };
+    const other = { code: "not_belfry", detail: `Expected Belfry at ${this.base}, got ${answer.status} of another program` };
     throw new Refusal(answer.status, isKnown ? await answer.json().catch(() => ({})) : other, retryAfterMs);
   }
 
@@ -250,7 +250,7 @@ function kindOf(given) {
   if (given === "") return "an empty text";
   if (typeof given === "string") return given.startsWith("<") ? "an HTML page, perhaps a login page" : "another text";
   if (given === null || typeof given !== "object") return String(given);
-  return Array.isArray(given) ? "a list" : `an object with the members ${Object.keys(given).join(", ") || "(none)"}`;
+  return Array.isArray(given) ? "a list" : `an object with the members ${Object.keys(given).join(", ")}`;
 }
 
 /** What the page gives, unless that takes too long. @param {unknown} given */
