@@ -54,7 +54,7 @@ def pages(site: Path) -> list[Path]:
 
 
 def fault(page: Path, link: str) -> str:
-    """What is wrong with a link of a page; '' for one that leads somewhere."""
+    """Return the fault of a link in a page, or '' if the link leads to a page."""
     parts = urlsplit(link)
     if parts.scheme in OUTSIDE:
         return ""

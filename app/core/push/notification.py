@@ -1,4 +1,4 @@
-"""What a device is told of a message: the payload for the service worker, and the headers for the push service."""
+"""Makes the push of a message: the payload for the service worker, and the headers for the push service."""
 
 from __future__ import annotations
 

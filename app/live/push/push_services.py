@@ -39,7 +39,7 @@ class NoPlaceError(Exception):
 
 
 class PushAnswer(NamedTuple):
-    """What a push service answered. `retry_after` is in seconds, None without advice."""
+    """The answer of a push service. `retry_after` is in seconds, or None if the service gave no advice."""
 
     status: int
     retry_after: float | None = None

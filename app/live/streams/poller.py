@@ -26,9 +26,8 @@ AVAILABLE = _epoll is not None  # Linux; elsewhere streams are generators
 
 _IN, _OUT, _ERR, _HUP, _RDHUP = 0x001, 0x004, 0x008, 0x010, 0x2000  # EPOLL* of <sys/epoll.h>
 _READ = 1  # libev's EV_READ
-_EVENTS_PER_POLL = (
-    16  # of a crowd that hangs up at once; this is a millisecond of work, and the loop comes back for the rest
-)
+# If many clients hang up at once, these are a millisecond of work. The loop comes back for the rest.
+_EVENTS_PER_POLL = 16
 
 logger = logging.getLogger("belfry.poller")
 

@@ -1,4 +1,4 @@
-"""What a device is told of a message."""
+"""The push of a message fits its limit and has what a device shows."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_of_two_readers_in_one_place_each_gets_the_form_that_it_asked_for(worker
     second.unnamed = True
     written: dict[int, bytes] = {}
     for who in (0, 1):
-        worker.sinks[who].write = partial(_keep, written, who)  # type: ignore[method-assign]
+        worker.sinks[who].write = partial(_keep, written, who)  # type: ignore[method-assign]  # records the frames
     worker.somebody_types(ALICE)
     worker.live_entry_arrives(times=1)
     worker.all_fan_outs_finish()
