@@ -54,6 +54,10 @@ class Stream:
         """The `data` of this check's messages."""
         return [json.loads(block.data)["data"] for block in self.messages]
 
+    def count(self, event: str) -> int:
+        """How many events of this type came."""
+        return sum(block.type == event for block in self.blocks)
+
     def ready(self) -> dict[str, Any]:
         """The data of the first event."""
         found: dict[str, Any] = json.loads(self.wait_for("ready").data)
