@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import CDPSession, Locator, Page, expect
 
-from tests.browsing import FeedTab, Visitor, cpu_milliseconds, cpu_session, scroll, wait_ms
+from tests.browsing import CONNECTED_SECONDS, FeedTab, Visitor, cpu_milliseconds, cpu_session, scroll, wait_ms
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.waiting import wait_until
@@ -272,6 +272,7 @@ def test_a_page_that_does_not_come_can_be_asked_for_again(visitor: Visitor, belf
     titles = fill(belfry, alice, 60)
     tab = FeedTab(visitor.context.new_page())
     tab.page.route("**/stream?*", lambda route: route.abort())
+    tab.page.route("**/feed?*after=*", lambda route: route.abort())  # a slow page would use long polling instead
     tab.page.goto("/")
     expect(tab.articles.first).to_be_visible()
     tab.page.route("**/feed?*before=*", lambda route: route.fulfill(status=503, body="{}"))
@@ -279,7 +280,7 @@ def test_a_page_that_does_not_come_can_be_asked_for_again(visitor: Visitor, belf
     tab.page.mouse.wheel(0, 10_000)
     expect(tab.feed.locator(".end")).to_contain_text("could not be loaded")
     again = tab.feed.get_by_role("button", name="Try again").element_handle()
-    with tab.page.expect_request(lambda request: request.method == "HEAD", timeout=wait_ms(40)):
+    with tab.page.expect_request(lambda request: request.method == "HEAD", timeout=wait_ms(CONNECTED_SECONDS)):
         pass  # another try to connect failed, which the panel has shown
     assert again.evaluate("button => button.isConnected"), "a press of the button is lost when another takes its place"
     tab.page.unroute("**/feed?*before=*")
