@@ -158,7 +158,7 @@ export class BelfryClient {
   // The other tabs
 
   async #join() {
-    const subject = await this.#server.subject().catch(() => "");
+    const subject = await this.#server.subject().catch(randomId); // nobody knows whose tab it is, so it shares with none
     if (!this.#isOpen || this.#group) return;
     const name = ["belfry", this.#server.base, subject, ...(this.#server.topics ?? [])].join(" ");
     this.#group = new TabGroup(name, {

@@ -6,13 +6,14 @@ import { element, safeUrl } from "./markup.js";
 import { Age, MessageView } from "./message_view.js";
 import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
+import { Refusal } from "./server.js";
 import { styleSheet } from "./styles.js";
 import { ENGLISH, headline, language, trouble } from "./texts.js";
 import { Wishes, chime } from "./wishes.js";
 
 /** @import { Texts, Trouble } from "./texts.js" */
 /** @import { Toasts } from "./toasts.js" */
-/** @import { Message, TabWish, TokenProvider, Wanted } from "./types.js" */
+/** @import { ClientOptions, Message, TabWish, TokenProvider, Wanted } from "./types.js" */
 
 /** What the connection depends on, and what only the view depends on. */
 const CONNECTION = ["server", "url", "token-url", "topics"];
@@ -214,12 +215,13 @@ export class BelfryFeed extends Element {
 
   #connect() {
     const { token } = this;
-    const client = new BelfryClient({
+    const options = {
       url: this.getAttribute("server") ?? this.getAttribute("url") ?? undefined,
       token: typeof token === "string" ? () => token : token,
       tokenUrl: this.getAttribute("token-url") ?? undefined,
       topics: this.topics,
-    });
+    };
+    const client = BelfryFeed.#clientOf(options);
     client.listen(words(this.getAttribute("events")) ?? []);
     client.on("*", (message) => this.#onMessage(message));
     client.on("removed", ({ ids }) => this.#toasts?.clear(ids));
@@ -234,6 +236,16 @@ export class BelfryFeed extends Element {
     });
     client.on("error", (problem) => this.#announce("error", problem));
     return client;
+  }
+
+  /** With an address that is none, the client refuses every call for that reason. @param {ClientOptions} options @returns {BelfryClient} */
+  static #clientOf(options) {
+    try {
+      return new BelfryClient(options);
+    } catch (error) {
+      const token = () => Promise.reject(new Refusal(0, { code: "address_malformed", detail: /** @type {Error} */ (error).message }));
+      return BelfryFeed.#clientOf({ token, url: options.url === undefined ? "https://belfry.invalid" : undefined });
+    }
   }
 
   /** An attempt to connect again ends no trouble: its notice stays until that succeeds. @param {BelfryClient} client */

@@ -11,7 +11,6 @@ const DAY_MS = 86_400_000;
 /** One message as an article. */
 export class MessageView {
   isWhole = false;
-  /** @type {HTMLElement | null} */ #text = null;
   #more = element("button", { type: "button", class: "text-button more", hidden: true, "aria-expanded": "false", click: () => this.#toggle() });
 
   /** @param {Message} message @param {Texts} texts @param {Age} age @param {Wanted} feed */
@@ -46,18 +45,16 @@ export class MessageView {
     );
   }
 
-  /** The text, of which the row shows the first lines until it is asked for more. */
+  /** The text. Of it and of the title, the row shows the first lines until it is asked for more. */
   #body() {
-    const { message } = this;
-    if (!message.title?.trim() || !message.body) return null;
-    this.#text = element("p", { class: "body", dir: "auto" }, message.body);
-    return element("div", {}, this.#text, this.#more);
+    const { title, body } = this.message;
+    return element("div", {}, title?.trim() && body ? element("p", { class: "body", dir: "auto" }, body) : null, this.#more);
   }
 
-  /** The row was laid out: offer the rest of a text that is cut off. */
+  /** The row was laid out: offer the rest of what is cut off. */
   measured() {
-    const text = this.#text;
-    if (text && !this.isWhole) this.#more.hidden = text.scrollHeight <= text.clientHeight + 1;
+    const texts = [...this.article.querySelectorAll("h3, .body")];
+    if (!this.isWhole) this.#more.hidden = texts.every((text) => text.scrollHeight <= text.clientHeight + 1);
   }
 
   /** @param {boolean} isWhole whether the whole text is shown */

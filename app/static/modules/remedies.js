@@ -4,6 +4,7 @@ const ADDRESS = "The attribute server has to be Belfry's own address, with the p
 
 /** @type {Record<string, string>} */
 const REMEDIES = {
+  address_malformed: ADDRESS,
   method_not_allowed: ADDRESS,
   not_belfry: `${ADDRESS} If it is, look at the log of the proxy in front of Belfry.`,
   not_found: ADDRESS,

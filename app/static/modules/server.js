@@ -22,7 +22,7 @@ function baseOf(url) {
 
 /**
  * A call that did not succeed, and why. `code` is Belfry's. When something else answered, such as a proxy, it is `not_belfry`,
- * or "" where the answer has no body. Codes of this module, with status 0: `unreachable`, `origin_refused`, `token_unavailable`, `token_malformed`.
+ * or "" where the answer has no body. Codes of this module, with status 0: `unreachable`, `origin_refused`, `token_unavailable`, `token_malformed`, `address_malformed`.
  */
 export class Refusal extends Error {
   /** @param {number} status @param {{code?: string, detail?: string}} problem @param {number} [retryAfterMs] */
@@ -36,7 +36,7 @@ export class Refusal extends Error {
 
   /** Whether only a new credential can help. */
   get denied() {
-    return this.status === 401 || this.status === 403 || this.code === "token_malformed";
+    return this.status === 401 || this.status === 403 || /^(token|address)_malformed$/.test(this.code);
   }
 }
 

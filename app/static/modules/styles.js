@@ -83,15 +83,16 @@ h2 { flex: 1; margin: 0; font-size: 1.1rem; font-weight: 650; }
 .sign { display: grid; place-items: center; width: 2.1rem; height: 2.1rem; border-radius: 50%; background: color-mix(in srgb, var(--_tone, var(--_faint)) 14%, transparent); color: var(--_tone, var(--_faint)); }
 .content { min-width: 0; }
 .line { display: flex; align-items: baseline; gap: 0.75rem; }
-h3 { flex: 1; min-width: 0; margin: 0; overflow-wrap: anywhere; font-size: 0.9375rem; font-weight: 500; }
+h3 { flex: 1; min-width: 0; margin: 0; font-size: 0.9375rem; font-weight: 500; }
+h3, .body { display: -webkit-box; overflow: hidden; overflow-wrap: anywhere; -webkit-box-orient: vertical; -webkit-line-clamp: 4; }
 .unread h3 { font-weight: 650; }
-h3 a { color: inherit; text-decoration: none; }
+h3 a { outline-offset: -2px; color: inherit; text-decoration: none; }
 h3 a::after { position: absolute; inset: 0; content: ""; }
 h3 a:hover { text-decoration: underline; }
 time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap; }
 .unread time::after { display: inline-block; width: 0.5rem; height: 0.5rem; margin-inline-start: 0.4rem; border-radius: 50%; background: var(--_accent); content: ""; }
-.body { display: -webkit-box; margin: 0.15rem 0 0; overflow: hidden; overflow-wrap: anywhere; color: var(--_faint); white-space: pre-line; -webkit-box-orient: vertical; -webkit-line-clamp: 4; }
-.whole .body { -webkit-line-clamp: none; }
+.body { margin: 0.15rem 0 0; color: var(--_faint); white-space: pre-line; }
+.whole :is(h3, .body) { -webkit-line-clamp: none; }
 .more { position: relative; z-index: 1; padding: 0.1rem 0; font-size: 0.85rem; }
 .whole .more { position: sticky; inset-block-end: 0.25rem; padding: 0.1rem 0.6rem; background: var(--_paper); }
 .menu { display: none; }
@@ -119,7 +120,7 @@ time { flex: none; color: var(--_faint); font-size: 0.8rem; white-space: nowrap;
   .message[data-day]::before { margin: -0.5rem -0.25rem 0.5rem -0.75rem; margin-inline: -0.75rem -0.25rem; }
   .sign { width: 1.75rem; height: 1.75rem; }
   .sign svg { width: 1rem; height: 1rem; }
-  .body { -webkit-line-clamp: 2; }
+  h3, .body { -webkit-line-clamp: 2; }
   .menu { position: relative; z-index: 1; display: grid; width: 2.75rem; height: 2.75rem; margin-block: -0.3rem; }
   .tools { display: none; inset-block-start: 0.25rem; inset-inline-end: 3rem; }
   .choosing .tools { display: flex; opacity: 1; }

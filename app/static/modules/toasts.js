@@ -37,6 +37,7 @@ export class Toasts {
     this.#texts = texts;
     this.#open = open;
     this.root = element("div", { class: "toasts", popover: "manual", role: "region", "aria-label": texts.title });
+    document.addEventListener("toggle", this.#onToggle, true);
   }
 
   /** @param {Message} message */
@@ -44,18 +45,28 @@ export class Toasts {
     const toast = this.#toast(message);
     const root = this.root;
     root.append(toast);
-    this.#place();
     while (root.children.length > TOASTS_MOST) root.firstChild?.remove();
-    root.hidePopover(); // a popover that is shown again is on top of those opened since
-    root.showPopover();
+    this.#raise();
     const leave = () => (toast.matches(":hover, :focus-within") ? setTimeout(leave, TOAST_MS) : this.#dismiss(toast));
     setTimeout(leave, message.level === "error" ? 2 * TOAST_MS : TOAST_MS);
   }
 
+  /** A dialog of the page opened or closed. */
+  #onToggle = (/** @type {Event} */ { target }) => {
+    if (target instanceof HTMLDialogElement && this.root.children.length > 0) this.#raise();
+  };
+
+  /** Stand above what was opened since. */
+  #raise() {
+    this.#place();
+    this.root.hidePopover(); // a popover that is shown again is on top of those opened since
+    this.root.showPopover();
+  }
+
   /** Stand where clicks arrive: in the topmost modal dialog of the page, if there is one. */
   #place() {
-    const dialog = [...document.querySelectorAll("dialog:modal")].at(-1);
-    if (!(dialog instanceof HTMLDialogElement) || dialog.contains(this.#home.host)) return this.#return();
+    const dialog = topmostDialog();
+    if (!dialog || dialog.contains(this.#home.host)) return this.#return();
     if (this.#guest?.parentNode === dialog) return;
     this.#return();
     this.#guest = element("div", { dir: getComputedStyle(this.#home.host).direction });
@@ -76,6 +87,7 @@ export class Toasts {
 
   /** The element leaves the page. */
   close() {
+    document.removeEventListener("toggle", this.#onToggle, true);
     this.#guest?.remove();
   }
 
@@ -118,4 +130,16 @@ export class Toasts {
     toast.remove();
     if (this.root.children.length === 0 && this.root.isConnected) this.root.hidePopover();
   }
+}
+
+/** The modal dialog that takes the clicks. Its backdrop covers the page, and it may be in a shadow tree. */
+function topmostDialog() {
+  let found = document.elementFromPoint(0, 0);
+  while (found?.shadowRoot) {
+    const inner = found.shadowRoot.elementFromPoint(0, 0);
+    if (!inner || !found.shadowRoot.contains(inner)) break;
+    found = inner;
+  }
+  const dialog = found?.closest("dialog:modal") ?? [...document.querySelectorAll("dialog:modal")].at(-1);
+  return dialog instanceof HTMLDialogElement ? dialog : null;
 }

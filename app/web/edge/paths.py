@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 
 from flask import Flask, Request, Response, request
-from werkzeug.exceptions import BadRequest, MethodNotAllowed, NotFound
+from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
 if TYPE_CHECKING:
     from werkzeug.routing import MapAdapter
@@ -50,13 +50,14 @@ class Site(Flask):
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Make Flask's adapter. If a route accepts the path with its ids whole, use that path.
 
-        A path with NUL is not found, because NUL stands for a slash here.
+        A path with NUL is not found, because NUL stands for a slash here. The page that says so needs the adapter.
         """
         adapter = super().create_url_adapter(request)
         if adapter is None or request is None:
             return adapter
         if _SLASH in request.path:
-            raise NotFound
+            adapter.path_info = _SLASH
+            return adapter
         path = _undivided(request)
         for candidate in (path, _with_stand_in(path or request.path, request)):
             if candidate is not None and request.method in adapter.allowed_methods(candidate):

@@ -25,6 +25,8 @@ def blueprint(auth: Authenticator) -> Blueprint:
         claims = auth.visitor(request)
         if not claims:
             return _sign_in_first(has_sign_in=auth.settings.demo)
+        if "feed" not in claims.scopes and (page := _first_page(claims)):
+            return redirect(f"{request.root_path}{page}")  # the links of every page lead here
         require_scope(claims, "feed")
         return render_template("pages/feed.html", **_visitor(claims))
 
@@ -63,6 +65,13 @@ def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
         for scope in scopes:
             require_scope(claims, scope)
         return render_template(f"pages/{name}.html", **_visitor(claims))
+
+
+def _first_page(claims: Claims) -> str:
+    """Return the path of a page for somebody without a feed, or "" if there is none."""
+    if "admin" in claims.scopes:
+        return "/admin/" if "publish" in claims.scopes else "/admin/people/"
+    return "/chat" if "complete" in claims.scopes else ""
 
 
 def _visitor(claims: Claims) -> dict[str, Any]:

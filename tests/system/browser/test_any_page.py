@@ -217,6 +217,19 @@ def test_where_the_browser_blocks_what_tabs_share_each_tab_connects_itself(
     tab.expect_titles("1")
 
 
+def test_an_address_that_is_none_costs_no_bell_and_explains_itself(visitor: Visitor) -> None:
+    """The scheme is missing."""
+    html = f'<!doctype html><html lang="en">{ICON}<belfry-feed id="feed" server="push.example.com:8000"></belfry-feed>'
+    watch = "<script>addEventListener('belfry-error', ({ detail }) => { window.problem = detail; });</script>"
+    tab = FeedTab(serve(visitor, html + watch + SCRIPT))
+    tab.feed.locator(".bell").click()
+    expect(tab.feed.locator(".notice")).to_contain_text("Notifications are not available on this page.")
+    tab.page.wait_for_function("window.problem")
+    problem = tab.page.evaluate("problem")
+    assert (problem["code"], "push.example.com:8000" in problem["detail"]) == ("address_malformed", True)
+    assert "The attribute server" in problem["remedy"]
+
+
 def test_the_module_may_be_loaded_from_two_addresses(visitor: Visitor) -> None:
     html = f'<!doctype html><html lang="en">{ICON}{SCRIPT}{SCRIPT.replace(".js", ".js?again")}<belfry-feed id="feed">'
     FeedTab(serve(visitor, html)).wait_connected()

@@ -160,6 +160,15 @@ def test_a_long_text_shows_more_and_less(tab: FeedTab, belfry: Belfry, alice: st
     row.get_by_role("button", name="Show less").click()
     assert row.bounding_box() == low
     expect(tab.articles.nth(1).get_by_role("button", name="Show more")).to_have_count(0)
+    long_titles = [{"body": LONG}, {"title": LONG, "url": "/x"}, {"title": LONG, "body": LONG}]
+    for number, message in enumerate(long_titles, start=3):  # a text without a title is shown as the title
+        belfry.publish({"to": alice, **message})
+        expect(tab.titles).to_have_count(number)
+        row.get_by_role("button", name="Show more").click()
+        row.get_by_role("button", name="Show less").click()
+        box = row.bounding_box()
+        assert box
+        assert box["height"] < 2 * low["height"]
 
 
 def test_rows_are_low_on_a_phone_and_have_one_menu(visit: Visit, belfry: Belfry, alice: str) -> None:
@@ -188,6 +197,28 @@ def test_a_toast_can_be_used_above_a_modal_dialog(visitor: Visitor, belfry: Belf
     belfry.publish({"to": alice, "title": "second"})
     expect(tab.toasts).to_have_text(["second"])
     tab.page.evaluate("modal.close()")
+    tab.toasts.get_by_text("second").click()
+    tab.expect_unread(1)
+
+
+def test_a_toast_can_be_used_above_a_modal_dialog_that_opens_later_or_in_another_order(
+    visitor: Visitor, belfry: Belfry, alice: str
+) -> None:
+    tab = bell_page(visitor, "<dialog id='early'></dialog><dialog id='late'></dialog><div id='host'></div>")
+    tab.page.evaluate("window.setTimeout = () => 0")  # toasts stay
+    belfry.publish({"to": alice, "title": "first"})
+    expect(tab.toasts).to_have_text(["first"])
+    tab.page.evaluate("late.showModal(); early.showModal();")
+    tab.toasts.get_by_role("button", name="Close").click()
+    expect(tab.toasts).to_have_count(0)
+    tab.page.evaluate(
+        """{
+            const inside = document.createElement("dialog");
+            host.attachShadow({ mode: "open" }).append(inside);
+            inside.showModal();
+        }"""
+    )
+    belfry.publish({"to": alice, "title": "second"})
     tab.toasts.get_by_text("second").click()
     tab.expect_unread(1)
 

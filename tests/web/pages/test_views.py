@@ -137,6 +137,17 @@ def test_a_page_links_only_to_what_its_user_may_open(scopes: str, shown: set[str
     assert set(links) == shown
 
 
+@pytest.mark.parametrize(
+    ("scopes", "page"),
+    [("complete", "/chat"), ("admin complete", "/admin/people/"), ("publish admin", "/admin/"), ("publish", None)],
+)
+def test_the_start_page_leads_somebody_without_a_feed_to_a_page_of_theirs(scopes: str, page: str | None) -> None:
+    site = open_site()
+    site.start_session(scopes)
+    answer = site.client.get("/", headers=BROWSER)
+    assert (answer.status_code, answer.headers.get("Location")) == ((302, page) if page else (403, None))
+
+
 def test_a_page_is_compressed_for_a_browser_that_takes_that() -> None:
     answer = open_site(demo=True).client.get("/login", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip"
