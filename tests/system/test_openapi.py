@@ -469,5 +469,12 @@ def test_the_page_is_made_once_for_each_prefix() -> None:
     assert [f'"{below}/openapi.json"' in page for below, page in zip(("", "/p") * 3, pages, strict=True)] == [True] * 6
 
 
+def test_below_a_prefix_the_document_names_it() -> None:
+    """Without `servers`, a client takes the root of the host."""
+    client = create_app(Settings(secret="x" * 32, redis_url="redis://nowhere")).test_client()
+    assert client.get("/openapi.json", base_url="http://localhost/p").get_json()["servers"] == [{"url": "/p"}]
+    assert "servers" not in client.get("/openapi.json").get_json()
+
+
 def test_the_pages_lead_to_the_description_of_the_interface(belfry: Belfry) -> None:
     assert 'href="/docs"' in requests.get(f"{belfry.url}/login", timeout=60).text

@@ -48,7 +48,8 @@ def blueprint(version: str) -> Blueprint:
 
     @views.get("/openapi.json")
     def openapi() -> Response:
-        return jsonify(made)
+        prefix = request.root_path  # of a proxy: without `servers`, a client takes the root of the host
+        return jsonify({**made, "servers": [{"url": prefix}]} if prefix else made)
 
     @views.get("/docs")
     def docs() -> str:
