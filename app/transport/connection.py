@@ -46,7 +46,7 @@ _REFUSALS = (
     ("BUSY", "The message store's server runs a script of somebody else"),
     (_NO_DATABASE, "The message store's server has no database of the number in BELFRY_REDIS_URL"),
     (_NO_CLUSTER, "The message store's server is no node of a cluster, as BELFRY_REDIS_URL says"),
-    ("FULL too many pushes", "As many pushes wait as BELFRY_MAX_PUSHES allows; publish again later under the same id"),
+    ("FULL too many pushes", "As many pushes wait as BELFRY_MAX_PUSHES allows, and the message may be in the feeds"),
     ("no Sentinel knows", "No Sentinel of BELFRY_REDIS_URL knows the primary of the service"),
     ("'SENTINEL'", "The server in BELFRY_REDIS_URL is no Sentinel"),
 )
