@@ -221,7 +221,7 @@ class Live:
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, RunAnnouncer(store.publisher, clock).announce, settings)
-        self.models = Models(self.relay.callers, upstreams)
+        self.models = Models(self.relay.clients, upstreams)
         self.watch = RevocationWatch(store.revocations, clock)
         self.deliverer = Deliverer(store.timers, store.publisher, self.watch, store.audit, self.note, clock)
         self.hub.listen(TIMERS, self.deliverer.heard)
@@ -253,6 +253,8 @@ class Web:
         self.limits = RateLimits(settings)
         self.answers = Answers(settings)
         self.auth = _authenticator(store, live, self.limits, settings, clock)
+        if live.pusher is not None:
+            live.pusher.trusts = self.auth.trusts
         self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
         self.scheduling = Scheduling(store.timers, self.auth, store.audit, settings)
         self.publish_handler = publish.PublishHandler(

@@ -18,7 +18,18 @@ from app.core.settings import Settings
 from app.store.logs.log import APPEND, SCRIPTS, LogStore
 from app.transport import connection
 from app.transport.auto_pipeline import AutoPipeline
-from app.transport.connection import Command, Connection, Line, LostError, Reply, Script, UnpackableError, checked
+from app.transport.connection import (
+    Command,
+    Connection,
+    DedicatedConnection,
+    Denials,
+    LostError,
+    Reply,
+    Script,
+    UnpackableError,
+    checked,
+    unavailable,
+)
 from app.transport.log_throttle import LogThrottle
 from tests.servers import HOST, RedisServer, free_port
 
@@ -92,25 +103,27 @@ class TestALine:
         return Connection.open(Settings(redis_url=redis_server.url), SCRIPTS)
 
     @pytest.fixture
-    def line(self, pool: Connection) -> Line:
+    def line(self, pool: Connection) -> DedicatedConnection:
         """That was used."""
-        line = pool.line()
+        line = pool.dedicated()
         assert line.send([("PING",)])
         return line
 
-    def test_answers_what_was_written_in_its_order(self, line: Line) -> None:
+    def test_answers_what_was_written_in_its_order(self, line: DedicatedConnection) -> None:
         first, second = [("SET", "a", "1"), ("INCR", "a")], [("GET", "a")]
         line.write(line.packed(first))
         line.write(line.packed(second))
         assert line.read(first)[1:] == [2]
         assert line.read(second) == [b"2"]
 
-    def test_that_the_server_closed_is_replaced_without_a_word(self, line: Line, redis_server: RedisServer) -> None:
+    def test_that_the_server_closed_is_replaced_without_a_word(
+        self, line: DedicatedConnection, redis_server: RedisServer
+    ) -> None:
         kill(redis_server)
         assert line.send([("ECHO", "again")]) == [b"again"]
 
     def test_that_the_server_closed_has_no_replies_to_what_was_written(
-        self, line: Line, redis_server: RedisServer
+        self, line: DedicatedConnection, redis_server: RedisServer
     ) -> None:
         def exchange() -> None:
             """Either of them may be the first to notice."""
@@ -122,7 +135,7 @@ class TestALine:
             exchange()
         assert not line.is_open
 
-    def test_that_another_one_closed_does_not_wait_for_them_on_a_new_one(self, line: Line) -> None:
+    def test_that_another_one_closed_does_not_wait_for_them_on_a_new_one(self, line: DedicatedConnection) -> None:
         line.write(line.packed([("PING",)]))
         line.close()
         for lost in (lambda: line.read([("PING",)]), lambda: line.write(line.packed([("PING",)]))):
@@ -131,7 +144,7 @@ class TestALine:
         assert not line.is_open
 
     def test_is_closed_by_a_timeout_so_that_late_replies_are_nobodys(self, redis_server: RedisServer) -> None:
-        line = Connection.open(Settings(redis_url=redis_server.url, redis_timeout_seconds=1.1), SCRIPTS).line()
+        line = Connection.open(Settings(redis_url=redis_server.url, redis_timeout_seconds=1.1), SCRIPTS).dedicated()
         line.send([("PING",)])
         line.write(line.packed([("BLPOP", "nothing-there", 2)]))
         with pytest.raises(BelfryError, match="TimeoutError"):
@@ -139,7 +152,7 @@ class TestALine:
         assert not line.is_open
         assert line.send([("ECHO", "next")]) == [b"next"]
 
-    def test_that_was_given_back_is_lent_to_the_next(self, pool: Connection, line: Line) -> None:
+    def test_that_was_given_back_is_lent_to_the_next(self, pool: Connection, line: DedicatedConnection) -> None:
         (number,) = line.send([("CLIENT", "ID")])
         line.give_back()
         assert pool.run([("CLIENT", "ID")]) == [number]
@@ -173,7 +186,7 @@ class TestAStoreWithoutMemory:
         assert refusal.value.code == "store_unavailable"
 
 
-class LosesAReply(Line):
+class LosesAReply(DedicatedConnection):
     """Loses the first reply to an append, whose connection ends, and finds the store full the next time.
 
     It may be another one, which has not seen the scripts.
@@ -255,3 +268,38 @@ def test_a_password_that_is_missing_or_wrong_is_told_with_the_way_to_write_it(
         assert "s3cret" not in caplog.text
     finally:
         server.destroy()
+
+
+@pytest.mark.parametrize("command", ["CLIENT", "SELECT", "subscribe"])
+def test_a_command_that_the_server_does_not_know_is_named_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(connection, "denials", Denials())  # the process's own would report it to other tests
+    refusal = redis.exceptions.ResponseError(f"unknown command '{command}', with args beginning with: 'secret' 'x' ")
+    told = unavailable(refusal).detail
+    assert f"does not know the command {command.upper()}; its configuration may rename it" in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            redis.exceptions.MasterDownError("Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+            "lost",
+        ),
+        (redis.exceptions.ConnectionError("max number of clients reached"), "maxclients"),
+        (redis.exceptions.ResponseError("DENIED Redis is running in protected mode because"), "protected mode"),
+        (
+            redis.exceptions.ConnectionError("Error 1 connecting: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"),
+            "trusted",
+        ),
+        (redis.exceptions.ConnectionError("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert"), "ssl_certfile"),
+        (redis.exceptions.ConnectionError("Error 1 connecting: [SSL: WRONG_VERSION_NUMBER] wrong"), "redis://"),
+        (redis.exceptions.ClusterDownError("Hash slot not served"), "No primary of the cluster"),
+        (redis.exceptions.ClusterDownError("The cluster is down"), "is down"),
+        (redis.exceptions.NoScriptError("No matching script."), "scripts"),
+    ],
+)
+def test_a_server_that_refuses_for_a_known_cause_is_told_by_it(error: redis.RedisError, told: str) -> None:
+    assert told in unavailable(error).detail
