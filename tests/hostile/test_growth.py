@@ -241,7 +241,7 @@ DIRECT: dict[str, Callable[[Any, str], object]] = {
     "app.core.completion.failure": lambda pattern, text: list(pattern.finditer(text)),
     "app.core.completion.json_text": lambda pattern, text: pattern.search(text),
     "app.core.completion.body": lambda pattern, text: pattern.search(text),
-    "app.live.runs.caller": lambda pattern, text: pattern.search(text),
+    "app.live.runs.upstream_client": lambda pattern, text: pattern.search(text),
     "app.core.completion.usage": lambda pattern, text: pattern.fullmatch(text),
     "app.core.push.endpoint": lambda pattern, text: pattern.fullmatch(text),
     "app.server.gates.listener": lambda pattern, text: pattern.search(raw(text)),
