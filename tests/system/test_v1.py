@@ -240,9 +240,8 @@ def test_azures_client_finds_the_same_api(belfry: Belfry, upstream: Upstream, al
         assert client.responses.create(model="special", input="hi").output_text == "Hello"
         assert "m" in [model.id for model in client.models.list()]
     paths = [conversation.path for conversation in upstream.conversations]
-    assert paths == [
-        f"/v1{path}" for path in ("/chat/completions", "/embeddings", "/audio/transcriptions", "/chat/completions")
-    ]
+    called = ("/chat/completions", "/embeddings", "/audio/transcriptions", "/chat/completions")
+    assert paths == [f"/v1{path}" for path in called]
     assert all(conversation.headers["X-Team"] == "search" for conversation in upstream.conversations)
     assert all(b"special" in conversation.raw for conversation in upstream.conversations)
 
