@@ -50,7 +50,7 @@ _REFUSALS = (
     ("no primary holds a slot", "No primary of the cluster holds the slot, see CLUSTER INFO"),
     ("Hash slot not served", "No primary of the cluster holds the slot, see CLUSTER INFO"),
     ("The cluster is down", "The cluster of the message store is down, see CLUSTER INFO"),
-    ("FULL too many pushes", "As many pushes wait as BELFRY_MAX_PUSHES allows; publish again later under the same id"),
+    ("FULL too many pushes", "As many pushes wait as BELFRY_MAX_PUSHES allows, and the message may be in the feeds"),
     ("No matching script", "The message store's server does not keep Belfry's scripts; /health/ready says why"),
     ("max number of clients", "The message store's server has no connection left: raise its maxclients"),
     ("in protected mode", "The message store's server is in protected mode: give its users a password"),
