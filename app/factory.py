@@ -221,7 +221,7 @@ class Live:
         self.streams = Streams(self.hub, presence, self.flights, settings, clock)
         upstreams = Upstreams(settings)
         self.relay = Relay(store.runs, self.hub, upstreams, RunAnnouncer(store.publisher, clock).announce, settings)
-        self.models = Models(self.relay.callers, upstreams)
+        self.models = Models(self.relay.clients, upstreams)
         self.watch = RevocationWatch(store.revocations, clock)
         self.deliverer = Deliverer(store.timers, store.publisher, self.watch, store.audit, self.note, clock)
         self.hub.listen(TIMERS, self.deliverer.heard)

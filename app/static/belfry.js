@@ -28,7 +28,7 @@ import "./modules/stream.js";
 import "./modules/styles.js";
 import "./modules/tabs.js";
 import "./modules/texts.js";
-import "./modules/wishes.js";
+import "./modules/device_settings.js";
 
 /** @typedef {import("./modules/types.js").Message} Message */
 /** @typedef {import("./modules/types.js").RunAnswer} RunAnswer */

@@ -53,8 +53,8 @@ _WAIT = "WAIT"
 logger = logging.getLogger("belfry.auto_pipeline")
 
 
-class Line(Protocol):
-    """See `connection.Line`."""
+class DedicatedConnection(Protocol):
+    """See `connection.DedicatedConnection`."""
 
     @property
     def is_open(self) -> bool: ...
@@ -90,7 +90,7 @@ class Lane:
     `fell_silent` is called once each time that the server did not answer, before any caller gets the error.
     """
 
-    def __init__(self, line: Line, fell_silent: Callable[[SilentError], None] = lambda _: None) -> None:
+    def __init__(self, line: DedicatedConnection, fell_silent: Callable[[SilentError], None] = lambda _: None) -> None:
         self.writing = BoundedSemaphore(1)
         self._line = line
         self._fell_silent = fell_silent
@@ -121,7 +121,7 @@ class Lane:
         return trip
 
     def end(self, trip: RoundTrip) -> list[Reply]:
-        """Return the replies, after those of all earlier round trips. Raises like `Line.send`."""
+        """Return the replies, after those of all earlier round trips. Raises like `DedicatedConnection.send`."""
         try:
             if self._under_way[0] is not trip:
                 trip.turn = Event()
@@ -243,14 +243,14 @@ class AutoPipeline:
 
     def __init__(
         self,
-        open_line: Callable[[], Line],
+        open_connection: Callable[[], DedicatedConnection],
         timeout_seconds: float,
         limit: int,
         *,
         lanes: int = CONNECTIONS,
         depth: int = 1,
     ) -> None:
-        self._open_line = open_line
+        self._open_connection = open_connection
         self._timeout_seconds = timeout_seconds * depth + GRACE_SECONDS  # each call may wait for all writes before it
         self._limit = limit
         self._lanes = lanes
@@ -295,9 +295,9 @@ class AutoPipeline:
 
     def _start(self) -> None:
         if self._lanes == 1:
-            lanes = [Lane(self._open_line(), self._refuse_queued)]
+            lanes = [Lane(self._open_connection(), self._refuse_queued)]
         else:
-            lanes = [Lane(self._open_line()) for _ in range(self._lanes)]
+            lanes = [Lane(self._open_connection()) for _ in range(self._lanes)]
         self._greenlets = [gevent.spawn(self._work, lane) for lane in lanes for _ in range(self._depth)]
 
     def _work(self, lane: Lane) -> None:

@@ -84,7 +84,7 @@ class Denials:
 
 denials = Denials()
 
-# Most callers share the lines of `transport.auto_pipeline`, which are at most five. A few more serve all others.
+# Most callers share the connections of `transport.auto_pipeline`, at most five. A few more serve all others.
 POOL_CONNECTIONS = 8
 
 Command = tuple[Any, ...]
@@ -143,14 +143,14 @@ class SilentError(BelfryError):
 
 
 class LostError(Exception):
-    """A connection ended before all its replies were read. The commands may be sent again, see `Line.send`."""
+    """A connection ended before all its replies were read. The commands may be sent again, see `send` below."""
 
 
-class Line:
+class DedicatedConnection:
     """One connection that its owner keeps. A pool would check the socket each time that it lends the connection.
 
     `send` is a whole round trip. To have several under way, use `write` and `read`: one greenlet may write while
-    another one reads, and replies come in the order of the writes. If the server does not know `scripts`, the line
+    another one reads, and replies come in the order of the writes. If the server does not know `scripts`, this
     loads them. This happens on a new server and after `SCRIPT FLUSH`.
     """
 
@@ -188,7 +188,7 @@ class Line:
         return pack(commands)
 
     def write(self, packed: bytes) -> None:
-        """Write commands. The line must be open (`is_open`). Raises `LostError`, or `SilentError` after a timeout."""
+        """Write commands on an open connection (`is_open`). Raises `LostError`, or `SilentError` after a timeout."""
         try:
             self._kept().send_packed_command([packed])
             metrics.TRIPS[()] += 1
@@ -306,7 +306,7 @@ class Line:
 
 
 class Connection:
-    """Connections to Redis, for owners that keep one (`line`) and for single calls (`run`)."""
+    """Connections to Redis, for owners that keep one (`dedicated`) and for single calls (`run`)."""
 
     def __init__(self, client: redis.Redis, scripts: Sequence[Script], primary: Primary | None = None) -> None:
         self._client = client
@@ -326,7 +326,7 @@ class Connection:
             node,
             max_connections=POOL_CONNECTIONS,
             timeout=settings.redis_timeout_seconds,
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),  # see `Line.send`
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),  # see `send` above
             socket_timeout=settings.redis_timeout_seconds,
             client_name="belfry",
         )
@@ -334,17 +334,17 @@ class Connection:
         loaded = [script.sharded for script in scripts] if node else scripts
         return cls(redis.Redis(connection_pool=pool), loaded, primary)
 
-    def line(self) -> Line:
+    def dedicated(self) -> DedicatedConnection:
         """Return a connection for an owner that keeps it. It connects with the first command."""
-        return Line(self._client, self._scripts)
+        return DedicatedConnection(self._client, self._scripts)
 
     def run(self, commands: Sequence[Command]) -> list[Reply]:
         """Send `commands` in one write and return their replies. Raises `BelfryError` `store_unavailable`."""
         return checked(self.send(commands))
 
     def send(self, commands: Sequence[Command]) -> list[Reply]:
-        """Send commands like `Line.send`, on a connection of the pool."""
-        line = self.line()
+        """Send commands like `DedicatedConnection.send`, on a connection of the pool."""
+        line = self.dedicated()
         try:
             return line.send(commands)
         finally:

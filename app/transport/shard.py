@@ -52,7 +52,7 @@ class Shard:
         """Return a pipeline with connections of its own, which many callers share."""
         settings = self._settings
         return AutoPipeline(
-            self.connection.line, settings.redis_timeout_seconds, settings.redis_queue, lanes=lanes, depth=depth
+            self.connection.dedicated, settings.redis_timeout_seconds, settings.redis_queue, lanes=lanes, depth=depth
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import openai
 import pytest
 
-from app.live.runs.caller import CA_VARIABLES
+from app.live.runs.upstream_client import CA_VARIABLES
 from tests.encryption import Authority
 from tests.servers import HOST, Belfry, RedisServer
 from tests.system.conftest import StartBelfry

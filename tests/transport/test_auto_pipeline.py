@@ -28,7 +28,7 @@ class Echo:
     def packed(self, commands: Sequence[Command]) -> bytes:
         return pack([command for command in commands if isinstance(command[1], str)])
 
-    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002 - a `Line`'s
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002 - a `DedicatedConnection`'s
         self.writes.append(list(commands))
         self.go.wait()
         if self.broken:

@@ -18,7 +18,16 @@ from app.core.settings import Settings
 from app.store.logs.log import APPEND, SCRIPTS, LogStore
 from app.transport import connection
 from app.transport.auto_pipeline import AutoPipeline
-from app.transport.connection import Command, Connection, Line, LostError, Reply, Script, UnpackableError, checked
+from app.transport.connection import (
+    Command,
+    Connection,
+    DedicatedConnection,
+    LostError,
+    Reply,
+    Script,
+    UnpackableError,
+    checked,
+)
 from app.transport.log_throttle import LogThrottle
 from tests.servers import HOST, RedisServer, free_port
 
@@ -92,25 +101,27 @@ class TestALine:
         return Connection.open(Settings(redis_url=redis_server.url), SCRIPTS)
 
     @pytest.fixture
-    def line(self, pool: Connection) -> Line:
+    def line(self, pool: Connection) -> DedicatedConnection:
         """That was used."""
-        line = pool.line()
+        line = pool.dedicated()
         assert line.send([("PING",)])
         return line
 
-    def test_answers_what_was_written_in_its_order(self, line: Line) -> None:
+    def test_answers_what_was_written_in_its_order(self, line: DedicatedConnection) -> None:
         first, second = [("SET", "a", "1"), ("INCR", "a")], [("GET", "a")]
         line.write(line.packed(first))
         line.write(line.packed(second))
         assert line.read(first)[1:] == [2]
         assert line.read(second) == [b"2"]
 
-    def test_that_the_server_closed_is_replaced_without_a_word(self, line: Line, redis_server: RedisServer) -> None:
+    def test_that_the_server_closed_is_replaced_without_a_word(
+        self, line: DedicatedConnection, redis_server: RedisServer
+    ) -> None:
         kill(redis_server)
         assert line.send([("ECHO", "again")]) == [b"again"]
 
     def test_that_the_server_closed_has_no_replies_to_what_was_written(
-        self, line: Line, redis_server: RedisServer
+        self, line: DedicatedConnection, redis_server: RedisServer
     ) -> None:
         def exchange() -> None:
             """Either of them may be the first to notice."""
@@ -122,7 +133,7 @@ class TestALine:
             exchange()
         assert not line.is_open
 
-    def test_that_another_one_closed_does_not_wait_for_them_on_a_new_one(self, line: Line) -> None:
+    def test_that_another_one_closed_does_not_wait_for_them_on_a_new_one(self, line: DedicatedConnection) -> None:
         line.write(line.packed([("PING",)]))
         line.close()
         for lost in (lambda: line.read([("PING",)]), lambda: line.write(line.packed([("PING",)]))):
@@ -131,7 +142,7 @@ class TestALine:
         assert not line.is_open
 
     def test_is_closed_by_a_timeout_so_that_late_replies_are_nobodys(self, redis_server: RedisServer) -> None:
-        line = Connection.open(Settings(redis_url=redis_server.url, redis_timeout_seconds=1.1), SCRIPTS).line()
+        line = Connection.open(Settings(redis_url=redis_server.url, redis_timeout_seconds=1.1), SCRIPTS).dedicated()
         line.send([("PING",)])
         line.write(line.packed([("BLPOP", "nothing-there", 2)]))
         with pytest.raises(BelfryError, match="TimeoutError"):
@@ -139,7 +150,7 @@ class TestALine:
         assert not line.is_open
         assert line.send([("ECHO", "next")]) == [b"next"]
 
-    def test_that_was_given_back_is_lent_to_the_next(self, pool: Connection, line: Line) -> None:
+    def test_that_was_given_back_is_lent_to_the_next(self, pool: Connection, line: DedicatedConnection) -> None:
         (number,) = line.send([("CLIENT", "ID")])
         line.give_back()
         assert pool.run([("CLIENT", "ID")]) == [number]
@@ -173,7 +184,7 @@ class TestAStoreWithoutMemory:
         assert refusal.value.code == "store_unavailable"
 
 
-class LosesAReply(Line):
+class LosesAReply(DedicatedConnection):
     """Loses the first reply to an append, whose connection ends, and finds the store full the next time.
 
     It may be another one, which has not seen the scripts.

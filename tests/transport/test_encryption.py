@@ -57,7 +57,7 @@ def test_commands_and_the_link_go_by_tls_to_where_the_sentinels_point(store: Enc
 
 
 def test_a_lane_writes_ahead_by_tls_while_replies_come(store: Encrypted) -> None:
-    pipeline = AutoPipeline(connect(store.url).line, 5.0, 10_000, lanes=1, depth=2)
+    pipeline = AutoPipeline(connect(store.url).dedicated, 5.0, 10_000, lanes=1, depth=2)
     posted = [pipeline.post([("RPUSH", "noted", number), ("ECHO", "x" * 200_000)]) for number in range(200)]
     assert [pending.get()[0] for pending in posted] == list(range(1, 201))
     assert pipeline.run([("LRANGE", "noted", 0, -1)]) == [[b"%d" % number for number in range(200)]]

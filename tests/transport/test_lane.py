@@ -63,8 +63,8 @@ class Server:
             first.replies = self.do(first.commands)
 
 
-class ModelLine:
-    """As `transport.connection.Line`, to a `Server`."""
+class ModelConnection:
+    """As `transport.connection.DedicatedConnection`, to a `Server`."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -98,7 +98,7 @@ class ModelLine:
         self.unread.popleft()
         return list(write.replies)
 
-    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002 - a `Line`'s
+    def send(self, commands: Sequence[Command], *, again: bool = False) -> list[Reply]:  # noqa: ARG002 - a `DedicatedConnection`'s
         assert not self.unread, "else its replies would be taken for another's"
         if self.connection is None:
             self.connection = self.server.connect()
@@ -147,7 +147,7 @@ STEPS = st.lists(
 @given(steps=STEPS, which=st.integers(0, 5))
 def test_under_every_interleaving(steps: Sequence[str], which: int) -> None:
     server = Server()
-    line = ModelLine(server)
+    line = ModelConnection(server)
     pipeline = AutoPipeline(lambda: line, 60.0, 1_000, lanes=1, depth=DEPTH)
     posted = [pipeline.post([("NOTE", 0)])]
     settle()
@@ -179,7 +179,7 @@ def test_under_every_interleaving(steps: Sequence[str], which: int) -> None:
     pipeline.stop()
 
 
-def fall_silent(line: ModelLine, posted: Sequence[QueuedCall]) -> int:
+def fall_silent(line: ModelConnection, posted: Sequence[QueuedCall]) -> int:
     """Let whoever waits for the server wait in vain: all that waits is refused with it. Answers how many were."""
     before = [each for each in posted if not each.replies.ready()]
     line.is_late = True
@@ -193,14 +193,14 @@ def fall_silent(line: ModelLine, posted: Sequence[QueuedCall]) -> int:
 
 
 @pytest.fixture
-def line() -> ModelLine:
+def line() -> ModelConnection:
     """Connected."""
-    line = ModelLine(Server())
+    line = ModelConnection(Server())
     line.connection = line.server.connect()
     return line
 
 
-def test_a_second_write_goes_out_while_the_first_one_is_worked_on(line: ModelLine) -> None:
+def test_a_second_write_goes_out_while_the_first_one_is_worked_on(line: ModelConnection) -> None:
     pipeline = AutoPipeline(lambda: line, 5.0, 1_000, lanes=1, depth=DEPTH)
     for number in range(3):
         pipeline.post([("NOTE", number)])
@@ -209,7 +209,7 @@ def test_a_second_write_goes_out_while_the_first_one_is_worked_on(line: ModelLin
     pipeline.stop()
 
 
-def test_an_answer_that_is_none_fails_its_own_trip_and_the_next_one_is_sent_again(line: ModelLine) -> None:
+def test_an_answer_that_is_none_fails_its_own_trip_and_the_next_one_is_sent_again(line: ModelConnection) -> None:
     lane, first, second = two_trips(line, BelfryError("store_unavailable"))
     with pytest.raises(BelfryError):
         lane.end(first)
@@ -219,7 +219,7 @@ def test_an_answer_that_is_none_fails_its_own_trip_and_the_next_one_is_sent_agai
     assert later.get(timeout=5) == [1]
 
 
-def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: ModelLine) -> None:
+def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: ModelConnection) -> None:
     lane, *trips = two_trips(line, SilentError("store_unavailable"))
     for trip in trips:
         with pytest.raises(SilentError):
@@ -231,7 +231,7 @@ def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: 
     assert later.get(timeout=5) == [2]
 
 
-def two_trips(line: ModelLine, failure: BelfryError) -> tuple[Lane, RoundTrip, RoundTrip]:
+def two_trips(line: ModelConnection, failure: BelfryError) -> tuple[Lane, RoundTrip, RoundTrip]:
     """A lane that has begun both, and hears of the failure instead of the first answer."""
     lane = Lane(line)
     with lane.writing:
@@ -245,7 +245,7 @@ def two_trips(line: ModelLine, failure: BelfryError) -> tuple[Lane, RoundTrip, R
     return lane, *trips
 
 
-def test_who_is_killed_leaves_no_replies_for_others(line: ModelLine) -> None:
+def test_who_is_killed_leaves_no_replies_for_others(line: ModelConnection) -> None:
     lane = Lane(line)
 
     def trip(number: int) -> list[Reply]:
@@ -274,7 +274,7 @@ class Real:
         self.client = server.client()
         COUNT.sha = self.client.script_load(COUNT.text)
         self.connection = Connection.open(settings, [COUNT])
-        self.pipeline = AutoPipeline(self.connection.line, 5.0, 10_000, lanes=1, depth=DEPTH)
+        self.pipeline = AutoPipeline(self.connection.dedicated, 5.0, 10_000, lanes=1, depth=DEPTH)
         self.pipeline.run([("DEL", "noted")])
 
     def note(self, numbers: Iterator[int], meanwhile: Sequence[str]) -> list[int]:
@@ -327,7 +327,7 @@ def test_a_command_that_cant_be_sent_costs_the_order_nothing(redis_server: Redis
 
 
 def test_connections_that_died_while_nobody_used_them_are_nobodys_error(redis_server: RedisServer) -> None:
-    pipeline = AutoPipeline(Connection.open(Settings(redis_url=redis_server.url), []).line, 5.0, 100)
+    pipeline = AutoPipeline(Connection.open(Settings(redis_url=redis_server.url), []).dedicated, 5.0, 100)
     with redis_server.client() as client:
         for _ in range(20):
             callers = [gevent.spawn(pipeline.run, [("ECHO", f"{number}")]) for number in range(4)]

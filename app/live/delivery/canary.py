@@ -20,7 +20,7 @@ from gevent.event import Event
 from ... import metrics
 from ...core.errors import BelfryError
 from ...core.store_faults import Fault, Weight
-from ...store.logs.lineage import Looks
+from ...store.logs.lineage import ServerObserver
 from ...transport.connection import RETRY_AFTER_SECONDS, has_moved
 from ..streams.subscriber import OpenLog
 from .link import Link
@@ -84,7 +84,7 @@ class Canary:
         self,
         log: OpenLog,
         channel: str,
-        lineage: Looks,
+        lineage: ServerObserver,
         link: Link,
         follow: Callable[[], bool],
         changed: Callable[[], None],

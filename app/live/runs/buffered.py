@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from gevent.event import Event
 
 from .call import Call
-from .caller import Caller
+from .upstream_client import UpstreamClient
 
 BUFFER_BYTES = 262_144
 
@@ -28,13 +28,13 @@ class Buffered(Call, Generic[Item]):
 
     _notify: Callable[[], None] | None = None
 
-    def __init__(self, caller: Caller, headers: Mapping[str, str], *, whole: bool) -> None:
+    def __init__(self, client: UpstreamClient, headers: Mapping[str, str], *, whole: bool) -> None:
         self._chunks: list[Item] = []
         self._size = 0
         self._open = Event()
         self._filled = Event()
         self._room = Event()
-        super().__init__(caller, headers, whole=whole)
+        super().__init__(client, headers, whole=whole)
 
     def wait_opened(self, seconds: float) -> bool:
         """Wait up to `seconds` for the head of the answer or a refusal; return whether it came."""

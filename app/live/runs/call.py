@@ -21,7 +21,7 @@ import urllib3
 from ...core.completion.answer_deadline import AnswerDeadline
 from ...core.errors import BelfryError
 from .body_bytes import READ_BYTES
-from .caller import Caller, wait_of
+from .upstream_client import UpstreamClient, wait_of
 
 BACKOFF_SECONDS = 0.25  # before the first repetition; doubles with each
 LONGEST_BACKOFF_SECONDS = 10.0  # what an upstream asks for beyond it is the client's to wait for
@@ -44,10 +44,10 @@ class Call:
     It starts when its maker first waits.
     """
 
-    def __init__(self, caller: Caller, headers: Mapping[str, str], *, whole: bool) -> None:
-        self._caller = caller
+    def __init__(self, client: UpstreamClient, headers: Mapping[str, str], *, whole: bool) -> None:
+        self._client = client
         self._repeats = headers.get("x-stainless-retry-count", "0") != "0"
-        self._patience = AnswerDeadline(caller.limits, time.monotonic(), whole=whole)
+        self._patience = AnswerDeadline(client.limits, time.monotonic(), whole=whole)
         self._failure: BelfryError | None = None
         self._opened_once = False
         self._timer: Any = None
@@ -137,9 +137,9 @@ class Call:
             self._end()
 
     def _fail(self, error: BelfryError) -> None:
-        self._failure = self._caller.masked(error)
+        self._failure = self._client.masked(error)
         if self._opened_once or error.code == "upstream_timeout":
-            name, code, detail = self._caller.upstream.name, error.code, self._failure.detail
+            name, code, detail = self._client.upstream.name, error.code, self._failure.detail
             logger.warning("upstream %s: %s (%d): %s", name, code, error.status, detail)
 
     def _end(self) -> None:
@@ -159,7 +159,7 @@ class Call:
                     if attempt and (attempt + 1 == tries or "retry-after" not in error.headers):
                         error.headers["x-should-retry"] = "false"  # enough was tried for the client too
                     raise
-                logger.info("upstream %s is tried again in %.1f s", self._caller.upstream.name, delay)
+                logger.info("upstream %s is tried again in %.1f s", self._client.upstream.name, delay)
                 gevent.sleep(delay)
             else:
                 with reply:
@@ -168,7 +168,7 @@ class Call:
 
     def _tries(self) -> int:
         """How often to try. A client that says it repeats requests itself, as OpenAI's do, gets one try."""
-        return 1 if self._repeats else self._caller.retries + 1
+        return 1 if self._repeats else self._client.retries + 1
 
     def _read(self, reply: requests.Response) -> None:
         content_type = reply.headers.get("Content-Type", "")
@@ -181,7 +181,7 @@ class Call:
 
     def _passed_back(self, reply: requests.Response) -> dict[str, str]:
         """The headers of the answer that the client gets."""
-        return self._caller.passed_back(reply)
+        return self._client.passed_back(reply)
 
     def _is_stream(self, content_type: str) -> bool:
         """Whether the body comes token by token."""

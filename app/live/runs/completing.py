@@ -11,7 +11,7 @@ from ...core.completion import Answer, Body, CompletionRequest, Piece
 from ...core.completion.coding import Decoding
 from .body_bytes import reader_of
 from .call import BROKEN, Call, UpstreamTimeoutError, drain
-from .caller import Caller
+from .upstream_client import UpstreamClient
 
 
 class Completing(Call):
@@ -19,10 +19,10 @@ class Completing(Call):
 
     is_streamed = True
 
-    def __init__(self, caller: Caller, request: CompletionRequest) -> None:
+    def __init__(self, client: UpstreamClient, request: CompletionRequest) -> None:
         self._request = request
         self.answer = self._new_answer()
-        super().__init__(caller, request.headers, whole=not self.is_streamed)
+        super().__init__(client, request.headers, whole=not self.is_streamed)
 
     # For those who derive from this
 
@@ -45,13 +45,13 @@ class Completing(Call):
     # The greenlet
 
     def _ask(self) -> requests.Response:
-        return self._caller.complete(self._request, stream=self.is_streamed)
+        return self._client.complete(self._request, stream=self.is_streamed)
 
     def _is_stream(self, content_type: str) -> bool:
         return super()._is_stream(content_type) or (self.is_streamed and "json" not in content_type)
 
     def _read_body(self, reply: requests.Response) -> None:
-        body = Body(reply.headers.get("Content-Type", ""), self._caller.settings.max_answer_bytes)
+        body = Body(reply.headers.get("Content-Type", ""), self._client.settings.max_answer_bytes)
         was_cut = False
         try:
             was_cut = self._take_all(reply, body)

@@ -20,7 +20,7 @@ from ...core.completion.failure import short, told_in
 from ...core.completion.models import Model, models_in
 from ...core.errors import BelfryError
 from ...core.upstreams import Upstream, Upstreams
-from .caller import Callers, read_decoded
+from .upstream_client import UpstreamClients, read_decoded
 
 KEPT_SECONDS = 60.0
 RETRY_SECONDS = 5.0  # after an upstream could not be asked
@@ -36,8 +36,8 @@ logger = logging.getLogger("belfry.models")
 class Models:
     """One per worker; asks the upstreams when somebody asks it."""
 
-    def __init__(self, callers: Callers, upstreams: Upstreams) -> None:
-        self._callers = callers
+    def __init__(self, clients: UpstreamClients, upstreams: Upstreams) -> None:
+        self._clients = clients
         self._upstreams = upstreams
         self._told: dict[Upstream, dict[str, Model]] = {}
         self._trouble: dict[Upstream, str] = {}
@@ -91,7 +91,7 @@ class Models:
     def _introduce(self, upstream: Upstream) -> None:
         """The line at the start: how an upstream is reached, and whether it answers there."""
         models, trouble = self._examine(upstream)
-        way = self._callers.of(upstream).way
+        way = self._clients.of(upstream).way
         if trouble:
             logger.warning("upstream %s%s: %s", upstream.name, way, trouble)
         else:
@@ -108,7 +108,7 @@ class Models:
         if not trouble or upstream.has_patterns:
             return models, trouble
         try:
-            status, text = self._read(self._callers.of(upstream).post_nothing(upstream.completions_url, ASK_SECONDS))
+            status, text = self._read(self._clients.of(upstream).post_nothing(upstream.completions_url, ASK_SECONDS))
         except BROKEN as error:
             return {}, f"{upstream.name} can't be reached: {upstream.masked(str(error))}."
         except (ValueError, BelfryError):  # a long answer is an answer
@@ -173,7 +173,7 @@ class Models:
 
     def _fetch(self, upstream: Upstream, url: str) -> tuple[int, bytes]:
         """Raises ValueError for a document that is too large, and whatever a broken connection raises."""
-        return self._read(self._callers.of(upstream).get(url, ASK_SECONDS))
+        return self._read(self._clients.of(upstream).get(url, ASK_SECONDS))
 
     @staticmethod
     def _read(answer: requests.Response) -> tuple[int, bytes]:

@@ -14,7 +14,7 @@ from ...core.upstreams import is_passable
 from .body_bytes import reader_of
 from .buffered import Buffered
 from .call import BROKEN
-from .caller import Caller
+from .upstream_client import UpstreamClient
 
 _PASSED: Final = ("Content-Type", "Content-Disposition")
 
@@ -22,12 +22,12 @@ _PASSED: Final = ("Content-Type", "Content-Disposition")
 class PassThrough(Buffered[bytes]):
     """One request and its answer. The answer is not bounded, since only the buffer holds any of it."""
 
-    def __init__(self, caller: Caller, request: Forwarded) -> None:
+    def __init__(self, client: UpstreamClient, request: Forwarded) -> None:
         self._request: Forwarded | None = request
         self._prompt_tokens = request.prompt_tokens
         self._meter = Meter("", request.prompt_tokens)
         self.status = 200
-        super().__init__(caller, request.headers, whole=True)
+        super().__init__(client, request.headers, whole=True)
 
     @property
     def tokens(self) -> int:
@@ -40,7 +40,7 @@ class PassThrough(Buffered[bytes]):
 
     def _ask(self) -> requests.Response:
         assert self._request is not None, "asked again after an answer"  # noqa: S101 - for the type checker
-        return self._caller.forward(self._request)
+        return self._client.forward(self._request)
 
     def _read_body(self, reply: requests.Response) -> None:
         decoding = Decoding(reply.headers.get("Content-Encoding", ""), finds=False)

@@ -16,8 +16,8 @@ from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...store.runs.runs import STOPPED, Append, Ending, RunName, Runs, Written
 from ..delivery.hub import Hub
+from .completion_stream import CompletionStream
 from .run_writer import RunWriter
-from .upstream import Exchange
 
 STORE_RETRY_SECONDS = 0.2
 RETRIED = {"store_unavailable", "store_full", "overloaded"}
@@ -44,7 +44,7 @@ class Producer:
     until an append failed, which it then repeats by itself: one run's trouble is no other's.
     """
 
-    _exchange: Exchange
+    _stream: CompletionStream
 
     def __init__(self, relay: RunOwner, runs: Runs, hub: Hub, name: RunName, settings: Settings) -> None:
         self._relay = relay
@@ -63,14 +63,14 @@ class Producer:
         self.greenlet: Greenlet[[], None] = Greenlet(self._run)
         self.greenlet.rawlink(self._leave)
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, stream: CompletionStream) -> None:
         """Read this one."""
-        self._exchange = exchange
+        self._stream = stream
         self.greenlet.start()
 
     def filled(self) -> None:
-        """The exchange has something to take, or has ended: then what is left goes with the ending."""
-        if self._exchange.ended:
+        """The stream has something to take, or has ended: then what is left goes with the ending."""
+        if self._stream.ended:
             self._turn.set()
         else:
             self._relay.writer.add(self)
@@ -83,7 +83,7 @@ class Producer:
     def interrupt(self) -> None:
         """Another worker or user ended the run: close the upstream at once."""
         self._over = True
-        self._exchange.close()
+        self._stream.close()
         self._turn.set()
 
     def abandon(self) -> None:
@@ -93,7 +93,7 @@ class Producer:
     # For the writer
 
     def take(self) -> Append | None:
-        if self._records or self._exchange.ended or self._lost or self._over:
+        if self._records or self._stream.ended or self._lost or self._over:
             return None
         self._take()
         return Append(self._name, self._top + 1, self._records) if self._records else None
@@ -121,7 +121,7 @@ class Producer:
             logger.exception("run %s failed", self._name)  # its lease runs out, and it is ended then
 
     def _leave(self, _greenlet: object) -> None:
-        self._exchange.close()
+        self._stream.close()
         self._relay.forget(self._name)
         self._log.unwatch(self)
         self._hub.leave([self._log])
@@ -129,13 +129,13 @@ class Producer:
     def _produce(self) -> Ending:
         """Wait until the answer ends; answers how it did."""
         try:
-            while not (self._over or self._exchange.ended):
+            while not (self._over or self._stream.ended):
                 self._turn.wait()
                 self._turn.clear()
                 self._look()
             self._take()
             self._look()
-            self._exchange.take(0)  # raises what went wrong
+            self._stream.take(0)  # raises what went wrong
         except BelfryError as error:
             return self._ending(error)
         return self._ending()
@@ -154,10 +154,10 @@ class Producer:
             raise BelfryError("answer_lost")
 
     def _take(self) -> None:
-        """Take the exchange's chunks, unless the store lost those before them. Too many wake the greenlet."""
+        """Take the stream's chunks, unless the store lost those before them. Too many wake the greenlet."""
         if self._lost:
             return
-        records = [b"message " + chunk.encode() for chunk in self._exchange.take_now()]
+        records = [b"message " + chunk.encode() for chunk in self._stream.take_now()]
         self._left_bytes -= sum(map(len, records))
         if self._left_bytes < 0:
             self._turn.set()
@@ -172,8 +172,8 @@ class Producer:
         return self._counted(STOPPED)
 
     def _counted(self, ending: Ending) -> Ending:
-        tokens = self._exchange.tokens
-        return replace(ending, usage=kept_usage(self._exchange.answer.usage) if tokens else None, tokens=tokens)
+        tokens = self._stream.tokens
+        return replace(ending, usage=kept_usage(self._stream.answer.usage) if tokens else None, tokens=tokens)
 
     def _repeat(self) -> None:
         """Append the chunks that the writer could not append."""
@@ -196,7 +196,7 @@ class Producer:
         self._relay.ended(self._name, ending, written, watched=watched_here or written.receivers > 1)
 
     def _persist(self, write: Callable[[], Written]) -> Written:
-        """Write until the store has it. Repeating adds nothing twice. Meanwhile the exchange's buffer fills."""
+        """Write until the store has it. Repeating adds nothing twice. Meanwhile the stream's buffer fills."""
         while True:
             try:
                 return write()

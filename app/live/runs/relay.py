@@ -25,11 +25,11 @@ from ..delivery.hub import Hub
 from ..loop import Loop
 from ..streams.streams import RETRY_AFTER_SECONDS
 from .call import Call
-from .caller import Callers
+from .completion_stream import CompletionStream
 from .pass_through import PassThrough
 from .producer import Producer
 from .run_writer import RunWriter
-from .upstream import Exchange
+from .upstream_client import UpstreamClients
 from .whole_answer import WholeAnswer
 
 LOOKS_BEFORE_LOST = 3  # at an expired lease: after an outage of the store, living producers renew theirs first
@@ -56,7 +56,7 @@ class Relay:
         self._upstreams = upstreams
         self._announce = announce
         self._settings = settings
-        self.callers = Callers(settings)
+        self.clients = UpstreamClients(settings)
         self.writer = RunWriter(runs)
         self._producers: dict[RunName, Producer] = {}
         self._direct: dict[RunName, Call | None] = {}  # None: the upstream was not asked yet
@@ -95,7 +95,7 @@ class Relay:
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
         metrics.COMPLETIONS.labels("run").inc()
-        producer.begin(self.exchange(upstream, request, producer.filled))
+        producer.begin(self.request_stream(upstream, request, producer.filled))
         return True
 
     def _undo(self, name: RunName, asked: Asked | None) -> None:
@@ -130,19 +130,19 @@ class Relay:
             raise shutting_down()
         metrics.COMPLETIONS.labels("direct").inc()
 
-    def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> Exchange:
+    def stream(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> CompletionStream:
         """Ask for a streamed answer to an admitted request."""
-        exchange = self._direct[name] = self.exchange(upstream, request)
-        return exchange
+        stream = self._direct[name] = self.request_stream(upstream, request)
+        return stream
 
     def ask(self, name: RunName, upstream: Upstream, request: CompletionRequest) -> WholeAnswer:
         """Ask for an answer in one piece to an admitted request."""
-        answer = self._direct[name] = WholeAnswer(self.callers.of(upstream), request)
+        answer = self._direct[name] = WholeAnswer(self.clients.of(upstream), request)
         return answer
 
     def forward(self, name: RunName, upstream: Upstream, request: Forwarded) -> PassThrough:
         """Forward an admitted request that is not chat."""
-        answer = self._direct[name] = PassThrough(self.callers.of(upstream), request)
+        answer = self._direct[name] = PassThrough(self.clients.of(upstream), request)
         return answer
 
     def release(self, name: RunName, tokens: int) -> None:
@@ -160,11 +160,11 @@ class Relay:
         """Raises `BelfryError` `model_unknown`."""
         return self._upstreams.choose(model)
 
-    def exchange(
+    def request_stream(
         self, upstream: Upstream, request: CompletionRequest, notify: Callable[[], None] | None = None
-    ) -> Exchange:
-        """Ask an upstream for a streamed answer; `notify` as the exchange has it."""
-        return Exchange(self.callers.of(upstream), request, notify)
+    ) -> CompletionStream:
+        """Ask an upstream for a streamed answer; `notify` as `CompletionStream` has it."""
+        return CompletionStream(self.clients.of(upstream), request, notify)
 
     # Ending
 

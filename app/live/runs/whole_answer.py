@@ -7,8 +7,8 @@ from gevent.event import Event
 from ...core.completion import Answer, CompletionRequest, Gathered, Piece
 from ...core.completion.forms import is_whole
 from ...core.errors import BelfryError
-from .caller import Caller
 from .completing import Completing
+from .upstream_client import UpstreamClient
 
 
 class WholeAnswer(Completing):
@@ -16,11 +16,11 @@ class WholeAnswer(Completing):
 
     is_streamed = False
 
-    def __init__(self, caller: Caller, request: CompletionRequest) -> None:
+    def __init__(self, client: UpstreamClient, request: CompletionRequest) -> None:
         self._gathered = Gathered()
         self._over = Event()
-        self._limit = caller.settings.max_answer_bytes
-        super().__init__(caller, request)
+        self._limit = client.settings.max_answer_bytes
+        super().__init__(client, request)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether it is over within `seconds`."""

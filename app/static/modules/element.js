@@ -8,7 +8,7 @@ import { FeedModel } from "./model.js";
 import { FeedPanel } from "./panel.js";
 import { styleSheet } from "./styles.js";
 import { ENGLISH, headline, language, trouble } from "./texts.js";
-import { Wishes, chime } from "./wishes.js";
+import { DeviceSettings, chime } from "./device_settings.js";
 
 /** @import { Texts, Trouble } from "./texts.js" */
 /** @import { Toasts } from "./toasts.js" */
@@ -315,7 +315,7 @@ export class BelfryFeed extends Element {
   /** @param {Message} message */
   #notify(message) {
     if (this.hasAttribute("no-toasts")) return;
-    if (Wishes.has("sound")) chime();
+    if (DeviceSettings.has("sound")) chime();
     if (document.hidden) this.#notifyDesktop(message);
     else if (!this.isOpen) this.#toast(message).catch(() => {}); // without its module there is the badge
   }
@@ -332,7 +332,7 @@ export class BelfryFeed extends Element {
 
   /** @param {Message} message */
   async #notifyDesktop(message) {
-    if (!Wishes.has("desktop")) return;
+    if (!DeviceSettings.has("desktop")) return;
     const { showNotification } = await import("./notify.js");
     const body = (message.title && message.body) ?? "";
     const isPossible = showNotification(headline(message, this.#words), { body, tag: message.id }, () => {

@@ -2,7 +2,7 @@
 
 import { sleep } from "./reconnect.js";
 import { TabGroup } from "./tabs.js";
-import { Wishes, mayNotify } from "./wishes.js";
+import { DeviceSettings, mayNotify } from "./device_settings.js";
 
 const UNFOCUSED_MS = 150; // a visible tab lets the focused one go first
 const UNSEEN_MS = 400; // a hidden tab lets the visible ones go first
@@ -18,7 +18,7 @@ export function showNotification(title, options, click) {
     new Notification(title, options).onclick = click;
     return true;
   } catch {
-    Wishes.set("desktop", false);
+    DeviceSettings.set("desktop", false);
     return false;
   }
 }

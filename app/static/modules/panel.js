@@ -2,7 +2,7 @@
 
 import { ListView } from "./list_view.js";
 import { element, icon, iconButton } from "./markup.js";
-import { Wishes, askToNotify, chime, mayNotify } from "./wishes.js";
+import { DeviceSettings, askToNotify, chime, mayNotify } from "./device_settings.js";
 
 /** @import { BelfryClient } from "./client.js" */
 /** @import { Done, FeedModel } from "./model.js" */
@@ -67,13 +67,13 @@ class SettingsView {
   }
 
   render() {
-    for (const [name, box] of this.#boxes) box.checked = Wishes.has(name);
+    for (const [name, box] of this.#boxes) box.checked = DeviceSettings.has(name);
   }
 
   /** @param {"sound" | "desktop"} name @param {string} label */
   #toggle(name, label) {
     const box = element("input", { type: "checkbox", name, change: () => this.#wish(name, box) });
-    box.checked = Wishes.has(name);
+    box.checked = DeviceSettings.has(name);
     this.#boxes.set(name, box);
     return element("label", {}, box, label);
   }
@@ -82,7 +82,7 @@ class SettingsView {
   async #wish(name, box) {
     if (name === "sound") box.checked &&= chime();
     if (name === "desktop") await this.#askForNotifications(box);
-    Wishes.set(name, box.checked);
+    DeviceSettings.set(name, box.checked);
   }
 
   /** @param {HTMLInputElement} box */

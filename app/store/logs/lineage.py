@@ -67,8 +67,8 @@ def looks_first(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[
     return looked
 
 
-class Looks(Protocol):
-    """Looks at the server of one shard."""
+class ServerObserver(Protocol):
+    """Looks at the server of one shard from time to time, and remembers which server it is."""
 
     @property
     def id(self) -> bytes: ...
@@ -162,7 +162,7 @@ class Lineage:
         untold = losses is not None and int(losses) < self._losses
         return untold or self.id not in (b"", server or b"")
 
-    def of(self, shard: str, commands: Commands) -> Looks:  # noqa: ARG002 - see `Succession.of`
+    def of(self, shard: str, commands: Commands) -> ServerObserver:  # noqa: ARG002 - see `Succession.of`
         """Return the object that looks at the only shard."""
         return self
 

@@ -13,7 +13,7 @@ import logging
 from ...core.errors import BelfryError
 from ...transport.connection import Command, Commands, Script
 from ..keys import Keys
-from .lineage import Lineage, Looks
+from .lineage import Lineage, ServerObserver
 
 NOTE = Script("servers")
 SCRIPTS = (NOTE,)
@@ -58,7 +58,7 @@ class Succession(Lineage):
         See `Lineage.acknowledged_by`.
         """
 
-    def of(self, shard: str, commands: Commands) -> Looks:
+    def of(self, shard: str, commands: Commands) -> ServerObserver:
         """Return an object that looks at one shard. `commands` must run on that shard."""
         return ShardLineage(self, shard, commands)
 

@@ -23,9 +23,9 @@ from ...core.completion.json_text import cleaned, written
 from ...core.errors import BelfryError
 from ...core.settings import Settings
 from ...core.wire.frames import compact
+from ...live.runs.completion_stream import CompletionStream
 from ...live.runs.models import Models
 from ...live.runs.relay import Relay
-from ...live.runs.upstream import Exchange
 from ...live.runs.whole_answer import WholeAnswer
 from ...server.gates.concurrency_limit import hung_up
 from ...store.runs.runs import RunName
@@ -221,10 +221,10 @@ def whole(answer: WholeAnswer, gone: Gone) -> Response:
 class StreamedAnswer:
     """A streamed answer that is passed through. It closes the upstream's answer when the client leaves."""
 
-    def __init__(self, relay: Relay, name: RunName, exchange: Exchange, settings: Settings, gone: Gone) -> None:
+    def __init__(self, relay: Relay, name: RunName, stream: CompletionStream, settings: Settings, gone: Gone) -> None:
         self._relay = relay
         self._name = name
-        self._exchange = exchange
+        self._stream = stream
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._status_seconds = settings.upstream_status_seconds
         self._gone = gone
@@ -237,30 +237,30 @@ class StreamedAnswer:
         """
         try:
             self._wait_opened()
-            first = self._exchange.take(0)
+            first = self._stream.take(0)
         except BaseException:
             self.close()
             raise
-        answer = Response(self._blocks(first), headers={**self._exchange.headers, **HEADERS})
+        answer = Response(self._blocks(first), headers={**self._stream.headers, **HEADERS})
         answer.call_on_close(self.close)
         return answer
 
     def close(self) -> None:
         """Release the upstream and the user's limits, when the answer is over or its client has left."""
-        self._exchange.close()
-        self._relay.release(self._name, self._exchange.tokens)
+        self._stream.close()
+        self._relay.release(self._name, self._stream.tokens)
 
     def _wait_opened(self) -> None:
         """Wait for the upstream's status, and for its first piece if that comes together with it."""
         until = time.monotonic() + self._status_seconds
-        while not self._exchange.wait_opened(min(LOOK_SECONDS, max(0.0, until - time.monotonic()))):
+        while not self._stream.wait_opened(min(LOOK_SECONDS, max(0.0, until - time.monotonic()))):
             self._look()
             if self._has_left or time.monotonic() >= until:
                 return
 
     def _blocks(self, chunks: list[str]) -> Iterator[bytes]:
         try:
-            while not self._exchange.over and not self._has_left:
+            while not self._stream.over and not self._has_left:
                 yield self._said(chunks) or PING
                 chunks = self._next()
             yield self._said(chunks) + self._end()
@@ -287,8 +287,8 @@ class StreamedAnswer:
         until = time.monotonic() + self._heartbeat_seconds
         while True:
             left = until - time.monotonic()
-            chunks = self._exchange.take(max(0.0, min(LOOK_SECONDS, left)))
-            if chunks or self._exchange.over or left <= 0:
+            chunks = self._stream.take(max(0.0, min(LOOK_SECONDS, left)))
+            if chunks or self._stream.over or left <= 0:
                 return chunks
             self._look()
             if self._has_left:

@@ -149,8 +149,8 @@ class ResponseViews:
     def _stream_through(self, user: str, asked: ResponseRequest) -> Answer:
         chosen = self.relay.choose(asked.chat.model)
         name, gone = self.api.admitted(user), partial(hung_up, request.environ)
-        exchange = self.relay.stream(name, chosen, asked.chat)
-        return ResponsePassage(_response_to(asked), self.relay, name, exchange, self.api.settings, gone).response()
+        stream = self.relay.stream(name, chosen, asked.chat)
+        return ResponsePassage(_response_to(asked), self.relay, name, stream, self.api.settings, gone).response()
 
     def _whole(self, user: str, asked: ResponseRequest) -> Answer:
         chosen = self.relay.choose(asked.chat.model)

@@ -14,8 +14,8 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstreams
 from app.live.runs import models as module
-from app.live.runs.caller import Callers
 from app.live.runs.models import Models
+from app.live.runs.upstream_client import UpstreamClients
 from tests.servers import HOST, free_port
 from tests.upstream import Upstream, refusing, running_upstream
 
@@ -28,7 +28,7 @@ def upstream() -> Iterator[Upstream]:
 
 def models_of(*named: dict[str, Any], url: str = "", key: str = "") -> Models:
     settings = Settings(upstreams=json.dumps(named), upstream_url=url, upstream_key=key)
-    return Models(Callers(settings), Upstreams(settings))
+    return Models(UpstreamClients(settings), Upstreams(settings))
 
 
 def ids(models: Models) -> list[str]:

@@ -13,8 +13,8 @@ from app.core.settings import Settings
 from app.core.upstreams import Upstream as Address
 from app.live.runs.body_bytes import READ_BYTES
 from app.live.runs.buffered import BUFFER_BYTES
-from app.live.runs.caller import Caller
 from app.live.runs.pass_through import PassThrough
+from app.live.runs.upstream_client import UpstreamClient
 from tests.upstream import Conversation, Upstream, refusing, running_upstream
 
 BODY = b'{"model":"m","input":"12345678"}'
@@ -31,7 +31,7 @@ def upstream() -> Iterator[Upstream]:
 def call(upstream: Upstream) -> Iterator[PassThrough]:
     """Not started yet: its greenlet runs when the test first waits."""
     request = parse_forwarded("/audio/speech", "application/json", BODY)
-    call = PassThrough(Caller(Address(url=upstream.url), Settings(upstream_retries=1)), request)
+    call = PassThrough(UpstreamClient(Address(url=upstream.url), Settings(upstream_retries=1)), request)
     yield call
     call.close()
     gevent.sleep(0)

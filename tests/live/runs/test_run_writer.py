@@ -17,8 +17,8 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstream, Upstreams
 from app.live.delivery.hub import Hub
+from app.live.runs.completion_stream import CompletionStream
 from app.live.runs.relay import Relay
-from app.live.runs.upstream import Exchange
 from app.store.logs import log
 from app.store.logs.log import LogStore
 from app.store.runs import runs
@@ -61,8 +61,8 @@ class Gate:
         return replies
 
 
-class Spoken(Exchange):
-    """An exchange whose upstream is the test."""
+class Spoken(CompletionStream):
+    """A stream whose upstream is the test."""
 
     def _run(self) -> None:
         """Nothing comes by itself."""
@@ -79,10 +79,10 @@ class Spoken(Exchange):
 class Conversations(Relay):
     """A relay whose upstreams are the test."""
 
-    def exchange(
+    def request_stream(
         self, upstream: Upstream, request: CompletionRequest, notify: Callable[[], None] | None = None
-    ) -> Exchange:
-        return Spoken(self.callers.of(upstream), request, notify)
+    ) -> CompletionStream:
+        return Spoken(self.clients.of(upstream), request, notify)
 
 
 class Stage:
@@ -95,22 +95,22 @@ class Stage:
         self.runs = Runs(store, self.gate, SETTINGS, time.time)
         self.hub = Hub(store, LoneShard(no_redis), SETTINGS, time.time, examines=False)
         self.relay = Conversations(self.runs, self.hub, Upstreams(SETTINGS), lambda *_: None, SETTINGS)
-        self.exchanges: dict[str, Spoken] = {}
+        self.streams: dict[str, Spoken] = {}
 
     def begin(self, run_id: str) -> Spoken:
         assert self.relay.begin(RunName("alice", run_id), REQUEST)
-        exchange = self.relay._producers[RunName("alice", run_id)]._exchange
-        assert isinstance(exchange, Spoken)
-        return exchange
+        stream = self.relay._producers[RunName("alice", run_id)]._stream
+        assert isinstance(stream, Spoken)
+        return stream
 
     def text(self, run_id: str) -> str:
         name = RunName("alice", run_id)
         return self.runs.transcript(name, self.runs.get(name)).text
 
-    def say_apart(self, exchange: Spoken, *texts: str) -> None:
+    def say_apart(self, stream: Spoken, *texts: str) -> None:
         """Each in a write of its own."""
         for text in texts:
-            exchange.say(text)
+            stream.say(text)
             until(partial(self._ends_with, text))
 
     def _ends_with(self, text: str) -> bool:
@@ -157,8 +157,8 @@ def test_an_idle_writer_writes_at_once_and_then_all_that_came_meanwhile_together
     stage.gate.open.clear()
     spoken["a"].say("1")
     until(lambda: stage.gate.writes == [1])
-    for exchange in spoken.values():
-        exchange.say("2", "3")
+    for stream in spoken.values():
+        stream.say("2", "3")
     stage.gate.open.set()
     until(lambda: stage.text("a") == "123")
     assert [stage.text("b"), stage.text("c")] == ["23", "23"]
@@ -168,25 +168,25 @@ def test_an_idle_writer_writes_at_once_and_then_all_that_came_meanwhile_together
 def test_a_write_whose_answer_was_lost_is_repeated_and_adds_nothing_twice(stage: Stage) -> None:
     spoken = {run_id: stage.begin(run_id) for run_id in "ab"}
     stage.gate.lost = 2
-    for exchange in spoken.values():
-        exchange.say("1", "2")
+    for stream in spoken.values():
+        stream.say("1", "2")
     until(lambda: not stage.gate.lost)
-    for exchange in spoken.values():
-        exchange.say("3")
-        exchange.finish()
+    for stream in spoken.values():
+        stream.say("3")
+        stream.finish()
     until(lambda: [stage.status("a"), stage.status("b")] == ["done", "done"])
     assert [stage.text("a"), stage.text("b")] == ["123", "123"]
 
 
 @pytest.mark.parametrize("does_first", [False, True], ids=["overtakes it", "overtakes its answer"])
 def test_an_ending_that_overtakes_an_append_takes_its_chunks_along_once(stage: Stage, does_first: bool) -> None:
-    exchange = stage.begin("a")
+    stream = stage.begin("a")
     stage.gate.does_first = does_first
     stage.gate.open.clear()
-    exchange.say("1", "2")
+    stream.say("1", "2")
     until(lambda: stage.gate.writes == [1])
-    exchange.say("3")
-    exchange.finish()
+    stream.say("3")
+    stream.finish()
     until(lambda: stage.status("a") == "done")
     assert stage.text("a") == "123"
     stage.gate.open.set()
@@ -196,14 +196,14 @@ def test_an_ending_that_overtakes_an_append_takes_its_chunks_along_once(stage: S
 
 
 def test_while_an_append_is_repeated_the_rest_stays_in_the_bounded_buffer(stage: Stage) -> None:
-    exchange, other = stage.begin("a"), stage.begin("b")
+    stream, other = stage.begin("a"), stage.begin("b")
     stage.gate.lost = 1_000
-    exchange.say("1")
+    stream.say("1")
     until(lambda: len(stage.gate.writes) == 2)
-    exchange.say("2", "3")
+    stream.say("2", "3")
     other.say("1")
     until(lambda: len(stage.gate.writes) > 3)  # the writer has been round
-    assert exchange.take_now() == [content("2"), content("3")]
+    assert stream.take_now() == [content("2"), content("3")]
 
 
 def test_a_run_whose_log_is_broken_holds_up_no_other(stage: Stage) -> None:
@@ -221,51 +221,51 @@ def test_a_run_whose_log_is_broken_holds_up_no_other(stage: Stage) -> None:
 
 
 def test_a_run_that_was_stopped_elsewhere_lets_go_of_its_upstream_with_the_next_chunk(stage: Stage) -> None:
-    exchange = stage.begin("a")
+    stream = stage.begin("a")
     stage.runs.end(RunName("alice", "a"), STOPPED)
-    exchange.say("1")
-    until(lambda: exchange.ended)
+    stream.say("1")
+    until(lambda: stream.ended)
     until(lambda: len(stage.relay) == 0)
     assert (stage.status("a"), stage.text("a")) == ("stopped", "")
 
 
 def test_an_answer_that_is_too_large_ends_with_what_fits(stage: Stage) -> None:
-    exchange = stage.begin("a")
-    exchange.say("fits")
+    stream = stage.begin("a")
+    stream.say("fits")
     until(lambda: stage.text("a") == "fits")
-    exchange.say("x" * SETTINGS.max_answer_bytes)
+    stream.say("x" * SETTINGS.max_answer_bytes)
     until(lambda: stage.status("a") == "failed")
     assert stage.text("a") == "fits"
     error = stage.runs.get(RunName("alice", "a")).error
     assert error is not None
     assert error["code"] == "answer_too_large"
-    assert exchange.ended
+    assert stream.ended
 
 
 def test_nothing_is_appended_behind_what_a_failover_lost_while_more_came(stage: Stage) -> None:
-    exchange = stage.begin("a")
-    stage.say_apart(exchange, "1", "2")
+    stream = stage.begin("a")
+    stage.say_apart(stream, "1", "2")
     stage.gate.open.clear()
-    exchange.say("3")
+    stream.say("3")
     until(lambda: len(stage.gate.writes) == 3)
     stage.lose_newest("a")
-    exchange.say("4")
+    stream.say("4")
     stage.gate.open.set()
     until(lambda: stage.status("a") != "running")
     assert (stage.status("a"), stage.error("a"), stage.text("a")) == ("failed", "answer_lost", "1")
 
 
 def test_an_answer_that_ends_while_its_repetition_finds_a_loss_has_no_hole(stage: Stage) -> None:
-    exchange = stage.begin("a")
-    stage.say_apart(exchange, "1", "2")
+    stream = stage.begin("a")
+    stage.say_apart(stream, "1", "2")
 
     def finish() -> None:
         for _ in range(2):
             stage.lose_newest("a")
-        exchange.say("4")
-        exchange.finish()
+        stream.say("4")
+        stream.finish()
 
     stage.gate.lost, stage.gate.before_losing = 1, finish
-    exchange.say("3")
+    stream.say("3")
     until(lambda: stage.status("a") != "running")
     assert (stage.status("a"), stage.error("a"), stage.text("a")) == ("failed", "answer_lost", "1")

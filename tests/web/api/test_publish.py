@@ -62,7 +62,7 @@ def test_the_refusals_of_a_batch_are_told_in_full_at_first_and_then_in_short() -
 def test_a_batch_of_bad_lines_gives_everybody_else_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
     settings = Settings(redis_url="redis://unused.invalid")
-    commands = AutoPipeline(Connection.open(settings, SCRIPTS).line, 1.0, 1)
+    commands = AutoPipeline(Connection.open(settings, SCRIPTS).dedicated, 1.0, 1)
     store = LogStore(commands, settings)
     publisher = Publisher(store, Recipients(store, commands, settings))
 

@@ -1,7 +1,7 @@
 // What the user wants besides the badge: a sound, and desktop notifications.
 
 /** The user's settings, kept by the browser for all tabs of a site. */
-export class Wishes {
+export class DeviceSettings {
   /** @param {"sound" | "desktop"} name */
   static has(name) {
     try {

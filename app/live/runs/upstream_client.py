@@ -44,22 +44,22 @@ logger = logging.getLogger("belfry.upstream")
 vars(http.client).update(_MAXHEADERS=ANSWER_HEADERS, _MAXLINE=HEADER_LINE_BYTES)
 
 
-class Callers:
-    """All upstreams as they are called. One per worker."""
+class UpstreamClients:
+    """The clients of all upstreams. One per worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._callers: dict[int, Caller] = {}
+        self._clients: dict[int, UpstreamClient] = {}
 
-    def of(self, upstream: Upstream) -> Caller:
-        """The caller of one upstream."""
-        known = self._callers.get(id(upstream))
+    def of(self, upstream: Upstream) -> UpstreamClient:
+        """The client of one upstream."""
+        known = self._clients.get(id(upstream))
         if known is None:
-            known = self._callers[id(upstream)] = Caller(upstream, self._settings)
+            known = self._clients[id(upstream)] = UpstreamClient(upstream, self._settings)
         return known
 
 
-class Caller:
+class UpstreamClient:
     """Calls one upstream."""
 
     def __init__(self, upstream: Upstream, settings: Settings) -> None:

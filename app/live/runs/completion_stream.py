@@ -6,16 +6,18 @@ from collections.abc import Callable
 
 from ...core.completion import CompletionRequest, Piece
 from .buffered import Buffered
-from .caller import Caller
 from .completing import Completing
+from .upstream_client import UpstreamClient
 
 
-class Exchange(Completing, Buffered[str]):
+class CompletionStream(Completing, Buffered[str]):
     """One request and its streamed answer. `notify` as `Buffered` has it."""
 
-    def __init__(self, caller: Caller, request: CompletionRequest, notify: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, client: UpstreamClient, request: CompletionRequest, notify: Callable[[], None] | None = None
+    ) -> None:
         self._notify = notify
-        super().__init__(caller, request)
+        super().__init__(client, request)
 
     def _put(self, piece: Piece) -> None:
         for chunk in self.answer.take(piece):
