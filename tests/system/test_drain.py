@@ -131,7 +131,7 @@ def crowd(start_belfry: StartBelfry, alice: str) -> Iterator[tuple[Belfry, Crowd
         crowd.stop()
 
 
-def test_a_crowd_that_does_as_told_comes_back_to_two_workers(
+def test_a_crowd_that_does_as_told_comes_back_evenly_to_two_workers(
     crowd: tuple[Belfry, Crowd, list[Obedient]],
 ) -> None:
     """What the two workers tell is even over all readers, and each reader is let in whenever it comes.

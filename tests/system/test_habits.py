@@ -1,4 +1,4 @@
-"""Every habit of upstreams, against a real server: as a stream, as a whole answer or as a run; nightly in the other ways too."""
+"""Every habit of upstreams, against a real server: as a stream, as a whole answer or as a run, in each way nightly."""
 
 from __future__ import annotations
 
