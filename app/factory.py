@@ -253,6 +253,8 @@ class Web:
         self.limits = RateLimits(settings)
         self.answers = Answers(settings)
         self.auth = _authenticator(store, live, self.limits, settings, clock)
+        if live.pusher is not None:
+            live.pusher.trusts = self.auth.trusts
         self.admission = admission.Admission(store.publisher, settings.publish_queue_seconds)
         self.scheduling = Scheduling(store.timers, self.auth, store.audit, settings)
         self.publish_handler = publish.PublishHandler(

@@ -147,7 +147,7 @@ PUSHES = Counter(
     "belfry_pushes",
     "Pushes by what became of them: for a device `sent`, `gone` (its subscription ended), `refused`, `retried`, "
     "`waiting` (its push service is busy) or `given_up`; for a user `handled` (the message was read, or is gone), "
-    "`connected` or `failed`",
+    "`connected`, `reused` (the publish was refused: its id has other content) or `failed`",
     ["outcome"],
 )
 
@@ -188,7 +188,18 @@ BUILD_INFO = Gauge(
     "belfry_build_info", "1 for the version that runs", ["version", "python"], multiprocess_mode="livemax"
 )
 
-for _outcome in ("sent", "gone", "refused", "retried", "waiting", "given_up", "handled", "connected", "failed"):
+for _outcome in (
+    "sent",
+    "gone",
+    "refused",
+    "retried",
+    "waiting",
+    "given_up",
+    "handled",
+    "connected",
+    "failed",
+    "reused",
+):
     PUSHES.labels(_outcome)
 
 # What happens often is counted in plain memory. Each of these adds to a family above.

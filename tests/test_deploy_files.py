@@ -12,6 +12,7 @@ import yaml
 
 from app.core.settings import Settings, load
 from app.metrics import STREAMS
+from app.web.edge.loopback import is_loopback
 from tests.conftest import program
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
@@ -65,6 +66,14 @@ def test_nginx_accepts_the_configuration_for_several_nodes(tmp_path: Path) -> No
 
 def test_haproxy_accepts_its_configuration() -> None:
     accepted([program("haproxy"), "-c", "-f", DEPLOY / "nodes" / "haproxy.cfg"])
+
+
+def test_proxies_ask_a_demo_for_a_host_that_it_answers() -> None:
+    haproxy = re.findall(r"http-check send hdr Host (\S+)", (DEPLOY / "nodes" / "haproxy.cfg").read_text())
+    nginx = [re.findall(r'"" (\S+);', (DEPLOY / name).read_text()) for name in ("nginx.conf", "nodes/nginx.conf")]
+    hosts = {*haproxy, *[host for found in nginx for host in found]}
+    assert hosts
+    assert all(is_loopback(host) for host in hosts), hosts
 
 
 @pytest.mark.parametrize("name", ["nodes/nginx.conf", "nodes/haproxy.cfg"])

@@ -12,7 +12,17 @@ from ..core import redis_url
 from ..core.errors import BelfryError
 from ..core.settings import Settings
 from ..core.store_faults import FORMAT, Fault, judge, lacking_rights, newer_format, no_database, silent
-from ..transport.connection import Command, Reply, Script, denials, has_moved, has_no_database, is_unknown, unavailable
+from ..transport.connection import (
+    UNKNOWN_TO_SERVER,
+    Command,
+    Reply,
+    Script,
+    denials,
+    has_moved,
+    has_no_database,
+    is_unknown,
+    unavailable,
+)
 from .keys import Keys
 
 RIGHTS = Script("rights")
@@ -76,7 +86,8 @@ class Examination:
         if reads_format and isinstance(replies[0], bytes):
             faults += tuple(filter(None, [newer_format(replies[0].decode(errors="replace"))]))
         denied = self._denied(replies[-1])
-        denied += [f"+{name}" for name in denials.lately() if name in UNTRIED and f"+{name}" not in denied]
+        lately = [name for name in denials.lately() if name.partition(" ")[0] in UNTRIED]
+        denied += [f"+{name}" for name in lately if f"+{name}" not in denied]
         return (*faults, lacking_rights(denied)) if denied else faults
 
     def _denied(self, reply: Reply) -> list[str]:
@@ -120,7 +131,7 @@ def _denied(reply: Reply, keys: str) -> list[str]:
     if isinstance(reply, redis.exceptions.NoPermissionError):
         return ["+evalsha"] if "evalsha" in str(reply) else [keys]
     if isinstance(reply, Exception) and is_unknown(reply):
-        return ["+evalsha (unknown to the server)"]
+        return [f"+evalsha {UNKNOWN_TO_SERVER}"]
     if isinstance(reply, Exception):
         raise unavailable(reply) from reply
     return [each.decode() for each in reply]

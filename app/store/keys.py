@@ -76,10 +76,10 @@ Web Push, all in one slot: the devices of each user, the pushes that wait, and t
     belfry:{pushes}:of:alice       zset    device → Unix seconds at which it subscribed; alice's devices
     belfry:{pushes}:device:<name>  string  user, a line feed, and the subscription as JSON; the name is a digest of
                                            its endpoint. A device belongs to the user who subscribed last
-    belfry:{pushes}:due            zset    `<message id>/<user>` → Unix ms at which a worker shall take it next
-    belfry:{pushes}:jobs           hash    `<message id>/<user>` → the job, see `timers.lua`
-    belfry:{pushes}:done:<id>/<user> string  exists while it is remembered that this push was accepted;
-                                           `2` if a publish was repeated since, otherwise `1`
+    belfry:{pushes}:due            zset    push → Unix ms at which a worker shall take it next; a push is named
+                                           `<message id>/<digest of the content>/<user>`
+    belfry:{pushes}:jobs           hash    push → the job, see `push_add.lua`
+    belfry:{pushes}:done:<push>    string  exists while it is remembered that this push was stored
     belfry:{pushes}:live           channel ms until a push is due, whenever a push becomes the first one
 
 Users who were connected or received a message, for administrators:

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 import gevent
+from redis.exceptions import ClusterDownError
 
 from ..core.errors import BelfryError
 from ..core.redis_url import parse_cluster
@@ -145,13 +146,15 @@ class Cluster:
                 slots, info = self.at(address).connection.run(_QUESTION)
             except BelfryError as error:
                 logger.info("%s:%d does not answer CLUSTER commands: %s", *address, error.__cause__ or error.detail)
-                if has_no_cluster(error):
+                if not has_no_cluster(self._why_unknown):
                     self._why_unknown = error
                 continue
             view = view_of(slots, info, address)
             if self._map.is_news(view):
                 return view
             views.append(view)
+        if views:
+            self._why_unknown = unavailable(ClusterDownError("no primary holds a slot"))
         return best(views)
 
     def _nodes(self) -> Iterator[Address]:

@@ -34,6 +34,7 @@ FULL_RETRY_AFTER_SECONDS = 30  # until somebody has freed memory
 _SCRIPT_PLACE = re.compile(r" script: .*$", re.DOTALL)  # the script's digest and line in an error text
 _DENIED = re.compile("no permissions|ACL failure|user executing the script", re.IGNORECASE)
 _UNKNOWN = re.compile("unknown (?:redis )?(?:sub)?command", re.IGNORECASE)
+_UNKNOWN_NAMED = re.compile(r"unknown command '([A-Za-z]{1,40})'", re.IGNORECASE)  # a script's error names none
 _NO_DATABASE = "DB index is out of range"
 _NO_CLUSTER = "cluster support disabled"
 # Redis's error text → text for the caller. Redis's own text may contain keys and arguments, so it goes only to the log.
@@ -41,26 +42,43 @@ _REFUSALS = (
     ("read only replica", "The message store's server is a replica, which takes no writes"),
     ("NOREPLICAS", "The message store's server has fewer replicas than its min-replicas-to-write asks for"),
     ("MISCONF", "The message store's server cannot write its data to the disk"),
-    ("MASTERDOWN", "The message store's server is a replica that lost its primary"),
+    ("Link with MASTER is down", "The message store's server is a replica that lost its primary"),
     ("loading the dataset", "The message store's server is still loading its data"),
     ("BUSY", "The message store's server runs a script of somebody else"),
     (_NO_DATABASE, "The message store's server has no database of the number in BELFRY_REDIS_URL"),
     (_NO_CLUSTER, "The message store's server is no node of a cluster, as BELFRY_REDIS_URL says"),
-    ("FULL too many pushes", "As many pushes wait as BELFRY_MAX_PUSHES allows; publish again later under the same id"),
+    ("no primary holds a slot", "No primary of the cluster holds the slot, see CLUSTER INFO"),
+    ("Hash slot not served", "No primary of the cluster holds the slot, see CLUSTER INFO"),
+    ("The cluster is down", "The cluster of the message store is down, see CLUSTER INFO"),
+    ("FULL too many pushes", "As many pushes wait as BELFRY_MAX_PUSHES allows, and the message may be in the feeds"),
+    ("No matching script", "The message store's server does not keep Belfry's scripts; /health/ready says why"),
+    ("max number of clients", "The message store's server has no connection left: raise its maxclients"),
+    ("in protected mode", "The message store's server is in protected mode: give its users a password"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "The certificate of the message store's server is not trusted, or names another host",
+    ),
+    (
+        "WRONG_VERSION_NUMBER",
+        "The message store's server does not speak TLS at this port: use redis:// instead of rediss://",
+    ),
+    ("CERTIFICATE_REQUIRED", "The message store's server asks for a certificate: add ssl_certfile and ssl_keyfile"),
     ("no Sentinel knows", "No Sentinel of BELFRY_REDIS_URL knows the primary of the service"),
     ("'SENTINEL'", "The server in BELFRY_REDIS_URL is no Sentinel"),
 )
 
 complaints = LogThrottle(logging.getLogger("belfry.store"))
 _COMMAND = re.compile(r"run the '([a-z|]+)' command")
+UNKNOWN_TO_SERVER = "(unknown to the server)"
 DENIED_SECONDS = 20.0  # longer than the pause between two attempts to connect
 
 
 class Denials:
-    """The commands that Redis refused to its user because of its rights.
+    """The commands that Redis refused to its user, or does not know.
 
     An administrator may change the rights at any time. A script can try most commands, but not those that begin a
-    connection, subscribe or wait. Their refusals are the only sign that a right to them is missing.
+    connection, subscribe or wait. Their refusals are the only sign that a right to them is missing, or that the
+    server's configuration renames them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,12 +89,17 @@ class Denials:
     def note(self, refusal: str) -> None:
         """Remember the refusal of a command. Redis names the command unless a script ran it."""
         self.count += 1
-        named = _COMMAND.search(refusal)
-        if named:
-            self._seen[named[1]] = self._clock()
+        denied, unknown = _COMMAND.search(refusal), _UNKNOWN_NAMED.search(refusal)
+        if denied:
+            self._seen[denied[1]] = self._clock()
+        if unknown:
+            self._seen[f"{unknown[1].lower()} {UNKNOWN_TO_SERVER}"] = self._clock()
 
     def lately(self) -> list[str]:
-        """Return the commands that were refused within the last `DENIED_SECONDS`."""
+        """Return the commands that were refused within the last `DENIED_SECONDS`.
+
+        `UNKNOWN_TO_SERVER` follows a command that the server does not know.
+        """
         since = self._clock() - DENIED_SECONDS
         self._seen = {name: seen for name, seen in self._seen.items() if seen > since}
         return list(self._seen)
@@ -456,8 +479,17 @@ def _refused(error: Exception) -> str:
             denials.note(refusal)
             return f"The message store refuses a command to Belfry's user ({refusal}); /health/ready names what lacks"
         if not known and is_unknown(error):
-            return "The message store's server does not know a command; /health/ready names it"
+            return _unknown_command(refusal)
     return known
+
+
+def _unknown_command(refusal: str) -> str:
+    """Return a text for the caller about a command that the server does not know."""
+    named = _UNKNOWN_NAMED.search(refusal)
+    if not named:
+        return "The message store's server does not know a command; /health/ready names it"
+    denials.note(refusal)
+    return f"The message store's server does not know the command {named[1].upper()}; its configuration may rename it"
 
 
 def _unknown_user(refusal: str) -> str:

@@ -27,6 +27,7 @@ from .dialect import ClusterDialect
 from .shard import Shard
 from .slots import Address, slot_of
 
+NO_NAME = "?"  # a cluster that prefers hostnames names a node without one like this
 PAUSE_SECONDS = (0.005, 0.1)  # first and longest pause before a refused command is sent again
 KEYLESS: Final = ("PING", "WAIT")
 ANYWHERE: Final = -1  # the slot of such commands
@@ -126,7 +127,7 @@ class Routing:
             self._places.refresh()
             owner = self._places.current()[0] if slot == ANYWHERE else self._places.owner(slot)
         if owner is None:
-            raise unavailable(ClusterDownError("no primary holds the slot"))
+            raise unavailable(ClusterDownError("no primary holds a slot"))
         return owner
 
     def _do(self, steps: Sequence[Step], waits: Sequence[Step]) -> None:
@@ -177,6 +178,9 @@ class Routing:
     def _refer(self, step: Step) -> bool:
         """Prepare to follow a refusal. Return whether it names another node."""
         refusal, asked, step.asked = step.reply, step.asked, None
+        if isinstance(refusal, AskError) and refusal.host == NO_NAME:
+            self._places.refresh_soon()
+            return False
         if isinstance(refusal, MovedError):  # redis-py derives it from `AskError`
             self._places.moved(refusal.slot_id, self._address(refusal, asked or self._owner(step.slot)))
             return True

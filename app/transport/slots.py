@@ -43,15 +43,22 @@ class View:
 def view_of(slots: Sequence[Any], info: bytes, asked: Address) -> View:
     """Read the replies of the node at the address `asked` to CLUSTER SLOTS and CLUSTER INFO.
 
-    An empty host stands for the node that was asked. `?` stands for a node whose address is unknown.
+    An empty host stands for the node that was asked. `?` stands for a node whose hostname is not known, although the
+    cluster prefers hostnames. Its IP address may follow.
     """
     owners: dict[int, Address] = {}
-    for first, last, (host, port, *_), *_ in slots:
-        name = host.decode() if host else asked[0]
-        if name != "?":
-            owners.update(dict.fromkeys(range(first, last + 1), (name, port)))
+    for first, last, (host, port, *more), *_ in slots:
+        name = _ip(more) if host == b"?" else host or b""
+        if name is not None:
+            owners.update(dict.fromkeys(range(first, last + 1), (name.decode() or asked[0], port)))
     fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     return View(owners, int(fields.get("cluster_current_epoch", 0)), fields.get("cluster_state") == "ok")
+
+
+def _ip(more: Sequence[Any]) -> bytes | None:
+    """Return the IP address from what follows a node's port: its id, then names and values. None if there is none."""
+    told = more[1] if len(more) > 1 else ()
+    return dict(zip(told[::2], told[1::2], strict=False)).get(b"ip")
 
 
 class SlotMap:

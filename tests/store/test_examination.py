@@ -122,6 +122,21 @@ def test_a_command_that_no_script_can_try_is_named_after_it_was_refused(
     assert "rights" not in [fault.code for fault in looking.look(CHANNEL)]
 
 
+def test_a_command_that_no_script_can_try_and_the_server_does_not_know_is_named_after_it_was_refused(
+    server: RedisServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denials = Denials()
+    monkeypatch.setattr(connection, "denials", denials)
+    monkeypatch.setattr(store_examination, "denials", denials)
+    looking = examination(server, client)
+    looking.look(CHANNEL)
+    refusal = "unknown command 'WAIT', with args beginning with: '1' '1000' "
+    assert "command WAIT" in connection.unavailable(redis.exceptions.ResponseError(refusal)).detail
+    assert looking.is_due()
+    told = " ".join([fault.text for fault in looking.look(CHANNEL)])
+    assert "lacks rights: +wait (unknown to the server);" in told, told
+
+
 def test_the_server_says_how_it_is_configured(server: RedisServer, client: redis.Redis) -> None:
     looking = examination(server, client)
     assert [fault.code for fault in looking.look(CHANNEL)] == ["persistence"]

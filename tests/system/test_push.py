@@ -56,7 +56,7 @@ def received(service: PushService, name: str, count: int = 1, seconds: float = P
     return service.at(name)
 
 
-def push(belfry: Belfry, user: str, **fields: Any) -> str:
+def push(belfry: Belfry, user: str | list[str], **fields: Any) -> str:
     message_id: str = belfry.publish({"to": user, "title": "hi", "push": True, **fields})["id"]
     return message_id
 
@@ -110,6 +110,20 @@ def test_a_device_that_was_removed_gets_nothing_more(belfry: Belfry, service: Pu
     push(belfry, alice)
     received(service, "kept")
     assert service.at("old") == []
+
+
+def test_a_user_removes_all_devices_at_once(belfry: Belfry, service: PushService, alice: str, bob: str) -> None:
+    """One of them was added with a stolen token, and only the thief knows its address."""
+    for user, name in ((alice, "own"), (alice, "stolen"), (bob, "bob")):
+        subscribe(belfry, user, service.endpoint(name))
+    with belfry.reader(alice) as api:
+        for body in ({}, {"all": False}, {"all": True, "endpoint": service.endpoint("own")}):
+            answer = api.request("DELETE", "/push/subscriptions", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (422, "bad_subscription"), body
+        assert api.request("DELETE", "/push/subscriptions", json={"all": True}).status_code == 204
+    push(belfry, [alice, bob])
+    received(service, "bob")
+    assert {told.path for told in service.received} == {"/push/bob"}
 
 
 def test_signing_out_ends_the_devices_of_the_session(belfry: Belfry, service: PushService, alice: str) -> None:
@@ -186,7 +200,8 @@ def test_a_push_survives_the_worker_that_had_it(
     service.released.set()
     with redis.Redis.from_url(redis_server.url) as client:
         due, _ = keys.pushes
-        assert client.zadd(due, {f"held/{alice}": 1}, xx=True, ch=True) == 1, "its lease ends now, and not in a minute"
+        (held,) = [job for job in client.zrange(due, 0, -1) if job.startswith(b"held/")]
+        assert client.zadd(due, {held: 1}, xx=True, ch=True) == 1, "its lease ends now, and not in a minute"
         client.publish(keys.live(PUSHES), "0")
     told = received(service, "phone", 2)
     assert {browser.read(each)["id"] for each in told} == {"held"}, "the device shows it once, by its id"

@@ -102,6 +102,21 @@ def test_a_seed_that_is_away_does_no_harm_and_without_any_the_store_is_away(serv
     assert refusal.value.code == "store_unavailable"
 
 
+def test_a_node_without_slots_and_a_user_without_rights_are_told(settings: Settings) -> None:
+    alone = Node()
+    try:
+        alone.start()
+        empty = settings.model_copy(update={"redis_url": f"redis+cluster://{alone.address}"})
+        with pytest.raises(BelfryError, match="No primary of the cluster holds"):
+            Cluster(empty, SCRIPTS).ping()
+        alone.ask("ACL", "SETUSER", "narrow", "on", ">word", "~*", "&*", "+@all", "-cluster")
+        narrow = settings.model_copy(update={"redis_url": f"redis+cluster://narrow:word@{alone.address}"})
+        with pytest.raises(BelfryError, match=r"cluster\|slots"):
+            Cluster(narrow, SCRIPTS).ping()
+    finally:
+        alone.destroy()
+
+
 def test_many_who_ask_at_once_share_a_refresh(cluster: Cluster) -> None:
     asked = [gevent.spawn(cluster.refresh) for _ in range(20)]
     gevent.sleep(0)

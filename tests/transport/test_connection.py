@@ -22,11 +22,13 @@ from app.transport.connection import (
     Command,
     Connection,
     DedicatedConnection,
+    Denials,
     LostError,
     Reply,
     Script,
     UnpackableError,
     checked,
+    unavailable,
 )
 from app.transport.log_throttle import LogThrottle
 from tests.servers import HOST, RedisServer, free_port
@@ -266,3 +268,38 @@ def test_a_password_that_is_missing_or_wrong_is_told_with_the_way_to_write_it(
         assert "s3cret" not in caplog.text
     finally:
         server.destroy()
+
+
+@pytest.mark.parametrize("command", ["CLIENT", "SELECT", "subscribe"])
+def test_a_command_that_the_server_does_not_know_is_named_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(connection, "denials", Denials())  # the process's own would report it to other tests
+    refusal = redis.exceptions.ResponseError(f"unknown command '{command}', with args beginning with: 'secret' 'x' ")
+    told = unavailable(refusal).detail
+    assert f"does not know the command {command.upper()}; its configuration may rename it" in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            redis.exceptions.MasterDownError("Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+            "lost",
+        ),
+        (redis.exceptions.ConnectionError("max number of clients reached"), "maxclients"),
+        (redis.exceptions.ResponseError("DENIED Redis is running in protected mode because"), "protected mode"),
+        (
+            redis.exceptions.ConnectionError("Error 1 connecting: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"),
+            "trusted",
+        ),
+        (redis.exceptions.ConnectionError("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert"), "ssl_certfile"),
+        (redis.exceptions.ConnectionError("Error 1 connecting: [SSL: WRONG_VERSION_NUMBER] wrong"), "redis://"),
+        (redis.exceptions.ClusterDownError("Hash slot not served"), "No primary of the cluster"),
+        (redis.exceptions.ClusterDownError("The cluster is down"), "is down"),
+        (redis.exceptions.NoScriptError("No matching script."), "scripts"),
+    ],
+)
+def test_a_server_that_refuses_for_a_known_cause_is_told_by_it(error: redis.RedisError, told: str) -> None:
+    assert told in unavailable(error).detail

@@ -128,6 +128,13 @@ def test_moved_without_a_host_means_the_node_that_says_so(nodes: Nodes) -> None:
     assert routing(nodes).run([("GET", "key")]) == ["OK from one:9"]
 
 
+@pytest.mark.parametrize("kind", [MovedError, AskError])
+def test_a_node_that_has_no_name_is_looked_up_and_not_connected_to(nodes: Nodes, kind: type[AskError]) -> None:
+    nodes.one.said.append(kind(f"{slot_of('key')} ?:2"))
+    assert routing(nodes).run([("GET", "key")]) == ["OK from one:1"]
+    assert nodes.refreshes == 1
+
+
 def test_ask_is_followed_once_and_not_remembered(nodes: Nodes) -> None:
     nodes.one.said.append(AskError(f"{slot_of('key')} two:2"))
     route = routing(nodes)

@@ -54,6 +54,10 @@ INFO = b"cluster_state:ok\r\ncluster_current_epoch:7\r\n"
         ([0, 1, [b"", 7_001, b"id"]], ("asked", 7_001)),
         ([0, 1, [None, 7_001, b"id"]], ("asked", 7_001)),
         ([0, 1, [b"?", 7_001, b"id"]], None),
+        ([0, 1, [b"?", 7_001, b"id", []]], None),
+        ([0, 1, [b"?", 7_000, b"id", [b"ip", b"10.0.0.1"]]], ONE),
+        ([0, 1, [b"?", 7_001, b"id", [b"ip", b""]]], ("asked", 7_001)),
+        ([0, 1, [b"one.example", 7_001, b"id", [b"ip", b"10.0.0.1"]]], ("one.example", 7_001)),
     ],
 )
 def test_a_node_s_view_is_read_and_an_empty_host_is_its_own(row: Any, owner: tuple[str, int] | None) -> None:

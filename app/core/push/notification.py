@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from .. import jws
 from ..wire.frames import compact_bytes
 from .encryption import PLAINTEXT_MAX
+from .vapid import VapidKey
 
 ACTIONS_MAX: Final = 2  # no browser shows more
-TOPIC_CHARS: Final = 32  # RFC 8030 section 5.4
 _SHOWN: Final = ("title", "body", "url", "level", "time")
 _URGENT: Final = frozenset({"warning", "error"})
 _CUT: Final = "…"
 
 
 class Notification(NamedTuple):
-    """One message for one user. `topic` is empty if it replaces nothing. `ttl` is in seconds."""
+    """One message for one user. `topic` is empty if it replaces nothing. `ttl` is in seconds.
+
+    `published_at` is when the message was published, in Unix seconds.
+    """
 
     payload: bytes
     topic: str
     urgency: str
     ttl: int
+    published_at: float
 
     @property
     def headers(self) -> dict[str, str]:
@@ -33,33 +35,32 @@ class Notification(NamedTuple):
         return {"TTL": str(self.ttl), "Urgency": self.urgency, **topic}
 
 
-def of_record(record: bytes, user: str, proof: str, now: float, ttl_seconds: int) -> Notification:
+def of_record(record: bytes, user: str, key: VapidKey, now: float, ttl_seconds: int) -> Notification:
     """Return the notification for a message's record, see `Message.record`.
 
-    It is kept at the push service for `ttl_seconds` at most, and not after the message has expired.
+    `key` makes the proof and the topic. The notification is kept at the push service for `ttl_seconds` at most, and not
+    after the message has expired.
     """
     message: dict[str, Any] = json.loads(record.partition(b" ")[2])
-    told = {"id": message["id"], "user": user, "tag": message.get("key") or message["id"], "proof": proof}
+    message_id, replaces = message["id"], message.get("key")
+    proof = key.proof(user, message_id)
+    told = {"id": message_id, "user": user, "tag": replaces or message_id, "proof": proof}
     told |= {name: message[name] for name in _SHOWN if message.get(name)}
     if message.get("actions"):
         told["actions"] = message["actions"][:ACTIONS_MAX]
     left = _seconds_left(message, now)
     return Notification(
         _fitting(told),
-        _topic(message.get("key")),
+        key.topic(user, replaces) if replaces else "",
         "high" if message.get("level") in _URGENT else "normal",
         max(0, int(ttl_seconds if left is None else min(left, ttl_seconds))),
+        datetime.fromisoformat(message["time"]).timestamp(),
     )
 
 
 def _seconds_left(message: dict[str, Any], now: float) -> float | None:
     at = message.get("expires_at")
     return datetime.fromisoformat(at).timestamp() - now if at else None
-
-
-def _topic(key: str | None) -> str:
-    """Return a name that a later message with the same key shares. The push service replaces the earlier one."""
-    return jws.encoded(sha256(key.encode()).digest())[:TOPIC_CHARS] if key else ""
 
 
 def _fitting(told: dict[str, Any]) -> bytes:

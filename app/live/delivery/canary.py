@@ -249,9 +249,14 @@ class Canaries:
         self._canaries: dict[bytes, Canary] = {}  # by channel
         self._since = time.monotonic()
         self._fault: Fault | None = None  # of what names no shard
+        self._trouble = ""
 
-    def refuse(self, fault: Fault | None) -> None:
-        """What keeps the worker from finding any shard; None: nothing does any more."""
+    def refuse(self, fault: Fault | None, trouble: str = "") -> None:
+        """Note what keeps the worker from finding any shard: a fault of the configuration, or another `trouble`.
+
+        Without either, nothing does any more.
+        """
+        self._trouble = trouble
         if fault is not None and fault != self._fault:
             logger.error("the store: %s", fault.text)
         if fault != self._fault:
@@ -280,7 +285,7 @@ class Canaries:
     def check(self) -> None:
         """See `Canary.check`. Raises `BelfryError` `store_unavailable`, which names the shard."""
         if not self._canaries:
-            text = self._fault.text if self._fault else "The message store has not answered yet."
+            text = self._fault.text if self._fault else self._trouble or "The message store has not answered yet."
             raise BelfryError("store_unavailable", text, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         for canary in self:
             canary.check()

@@ -226,7 +226,7 @@ class Links:
                 self._shards.refresh()
             except BelfryError as error:
                 logger.info("the shards can't be looked up: %s", error.__cause__ or error.detail)
-                self.canaries.refuse(no_cluster() if has_no_cluster(error) else None)
+                self.canaries.refuse(no_cluster() if has_no_cluster(error) else None, error.detail)
                 self._is_look_due = True
                 gevent.sleep(RETRY_SECONDS)
             else:

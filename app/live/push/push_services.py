@@ -13,7 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -27,11 +27,17 @@ from ...core.settings import Settings
 IDLE_SECONDS: Final = 30.0  # push services close a connection sooner or later; one that is older is not used again
 IDLE_CONNECTIONS: Final = 20  # kept open to one service
 SERVICES_KEPT: Final = 200
+# Answers of a resolver that say so of the name. Others, such as EAI_AGAIN, say that the resolver can't be asked now.
+UNKNOWN_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 ANSWER_BYTES: Final = 16_384  # of a body; the connection of a longer one is closed
 
 
 class PushFailedError(Exception):
-    """The push service did not answer: it can't be reached, is not to be reached, broke off, or took too long."""
+    """The push service did not answer: it can't be reached, broke off, or took too long."""
+
+
+class NoAddressError(Exception):
+    """The name of the push service leads to no address that Belfry may connect to. Trying again does not help."""
 
 
 class NoPlaceError(Exception):
@@ -62,9 +68,9 @@ class _Connection(http.client.HTTPConnection):
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._to.host)
 
     def _connected(self) -> socket.socket:
-        """Connect to the first address that answers. Raises `OSError`."""
-        failure = OSError(f"{self._to.host} has no address that Belfry may connect to")
-        for family, kind, protocol, _, place in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        """Connect to the first address that answers. Raises `OSError` and `NoAddressError`."""
+        failure: Exception = NoAddressError("the name leads to no address that Belfry may connect to")
+        for family, kind, protocol, _, place in self._resolved():
             address = parse_address(str(place[0]))
             if address is None or not is_reachable(address, self._networks) or not self._may_be_plain(address):
                 continue
@@ -78,6 +84,14 @@ class _Connection(http.client.HTTPConnection):
             else:
                 return sock
         raise failure
+
+    def _resolved(self) -> list[Any]:
+        try:
+            return socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            if error.errno in UNKNOWN_NAME:
+                raise NoAddressError("the name has no address") from None
+            raise
 
     def _may_be_plain(self, address: object) -> bool:
         return self._to.scheme == "https" or any(address in network for network in self._networks)
@@ -105,6 +119,7 @@ class PushServices:
         self._now = now
         self._services: dict[str, _Service] = {}
         self._tls: ssl.SSLContext | None = None
+        self._swept = now()
 
     def has_place(self, to: PushEndpoint) -> bool:
         """Return whether this push service has a free place now."""
@@ -112,7 +127,8 @@ class PushServices:
         return service is None or not service.places.locked()
 
     def send(self, to: PushEndpoint, headers: Mapping[str, str], body: bytes) -> PushAnswer:
-        """Send one push. Raises `PushFailedError`, and `NoPlaceError` if the service has no free place."""
+        """Send one push. Raises `PushFailedError`, `NoAddressError`, and `NoPlaceError` without a free place."""
+        self._close_idle()
         service = self._services.get(to.origin)
         if service is None:
             self._drop_idle()
@@ -163,6 +179,16 @@ class PushServices:
                 return connection
             connection.close()
         return None
+
+    def _close_idle(self) -> None:
+        """Close the connections of all services that nobody has used for `IDLE_SECONDS`, as often as that."""
+        now = self._now()
+        if now - self._swept < IDLE_SECONDS:
+            return
+        self._swept = now
+        for service in self._services.values():
+            while service.idle and now - service.idle[0].used_at >= IDLE_SECONDS:  # the first one is the oldest
+                service.idle.popleft().close()
 
     def _drop_idle(self) -> None:
         """Forget services that nobody uses now, if there are many."""

@@ -24,6 +24,7 @@ from gevent.pool import Pool
 
 from ... import metrics
 from ...core.errors import BelfryError
+from ...core.identity.tokens import Claims
 from ...core.push import endpoint, notification
 from ...core.push.encryption import SALT_BYTES, encrypt
 from ...core.push.endpoint import PushEndpoint
@@ -38,7 +39,7 @@ from ...store.push.subscriptions import Device, Subscriptions
 from ..identity.revocation_watch import RevocationWatch
 from ..insight.recorder import Flights
 from ..loop import Loop
-from .push_services import NoPlaceError, PushAnswer, PushFailedError, PushServices
+from .push_services import NoAddressError, NoPlaceError, PushAnswer, PushFailedError, PushServices
 
 JOBS_AT_ONCE: Final = 400  # of a worker: more than the places of several push services
 LOOK_SECONDS: Final = 60.0  # at least so often a worker looks while pushes wait
@@ -47,6 +48,7 @@ APPEND_SECONDS: Final = 30.0  # a message that was not appended by then never wi
 NOT_YET_SECONDS: Final = 1.0
 NO_PLACE_SECONDS: Final = 2.0  # after the push service had no free place; doubles each time
 LONGEST_WAIT_SECONDS: Final = 60.0  # for a place
+CLOCKS_SECONDS: Final = 5.0  # by which the clocks of two nodes may differ
 TOGETHER_MS: Final = 1_000  # devices that are due so soon after the first one are tried together with it
 # A claim that only found busy push services costs as much as one that sends. The next one comes no sooner.
 BUSY_SECONDS: Final = 0.5
@@ -95,6 +97,8 @@ class Pusher:
         clock: Callable[[], float],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Make a pusher. `trusts` may be set: whether what vouched for a credential is still trusted."""
+        self.trusts: Callable[[Claims], bool] = lambda _: True
         self._pushes = pushes
         self._subscriptions = subscriptions
         self._logs = logs
@@ -190,33 +194,38 @@ class Pusher:
             return
         told = self._told(job)
         if told is not None:
-            self._send(job._replace(left=tuple(later)), [(each, devices[each.name]) for each in due], told)
+            # A repeated publish may have stored this push for a device that subscribed after the message came.
+            latest = told.published_at + CLOCKS_SECONDS
+            sending = [(each, devices[each.name]) for each in due if devices[each.name].since <= latest]
+            self._send(job._replace(left=tuple(later)), sending, told)
 
     def _told(self, job: PushJob) -> Notification | None:
         """Return what to send now. If that is nothing, end the job or have it taken again."""
         message = unhandled(self._logs, job.user, job.message_id, self._clock())
         if not message.appended:
             self._wait_for_message(job)
+        elif message.digest not in ("", job.digest):
+            self._skip(job, "reused", appended=False)
         elif message.record is None:
             self._skip(job, "handled")
         elif not self._settings.push_connected and self._presence.online([job.user])[0]:
             self._skip(job, "connected")
         else:
-            proof = self._key.proof(job.user, job.message_id)
             ttl = self._settings.push_ttl_seconds
-            return notification.of_record(message.record, job.user, proof, self._clock(), ttl)
+            return notification.of_record(message.record, job.user, self._key, self._clock(), ttl)
         return None
 
     def _devices(self, user: str) -> dict[str, Device]:
         """Return the user's devices by name. Those whose credential was withdrawn are removed.
 
+        A device whose key is not trusted any more stays, and gets nothing: its next subscription has another key.
         The session does not count: signing out removes its devices, and a session that was replaced ends nothing.
         """
         found: dict[str, Device] = {}
         for device in self._subscriptions.of_user(user):
             if self._watch.covers(replace(device.credential, session="")):
                 self._subscriptions.end(device)
-            else:
+            elif self.trusts(device.credential):
                 found[device.name] = device
         return found
 
@@ -238,9 +247,9 @@ class Pusher:
         else:
             self._pushes.finish(job, appended=False)
 
-    def _skip(self, job: PushJob, why: str) -> None:
+    def _skip(self, job: PushJob, why: str, *, appended: bool = True) -> None:
         metrics.PUSHES.labels(why).inc()
-        self._pushes.finish(job)
+        self._pushes.finish(job, appended=appended)
 
     def _send(self, job: PushJob, due: list[tuple[DeviceLeft, Device]], told: Notification) -> None:
         """Send to all devices that are due side by side, then end the job or store what is left of it."""
@@ -315,6 +324,9 @@ class Pusher:
             answer = self._services.send(to, headers, body)
         except NoPlaceError:
             return _NO_PLACE
+        except NoAddressError as error:
+            logger.warning("a device of %r is not pushed to: %s: %s", device.credential.user, to.origin, error)
+            return Result(Outcome.REFUSED)
         except PushFailedError as error:
             logger.info("the push service %s failed: %s", to.origin, error)
             return Result(Outcome.RETRY)

@@ -41,10 +41,12 @@ class Read(NamedTuple):
 class Unhandled(NamedTuple):
     """A message that may still have to be shown to a user. `record` is None if the user handled it or it is gone.
 
-    `appended`: whether it is in the user's log, or was.
+    `appended`: whether it is in the user's log, or was. `digest` identifies the content that was appended under its id,
+    see `Message`. It is empty if the log no longer remembers the id.
     """
 
     appended: bool
+    digest: str = ""
     record: bytes | None = None
 
 
@@ -102,17 +104,13 @@ def unhandled(store: LogStore, user: str, message_id: str, now: float) -> Unhand
     A message that was retracted, replaced or has expired is gone.
     """
     log = user_log(user)
-    ((page, offsets),) = store.find([log], [message_id])
-    if not offsets:
-        if store.place(log, message_id) is None:
-            return Unhandled(appended=False)
-        ((page, offsets),) = store.find([log], [message_id])  # it may have been appended after the first look
-        if not offsets:
-            return Unhandled(appended=True)
-    (found,) = store.read_back([(log, (Position(page.epoch, offsets[0] + 1),))], 1, user)
-    entry = next((entry for entry in found.entries if entry.offset == offsets[0]), None)
-    is_over = entry is None or 0 < entry.expires_ms <= now * 1_000 or found.own_marks.handled.has(offsets[0])
-    return Unhandled(appended=True, record=None if entry is None or is_over else entry.record)
+    page, offset, digest = store.find_one(log, message_id)
+    if offset is None:
+        return Unhandled(appended=bool(digest), digest=digest)
+    (found,) = store.read_back([(log, (Position(page.epoch, offset + 1),))], 1, user)
+    entry = next((entry for entry in found.entries if entry.offset == offset), None)
+    is_over = entry is None or 0 < entry.expires_ms <= now * 1_000 or found.own_marks.handled.has(offset)
+    return Unhandled(appended=True, digest=digest, record=None if entry is None or is_over else entry.record)
 
 
 def _delivery(name: str, page: Page, offsets: list[int], marks: Marks | None) -> Delivery:

@@ -111,6 +111,18 @@ class Tail(NamedTuple):
     expires_ms: int
 
 
+class Found(NamedTuple):
+    """What a log has of one message.
+
+    `page` has no entries. `offset` is None if the log does not keep the message. `digest` identifies the content that
+    was appended under the id, see `Message`. It is empty if the log does not remember the id.
+    """
+
+    page: Page
+    offset: int | None
+    digest: str
+
+
 class _RoundTrip(NamedTuple):
     """The commands of one round trip, and the number of each message in the order of the commands.
 
@@ -286,6 +298,16 @@ class LogStore:
         """Return for each named log a page without entries, and the offsets of those messages that the log keeps."""
         replies = self._run([self._call(FIND, name, *message_ids) for name in names])
         return [(_page([*reply[:-1], ()]), [int(offset) for offset in reply[-1] if offset]) for reply in replies]
+
+    @looks_first
+    def find_one(self, name: str, message_id: str) -> Found:
+        """Look for one message, and for the content that the log remembers under its id."""
+        # The message may be appended between two of these commands. If it was not found, the first look at its id
+        # counts: it was not appended yet. If it was found, the second one does: it then knows the id.
+        look = ("MGET", self.keys.message_id(name, message_id))
+        (before,), reply, (after,) = self._run([look, self._call(FIND, name, message_id), look])
+        page, (offset,) = _page([*reply[:-1], ()]), reply[-1]
+        return Found(page, int(offset) if offset else None, _digest_of(after if offset else before, page.history))
 
     def place(self, name: str, message_id: str) -> Position | None:
         """Return the position of a message, even if the message is gone.
@@ -487,6 +509,13 @@ def _outcome(reply: Reply) -> Appended:
 def _batches(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
     for start in range(0, len(commands), ROUND_TRIP_COMMANDS):
         yield commands[start : start + ROUND_TRIP_COMMANDS]
+
+
+def _digest_of(stored: bytes | None, history: str) -> str:
+    """Return the digest in the value of a message id. An id of an earlier history counts no longer."""
+    if not stored or not stored.startswith(history.encode() + b"."):
+        return ""
+    return stored.split(b" ")[1].decode()
 
 
 def _texts(vector: Vector) -> list[str]:

@@ -1,8 +1,9 @@
 """The pushes that wait: one job for each message and recipient with a device, claimed under a lease like a timer.
 
 A publish stores them in its own round trip, before it appends the message. So a message that was acknowledged has its
-pushes, whichever worker dies. A job has a fixed id, so a publish that is repeated adds none. A message without `push`
-costs nothing here.
+pushes, whichever worker dies. The job names the content by its digest. The worker that claims it looks whether the log
+has appended that content under this id, and sends nothing if the publish was refused or failed. A job has a fixed id,
+so a publish that is repeated adds none. A message without `push` costs nothing here.
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ class DeviceLeft(NamedTuple):
 class PushJob(NamedTuple):
     """A push of one message to one user.
 
-    `since` is in Unix ms, by the publishing worker's clock. `left` are the devices that are still to be reached, None
-    at first: all.
+    `digest` identifies the content, see `Message`. `since_ms` is when its last publish began, by the clock of the
+    publishing worker. `left` are the devices that are still to be reached, None at first: all.
     """
 
     message_id: str
+    digest: str
     user: str
     claim: str
     since_ms: int
@@ -59,7 +61,7 @@ class PushJob(NamedTuple):
 
     @property
     def id(self) -> str:
-        return f"{self.message_id}/{self.user}"
+        return _id(self.message_id, self.digest, self.user)
 
 
 class ClaimedPushes(NamedTuple):
@@ -90,12 +92,12 @@ class Pushes:
     def _add(self, message: Message, logs: Sequence[str]) -> Command:
         settings = self._settings
         users = [name.removeprefix(_USER) for name in logs]
-        ids = [f"{message.id}/{user}" for user in users]
+        ids = [_id(message.id, message.digest.decode(), user) for user in users]
         keys = [key for user, id_ in zip(users, ids, strict=True) for key in self._keys_of(user, id_)]
         delay_ms = int(settings.push_delay_seconds * 1_000)
         limits = delay_ms, settings.max_pushes, settings.dedup_seconds
-        rest = _rest(PushJob(message.id, "", "", int(self._clock() * 1_000)))
-        return ADD.call((*self._keys.pushes, self._channel, *keys), *limits, rest, *ids)
+        begin_ms = int(self._clock() * 1_000)
+        return ADD.call((*self._keys.pushes, self._channel, *keys), *limits, begin_ms, *ids)
 
     def claim(self, count: int) -> ClaimedPushes:
         """Claim up to `count` jobs that are due. No other worker gets them before the lease ends."""
@@ -105,35 +107,32 @@ class Pushes:
         return ClaimedPushes(jobs, None if next_ms < 0 else next_ms / 1_000)
 
     def finish(self, job: PushJob, *, appended: bool = True) -> None:
-        """End a job. If its message was never appended, the publisher may store it again.
+        """End a job. If its content was not appended, the publisher may store it again.
 
-        If the publisher has just done so, the job goes on instead.
+        If another publish of it has begun since the claim, the job goes on instead.
         """
-        self._settle(job, "", b"", "" if appended else AGAIN_MS)
+        self._settle(job, "", b"", "" if appended else job.since_ms)
 
     def again(self, job: PushJob, seconds: float) -> None:
         """Have the job taken again, as it is now, in so many seconds."""
-        self._settle(job, int(seconds * 1_000), _rest(job), "")
+        self._settle(job, int(seconds * 1_000), b"" if job.left is None else compact_bytes(job.left), "")
 
-    def _settle(self, job: PushJob, milliseconds: int | str, rest: bytes, forget: int | str) -> None:
+    def _settle(self, job: PushJob, milliseconds: int | str, left: bytes, failed: int | str) -> None:
         keys = (*self._keys.pushes, self._keys.push_done(job.id), self._channel)
-        self._commands.run([SETTLE.call(keys, job.id, job.claim, milliseconds, rest, forget)])
+        self._commands.run([SETTLE.call(keys, job.id, job.claim, milliseconds, left, failed, AGAIN_MS)])
 
     def _keys_of(self, user: str, job: str) -> tuple[str, str]:
         return self._keys.push_devices(user), self._keys.push_done(job)
 
 
-def _rest(job: PushJob) -> bytes:
-    rest: dict[str, object] = {"since": job.since_ms}
-    return compact_bytes(rest if job.left is None else {**rest, "left": job.left})
+def _id(message_id: str, digest: str, user: str) -> str:
+    return f"{message_id}/{digest}/{user}"
 
 
 def _job(id_: str, reply: Reply) -> PushJob:
     head, rest = reply.split(b"\n", 1)
-    message_id, _, user = id_.partition("/")  # a message id has no slash
-    said = json.loads(rest)
-    left = said.get("left")
+    message_id, digest, user = id_.split("/", 2)  # a message id and a digest have no slash
+    since, left = rest.split(b" ", 1)
     claim = head.decode().split()[3]
-    return PushJob(
-        message_id, user, claim, said["since"], None if left is None else tuple([DeviceLeft(*each) for each in left])
-    )
+    devices = tuple([DeviceLeft(*each) for each in json.loads(left)]) if left else None
+    return PushJob(message_id, digest, user, claim, int(since), devices)

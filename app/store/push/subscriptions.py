@@ -27,13 +27,14 @@ NAME_BYTES: Final = 16
 class Device(NamedTuple):
     """One subscription. `credential` has the user, and names the token and session with which it was made.
 
-    `stored` is what the store holds.
+    `since` is when it subscribed first, in Unix seconds. `stored` is what the store holds.
     """
 
     name: str
     endpoint: str
     keys: tuple[str, str]
     credential: Claims
+    since: float
     stored: bytes = b""
 
     @property
@@ -63,9 +64,11 @@ class Subscriptions:
     def add(self, endpoint: str, keys: tuple[str, str], claims: Claims, now: float, seconds: int) -> None:
         """Add a device of the user, for `seconds` at most. If the user has too many, the oldest ones go."""
         name, user = name_of(endpoint), claims.user
-        credential = {"token": claims.token_id, "issued": claims.issued_at, "session": claims.session}
-        value = _owner(user) + compact_bytes({"endpoint": endpoint, "keys": keys, **credential})
-        arguments = name, value, min(seconds, self._seconds), self._seconds, self._most, now
+        credential = {
+            "token": claims.token_id, "issued": claims.issued_at, "session": claims.session, "key": claims.key,
+        }  # fmt: skip
+        value = compact_bytes({"endpoint": endpoint, "keys": keys, **credential})[1:]
+        arguments = name, _owner(user), value, min(seconds, self._seconds), self._seconds, self._most, f"{now:.3f}"
         (surplus,) = self._commands.run([SUBSCRIBE.call(self._keys_of(name, user), *arguments)])
         self._remove(user, [each.decode() for each in surplus])
 
@@ -122,6 +125,6 @@ def _owner(user: str) -> bytes:
 
 def _device(name: str, user: str, stored: bytes) -> Device:
     said = json.loads(stored.partition(b"\n")[2])
-    claims = Claims(user, frozenset(), (), None, 0.0, said["token"], said["issued"], said["session"])
+    claims = Claims(user, frozenset(), (), None, 0.0, said["token"], said["issued"], said["session"], said["key"])
     p256dh, auth = said["keys"]
-    return Device(name, said["endpoint"], (p256dh, auth), claims, stored)
+    return Device(name, said["endpoint"], (p256dh, auth), claims, said["since"], stored)

@@ -471,7 +471,7 @@ OPERATIONS = (
         body={JSON: {"$ref": "#/components/schemas/PushSubscription"}},
     ),
     Operation(
-        "DELETE", "/push/subscriptions", "Remove a device of the user; one that is unknown is no error",
+        "DELETE", "/push/subscriptions", "Remove a device of the user, or all of them; one that is unknown is no error",
         Access.SCOPE, ("feed",), {204: NOTHING}, _SUBSCRIBING,
         body={JSON: {"$ref": "#/components/schemas/PushEnd"}},
     ),

@@ -6,17 +6,18 @@ A browser chooses the address of its push service, so the address is checked her
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from ...core.errors import BelfryError
 from ...core.identity.names import check_user_id
 from ...core.identity.tokens import Claims
 from ...core.log.change import Change
 from ...core.log.marks import Mark
-from ...core.message import MessageId
+from ...core.message import MessageId, OnlyTrue
 from ...core.push import endpoint
 from ...core.push.encryption import DeviceKeys
 from ...core.push.vapid import VapidKey
@@ -61,11 +62,18 @@ class PushSubscription(BaseModel):
 
 
 class PushEnd(BaseModel):
-    """The body of `DELETE /push/subscriptions`."""
+    """The body of `DELETE /push/subscriptions`: one device, or all devices of the user."""
 
     model_config = LENIENT
 
-    endpoint: EndpointText
+    endpoint: EndpointText | None = None
+    all: OnlyTrue | None = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.endpoint is None) == (self.all is None):
+            raise PydanticCustomError("bad_subscription", 'expected either "endpoint" or "all": true')
+        return self
 
 
 class PushRead(BaseModel):
@@ -127,7 +135,11 @@ class PushViews:
 
     def unsubscribe(self) -> Response:
         claims = self._auth.require(request, "feed")
-        self._subscriptions.remove(self._sent(PushEnd, claims).endpoint, claims.user)
+        given = self._sent(PushEnd, claims)
+        if given.endpoint is None:
+            self._subscriptions.forget(claims.user)
+        else:
+            self._subscriptions.remove(given.endpoint, claims.user)
         return Response(status=204)
 
     def read(self) -> Response:

@@ -157,15 +157,17 @@ class Authenticator:
             raise BelfryError("token_expired", headers=INVALID)
         if self._watch.covers(claims):
             raise BelfryError("token_revoked", self._watch.reason(claims), headers=INVALID)
-        if not (self.keyring.trusts(claims) or self._trusts_now(claims)):
+        if not self.trusts(claims):
             raise BelfryError("token_revoked", "What vouched for the credential is no longer trusted", headers=INVALID)
 
-    def _trusts_now(self, claims: Claims) -> bool:
-        """Fetch the published keys once, and return whether they include the key of `claims`.
+    def trusts(self, claims: Claims) -> bool:
+        """Return whether what vouched for `claims` is still trusted.
 
-        A session or a ticket may come from a key that this worker does not know yet. Raises `BelfryError`
-        `keys_unavailable` if the keys can't be fetched.
+        A session, a ticket or a device may come from a published key that this worker does not know yet, so the keys
+        are fetched once. Raises `BelfryError` `keys_unavailable` if they can't be fetched.
         """
+        if self.keyring.trusts(claims):
+            return True
         return self._key_source is not None and self._key_source.refreshed() and self.keyring.trusts(claims)
 
     def session_cookie(self, request: Request) -> str:

@@ -15,15 +15,18 @@ from app.core.message import parse
 from app.core.push import notification
 from app.core.push.encryption import PLAINTEXT_MAX
 from app.core.push.notification import Notification, of_record
+from app.core.push.vapid import VapidKey
 from app.core.wire.frames import compact_bytes
+from app.launch.demo import new_push_key
 from tests.examples import examples
 
 NOW = 1_800_000_000.0
+KEY = VapidKey(new_push_key())
 
 
-def told(**fields: Any) -> Notification:
+def told(user: str = "alice", **fields: Any) -> Notification:
     message = parse(json.dumps({"to": "alice", "id": "m", **fields}).encode(), now=NOW, new_id="", max_recipients=1)
-    return of_record(message.record, "alice", "proof", NOW + 10, 3_600)
+    return of_record(message.record, user, KEY, NOW + 10, 3_600)
 
 
 def payload(**fields: Any) -> dict[str, Any]:
@@ -38,8 +41,8 @@ def test_the_payload_has_what_a_notification_shows_and_nothing_else() -> None:
     )
     assert found.pop("time").endswith("Z")
     assert found == {
-        "id": "m", "user": "alice", "tag": "m", "proof": "proof", "title": "Shipped", "body": "Tuesday", "url": "/o/1",
-        "level": "success", "actions": actions[:2],
+        "id": "m", "user": "alice", "tag": "m", "proof": KEY.proof("alice", "m"),
+        "title": "Shipped", "body": "Tuesday", "url": "/o/1", "level": "success", "actions": actions[:2],
     }  # fmt: skip
 
 
@@ -47,6 +50,7 @@ def test_a_key_is_the_tag_and_makes_the_topic() -> None:
     first, second = told(key="build-7", title="1"), told(key="build-7", title="2")
     assert json.loads(first.payload)["tag"] == "build-7"
     assert first.topic == second.topic != told(key="build-8").topic
+    assert first.topic != told("bob", key="build-7").topic, "a push service can't see who shares a key"
     assert len(first.topic) == 32
     assert set(first.headers) == {"TTL", "Urgency", "Topic"}
     assert "Topic" not in told().headers
@@ -126,6 +130,6 @@ def test_every_message_fits_after_a_few_steps(fields: dict[str, Any]) -> None:
     except BelfryError:  # a publish with it is refused
         return
     with mock.patch.object(notification, "compact_bytes", wraps=compact_bytes) as step:
-        told = of_record(message.record, "😀" * 32, "p" * 43, NOW, 60)
+        told = of_record(message.record, "😀" * 32, KEY, NOW, 60)
     assert len(told.payload) <= PLAINTEXT_MAX
     assert step.call_count < 100

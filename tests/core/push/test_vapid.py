@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 
 from app.core import jws
 from app.core.push.private_key import ORDER, encoded_key, number_of
-from app.core.push.vapid import LIFE_SECONDS, RENEW_SECONDS, VapidKey
+from app.core.push.vapid import LIFE_SECONDS, ORIGINS_KEPT, RENEW_SECONDS, VapidKey
 from app.launch.demo import new_push_key
 
 KEY = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"
@@ -48,6 +48,17 @@ def test_a_signature_serves_for_hours_and_no_longer() -> None:
     later = key.authorization("https://a.example", NOW + RENEW_SECONDS + 1)
     assert later != first
     assert key.authorization("https://a.example", NOW - 60) != later, "the clock was set back"
+
+
+def test_signatures_for_many_push_services_are_not_all_kept() -> None:
+    key = VapidKey(KEY)
+    first = key.authorization("https://0.example", NOW)
+    for number in range(1, ORIGINS_KEPT):
+        key.authorization(f"https://{number}.example", NOW)
+    assert key.authorization("https://0.example", NOW + 1) == first
+    key.authorization("https://more.example", NOW)
+    assert len(key._signed) == ORIGINS_KEPT
+    assert key.authorization("https://0.example", NOW + 1) != first, "the oldest one went"
 
 
 def test_a_proof_is_for_one_message_of_one_user() -> None:

@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY
 from app import metrics
 from app.core.errors import BelfryError
 from app.core.settings import Settings
-from app.core.store_faults import Fault, Weight
-from app.live.delivery.canary import BEATS_UNHEARD, Canary
+from app.core.store_faults import Fault, Weight, no_cluster
+from app.live.delivery.canary import BEATS_UNHEARD, Canaries, Canary
 from app.live.delivery.link import Link
 from app.live.streams.subscriber import OpenLog
 from app.store.logs.log import LogStore
@@ -258,3 +258,16 @@ def test_before_its_first_beat_nobody_is_told_that_all_is_well() -> None:
     )
     with pytest.raises(BelfryError, match="not answered yet"):
         canary.check()
+
+
+def test_what_keeps_a_worker_from_finding_any_shard_is_told() -> None:
+    canaries = Canaries()
+    for told, expected in (("", "has not answered yet"), ("No primary holds the slot", "No primary holds the slot")):
+        canaries.refuse(None, told)
+        with pytest.raises(BelfryError) as refusal:
+            canaries.check()
+        assert expected in refusal.value.detail
+    canaries.refuse(no_cluster(), "not told, because the fault says more")
+    with pytest.raises(BelfryError) as refusal:
+        canaries.check()
+    assert refusal.value.detail == no_cluster().text

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
-from typing import Any
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any, NamedTuple, NoReturn
 
 import gevent
 import pytest
 import redis
 from gevent.event import Event
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from app.core.errors import BelfryError
 from app.core.identity.tokens import Claims
 from app.core.log.change import Change
 from app.core.log.marks import Mark
-from app.core.message import parse
+from app.core.message import Message, parse
 from app.core.push.endpoint import parse as parse_endpoint
 from app.core.push.vapid import VapidKey
 from app.core.settings import Settings
 from app.launch.demo import new_push_key
 from app.live.insight.recorder import Flights
-from app.live.push.push_services import PushAnswer, PushFailedError, PushServices, _Service
-from app.live.push.pusher import APPEND_SECONDS, Outcome, Pusher, outcome_of
+from app.live.push.push_services import (
+    IDLE_SECONDS,
+    NoAddressError,
+    PushAnswer,
+    PushServices,
+    _Service,
+)
+from app.live.push.pusher import APPEND_SECONDS, CLOCKS_SECONDS, Outcome, Pusher, outcome_of
 from app.store.insight import directory, flights
 from app.store.insight.flights import FlightStore
 from app.store.insight.presence import PresenceStore
@@ -32,14 +44,16 @@ from app.store.logs.read_state import ReadState
 from app.store.logs.recipients import Recipients
 from app.store.push import pushes as pushes_module
 from app.store.push import subscriptions as subscriptions_module
-from app.store.push.pushes import ClaimedPushes, Pushes
+from app.store.push.pushes import ADD, ClaimedPushes, Pushes
 from app.store.push.subscriptions import Subscriptions
 from app.store.timers import timers
-from app.transport.connection import Connection
+from app.transport.connection import Command, Connection
+from tests.examples import examples
 from tests.push_service import RESET, Browser, PushService, push_service
 from tests.servers import RedisServer
 
 START = 1_800_000_000.0
+DUE = "belfry:{pushes}:due"
 
 
 class Watch:
@@ -50,6 +64,36 @@ class Watch:
 
     def covers(self, claims: Claims) -> bool:
         return claims.user in self.withdrawn
+
+
+class Halting:
+    """Runs commands, and stops once in the middle of a round trip. Something else happens then, or the caller dies."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.halts: list[tuple[int, Callable[[], object], bool]] = []
+        self.refuses_pushes = False  # as if the shard of the pushes were away
+
+    def halt(self, at: int, meanwhile: Callable[[], object], *, dies: bool = False) -> None:
+        """Stop the next round trip after `at` of its commands."""
+        self.halts = [(at, meanwhile, dies)]
+
+    def run(self, commands: Sequence[Command]) -> list[Any]:
+        if not self.halts:
+            return self._connection.run(commands)
+        at, meanwhile, dies = self.halts.pop()
+        replies = self._run(commands[:at])
+        meanwhile()
+        if dies:
+            raise BelfryError("store_unavailable")
+        return replies + self._run(commands[at:])
+
+    def _run(self, commands: Sequence[Command]) -> list[Any]:
+        kept = [each for each in commands if not (self.refuses_pushes and ADD.sha in each)]
+        replies = self._connection.run(kept) if kept else []
+        if len(kept) < len(commands):
+            raise BelfryError("store_unavailable")
+        return replies
 
 
 class Site:
@@ -67,7 +111,9 @@ class Site:
         connection = Connection(client, [script for module in modules for script in module.SCRIPTS])
         self.client, self.service, self.connection = client, service, connection
         self.time = START
-        self.logs = LogStore(connection, self.settings)
+        self.key = "key"  # that signed the tokens of users
+        self.reads = Halting(connection)
+        self.logs = LogStore(self.reads, self.settings)
         self.pushes = Pushes(connection, self.settings, lambda: self.time)
         self.subscriptions = Subscriptions(connection, self.settings)
         self.publisher = Publisher(self.logs, Recipients(self.logs, connection, self.settings), self.pushes.add)
@@ -90,23 +136,28 @@ class Site:
     def subscribe(self, name: str = "phone", user: str = "alice") -> None:
         given = self.browser.subscription(self.service.endpoint(name))
         keys = given["keys"]["p256dh"], given["keys"]["auth"]
-        claims = Claims(user, frozenset({"feed"}), (), None, 9e9, "t", 1.0)
+        claims = Claims(user, frozenset({"feed"}), (), None, 9e9, "t", 1.0, key=self.key)
         self.subscriptions.add(given["endpoint"], keys, claims, self.time, 3_600)
 
-    def publish(self, name: str = "m", **fields: Any) -> None:
+    def message(self, name: str = "m", **fields: Any) -> Message:
         text = json.dumps({"to": "alice", "id": name, "title": "hi", "push": True, **fields}).encode()
-        self.publisher.publish([parse(text, now=self.time, new_id="", max_recipients=9)])
+        return parse(text, now=self.time, new_id="", max_recipients=9)
+
+    def publish(self, name: str = "m", **fields: Any) -> None:
+        self.publisher.publish([self.message(name, **fields)])
 
     def turn(self) -> None:
         """One claim of what is due or comes later, until all of it is done."""
-        for job in self.waiting():
-            self.client.zadd("belfry:{pushes}:due", {job: 1})
+        (jobs,) = self.connection.run([("ZRANGE", DUE, 0, -1)])
+        for job in jobs:
+            self.client.zadd(DUE, {job: 1})
         self.pusher.turn()
         self.pusher._jobs.join()
 
     def waiting(self) -> list[str]:
+        """`<message id>/<user>` of each job."""
         jobs: list[bytes] = self.connection.run([("HKEYS", "belfry:{pushes}:jobs")])[0]
-        return [job.decode() for job in jobs]
+        return ["/".join(job.decode().split("/")[::2]) for job in jobs]
 
     def devices(self) -> list[str]:
         return [device.endpoint.rpartition("/")[2] for device in self.subscriptions.of_user("alice")]
@@ -120,7 +171,7 @@ class Site:
 
     def pause_seconds(self) -> float:
         """In how long the only job is taken again."""
-        (seconds, _), at = self.connection.run([("TIME",), ("ZSCORE", "belfry:{pushes}:due", "m/alice")])
+        (seconds, _), (_, at) = self.connection.run([("TIME",), ("ZRANGE", DUE, 0, 0, "WITHSCORES")])
         return float(at) / 1_000 - float(seconds)
 
 
@@ -365,6 +416,45 @@ def test_a_withdrawn_credential_ends_its_devices(site: Site) -> None:
     assert (site.devices(), site.service.received, site.waiting()) == ([], [], [])
 
 
+def test_a_device_whose_key_is_not_trusted_any_more_gets_nothing_and_stays(site: Site) -> None:
+    site.subscribe("forged")
+    site.key = "new"
+    site.subscribe("phone")
+    site.pusher.trusts = lambda claims: claims.key == "new"
+    site.publish()
+    site.turn()
+    assert (len(site.service.at("forged")), len(site.service.at("phone"))) == (0, 1)
+    assert sorted(site.devices()) == ["forged", "phone"]
+
+
+def test_a_push_waits_while_the_published_keys_can_not_be_fetched(site: Site) -> None:
+    def fails(_: Claims) -> bool:
+        raise BelfryError("keys_unavailable")
+
+    site.subscribe()
+    site.pusher.trusts = fails
+    site.publish()
+    site.turn()
+    assert (site.service.received, site.waiting()) == ([], ["m/alice"])
+    site.pusher.trusts = lambda _: True
+    site.turn()
+    assert len(site.service.received) == 1
+
+
+@pytest.mark.parametrize(("error", "left"), [(socket.EAI_NONAME, []), (socket.EAI_AGAIN, ["m/alice"])])
+def test_a_name_without_an_address_ends_the_push(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: int, left: list[str]
+) -> None:
+    def resolve(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(error, "none")
+
+    site.subscribe()
+    monkeypatch.setattr("app.live.push.push_services.socket.getaddrinfo", resolve)
+    site.publish()
+    site.turn()
+    assert (site.waiting(), site.devices()) == (left, ["phone"])
+
+
 def test_a_user_with_an_open_stream_is_left_out_if_the_settings_say_so(
     client: redis.Redis, service: PushService
 ) -> None:
@@ -387,7 +477,7 @@ def test_a_user_with_an_open_stream_is_left_out_if_the_settings_say_so(
 def test_a_push_that_a_dead_worker_had_claimed_is_sent_by_another(site: Site) -> None:
     site.subscribe()
     site.publish()
-    assert [job.id for job in site.pushes.claim(9).jobs] == ["m/alice"], "a worker that dies now"
+    assert len(site.pushes.claim(9).jobs) == 1, "a worker that dies now"
     site.pusher.turn()
     site.pusher._jobs.join()
     assert site.service.received == [], "the lease has not ended"
@@ -403,20 +493,191 @@ def test_a_device_whose_host_is_not_allowed_here_gets_nothing_and_stays(site: Si
     assert (site.devices(), site.waiting()) == (["x"], [])
 
 
-def test_a_message_that_is_appended_between_two_looks_is_pushed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", range(4))
+def test_a_message_that_is_appended_while_a_worker_looks_for_it_is_pushed(site: Site, at: int) -> None:
     site.subscribe()
-    text = b'{"to": "alice", "id": "m", "title": "hi", "push": true}'
-    message = parse(text, now=site.time, new_id="", max_recipients=9)
+    message = site.message()
     site.connection.run(list(site.pushes.add([message])))
-    place = site.logs.place
-
-    def late(name: str, message_id: str) -> object:
-        site.publisher.publish([message])
-        return place(name, message_id)
-
-    monkeypatch.setattr(site.logs, "place", late)
+    site.reads.halt(at, lambda: site.publisher.publish([message]))
     site.turn()
-    assert (len(site.service.received), site.waiting()) == (1, [])
+    site.turn()
+    assert [site.browser.read(push)["id"] for push in site.service.received] == ["m"]
+    assert site.waiting() == []
+
+
+def test_a_refused_publish_pushes_neither_its_message_nor_the_one_that_has_its_id(site: Site) -> None:
+    site.subscribe()
+    site.publish(push=False)
+    site.publish()
+    site.turn()
+    assert (site.service.received, site.waiting()) == ([], [])
+    site.publish("n", title="first")
+    site.publish("n", title="second")
+    site.turn()
+    assert [site.browser.read(push)["title"] for push in site.service.received] == ["first"]
+    assert site.waiting() == []
+
+
+def test_a_repeated_publish_pushes_nothing_to_a_device_that_subscribed_in_between(site: Site) -> None:
+    site.publish()
+    site.time += CLOCKS_SECONDS + 1
+    site.subscribe()
+    site.publish()
+    site.turn()
+    assert (site.service.received, site.waiting()) == ([], [])
+    site.time += 60
+    site.subscribe()
+    site.publish("n")
+    site.turn()
+    assert [site.browser.read(push)["id"] for push in site.service.received] == ["n"]
+
+
+CONTENTS: dict[str, dict[str, Any]] = {
+    "a": {"title": "a"},
+    "b": {"title": "b"},
+    "silent": {"title": "a", "push": False},
+}
+
+
+class Publish(NamedTuple):
+    """One publish of a content. After `at` of its commands, other steps happen, and then its worker may die."""
+
+    content: str
+    at: int = 0
+    dies: bool = False
+    stores_push: bool = True
+    meanwhile: Sequence[Any] = ()
+
+
+class Look(NamedTuple):
+    """A worker looks for pushes. After `at` of the commands with which it looks for the message, other steps happen."""
+
+    at: int = 0
+    meanwhile: Sequence[Any] = ()
+
+
+WAIT = "wait"
+BETWEEN = 3  # commands of a publish: after its push was stored, and before its message is appended
+STEPS: st.SearchStrategy[Any] = st.deferred(
+    lambda: (
+        st.just(WAIT)
+        | st.builds(Look, st.integers(0, 3), st.lists(STEPS, max_size=1))
+        | st.builds(
+            Publish,
+            st.sampled_from(sorted(CONTENTS)),
+            st.sampled_from([BETWEEN, 0, 4]),
+            st.booleans(),
+            st.sampled_from([True, True, False]),
+            st.lists(STEPS, max_size=2),
+        )
+    )
+)
+
+
+class Story:
+    """Publishes of one id with several contents, and what was pushed at the end."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.site, self.name = site, name
+        self.acknowledged: set[str] = set()
+        self.unstored: set[str] = set()  # contents that may have been appended while the pushes could not be stored
+        self.before = len(site.service.received)
+        self.depth = 0
+        self.looks = False
+
+    def tell(self, steps: Sequence[Any]) -> None:
+        for step in steps:
+            if isinstance(step, Look):
+                self.look(step)
+            elif step == WAIT:  # a publish takes less than APPEND_SECONDS
+                self.site.time += 1 if self.depth else APPEND_SECONDS
+            else:
+                self.publish(step)
+
+    def look(self, step: Look) -> None:
+        if not self.looks:  # the worker of this test looks once at a time
+            self.looks = True
+            self.site.reads.halt(step.at, lambda: self.meanwhile(step))
+            self.site.turn()
+            self.site.reads.halts.clear()
+            self.looks = False
+
+    def publish(self, step: Publish) -> None:
+        message = self.site.message(self.name, **CONTENTS[step.content])
+        appends = Halting(self.site.connection)
+        appends.halt(step.at, lambda: self.meanwhile(step), dies=step.dies)
+        appends.refuses_pushes = not step.stores_push
+        if not step.stores_push:
+            self.unstored.add(step.content)
+        logs = LogStore(self.site.connection, self.site.settings, appends)
+        with contextlib.suppress(BelfryError):
+            (published,) = Publisher(
+                logs, Recipients(logs, self.site.connection, self.site.settings), self.site.pushes.add
+            ).publish([message])
+            if not published.reused:
+                self.acknowledged.add(step.content)
+
+    def meanwhile(self, step: Publish | Look) -> None:
+        self.depth += 1
+        self.tell(step.meanwhile)
+        self.depth -= 1
+
+    def end(self) -> list[str]:
+        """The titles that were pushed, after workers looked until nothing was left."""
+        for _ in range(4):
+            self.site.turn()
+            self.site.time += APPEND_SECONDS
+        return [self.site.browser.read(push)["title"] for push in self.site.service.received[self.before :]]
+
+
+def test_a_push_follows_from_the_append_whatever_fails_and_whenever_workers_look(site: Site) -> None:
+    """Each publish may stop after each of its commands, and other publishes and workers run in between.
+
+    An acknowledged message is pushed once, and so is one that was appended after its push was stored. A refused one
+    is not pushed, and nothing is pushed twice.
+    """
+    site.subscribe()
+    names = count()
+
+    @settings(max_examples=examples(200))
+    @given(st.lists(STEPS, min_size=1, max_size=4))
+    @example([Publish("a", BETWEEN, dies=True), WAIT, Look(), Publish("a")])
+    @example([Publish("a", BETWEEN, dies=True), WAIT, Publish("a", BETWEEN, meanwhile=[Look()])])
+    @example([Publish("a", BETWEEN, dies=True), WAIT, Look(3, [Publish("a")])])
+    @example([Publish("a", BETWEEN, dies=True), Look(3, [Publish("a")])])
+    @example([Publish("a", 4, dies=True), Look(), Publish("a")])
+    @example([Publish("silent"), Publish("a")])
+    @example([Publish("a", BETWEEN, dies=True), Publish("b"), Look(), Publish("a")])
+    @example([Publish("a", stores_push=False), WAIT, Publish("a")])
+    def check(steps: list[Any]) -> None:
+        story = Story(site, f"m{next(names)}")
+        story.tell(steps)
+        pushed = story.end()
+        assert site.waiting() == []
+        digest = site.logs.find_one("user:alice", story.name).digest
+        appended = [each for each, fields in CONTENTS.items() if digest == site.message("m", **fields).digest.decode()]
+        assert len(pushed) <= 1
+        assert set(pushed) <= set(appended) - {"silent"}
+        assert set(pushed) >= story.acknowledged - {"silent"}
+        assert set(pushed) >= set(appended) - story.unstored - {"silent"}
+
+    check()
+
+
+def test_connections_that_nobody_uses_are_closed_while_other_services_are_used(service: PushService) -> None:
+    time = [0.0]
+    services = PushServices(
+        Settings(redis_url="redis://unused.invalid", push_networks="127.0.0.0/8"), now=lambda: time[0]
+    )
+    with push_service() as other:
+        for each in (other, service):
+            services.send(parse_endpoint(each.endpoint("x"), (), services._networks), {}, b"")
+        idle = services._services[other.url].idle
+        (connection,) = idle
+        time[0] = IDLE_SECONDS
+        services.send(parse_endpoint(service.endpoint("x"), (), services._networks), {}, b"")
+        assert (len(idle), connection.sock) == (0, None)
+    services.close()
 
 
 def test_a_chunked_answer_is_not_read(site: Site) -> None:
@@ -462,7 +723,7 @@ def test_a_name_that_leads_to_a_private_address_is_not_connected_to(service: Pus
     port = service.url.rpartition(":")[2]
     to = parse_endpoint(f"https://{host}:{port}/x", (f"*:{port}",), ())
     services = PushServices(Settings(redis_url="redis://unused.invalid"))
-    with pytest.raises(PushFailedError, match="no address that Belfry may connect to"):
+    with pytest.raises(NoAddressError, match="no address that Belfry may connect to"):
         services.send(to, {}, b"")
     assert service.connections == 0
 

@@ -56,6 +56,9 @@ def message(name: str = "m", to: object = "alice", **fields: Any) -> Message:
     return parse(text.encode(), now=NOW, new_id="", max_recipients=500)
 
 
+PUSH = f"m/{message().digest.decode()}/alice"
+
+
 def claimed(pushes: Pushes, count: int = 100) -> list[PushJob]:
     return pushes.claim(count).jobs
 
@@ -93,7 +96,7 @@ def test_a_push_whose_message_was_never_appended_may_be_stored_again(
     """The worker died between the two."""
     connection.run(list(pushes.add([message()])))
     (job,) = claimed(pushes)
-    assert not unhandled(logs, "alice", "m", NOW).appended
+    assert unhandled(logs, "alice", "m", NOW) == (False, "", None)
     pushes.finish(job, appended=False)
     publisher.publish([message()])
     assert [job.message_id for job in claimed(pushes)] == ["m"]
@@ -105,24 +108,30 @@ def test_a_repeated_publish_renews_the_memory_of_its_push(
     publisher.publish([message()])
     (job,) = claimed(pushes)
     pushes.finish(job)
-    client.expire("belfry:{pushes}:done:m/alice", 5)
+    client.expire(f"belfry:{{pushes}}:done:{PUSH}", 5)
     publisher.publish([message()])
-    assert client.ttl("belfry:{pushes}:done:m/alice") > 60
+    assert client.ttl(f"belfry:{{pushes}}:done:{PUSH}") > 60
     assert claimed(pushes) == []
 
 
 def test_a_push_is_kept_if_its_publish_is_repeated_while_a_worker_gives_it_up(
-    connection: Connection, pushes: Pushes, publisher: Publisher, client: redis.Redis
+    connection: Connection, own: Settings, pushes: Pushes, client: redis.Redis
 ) -> None:
     connection.run(list(pushes.add([message()])))
     (job,) = claimed(pushes)
-    publisher.publish([message()])
+    connection.run(list(Pushes(connection, own, lambda: NOW + 29).add([message()])))
+    pushes.again(job, 0)
+    client.zadd(DUE, {PUSH: 1}, xx=True)
+    (job,) = claimed(pushes)
+    assert job.since_ms == (NOW + 29) * 1_000, "the worker waits as long for the message of the repetition"
+    connection.run(list(Pushes(connection, own, lambda: NOW + 58).add([message()])))
     pushes.finish(job, appended=False)
-    client.zadd(DUE, {"m/alice": 1}, xx=True)
+    client.zadd(DUE, {PUSH: 1}, xx=True)
     (again,) = claimed(pushes)
-    assert again[:2] == ("m", "alice")
+    assert again.since_ms == (NOW + 58) * 1_000
+    assert again.id == PUSH
     pushes.finish(again, appended=False)
-    client.zadd(DUE, {"m/alice": 1}, xx=True)
+    client.zadd(DUE, {PUSH: 1}, xx=True)
     assert claimed(pushes) == [], "nobody has published it since"
 
 
@@ -135,13 +144,13 @@ def test_a_claimed_push_comes_back_when_its_lease_has_ended(
     assert found.jobs == []
     assert found.next_seconds is not None
     assert LEASE_SECONDS - 5 < found.next_seconds <= LEASE_SECONDS
-    client.zadd(DUE, {"m/alice": 1})
+    client.zadd(DUE, {PUSH: 1})
     (second,) = claimed(pushes)
     assert second.claim != first.claim
     pushes.finish(first)
     pushes.again(first, 0)
     assert claimed(pushes) == [], "the first worker no longer has it"
-    client.zadd(DUE, {"m/alice": 1})
+    client.zadd(DUE, {PUSH: 1})
     (third,) = claimed(pushes)
     pushes.finish(third)
     assert pushes.claim(9) == ([], None)

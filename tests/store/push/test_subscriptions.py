@@ -39,6 +39,15 @@ def test_a_device_is_kept_with_its_credential(devices: Subscriptions) -> None:
     assert devices.of_user("bob") == []
 
 
+def test_a_device_keeps_the_time_of_its_first_subscription_until_another_user_has_it(devices: Subscriptions) -> None:
+    for user, now in ((ALICE, 10.25), (ALICE, 20)):
+        devices.add("https://a", KEYS, user, now, LONG)
+    assert [device.since for device in devices.of_user("alice")] == [10.25]
+    devices.add("https://a", KEYS, BOB, 30, LONG)
+    devices.add("https://a", KEYS, ALICE, 40, LONG)
+    assert [device.since for device in devices.of_user("alice")] == [40]
+
+
 def test_a_device_belongs_to_the_user_who_subscribed_last(devices: Subscriptions) -> None:
     devices.add("https://a", KEYS, ALICE, 10, LONG)
     devices.add("https://a", KEYS, BOB, 11, LONG)
