@@ -212,14 +212,18 @@ export class BelfryFeed extends Element {
     this.#renderSoon();
   }
 
-  #connect() {
+  get #options() {
     const { token } = this;
-    const client = new BelfryClient({
+    return {
       url: this.getAttribute("server") ?? this.getAttribute("url") ?? undefined,
       token: typeof token === "string" ? () => token : token,
       tokenUrl: this.getAttribute("token-url") ?? undefined,
       topics: this.topics,
-    });
+    };
+  }
+
+  #connect() {
+    const client = new BelfryClient(this.#options);
     client.listen(words(this.getAttribute("events")) ?? []);
     client.on("*", (message) => this.#onMessage(message));
     client.on("removed", ({ ids }) => this.#toasts?.clear(ids));
@@ -280,6 +284,7 @@ export class BelfryFeed extends Element {
       archive: (message, archived) => model.archive(message, archived).catch(failed),
       remove: (message) => model.remove(message).catch(failed),
       announce: (name, detail) => this.#announce(name, detail),
+      settings: (root) => this.hasAttribute("push") && import("./push_setting.js").then(({ addPushSetting }) => addPushSetting(root, this.#options, this.#words)).catch(() => {}), // without Web Push the setting is missing
     };
   }
 
