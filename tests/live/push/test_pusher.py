@@ -26,7 +26,7 @@ from app.core.push.vapid import VapidKey
 from app.core.settings import Settings
 from app.launch.demo import new_push_key
 from app.live.insight.recorder import Flights
-from app.live.push.push_services import IDLE_SECONDS, PushAnswer, PushFailedError, PushServices, _Service
+from app.live.push.push_services import IDLE_SECONDS, NoAddressError, PushAnswer, PushFailedError, PushServices, _Service
 from app.live.push.pusher import APPEND_SECONDS, CLOCKS_SECONDS, Outcome, Pusher, outcome_of
 from app.store.insight import directory, flights
 from app.store.insight.flights import FlightStore
@@ -717,7 +717,7 @@ def test_a_name_that_leads_to_a_private_address_is_not_connected_to(service: Pus
     port = service.url.rpartition(":")[2]
     to = parse_endpoint(f"https://{host}:{port}/x", (f"*:{port}",), ())
     services = PushServices(Settings(redis_url="redis://unused.invalid"))
-    with pytest.raises(PushFailedError, match="no address that Belfry may connect to"):
+    with pytest.raises(NoAddressError, match="no address that Belfry may connect to"):
         services.send(to, {}, b"")
     assert service.connections == 0
 
