@@ -26,7 +26,13 @@ from app.core.push.vapid import VapidKey
 from app.core.settings import Settings
 from app.launch.demo import new_push_key
 from app.live.insight.recorder import Flights
-from app.live.push.push_services import IDLE_SECONDS, NoAddressError, PushAnswer, PushFailedError, PushServices, _Service
+from app.live.push.push_services import (
+    IDLE_SECONDS,
+    NoAddressError,
+    PushAnswer,
+    PushServices,
+    _Service,
+)
 from app.live.push.pusher import APPEND_SECONDS, CLOCKS_SECONDS, Outcome, Pusher, outcome_of
 from app.store.insight import directory, flights
 from app.store.insight.flights import FlightStore
