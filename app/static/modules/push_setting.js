@@ -2,10 +2,9 @@
 
 import { askToNotify, mayNotify } from "./device_settings.js";
 import { element } from "./markup.js";
-import { Server } from "./server.js";
 
+/** @import { Server } from "./server.js" */
 /** @import { Texts } from "./texts.js" */
-/** @import { ClientOptions } from "./types.js" */
 
 const KEPT = "belfry.push"; // in the browser's storage: the user whose messages this device gets
 const HEADERS = { "Content-Type": "application/json" };
@@ -14,11 +13,10 @@ const HEADERS = { "Content-Type": "application/json" };
 
 /**
  * Add the setting, if this browser, this page and the server have Web Push.
- * @param {HTMLElement} root @param {ClientOptions} options as for the client @param {Texts} texts
+ * @param {HTMLElement} root @param {Server} server @param {Texts} texts
  */
-export async function addPushSetting(root, options, texts) {
+export async function addPushSetting(root, server, texts) {
   if (!navigator.serviceWorker || !("PushManager" in globalThis)) return;
-  const server = new Server(options);
   if (!(await navigator.serviceWorker.getRegistration()) && !isOwnPage(server)) return;
   const { key, user } = await (await server.call("/push/key", {})).json();
   const status = element("p", { role: "status" });
