@@ -23,9 +23,10 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def test_nginx_waits_longer_than_any_limit_on_a_whole_answer_and_takes_the_largest_body() -> None:
+@pytest.mark.parametrize("path", ["/v1/", "/openai/"])
+def test_nginx_waits_longer_than_any_limit_on_a_whole_answer_and_takes_the_largest_body(path: str) -> None:
     text = (ROOT / "deploy" / "nginx.conf").read_text()
-    location = text.partition("location /v1/ {")[2].partition("}")[0]
+    location = text.partition(f"location {path} {{")[2].partition("}")[0]
     (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", location)
     (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
     assert int(seconds) >= Settings().upstream_whole_seconds + 20

@@ -265,6 +265,18 @@ class TestRetries:
             client.chat.completions.create(model="plain", messages=HI, stream=stream)
         assert len(upstream.conversations) == 3
 
+    def test_of_the_official_client_end_where_the_account_cannot_pay(
+        self, belfry: Belfry, upstream: Upstream, alice: str
+    ) -> None:
+        upstream.play = refusing(429, QUOTA)
+        key = belfry.token(alice, "complete")
+        with (
+            openai.OpenAI(base_url=f"{belfry.url}/v1", api_key=key, max_retries=2) as client,
+            pytest.raises(openai.RateLimitError, match="Pay first"),
+        ):
+            client.chat.completions.create(model="plain", messages=HI)
+        assert len(upstream.conversations) == 1
+
 
 class TestStreamOptions:
     @pytest.mark.parametrize(
@@ -304,6 +316,14 @@ class TestStreamOptions:
         upstream.play = refusing(400, {"error": {"message": "too hot"}})
         complete("stream", "unknown-options")
         assert len(upstream.conversations) == before + 1, "it is known that they are taken"
+
+    def test_an_error_that_repeats_the_request_says_nothing_about_them(
+        self, upstream: Upstream, complete: Complete
+    ) -> None:
+        echo = {"detail": "Boom in {'model': 'once', 'stream_options': {'include_usage': True}}"}
+        upstream.play = answering((500, echo, {}))
+        assert complete("stream", "once")[1] == "upstream_failed"
+        assert len(upstream.conversations) == 1
 
     def test_a_setting_leaves_them_out(self, upstream: Upstream, complete: Complete) -> None:
         assert complete("stream", "plain")[0] == "Hello"

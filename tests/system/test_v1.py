@@ -63,6 +63,9 @@ NOT_RELAYED = [
     ("GET", "/v1/audio/speech", 405),
     ("POST", "/openai/deployments/m/responses", 404),
     ("GET", "/openai/nothing", 404),
+    ("GET", "/openai/v1/files", 404),
+    ("PUT", "/openai/v1/embeddings", 405),
+    ("GET", "/openai/deployments", 404),
 ]
 
 
@@ -233,10 +236,30 @@ def test_azures_client_finds_the_same_api(belfry: Belfry, upstream: Upstream, al
         assert client.embeddings.create(model="special", input="hi", encoding_format="float").usage.total_tokens == 4
         upstream.play = answering({"text": "hello"})
         assert client.audio.transcriptions.create(model="special", file=("a.wav", SOUND)).text == "hello"
+        upstream.play = lambda conversation: conversation.refuse(200, ANSWER)
+        assert client.responses.create(model="special", input="hi").output_text == "Hello"
+        assert "m" in [model.id for model in client.models.list()]
     paths = [conversation.path for conversation in upstream.conversations]
-    assert paths == ["/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcriptions"]
+    called = ("/chat/completions", "/embeddings", "/audio/transcriptions", "/chat/completions")
+    assert paths == [f"/v1{path}" for path in called]
     assert all(conversation.headers["X-Team"] == "search" for conversation in upstream.conversations)
     assert all(b"special" in conversation.raw for conversation in upstream.conversations)
+
+
+def test_azures_address_without_a_deployment_leads_to_the_same_api(
+    belfry: Belfry, upstream: Upstream, alice: str
+) -> None:
+    """OpenAI's own client is used with Azure's `/openai/v1`, and so is the AI SDK's provider for Azure."""
+    key = belfry.token(alice, "complete")
+    upstream.play = lambda conversation: conversation.refuse(200, ANSWER)
+    with openai.OpenAI(base_url=f"{belfry.url}/openai/v1", api_key=key, max_retries=0) as client:
+        assert client.chat.completions.create(model="m", messages=HI).choices[0].message.content == "Hello"
+        assert client.models.retrieve("m").id == "m"
+    api = belfry.api()
+    asked = {"model": "m", "messages": HI}
+    path = "/openai/v1/chat/completions?api-version=v1"
+    assert api.post(path, json=asked, headers={"api-key": key}).status_code == 200
+    assert api.get(path, headers={"api-key": key}).json()["error"]["code"] == "method_not_allowed"
 
 
 def test_a_deployment_without_a_model_in_the_body(belfry: Belfry, upstream: Upstream, alice: str) -> None:

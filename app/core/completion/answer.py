@@ -152,8 +152,9 @@ class Answer:
             self._judge(choice)
         if choices:
             self.started = True
-            # The client sees this usage, unless it has only a part of the counts or is in another member.
-            if told is not None:
+            # The client sees this usage, unless it has only a part of the counts or is in another member. Of several
+            # usages, clients take the last one.
+            if told is not None or value.get("usage"):
                 self._shown_usage = tokens_of(value.get("usage")) >= self.counted.tokens
             if not self._head:
                 self._head = {name: value[name] for name in ("id", "created", "model") if name in value}

@@ -32,7 +32,12 @@ _STREAM_TYPES: Final = frozenset(
 )
 # Characters that some upstreams send before the name of a field: BOMs, blanks, and the separator of RFC 7464.
 _BEFORE: Final = f"{BOM} \t\x1e"
-_NAME: Final = re.compile(r"(data|event|id|retry)[ \t]*:", re.IGNORECASE)
+# `error` is the name of a field in streams of llama.cpp.
+_NAME: Final = re.compile(r"(data|event|id|retry|error)[ \t]*:", re.IGNORECASE)
+# Names of events that report a failure, such as `exception` and `response.failed`.
+_FAILURE: Final = re.compile(r"error|exception|fail", re.IGNORECASE)
+# Members in which some gateways wrap a whole answer or a chunk.
+_ENVELOPES: Final = ("data", "result", "response", "output", "body")
 # Text that begins like this was meant to be an object. Other text is noise.
 _OBJECT: Final = re.compile(r"\{|\[\s*[\[{]")
 
@@ -159,7 +164,7 @@ class Events:
         if not line:
             yield from self._block_end()
         elif line.startswith("event:"):
-            self._event = line[6:].strip()
+            self._event = _event_name(line[6:])
         elif not line.startswith(_FIELDS) or _NAME.match(line):
             yield from self._odd_line(line.lstrip(_BEFORE))
 
@@ -168,8 +173,11 @@ class Events:
         field = _NAME.match(line)
         if field and field[1].lower() == "data":
             yield from self._data(line[field.end() :].strip())
+        elif field and field[1].lower() == "error":
+            self._event = "error"
+            yield from self._data(line[field.end() :].strip())
         elif field:
-            self._event = line[field.end() :].strip() if field[1].lower() == "event" else self._event
+            self._event = _event_name(line[field.end() :]) if field[1].lower() == "event" else self._event
         elif line.upper() in _DONE_SPELLINGS and not self._parts:
             yield self._done()
         elif self._parts or self._broken:  # an object that goes on without the name of the field
@@ -244,17 +252,21 @@ class Events:
             yield from self._dispatch(value, text)
 
     def _dispatch(self, value: object, text: str) -> Iterator[Piece]:
-        piece = self._piece(value, text)
-        if piece is not None:
+        if isinstance(value, list) and value and isinstance(value[0], dict):  # some upstreams send lists of chunks
+            event = self._event
+            for member in value:
+                self._event = event
+                yield from self._dispatch(member, written(member))
+        elif (piece := self._piece(value, text)) is not None:
             yield piece
 
     def _piece(self, value: object, text: str) -> Piece | None:
         event, self._event = self._event, ""
-        if isinstance(value, list) and value and isinstance(value[0], dict):  # Gemini sends errors in a list
-            value = value[0]
         if not isinstance(value, dict):
             self._hear(text)
             return None
+        if "choices" not in value:
+            value, text = _unwrapped(value, text)
         piece = Piece(text, value, event)
         return (
             piece if not event or event.lower() in _UNNAMED or piece.is_chunk or not _HEARD.isdisjoint(value) else None
@@ -277,6 +289,22 @@ class Events:
     def _hear(self, text: str) -> None:
         if len(self.noise) < NOISE_CHARS:
             self.noise += text + "\n"
+
+
+def _event_name(text: str) -> str:
+    """Return the name of an event. Every name of a failure becomes `error`."""
+    return "error" if _FAILURE.search(text) else text.strip()
+
+
+def _unwrapped(value: dict[str, Any], text: str) -> tuple[dict[str, Any], str]:
+    """Return the answer or chunk that a gateway has put into an object of its own, with the usage beside it."""
+    if not value.get("error"):
+        for name in _ENVELOPES:
+            inner = value.get(name)
+            if isinstance(inner, dict) and isinstance(inner.get("choices"), list):
+                found = {**({"usage": value["usage"]} if "usage" in value else {}), **inner}
+                return found, written(found)
+    return value, text
 
 
 class Whole:
@@ -366,6 +394,7 @@ def _whole(text: str) -> Iterator[Piece]:
     if isinstance(value, list):  # a list of chunks, or of one error
         yield from [Piece(written(member), member) for member in value if isinstance(member, dict)]
     elif isinstance(value, dict):
+        value, told = (value, told) if "choices" in value else _unwrapped(value, told)
         yield Piece(told, value, is_body=True)
 
 

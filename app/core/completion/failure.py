@@ -42,15 +42,14 @@ _CODE: Final = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
 _CODE_END: Final = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
 _DATA: Final = re.compile(r"^data:(.*)$", re.MULTILINE)
+_EXCEPTION: Final = "Exception"
 _LEAST_STATUS, _LAST_STATUS = 400, 599
 _MAX_DEPTH: Final = 5  # of nested errors
-# The account can't pay or is closed.
-_FINAL: Final = frozenset(
-    {
-        "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated",
-        "insufficient_balance", "insufficient_credits", "exceeded_current_quota_error", "access_terminated",
-    }
-)  # fmt: skip
+# Codes and types of errors that say that the account can't pay or is closed, without `_` and in lower case.
+_FINAL: Final = re.compile(
+    r"(?:insufficient|notenough|outof)\w{0,20}(?:quota|balance|credit|fund)|billing|arrear|paymentrequired"
+    r"|exceededcurrentquota|accountdeactivated|accessterminated",
+)
 # Finish reasons of answers that broke off: `abort` of vLLM and SGLang, and those of DeepSeek, Zhipu and others.
 _BROKEN_OFF: Final = frozenset(
     {
@@ -58,6 +57,7 @@ _BROKEN_OFF: Final = frozenset(
         "server_error", "internal_error", "insufficient_system_resource",
     }
 )  # fmt: skip
+_FAILED: Final = frozenset({"error", "failed", "failure", "fail"})
 _CODES: Final = ("code", "error_code", "errcode", "err_code", "status_code")
 _GOOD_CODES: Final = frozenset({"", "0", "200", "none", "null", "ok", "success"})
 
@@ -90,9 +90,12 @@ def told_in(body: bytes) -> dict[str, Any]:
     text = body.decode("utf-8-sig", errors="replace")
     for found in (text, "\n".join(_DATA.findall(text))):  # some upstreams send an event stream
         try:
-            return members_of(json.loads(found))
+            value = json.loads(found)
         except (ValueError, RecursionError):
-            pass
+            continue
+        told = members_of(value)
+        # A reason in a form that nobody foresaw is better than none.
+        return {"message": short(written(value)), **told} if value and value is not True else told
     return {"message": short(text)} if text.strip() else {}
 
 
@@ -103,16 +106,21 @@ def members_of(error: object, depth: int = 0) -> dict[str, Any]:
     if not isinstance(error, dict):
         return {"message": str(cleaned(error))} if error and error is not True else {}
     own = _kept(error)
-    for name in ("error", "errors", *(() if own.get("message") else _WRAPPERS)):
+    for name in ("error", "errors", *(() if own.get("message") else _wrappers(error))):
         if error.get(name) and depth < _MAX_DEPTH:
             inner = members_of(error[name], depth + 1)
             if isinstance(error[name], str) and own.get("message"):  # a kind, beside a sentence
                 inner = {"message": _both(error[name], str(own["message"]))}
-            if name not in _WRAPPERS:
+            if name in ("error", "errors"):
                 return {**own, **inner}
             if inner.get("message"):
                 return {**inner, **own}
     return own
+
+
+def _wrappers(error: dict[str, Any]) -> list[str]:
+    """Return the members that may contain the error. Amazon Bedrock names one after the exception."""
+    return [*_WRAPPERS, *[name for name in error if name.endswith(_EXCEPTION)]]
 
 
 def _both(kind: str, sentence: str) -> str:
@@ -177,9 +185,9 @@ def failure_of(piece: Piece) -> dict[str, Any] | None:
     choices = value.get("choices")
     if isinstance(choices, list):
         return _of_choices(choices)
-    if piece.event == "error" or "error" in (value.get("object"), value.get("type")):
-        return members_of(value)
-    return members_of(value) if _is_flat_error(value) else None
+    if piece.event == "error" or "error" in (value.get("object"), value.get("type")) or _is_flat_error(value):
+        return {"message": short(written(value)), **members_of(value)} if value else {}
+    return None
 
 
 def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
@@ -209,12 +217,21 @@ def _is_flat_error(value: dict[str, Any]) -> bool:
     """
     if value.get("usage") or value.get("object") in ("chat.completion", "chat.completion.chunk"):
         return False
-    if value.get("detail") or value.get("errors"):
+    if value.get("detail") or value.get("errors") or _says_failed(value):
         return True
     says = any(_sentence(value.get(name)) for name in _MESSAGES)
     if says and ("error" in str(value.get("type", "")).lower() or len(value) == 1):
         return True
     return says and (status_of(value) is not None or _has_bad_code(value))
+
+
+def _says_failed(value: dict[str, Any]) -> bool:
+    """Return whether a member says that something failed, without a sentence for people."""
+    if value.get("success") is False or value.get("ok") is False:
+        return True
+    if str(value.get("status")).lower() in _FAILED or str(value.get("type")).lower().endswith((".failed", "_failed")):
+        return True
+    return any(name.endswith(_EXCEPTION) and isinstance(value[name], dict) for name in value)
 
 
 def status_of(told: dict[str, Any]) -> int | None:
@@ -229,7 +246,8 @@ def status_of(told: dict[str, Any]) -> int | None:
 
 def is_final(told: dict[str, Any]) -> bool:
     """Return whether a retry can't help, whatever the status is: the account has no money left."""
-    return any(str(told.get(name)).lower() in _FINAL for name in ("code", "type"))
+    names = [re.sub(r"[^a-z]", "", str(told.get(name)).lower()) for name in ("code", "type")]
+    return any(map(_FINAL.search, names))
 
 
 def failed(code: str, detail: str, told: dict[str, Any] | None = None) -> BelfryError:

@@ -158,13 +158,14 @@ def _choice_with_texts(choice: Any) -> Any:
 
 
 def _has_text(call: object) -> bool:
-    return isinstance(object_of(object_of(call).get("function")).get("arguments", ""), str)
+    function = object_of(object_of(call).get("function"))
+    return not function or isinstance(function.get("arguments"), str)
 
 
 def _with_text(call: dict[str, Any]) -> dict[str, Any]:
     function = object_of(call.get("function"))
     return call if _has_text(call) else {
-        **call, "function": {**function, "arguments": arguments_of(function["arguments"])},
+        **call, "function": {**function, "arguments": arguments_of(function.get("arguments"))},
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def text_of(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return text_of(value.get("text") or value.get("content") or value.get("refusal"))
+        return text_of(value.get("text") or value.get("content") or value.get("refusal") or value.get("value"))
     return "".join([text_of(part) for part in value]) if isinstance(value, list) else ""
 
 

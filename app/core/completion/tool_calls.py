@@ -97,6 +97,8 @@ class _Call:
     def add(self, part: dict[str, Any], kind: str, body: dict[str, Any], limit: float) -> dict[str, Any]:
         """Add a part of this call, and return it as `ToolCalls.add` says."""
         text_name, name, is_first = _BODIES[kind], _name(body), not self._members and not self.name
+        if self._repeats(arguments_of(body.get(text_name))):
+            body = {**body, text_name: ""}
         told = {**part, "index": self.number}
         if self.id and part.get("id"):
             del told["id"]  # readers append a repeated id to the first one
@@ -144,6 +146,15 @@ class _Call:
         if not (has_said and name):
             return False
         return name != self.name or (bool(said) and self._is_complete())
+
+    def _repeats(self, said: str) -> bool:
+        """Return whether `said` only repeats the whole arguments, or is an empty object behind them.
+
+        Some upstreams send the arguments once more at the end.
+        """
+        return (said == "{}" or (len(said) > 1 and len(said) == self._size)) and (
+            self._is_complete() and said in ("{}", "".join(self._texts))
+        )
 
     def _is_complete(self) -> bool:
         """Return whether the arguments are one JSON object."""

@@ -5,11 +5,12 @@ An estimate has the member `estimated`, to distinguish it from the upstream's nu
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from typing import Any, Final
 
-from .json_text import cleaned, written
+from .json_text import cleaned, read, written
 from .tolerant import object_of, objects_of, text_of
 
 BYTES_PER_TOKEN: Final = 4  # for English text and code; tokens of other scripts have fewer bytes
@@ -46,8 +47,8 @@ _OUTPUT: Final = frozenset(
 _MORE_INPUT: Final = frozenset({"cachecreationinputtokens", "cachereadinputtokens", "tooluseprompttokencount"})
 _MORE_OUTPUT: Final = frozenset({"thoughtstokencount"})
 _PLACES: Final = (
-    "usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage", "x_groq", "meta", "details", "timings",
-    "tokens",
+    "usage", "Usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage", "x_groq", "meta", "details",
+    "timings", "tokens", "metrics", "amazon-bedrock-invocationMetrics", "message", "response",
 )  # fmt: skip
 # Members of a chunk with counts that are not in a usage object, from Ollama and llama.cpp.
 _BARE: Final = ("prompt_eval_count", "eval_count", "tokens_evaluated", "tokens_predicted")
@@ -85,7 +86,7 @@ def as_openai(usage: dict[str, Any]) -> dict[str, Any]:
 
 def _says(value: object, count: int) -> bool:
     """Return whether a member has a count, and not 0 in its place."""
-    return type(value) is int and (value > 0 or count == 0)
+    return type(value) is int and (value > 0 or value == count)
 
 
 def _number(value: object) -> int:
@@ -108,12 +109,20 @@ def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, 
     if _MEMBERS.isdisjoint(value):  # most chunks have none
         return None
     for place in _PLACES:
-        found = object_of(value.get(place))
+        found = _object_in(value.get(place))
         found = object_of(found.get("usage") or found.get("tokens")) or found
         if found and tokens_of(found):
             return dict(cleaned(found))
     bare = {name: value[name] for name in _BARE if value.get(name)}
     return dict(cleaned(bare)) if tokens_of(bare) else None
+
+
+def _object_in(value: object) -> dict[str, Any]:
+    """Return an object, also if it is in a list, or is a text of JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            value, _ = read(value)
+    return object_of(value[-1]) if isinstance(value, list) and value else object_of(value)
 
 
 class Usage:

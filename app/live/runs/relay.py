@@ -90,20 +90,24 @@ class Relay:
         finally:  # no switch lies between this and the producer: `drain` sees the one or the other
             self._starting -= 1
         if self._closing:  # while the store was asked: `drain` found no producer to abandon
-            self._undo(name, asked)
-            raise shutting_down()
+            return self._start_too_late(name, asked)
         producer = Producer(self, self._runs, self._hub, name, self._settings)
         self._producers[name] = producer
         metrics.COMPLETIONS.labels("run").inc()
         producer.begin(self.request_stream(upstream, request, producer.filled))
         return True
 
-    def _undo(self, name: RunName, asked: Asked | None) -> None:
-        """Undo the start of a run. A question stays in its conversation, with an answer that tells of the failure."""
+    def _start_too_late(self, name: RunName, asked: Asked | None) -> bool:
+        """Undo the start of a run, and raise `shutting_down`.
+
+        A question stays in its conversation. A refusal would deny that, so the run counts as started and its end tells
+        of the failure.
+        """
         if asked is None:
             self._runs.take_back(name)
-        else:
-            self._runs.end(name, LOST)
+            raise shutting_down()
+        self._runs.end(name, LOST)
+        return True
 
     def stop_run(self, name: RunName) -> Written:
         """End a run, whichever worker produces it. An ended run stays unchanged. Raises `store_unavailable`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import re
 import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
@@ -28,13 +29,14 @@ from .patient_http import PatientAdapter
 
 IDLE_CONNECTIONS = 1_000  # kept to each upstream; one more is closed after its answer
 ERROR_BODY_BYTES = 65_536
-FIRST_ERROR, LAST_STATUS = 400, 599  # of HTTP; some servers invent others
+FIRST_ERROR, FIRST_FAILURE, LAST_STATUS = 400, 500, 599  # of HTTP; some servers invent others
 ANSWER_HEADERS = 1_000  # http.client takes 100, which some gateways exceed
 HEADER_LINE_BYTES = 262_144  # of one header; http.client takes 65,536
 USER_AGENT: Final = "belfry"
 BROKEN: Final = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException)
 CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OPTIONS = "stream_options"
+_OPTIONS_SENT = re.compile(_OPTIONS + r"""[\\"']*\s*[:=]\s*\{""")  # in an error that repeats the request
 _OWN_CREDENTIALS = {401, 407}  # ours are wrong, which is not the client's business
 _RETRIED = {408, 409, 425, 429}
 _NEVER_RETRIED = {501, 505}
@@ -198,6 +200,8 @@ class UpstreamClient:
         detail = str(told.get("message") or f"The upstream answered with status {status}.")
         error = BelfryError(code, detail, retry=_is_retried(status, told, reply), upstream=told)
         error.status = status  # a client of OpenAI's API tells refusals apart by it
+        if is_final(told) and NAMES[-1] not in reply.headers:
+            error.headers[NAMES[-1]] = "false"  # OpenAI's clients repeat each 429 otherwise
         return error
 
     def _hint(self, status: int, reply: requests.Response) -> str:
@@ -266,7 +270,8 @@ def _may_mean_options(refusal: BelfryError, takes_options: bool | None) -> bool:
     """Whether a refusal may be about `stream_options`: it says so, or nobody knows yet whether they are taken."""
     said = f"{refusal.detail} {refusal.extra.get('upstream', '')}"
     if _OPTIONS in said or "include_usage" in said:  # a program that fails on them may answer 500
-        return refusal.status not in {403, 408, 429}
+        repeats_request = refusal.status >= FIRST_FAILURE and _OPTIONS_SENT.search(said)
+        return refusal.status not in {403, 408, 429} and not repeats_request
     return refusal.status in {400, 422} and takes_options is None
 
 

@@ -7,6 +7,9 @@ Some ids can't be sent in a path. Clients resolve `.` and `..` before they send 
 So each URL has a second form, with the id in the query. `~` replaces the id in the path, as in
 `/messages/~/content?id=..`. At the end of the path, `~` may be omitted: `/messages?id=..`. The second id of a path is
 `message`: `/users/~/messages/~?id=..&message=..`.
+
+Azure's clients call OpenAI's API below `/openai` or `/openai/v1`. Both lead to `/v1`. Only `/openai/deployments` has
+routes of its own, because its paths name the model.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ STANDS_FOR: Final = "~"
 PLACES: Final = ((2, "id"), (4, "message"))
 # Replaces a slash that belongs to an id. No id may contain it, because it is not printable.
 _SLASH: Final = "\0"
+_AZURE: Final = re.compile(r"/openai(?:/v1)?/(?!deployments(?:/|$))")
 _ENCODED: Final = re.compile("%2f", re.IGNORECASE)
 
 
@@ -57,6 +61,8 @@ class Site(Flask):
             return adapter
         if _SLASH in request.path:
             raise NotFound
+        if azure := _AZURE.match(request.path):
+            adapter.path_info = f"/v1/{request.path[azure.end() :]}"
         path = _undivided(request)
         for candidate in (path, _with_stand_in(path or request.path, request)):
             if candidate is not None and request.method in adapter.allowed_methods(candidate):

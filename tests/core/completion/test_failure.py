@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from app.core.completion.failure import LOOKED_AT_CHARS, short, told_in
+from app.core.completion.failure import LOOKED_AT_CHARS, is_final, short, told_in
 from tests.hostile import growth
 
 # Each begins something that never ends.
@@ -38,3 +38,42 @@ def test_reading_takes_time_in_proportion_to_the_length(tag: str) -> None:
 def test_only_the_beginning_of_a_long_text_is_read() -> None:
     text = "<" * 16_000_000
     assert growth.seconds(partial(short, text)) < growth.CHEAP_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"errors":{"messages":["is bad","too long"]}}', "too long"),
+        (b'{"err":"No such model"}', "No such model"),
+        (b'{"ModelErrorException":{"message":"Boom"}}', "Boom"),
+        (b'{"error":{"code":"model_not_found"}}', "model_not_found"),
+    ],
+)
+def test_a_reason_in_an_unforeseen_form_is_told_as_it_came(body: bytes, told: str) -> None:
+    assert told in told_in(body)["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"true", b"[]"])
+def test_a_body_that_says_nothing_has_no_reason(body: bytes) -> None:
+    assert told_in(body).get("message", "") == ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "insufficient_quota",
+        "insufficient_user_quota",
+        "INSUFFICIENT_BALANCE",
+        "billing_not_active",
+        "Arrearage",
+        "payment_required",
+    ],
+)
+def test_an_account_that_cannot_pay_is_not_asked_again(code: str) -> None:
+    assert is_final({"code": code})
+    assert is_final({"type": code, "code": None})
+
+
+@pytest.mark.parametrize("code", [429, None, "rate_limit_exceeded", "tokens", "RESOURCE_EXHAUSTED", "quota_per_minute"])
+def test_a_limit_that_passes_is_not_final(code: object) -> None:
+    assert not is_final({"code": code, "type": "requests"})

@@ -14,7 +14,7 @@ from app.core.errors import BelfryError
 from app.core.settings import Settings
 from app.core.upstreams import Upstreams
 from app.live.runs.relay import ACTIVE_RENEWAL_SECONDS, Relay
-from app.store.runs.runs import RunName
+from app.store.runs.runs import LOST, Ending, RunName
 
 NAME = RunName("alice", "r1")
 REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
@@ -28,6 +28,7 @@ class Store:
         self.released: list[tuple[object, ...]] = []
         self.starts = False
         self.taken_back: list[RunName] = []
+        self.ends: list[tuple[RunName, Ending]] = []
 
     def start(self, *_: object) -> bool:
         self.asked.set()
@@ -39,6 +40,9 @@ class Store:
 
     def take_back(self, name: RunName) -> None:
         self.taken_back.append(name)
+
+    def end(self, name: RunName, ending: Ending) -> None:
+        self.ends.append((name, ending))
 
     def release(self, *of: object) -> None:
         self.released.append(of)
@@ -138,3 +142,16 @@ def test_a_run_that_the_store_starts_when_the_time_is_over_is_taken_back_and_ref
     error = beginning.get(timeout=5)
     assert (error.code, error.status, error.headers) == ("shutting_down", 503, {"Retry-After": "5"})
     assert (store.taken_back, len(relay)) == ([NAME], 0)
+
+
+def test_a_question_that_the_store_keeps_when_the_time_is_over_is_told_as_kept_and_failed(store: Store) -> None:
+    """A refusal would be wrong: the question is in its conversation, and a client would ask it again."""
+    relay = make_relay(store, 0.1)
+    store.starts = True
+    asked: Any = object()
+    beginning = gevent.spawn(relay.begin, NAME, REQUEST, asked)
+    assert store.asked.wait(5)
+    relay.drain()
+    store.go.set()
+    assert beginning.get(timeout=5) is True
+    assert (store.ends, store.taken_back, len(relay)) == ([(NAME, LOST)], [], 0)
