@@ -24,6 +24,7 @@
 
 local length = tonumber(ARGV[1])
 local counted -- the meta that counts an entry which is not added yet
+local promised -- the key of a message id that is stored already, while its message is not appended yet
 
 -- Store the offset under the message's id. The id may still lead to an earlier entry, if the id is no longer
 -- remembered. That entry is removed, because no id would lead to it. Returns whether an entry was removed.
@@ -51,7 +52,9 @@ local function keep(at, record, id, expires, key)
   else
     redis.call('XADD', log, at .. '-0', 'r', record, 't', now)
   end
-  counted = nil
+  -- The message is stored from here on. If Redis refuses a later command, the message must stay known by its id:
+  -- otherwise, a publisher that repeats it would store it twice. Readers find it with the next message or comparison.
+  counted, promised = nil, nil
   local replaced = link(at, id)
   if not key then return replaced end
   local earlier = redis.call('ZSCORE', keys, key)
@@ -81,8 +84,6 @@ local function remembered(name, offset, digest, seconds, call)
   -- An id of an earlier history has no entry any more: its entry went with the log of that history.
   redis.call('SET', name, entry, 'EX', seconds)
 end
-
-local promised -- the key of a message id that is stored already, while its message is not appended yet
 
 local function append(number)
   local name, at = 7 * number, 6 * number - 2
