@@ -10,9 +10,10 @@ from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Pa
 
 from tests.waiting import patient
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0  # only a test that fails waits so long
 # A page whose stream says nothing for five seconds, as on a busy machine, polls for a minute before it tries again.
 CONNECTED_SECONDS = 80.0
+BACK_SECONDS = CONNECTED_SECONDS  # also more than the longest delay between two tries of a page without a server
 # Another browser. `chromium-headless-shell` has no windows, and takes a third of the CPU time for the same page.
 TRIED = "BELFRY_TEST_BROWSER"
 
@@ -46,6 +47,18 @@ SCROLL = """async ([steps, px]) => {
 # A script for before those of a page: what the page shows for 6 or 10 s stays (a toast, an offer to undo).
 LASTING = """const waited = setTimeout;
 window.setTimeout = (run, ms, ...rest) => waited(run, ms === 6_000 || ms === 10_000 ? 1_000_000_000 : ms, ...rest);"""
+# A script for before those of a page: however late a stream is ready, the page does not use long polling instead.
+NO_POLLING = """{
+    const timeout = setTimeout;
+    window.setTimeout = (run, ms, ...rest) => timeout(run, ms === 5_000 ? 1_000_000_000 : ms, ...rest);
+}
+"""
+# Such a script: no tab finds that the leading tab has been silent for long. Another leads only when the leader lets go.
+NO_SILENCE = """{
+    const opened = Date.now();
+    Date.now = () => opened;
+}
+"""
 BUSY = ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration", "TaskDuration")
 FLAGS = [
     "--no-sandbox",

@@ -8,24 +8,24 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
-from tests.browsing import FeedTab, Visitor, wait_ms
-from tests.servers import HOST, REPOSITORY, START_SECONDS, Belfry, free_port, owner_of
+from tests.browsing import BACK_SECONDS, NO_POLLING, FeedTab, Visitor, wait_ms
+from tests.conftest import starting
+from tests.servers import HOST, REPOSITORY, START_SECONDS, Belfry, RedisServer, free_port, owner_of
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_accessibility import violations
 from tests.system.conftest import StartBelfry
 from tests.upstream import Conversation, Upstream, chunk, content, running_upstream, saying, sending
 from tests.waiting import patient, wait_until
 
-SECONDS = 10.0
+SECONDS = 30.0  # only a test that fails waits so long
 LOST = "The worker that produced the answer is gone"
 NUMBERS = ("One", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
 RECORD_STREAMS = """window.streams = [];
 window.EventSource = class extends EventSource {
     constructor(...given) { super(...given); window.streams.push(this); }
@@ -326,9 +326,9 @@ class TestAnEnd:
         expect(chat.answers).to_have_text(["One two"])
 
     def test_of_the_worker_is_told_with_the_text_kept(
-        self, start_belfry: StartBelfry, environment: Mapping[str, str], upstream: Upstream, visit: Visit, alice: str
+        self, servers: Callable[[int], Belfry], upstream: Upstream, visit: Visit, alice: str
     ) -> None:
-        belfry = start_belfry(**environment)
+        belfry = servers(1)
         chat = opened(visit(alice, belfry.url))
         begun(chat, upstream, "One ", "two ")
         os.kill(belfry.worker(), signal.SIGKILL)
@@ -363,15 +363,36 @@ class TestAnEnd:
         expect(Chat(page).outcome).to_contain_text("It has expired.")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.fixture(scope="module")
+def servers(redis_server: RedisServer, environment: Mapping[str, str]) -> Iterator[Callable[[int], Belfry]]:
+    """A server with so many workers, none of which an earlier test has killed a moment ago."""
+    with starting(redis_server.url, **environment) as start:
+        first = cache(lambda workers: start(WEB_CONCURRENCY=str(workers)))
+
+        def whole(workers: int) -> Belfry:
+            server = first(workers)
+            wait_until(server.all_serve, START_SECONDS, what="all workers to serve")
+            return server
+
+        yield whole
+
+
 class TestAWorkerThatIsKilled:
     """The page is loaded again meanwhile, and shows what there is: the text so far and what became of the rest."""
 
     @pytest.fixture
-    def belfry(self, start_belfry: StartBelfry, environment: Mapping[str, str], workers: int) -> Belfry:
-        return start_belfry(**environment, WEB_CONCURRENCY=str(workers))
+    def belfry(self, servers: Callable[[int], Belfry], workers: int) -> Belfry:
+        return servers(workers)
 
-    @pytest.mark.parametrize("texts", [[], ["One ", "two "]], ids=["before the first token", "in mid-answer"])
+    @pytest.mark.parametrize(
+        ("workers", "texts"),
+        [
+            pytest.param(1, ["One ", "two "], id="in mid-answer-1"),
+            pytest.param(2, ["One ", "two "], id="in mid-answer-2"),
+            pytest.param(1, [], id="before the first token-1"),
+            pytest.param(2, [], id="before the first token-2", marks=pytest.mark.nightly),
+        ],
+    )
     def test_while_it_answers_leaves_the_text_so_far(
         self, belfry: Belfry, upstream: Upstream, visit: Visit, alice: str, texts: list[str]
     ) -> None:
@@ -390,6 +411,7 @@ class TestAWorkerThatIsKilled:
             expect(chat.outcome).to_contain_text(LOST)
             assert chat.text == "".join(texts).strip()
 
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.nightly)])
     def test_after_the_end_costs_nothing(self, belfry: Belfry, upstream: Upstream, visit: Visit, alice: str) -> None:
         chat = opened(visit(alice, belfry.url))
         conversation = begun(chat, upstream, "One ", "two ")
@@ -404,6 +426,7 @@ class TestAWorkerThatIsKilled:
         assert chat.text == "One two three"
         expect(chat.outcome).to_be_empty()
 
+    @pytest.mark.parametrize("workers", [2])
     def test_that_only_watches_costs_nothing(
         self, belfry: Belfry, upstream: Upstream, visit: Visit, alice: str, workers: int
     ) -> None:
@@ -529,6 +552,7 @@ class TestARunByToken:
     ) -> None:
         upstream.play = saying("One ", "two")
         page = visitor.context.new_page()
+        page.add_init_script(NO_POLLING)  # which would be one more state
         page.goto("/login")
         page.context.clear_cookies()
         text, status, listed, states = page.evaluate(
@@ -656,7 +680,7 @@ class TestMarkdown:
         expect(chat.answer.locator("p").first).to_have_attribute("data-kept", "yes")
         conversation.finish()
 
-    @pytest.mark.parametrize("piece", [1, 7, 10_000])
+    @pytest.mark.parametrize("piece", [1, pytest.param(7, marks=pytest.mark.nightly), 10_000])
     def test_never_becomes_code(self, chat: Chat, upstream: Upstream, piece: int) -> None:
         told: list[ConsoleMessage] = []
         chat.page.on("console", lambda line: told.append(line))  # noqa: PLW0108 - it looks at the signature
@@ -678,8 +702,8 @@ class TestMarkdown:
         expect(chat.answer).to_contain_text("deep")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 class TestThePage:
+    @pytest.mark.parametrize("theme", ["light", "dark"])
     def test_has_nothing_that_axe_complains_of(self, visit: Visit, upstream: Upstream, alice: str, theme: str) -> None:
         visitor = visit(alice, color_scheme=theme, reduced_motion="reduce")
         chat = opened(visitor)
@@ -699,12 +723,10 @@ class TestThePage:
         assert not violations(chat.page)
 
     @pytest.mark.parametrize("width", [320, 1280])
-    def test_is_no_wider_than_the_window(
-        self, visit: Visit, upstream: Upstream, alice: str, theme: str, width: int
-    ) -> None:
+    def test_is_no_wider_than_the_window(self, visit: Visit, upstream: Upstream, alice: str, width: int) -> None:
         wide = f"{'w' * 300}\n\n```\n{'w' * 300}\n```\n\n| {'w' * 99} | {'x ' * 99} |\n|---|---|\n| 1 | 2 |\n"
         upstream.play = saying(wide)
-        chat = opened(visit(alice, color_scheme=theme, viewport={"width": width, "height": 700}))
+        chat = opened(visit(alice, viewport={"width": width, "height": 700}))
         chat.ask("w" * 300)
         chat.wait_ended()
         assert chat.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -126,8 +126,15 @@ def test_it_keeps_to_the_policy_of_the_pages(visitor: Visitor) -> None:
     assert not [line.text for line in told if line.type in {"error", "warning"}]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [
+        ("light", 320),
+        ("dark", 1280),
+        pytest.param("light", 1280, marks=pytest.mark.nightly),
+        pytest.param("dark", 320, marks=pytest.mark.nightly),
+    ],
+)
 def test_it_is_accessible_and_no_wider_than_the_window(
     dashboard: Page, visit: Visit, alice: str, theme: str, width: int
 ) -> None:

@@ -13,9 +13,10 @@ from tests.waiting import wait_until
 
 BELL = "document.querySelector('#bell').shadowRoot"
 # What would be heard, and what the desktop would show. A hidden tab waits 400 ms, so that a visible one tells of a
-# message first. Here it waits longer, since a tab of a busy machine may be that late.
+# message first. Where one is visible, the hidden ones wait longer here, since a tab of a busy machine may be that late.
 WATCH = """const waited = setTimeout;
-window.setTimeout = (run, ms, ...rest) => waited(run, ms === 400 ? 2_500 : ms, ...rest);
+window.hiddenWaitMs = 60_000;
+window.setTimeout = (run, ms, ...rest) => waited(run, ms === 400 ? hiddenWaitMs : ms, ...rest);
 window.sounds = 0;
 window.AudioContext = class extends AudioContext {
     constructor() { super(); sounds++; }
@@ -55,7 +56,7 @@ def ring(belfry: Belfry, user: str, tab: BackgroundTab) -> None:
     """Send a message and wait until one tab has told of it: that one holds a lock for a while."""
     sent = belfry.publish({"to": user, "title": "Look", "body": "here"})["id"]
     told = f"navigator.locks.query().then(({{ held }}) => held.some(({{ name }}) => name === 'belfry shown {sent}'))"
-    wait_until(lambda: tab.evaluate(told), 15, what="a tab to tell of it")
+    wait_until(lambda: tab.evaluate(told), what="a tab to tell of it")
 
 
 def test_a_sound_is_played_only_for_who_wished_it(window: Window, belfry: Belfry, alice: str) -> None:
@@ -80,6 +81,8 @@ def test_the_desktop_is_told_only_after_consent_and_by_one_hidden_tab(
     window.permit("notifications", "granted")  # for something else of this site
     tabs = [bell(window), bell(window)]
     window.cover()
+    for tab in tabs:
+        tab.evaluate("hiddenWaitMs = 400")
 
     def notes() -> list[str]:
         return [note for tab in tabs for note in tab.evaluate("notes")]
@@ -90,6 +93,7 @@ def test_the_desktop_is_told_only_after_consent_and_by_one_hidden_tab(
     wait_until(lambda: tabs[0].evaluate("localStorage.getItem('belfry.desktop')") == "yes")
     ring(belfry, alice, tabs[0])
     wait_until(lambda: notes() == ["Look: here"])
+    tabs[0].evaluate("hiddenWaitMs = 60_000")
     tabs[1].show()
     ring(belfry, alice, tabs[1])
     wait_until(lambda: tabs[1].toasts >= 1)
@@ -104,5 +108,6 @@ def test_who_blocks_notifications_is_told_so_and_gets_none(window: Window, belfr
     wait_until(lambda: tab.evaluate(said) == "The browser does not show desktop notifications for this site.")
     assert not wished(tab, "desktop")
     window.cover()
+    tab.evaluate("hiddenWaitMs = 400")
     ring(belfry, alice, tab)
     assert tab.evaluate("notes") == []

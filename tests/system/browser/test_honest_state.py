@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.browsing import FeedTab, wait_ms
+from tests.browsing import BACK_SECONDS, NO_POLLING, FeedTab, Visitor, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.servers import Belfry, Nginx
 from tests.system.browser.conftest import Visit
-from tests.system.conftest import StartBelfry
 from tests.waiting import wait_until
 
-BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
 Bell = Callable[[], FeedTab]
 UNDONE = "Your change could not be saved. It was undone."
 
@@ -34,7 +32,8 @@ def test_changes_without_a_server_are_undone_in_sight_and_the_truth_is_fetched_a
     wait_until(lambda: way.state == "waiting", BACK_SECONDS)
     way.use(0, "Archive")
     expect(way.feed.get_by_text(UNDONE)).to_be_visible()
-    way.use(1, "Remove")
+    with way.page.expect_event("requestfailed", lambda request: request.method == "DELETE"):
+        way.use(1, "Remove")
     way.expect_titles("3", "2", "1")
     belfry.reader(alice).delete(f"/feed/{belfry.reader(alice).feed()['messages'][2]['id']}").raise_for_status()
     nginx.start()
@@ -78,18 +77,23 @@ def test_a_first_load_that_failed_is_repeated_until_it_succeeds(tab: FeedTab, be
     expect(FeedTab(page).titles).to_have_text(["1"], timeout=wait_ms(BACK_SECONDS))  # the delays between tries grow
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Iterator[HostSite]:
     with host_site() as site:
         yield site
 
 
+@pytest.fixture(scope="module")
+def environment(site: HostSite) -> Mapping[str, str]:
+    return {"BELFRY_DEMO": "1", "BELFRY_RETRY_MS": "100", "BELFRY_CORS_ORIGINS": site.url}
+
+
 @pytest.fixture
-def shop(start_belfry: StartBelfry, site: HostSite, alice: str) -> Belfry:
-    """A server whose feed the site embeds."""
-    belfry = start_belfry(BELFRY_CORS_ORIGINS=site.url, BELFRY_RETRY_MS="100")
+def shop(belfry: Belfry, site: HostSite, alice: str) -> Belfry:
+    """The server, whose feed the site embeds."""
     site.belfry = belfry.url
     site.mint = lambda: belfry.token(alice, "feed")
+    site.failures = []
     return belfry
 
 
@@ -165,8 +169,10 @@ def test_signing_out_in_one_tab_ends_the_others(visit: Visit, belfry: Belfry, al
     assert tab.unread == 0
 
 
-def test_the_notice_stays_while_it_tries_again(tab: FeedTab) -> None:
+def test_the_notice_stays_while_it_tries_again(visitor: Visitor) -> None:
     """It would blink with each try, and move the list."""
+    visitor.context.add_init_script(NO_POLLING)  # a page that polls has a connection
+    tab = visitor.tab()
     tab.feed.evaluate(
         """feed => {
             window.hidden = [];

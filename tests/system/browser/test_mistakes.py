@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jwt
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, expect
 
-from tests.browsing import FeedTab, wait_ms
+from tests.browsing import BACK_SECONDS, NO_POLLING, FeedTab, wait_ms
 from tests.host_site import PAGE, HostSite, host_site
 from tests.servers import Belfry
 from tests.system.conftest import StartBelfry
@@ -19,18 +19,24 @@ Bell = Callable[[], FeedTab]
 WATCH = "window.problems = []; addEventListener('belfry-error', ({ detail }) => problems.push(detail));"
 
 
-@pytest.fixture
-def site() -> Iterator[HostSite]:
+@pytest.fixture(scope="module")
+def shared_site() -> Iterator[HostSite]:
     with host_site() as site:
         yield site
 
 
+@pytest.fixture(scope="module")
+def environment(shared_site: HostSite) -> Mapping[str, str]:
+    return {"BELFRY_CORS_ORIGINS": shared_site.url, "BELFRY_RETRY_MS": "100"}
+
+
 @pytest.fixture
-def belfry(start_belfry: StartBelfry, site: HostSite, alice: str) -> Belfry:
-    belfry = start_belfry(BELFRY_CORS_ORIGINS=site.url, BELFRY_RETRY_MS="100")
-    site.belfry = belfry.url
-    site.mint = lambda: belfry.token(alice, "feed")
-    return belfry
+def site(shared_site: HostSite, belfry: Belfry, alice: str) -> HostSite:
+    """The site as it is without a mistake."""
+    shared_site.belfry = belfry.url
+    shared_site.mint = lambda: belfry.token(alice, "feed")
+    shared_site.page, shared_site.failures = PAGE, []
+    return shared_site
 
 
 @pytest.fixture
@@ -43,7 +49,8 @@ def bell(browser: Browser, site: HostSite, warnings: list[str]) -> Iterator[Bell
     """Opens the site's page."""
     context = browser.new_context()
     context.set_default_timeout(wait_ms())
-    context.add_init_script(WATCH)
+    for script in (WATCH, NO_POLLING):
+        context.add_init_script(script)
 
     def note(line: ConsoleMessage) -> None:
         if line.type == "warning":
@@ -63,7 +70,9 @@ def bell(browser: Browser, site: HostSite, warnings: list[str]) -> Iterator[Bell
 def wait_for_problem(tab: FeedTab, warnings: list[str], code: str, *words: str) -> None:
     """One warning and one event name this code; the words are in the warning."""
     wait_until(
-        lambda: [each["code"] for each in tab.page.evaluate("problems")] == [code], 20, what=f"the problem {code}"
+        lambda: [each["code"] for each in tab.page.evaluate("problems")] == [code],
+        BACK_SECONDS,
+        what=f"the problem {code}",
     )
     (warning,) = warnings
     assert warning.startswith(f"Belfry: {code}: ")
@@ -115,13 +124,11 @@ def test_a_token_that_does_not_do_is_explained(
     assert tab.state == "denied"
 
 
-@pytest.mark.usefixtures("belfry")
 def test_a_forgotten_token_url_is_explained(site: HostSite, bell: Bell, warnings: list[str]) -> None:
     site.page = PAGE.replace(' token-url="/belfry-token"', "")
     wait_for_problem(bell(), warnings, "token_missing", "token-url")
 
 
-@pytest.mark.usefixtures("belfry")
 @pytest.mark.parametrize("status", [404, 500])
 def test_a_token_address_that_fails_is_named(site: HostSite, bell: Bell, warnings: list[str], status: int) -> None:
     site.failures = [status] * 100
@@ -152,17 +159,19 @@ def test_a_token_in_another_wrapping_is_taken(
     assert not warnings
 
 
-@pytest.mark.parametrize("asked", ["", 'topics="t1 t2 t3 t4 t5 t6 t7"'], ids=["by the token", "by the page"])
+@pytest.mark.parametrize("asks", [False, True], ids=["by the token", "by the page"])
 def test_a_topic_too_many_is_explained_and_costs_nothing_else(
-    belfry: Belfry, site: HostSite, bell: Bell, warnings: list[str], alice: str, asked: str
+    belfry: Belfry, site: HostSite, bell: Bell, warnings: list[str], alice: str, asks: bool
 ) -> None:
-    site.mint = lambda: belfry.token(alice, "feed", topics=[f"t{number}" for number in range(1, 8)])
-    site.page = PAGE.replace("<belfry-feed", f"<belfry-feed {asked}")
+    topics = [f"{alice}-t{number}" for number in range(1, 8)]
+    site.mint = lambda: belfry.token(alice, "feed", topics=topics)
+    if asks:
+        site.page = PAGE.replace("<belfry-feed", f'<belfry-feed topics="{" ".join(topics)}"')
     tab = bell()
     tab.wait_connected()
-    wait_for_problem(tab, warnings, "too_many_topics", "t7", "6 topics")
+    wait_for_problem(tab, warnings, "too_many_topics", topics[6], "6 topics")
     belfry.publish({"to": alice, "title": "mine"})
-    belfry.publish({"topic": "t6", "title": "of the sixth topic"})
+    belfry.publish({"topic": topics[5], "title": "of the sixth topic"})
     tab.expect_unread(2)
     tab.feed.locator(".bell").click()
     tab.expect_titles("of the sixth topic", "mine")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browsing import wait_ms
+from tests.browsing import BACK_SECONDS, wait_ms
 from tests.servers import HOST, Belfry, ShippedNginx
 from tests.system.browser.conftest import Visit
 from tests.system.conftest import StartBelfry, in_front_of
 from tests.upstream import Upstream, running_upstream
 from tests.waiting import wait_until
-
-BACK_SECONDS = 30.0
 
 OPEN = """(address) => {
     const source = window.source = new EventSource(address);
@@ -36,9 +34,9 @@ def upstream() -> Iterator[Upstream]:
         yield server
 
 
-@pytest.fixture
-def belfry(start_belfry: StartBelfry, upstream: Upstream) -> Belfry:
-    return start_belfry(BELFRY_DEMO="1", BELFRY_RETRY_MS="500", BELFRY_UPSTREAM_URL=upstream.url)
+@pytest.fixture(scope="module")
+def environment(upstream: Upstream) -> Mapping[str, str]:
+    return {"BELFRY_DEMO": "1", "BELFRY_RETRY_MS": "500", "BELFRY_UPSTREAM_URL": upstream.url}
 
 
 @pytest.fixture
@@ -61,8 +59,10 @@ def wait(page: Page, condition: str) -> None:
 
 def go_away_for_a_while(page: Page, belfry: Belfry) -> None:
     assert belfry.terminate() == 0
-    wait(page, "told.errors >= 4")  # several tries met nobody but nginx
-    belfry.start()
+    try:
+        wait(page, "told.errors >= 4")  # several tries met nobody but nginx
+    finally:
+        belfry.start()  # the next test needs it as well
 
 
 def test_a_feed_s_stream_comes_back_after_a_restart(belfry: Belfry, page: Page, alice: str) -> None:

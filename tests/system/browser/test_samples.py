@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browsing import wait_ms
+from tests.browsing import BACK_SECONDS, wait_ms
 from tests.servers import HOST, REPOSITORY, Belfry
 from tests.system.browser.conftest import Visit
-from tests.system.conftest import StartBelfry
 from tests.waiting import wait_until
-
-BACK_SECONDS = 40.0
 
 
 def sample(page: str, word: str) -> str:
@@ -27,9 +24,9 @@ def sample(page: str, word: str) -> str:
     return str(found)
 
 
-@pytest.fixture
-def belfry(start_belfry: StartBelfry) -> Belfry:
-    return start_belfry(BELFRY_DEMO="1", BELFRY_RETRY_MS="200")
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    return {"BELFRY_DEMO": "1", "BELFRY_RETRY_MS": "200"}
 
 
 @contextmanager
@@ -81,9 +78,11 @@ def test_a_sample_goes_on_after_a_restart(belfry: Belfry, visit: Visit, alice: s
     belfry.publish({"to": alice, "id": "first"})
     page.wait_for_function("() => window.shown.includes('first')", timeout=wait_ms(BACK_SECONDS))
     belfry.terminate()
-    with refusing(belfry.port) as asked:
-        wait_until(lambda: bool(asked), BACK_SECONDS, what="the sample to ask while the server is away")
-    belfry.start()
+    try:
+        with refusing(belfry.port) as asked:
+            wait_until(lambda: bool(asked), BACK_SECONDS, what="the sample to ask while the server is away")
+    finally:
+        belfry.start()  # the next sample needs it as well
     belfry.publish({"to": alice, "id": "second"})
     page.wait_for_function("() => window.shown.includes('second')", timeout=wait_ms(BACK_SECONDS))
     belfry.publish({"to": alice, "id": "third"})

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browsing import BACK_SECONDS
 from tests.servers import Belfry
 from tests.upstream import Conversation, Upstream, running_upstream
 from tests.waiting import wait_until
 
-BACK_SECONDS = 40.0  # the longest delay between two tries, and the try
 SCRIPT = """
 import { BelfryRun } from "BELFRY/static/belfry.js";
 const token = async () => (await fetch("/belfry-token")).text();
