@@ -68,7 +68,6 @@ TIERS: Final = (
             "tests/test_package.py",
             "tests/test_site.py",
         ),
-        per_core=1,
     ),
     # A real Chromium.
     Tier(BROWSER, ("tests/system/browser",), per_core=1),

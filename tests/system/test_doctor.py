@@ -19,6 +19,7 @@ from app.core.identity.tokens import Keyring
 from app.core.settings import load
 from tests.encryption import Authority, Certificate
 from tests.servers import HOST, Belfry, Nginx
+from tests.waiting import patient
 
 pytestmark = pytest.mark.needs("nginx")
 
@@ -165,7 +166,7 @@ def examine(belfry: Belfry) -> Iterator[Examine]:
         started.append(nginx)
         url = f"{nginx.start().url}{planted.path}".rstrip("/")
         checks = [check for check in DOCTOR if check.name in {planted.found_by, "proxy.host"} or not planted.found_by]
-        options = replace(OPTIONS, patience=NEVER_PATIENCE) if planted.found_by else OPTIONS
+        options = replace(OPTIONS, patience=patient(NEVER_PATIENCE)) if planted.found_by else OPTIONS
         return Suite(url, credentials(belfry), options, checks).run(lambda _result: None)
 
     yield run

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,20 @@ CROWD = 200  # few enough for a slow machine to serve as they come
 UNEVEN = 0.15  # a window of half the width is 0.5, a quarter of the crowd at one moment 0.25
 LAME_DUCK_SECONDS = 5  # many times what the few requests take that are made meanwhile
 QUEUED = 200  # of each kind: more than a worker takes before it knows that it shall stop
+
+
+class Obedient(Reader):
+    """A client that waits for exactly as long as it is told. `told_ms` has the delay of each goodbye."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.told_ms: list[int] = []
+
+    def _hear(self, event: Event) -> None:
+        super()._hear(event)
+        if event.event == "goodbye":
+            assert event.retry is not None
+            self.told_ms.append(event.retry)
 
 
 def goodbye(stream: StreamClient) -> Event:
@@ -95,36 +110,57 @@ def arrivals(belfry: Belfry, since: float) -> list[float]:
     return sorted(time for time in times if time > since)
 
 
-def unevenness(times: Sequence[float], seconds: float) -> float:
+def unevenness(times: Sequence[float], begin: float, width: float) -> float:
     """How far the share that has come is at most from the share of the time that is over (Kolmogorov's distance)."""
-    shares = [(at - times[0]) / seconds for at in times]
+    shares = [(at - begin) / width for at in times]
     return max(abs(share - number / len(times)) for number, share in enumerate(shares))
 
 
-def test_a_crowd_that_does_as_told_comes_back_evenly_to_two_workers(start_belfry: StartBelfry, alice: str) -> None:
-    """The best of some tries: what else the machine does holds arrivals up."""
+@pytest.fixture
+def crowd(start_belfry: StartBelfry, alice: str) -> Iterator[tuple[Belfry, Crowd, list[Obedient]]]:
+    """Readers of two workers who come back exactly when they are told."""
     belfry = start_belfry(BELFRY_RETRY_MS=str(RETRY_MS), WEB_CONCURRENCY="2", BELFRY_HEARTBEAT_SECONDS="1")
     wait_until(belfry.all_serve, START_SECONDS, what="both workers to serve")
     readers = [obedient(belfry, f"{alice}-{at}") for at in range(CROWD)]
-    with ExitStack() as ending:
-        crowd = Crowd()
-        ending.callback(crowd.stop)
+    crowd = Crowd()
+    try:
         crowd.add(readers)
         crowd.wait(lambda: are_there(readers, 1), 30, what="all to be there")
-        found: list[float] = []
-        while not found or min(found) > UNEVEN:
-            assert len(found) < TRIES, found
-            found.append(unevenness(arrivals_after_a_reload(belfry, crowd), RETRY_MS / 1_000))
-    assert {reader.ends["goodbye shutdown"] for reader in readers} == {len(found)}
+        yield belfry, crowd, readers
+    finally:
+        crowd.stop()
+
+
+def test_a_crowd_that_does_as_told_comes_back_evenly_to_two_workers(
+    crowd: tuple[Belfry, Crowd, list[Obedient]],
+) -> None:
+    """What the two workers tell is even over all readers, and each reader is let in whenever it comes.
+
+    A reader that comes back to the worker that leaves last is told twice. The times of arrival depend on how busy the
+    machine is, so the nightly test measures them.
+    """
+    belfry, running, readers = crowd
+    reload_and_wait(belfry, running)
+    assert unevenness(sorted(reader.told_ms[0] for reader in readers), RETRY_MS / 2, RETRY_MS) < UNEVEN
+    assert all(RETRY_MS / 2 <= told <= RETRY_MS * 3 / 2 for reader in readers for told in reader.told_ms)
+    assert not sum((reader.answers for reader in readers), Counter())
+
+
+@pytest.mark.nightly  # measures times of arrival, which another test beside it would change
+def test_a_crowd_that_does_as_told_arrives_evenly(crowd: tuple[Belfry, Crowd, list[Obedient]]) -> None:
+    """The best of some tries: what else the machine does holds arrivals up."""
+    belfry, running, _ = crowd
+    found: list[float] = []
+    while not found or min(found) > UNEVEN:
+        assert len(found) < TRIES, found
+        times = arrivals_after_a_reload(belfry, running)
+        found.append(unevenness(times, times[0], RETRY_MS / 1_000))
 
 
 def arrivals_after_a_reload(belfry: Belfry, crowd: Crowd) -> list[float]:
     """When each of the crowd came back, with both workers replaced; Unix seconds, in order."""
-    began, before = time.time(), set(belfry.workers())
-    times = max(reader.connections for reader in crowd.readers) + 1
-    belfry.signal(signal.SIGHUP)
-    crowd.wait(lambda: are_there(crowd.readers, times), 30, what="all to come back")
-    wait_until(lambda: not before & set(belfry.workers()), what="both workers to leave")
+    began = time.time()
+    reload_and_wait(belfry, crowd)
 
     def all_of_them() -> list[float] | None:  # the list may be a second behind
         came = arrivals(belfry, began)
@@ -133,15 +169,23 @@ def arrivals_after_a_reload(belfry: Belfry, crowd: Crowd) -> list[float]:
     return wait_until(all_of_them, what="all to be listed")
 
 
+def reload_and_wait(belfry: Belfry, crowd: Crowd) -> None:
+    """Replace both workers, and wait until everybody has come back to the new ones."""
+    before = set(belfry.workers())
+    times = {reader.name: reader.connections + 1 for reader in crowd.readers}
+    belfry.signal(signal.SIGHUP)
+    wait_until(lambda: not before & set(belfry.workers()), START_SECONDS, what="both workers to leave")
+    crowd.wait(lambda: all(are_there([each], times[each.name]) for each in crowd.readers), 30, what="all to come back")
+
+
 def are_there(readers: Sequence[Reader], times: int) -> bool:
     """Whether each was let in so often, and is connected."""
     return all(reader.is_live and reader.connections >= times for reader in readers)
 
 
-def obedient(belfry: Belfry, user: str) -> Reader:
-    """A client that waits for exactly as long as it is told."""
+def obedient(belfry: Belfry, user: str) -> Obedient:
     headers = {"Authorization": f"Bearer {belfry.token(user, 'feed')}"}
-    return Reader(user, belfry.port, "/stream", headers, logs=(f"user:{user}",), time_scale=1.0)
+    return Obedient(user, belfry.port, "/stream", headers, logs=(f"user:{user}",), time_scale=1.0)
 
 
 def publish_head(belfry: Belfry, user: str) -> bytes:

@@ -1,9 +1,9 @@
-"""Every habit of upstreams, against a real server: as a stream, as a whole answer and as a run."""
+"""Every habit of upstreams, against a real server: as a stream, as a whole answer or as a run, in each way nightly."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import openai
@@ -17,6 +17,8 @@ from tests.upstream import Conversation, Play, Upstream, running_upstream
 from tests.waiting import wait_until
 
 GOOD = [habit for habit in HABITS if not habit.fails]
+WAYS = 3
+MODES = 2
 KEY = "ollama"  # a word that answers have in them
 
 
@@ -117,8 +119,25 @@ def check_error(habit: Habit, error: dict[str, Any]) -> None:
         assert error["code"] in (habit.code, 500, 502, 503)
 
 
-@pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name)
+def official(belfry: Belfry, user: str) -> Any:  # its messages would have to be of its own types
+    """OpenAI's own client."""
+    return openai.OpenAI(base_url=f"{belfry.url}/v1", api_key=belfry.token(user, "complete"), max_retries=0)
+
+
+def one_of(habits: Sequence[Habit], count: int, number: int) -> pytest.MarkDecorator:
+    """All habits for one of `count` tests. In every run each habit meets one of these tests, and nightly the others.
+
+    How a habit is read and written is tested without a server in `tests/core/completion`.
+    """
+    rows = [
+        pytest.param(habit, id=habit.name, marks=() if at % count == number else pytest.mark.nightly)
+        for at, habit in enumerate(habits)
+    ]
+    return pytest.mark.parametrize("habit", rows)
+
+
 class TestEveryHabit:
+    @one_of(HABITS, WAYS, 0)
     def test_as_a_stream(
         self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
     ) -> None:
@@ -152,6 +171,7 @@ class TestEveryHabit:
             assert usage.count(usage[-1]) == 1  # some clients add up what they are told
             check_counts(habit, usage[-1])
 
+    @one_of(HABITS, WAYS, 1)
     def test_as_a_whole(
         self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
     ) -> None:
@@ -171,6 +191,7 @@ class TestEveryHabit:
         assert len(upstream.conversations) == habit.asked
         self._check_tokens(habit, redis_server, belfry, alice)
 
+    @one_of(HABITS, WAYS, 2)
     def test_as_a_run(
         self, belfry: Belfry, upstream: Upstream, redis_server: RedisServer, alice: str, habit: Habit
     ) -> None:
@@ -206,28 +227,26 @@ class TestEveryHabit:
             assert tokens == habit.tokens
 
 
-@pytest.mark.parametrize("habit", GOOD, ids=lambda habit: habit.name)
-@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
-def test_the_official_client_gets_it(
-    belfry: Belfry, upstream: Upstream, alice: str, habit: Habit, stream: bool
-) -> None:
+@one_of(GOOD, MODES, 0)
+def test_the_official_client_gets_a_stream(belfry: Belfry, upstream: Upstream, alice: str, habit: Habit) -> None:
     upstream.play = playing(habit)
-    key = belfry.token(alice, "complete")
-    with openai.OpenAI(base_url=f"{belfry.url}/v1", api_key=key, max_retries=0) as client:
-        asked: dict[str, Any] = {"model": "m", "messages": HI}
-        if stream:
-            parts = list(client.chat.completions.create(**asked, stream=True))
-            text = "".join([text_in(part.choices[0].delta.content) for part in parts if part.choices])
-        else:
-            text = text_in(client.chat.completions.create(**asked).choices[0].message.content)
-    assert text == habit.text
+    with official(belfry, alice) as client:
+        parts = list(client.chat.completions.create(model="m", messages=HI, stream=True))
+    assert "".join([text_in(part.choices[0].delta.content) for part in parts if part.choices]) == habit.text
+
+
+@one_of(GOOD, MODES, 1)
+def test_the_official_client_gets_a_whole_answer(belfry: Belfry, upstream: Upstream, alice: str, habit: Habit) -> None:
+    upstream.play = playing(habit)
+    with official(belfry, alice) as client:
+        message = client.chat.completions.create(model="m", messages=HI).choices[0].message
+    assert text_in(message.content) == habit.text
 
 
 @pytest.mark.parametrize("habit", [*CALLS, *LEGACY_CALL], ids=lambda habit: habit.name)
 def test_the_official_client_gathers_the_calls(belfry: Belfry, upstream: Upstream, alice: str, habit: Habit) -> None:
     upstream.play = playing(habit)
-    key = belfry.token(alice, "complete")
-    with openai.OpenAI(base_url=f"{belfry.url}/v1", api_key=key, max_retries=0) as client:
+    with official(belfry, alice) as client:
         with client.chat.completions.stream(model="m", messages=HI) as stream:
             stream.until_done()
         message = stream.get_final_completion().choices[0].message.to_dict()

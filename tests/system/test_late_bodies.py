@@ -18,6 +18,7 @@ from tests.system.test_endpoints import received as to_the_end
 from tests.waiting import wait_until
 
 BODY_SECONDS = 2.0
+WAITS_SECONDS = (2, 8, 32)  # for a body; the first is enough unless the machine is very busy
 BATCH_BYTES = 65_536
 SMALL_BYTES = 20_000  # what does not fit beside the largest batch
 MESSAGE = b'{"to":"someone"}'
@@ -173,13 +174,19 @@ def test_batches_that_never_come_take_no_room(belfry: Belfry) -> None:
 def test_batches_of_which_the_end_never_comes_give_back_their_room(
     start_belfry: StartBelfry, environment: Mapping[str, str]
 ) -> None:
-    """The server waits long enough for the end that a busy machine can fill the room before."""
-    belfry = start_belfry(**{**environment, "BELFRY_BODY_SECONDS": "8"})
-    with (
-        announced(belfry, "/publish", NDJSON, f"Content-Length: {BATCH_BYTES}") as client,
-        belfry.api(belfry.token("shop", "publish")) as other,
-    ):
-        send_and_have_read(client, b"\n" * (BATCH_BYTES - 1), other)
-        assert batch(other) == 503
-        assert b" 408 " in client.recv(65_536)
-        assert batch(other) == 200
+    """The room must be full before the server gives the body up. A busy machine may need one of the longer times."""
+    seen: list[int] = []
+    for seconds in WAITS_SECONDS:
+        belfry = start_belfry(**{**environment, "BELFRY_BODY_SECONDS": str(seconds)})
+        with (
+            announced(belfry, "/publish", NDJSON, f"Content-Length: {BATCH_BYTES}") as client,
+            belfry.api(belfry.token("shop", "publish")) as other,
+        ):
+            send_and_have_read(client, b"\n" * (BATCH_BYTES - 1), other)
+            seen.append(batch(other))
+            assert b" 408 " in client.recv(65_536)
+            assert batch(other) == 200
+        if seen[-1] == 503:
+            return
+        belfry.destroy()
+    pytest.fail(f"a full room let further batches in: {seen}")

@@ -16,7 +16,7 @@ from tests.conftest import absent
 from tests.servers import Belfry
 from tests.system.conftest import StartBelfry
 from tests.system.test_openai import NODE_CLIENT
-from tests.upstream import Upstream, chunk, refusing, running_upstream, saying, sending
+from tests.upstream import Conversation, Upstream, chunk, refusing, running_upstream, saying, sending
 from tests.waiting import patient, wait_until
 
 NODE_SCRIPT = Path(__file__).parent / "responses.mjs"
@@ -110,11 +110,16 @@ class TestWhileTheClientWaits:
         assert events[-1].response.error.code == "server_error"
 
     def test_the_upstream_is_left_with_the_client(self, client: openai.OpenAI, upstream: Upstream, alice: str) -> None:
-        upstream.play = upstream.hand_over
+        """It begins to answer by itself: the client gets no stream before."""
+
+        def begin(conversation: Conversation) -> None:
+            conversation.begin()
+            conversation.say("Hel")
+            upstream.hand_over(conversation)
+
+        upstream.play = begin
         stream = client.responses.create(model="m", input="hi", stream=True, user=alice)
         conversation = upstream.next_request(alice)
-        conversation.begin()
-        conversation.say("Hel")
         assert next(iter(stream)).type == "response.created"
         stream.close()
         assert conversation.has_left()
