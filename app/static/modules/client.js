@@ -28,7 +28,7 @@ export class BelfryClient {
   /** Why it is `stopped` or `denied`: a code of a refusal, or the reason of a goodbye. */ reason = "";
   /** The user's unread messages. */ unread = 0;
   #behind = 0; // messages that are still to come and that the server has counted already
-  #server;
+  /** What the element itself uses. @type {Server} */ server;
   #listeners = new Listeners();
   #types = new Set(["message"]);
   #recent = new Recent();
@@ -43,7 +43,7 @@ export class BelfryClient {
 
   /** @param {ClientOptions} [options] */
   constructor(options = {}) {
-    this.#server = new Server(options);
+    this.server = new Server(options);
   }
 
   /**
@@ -81,7 +81,7 @@ export class BelfryClient {
 
   /** Go on after the server said stop: the user asked for it. */
   resume() {
-    this.#server.forgetToken();
+    this.server.forgetToken();
     if (!this.#isOpen) this.open();
     else if (this.#link) this.#link.resume();
     else this.#group?.post({ kind: "resume" });
@@ -95,7 +95,7 @@ export class BelfryClient {
 
   /** A page of the feed, newest first. Whatever event types it shows arrive live from now on. @param {Record<string, string | number>} [query] */
   async feed(query = {}) {
-    const page = await this.#server.feed(query);
+    const page = await this.server.feed(query);
     if (!this.isConnected) this.#setUnread(page.unread);
     this.listen(page.messages.map((message) => message.event ?? "message"));
     return page;
@@ -103,30 +103,30 @@ export class BelfryClient {
 
   /** @param {string[]} ids @param {boolean} [read] */
   markRead(ids, read = true) {
-    return this.#counted(this.#server.mark("read", { ids, read }));
+    return this.#counted(this.server.mark("read", { ids, read }));
   }
 
   markAllRead() {
-    return this.#counted(this.#server.mark("read", { all: true }));
+    return this.#counted(this.server.mark("read", { all: true }));
   }
 
   archiveAll() {
-    return this.#counted(this.#server.mark("archive", { all: true }));
+    return this.#counted(this.server.mark("archive", { all: true }));
   }
 
   /** @param {string[]} ids @param {boolean} [archived] */
   archive(ids, archived = true) {
-    return this.#counted(this.#server.mark("archive", { ids, archived }));
+    return this.#counted(this.server.mark("archive", { ids, archived }));
   }
 
   /** Take removed messages back. @param {string[]} ids */
   restore(ids) {
-    return this.#counted(this.#server.mark("remove", { ids, removed: false }));
+    return this.#counted(this.server.mark("remove", { ids, removed: false }));
   }
 
   /** @param {string} id */
   remove(id) {
-    return this.#counted(this.#server.remove(id));
+    return this.#counted(this.server.remove(id));
   }
 
   /** Whether the user may no longer see what was shown: the credential is not valid, or was withdrawn. */
@@ -136,7 +136,7 @@ export class BelfryClient {
 
   /** Whether the page gives tokens; otherwise the session cookie counts. */
   get usesTokens() {
-    return this.#server.usesTickets;
+    return this.server.usesTickets;
   }
 
   /** Whether messages arrive now. */
@@ -158,9 +158,9 @@ export class BelfryClient {
   // The other tabs
 
   async #join() {
-    const subject = await this.#server.subject().catch(randomId); // nobody knows whose tab it is, so it shares with none
+    const subject = await this.server.subject().catch(randomId); // nobody knows whose tab it is, so it shares with none
     if (!this.#isOpen || this.#group) return;
-    const name = ["belfry", this.#server.base, subject, ...(this.#server.topics ?? [])].join(" ");
+    const name = ["belfry", this.server.base, subject, ...(this.server.topics ?? [])].join(" ");
     this.#group = new TabGroup(name, {
       lead: () => this.#lead(),
       stepDown: () => this.#stepDown(),
@@ -197,7 +197,7 @@ export class BelfryClient {
       place: () => this.cursor,
       take: (block) => this.#receive(block, this.unread), // the leader's count includes it
       move: (place) => { this.cursor = place; },
-      fetch: (place) => this.#server.feed({ after: place }),
+      fetch: (place) => this.server.feed({ after: place }),
       lose: (place) => this.#lose(place),
     });
   }
@@ -222,7 +222,7 @@ export class BelfryClient {
     this.#unfollow();
     this.#term = randomId();
     const tabs = async () => this.#group?.size() ?? 0;
-    this.#link = new Link(this.#server, this.cursor, this.#types, tabs, this.#onLinkBlock, this.#onLinkState, this.#onLinkProblem);
+    this.#link = new Link(this.server, this.cursor, this.#types, tabs, this.#onLinkBlock, this.#onLinkState, this.#onLinkProblem);
     this.#link.open();
   }
 

@@ -263,7 +263,7 @@ export class BelfryFeed extends Element {
     this.#words = { ...texts, ...this.texts };
     const inline = this.hasAttribute("inline");
     this.#defineTabs(model);
-    this.#panel = new FeedPanel(model, client, this.#wanted(model), lang, this.#words, inline ? null : () => this.close(), this.getAttribute("groups") === "day");
+    this.#panel = new FeedPanel(model, client, this.#wanted(model, client), lang, this.#words, inline ? null : () => this.close(), this.getAttribute("groups") === "day");
     this.#panel.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.close();
     });
@@ -284,14 +284,15 @@ export class BelfryFeed extends Element {
     }, () => {}); // without its module there are the usual tabs
   }
 
-  /** @param {FeedModel} model @returns {Wanted} */
-  #wanted(model) {
+  /** @param {FeedModel} model @param {BelfryClient} client @returns {Wanted} */
+  #wanted(model, client) {
     const failed = () => this.#panel?.failed();
     return {
       mark: (message, read) => model.mark(message, read).catch(failed),
       archive: (message, archived) => model.archive(message, archived).catch(failed),
       remove: (message) => model.remove(message).catch(failed),
       announce: (name, detail) => this.#announce(name, detail),
+      settings: (root) => this.hasAttribute("push") && import("./push_setting.js").then(({ addPushSetting }) => addPushSetting(root, client.server, this.#words)).catch(() => {}), // without Web Push the setting is missing
     };
   }
 

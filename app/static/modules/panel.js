@@ -131,7 +131,7 @@ export class FeedPanel {
     this.root = element(
       "section",
       { class: "panel", role: close ? "dialog" : "region", "aria-labelledby": "title", popover: close ? "manual" : undefined },
-      this.#head(close),
+      this.#head(close, wanted),
       this.#tabs.root,
       this.#settings.root,
       this.#notice,
@@ -203,13 +203,14 @@ export class FeedPanel {
     this.#list.close();
   }
 
-  /** @param {(() => void) | null} close */
-  #head(close) {
+  /** @param {(() => void) | null} close @param {Wanted} wanted */
+  #head(close, wanted) {
     const settings = iconButton("settings", this.#texts.settings, () => {
       this.#settings.root.hidden = !this.#settings.root.hidden;
       settings.setAttribute("aria-expanded", String(!this.#settings.root.hidden));
     });
     settings.setAttribute("aria-expanded", "false");
+    settings.addEventListener("click", () => wanted.settings?.(this.#settings.root), { once: true });
     const title = element("h2", { id: "title" }, this.#texts.title);
     return element("div", { class: "head" }, title, this.#readAll, this.#archiveAll, settings, close ? iconButton("close", this.#texts.close, close) : null);
   }

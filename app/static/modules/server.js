@@ -66,21 +66,21 @@ export class Server {
 
   /** @param {Record<string, string | number>} query @param {AbortSignal} [signal] @returns {Promise<Page>} */
   async feed(query, signal) {
-    const answer = await this.#fetch(`/feed?${this.#query(query)}`, { signal: signal ?? null });
+    const answer = await this.call(`/feed?${this.#query(query)}`, { signal: signal ?? null });
     return answer.json();
   }
 
   /** @param {"read" | "archive" | "remove"} verb @param {object} change @returns {Promise<{unread: number, revision?: number}>} */
   async mark(verb, change) {
     const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(change) };
-    const answer = await this.#fetch(`/feed/${verb}?${this.#query({})}`, { ...init, ...lastingCall() });
+    const answer = await this.call(`/feed/${verb}?${this.#query({})}`, { ...init, ...lastingCall() });
     return answer.json();
   }
 
   /** @param {string} id @returns {Promise<{unread?: number, revision?: number}>} */
   async remove(id) {
     const query = this.#query(isDots(id) ? { id } : {});
-    const answer = await this.#fetch(`/feed/${pathSegment(id)}?${query}`, { method: "DELETE", ...lastingCall() });
+    const answer = await this.call(`/feed/${pathSegment(id)}?${query}`, { method: "DELETE", ...lastingCall() });
     return answer.status === 204 ? {} : answer.json();
   }
 
@@ -91,7 +91,7 @@ export class Server {
 
   /** So many tabs share the connection now. @param {string} connection as `ready` named it @param {number} tabs */
   async tellTabs(connection, tabs) {
-    await this.#fetch(`/presence/tabs?${new URLSearchParams({ connection, tabs: String(tabs) })}`, { method: "POST" });
+    await this.call(`/presence/tabs?${new URLSearchParams({ connection, tabs: String(tabs) })}`, { method: "POST" });
   }
 
   /** The address of a run's stream from `cursor` on. @param {string} id @param {string} cursor @returns {Promise<string>} */
@@ -103,22 +103,22 @@ export class Server {
   /** @param {object} request */
   async startRun(request) {
     const headers = { "Content-Type": "application/json" };
-    await this.#fetch("/completions", { method: "POST", headers, body: JSON.stringify(request) });
+    await this.call("/completions", { method: "POST", headers, body: JSON.stringify(request) });
   }
 
   /** @param {string} id @returns {Promise<RunAnswer>} */
   async run(id) {
-    return (await this.#fetch(runPath(id), {})).json();
+    return (await this.call(runPath(id), {})).json();
   }
 
   /** @param {string} id */
   async stopRun(id) {
-    await this.#fetch(runPath(id), { method: "DELETE" });
+    await this.call(runPath(id), { method: "DELETE" });
   }
 
   /** @param {number} limit @returns {Promise<RunAnswer[]>} */
   async runs(limit) {
-    return (await (await this.#fetch(`/completions?limit=${limit}`, {})).json()).completions;
+    return (await (await this.call(`/completions?limit=${limit}`, {})).json()).completions;
   }
 
   /**
@@ -129,7 +129,7 @@ export class Server {
   async refusal(cursor) {
     const query = this.#query(cursor ? { last_event_id: cursor } : {});
     try {
-      await this.#fetch(`/stream?${query}`, { method: "HEAD" });
+      await this.call(`/stream?${query}`, { method: "HEAD" });
       return null;
     } catch (error) {
       if (!(error instanceof Refusal)) return this.noAnswer();
@@ -156,7 +156,7 @@ export class Server {
   async #streamQuery(cursor) {
     /** @type {Record<string, string>} */
     const query = cursor ? { last_event_id: cursor } : {};
-    if (this.usesTickets) query.ticket = (await (await this.#fetch("/tickets", { method: "POST" })).json()).ticket;
+    if (this.usesTickets) query.ticket = (await (await this.call("/tickets", { method: "POST" })).json()).ticket;
     return query;
   }
 
@@ -185,8 +185,8 @@ export class Server {
     }
   }
 
-  /** @param {string} path @param {RequestInit} init @returns {Promise<Response>} */
-  async #fetch(path, init) {
+  /** The answer to a call, with the user's credential. Any other status throws a `Refusal`. @param {string} path @param {RequestInit} init @returns {Promise<Response>} */
+  async call(path, init) {
     const answer = await this.#send(path, init);
     if (answer.ok) return answer;
     if (answer.status === 401 && this.usesTickets) {

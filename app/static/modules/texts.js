@@ -14,6 +14,7 @@ export const ENGLISH = {
   close: "Close",
   sound: "Play a sound",
   desktop: "Notify on the desktop",
+  push: "Notify me on this device",
   desktopDenied: "The browser does not show desktop notifications for this site.",
   markRead: "Mark as read",
   markUnread: "Mark as unread",

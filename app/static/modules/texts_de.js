@@ -15,6 +15,7 @@ export default {
   close: "Schließen",
   sound: "Ton abspielen",
   desktop: "Auf dem Desktop benachrichtigen",
+  push: "Auf diesem Gerät benachrichtigen",
   desktopDenied: "Der Browser zeigt für diese Website keine Desktop-Benachrichtigungen an.",
   markRead: "Als gelesen markieren",
   markUnread: "Als ungelesen markieren",

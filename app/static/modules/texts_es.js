@@ -15,6 +15,7 @@ export default {
   close: "Cerrar",
   sound: "Reproducir un sonido",
   desktop: "Notificar en el escritorio",
+  push: "Avisarme en este dispositivo",
   desktopDenied: "El navegador no muestra notificaciones de escritorio de este sitio.",
   markRead: "Marcar como leído",
   markUnread: "Marcar como no leído",

@@ -15,6 +15,7 @@ export default {
   close: "Fermer",
   sound: "Émettre un son",
   desktop: "Notifier sur le bureau",
+  push: "Me prévenir sur cet appareil",
   desktopDenied: "Le navigateur n’affiche pas les notifications de bureau de ce site.",
   markRead: "Marquer comme lu",
   markUnread: "Marquer comme non lu",

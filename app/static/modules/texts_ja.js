@@ -15,6 +15,7 @@ export default {
   close: "閉じる",
   sound: "音を鳴らす",
   desktop: "デスクトップに通知する",
+  push: "この端末に通知する",
   desktopDenied: "ブラウザーはこのサイトのデスクトップ通知を表示しません。",
   markRead: "既読にする",
   markUnread: "未読にする",

@@ -15,6 +15,7 @@ export default {
   close: "닫기",
   sound: "소리 재생",
   desktop: "데스크톱 알림",
+  push: "이 기기에서 알림 받기",
   desktopDenied: "브라우저가 이 사이트의 데스크톱 알림을 표시하지 않습니다.",
   markRead: "읽음으로 표시",
   markUnread: "읽지 않음으로 표시",

@@ -15,6 +15,7 @@ export default {
   close: "Fechar",
   sound: "Tocar um som",
   desktop: "Notificar na área de trabalho",
+  push: "Avisar neste dispositivo",
   desktopDenied: "O navegador não mostra notificações deste site na área de trabalho.",
   markRead: "Marcar como lida",
   markUnread: "Marcar como não lida",

@@ -15,6 +15,7 @@ export default {
   close: "关闭",
   sound: "播放提示音",
   desktop: "桌面通知",
+  push: "在此设备上通知我",
   desktopDenied: "浏览器不显示本网站的桌面通知。",
   markRead: "标为已读",
   markUnread: "标为未读",

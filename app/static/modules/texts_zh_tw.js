@@ -15,6 +15,7 @@ export default {
   close: "關閉",
   sound: "播放提示音",
   desktop: "桌面通知",
+  push: "在此裝置上通知我",
   desktopDenied: "瀏覽器不顯示此網站的桌面通知。",
   markRead: "標示為已讀",
   markUnread: "標示為未讀",

@@ -83,6 +83,7 @@
  * @property {(message: Message, archived: boolean) => void} archive
  * @property {(message: Message) => void} remove
  * @property {(name: string, detail: object) => boolean} announce tells the host page; false: the page handles it
+ * @property {(root: HTMLElement) => void} [settings] the settings are shown for the first time
  */
 
 export {};

@@ -474,7 +474,7 @@ DESCRIBED: Mapping[str, Description] = {
     "POST /session": Description("startSession", {201: _json("Session", {"user": "alice", "expires_at": _TIME})}),
     "DELETE /session": Description("endSession"),
     "POST /tickets": Description("buyTicket", {201: _json("Ticket", {"ticket": "e1W2epiV-GD55T", "expires_in": 60})}),
-    "GET /push/key": Description("getPushKey", {200: _json("PushKey", {"key": _PUSH_KEY})}),
+    "GET /push/key": Description("getPushKey", {200: _json("PushKey", {"key": _PUSH_KEY, "user": "alice"})}),
     "POST /push/subscriptions": Description(
         "subscribeToPush",
         {201: _json("PushSubscribed", {"expires_at": _TIME})},

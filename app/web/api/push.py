@@ -116,8 +116,8 @@ class PushViews:
         self._own_key = VapidKey(auth.settings.push_private_key) if auth.settings.push_private_key else None
 
     def public_key(self) -> Response:
-        self._auth.require(request, "feed")
-        return _answer({"key": self._key.public})
+        claims = self._auth.require(request, "feed")
+        return _answer({"key": self._key.public, "user": claims.user})
 
     def subscribe(self) -> Response:
         claims = self._auth.require(request, "feed")

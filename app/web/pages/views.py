@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from ...core.completion import check_run_id
 from ...core.identity.tokens import Claims
+from ...core.settings import Settings
 from ..edge.auth import REALM, Authenticator, require_scope
 
 
@@ -28,7 +29,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
         if "feed" not in claims.scopes and (page := _first_page(claims)):
             return redirect(f"{request.root_path}{page}")  # the links of every page lead here
         require_scope(claims, "feed")
-        return render_template("pages/feed.html", **_visitor(claims))
+        return render_template("pages/feed.html", **_visitor(claims, auth.settings))
 
     @views.get("/chat")
     @views.get("/chat/<run_id>")
@@ -38,7 +39,7 @@ def blueprint(auth: Authenticator) -> Blueprint:
             return _sign_in_first(has_sign_in=auth.settings.demo)
         require_scope(claims, "complete")
         check_run_id(run_id)
-        return render_template("pages/chat.html", **_visitor(claims))
+        return render_template("pages/chat.html", **_visitor(claims, auth.settings))
 
     _add_admin_pages(views, auth)
     return views
@@ -64,7 +65,7 @@ def _add_admin_pages(views: Blueprint, auth: Authenticator) -> None:
             return _sign_in_first(has_sign_in=auth.settings.demo or bool(auth.settings.admin_password_hash))
         for scope in scopes:
             require_scope(claims, scope)
-        return render_template(f"pages/{name}.html", **_visitor(claims))
+        return render_template(f"pages/{name}.html", **_visitor(claims, auth.settings))
 
 
 def _first_page(claims: Claims) -> str:
@@ -74,9 +75,10 @@ def _first_page(claims: Claims) -> str:
     return "/chat" if "complete" in claims.scopes else ""
 
 
-def _visitor(claims: Claims) -> dict[str, Any]:
-    """Return what every page shows about the signed-in user."""
-    return {"user": claims.user, "scopes": claims.scopes, "bell": "feed" in claims.scopes}
+def _visitor(claims: Claims, settings: Settings) -> dict[str, Any]:
+    """Return what every page shows about the signed-in user, and whether this server has Web Push."""
+    push = bool(settings.push_private_key)
+    return {"user": claims.user, "scopes": claims.scopes, "bell": "feed" in claims.scopes, "push": push}
 
 
 def _sign_in_first(*, has_sign_in: bool) -> ResponseReturnValue:

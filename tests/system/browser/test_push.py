@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Worker
+from playwright.sync_api import Browser, BrowserContext, Page, Worker, expect
 
 from app.launch.demo import new_push_key
-from tests.browsing import wait_ms
+from tests.browsing import Visitor, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.push_service import Browser as Device
 from tests.push_service import PushService, push_service
@@ -40,6 +40,24 @@ CLICK = """async () => {
     self.dispatchEvent(new NotificationEvent("notificationclick", { notification, action: "" }));
 }"""
 
+# No test browser reaches a push service that would make a subscription.
+SUBSCRIBED = """
+    let subscription = null;
+    PushManager.prototype.getSubscription = async () => subscription;
+    PushManager.prototype.subscribe = async (wanted) => {
+        window.wanted = wanted;
+        return subscription = { ...SUBSCRIPTION, unsubscribe: async () => { subscription = null; } };
+    };
+"""
+REFUSED = """(name) => {
+    try {
+        trustedTypes.createPolicy(name, { createScriptURL: (url) => url });
+        return false;
+    } catch {
+        return true;
+    }
+}"""
+
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[HostSite]:
@@ -51,6 +69,7 @@ def site() -> Iterator[HostSite]:
 def environment(site: HostSite) -> Mapping[str, str]:
     return {
         "BELFRY_CORS_ORIGINS": site.url,
+        "BELFRY_DEMO": "1",
         "BELFRY_PUSH_PRIVATE_KEY": new_push_key(),
         "BELFRY_PUSH_NETWORKS": "127.0.0.0/8",
         "BELFRY_PUSH_DELAY_SECONDS": "0",
@@ -128,6 +147,45 @@ def test_a_push_is_shown_and_a_click_marks_its_message_as_read(
         worker_of(context).evaluate(CLICK)
         wait_until(lambda: api.request("GET", "/feed").json()["unread"] == 0, 60, what="the message to be read")
         wait_until(lambda: page.evaluate(SHOWN) == [], 60, what="the notification to close")
+
+
+def test_a_user_takes_pushes_in_the_settings_and_ends_them_there(
+    browser_with_windows: Browser, belfry: Belfry, service: PushService, alice: str
+) -> None:
+    device = Device()
+    subscription = device.subscription(service.endpoint("laptop"))
+    visitor = Visitor(browser_with_windows, belfry.url, alice, permissions=["notifications"])
+    visitor.context.add_init_script(SUBSCRIBED.replace("SUBSCRIPTION", json.dumps(subscription)))
+    page = visitor.tab().page
+    feed = page.locator("#feed")
+    feed.get_by_role("button", name="Settings").click()
+    box = feed.get_by_label("Notify me on this device")
+    expect(box).not_to_be_checked()
+    with page.expect_response("**/push/subscriptions") as added:
+        box.check()
+    assert added.value.status == 201
+    expect(box).to_be_enabled()
+    with belfry.reader(alice) as api:
+        asked = api.request("GET", "/push/key").json()
+        assert page.evaluate("window.wanted.applicationServerKey") == asked["key"]
+        for name in ("belfry-push", "other"):
+            assert page.evaluate(REFUSED, name), "the page's scripts can make no policy of their own"
+
+        belfry.publish({"to": alice, "id": "m2", "title": "Shipped", "push": True})
+        wait_until(lambda: bool(service.at("laptop")), 60, what="the push")
+        deliver = delivery(visitor.context, page, belfry.url)
+        deliver(device.read(service.at("laptop")[0]))
+        worker = worker_of(visitor.context)
+        shown = "async () => (await registration.getNotifications()).map(({ title }) => title)"
+        wait_until(lambda: worker.evaluate(shown) == ["Shipped"], 60, what="the notification")
+        worker.evaluate(CLICK)
+        wait_until(lambda: api.request("GET", "/feed").json()["unread"] == 0, 60, what="the message to be read")
+        wait_until(lambda: worker.evaluate(shown) == [], 60, what="the notification to close")
+
+        with page.expect_response("**/push/subscriptions") as removed:
+            box.uncheck()
+        assert removed.value.status == 204
+    visitor.close()
 
 
 def test_a_page_that_is_looked_at_shows_its_messages_itself_and_what_is_no_push_of_belfry_is_ignored(

@@ -13,7 +13,7 @@ from app.web.pages.assets import Assets, _compressed, without_comments
 from tests.web.identity_app import ROOT, open_site
 
 ENTRY = "/static/belfry.js"
-ON_DEMAND = {"custom_tabs.js", "languages.js", "notify.js", "remedies.js", "toasts.js"}
+ON_DEMAND = {"custom_tabs.js", "languages.js", "notify.js", "push_setting.js", "remedies.js", "toasts.js"}
 ON_DEMAND |= {path.name for path in (ROOT / "app/static/modules").glob("texts_*.js")}
 IMPORTED = re.compile(r'"\./(modules/([0-9a-f]{12})/\w+\.js)"')
 

@@ -40,7 +40,7 @@ def test_a_folder_shows_its_page_under_the_policy_of_every_page(client: FlaskCli
     assert "Start" in client.get("/docs/").text
     answer = client.get("/docs/http/")
     assert answer.text == "<title>HTTP</title>"
-    assert "trusted-types 'none'" in answer.headers["Content-Security-Policy"]
+    assert "trusted-types belfry-push" in answer.headers["Content-Security-Policy"]
     assert client.get("/docs/search.json").mimetype == "application/json"
 
 
