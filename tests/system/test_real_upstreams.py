@@ -79,11 +79,7 @@ LITE_LLM = Habits(
 )
 
 
-# Each promise holds for llama.cpp's server in every run. LiteLLM takes minutes to install, to start and to stream.
-SERVERS = [pytest.param(LLAMA_CPP, id="llama.cpp"), pytest.param(LITE_LLM, id="LiteLLM", marks=pytest.mark.nightly)]
-
-
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=[LLAMA_CPP, LITE_LLM], ids=["llama.cpp", "LiteLLM"])
 def habits(request: pytest.FixtureRequest) -> Habits:
     found: Habits = request.param
     return found
