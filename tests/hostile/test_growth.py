@@ -240,6 +240,7 @@ DIRECT: dict[str, Callable[[Any, str], object]] = {
     "app.server.repeats": lambda pattern, text: list(pattern.finditer(raw(text))),
     "app.core.completion.failure": lambda pattern, text: list(pattern.finditer(text)),
     "app.core.completion.json_text": lambda pattern, text: pattern.search(text),
+    "app.core.completion.tool_calls": lambda pattern, text: list(pattern.finditer(text)),
     "app.core.completion.body": lambda pattern, text: pattern.search(text),
     "app.live.runs.upstream_client": lambda pattern, text: pattern.search(text),
     "app.core.completion.usage": lambda pattern, text: pattern.fullmatch(text),

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BelfryError
 from ..wire.frames import stream_safe
 from .body import not_an_answer
-from .failure import failed, failure_of, short
+from .failure import doubt_of, failed, failure_of, short
 from .finish import reason_of
 from .forms import chunks_of, is_whole, usage_chunk, without_messages
 from .json_text import written
@@ -34,6 +34,10 @@ def texts_of(choice: dict[str, Any]) -> list[str]:
         for call in parts_of(delta):
             texts += [text_of(value) for value in object_of(call.get("function")).values()]
     return texts
+
+
+def _failed(told: dict[str, Any]) -> BelfryError:
+    return failed("upstream_failed", "The upstream failed in mid-answer.", told)
 
 
 def _is_ping(value: dict[str, Any]) -> bool:
@@ -68,6 +72,7 @@ class Answer:
         self._talks_on = False  # whether text came after a finish reason
         self._shown_usage = False
         self._strange = ""
+        self._doubt: dict[str, Any] | None = None  # what is an error if the answer does not complete
         self._head: dict[str, Any] = {}
         self._regular = Regular()
         self.counted = Usage(prompt_tokens)
@@ -109,13 +114,22 @@ class Answer:
             return
         failure = failure_of(piece)
         if failure is not None:
-            raise failed("upstream_failed", "The upstream failed in mid-answer.", failure)
+            raise _failed(failure)
         if is_whole(piece) and not self._regular.by_messages:
             yield from self._take_whole(piece.value)
-        elif "choices" in piece.value or (piece.value and not _is_ping(piece.value)):
+        elif "choices" in piece.value or self._is_note(piece):
             value = self._regular.of(piece.value)
             if self._counts(value):
                 yield self._shown(piece, value)
+
+    def _is_note(self, piece: Piece) -> bool:
+        """Return whether the client gets an object without choices. Remember it if it may be an error."""
+        if not piece.value or _is_ping(piece.value):
+            return False
+        self._doubt = self._doubt or doubt_of(piece.value)
+        if self._doubt is not None and piece.is_body:  # nothing else follows
+            raise _failed(self._doubt)
+        return True
 
     def _take_whole(self, whole: dict[str, Any]) -> Iterator[Piece]:
         # Some upstreams repeat the whole text after its chunks.
@@ -189,6 +203,8 @@ class Answer:
         reasons = self._has_reason.values()
         if self._came_whole:
             return
+        if self._doubt is not None and not any(reasons):
+            raise _failed(self._doubt)
         if reasons and (self.finished or (self._is_last and any(reasons))):
             if noise.strip() and not any(reasons):  # a text instead of the rest, followed by [DONE]
                 raise failed("upstream_failed", f"The upstream failed in mid-answer: {short(noise)}")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ..errors import BelfryError
 from ..wire.sse import Lines
-from .failure import failed, short
+from .failure import failed, failure_of, is_certain_around, short
 from .json_text import BOM, cleaned, read, written
 from .pieces import DONE, END, Piece
 
@@ -31,11 +31,13 @@ _STREAM_TYPES: Final = frozenset(
     {"text/event-stream", "application/x-ndjson", "application/jsonl", "application/json-seq"}
 )
 # Characters that some upstreams send before the name of a field: BOMs, blanks, and the separator of RFC 7464.
-_BEFORE: Final = f"{BOM} \t\x1e"
-# `error` is the name of a field in streams of llama.cpp.
-_NAME: Final = re.compile(r"(data|event|id|retry|error)[ \t]*:", re.IGNORECASE)
-# Names of events that report a failure, such as `exception` and `response.failed`.
-_FAILURE: Final = re.compile(r"error|exception|fail", re.IGNORECASE)
+_MARKS: Final = f"{BOM}\x1e"
+_BEFORE: Final = f"{_MARKS} \t"
+_NAME: Final = re.compile(r"(data|event|id|retry)[ \t]*:", re.IGNORECASE)
+_ERROR_FIELD: Final = re.compile(r"error[ \t]*:", re.IGNORECASE)  # of llama.cpp
+# Names of events that report the failure of the whole answer. Other names may report that of a tool.
+_FAILURES: Final = frozenset({"error", "exception", "response.failed", "response.error", "completion.failed"})
+_EXCEPTION: Final = "Exception"  # ends the names of Bedrock's events for failures
 # Members in which some gateways wrap a whole answer or a chunk.
 _ENVELOPES: Final = ("data", "result", "response", "output", "body")
 # Text that begins like this was meant to be an object. Other text is noise.
@@ -166,26 +168,35 @@ class Events:
         elif line.startswith("event:"):
             self._event = _event_name(line[6:])
         elif not line.startswith(_FIELDS) or _NAME.match(line):
-            yield from self._odd_line(line.lstrip(_BEFORE))
+            yield from self._odd_line(line)
 
-    def _odd_line(self, line: str) -> Iterator[Piece]:
+    def _odd_line(self, raw: str) -> Iterator[Piece]:
         """Read a line that begins with no field as the standard has it: the name in another spelling, or none."""
+        line = raw.lstrip(_BEFORE)
         field = _NAME.match(line)
         if field and field[1].lower() == "data":
-            yield from self._data(line[field.end() :].strip())
-        elif field and field[1].lower() == "error":
-            self._event = "error"
             yield from self._data(line[field.end() :].strip())
         elif field:
             self._event = _event_name(line[field.end() :]) if field[1].lower() == "event" else self._event
         elif line.upper() in _DONE_SPELLINGS and not self._parts:
             yield self._done()
         elif self._parts or self._broken:  # an object that goes on without the name of the field
-            self._keep(line)
+            self._keep(raw.lstrip(_MARKS))  # its blanks may belong to a text
         elif line[:1] == "{" and not self.noise:
             yield from self._bare(line)
+        elif error := self._error_field(line):
+            yield error
         else:
             self._hear(line)
+
+    def _error_field(self, line: str) -> Piece | None:
+        """Return the error in a line `error: {…}`, or None. In a JSON text on many lines, such a line is text."""
+        field = _ERROR_FIELD.match(line)
+        if field and not _OBJECT.match(self.noise.lstrip()):
+            with contextlib.suppress(ValueError):
+                value, text = read(line[field.end() :].strip())
+                return Piece(text, value, "error") if value and isinstance(value, dict) else None
+        return None
 
     def _data(self, data: str) -> Iterator[Piece]:
         if data.upper() in _DONE_SPELLINGS:
@@ -255,8 +266,10 @@ class Events:
         if isinstance(value, list) and value and isinstance(value[0], dict):  # some upstreams send lists of chunks
             event = self._event
             for member in value:
-                self._event = event
-                yield from self._dispatch(member, written(member))
+                if isinstance(member, dict):
+                    self._event = event
+                    if (piece := self._piece(member, written(member))) is not None:
+                        yield piece
         elif (piece := self._piece(value, text)) is not None:
             yield piece
 
@@ -265,7 +278,7 @@ class Events:
         if not isinstance(value, dict):
             self._hear(text)
             return None
-        if "choices" not in value:
+        if "choices" not in value and event != "error" and event.lower() in _UNNAMED:
             value, text = _unwrapped(value, text)
         piece = Piece(text, value, event)
         return (
@@ -293,18 +306,28 @@ class Events:
 
 def _event_name(text: str) -> str:
     """Return the name of an event. Every name of a failure becomes `error`."""
-    return "error" if _FAILURE.search(text) else text.strip()
+    name = text.strip()
+    return "error" if name.lower() in _FAILURES or name.endswith(_EXCEPTION) else name
 
 
 def _unwrapped(value: dict[str, Any], text: str) -> tuple[dict[str, Any], str]:
     """Return the answer or chunk that a gateway has put into an object of its own, with the usage beside it."""
-    if not value.get("error"):
-        for name in _ENVELOPES:
-            inner = value.get(name)
-            if isinstance(inner, dict) and isinstance(inner.get("choices"), list):
-                found = {**({"usage": value["usage"]} if "usage" in value else {}), **inner}
-                return found, written(found)
+    for name in _ENVELOPES:
+        inner = value.get(name)
+        if isinstance(inner, dict) and isinstance(inner.get("choices"), list) and _is_envelope(value, inner):
+            found = inner if inner.get("usage") or "usage" not in value else {**inner, "usage": value["usage"]}
+            return found, written(found)
     return value, text
+
+
+def _is_envelope(value: dict[str, Any], inner: dict[str, Any]) -> bool:
+    """Return whether `value` only surrounds the answer or chunk `inner`, and is not an error.
+
+    Gateways have codes of their own for success. So an unknown code counts only if there is no answer beside it.
+    """
+    if inner["choices"]:
+        return not is_certain_around(value)
+    return bool(inner.get("usage")) and failure_of(Piece("", value)) is None
 
 
 class Whole:

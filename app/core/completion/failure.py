@@ -58,6 +58,8 @@ _BROKEN_OFF: Final = frozenset(
     }
 )  # fmt: skip
 _FAILED: Final = frozenset({"error", "failed", "failure", "fail"})
+_FAILED_TYPES: Final = frozenset({"error", "response.failed", "response.error", "completion.failed"})
+_OF_A_PART: Final = frozenset({"type", "name", "tool"})  # members of a note about a part of the work, such as a tool
 _CODES: Final = ("code", "error_code", "errcode", "err_code", "status_code")
 _GOOD_CODES: Final = frozenset({"", "0", "200", "none", "null", "ok", "success"})
 
@@ -185,9 +187,31 @@ def failure_of(piece: Piece) -> dict[str, Any] | None:
     choices = value.get("choices")
     if isinstance(choices, list):
         return _of_choices(choices)
-    if piece.event == "error" or "error" in (value.get("object"), value.get("type")) or _is_flat_error(value):
+    if piece.event == "error" or _is_named_error(value) or _is_flat_error(value):
         return {"message": short(written(value)), **members_of(value)} if value else {}
     return None
+
+
+def doubt_of(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error that an object without choices may be, or None.
+
+    It may also be a note about a tool or a cache, so it is an error only if the answer does not complete.
+    """
+    failed = value.get("success") is False or value.get("ok") is False or str(value.get("status")).lower() in _FAILED
+    if failed and not value.get("usage") and (_OF_A_PART.isdisjoint(value) or _says(value)):
+        return {"message": short(written(value)), **members_of(value)}
+    return None
+
+
+def is_certain_around(value: dict[str, Any]) -> bool:
+    """Return whether an object is an error, whatever it has beside the error."""
+    if value.get("error") or _has_bad_code(object_of(value.get("base_resp"))) or _is_named_error(value):
+        return True
+    return _says(value) and status_of(value) is not None
+
+
+def _is_named_error(value: dict[str, Any]) -> bool:
+    return value.get("object") == "error" or str(value.get("type")) in _FAILED_TYPES
 
 
 def _of_choices(choices: list[Any]) -> dict[str, Any] | None:
@@ -217,20 +241,21 @@ def _is_flat_error(value: dict[str, Any]) -> bool:
     """
     if value.get("usage") or value.get("object") in ("chat.completion", "chat.completion.chunk"):
         return False
-    if value.get("detail") or value.get("errors") or _says_failed(value):
+    if value.get("detail") or value.get("errors") or _has_exception(value):
         return True
-    says = any(_sentence(value.get(name)) for name in _MESSAGES)
+    says = _says(value)
     if says and ("error" in str(value.get("type", "")).lower() or len(value) == 1):
         return True
     return says and (status_of(value) is not None or _has_bad_code(value))
 
 
-def _says_failed(value: dict[str, Any]) -> bool:
-    """Return whether a member says that something failed, without a sentence for people."""
-    if value.get("success") is False or value.get("ok") is False:
-        return True
-    if str(value.get("status")).lower() in _FAILED or str(value.get("type")).lower().endswith((".failed", "_failed")):
-        return True
+def _says(value: dict[str, Any]) -> bool:
+    """Return whether it has a sentence for people."""
+    return any(_sentence(value.get(name)) for name in _MESSAGES)
+
+
+def _has_exception(value: dict[str, Any]) -> bool:
+    """Return whether a member has the name of an exception, as in Bedrock's errors."""
     return any(name.endswith(_EXCEPTION) and isinstance(value[name], dict) for name in value)
 
 

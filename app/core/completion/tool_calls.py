@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Final
 
 from .json_text import written
@@ -15,6 +16,8 @@ from .tolerant import index_of, object_of, objects_of
 
 # The member of a call that names the tool, and the member of that one that grows.
 _BODIES: Final = {"function": "arguments", "custom": "input"}
+# What opens and closes objects, lists and strings in JSON, and each escaped character.
+_MARK: Final = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
 def parts_of(delta: dict[str, Any]) -> list[dict[str, Any]]:
@@ -76,6 +79,69 @@ class ToolCalls:
         return known
 
 
+class _Arguments:
+    """The text of one call's arguments so far. It reads no part twice to tell whether the text is complete."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._texts: list[str] = []
+        self._followed = 0  # texts that `_follow` has read
+        self._depth = 0
+        self._is_quoted = False
+        self._is_escaped = False
+        self._ended = False  # whether the first object ended
+        self._is_object: bool | None = None  # None: unknown as long as it has not ended
+
+    def __str__(self) -> str:
+        return "".join(self._texts)
+
+    def add(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
+            self.size += len(text)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text is one JSON object."""
+        for text in self._texts[self._followed :]:
+            self._follow(text)
+        self._followed = len(self._texts)
+        if self._ended and self._is_object is None:
+            self._is_object = _is_object(str(self))
+        return bool(self._is_object)
+
+    def _follow(self, text: str) -> None:
+        rest = text
+        if not self._ended:
+            rest = text[self._end_in(text) :]
+        if self._ended and rest.strip():
+            self._is_object = False  # something follows the object
+
+    def _end_in(self, text: str) -> int:
+        """Return where the first object ends in the next text. It is the length of the text if it goes on."""
+        start = int(self._is_escaped)
+        self._is_escaped = False
+        for found in _MARK.finditer(text, start):
+            mark = found[0]
+            if mark[0] == "\\":
+                self._is_escaped = len(mark) == 1
+            elif mark == '"':
+                self._is_quoted = not self._is_quoted
+            elif not self._is_quoted:
+                self._depth += 1 if mark in "{[" else -1
+                if self._depth <= 0:
+                    self._ended = True
+                    return found.end()
+        return len(text)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 class _Call:
     """One call so far. `place` is the index that the upstream gave it."""
 
@@ -84,8 +150,7 @@ class _Call:
         self.order = number if place is None else place
         self.name = ""
         self._place = place
-        self._texts: list[str] = []
-        self._size = 0
+        self._arguments = _Arguments()
         self._members: dict[str, Any] = {}
         self._kind = "function"
         self._others: dict[str, Any] = {}  # of the function
@@ -97,7 +162,7 @@ class _Call:
     def add(self, part: dict[str, Any], kind: str, body: dict[str, Any], limit: float) -> dict[str, Any]:
         """Add a part of this call, and return it as `ToolCalls.add` says."""
         text_name, name, is_first = _BODIES[kind], _name(body), not self._members and not self.name
-        if self._repeats(arguments_of(body.get(text_name))):
+        if kind == "function" and self._repeats(arguments_of(body.get(text_name))):
             body = {**body, text_name: ""}
         told = {**part, "index": self.number}
         if self.id and part.get("id"):
@@ -113,9 +178,8 @@ class _Call:
             told_body[text_name] = said
         self._take(told, kind, told_body)
         self.name += more
-        if self._size <= limit:
-            self._texts.append(said)
-            self._size += len(said)
+        if self._arguments.size <= limit:
+            self._arguments.add(said)
         return told | ({kind: told_body} if told_body or kind in part else {})
 
     def _take(self, told: dict[str, Any], kind: str, body: dict[str, Any]) -> None:
@@ -125,14 +189,14 @@ class _Call:
 
     def whole(self) -> dict[str, Any]:
         """Return the call as a whole answer contains it."""
-        body = {"name": self.name, _BODIES[self._kind]: "".join(self._texts), **self._others}
+        body = {"name": self.name, _BODIES[self._kind]: str(self._arguments), **self._others}
         return {**self._members, self._kind: body}
 
     def is_other(self, place: int | None, name: str) -> bool:
         """Return whether a part with this call's id belongs to another call, because some upstreams repeat ids."""
         if not name or place is None or self._place is None or place == self._place:
             return False
-        return name != self.name or self._is_complete()
+        return name != self.name or self._arguments.is_complete
 
     def ends_before(self, call_id: str, name: str, said: str) -> bool:
         """Return whether a part at the place of this call belongs to another call.
@@ -140,31 +204,21 @@ class _Call:
         `call_id` is another id than this call's, or empty. Some upstreams send a new id with each part. Such a part has
         arguments, but no name or the same name.
         """
-        has_said = any(self._texts)
+        has_said = self._arguments.size > 0
         if call_id and self.id:
-            return not said if not name else (name != self.name or not has_said or self._is_complete())
+            return not said if not name else (name != self.name or not has_said or self._arguments.is_complete)
         if not (has_said and name):
             return False
-        return name != self.name or (bool(said) and self._is_complete())
+        return name != self.name or (bool(said) and self._arguments.is_complete)
 
     def _repeats(self, said: str) -> bool:
         """Return whether `said` only repeats the whole arguments, or is an empty object behind them.
 
         Some upstreams send the arguments once more at the end.
         """
-        return (said == "{}" or (len(said) > 1 and len(said) == self._size)) and (
-            self._is_complete() and said in ("{}", "".join(self._texts))
-        )
-
-    def _is_complete(self) -> bool:
-        """Return whether the arguments are one JSON object."""
-        last = next((text for text in reversed(self._texts) if text), "")
-        if not last.rstrip().endswith("}"):
-            return False
-        try:
-            return isinstance(json.loads("".join(self._texts)), dict)
-        except (ValueError, RecursionError):
-            return False
+        if said == "{}":
+            return self._arguments.is_complete
+        return 1 < len(said) == self._arguments.size and self._arguments.is_complete and said == str(self._arguments)
 
 
 def _name(body: dict[str, Any]) -> str:

@@ -50,6 +50,8 @@ _PLACES: Final = (
     "usage", "Usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage", "x_groq", "meta", "details",
     "timings", "tokens", "metrics", "amazon-bedrock-invocationMetrics", "message", "response",
 )  # fmt: skip
+# Members that may be a text of JSON. A text under another name may be the model's, which must not decide on costs.
+_TEXTS: Final = frozenset({"usage", "Usage", "usageMetadata", "usage_metadata", "token_usage", "tokenUsage"})
 # Members of a chunk with counts that are not in a usage object, from Ollama and llama.cpp.
 _BARE: Final = ("prompt_eval_count", "eval_count", "tokens_evaluated", "tokens_predicted")
 _MEMBERS: Final = frozenset({*_PLACES, *_BARE})
@@ -109,7 +111,7 @@ def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, 
     if _MEMBERS.isdisjoint(value):  # most chunks have none
         return None
     for place in _PLACES:
-        found = _object_in(value.get(place))
+        found = _object_in(value.get(place), may_be_text=place in _TEXTS)
         found = object_of(found.get("usage") or found.get("tokens")) or found
         if found and tokens_of(found):
             return dict(cleaned(found))
@@ -117,9 +119,9 @@ def usage_in(value: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, 
     return dict(cleaned(bare)) if tokens_of(bare) else None
 
 
-def _object_in(value: object) -> dict[str, Any]:
+def _object_in(value: object, *, may_be_text: bool) -> dict[str, Any]:
     """Return an object, also if it is in a list, or is a text of JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
+    if may_be_text and isinstance(value, str) and value.lstrip().startswith("{"):
         with contextlib.suppress(ValueError):
             value, _ = read(value)
     return object_of(value[-1]) if isinstance(value, list) and value else object_of(value)

@@ -37,6 +37,15 @@ BROKEN: Final = (urllib3.exceptions.HTTPError, OSError, http.client.HTTPExceptio
 CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OPTIONS = "stream_options"
 _OPTIONS_SENT = re.compile(_OPTIONS + r"""[\\"']*\s*[:=]\s*\{""")  # in an error that repeats the request
+_REJECTED = (
+    r"(?:\b(?:unexpected|unknown)(?!\W+(?:internal\W+|server\W+)?(?:error|exception|end|eof|status|failure|condition))"
+    r"|\bextra(?![a-z])|unrecogni[sz]ed|unsupported|not (?:permitted|allowed|supported|recogni[sz]ed))"
+)
+# Such a word before the repeated request, or next to the name of the options. The request itself may have the word too.
+_OPTIONS_REJECTED = re.compile(
+    rf"^[^{{]{{0,200}}{_REJECTED}|{_REJECTED}[^{{}}]{{0,120}}{_OPTIONS}|{_OPTIONS}[^{{}}]{{0,80}}{_REJECTED}",
+    re.IGNORECASE,
+)
 _OWN_CREDENTIALS = {401, 407}  # ours are wrong, which is not the client's business
 _RETRIED = {408, 409, 425, 429}
 _NEVER_RETRIED = {501, 505}
@@ -271,6 +280,8 @@ def _may_mean_options(refusal: BelfryError, takes_options: bool | None) -> bool:
     said = f"{refusal.detail} {refusal.extra.get('upstream', '')}"
     if _OPTIONS in said or "include_usage" in said:  # a program that fails on them may answer 500
         repeats_request = refusal.status >= FIRST_FAILURE and _OPTIONS_SENT.search(said)
+        if repeats_request and _OPTIONS_REJECTED.search(said):
+            return True
         return refusal.status not in {403, 408, 429} and not repeats_request
     return refusal.status in {400, 422} and takes_options is None
 
