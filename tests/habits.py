@@ -256,16 +256,16 @@ WHOLES = [
 ]  # fmt: skip
 
 FAILURES = [
-    Habit("an error in mid-stream", failing(json.dumps({"error": ERROR})), reason="Out of memory", **FAILED),
-    Habit("an error and then [DONE]", failing(json.dumps({"error": ERROR}), "[DONE]"), reason="Out of memory", **FAILED),
+    Habit("an error in mid-stream", failing(json.dumps({"error": ERROR})), reason="Out of memory", status=500, **FAILED),
+    Habit("an error and then [DONE]", failing(json.dumps({"error": ERROR}), "[DONE]"), reason="Out of memory", status=500, **FAILED),
     Habit("an error as text", failing('{"error":"Out of memory"}'), reason="Out of memory", **FAILED),
-    Habit("vLLM's error", failing('{"object":"error","message":"EngineCore died","code":500}', "[DONE]"), reason="EngineCore", **FAILED),
+    Habit("vLLM's error", failing('{"object":"error","message":"EngineCore died","code":500}', "[DONE]"), reason="EngineCore", status=500, **FAILED),
     Habit("an error event", failing(raw=b'event: error\ndata: {"message":"Overloaded"}\n\n'), reason="Overloaded", **FAILED),
     Habit("an error event of text", failing(raw=b"event: error\ndata: Overloaded\n\n"), reason="Overloaded", **FAILED),
     Habit("Anthropic's error", failing('{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'), reason="Overloaded", **FAILED),
     Habit("FastAPI's error", failing('{"detail":"Internal Server Error"}'), reason="Internal Server Error", **FAILED),
-    Habit("a message with a status", failing('{"message":"Gone","status":503}'), reason="Gone", **FAILED),
-    Habit("Gemini's list", failing('[{"error":{"code":503,"message":"Overloaded","status":"UNAVAILABLE"}}]'), reason="Overloaded", **FAILED),
+    Habit("a message with a status", failing('{"message":"Gone","status":503}'), reason="Gone", status=503, **FAILED),
+    Habit("Gemini's list", failing('[{"error":{"code":503,"message":"Overloaded","status":"UNAVAILABLE"}}]'), reason="Overloaded", status=503, **FAILED),
     Habit("an error without a field's name", failing(raw=b'{"error":{"message":"Out of memory"}}\n'), reason="Out of memory", **FAILED),
     Habit("OpenRouter's error in a choice", failing(chunk({"content": ""}, "error", error={"code": 502, "message": "Provider disconnected"})), reason="Provider", **FAILED),
     Habit("a reason that is error", failing(chunk({}, "error"), "[DONE]"), reason="error", **FAILED),

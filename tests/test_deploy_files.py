@@ -71,8 +71,8 @@ def test_haproxy_accepts_its_configuration() -> None:
 def test_proxies_ask_a_demo_for_a_host_that_it_answers() -> None:
     haproxy = re.findall(r"http-check send hdr Host (\S+)", (DEPLOY / "nodes" / "haproxy.cfg").read_text())
     nginx = [re.findall(r'"" (\S+);', (DEPLOY / name).read_text()) for name in ("nginx.conf", "nodes/nginx.conf")]
+    assert all([haproxy, *nginx]), (haproxy, nginx)
     hosts = {*haproxy, *[host for found in nginx for host in found]}
-    assert hosts
     assert all(is_loopback(host) for host in hosts), hosts
 
 

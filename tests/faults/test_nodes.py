@@ -26,7 +26,7 @@ from tests.waiting import patient, wait_until
 COUNT = 3
 MESSAGES = 30
 SILENCE_SECONDS = 3.0  # six heartbeats
-READY_SECONDS = 0.1
+READY_SECONDS = 1.0  # half of what a node waits for Redis
 REFUSED_ON_PURPOSE = {"409", "422"}
 
 pytestmark = pytest.mark.timeout(180)

@@ -141,6 +141,7 @@ def test_a_crowd_that_does_as_told_comes_back_evenly_to_two_workers(
     """
     belfry, running, readers = crowd
     reload_and_wait(belfry, running)
+    assert all(reader.told_ms for reader in readers), [reader.ends for reader in readers]
     assert unevenness(sorted(reader.told_ms[0] for reader in readers), RETRY_MS / 2, RETRY_MS) < UNEVEN
     assert all(RETRY_MS / 2 <= told <= RETRY_MS * 3 / 2 for reader in readers for told in reader.told_ms)
     assert not sum((reader.answers for reader in readers), Counter())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import socket
@@ -116,8 +117,9 @@ def test_publishers_that_share_a_connection_keep_their_own_rights(belfry: Belfry
 
 
 def test_a_token_that_expires_meanwhile_is_refused(belfry: Belfry, client: socket.socket) -> None:
-    data = request(belfry.token("brief", "publish", seconds=4), BODY)
-    deadline = time.monotonic() + patient(20)
+    seconds = math.ceil(patient(8))
+    data = request(belfry.token("brief", "publish", seconds=seconds), BODY)
+    deadline = time.monotonic() + seconds + patient(20)
     statuses = {ask(client, data)[0]}
     while 401 not in statuses and time.monotonic() < deadline:
         statuses.add(ask(client, data)[0])
@@ -192,7 +194,8 @@ def test_who_is_silent_is_hung_up_on_as_by_gunicorn(redis_server: RedisServer) -
         with asked_in_time(belfry, usual, 3) as client:
             with suppress(OSError):  # hung up before: the machine was busy
                 client.sendall(usual[:20])
-            assert client.recv(1) == b"", "a head must come in time as well"
+            with suppress(ConnectionResetError):  # by what was sent after the end
+                assert client.recv(1) == b"", "a head must come in time as well"
     finally:
         belfry.destroy()
 

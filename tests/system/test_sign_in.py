@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -14,6 +14,8 @@ from app.core.identity.passwords import PasswordHash
 from tests.servers import Belfry
 
 PASSWORD = "correct horse battery staple"
+TRIES = 3
+LEAST_MESSAGES = 5  # more than these arrive while the password is checked
 LANES = 8  # one after the other: half a second or more, in which a loop that waited would deliver nothing
 
 
@@ -46,18 +48,27 @@ def sign_in(belfry: Belfry, password: str) -> int:
 def test_messages_arrive_while_a_password_is_checked(
     belfry: Belfry, alice: str, stored: str, password: str, status: int
 ) -> None:
-    began = time.monotonic()
-    PasswordHash.parse(stored).fits(password)
-    hash_seconds = time.monotonic() - began
-    with belfry.stream(alice) as stream, ThreadPoolExecutor(1) as pool:
-        stream.wait_for("ready")
-        checked: Future[int] = pool.submit(sign_in, belfry, password)
-        delays: list[float] = []
-        while not checked.done():
-            began = time.monotonic()
-            belfry.publish({"to": alice, "data": len(delays)})
-            stream.wait_for_messages(len(delays) + 1)
-            delays.append(time.monotonic() - began)
-        assert checked.result() == status
-    assert len(delays) > 5
-    assert max(delays) < hash_seconds / 2
+    """One of some tries has to be quick enough: the machine has other work too."""
+    tries: list[tuple[float, list[float]]] = []
+    while not tries or not arrived_meanwhile(*tries[-1]):
+        assert len(tries) < TRIES, tries
+        began = time.monotonic()
+        PasswordHash.parse(stored).fits(password)
+        hash_seconds = time.monotonic() - began
+        with belfry.stream(alice) as stream, ThreadPoolExecutor(1) as pool:
+            stream.wait_for("ready")
+            before = len(stream.messages)
+            checked: Future[int] = pool.submit(sign_in, belfry, password)
+            delays: list[float] = []
+            while not checked.done():
+                began = time.monotonic()
+                belfry.publish({"to": alice, "data": len(delays)})
+                stream.wait_for_messages(before + len(delays) + 1)
+                delays.append(time.monotonic() - began)
+            assert checked.result() == status
+        tries.append((hash_seconds, delays))
+
+
+def arrived_meanwhile(hash_seconds: float, delays: Sequence[float]) -> bool:
+    """Whether these messages arrived while a hash of so many seconds was computed, and not after it."""
+    return len(delays) > LEAST_MESSAGES and max(delays) < hash_seconds / 2

@@ -585,7 +585,8 @@ class TestGoodbye:
         return reason
 
     def test_expired_when_the_tokens_time_is_over(self, belfry: Belfry, alice: str) -> None:
-        with belfry.stream(alice, token=belfry.token(alice, "feed", seconds=2)) as stream:
+        token = belfry.token(alice, "feed", seconds=5)  # the time of issue is cut to whole seconds
+        with belfry.stream(alice, token=token) as stream:
             stream.wait_for("ready")
             assert self.reason(stream) == "expired"
 
