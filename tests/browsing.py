@@ -45,8 +45,12 @@ SCROLL = """async ([steps, px]) => {
     }
 }"""
 # A script for before those of a page: what the page shows for 6 or 10 s stays (a toast, an offer to undo).
-LASTING = """const waited = setTimeout;
-window.setTimeout = (run, ms, ...rest) => waited(run, ms === 6_000 || ms === 10_000 ? 1_000_000_000 : ms, ...rest);"""
+LASTING = """{
+    const timeout = setTimeout;
+    const isBrief = (ms) => ms === 6_000 || ms === 10_000;
+    window.setTimeout = (run, ms, ...rest) => timeout(run, isBrief(ms) ? 1_000_000_000 : ms, ...rest);
+}
+"""
 # A script for before those of a page: however late a stream is ready, the page does not use long polling instead.
 NO_POLLING = """{
     const timeout = setTimeout;

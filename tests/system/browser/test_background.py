@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.background_tabs import Window
-from tests.browsing import NO_SILENCE
+from tests.browsing import LASTING, NO_POLLING, NO_SILENCE
 from tests.servers import Belfry
 from tests.system.browser.test_tabs import WATCH_STREAMS
 from tests.system.conftest import StartBelfry
@@ -82,7 +82,7 @@ def test_silence_means_nothing_while_hidden_and_is_looked_into_when_seen(
 ) -> None:
     belfry = start_belfry(BELFRY_DEMO="1", BELFRY_HEARTBEAT_SECONDS="120")
     with closing(Window(browser, belfry, alice)) as window:
-        tab = window.tab(WATCH_STREAMS + WATCH_TIME, "/admin/", "#bell")
+        tab = window.tab(WATCH_STREAMS + WATCH_TIME + NO_POLLING, "/admin/", "#bell")
         window.cover()
         wait_until(lambda: tab.is_hidden)
         tab.evaluate("later += 60_000")
@@ -121,8 +121,8 @@ def test_a_frozen_leader_lets_go_and_follows_when_it_thaws(window: Window, belfr
 def test_a_toast_shows_in_the_tab_in_front_though_a_hidden_one_leads(
     window: Window, belfry: Belfry, alice: str
 ) -> None:
-    leader = window.tab(WATCH_STREAMS + WAIT_LONGER, "/admin/", "#bell")
-    front = window.tab(WATCH_STREAMS, "/admin/", "#bell")
+    leader = window.tab(WATCH_STREAMS + WAIT_LONGER + LASTING, "/admin/", "#bell")
+    front = window.tab(WATCH_STREAMS + LASTING, "/admin/", "#bell")
     belfry.publish({"to": alice, "title": "Look"})
     wait_until(lambda: front.toasts == 1)
     leader.expect_titles("Look")

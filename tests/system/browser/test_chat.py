@@ -14,7 +14,7 @@ from functools import cache, partial
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, Route, expect
 
-from tests.browsing import BACK_SECONDS, NO_POLLING, FeedTab, Visitor, wait_ms
+from tests.browsing import BACK_SECONDS, LASTING, NO_POLLING, FeedTab, Visitor, wait_ms
 from tests.conftest import starting
 from tests.servers import HOST, REPOSITORY, START_SECONDS, Belfry, RedisServer, free_port, owner_of
 from tests.system.browser.conftest import Visit
@@ -280,8 +280,10 @@ class TestAnAnswer:
         expect(Chat(tab.page).answers).to_have_text(["A tower."])
 
     def test_that_is_in_sight_needs_no_notification(
-        self, chat: Chat, belfry: Belfry, upstream: Upstream, alice: str
+        self, visitor: Visitor, belfry: Belfry, upstream: Upstream, alice: str
     ) -> None:
+        visitor.context.add_init_script(LASTING)
+        chat = opened(visitor)
         conversation = begun(chat, upstream, "A ")
         FeedTab(chat.page, "#bell").wait_connected()
         run = chat.page.url.rsplit("/", 1)[1]

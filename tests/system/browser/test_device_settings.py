@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.background_tabs import BackgroundTab, Window
+from tests.browsing import LASTING
 from tests.servers import Belfry
 from tests.waiting import wait_until
 
@@ -40,7 +41,7 @@ def window(browser: Browser, belfry: Belfry, alice: str) -> Iterator[Window]:
 
 
 def bell(window: Window) -> BackgroundTab:
-    return window.tab(WATCH, "/admin/", "#bell")
+    return window.tab(LASTING + WATCH, "/admin/", "#bell")
 
 
 def wish(tab: BackgroundTab, name: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.browsing import BACK_SECONDS, NO_SILENCE, WAIT_SECONDS, FeedTab, wait_ms
+from tests.browsing import BACK_SECONDS, LASTING, NO_SILENCE, WAIT_SECONDS, FeedTab, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.servers import HOST, REPOSITORY, Belfry, Server, free_port
 from tests.system.conftest import StartBelfry
@@ -85,6 +85,7 @@ def test_the_bell_works_on_another_origin_under_a_strict_policy(
     context: BrowserContext, site: HostSite, belfry: Belfry, alice: str
 ) -> None:
     """All that a day brings: a message, a click, a reload, a second tab, a server that restarts."""
+    context.add_init_script(LASTING)
     tab = bell_on(context, site)
     belfry.publish({"to": alice, "title": "Order shipped", "level": "success", "event": "order"})
     expect(tab.toasts).to_contain_text("Order shipped")
@@ -104,8 +105,10 @@ def test_the_bell_works_on_another_origin_under_a_strict_policy(
     expect_badge(other, "1")
 
     belfry.kill()
-    wait_until(lambda: tab.state != "live", BACK_SECONDS)
-    belfry.start()
+    try:
+        wait_until(lambda: tab.state != "live", BACK_SECONDS)
+    finally:
+        belfry.start()  # the next test needs it as well
     belfry.publish({"to": alice, "title": "Third"})
     for each in (tab, other):
         expect_badge(each, "2", BACK_SECONDS)
@@ -145,6 +148,7 @@ def test_a_page_that_showed_a_message_comes_out_of_the_cache_though_other_tabs_a
 ) -> None:
     """Chromium drops a page from the back/forward cache when it holds a lock for which another tab asks."""
     context.add_init_script("addEventListener('pageshow', (event) => { window.cameBack = event.persisted; })")
+    context.add_init_script(LASTING)
     tabs = bell_on(context, site), bell_on(context, site)
     tab = tabs[at]
     belfry.publish({"to": alice, "title": "1"})

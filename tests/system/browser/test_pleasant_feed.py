@@ -164,6 +164,7 @@ def test_a_long_text_shows_more_and_less(tab: FeedTab, belfry: Belfry, alice: st
     for number, message in enumerate(long_titles, start=3):  # a text without a title is shown as the title
         belfry.publish({"to": alice, **message})
         expect(tab.titles).to_have_count(number)
+        expect(tab.feed.locator(".new")).to_have_count(0)  # it has arrived
         row.get_by_role("button", name="Show more").click()
         row.get_by_role("button", name="Show less").click()
         box = row.bounding_box()

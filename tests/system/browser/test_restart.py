@@ -58,8 +58,8 @@ def wait(page: Page, condition: str) -> None:
 
 
 def go_away_for_a_while(page: Page, belfry: Belfry) -> None:
-    assert belfry.terminate() == 0
     try:
+        assert belfry.terminate() == 0
         wait(page, "told.errors >= 4")  # several tries met nobody but nginx
     finally:
         belfry.start()  # the next test needs it as well
