@@ -26,8 +26,9 @@ def blueprint(auth: Authenticator) -> Blueprint:
         claims = auth.visitor(request)
         if not claims:
             return _sign_in_first(has_sign_in=auth.settings.demo)
-        if "feed" not in claims.scopes and (page := _first_page(claims)):
-            return redirect(f"{request.root_path}{page}")  # the links of every page lead here
+        is_page = "Authorization" not in request.headers  # the links of every page lead here
+        if is_page and "feed" not in claims.scopes and (page := _first_page(claims)):
+            return redirect(f"{request.root_path}{page}")
         require_scope(claims, "feed")
         return render_template("pages/feed.html", **_visitor(claims, auth.settings))
 
