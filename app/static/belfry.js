@@ -8,14 +8,12 @@
 
 import "./modules/bell.js";
 export { BelfryClient } from "./modules/client.js";
-import "./modules/cursor.js";
 export { BelfryFeed, BelfryMessage } from "./modules/element.js";
+import "./modules/events.js";
 import "./modules/follower.js";
 import "./modules/id.js";
-import "./modules/lifecycle.js";
 import "./modules/link.js";
 import "./modules/list_view.js";
-import "./modules/listeners.js";
 export { safeUrl } from "./modules/markup.js";
 import "./modules/message_view.js";
 import "./modules/model.js";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { watchPage } from "../../app/static/modules/lifecycle.js";
+import { watchPage } from "../../app/static/modules/events.js";
 import { pass, startBrowser } from "./browser.mjs";
 
 let heard;

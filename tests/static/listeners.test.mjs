@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Listeners } from "../../app/static/modules/listeners.js";
+import { Listeners } from "../../app/static/modules/events.js";
 
 test("each listener hears its own type until it is taken away", () => {
   const heard = [];

@@ -1,10 +1,9 @@
 // A user's messages as they come.
 
+import { Listeners, watchPage } from "./events.js";
 import { Follower } from "./follower.js";
 import { Recent, randomId } from "./id.js";
-import { watchPage } from "./lifecycle.js";
 import { Link } from "./link.js";
-import { Listeners } from "./listeners.js";
 import { Server } from "./server.js";
 import { OWN_TYPES } from "./stream.js";
 import { TabGroup } from "./tabs.js";

@@ -232,6 +232,7 @@ export class BelfryFeed extends Element {
     client.on("state", (state) => {
       this.#announce("state", { state, reason: client.reason });
       this.#follow(client);
+      if (state === "live" && globalThis.Notification?.permission === "granted") this.#push(({ renewPush }) => renewPush(client.server));
       this.#renderSoon();
     });
     client.on("error", (problem) => this.#announce("error", problem));
@@ -292,8 +293,13 @@ export class BelfryFeed extends Element {
       archive: (message, archived) => model.archive(message, archived).catch(failed),
       remove: (message) => model.remove(message).catch(failed),
       announce: (name, detail) => this.#announce(name, detail),
-      settings: (root) => this.hasAttribute("push") && import("./push_setting.js").then(({ addPushSetting }) => addPushSetting(root, client.server, this.#words)).catch(() => {}), // without Web Push the setting is missing
+      settings: (root) => this.#push(({ addPushSetting }) => addPushSetting(root, client.server, this.#words)),
     };
+  }
+
+  /** Without Web Push the setting is missing. @param {(module: typeof import("./push_setting.js")) => Promise<void>} use */
+  #push(use) {
+    if (this.hasAttribute("push")) import("./push_setting.js").then(use).catch(() => {});
   }
 
   /** @param {string} name @param {object} detail @returns {boolean} false when the host page cancelled it */

@@ -1,10 +1,9 @@
 // What a tab makes of what the leading tab tells.
 
 import { Backoff } from "./reconnect.js";
-import { further, reaches } from "./cursor.js";
 import { blocksOf } from "./poll.js";
 import { Refusal } from "./server.js";
-import { OWN_TYPES } from "./stream.js";
+import { OWN_TYPES, further, reaches } from "./stream.js";
 
 /** @import { Block, Page } from "./types.js" */
 

@@ -101,7 +101,7 @@ export class Link {
     for (const { topic, code } of ready.left_out ?? []) {
       if (this.#leftOut.has(topic)) continue;
       this.#leftOut.add(topic);
-      this.#reconnect.complain(new Refusal(0, { code, detail: `This connection does not carry the topic ${topic}` }));
+      this.#reconnect.complain(new Refusal(0, { code, detail: `No place for the topic ${topic}` }));
     }
   }
 

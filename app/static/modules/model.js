@@ -1,8 +1,8 @@
 // A user's feed as the element shows it.
 
 import { Backoff } from "./reconnect.js";
-import { reaches } from "./cursor.js";
 import { Refusal } from "./server.js";
+import { reaches } from "./stream.js";
 
 /** @import { BelfryClient } from "./client.js" */
 /** @import { Block, CustomTab, Message, Page } from "./types.js" */

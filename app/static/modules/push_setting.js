@@ -7,6 +7,8 @@ import { element } from "./markup.js";
 /** @import { Texts } from "./texts.js" */
 
 const KEPT = "belfry.push"; // in the browser's storage: the user whose messages this device gets
+const RENEWED = "belfry.push.renewed"; // in the browser's storage: when the server was last told of this device, Unix ms
+const DAY_MS = 86_400_000;
 const HEADERS = { "Content-Type": "application/json" };
 
 /** The policy by which a page with Trusted Types may start our worker, and nothing else. @type {any} */ let policy;
@@ -34,8 +36,14 @@ export async function addPushSetting(root, server, texts) {
     box.disabled = false;
   };
   box.checked = await isSubscribed(user);
-  if (box.checked) subscribe(server, key, user).catch(() => {}); // the server keeps the device for longer
   root.append(element("label", {}, box, texts.push), status);
+}
+
+/** The server keeps a device for a limited time, and as long as it trusts the key of the token: tell it again each day. @param {Server} server */
+export async function renewPush(server) {
+  if (!kept(KEPT) || Date.now() - Number(kept(RENEWED)) < DAY_MS) return;
+  const { key, user } = await (await server.call("/push/key", {})).json();
+  if (await isSubscribed(user)) await subscribe(server, key, user);
 }
 
 /** Whether this is a page of Belfry itself. Another page starts its own worker, which includes ours. @param {Server} server */
@@ -43,7 +51,7 @@ const isOwnPage = ({ base }) => `${location.origin}${location.pathname}`.startsW
 
 /** @param {string} user */
 async function isSubscribed(user) {
-  return kept() === user && mayNotify() === true && Boolean(await (await manager())?.getSubscription());
+  return kept(KEPT) === user && mayNotify() === true && Boolean(await (await manager())?.getSubscription());
 }
 
 /** @param {Server} server @param {string} key @param {string} user @returns {Promise<boolean>} false: the user does not allow notifications */
@@ -53,22 +61,24 @@ async function subscribe(server, key, user) {
   if (!(await manager())) await navigator.serviceWorker.register(workerUrl(server), { scope: `${server.base}/` });
   const { pushManager } = await navigator.serviceWorker.ready;
   const wanted = { userVisibleOnly: true, applicationServerKey: key };
-  const subscription = await pushManager.subscribe(wanted).catch(async () => {
-    await (await pushManager.getSubscription())?.unsubscribe(); // it may belong to an earlier key of the server
+  const subscription = await pushManager.subscribe(wanted).catch(async (/** @type {DOMException} */ error) => {
+    if (error.name !== "InvalidStateError" || !kept(KEPT)) throw error; // perhaps it is a subscription of the page's own
+    await (await pushManager.getSubscription())?.unsubscribe(); // ours, with an earlier key of the server
     return pushManager.subscribe(wanted);
   });
   await server.call("/push/subscriptions", { method: "POST", headers: HEADERS, body: JSON.stringify(subscription) });
-  keep(user);
+  keep(KEPT, user);
+  keep(RENEWED, `${Date.now()}`);
   return true;
 }
 
 /** @param {Server} server */
 async function unsubscribe(server) {
   const subscription = await (await manager())?.getSubscription();
-  keep("");
-  if (!subscription) return;
-  await server.call("/push/subscriptions", { method: "DELETE", headers: HEADERS, body: JSON.stringify({ endpoint: subscription.endpoint }) });
-  await subscription.unsubscribe();
+  const body = JSON.stringify({ endpoint: subscription?.endpoint });
+  if (subscription) await server.call("/push/subscriptions", { method: "DELETE", headers: HEADERS, body });
+  keep(KEPT, "");
+  await subscription?.unsubscribe();
 }
 
 const manager = async () => (await navigator.serviceWorker.getRegistration())?.pushManager;
@@ -87,18 +97,19 @@ function workerUrl({ base }) {
   return policy.createScriptURL(url);
 }
 
-function kept() {
+/** @param {string} name */
+function kept(name) {
   try {
-    return localStorage.getItem(KEPT);
+    return localStorage.getItem(name);
   } catch {
     return null; // storage is blocked
   }
 }
 
-/** @param {string} user */
-function keep(user) {
+/** @param {string} name @param {string} value */
+function keep(name, value) {
   try {
-    localStorage.setItem(KEPT, user);
+    localStorage.setItem(name, value);
   } catch {
     // storage is blocked: the setting is shown as off, and can be taken again
   }

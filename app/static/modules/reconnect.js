@@ -1,6 +1,6 @@
 // Trying again: the delays between attempts, and a stream that is opened again whenever it breaks. A user's feed (`link.js`) and a run (`run.js`) are followed by it.
 
-import { isHidden } from "./lifecycle.js";
+import { isHidden } from "./events.js";
 import { Refusal } from "./server.js";
 import { Stream } from "./stream.js";
 
@@ -18,7 +18,7 @@ const STREAM_AGAIN_FIRST_MS = 60_000;
 const STREAM_AGAIN_MOST_MS = 600_000;
 /** After a goodbye with one of these reasons the client waits for the user: two tabs would evict each other for ever. */
 const FINAL_REASONS = new Set(["replaced", "revoked"]);
-const UNREACHABLE = "Check that it runs, that its address is right, and that the page's CSP has it in connect-src.";
+const UNREACHABLE = "Check its address, and connect-src in the page's CSP.";
 const DISCONNECTED_MS = 60_000; // after an administrator's disconnect: the least time before the client comes back
 
 /** @param {number} ms */
@@ -170,7 +170,7 @@ export class Reconnect {
   #stop(reason) {
     this.#drop();
     this.#say("stopped", reason);
-    this.complain(new Refusal(0, { code: reason, detail: `The server ended the connection: ${reason}` }));
+    this.complain(new Refusal(0, { code: reason, detail: `The server ended it: ${reason}` }));
     if (reason === "disconnected") this.#timer = setTimeout(() => this.#connect(), DISCONNECTED_MS * (1 + Math.random()));
   }
 

@@ -1,8 +1,7 @@
 // One answer of a model.
 
+import { Listeners, watchPage } from "./events.js";
 import { randomId } from "./id.js";
-import { watchPage } from "./lifecycle.js";
-import { Listeners } from "./listeners.js";
 import { Backoff, Reconnect, sleep } from "./reconnect.js";
 import { Refusal, Server } from "./server.js";
 

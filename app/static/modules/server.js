@@ -181,7 +181,7 @@ export class Server {
       return tokenIn(await inTime(this.#provider?.()));
     } catch (error) {
       if (error instanceof Refusal) throw error;
-      throw new Refusal(0, { code: "token_unavailable", detail: `The page could not get a token: ${error instanceof Error ? error.message : error}` });
+      throw new Refusal(0, { code: "token_unavailable", detail: `No token: ${error instanceof Error ? error.message : error}` });
     }
   }
 

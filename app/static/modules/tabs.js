@@ -1,6 +1,6 @@
 // The tabs of one browser: one of them leads, and all are counted.
 
-import { isHidden } from "./lifecycle.js";
+import { isHidden } from "./events.js";
 import { sleep } from "./reconnect.js";
 import { Refusal } from "./server.js";
 

@@ -40,13 +40,14 @@ CLICK = """async () => {
     self.dispatchEvent(new NotificationEvent("notificationclick", { notification, action: "" }));
 }"""
 
-# No test browser reaches a push service that would make a subscription.
+# No test browser reaches a push service that would make a subscription. A real one outlives its page, as this one does.
 SUBSCRIBED = """
-    let subscription = null;
-    PushManager.prototype.getSubscription = async () => subscription;
+    const made = { ...SUBSCRIPTION, unsubscribe: async () => delete localStorage.made };
+    PushManager.prototype.getSubscription = async () => (localStorage.made ? made : null);
     PushManager.prototype.subscribe = async (wanted) => {
         window.wanted = wanted;
-        return subscription = { ...SUBSCRIPTION, unsubscribe: async () => { subscription = null; } };
+        localStorage.made = true;
+        return made;
     };
 """
 REFUSED = """(name) => {
@@ -182,6 +183,12 @@ def test_a_user_takes_pushes_in_the_settings_and_ends_them_there(
         wait_until(lambda: api.request("GET", "/feed").json()["unread"] == 0, 60, what="the message to be read")
         wait_until(lambda: worker.evaluate(shown) == [], 60, what="the notification to close")
 
+        page.evaluate("localStorage['belfry.push.renewed'] -= 86_400_000")
+        with page.expect_response("**/push/subscriptions") as renewed:
+            page.reload()
+        assert renewed.value.status == 201
+        feed.get_by_role("button", name="Settings").click()
+        expect(box).to_be_checked()
         with page.expect_response("**/push/subscriptions") as removed:
             box.uncheck()
         assert removed.value.status == 204

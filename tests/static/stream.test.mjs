@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { further, reaches } from "../../app/static/modules/cursor.js";
+import { further, reaches } from "../../app/static/modules/stream.js";
 
 test("a place reaches each place that is not ahead of it in any log", () => {
   assert.ok(reaches("a.2-b.5", "a.2-b.5"));

@@ -1,4 +1,4 @@
-// What happens to the page: it is hidden, left, frozen, restored, offline.
+// Events: listeners of our own objects, and what happens to the page (it is hidden, left, frozen, restored, offline).
 
 const STAY_MS = 1_000; // after a navigation began
 
@@ -35,4 +35,27 @@ export function watchPage({ leave, restore, wake, stay, freeze = () => {}, thaw 
   document?.addEventListener("freeze", freeze, { signal });
   document?.addEventListener("resume", thaw, { signal });
   return () => watching.abort();
+}
+
+/** Listeners by event type. When one of them fails, the error is reported and the others are still called. */
+export class Listeners {
+  /** @type {Map<string, Set<(...told: any[]) => void>>} */ #byType = new Map();
+
+  /** @param {string} type @param {(...told: any[]) => void} listener @returns {() => void} takes the listener away */
+  add(type, listener) {
+    const listeners = this.#byType.get(type) ?? new Set();
+    this.#byType.set(type, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** @param {string} type @param {...unknown} told */
+  emit(type, ...told) {
+    for (const listener of this.#byType.get(type) ?? []) {
+      try {
+        listener(...told);
+      } catch (error) {
+        reportError(error);
+      }
+    }
+  }
 }
