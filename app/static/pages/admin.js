@@ -117,6 +117,7 @@ function showResult(...children) {
 function say(text, isProblem) {
   outcome.className = isProblem ? "problem" : "hint";
   outcome.textContent = text;
+  outcome.scrollIntoView({ block: "nearest" }); // on a phone it may stand below the edge of the window
 }
 
 /** In one sentence. @param {Delivery[]} deliveries */

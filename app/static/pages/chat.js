@@ -411,7 +411,7 @@ async function openRun(id) {
 }
 
 addEventListener("popstate", () => location.reload()); // back, or forward, to another conversation
-model.value = localStorage.getItem(MODEL_KEY) ?? model.value;
+if (model.value === model.defaultValue) model.value = localStorage.getItem(MODEL_KEY) ?? model.value; // a name that was typed meanwhile stays
 byId("earlier", HTMLDetailsElement).open = matchMedia("(min-width: 56rem)").matches;
 offerModels().catch(() => {}); // without it, a name is typed
 await open();

@@ -28,6 +28,7 @@ def test_on_a_phone_the_result_is_seen_beside_the_button_and_the_form_is_empty_a
     admin.fill("#target", bob)
     admin.fill("#title", "Hello")
     admin.fill("#body", "Text")
+    admin.locator("#send").evaluate("button => button.scrollIntoView({ block: 'end' })")
     admin.click("#send")
     expect(admin.locator("#outcome")).to_have_text(f"Sent. {bob}: offline, finds it later.")
     expect(admin.locator("#outcome")).to_be_in_viewport()

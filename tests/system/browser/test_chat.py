@@ -644,6 +644,18 @@ class TestTheModels:
         assert names == ["standin", "m"]
         expect(chat.page.locator("#model")).to_have_value("standin")
 
+    def test_a_name_that_is_typed_before_the_page_has_loaded_stays(self, visitor: Visitor) -> None:
+        page = visitor.context.new_page()
+        page.add_init_script("localStorage['belfry-model'] = 'remembered'")
+        held: list[Route] = []
+        page.route("**/chat.js*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks what it is given
+        page.goto("/chat", wait_until="commit")
+        page.fill("#model", "typed")
+        wait_until(lambda: page.evaluate("true") and held)
+        held[0].continue_()
+        page.wait_for_selector("#models option", state="attached")
+        assert page.input_value("#model") == "typed"
+
     def test_another_name_may_be_typed_and_is_remembered(self, chat: Chat, upstream: Upstream) -> None:
         upstream.play = saying("Well.")
         chat.ask("Hello?", "another")
