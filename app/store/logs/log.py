@@ -112,7 +112,7 @@ class Tail(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a log has of one message.
+    """The state of one message in a log.
 
     `page` has no entries. `offset` is None if the log does not keep the message. `digest` identifies the content that
     was appended under the id, see `Message`. It is empty if the log does not remember the id.

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from hashlib import sha1
 from typing import Any, NamedTuple
 
@@ -689,51 +689,46 @@ def filled(server: RedisServer, settings: Settings, way: str, roomy: Container[i
         return refusal.value
 
 
-@pytest.mark.parametrize("command", ["hset", "xadd", "zadd", "expire", "publish", "zscore"])
-def test_a_message_is_stored_once_although_redis_refused_one_of_the_commands_of_an_append(
-    redis_server: RedisServer, settings: Settings, command: str
-) -> None:
-    """The user lacks the right to one command. The publisher repeats its message until an administrator grants it."""
-    with redis.Redis.from_url(redis_server.url) as administrator:
+@contextlib.contextmanager
+def lacking(server: RedisServer, settings: Settings, command: str, repeated: Message) -> Iterator[LogStore]:
+    """A log to which a message was repeated by a user without the right to one command, which has it again now."""
+    with redis.Redis.from_url(server.url) as administrator:
         administrator.flushall()
         administrator.execute_command("ACL", "SETUSER", "app", "reset", "on", ">p", "~*", "&*", "+@all")
         try:
-            with redis.Redis.from_url(redis_server.url, username="app", password="p", protocol=2) as client:
+            with redis.Redis.from_url(server.url, username="app", password="p", protocol=2) as client:
                 store = LogStore(Connection(client, SCRIPTS), settings)
                 append(store, message(title="before"))
                 administrator.execute_command("ACL", "SETUSER", "app", f"-{command}")
                 for _ in range(2):
                     with contextlib.suppress(BelfryError):
-                        append(store, message(id="a", title="again and again", key="k"))
+                        append(store, repeated)
                 administrator.execute_command("ACL", "SETUSER", "app", f"+{command}")
-                append(store, message(id="a", title="again and again", key="k"))
-                page = store.read([(LOG, (Position(epoch(store), 0),))])[0]
-                assert page.is_whole
-                assert [b"again and again" in entry.record for entry in page.entries] == [False, True]
+                yield store
         finally:
             administrator.execute_command("ACL", "DELUSER", "app")
+
+
+@pytest.mark.parametrize("command", ["hset", "xadd", "zadd", "expire", "publish", "zscore"])
+def test_a_message_is_stored_once_although_redis_refused_one_of_the_commands_of_an_append(
+    redis_server: RedisServer, settings: Settings, command: str
+) -> None:
+    """The publisher repeats its message until an administrator grants the right."""
+    repeated = message(id="a", title="again and again", key="k")
+    with lacking(redis_server, settings, command, repeated) as store:
+        append(store, repeated)
+        page = store.read([(LOG, (Position(epoch(store), 0),))])[0]
+        assert page.is_whole
+        assert [b"again and again" in entry.record for entry in page.entries] == [False, True]
 
 
 @pytest.mark.parametrize("command", ["hset", "xadd", "zadd", "expire", "publish", "hincrby"])
 def test_a_log_stays_usable_after_redis_refused_one_of_the_writes_of_an_append(
     redis_server: RedisServer, settings: Settings, command: str
 ) -> None:
-    """The user lacks the right to one command, which an administrator then grants."""
-    with redis.Redis.from_url(redis_server.url) as administrator:
-        administrator.flushall()
-        administrator.execute_command("ACL", "SETUSER", "app", "reset", "on", ">p", "~*", "&*", "+@all")
-        try:
-            with redis.Redis.from_url(redis_server.url, username="app", password="p", protocol=2) as client:
-                store = LogStore(Connection(client, SCRIPTS), settings)
-                append(store, message(title="before"))
-                administrator.execute_command("ACL", "SETUSER", "app", f"-{command}")
-                for _ in range(2):
-                    with contextlib.suppress(BelfryError):
-                        append(store, message(id="a", title="a", key="k"))
-                administrator.execute_command("ACL", "SETUSER", "app", f"+{command}")
-                append(store, message(id="a", title="a", key="k"), message(id="b", title="b", key="k"))
-                page = store.read([(LOG, (Position(epoch(store), 0),))])[0]
-                assert page.is_whole
-                assert [entry.offset for entry in page.entries][-1:] == [page.top]
-        finally:
-            administrator.execute_command("ACL", "DELUSER", "app")
+    one = message(id="a", title="a", key="k")
+    with lacking(redis_server, settings, command, one) as store:
+        append(store, one, message(id="b", title="b", key="k"))
+        page = store.read([(LOG, (Position(epoch(store), 0),))])[0]
+        assert page.is_whole
+        assert [entry.offset for entry in page.entries][-1:] == [page.top]
