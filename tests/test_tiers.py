@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.conftest import PACKAGES, refuse_skip
 from tests.servers import PORTS, REPOSITORY, free_port
-from tests.tiers import ALONE, BY_NAME, NIGHTLY, TIERS, Tier, tier_of
+from tests.tiers import ALONE, BY_NAME, NIGHTLY, TIERS, Tier, failures_in, tier_of
 
 WORKFLOWS = REPOSITORY / ".github" / "workflows"
 
@@ -83,3 +87,15 @@ def test_ci_installs_every_program_that_a_test_asks_for() -> None:
     node = PACKAGES["node"]  # comes with npm
     assert {name: package for name, package in PACKAGES.items() if package != node}.items() <= installed.items()
     assert installed["npm"] == node
+
+
+def test_failures_are_shown_again_with_their_ends(tmp_path: Path) -> None:
+    test = tmp_path / "test_sum.py"
+    test.write_text("def test_of_two():\n    # above\n" + "    # a line\n" * 30 + "    assert 1 + 1 == 3\n")
+    report = tmp_path / "report.xml"
+    alone = (sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(tmp_path), str(test))
+    subprocess.run([*alone, f"--junitxml={report}"], check=False, stdout=subprocess.DEVNULL)
+    (told,) = failures_in(report)
+    assert told.startswith("belfry: test_sum::test_of_two failed:\n")
+    assert "E       assert (1 + 1) == 3" in told
+    assert "# above" not in told

@@ -18,16 +18,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from xml.etree import ElementTree
 
 REPOSITORY: Final = Path(__file__).parent.parent
 BROWSER: Final = "browser"
 ALONE: Final = "alone"  # this and the next one are also the names of markers
 NIGHTLY: Final = "nightly"
+FAILURE_LINES: Final = 25  # of each failure, shown again at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,29 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run_all() -> int:
-    """Run every tier, also after one that failed. Returns the first exit code that is not 0."""
-    codes = []
-    for tier in TIERS:
-        began = time.monotonic()
-        codes.append(_pytest(tier.options()))
-        took = time.monotonic() - began
-        print(f"belfry: tier {tier.name} {'failed' if codes[-1] else 'passed'} after {took:.0f} s", flush=True)
+    """Run every tier, also after one that failed. Returns the first exit code that is not 0.
+
+    The failures of all tiers come last, since other tiers' output would hide them.
+    """
+    codes, failures = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for tier in TIERS:
+            began = time.monotonic()
+            report = Path(folder, f"{tier.name}.xml")
+            codes.append(_pytest([*tier.options(), f"--junitxml={report}"]))
+            took = time.monotonic() - began
+            print(f"belfry: tier {tier.name} {'failed' if codes[-1] else 'passed'} after {took:.0f} s", flush=True)
+            failures += list(failures_in(report)) if report.exists() else []
+    print("\n\n".join(failures), flush=True)
     return next((code for code in codes if code), 0)
+
+
+def failures_in(report: Path) -> Iterator[str]:
+    """Yield the name and the end of each failure in a report of pytest, as JUnit's XML."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        for failure in (*case.iter("failure"), *case.iter("error")):
+            name = f"{case.get('classname')}::{case.get('name')}"
+            yield "\n".join([f"belfry: {name} failed:", *(failure.text or "").splitlines()[-FAILURE_LINES:]])
 
 
 def _pytest(arguments: Sequence[str]) -> int:

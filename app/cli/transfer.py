@@ -33,8 +33,7 @@ Message = dict[str, Any]
 def export_feed(user: str, topics: str) -> None:
     """Print the feed of USER with its marks, one message per line as JSON, oldest first."""
     client = client_of(user, ["feed"], topics=listed(topics))
-    found = [message for archived in (False, True) for message in _pages(client, topics, archived=archived)]
-    for message in sorted(found, key=lambda message: str(message["time"])):
+    for message in reversed(list(_pages(client, topics))):
         show_json(message)
 
 
@@ -64,11 +63,11 @@ def import_feed(user: str, file: IO[bytes], service: str | None) -> None:
     click.echo(f"{sent} messages sent; {len(own) - sent} had been sent before or have expired")
 
 
-def _pages(client: Client, topics: str, *, archived: bool) -> Iterator[Message]:
-    """Yield the messages of one half of the feed, newest first."""
+def _pages(client: Client, topics: str) -> Iterator[Message]:
+    """Yield the messages of the feed, also the archived ones, newest first."""
     before = ""
     while True:
-        page = client.feed(PAGE, topics, before=before, archived="true" if archived else "")
+        page = client.feed(PAGE, topics, before=before, archived="any")
         yield from page["messages"]
         if not page["next"]:
             return

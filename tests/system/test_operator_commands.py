@@ -111,8 +111,13 @@ def test_top_shows_the_deployment(run: Run, belfry: Belfry, alice: str) -> None:
 
 
 def test_a_feed_is_moved_with_its_marks(run: Run, belfry: Belfry, alice: str, bob: str) -> None:
-    for number in range(130):  # more than a page
-        belfry.publish({"to": alice, "id": f"{alice}-{number}", "title": f"{number}", "data": {"n": [number]}})
+    # More than a page. Sent together, so that several have the same time.
+    belfry.publish_all(
+        [
+            {"to": alice, "id": f"{alice}-{number}", "title": f"{number}", "data": {"n": [number]}}
+            for number in range(130)
+        ]
+    )
     belfry.publish({"to": alice, "id": f"{alice}-short", "title": "expires", "ttl": 3_000})
     belfry.publish({"everyone": True, "id": f"{alice}-all", "title": "all"})
     reader = Client(belfry.url, lambda: belfry.token(alice, "feed"))

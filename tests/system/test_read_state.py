@@ -62,6 +62,7 @@ class TestMarking:
         assert mark(reader, "archive", ids=["a"])["unread"] == 1
         assert shown(reader.feed()) == ["b"]
         assert shown(reader.feed(archived="true")) == ["a"]
+        assert shown(reader.feed(archived="any")) == ["b", "a"]
         mark(reader, "archive", ids=["a"], archived=False)
         assert shown(reader.feed()) == ["b", "a"]
 

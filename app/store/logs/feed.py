@@ -27,12 +27,12 @@ FILTERED_ENTRIES = 100
 class Filter:
     """Selects the messages that a feed shows.
 
-    `unread` None selects read and unread messages. An empty `level`, `tag` or `topic` selects all of
-    them.
+    `unread` None selects read and unread messages, `archived` None also the archived ones. An empty `level`, `tag` or
+    `topic` selects all of them.
     """
 
     unread: bool | None = None
-    archived: bool = False
+    archived: bool | None = False
     level: str = ""
     tag: str = ""
     topic: str = ""
@@ -44,7 +44,7 @@ class Filter:
 
     def admits(self, message: dict[str, Any], *, read: bool, archived: bool) -> bool:
         return (
-            archived is self.archived
+            self.archived in (None, archived)
             and self.unread in (None, not read)
             and self.level in ("", message.get("level"))
             and (not self.tag or self.tag in message.get("tags", ()))

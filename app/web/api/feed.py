@@ -110,7 +110,7 @@ def wanted(asked: Request) -> Filter:
         raise BelfryError("bad_parameter", f"level: expected one of {', '.join(LEVELS)}, got {level[:40]!r}.")
     return Filter(
         unread=flag(asked, "unread"),
-        archived=bool(flag(asked, "archived")),
+        archived=flag(asked, "archived", absent=False, either="any"),
         level=level,
         tag=asked.args.get("tag", ""),
         topic=nfc(asked.args.get("only_topic", "")),

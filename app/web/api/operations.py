@@ -228,7 +228,7 @@ OPERATIONS = (
             _query("wait", "How many seconds to wait for a message or a change.", type="number", minimum=0, default=0),
             _query("revision", "The revision that the client knows. A change ends the long poll.", type="integer"),
             _query("unread", "With `true`, only unread messages.", type="boolean"),
-            _query("archived", "With `true`, only archived messages.", type="boolean"),
+            _query("archived", "With `true`, only archived messages, with `any` all.", enum=["true", "false", "any"]),
             _query("level", "Only messages of this level.", enum=list(LEVELS)),
             _query("tag", "Only messages with this tag."),
             _query("only_topic", "Only messages of this topic, which has to be one of those that are read."),

@@ -155,12 +155,20 @@ def tabs_of(asked: Request) -> int:
     return whole_number(asked, "tabs", 0, 1, MAX_TABS)
 
 
-def flag(asked: Request, name: str) -> bool | None:
-    """Return a flag of the query, or None if it is absent. Raises `BelfryError` `bad_parameter` if it is not a flag."""
+def flag(asked: Request, name: str, *, absent: bool | None = None, either: str = "") -> bool | None:
+    """Return a flag of the query: `absent` if it is absent, None if it is the word `either`.
+
+    Raises `BelfryError` `bad_parameter` if it is not a flag.
+    """
     text = asked.args.get(name, "")
-    if text not in ("", "true", "false", "1", "0"):
-        raise BelfryError("bad_parameter", f"{name}: expected true or false, got {text[:40]!r}.")
-    return text in ("true", "1") if text else None
+    if not text:
+        return absent
+    if text == either:
+        return None
+    if text not in ("true", "false", "1", "0"):
+        expected = f"true, false or {either}" if either else "true or false"
+        raise BelfryError("bad_parameter", f"{name}: expected {expected}, got {text[:40]!r}.")
+    return text in ("true", "1")
 
 
 def json_body(sent: Request, limit_bytes: int, seconds: float, expected: str = "application/json") -> bytes:
