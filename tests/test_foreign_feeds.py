@@ -68,3 +68,8 @@ def test_a_file_of_another_form_is_told(text: str, service: str, told: str) -> N
 def test_no_answer_is_no_message() -> None:
     empty: list[Any] = read("\n", "novu")
     assert empty == []
+
+
+def test_messages_of_the_same_time_keep_their_order() -> None:
+    text = json.dumps({"data": [{"id": each, "createdAt": "2026"} for each in ("newest", "older", "oldest")]})
+    assert [message["id"] for message in read(text, "novu")] == ["oldest", "older", "newest"]
