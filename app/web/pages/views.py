@@ -42,12 +42,6 @@ def blueprint(auth: Authenticator) -> Blueprint:
         check_run_id(run_id)
         return render_template("pages/chat.html", **_visitor(claims, auth.settings))
 
-    @views.get("/chat/")
-    @views.get("/login/")
-    def without_slash() -> ResponseReturnValue:  # people type it, and some servers in front add it
-        query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
-        return redirect(f"{request.root_path}{request.path.rstrip('/')}{query}", code=308)
-
     _add_admin_pages(views, auth)
     return views
 

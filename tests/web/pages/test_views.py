@@ -126,11 +126,20 @@ def test_an_error_page_says_nothing_twice_and_leads_a_stranger_to_the_sign_in() 
 
 
 @pytest.mark.parametrize(
-    ("typed", "page"), [("/chat/", "/chat"), ("/login/", "/login"), ("/login/?next=/chat", "/login?next=/chat")]
+    ("typed", "page"),
+    [
+        ("/chat/", "/chat"),
+        ("/chat//", "/chat"),
+        ("/%2Fchat/", "/chat"),
+        ("/chat/run-1/", "/chat/run-1"),
+        ("/login/?next=/chat", "/login?next=/chat"),
+    ],
 )
 def test_a_slash_too_many_leads_to_the_page(typed: str, page: str) -> None:
     answer = open_site(demo=True).client.get(typed, headers=BROWSER)
     assert (answer.status_code, answer.location) == (308, page)
+    assert open_site(demo=True).client.get("/nowhere/", headers=BROWSER).status_code == 404
+    assert open_site(demo=True).client.get(typed).status_code == 404, "a program is told of its mistake"
 
 
 def test_what_an_error_page_repeats_is_text() -> None:
