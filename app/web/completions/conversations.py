@@ -108,7 +108,8 @@ class ConversationViews:
         if started:
             self.runs.delete_all(claims.user, [turn.id for turn in asked.replaced])
             self.conversations.tell(claims.user, name)
-            status, revision = "running", int(asked.revision or 0) + 1
+            status = "running" if self.relay.is_producing(run) else self.runs.get(run).status
+            revision = int(asked.revision or 0) + 1
         else:
             status, revision = self.runs.get(run).status, self.conversations.get(claims.user, name).summary.revision
         told = {"id": name, "turn": run.id, "stream": stream_path(run.id), "status": status, "revision": revision}
