@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(2 * INSTALL_SECONDS)
 
 SESSIONS = REPOSITORY / "tests" / "real" / "sessions"
 NODE_PACKAGES = REPOSITORY / "tests" / "system" / "browser" / "node_modules"
-SESSION_SECONDS = 60.0
+SESSION_SECONDS = 180.0
 CALLED = [["find", {"q": "x"}]]
 REFUSAL = "exceeds the available context size"
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,9 +29,9 @@ HI = [{"role": "user", "content": "What is a belfry?"}]
 WORDS = [f"word{number} " for number in range(30)]
 TEXT = "".join(WORDS)
 USAGE = {"prompt_tokens": 3, "completion_tokens": 30, "total_tokens": 33}
-LOST_SECONDS = 10.0  # twice the promise, since the machine may be slow
+LOST_SECONDS = 30.0  # six times the promise: each process may stand still for some seconds
 LONG_SECONDS = "120"  # longer than any test waits, so that no pause of a slow test ends a run
-HASTY = {"BELFRY_UPSTREAM_FIRST_TOKEN_SECONDS": "2", "BELFRY_UPSTREAM_IDLE_SECONDS": "2"}
+HASTY_SECONDS = "2"
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +107,13 @@ def runner(belfry: Belfry, alice: str) -> Runner:
 
 
 @pytest.fixture
-def hasty(start_belfry: StartBelfry, environment: Mapping[str, str], alice: str) -> Runner:
-    """A user of a server that waits two seconds for an upstream."""
-    return Runner(start_belfry(**{**environment, **HASTY, "BELFRY_UPSTREAM_RETRIES": "0"}), alice)
+def hasty(start_belfry: StartBelfry, environment: Mapping[str, str], alice: str) -> Callable[[str], Runner]:
+    """Start a server that has only two seconds of patience with an upstream in one respect, and answer a user of it."""
+
+    def start(setting: str) -> Runner:
+        return Runner(start_belfry(**{**environment, setting: HASTY_SECONDS, "BELFRY_UPSTREAM_RETRIES": "0"}), alice)
+
+    return start
 
 
 def datas(stream: StreamClient) -> list[str]:
@@ -289,7 +293,8 @@ class TestASnapshot:
         runner.stop(run_id)
         with runner.watch(run_id) as stream:
             assert to_the_end(stream) == TEXT
-        assert [event.event for event in stream.events] == ["ready", "message", "stopped", "message"]
+        told = [event.event for event in stream.events if event.event != "heartbeat"]
+        assert told == ["ready", "message", "stopped", "message"]
 
     def test_has_a_limit_and_more_comes_in_several_events(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
@@ -471,23 +476,25 @@ class TestAnUpstreamThatFails:
         state = runner.state(run_id)
         assert (state["status"], state["error"]["code"], state["text"]) == ("failed", code, text)
 
-    def test_by_silence_ends_the_run_in_time(self, hasty: Runner, upstream: Upstream) -> None:
-        run_id = hasty.start()
-        conversation = upstream.next_request(hasty.user)
-        with hasty.watch(run_id) as stream:
+    def test_by_silence_ends_the_run_in_time(self, hasty: Callable[[str], Runner], upstream: Upstream) -> None:
+        runner = hasty("BELFRY_UPSTREAM_FIRST_TOKEN_SECONDS")
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
+        with runner.watch(run_id) as stream:
             assert to_the_end(stream) == ""
             failed = json.loads(stream.wait_for("failed").data)
             assert (failed["code"], types(stream)) == ("upstream_timeout", ["ready", "failed"])
-        state = hasty.state(run_id)
+        state = runner.state(run_id)
         assert (state["status"], state["error"]["code"], state["text"]) == ("failed", "upstream_timeout", "")
         assert conversation.has_left()
 
-    def test_by_a_stall_ends_the_run_in_time(self, hasty: Runner, upstream: Upstream) -> None:
-        run_id = hasty.start()
-        conversation = upstream.next_request(hasty.user)
+    def test_by_a_stall_ends_the_run_in_time(self, hasty: Callable[[str], Runner], upstream: Upstream) -> None:
+        runner = hasty("BELFRY_UPSTREAM_IDLE_SECONDS")
+        run_id = runner.start()
+        conversation = upstream.next_request(runner.user)
         conversation.begin()
         conversation.say("Hel")
-        with hasty.watch(run_id) as stream:
+        with runner.watch(run_id) as stream:
             assert to_the_end(stream) == "Hel"
             assert json.loads(stream.wait_for("failed").data)["code"] == "upstream_timeout"
         assert conversation.has_left()
@@ -862,22 +869,35 @@ class TestFaults:
             last = stream.events[-1].id
         assert runner.api.get(f"/completions/{run_id}/stream", headers={"Last-Event-ID": last}).status_code == 204
 
-    def test_a_worker_that_stops_lets_its_runs_come_to_their_end(
+    def test_a_worker_that_stops_lets_its_run_come_to_its_end(
         self, start_belfry: StartBelfry, upstream: Upstream, alice: str
     ) -> None:
-        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_DRAIN_SECONDS="1.5")
-        runner = Runner(belfry, alice)
-        finished, abandoned = runner.start(), runner.start()
-        first, second = upstream.next_request(runner.user), upstream.next_request(runner.user)
-        for conversation in (first, second):
-            conversation.begin()
-            conversation.say("Hel")
-        belfry.signal(signal.SIGHUP)  # another worker takes over
-        first.say("lo")
-        first.finish()
-        assert {first.path, second.path} == {"/v1/chat/completions"}
-        states = [Runner(belfry, alice).wait_ended(run_id) for run_id in (finished, abandoned)]
-        assert sorted((state["status"], state["text"]) for state in states) == [("done", "Hello"), ("failed", "Hel")]
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_DRAIN_SECONDS="60")
+        run_id = Runner(belfry, alice).start()
+        conversation = upstream.next_request(alice)
+        conversation.begin()
+        conversation.say("Hel")
+        with belfry.stream(alice) as stream:
+            stream.wait_for("ready")
+            belfry.signal(signal.SIGHUP)  # another worker takes over
+            stream.wait_for("goodbye")
+        conversation.say("lo")
+        conversation.finish()
+        state = Runner(belfry, alice).wait_ended(run_id)
+        assert (state["status"], state["text"]) == ("done", "Hello")
+
+    def test_a_worker_that_stops_ends_a_run_that_takes_longer_than_the_drain(
+        self, start_belfry: StartBelfry, upstream: Upstream, alice: str
+    ) -> None:
+        belfry = start_belfry(BELFRY_UPSTREAM_URL=upstream.url, BELFRY_DRAIN_SECONDS="0.5")
+        run_id = Runner(belfry, alice).start()
+        conversation = upstream.next_request(alice)
+        conversation.begin()
+        conversation.say("Hel")
+        wait_until(lambda: Runner(belfry, alice).state(run_id)["text"] == "Hel")
+        belfry.signal(signal.SIGHUP)
+        state = Runner(belfry, alice).wait_ended(run_id)
+        assert (state["status"], state["text"]) == ("failed", "Hel")
 
 
 def test_a_worker_that_stops_begins_no_completion(start_belfry: StartBelfry, upstream: Upstream, alice: str) -> None:

@@ -29,7 +29,9 @@ def lines(belfry: Belfry) -> list[dict[str, Any]]:
 
 
 def test_the_first_lines_tell_version_store_and_changed_settings_without_secrets(belfry: Belfry) -> None:
-    (line,) = [each["message"] for each in lines(belfry) if "settings that differ" in each["message"]]
+    (line,) = wait_until(
+        lambda: [each["message"] for each in lines(belfry) if "settings that differ" in each["message"]], SECONDS
+    )
     assert f"Belfry {__version__} serves on 127.0.0.1:{belfry.port}" in line
     assert "store: unix:" in line
     assert "BELFRY_LOG_FORMAT=json" in line
