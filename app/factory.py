@@ -300,7 +300,16 @@ class Web:
     def for_readers(self) -> tuple[Blueprint, ...]:
         store, live, auth, settings = self._store, self._live, self.auth, self._settings
         return (
-            feed.blueprint(auth, Feed(store.logs), store.newcomers, live.streams, self.limits, settings, self._clock),
+            feed.blueprint(
+                auth,
+                Feed(store.logs),
+                store.newcomers,
+                live.streams,
+                self.limits,
+                settings,
+                self._clock,
+                live.known_users.visit,
+            ),
             marking.blueprint(auth, store.read_state, live.flights.changed, settings),
             session.blueprint(auth, self.limits),
             tickets.blueprint(auth, self.limits),

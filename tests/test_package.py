@@ -138,7 +138,7 @@ class Running(Printing):
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(patient(30))
+        return self.process.wait(patient(60))
 
 
 @pytest.fixture
@@ -215,11 +215,11 @@ def test_the_command_alone_serves_publishes_and_keeps_its_data_in_the_users_data
     installed.run("publish", "alice", "Hello from a wheel", folder=folder, BELFRY_BIND=bind)
     token = installed.run("token", "alice", folder=folder)
     headers = {"Authorization": f"Bearer {token}"}
-    feed: dict[str, Any] = requests.get(f"{url}/feed", headers=headers, timeout=patient(10)).json()
+    feed: dict[str, Any] = requests.get(f"{url}/feed", headers=headers, timeout=patient(60)).json()
     assert [message["title"] for message in feed["messages"]] == ["Hello from a wheel"]
-    assert "Belfry" in requests.get(f"{url}/login", timeout=patient(10)).text
-    assert requests.get(f"{url}/static/belfry.js", timeout=patient(10)).ok
-    assert "Several nodes" in requests.get(f"{url}/docs/scaling/", timeout=patient(10)).text
+    assert "Belfry" in requests.get(f"{url}/login", timeout=patient(60)).text
+    assert requests.get(f"{url}/static/belfry.js", timeout=patient(60)).ok
+    assert "Several nodes" in requests.get(f"{url}/docs/scaling/", timeout=patient(60)).text
 
     data = installed.home / ".local" / "share" / "belfry"
     assert {"secret", "engine"} <= names_in(data)

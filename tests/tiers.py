@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 REPOSITORY: Final = Path(__file__).parent.parent
 BROWSER: Final = "browser"
@@ -129,7 +129,7 @@ def _run_all() -> int:
 
 def failures_in(report: Path) -> Iterator[str]:
     """Yield the name and the end of each failure in a report of pytest, as JUnit's XML."""
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in ET.parse(report).iter("testcase"):
         for failure in (*case.iter("failure"), *case.iter("error")):
             name = f"{case.get('classname')}::{case.get('name')}"
             yield "\n".join([f"belfry: {name} failed:", *(failure.text or "").splitlines()[-FAILURE_LINES:]])

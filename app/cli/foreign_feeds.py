@@ -30,8 +30,8 @@ def read(text: str, service: str) -> list[Message]:
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise ClientError(f"expected an answer of {service}'s API: an object with a list {member!r}")
         found += [convert(item) for item in items]
-    # The services list the newest first, and several may have the same time.
-    return [message for _, message in sorted(reversed(found), key=lambda each: each[0])]
+    found.reverse()  # the services list the newest first, and several may have the same time
+    return [message for _, message in sorted(found, key=lambda each: each[0])]
 
 
 def _answers(text: str) -> Iterator[Any]:

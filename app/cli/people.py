@@ -24,7 +24,8 @@ def users(prefix: str, limit: int, *, as_json: bool) -> None:
         show_json(told)
         return
     for user in told["users"]:
-        click.echo(f"{plain(user['user'])}  {'online' if user['online'] else 'offline'}  seen {user['seen']}")
+        never = "" if user.get("visited", True) else ", never visited"
+        click.echo(f"{plain(user['user'])}  {'online' if user['online'] else 'offline'}  seen {user['seen']}{never}")
     click.echo(f"{len(told['users'])} listed, {told['known']} users known", err=True)
 
 

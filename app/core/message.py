@@ -109,7 +109,7 @@ def _not_blank(text: str) -> str:
 def _only_true(value: object) -> object:
     # `Literal[True]` alone also accepts 1 and 1.0, which are equal to it.
     if value is not True:
-        raise PydanticCustomError("literal_error", "Input should be true")
+        raise PydanticCustomError("literal_error", "Expected true", {"expected": "true"})
     return value
 
 
@@ -285,7 +285,7 @@ def _refusal(error: ValidationError) -> BelfryError:
     """
     errors = [
         {"field": ".".join(str(part) for part in item["loc"]), "type": item["type"], "message": faults.told(item)}
-        for item in error.errors(include_url=False, include_context=False)[: ERRORS_TOLD + 1]
+        for item in error.errors(include_url=False)[: ERRORS_TOLD + 1]
         if item["loc"][:2] != ("to", "str")  # the error of the list reports `to` once
     ][:ERRORS_TOLD]
     for each in errors:

@@ -82,10 +82,11 @@ Web Push, all in one slot: the devices of each user, the pushes that wait, and t
     belfry:{pushes}:done:<push>    string  exists while it is remembered that this push was stored
     belfry:{pushes}:live           channel ms until a push is due, whenever a push becomes the first one
 
-Users who were connected or received a message, for administrators:
+Users who visited or received a message, for administrators:
 
     belfry:{users}:names           zset    users in the order of their ids, see `directory`
     belfry:{users}:seen            zset    user → Unix seconds at which that last happened
+    belfry:{users}:awaited         set     those of them who received a message and have never visited
     belfry:{users}:forgotten:alice string  exists briefly after alice was forgotten: late reports do not add her
 
 The messages published last, for administrators:
@@ -263,6 +264,10 @@ class Keys:
     @property
     def users_seen(self) -> str:
         return f"{self._prefix}:{{users}}:seen"
+
+    @property
+    def users_awaited(self) -> str:
+        return f"{self._prefix}:{{users}}:awaited"
 
     def user_forgotten(self, user: str) -> str:
         return f"{self._prefix}:{{users}}:forgotten:{user}"

@@ -49,7 +49,8 @@ def lines_of(result: Result) -> list[dict[str, Any]]:
 
 def test_users_are_found_by_the_beginning_of_their_id(run: Run, belfry: Belfry, alice: str) -> None:
     belfry.publish({"to": alice, "title": "Hello"})
-    wait_until(lambda: of_json(run("users", alice, "--json"))["users"], what="the user")
+    (found,) = wait_until(lambda: of_json(run("users", alice, "--json"))["users"], what="the user")
+    assert found["visited"] is False, "a message alone is no visit"
     with belfry.stream(alice):
         wait_until(lambda: run("users", alice).stdout.startswith(f"{alice}  online  seen 20"), what="the connection")
     told = run("users", f"{alice}-nobody")

@@ -39,8 +39,8 @@ def test_a_user_is_online_while_a_connection_is_open(belfry: Belfry, alice: str,
         one.wait_for("ready"), two.wait_for("ready")
         told = present(belfry, alice, bob)
         assert (told[alice]["online"], told[bob]["online"]) == (True, False)
-        wait_until(lambda: present(belfry, alice)[alice]["connections"] == 2)
-        assert present(belfry, alice)[alice]["since"]
+        both = wait_until(lambda: told if (told := present(belfry, alice)[alice])["connections"] == 2 else None)
+        assert both["since"]
     wait_until(lambda: present(belfry, alice)[alice] == {"online": False, "connections": 0, "since": None})
 
 

@@ -23,6 +23,9 @@ from tests.system.test_limits import count
 from tests.waiting import patient, wait_until
 
 JSON = "Content-Type: application/json"
+PER_MINUTE = 8
+REFILL_SECONDS = 60 / PER_MINUTE  # after which one more message is allowed
+TRIES = 5
 
 
 @pytest.fixture
@@ -209,17 +212,33 @@ def known(belfry: Belfry, data: bytes) -> socket.socket:
 
 
 def test_how_far_a_publisher_may_go_is_told_anew_with_each_answer(start_belfry: StartBelfry) -> None:
-    belfry = start_belfry(BELFRY_PUBLISH_PER_MINUTE="8")
-    token = belfry.token("shop", "publish")
+    belfry = start_belfry(BELFRY_PUBLISH_PER_MINUTE=str(PER_MINUTE))
+    for number in range(TRIES):
+        told, took = told_how_far(belfry, f"shop-{number}")
+        if took < REFILL_SECONDS:
+            break
+    first, left, again, texts = told
+    assert first == 409
+    assert left == [3, 2, 1, 0]
+    assert again == [(429, 0, 1)] * 2
+    assert len(texts) == 1
+
+
+def told_how_far(
+    belfry: Belfry, publisher: str
+) -> tuple[tuple[int, list[int], list[tuple[int, int, int]], set[bytes]], float]:
+    """What a publisher is told until nothing is left, and how long that took: after a while one more is allowed."""
+    token = belfry.token(publisher, "publish")
     usual = request(token, '{"to":"alice","id":"far"}')
+    began = time.monotonic()
     with known(belfry, usual) as client:
-        assert ask(client, request(token, '{"to":"alice","id":"far","title":"other"}'))[0] == 409
-        assert [remaining(ask(client, usual)[1]) for _ in range(4)] == [3, 2, 1, 0]
-        for _ in range(2):
-            status, text = ask(client, usual)
-            assert (status, remaining(text), text.count(b"\r\nRetry-After: ")) == (429, 0, 1)
+        first, _ = ask(client, request(token, '{"to":"alice","id":"far","title":"other"}'))
+        left = [remaining(ask(client, usual)[1]) for _ in range(4)]
+        refusals = [ask(client, usual) for _ in range(2)]
         with socket.create_connection((HOST, belfry.port), timeout=60) as other:
-            assert without_waits(text) == without_waits(ask(other, usual)[1])
+            texts = {without_waits(refusals[-1][1]), without_waits(ask(other, usual)[1])}
+    again = [(status, remaining(text), text.count(b"\r\nRetry-After: ")) for status, text in refusals]
+    return (first, left, again, texts), time.monotonic() - began
 
 
 def without_waits(text: bytes) -> bytes:

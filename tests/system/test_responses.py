@@ -243,7 +243,7 @@ def test_the_node_client_streams_and_resumes(belfry: Belfry, alice: str) -> None
         absent("Node with OpenAI's client (npm)")
     token = belfry.token(alice, "complete")
     said = subprocess.run(
-        [node, NODE_SCRIPT, f"{belfry.url}/v1", token], capture_output=True, text=True, timeout=patient(30), check=False
+        [node, NODE_SCRIPT, f"{belfry.url}/v1", token], capture_output=True, text=True, timeout=patient(60), check=False
     )
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout) == {

@@ -19,8 +19,9 @@ from tests.system.test_two_workers import open_on_both_workers
 from tests.waiting import patient, wait_until
 
 PROMISED_SECONDS = 2.0
-ENDS_WITHIN_SECONDS = 10.0  # where a test is about whether a stream ends, and not about when
-TOKEN_SECONDS = 5  # the time of issue is cut to whole seconds
+ENDS_WITHIN_SECONDS = 30.0  # where a test is about whether a stream ends, and not about when
+# The time of issue is cut to whole seconds. The second token is for a machine that needs longer to open a stream.
+TOKENS_SECONDS = (5, 40)
 ASKED_TIMES = 20  # in a row, so that each of two workers is asked
 
 
@@ -182,9 +183,12 @@ def test_a_forgotten_user_who_was_connected_does_not_come_back(belfry: Belfry, a
 
 
 def test_a_token_that_ends_in_mid_stream_ends_the_stream(belfry: Belfry, alice: str) -> None:
-    with belfry.stream(alice, token=belfry.token(alice, "feed", seconds=TOKEN_SECONDS)) as stream:
-        stream.wait_for("ready")
-        assert goodbye(stream, TOKEN_SECONDS + ENDS_WITHIN_SECONDS) == "expired"
+    for seconds in TOKENS_SECONDS:
+        with belfry.stream(alice, token=belfry.token(alice, "feed", seconds=seconds)) as stream:
+            if stream.status == 200:
+                assert goodbye(stream, seconds + ENDS_WITHIN_SECONDS) == "expired"
+                return
+    pytest.fail("no stream was opened before its token had expired")
 
 
 def test_of_fifty_clients_with_one_ticket_one_wins(belfry: Belfry, alice: str) -> None:

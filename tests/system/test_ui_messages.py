@@ -61,7 +61,7 @@ def test_the_sdk_s_chat_asks_leaves_and_resumes(belfry: Belfry, upstream: Upstre
     with subprocess.Popen(
         [node, NODE_SCRIPT, belfry.url, token, "chat-1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as client:
-        conversation = upstream.next(patient(20))
+        conversation = upstream.next(patient(60))
         conversation.begin()
         conversation.send(f"data: {chunk({'reasoning_content': 'Hm.'})}\n\n".encode())
         conversation.say("Hel")
@@ -71,7 +71,7 @@ def test_the_sdk_s_chat_asks_leaves_and_resumes(belfry: Belfry, upstream: Upstre
         conversation.send(f"data: {chunk({'tool_calls': [CALL]})}\n\n".encode())
         conversation.send(f"data: {chunk({}, 'tool_calls')}\n\ndata: [DONE]\n\n".encode())
         conversation.end()
-        out, errors = client.communicate(timeout=patient(30))
+        out, errors = client.communicate(timeout=patient(60))
     assert client.returncode == 0, errors
     told = json.loads(out)
     assert (told["none"], told["seen"], told["failures"]) == (0, "Hel", [])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -21,11 +19,13 @@ from gunicorn.config import Config
 
 from app.server.sockets import OWN_DESCRIPTORS
 from app.server.worker import freeze_settings
-from tests.servers import HOST, REPOSITORY, Belfry, open_descriptors
+from tests.servers import HOST, REPOSITORY, Belfry, frozen, open_descriptors
 from tests.system.conftest import StartBelfry
 from tests.waiting import patient
 
 CROWD = 300  # many times the turns, and more than wait before newcomers stay in the kernel's queue
+MOST_WAKE_UPS = 28.0  # a second
+ROUNDS = 4  # what a worker does once, for example after its start, is not in each
 
 
 def test_an_idle_connection_holds_no_worker_back(start_belfry: StartBelfry) -> None:
@@ -75,12 +75,15 @@ def test_gunicorns_settings_stay_what_they_are_and_are_found_without_a_search(mo
 
 
 def test_an_idle_worker_sleeps(start_belfry: StartBelfry) -> None:
-    """What it must do in time is 12 to 15 things a second. A loop that looks for something does 20 more."""
+    """It must do 12 to 15 things a second. A loop that looks for something does 20 more, in every round."""
     belfry = start_belfry()
     with belfry.stream("sleeper"):
-        before, since = wake_ups(belfry.worker()), time.monotonic()
-        time.sleep(2)
-        assert wake_ups(belfry.worker()) - before < 28 * (time.monotonic() - since)
+        rates: list[float] = []
+        while not rates or min(rates) >= MOST_WAKE_UPS:
+            assert len(rates) < ROUNDS, rates
+            before, since = wake_ups(belfry.worker()), time.monotonic()
+            time.sleep(2)
+            rates.append((wake_ups(belfry.worker()) - before) / (time.monotonic() - since))
 
 
 def wake_ups(pid: int) -> int:
@@ -105,7 +108,7 @@ one._wait_for_stop()
         assert process.stdout is not None
         process.stdout.readline()
         process.terminate()
-        assert process.wait(patient(10)) == 0
+        assert process.wait(patient(60)) == 0
 
 
 def test_a_crowd_larger_than_the_turns_is_served_to_the_last(belfry: Belfry) -> None:
@@ -162,10 +165,9 @@ def test_without_a_descriptor_it_says_so_also_to_a_page_of_another_origin(start_
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_descriptors(pid) + OWN_DESCRIPTORS // 2, hard))
     with socket.socket() as client:
         client.settimeout(60)
-        os.kill(pid, signal.SIGSTOP)  # it looks at what is there when it accepts
-        client.connect((HOST, belfry.port))
-        client.sendall(f"GET /feed HTTP/1.1\r\nHost: x\r\norigin: {origin}\r\n\r\nOrigin: no".encode())
-        os.kill(pid, signal.SIGCONT)
+        with frozen(pid):  # it looks at what is there when it accepts
+            client.connect((HOST, belfry.port))
+            client.sendall(f"GET /feed HTTP/1.1\r\nHost: x\r\norigin: {origin}\r\n\r\nOrigin: no".encode())
         answer = http.client.HTTPResponse(client)
         answer.begin()
         assert (answer.status, json.loads(answer.read())["code"]) == (503, "too_many_connections")

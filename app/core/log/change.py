@@ -91,7 +91,7 @@ def _parse(model: type[Any], body: bytes) -> Any:
     try:
         return model.model_validate(sent)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         code = "unknown_field" if first["type"] == "extra_forbidden" else "invalid_change"
         raise BelfryError(code, f"{'.'.join(map(str, first['loc'])) or 'body'}: {faults.told(first)}.") from None
 

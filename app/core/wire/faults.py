@@ -24,18 +24,38 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "int_from_float": "a whole number",
     "bool_type": "true or false",
 }
+# The same for limits, which the error names in its context.
+_EXPECTED_BY_LIMIT: Final[Mapping[str, str]] = {
+    "literal_error": "{expected}",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+}
+_COUNTED: Final = frozenset({"string_too_short", "string_too_long", "too_short", "too_long"})
 
 
 def told(error: ErrorDetails) -> str:
     """Return what is wrong, without the name of the field and without a full stop. The error must have its input."""
     if error["type"] == "extra_forbidden":
         return "Belfry does not know this field"
-    expected = _EXPECTED.get(error["type"])
-    return (
-        error["msg"].removeprefix("Value error, ")
-        if expected is None
-        else f"Expected {expected}, got {kind(error['input'])}"
-    )
+    if error["type"] == "missing":
+        return "Expected this field, got an object without it"
+    given = error["input"]
+    if expected := _EXPECTED.get(error["type"]):
+        return f"Expected {expected}, got {kind(given)}"
+    if limit := _EXPECTED_BY_LIMIT.get(error["type"]):
+        got = len(given) if error["type"] in _COUNTED else shown(given)
+        return f"Expected {limit.format_map(error['ctx'])}, got {got}"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def shown(value: Any) -> str:
+    """Return a JSON value as it is if it is short, and otherwise what it is."""
+    text = ascii(value)
+    return text if isinstance(value, str) and len(text) <= SHOWN_MAX else kind(value)
 
 
 def kind(value: Any) -> str:
@@ -47,5 +67,5 @@ def kind(value: Any) -> str:
             return "a list"
         case dict():
             return "an object"
-    shown = json.dumps(value)
-    return shown if len(shown) <= SHOWN_MAX else "a long number"
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN_MAX else "a long number"

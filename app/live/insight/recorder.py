@@ -1,7 +1,7 @@
 """Recorders: callers note an event and continue. Once a second, a recorder stores the new events.
 
-`Flights` notes what happens to this worker's connections (the flight recorder). `KnownUsers` notes whom messages were
-sent to, so that administrators find these users: each user once in a while.
+`Flights` notes what happens to this worker's connections (the flight recorder). `KnownUsers` notes who reads a feed
+and whom messages were sent to, so that administrators find these users: each user once in a while.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from ..turns import Slices, background
 WRITE_SECONDS = 1.0
 WAITING_MAX = 20_000  # events of one second: a worker's connections all at once, or as many users
 IDS_NOTED = 20  # of one change
-AGAIN_SECONDS = 600.0  # a user who is sent messages all the time is noted once in this time
+AGAIN_SECONDS = 600.0  # a user who reads or is sent messages all the time is noted once in this time
 NOTED_MAX = 20_000  # users remembered as noted
 USER = "user:"
+VISIT = "visit:"
 
 _NAMES = {
     (Mark.READ, True): "read",
@@ -152,11 +153,24 @@ class KnownUsers:
         self._since = 0.0
 
     def note(self, logs: Iterable[str]) -> None:
-        """Note the users whose logs are among `logs`."""
-        now = self._clock()
-        if now - self._since > AGAIN_SECONDS or len(self._noted) > NOTED_MAX:
-            self._noted, self._since = set(), now
+        """Note the users whose logs are among `logs`, because a message was sent to them."""
+        now = self._renewed()
         for name in logs:
             if name not in self._noted and name.startswith(USER):
                 self._noted.add(name)
-                self._recorder.note(KnownUser(name.removeprefix(USER), now))
+                self._recorder.note(KnownUser(name.removeprefix(USER), now, visited=False))
+
+    def visit(self, user: str) -> None:
+        """Note a user who reads the feed."""
+        now = self._renewed()
+        mark = f"{VISIT}{user}"
+        if mark not in self._noted:
+            self._noted.add(mark)
+            self._recorder.note(KnownUser(user, now))
+
+    def _renewed(self) -> float:
+        """Return the time, after forgetting whom it noted if that was long ago or too many."""
+        now = self._clock()
+        if now - self._since > AGAIN_SECONDS or len(self._noted) > NOTED_MAX:
+            self._noted, self._since = set(), now
+        return now

@@ -2,7 +2,7 @@
 
 import { showAudit } from "./audit.js";
 import { button, byId, clock, counted, element } from "./dom.js";
-import { addressOf, here } from "./ids.js";
+import { addressOf, here, isVisitor } from "./ids.js";
 import { showRecent } from "./recent.js";
 import { offerUsers } from "./search.js";
 
@@ -244,7 +244,7 @@ async function checkTarget() {
 async function isKnown(user) {
   const query = new URLSearchParams({ prefix: user, limit: "1" });
   const told = await ask(`${here("/users")}?${query}`, "GET").catch(() => null);
-  return told && told.users[0]?.user === user;
+  return told && isVisitor(told.users[0], user);
 }
 
 form.addEventListener("input", () => {

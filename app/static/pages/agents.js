@@ -1,9 +1,13 @@
 // Programs by the names that people know, out of what they send as `User-Agent`.
 
-/** The first that fits counts: browsers call themselves by the names of others too. @type {[RegExp, string][]} */
+/** The first that fits counts: browsers also call themselves by the names of others. An app that shows a page in a web view names no program. @type {[RegExp, string][]} */
 const PROGRAMS = [
   [/\bEdg(?:A|iOS)?\/(\d+)/, "Edge"],
-  [/\bOPR\/(\d+)/, "Opera"],
+  [/\b(?:OPR|OPT|OPX|OPiOS)\/(\d+)/, "Opera"],
+  [/\bVivaldi\/(\d+)/, "Vivaldi"],
+  [/\bYaBrowser\/(\d+)/, "Yandex Browser"],
+  [/\bDuckDuckGo\/(\d+)/, "DuckDuckGo"],
+  [/\bDdg\/(\d+)/, "DuckDuckGo"],
   [/\bSamsungBrowser\/(\d+)/, "Samsung Internet"],
   [/\b(?:Firefox|FxiOS)\/(\d+)/, "Firefox"],
   [/\bElectron\/(\d+)/, "Electron"],
@@ -12,6 +16,8 @@ const PROGRAMS = [
   [/\bVersion\/(\d+)[\d.]* (?:Mobile\/\w+ )?Safari\//, "Safari"],
   [/\bpython-requests\/([\d.]+)/, "Python requests"],
   [/\bcurl\/([\d.]+)/, "curl"],
+  [/\bcompatible; ([\w-]+\/[\d.]+)/, ""],
+  [/\bAppleWebKit\//, "Web view"],
 ];
 /** @type {[RegExp, string][]} */
 const SYSTEMS = [
@@ -31,7 +37,7 @@ export function agentName(agent) {
   const where = system ? ` on ${system}` : "";
   for (const [pattern, name] of PROGRAMS) {
     const found = pattern.exec(agent);
-    if (found) return `${name} ${found[1]}${where}`;
+    if (found) return [name, found[1]].filter(Boolean).join(" ").replace("/", " ") + where;
   }
   return agent ? agent.slice(0, LONGEST) : "unknown program";
 }

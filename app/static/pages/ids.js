@@ -28,3 +28,10 @@ export function traceOf(user, message) {
   const hidden = SURVIVES_NO_PATH.test(message);
   return addressOf("/users", user, `/messages/${hidden ? "~" : encodeURIComponent(message)}`, hidden ? { message } : {});
 }
+
+/**
+ * Whether `found`, the first of the users whose ids begin with `user`, is this user and has ever opened a feed. The
+ * server keeps ids in one form of Unicode, and also knows users who only received messages, perhaps by mistake.
+ * @param {{user: string, visited: boolean} | undefined} found @param {string} user
+ */
+export const isVisitor = (found, user) => found?.user === user.normalize() && found.visited;

@@ -2,7 +2,7 @@
 
 import { agentName } from "./agents.js";
 import { button, byId, clock, counted, element } from "./dom.js";
-import { addressOf, here, traceOf } from "./ids.js";
+import { addressOf, here, isVisitor, traceOf } from "./ids.js";
 import { offerUsers } from "./search.js";
 
 /** @typedef {{id: string, since: string, address: string, agent: string, tabs: number | null, topics: string[]}} Connection */
@@ -138,7 +138,7 @@ function summary({ kept, unread, oldest, newest }) {
 async function seen(user) {
   const query = new URLSearchParams({ prefix: user, limit: "1" });
   const { users } = await ask(`${here("/users")}?${query}`);
-  return users[0]?.user === user ? `Last seen ${clock(users[0].seen)}. ` : "Nobody has seen this user: check the spelling. ";
+  return isVisitor(users[0], user) ? `Last seen ${clock(users[0].seen)}. ` : "Nobody has seen this user: check the spelling. ";
 }
 
 /** Events that belong together: of each connection all, and changes of one kind that follow upon each other. The newest first. @param {Flight[]} events */

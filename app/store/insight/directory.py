@@ -1,4 +1,7 @@
-"""The known users: each user who was connected or received a message, with the time when that last happened.
+"""The known users: each user who visited or received a message, with the time when that last happened.
+
+A user visits by opening a stream or reading the feed. A message may go to an id that nobody has, so a user who only
+received messages is marked as such.
 
 Belfry has no list of users: anybody with a token is a user. Administrators use this list to look for a user. Belfry
 writes it later and limits its length, so a user may be missing from it. Publishing works for every id.
@@ -24,10 +27,11 @@ SCRIPTS = (REMEMBER,)
 
 
 class KnownUser(NamedTuple):
-    """A user, and the time when it was last connected or received a message, in Unix seconds."""
+    """A user, the time when it last visited or received a message, in Unix seconds, and whether it ever visited."""
 
     user: str
     seen: float
+    visited: bool = True
 
 
 class Directory:
@@ -37,21 +41,27 @@ class Directory:
         self._commands = commands
         self._keys = Keys(settings.redis_prefix, settings.redis_db)
         self._names, self._seen = self._keys.user_names, self._keys.users_seen
+        self._awaited = self._keys.users_awaited
         self._most = settings.known_users
         self._seconds = settings.history_seconds
 
-    def remember(self, users: Sequence[str], now: float) -> Iterator[Command]:
-        """Yield the commands that remember `users`. `now` is in Unix seconds."""
+    def remember(self, users: Sequence[str], now: float, *, visited: bool) -> Iterator[Command]:
+        """Yield the commands that remember `users`, who `visited` or else received a message. `now`: Unix seconds."""
         for at in range(0, len(users), USERS_PER_COMMAND):
             part = users[at : at + USERS_PER_COMMAND]
-            keys = (self._names, self._seen, *map(self._keys.user_forgotten, part))
-            yield REMEMBER.call(keys, self._most, int(now), self._seconds, *part)
+            keys = (self._names, self._seen, self._awaited, *map(self._keys.user_forgotten, part))
+            yield REMEMBER.call(keys, self._most, int(now), self._seconds, int(visited), *part)
 
     def write(self, seen: Iterable[KnownUser]) -> None:
         """Remember the users of `seen`."""
         rest = iter(seen)
         while part := list(islice(rest, USERS_PER_WRITE)):
-            self._commands.run(list(self.remember([user for user, _ in part], part[-1].seen)))
+            now = part[-1].seen
+            visitors = [user for user, _, visited in part if visited]
+            recipients = [user for user, _, visited in part if not visited]
+            self._commands.run(
+                [*self.remember(visitors, now, visited=True), *self.remember(recipients, now, visited=False)]
+            )
 
     def count(self) -> int:
         """Return the number of known users."""
@@ -64,8 +74,11 @@ class Directory:
         (found,) = self._commands.run([("ZRANGEBYLEX", self._names, first, last, "LIMIT", 0, limit)])
         if not found:
             return []
-        (scores,) = self._commands.run([("ZMSCORE", self._seen, *found)])
-        return [KnownUser(user.decode(), float(score or 0)) for user, score in zip(found, scores, strict=True)]
+        scores, awaited = self._commands.run([("ZMSCORE", self._seen, *found), ("SMISMEMBER", self._awaited, *found)])
+        return [
+            KnownUser(user.decode(), float(score or 0), not is_awaited)
+            for user, score, is_awaited in zip(found, scores, awaited, strict=True)
+        ]
 
     def newest(self, limit: int) -> list[str]:
         """Return the `limit` users that were seen last."""
@@ -75,4 +88,5 @@ class Directory:
     def forget(self, user: str) -> None:
         """Forget a user. For a moment, `remember` ignores the user, because workers may still report it."""
         forgotten = ("SET", self._keys.user_forgotten(user), "", "EX", FORGOTTEN_SECONDS)
-        self._commands.run([forgotten, ("ZREM", self._names, user), ("ZREM", self._seen, user)])
+        sets = ("ZREM", self._names, user), ("ZREM", self._seen, user), ("SREM", self._awaited, user)
+        self._commands.run([forgotten, *sets])

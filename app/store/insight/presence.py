@@ -54,7 +54,7 @@ class PresenceStore:
             ("EXPIRE", key, self._lease_seconds),
             ("ZADD", self._keys.workers, now + self._lease_seconds, worker),
             ("ZREMRANGEBYSCORE", self._keys.workers, "-inf", now),
-            *self._directory.remember([user for user, _ in present], now),
+            *self._directory.remember([user for user, _ in present], now, visited=True),
         ]
         return bool(self._commands.run(commands)[0])
 

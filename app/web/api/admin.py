@@ -96,7 +96,7 @@ def _order(text: bytes) -> Order:
     try:
         return Order.model_validate(sent)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         where = "".join([f"{part}: " for part in first["loc"]])
         raise BelfryError("bad_parameter", f"{where}{faults.told(first)}.") from None
 

@@ -94,6 +94,7 @@ def _json(name: str, example: Any = None) -> Contents:
 _PUSH_KEY = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 _PUSH_ENDPOINT = "https://updates.push.services.mozilla.com/wpush/v2/gAAAAA"
 _TIME = "2026-11-21T01:50:00.000Z"
+_KNOWN = {"user": "alice", "online": True, "seen": _TIME, "visited": True}
 _DELIVERY = {"to": "alice", "offset": 42, "duplicate": False, "online": True}
 _PUBLISH = {
     "to": "alice",
@@ -351,7 +352,7 @@ DESCRIBED: Mapping[str, Description] = {
     "DELETE /presence/{user}": Description("disconnectUser"),
     "GET /users": Description(
         "listUsers",
-        {200: _json("KnownUsers", {"users": [{"user": "alice", "online": True, "seen": _TIME}], "known": 1})},
+        {200: _json("KnownUsers", {"users": [_KNOWN], "known": 1})},
     ),
     "GET /users/{user}": Description(
         "getUser",

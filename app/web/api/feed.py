@@ -36,6 +36,7 @@ def blueprint(
     limits: RateLimits,
     settings: Settings,
     clock: Callable[[], float],
+    visit: Callable[[str], None],
 ) -> Blueprint:
     views = Blueprint("feed", __name__)
 
@@ -46,6 +47,7 @@ def blueprint(
         limit = whole_number(request, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
         after = after_of(request)
         newcomers.welcome(claims.user, names)
+        visit(claims.user)
         if after is None:
             before = cursor_of(request.args.get("before"))
             return answer(feed.newest(claims.user, names, before, limit, wanted(request), now_ms()))

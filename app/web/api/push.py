@@ -171,7 +171,7 @@ class PushViews:
         try:
             return model.model_validate(strict_json.read(text))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
+            first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             told = f"{where}: {faults.told(first)}." if where else f"{faults.told(first)}."
             raise BelfryError("bad_subscription", told) from None

@@ -61,7 +61,7 @@ def _read(text: bytes) -> Reschedule:
     try:
         return Reschedule.model_validate(sent)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         code = "unknown_field" if first["type"] == "extra_forbidden" else "bad_deliver_at"
         where = ".".join(str(part) for part in first["loc"])
         raise BelfryError(code, f"{where}: {faults.told(first)}." if where else f"{faults.told(first)}.") from None

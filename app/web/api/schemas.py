@@ -221,9 +221,6 @@ _CHOICE: dict[str, Any] = {
     **_OTHER_FIELDS,
 }
 
-_OF_USER = members(
-    {"user": TEXT, "online": FLAG, "seen": or_null(TIME)},
-)
 _LOG_NAME = text("`user:<id>`, `topic:<name>` or `everyone`.")
 _MARKED: Mapping[str, Schema] = {"read": FLAG, "archived": FLAG, "removed": FLAG}
 _COUNTS: Mapping[str, Schema] = {
@@ -343,7 +340,14 @@ SCHEMAS: Mapping[str, Schema] = {
         {"online": FLAG, "connections": COUNT, "since": or_null(TIME)}, {"list": items(ref("Connection"))}
     ),
     "PresenceOfUsers": members({"users": table(ref("Presence"))}),
-    "KnownUser": _OF_USER,
+    "KnownUser": members(
+        {
+            "user": TEXT,
+            "online": FLAG,
+            "seen": or_null(TIME),
+            "visited": {**FLAG, "description": "False for a user who received messages and never opened a feed."},
+        }
+    ),
     "KnownUsers": members({"users": items(ref("KnownUser")), "known": COUNT}),
     "UserMessage": members(
         {

@@ -67,10 +67,10 @@ class UserViews:
         prefix = request.args.get("prefix", "")
         limit = whole_number(request, "limit", FOUND_DEFAULT, 1, FOUND_MAX)
         found = self.directory.search(check_user_id(prefix) if prefix else "", limit)
-        online = self.presence.online([user for user, _ in found]) if found else []
+        online = self.presence.online([user.user for user in found]) if found else []
         users = [
-            {"user": user, "online": connected, "seen": rfc3339(seen)}
-            for (user, seen), connected in zip(found, online, strict=True)
+            {"user": user, "online": connected, "seen": rfc3339(seen), "visited": visited}
+            for (user, seen, visited), connected in zip(found, online, strict=True)
         ]
         return answer({"users": users, "known": self.directory.count()})
 

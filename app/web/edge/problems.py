@@ -6,8 +6,9 @@ import json
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from flask import Flask, Request, Response, render_template, request
+from flask import Flask, Request, Response, current_app, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from ... import metrics
@@ -52,9 +53,24 @@ def problem_response(error: Exception) -> Response:
     told = translated(error, request.environ)
     of_check = request.path == READINESS
     if wants_page(request):
+        if isinstance(error, NotFound) and (address := without_slash(request)):
+            return Response(status=308, headers={"Location": address})
         page = render_template("pages/problem.html", problem=told)
         return refusal(told, page, "text/html; charset=utf-8", of_check=of_check)
     return refusal(told, json.dumps(told.problem()), "application/problem+json", of_check=of_check)
+
+
+def without_slash(asked: Request) -> str:
+    """Return the address without the slashes at its end if a page is there, and otherwise "".
+
+    People type such a slash. No slash may stand at the beginning either: "//name" is the address of another host.
+    """
+    path = f"/{asked.path.strip('/')}"
+    routes = current_app.create_url_adapter(asked)
+    if asked.method == "POST" or path == asked.path or routes is None or not routes.test(path, "GET"):
+        return ""
+    query = asked.query_string.decode("latin-1")
+    return f"{asked.root_path}{quote(path)}{'?' if query else ''}{query}"
 
 
 def wants_page(asked: Request) -> bool:

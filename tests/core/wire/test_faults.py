@@ -23,6 +23,23 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a list of other things": ({"to": "a", "tags": ["x", {}]}, "tags.1: Expected a string, got an object."),
     "no list": ({"to": "a", "tags": "x"}, "tags: Expected a list, got a string."),
     "a flag as a text": ({"to": "a", "transient": "yes"}, "transient: Expected true or false, got a string."),
+    "a number that is too small": ({"to": "a", "ttl": -1}, "ttl: Expected 1 or more, got -1."),
+    "a number that is too large": ({"to": "a", "ttl": 10**9}, "ttl: Expected 31536000 or less, got 1000000000."),
+    "none of the words": (
+        {"to": "a", "level": "WARN"}, "level: Expected 'info', 'success', 'warning' or 'error', got 'WARN'."
+    ),
+    "a long text in place of a word": (
+        {"to": "a", "level": "x" * 99}, "level: Expected 'info', 'success', 'warning' or 'error', got a string."
+    ),
+    "a flag that can only be true": ({"everyone": False}, "everyone: Expected true, got false."),
+    "another value of such a flag": ({"everyone": "yes"}, "everyone: Expected true, got 'yes'."),
+    "a text that is too long": ({"to": "a", "tags": ["x" * 65]}, "tags.0: Expected at most 64 characters, got 65."),
+    "a text that is too short": ({"to": "a", "tags": [""]}, "tags.0: Expected at least 1 characters, got 0."),
+    "too many entries": ({"to": "a", "tags": ["x"] * 33}, "tags: Expected at most 32 entries, got 33."),
+    "a missing field": (
+        {"to": "a", "actions": [{"url": "/"}]},
+        "actions.0.label: Expected this field, got an object without it.",
+    ),
     "an unknown field": ({"To": "a"}, "To: Belfry does not know this field."),
     "an unknown field of an action": (
         {"to": "a", "actions": [{"label": "x", "href": "/"}]}, "actions.0.href: Belfry does not know this field."

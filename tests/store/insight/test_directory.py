@@ -30,7 +30,11 @@ def see(directory: Directory, *users: str, at: float = NOW) -> None:
 
 
 def names(directory: Directory, prefix: str, limit: int = 10) -> list[str]:
-    return [user for user, _ in directory.search(prefix, limit)]
+    return [found.user for found in directory.search(prefix, limit)]
+
+
+def visitors(directory: Directory) -> dict[str, bool]:
+    return {user: visited for user, _, visited in directory.search("", 10)}
 
 
 def test_users_are_found_by_the_beginning_of_their_ids(directory: Directory) -> None:
@@ -96,6 +100,31 @@ def test_what_is_told_late_of_a_forgotten_user_is_not_taken_in(
     client.delete(Keys(settings.redis_prefix).user_forgotten("alice"))  # it ends by itself
     see(directory, "alice")
     assert names(directory, "") == ["alice", "bob", "carol"]
+
+
+def test_a_user_who_only_received_messages_has_not_visited(directory: Directory) -> None:
+    """However many messages go to a misspelt id, nobody was there."""
+    for at in (NOW, NOW + 1):
+        directory.write([KnownUser("alcie", at, visited=False), KnownUser("alice", at)])
+    assert visitors(directory) == {"alcie": False, "alice": True}
+
+
+def test_a_visitor_stays_one_whatever_comes_afterwards(directory: Directory) -> None:
+    directory.write([KnownUser("alice", NOW, visited=False)])
+    directory.write([KnownUser("alice", NOW + 1)])
+    directory.write([KnownUser("alice", NOW + 2, visited=False)])
+    assert directory.search("", 9) == [KnownUser("alice", NOW + 2, visited=True)]
+
+
+def test_what_is_known_of_visits_goes_with_the_user(
+    directory: Directory, client: redis.Redis, settings: Settings
+) -> None:
+    keys = Keys(settings.redis_prefix)
+    directory.write([KnownUser(user, NOW, visited=False) for user in ("alcie", "bbo")])
+    assert 0 < client.ttl(keys.users_awaited) <= 3_600
+    directory.forget("alcie")
+    see(directory, "carol", at=NOW + 3_601)  # bbo was not seen for as long as a feed is kept
+    assert not client.exists(keys.users_awaited)
 
 
 def test_whoever_connects_is_known_and_not_whoever_left(

@@ -69,6 +69,11 @@ def test_users_whom_nobody_has_seen_are_remarked_upon(admin: Page, belfry: Belfr
     admin.fill("#target", f"{alice}, {alice}-x, {alice}-y")
     admin.locator("#target").blur()
     expect(remark).to_contain_text(f"Nobody has seen {alice}-x, {alice}-y yet.")
+    belfry.publish({"to": f"{alice}-y", "title": "to a misspelt id"})
+    wait_until(lambda: root.get("/users", params={"prefix": f"{alice}-y"}).json()["users"], what="the recipient")
+    admin.fill("#target", f"{alice}-y, {alice}")
+    admin.locator("#target").blur()
+    expect(remark).to_contain_text(f"Nobody has seen {alice}-y yet.")
 
 
 def test_a_topic_is_not_called_offline(admin: Page, bob: str) -> None:

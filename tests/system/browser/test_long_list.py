@@ -286,8 +286,12 @@ def test_a_page_that_does_not_come_can_be_asked_for_again(visitor: Visitor, belf
     expect(tab.articles.first).to_be_visible()
     tab.page.route("**/feed?*before=*", lambda route: route.fulfill(status=503, body="{}"))
     end = tab.feed.locator(".end")
-    # The list grows while it measures its rows, so one step may not reach the end.
-    wait_until(lambda: tab.page.mouse.wheel(0, 10_000) or "could not be loaded" in (end.text_content() or ""))
+
+    def reaches_the_end() -> bool:
+        tab.page.mouse.wheel(0, 10_000)
+        return "could not be loaded" in (end.text_content() or "")
+
+    wait_until(reaches_the_end)  # the list grows while it measures its rows, so one step may not be enough
     again = tab.feed.get_by_role("button", name="Try again").element_handle()
     with tab.page.expect_request(lambda request: request.method == "HEAD", timeout=wait_ms(CONNECTED_SECONDS)):
         pass  # another try to connect failed, which the panel has shown
