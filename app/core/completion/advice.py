@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC
+from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
+
+from .tolerant import object_of
 
 NAMES = ("retry-after", "retry-after-ms", "x-should-retry")
 
@@ -13,20 +17,32 @@ NAMES = ("retry-after", "retry-after-ms", "x-should-retry")
 def seconds_until(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that the upstream asks to wait, from the Unix time `now`. Return None if it asks for nothing.
 
-    `headers` has lower-case names. `Retry-After` may be a date, or a number with a fraction.
+    `headers` has lower-case names. `Retry-After` may be a date of HTTP or of ISO 8601, or a number with a fraction or
+    with the unit `s`.
     """
     number = _number(headers.get("retry-after-ms", ""))
     if number is not None:
         return number / 1_000
     text = headers.get("retry-after", "")
-    number = _number(text)
+    number = _number(text.strip().removesuffix("s"))
     if number is not None or not text:
         return number
-    try:
-        date = parsedate_to_datetime(text)
-        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        with suppress(ValueError, OverflowError):
+            date = parse(text.strip())
+            return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
+    return None
+
+
+def wait_in(told: Mapping[str, Any]) -> str:
+    """Return the seconds that Google's `RetryInfo` in an error asks to wait, as `Retry-After` writes them, or ""."""
+    details = told.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = object_of(detail).get("retryDelay")
+        seconds = _number(delay.removesuffix("s")) if isinstance(delay, str) else None
+        if seconds is not None:
+            return str(math.ceil(seconds))
+    return ""
 
 
 def _number(text: str) -> float | None:

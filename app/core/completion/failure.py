@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..errors import BelfryError
 from .finish import reason_of
-from .json_text import cleaned, written
+from .json_text import cleaned, text_in, written
 from .pieces import Piece
 from .tolerant import object_of, place_of, text_of
 
@@ -89,7 +89,7 @@ def _without_code(html: str) -> str:
 
 def told_in(body: bytes) -> dict[str, Any]:
     """Return the body of a refusal as members of OpenAI's error object. Return {} if it says nothing."""
-    text = body.decode("utf-8-sig", errors="replace")
+    text = text_in(body)
     for found in (text, "\n".join(_DATA.findall(text))):  # some upstreams send an event stream
         try:
             value = json.loads(found)

@@ -39,6 +39,11 @@ _TOLERANT: Final = json.JSONDecoder(strict=False, parse_constant=lambda _: None,
 _WRITER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def text_in(body: bytes) -> str:
+    """Return the text of JSON in UTF-8, UTF-16 or UTF-32, which its first bytes show. Other bytes become U+FFFD."""
+    return body.decode(json.detect_encoding(body), errors="replace").lstrip(BOM)
+
+
 def read(text: str) -> tuple[Any, str]:
     """Return the value of a JSON text, and the text on one line for passing on. Valid JSON stays unchanged.
 

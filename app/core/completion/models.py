@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .json_text import BOM, read
+from .json_text import read, text_in
 from .tolerant import object_of
 
 Model = dict[str, Any]  # OpenAI's object: id, object, created, owned_by and other members of the upstream
-_LISTS: Final = ("data", "models", "result")
+_LISTS: Final = ("data", "models", "result", "results", "items")
 _IDS: Final = ("id", "name", "model", "slug")
 
 
@@ -18,12 +18,8 @@ def models_in(body: bytes) -> dict[str, Model]:
 
     Raises ValueError if the body is not a list of models.
     """
-    value, _ = read(body.decode().lstrip(BOM))
-    entries = value
-    if isinstance(value, dict):
-        entries = next((value[name] for name in _LISTS if name in value), value)
-    if isinstance(entries, dict) and entries is not value:
-        entries = [{"id": name, **object_of(entry)} for name, entry in entries.items()]
+    value, _ = read(text_in(body))
+    entries = _entries(value)
     if entries is None:
         entries = []
     if not isinstance(entries, list):
@@ -31,6 +27,18 @@ def models_in(body: bytes) -> dict[str, Model]:
         raise ValueError(f"expected a list of models, got {told}")  # noqa: TRY004 - a wrong document, no wrong call
     found = [_model(entry) for entry in entries]
     return {model["id"]: model for model in found if model["id"]}
+
+
+def _entries(value: Any) -> Any:
+    """Return the list of models in a document. If several members may be the list, return the one that has entries."""
+    if not isinstance(value, dict):
+        return value
+    named = [value[name] for name in _LISTS if name in value]
+    found = next((each for each in named if isinstance(each, list) and each), named[0] if named else value)
+    if found is value or not isinstance(found, dict):
+        return found
+    inner = [found[name] for name in _LISTS if isinstance(found.get(name), list)]
+    return inner[0] if inner else [{"id": name, **object_of(entry)} for name, entry in found.items()]
 
 
 def _model(entry: object) -> Model:

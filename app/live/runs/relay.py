@@ -97,6 +97,10 @@ class Relay:
         producer.begin(self.request_stream(upstream, request, producer.filled))
         return True
 
+    def is_producing(self, name: RunName) -> bool:
+        """Whether this worker is producing a run. A run that `begin` started may have failed already."""
+        return name in self._producers
+
     def _start_too_late(self, name: RunName, asked: Asked | None) -> bool:
         """Undo the start of a run, and raise `shutting_down`.
 

@@ -18,7 +18,7 @@ import urllib3
 from requests.utils import get_environ_proxies
 
 from ...core.completion import CompletionRequest, Forwarded
-from ...core.completion.advice import NAMES, seconds_until, verdict
+from ...core.completion.advice import NAMES, seconds_until, verdict, wait_in
 from ...core.completion.coding import decoded
 from ...core.completion.failure import is_final, short, told_in
 from ...core.errors import BelfryError
@@ -194,7 +194,7 @@ class UpstreamClient:
         reason = self.upstream.masked(str(told.get("message") or "(it gives no reason)"))
         logger.warning("upstream %s answered %d: %s%s", self.upstream.name, status, reason, self._hint(status, reply))
         error = self._told(status, told, reply)
-        error.headers = {**self._back.of(_lower(reply)), **_advice(reply), **error.headers}
+        error.headers = {**self._back.of(_lower(reply)), **_advice(reply, told), **error.headers}
         return self.masked(error), reply
 
     def _told(self, status: int, told: dict[str, Any], reply: requests.Response) -> BelfryError:
@@ -227,10 +227,12 @@ def _lower(reply: requests.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in reply.headers.items()}
 
 
-def _advice(reply: requests.Response) -> dict[str, str]:
-    """When and whether to come again, which every client gets to know."""
+def _advice(reply: requests.Response, told: dict[str, Any]) -> dict[str, str]:
+    """When and whether to come again, which every client gets to know. The headers count before the body."""
     headers = _lower(reply)
-    return {name: headers[name] for name in NAMES if is_passable(headers.get(name, "\n"))}
+    passed = {name: headers[name] for name in NAMES if is_passable(headers.get(name, "\n"))}
+    asked = wait_in(told)
+    return {"retry-after": asked, **passed} if asked else passed
 
 
 def _text(reply: requests.Response) -> bytes:

@@ -105,10 +105,12 @@ class ConversationViews:
         asked = self.conversations.place(claims.user, conversation, name, question)
         run = RunName(claims.user, question.id)
         started = self.relay.begin(run, question.request(name, asked.turns, headers_of(request)), asked)
+        is_running = self.relay.is_producing(run)  # looked up before a switch, so that a quick answer is running too
         if started:
             self.runs.delete_all(claims.user, [turn.id for turn in asked.replaced])
             self.conversations.tell(claims.user, name)
-            status, revision = "running", int(asked.revision or 0) + 1
+            status = "running" if is_running else self.runs.get(run).status
+            revision = int(asked.revision or 0) + 1
         else:
             status, revision = self.runs.get(run).status, self.conversations.get(claims.user, name).summary.revision
         told = {"id": name, "turn": run.id, "stream": stream_path(run.id), "status": status, "revision": revision}

@@ -47,6 +47,11 @@ def test_only_the_beginning_of_a_long_text_is_read() -> None:
         (b'{"err":"No such model"}', "No such model"),
         (b'{"ModelErrorException":{"message":"Boom"}}', "Boom"),
         (b'{"error":{"code":"model_not_found"}}', "model_not_found"),
+        ('{"error":{"message":"zu groß"}}'.encode("utf-16"), "zu groß"),
+        ('{"error":{"message":"zu groß"}}'.encode("utf-16-le"), "zu groß"),
+        ('{"detail":"zu groß"}'.encode("utf-16-be"), "zu groß"),
+        ('{"error":"zu groß"}'.encode("utf-32"), "zu groß"),
+        (b'\xef\xbb\xbf{"message":"too long"}', "too long"),
     ],
 )
 def test_a_reason_in_an_unforeseen_form_is_told_as_it_came(body: bytes, told: str) -> None:

@@ -155,3 +155,4 @@ def test_a_question_that_the_store_keeps_when_the_time_is_over_is_told_as_kept_a
     store.go.set()
     assert beginning.get(timeout=60) is True
     assert (store.ends, store.taken_back, len(relay)) == ([(NAME, LOST)], [], 0)
+    assert not relay.is_producing(NAME), "the answer to the client does not call it running"
