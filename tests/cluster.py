@@ -175,7 +175,7 @@ class RedisCluster:
         target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
         while keys := source.ask("CLUSTER GETKEYSINSLOT", slot, MIGRATED_AT_ONCE):
-            source.ask("MIGRATE", target.host, target.port, "", 0, 5_000, "KEYS", *keys)
+            source.ask("MIGRATE", target.host, target.port, "", 0, 60_000, "KEYS", *keys)
         others = [node for node in self.alive() if node not in (target, source) and node.is_primary]
         for node in (target, source, *others):
             try:

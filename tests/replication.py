@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 
 SERVICE = "belfry-test"
 DOWN_AFTER_MS = 1_000  # silence after which the Sentinel replaces a primary
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0  # a Sentinel that stood still itself decides nothing for 30 s (its TILT mode)
 
 S = TypeVar("S", bound=Server)
 
@@ -150,7 +150,7 @@ class Sentinel(Server):
             return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, socket_timeout=5, decode_responses=True)
+        return redis.Redis(host=HOST, port=self.port, socket_timeout=30, decode_responses=True)
 
     def hurry(self) -> None:
         """Look at the servers more often than every ten seconds."""

@@ -358,7 +358,7 @@ class Crowd:
         """Hang up all, for good."""
         self._running = False
         self._bell.send(b"!")
-        self._thread.join(10)
+        self._thread.join(60)
         for reader in self.readers:
             reader.stop()
         self._selector.close()

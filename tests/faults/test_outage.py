@@ -28,7 +28,7 @@ ANSWER_SECONDS = 3.8  # the promise is three; two waits for the store would take
 TRIES = 3
 PARSE_SECONDS = 1.0  # more for 10,000 lines, on a machine that has other things to do
 NDJSON = {"Content-Type": "application/x-ndjson"}
-NOTICE_SECONDS = 10.0
+NOTICE_SECONDS = 20.0
 BACK_SECONDS = 60.0
 CURRENT_SECONDS = {1_000: 6.0, 5_000: 20.0}  # by the number of streams; a busy machine needs half of it
 OWN_DESCRIPTORS = 200
@@ -100,8 +100,8 @@ class TestBatches:
     ) -> None:
         lines = batch("alice", self.LINES)
         with contextlib.closing(LinkProxy(own_redis.socket_path)) as proxy:
-            proxy.latency_seconds = 0.02  # so that it takes some seconds
             belfry = start_belfry(proxy.url, WEB_CONCURRENCY="1", BELFRY_HISTORY_LENGTH=f"{self.LINES}")
+            proxy.latency_seconds = 0.2  # so that it takes much longer than this test needs to begin the silence
             answer = belfry.publisher.post("/publish", data=ndjson(lines), headers=NDJSON, stream=True)
             told = answer.iter_lines()
             answers = [json.loads(next(told))]
@@ -109,6 +109,7 @@ class TestBatches:
                 began = time.monotonic()
                 answers += [json.loads(line) for line in told]
                 assert time.monotonic() - began < patient(ANSWER_SECONDS + PARSE_SECONDS)
+            proxy.latency_seconds = 0.0
             codes = [each.get("code") for each in answers]
             taken = codes.index("store_unavailable")
             assert codes == [None] * taken + ["store_unavailable"] * (self.LINES - taken)

@@ -129,8 +129,9 @@ class Book:
 class Sender:
     """Publishes one message, or one batch, at a time, and notes its fate. Not to be shared between threads."""
 
-    def __init__(self, url: str, token: str, book: Book) -> None:
+    def __init__(self, url: str, token: str, book: Book, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._url = url
+        self._answer_seconds = answer_seconds
         self._token = token
         self._book = book
         self._api = Api(url, token)
@@ -196,7 +197,7 @@ class Sender:
     def _attempt(self, drafts: Sequence[Draft]) -> Sequence[Answer]:
         (draft,) = drafts
         try:
-            answer = self._api.post("/publish", json=draft.message, timeout=ANSWER_SECONDS)
+            answer = self._api.post("/publish", json=draft.message, timeout=self._answer_seconds)
         except requests.RequestException as error:
             self._broken(error)
             return []
@@ -216,7 +217,9 @@ class Sender:
         headers = {"Content-Type": "application/x-ndjson"}
         received = b""
         try:
-            with self._api.post("/publish", data=body, headers=headers, timeout=ANSWER_SECONDS, stream=True) as answer:
+            with self._api.post(
+                "/publish", data=body, headers=headers, timeout=self._answer_seconds, stream=True
+            ) as answer:
                 if answer.status_code != 200:
                     return [Answer(answer.status_code, _told_by(answer))] * len(drafts)
                 for piece in answer.iter_content(None):
@@ -313,8 +316,10 @@ class Traffic:
         pause_seconds: float = 0.01,
         port: int = 0,
         silence_seconds: float = 0.0,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self.belfry = belfry
+        self._answer_seconds = answer_seconds
         self.book = Book()
         self.port = port or belfry.port
         name = secrets.token_hex(3)
@@ -373,7 +378,7 @@ class Traffic:
             publisher.stop()
             publisher.sender.give_up()
         for publisher in self.publishers:
-            publisher.join(ANSWER_SECONDS + 5)
+            publisher.join(self._answer_seconds + 5)
             publisher.sender.close()
         self._checkpoint_sender.close()
         self.crowd.stop()
@@ -526,7 +531,7 @@ class Traffic:
         return BatchPublisher(f"{self._name}-batches", self._sender(), targets, pause_seconds * BATCH_LINES)
 
     def _sender(self) -> Sender:
-        return Sender(f"http://127.0.0.1:{self.port}", self._token(), self.book)
+        return Sender(f"http://127.0.0.1:{self.port}", self._token(), self.book, self._answer_seconds)
 
     def _token(self) -> str:
         return self.belfry.token("publisher", "publish", seconds=TOKEN_SECONDS, now=_issued())

@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,11 @@ FLOOR_SECONDS = 0.05
 
 def cpu_seconds(pid: int) -> float:
     """The processor time of a process, to the nanosecond: that of /proc/…/stat comes in hundredths of a second."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread may have ended since it was listed
+            spent += int((task / "schedstat").read_text().split()[0])
+    return spent / 1e9
 
 
 def cost(belfry: Belfry, port: int, hostile: Hostile) -> tuple[float, int]:

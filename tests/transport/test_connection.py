@@ -146,9 +146,9 @@ class TestALine:
     def test_is_closed_by_a_timeout_so_that_late_replies_are_nobodys(self, redis_server: RedisServer) -> None:
         line = Connection.open(Settings(redis_url=redis_server.url, redis_timeout_seconds=1.1), SCRIPTS).dedicated()
         line.send([("PING",)])
-        line.write(line.packed([("BLPOP", "nothing-there", 2)]))
+        line.write(line.packed([("BLPOP", "nothing-there", 60)]))
         with pytest.raises(BelfryError, match="TimeoutError"):
-            line.read([("BLPOP", "nothing-there", 2)])
+            line.read([("BLPOP", "nothing-there", 60)])
         assert not line.is_open
         assert line.send([("ECHO", "next")]) == [b"next"]
 

@@ -216,7 +216,7 @@ def test_an_answer_that_is_none_fails_its_own_trip_and_the_next_one_is_sent_agai
     later = gevent.spawn(lane.end, second)
     settle()
     line.happened.set()
-    assert later.get(timeout=5) == [1]
+    assert later.get(timeout=60) == [1]
 
 
 def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: ModelConnection) -> None:
@@ -228,7 +228,7 @@ def test_a_timeout_fails_all_trips_under_way_and_the_next_one_begins_anew(line: 
         later = gevent.spawn(lane.end, lane.begin([("NOTE", 2)]))
     settle()
     line.happened.set()
-    assert later.get(timeout=5) == [2]
+    assert later.get(timeout=60) == [2]
 
 
 def two_trips(line: ModelConnection, failure: BelfryError) -> tuple[Lane, RoundTrip, RoundTrip]:
@@ -286,9 +286,9 @@ class Real:
             if number % 25 == 24:
                 self.client.execute_command(*meanwhile)
             if len(under_way) == DEPTH + 1:
-                under_way.popleft().get(timeout=10)
+                under_way.popleft().get(timeout=60)
         for each in under_way:
-            each.get(timeout=10)
+            each.get(timeout=60)
         return [int(number) for number in dict.fromkeys(self.client.lrange("noted", 0, -1))]
 
 
@@ -331,7 +331,7 @@ def test_connections_that_died_while_nobody_used_them_are_nobodys_error(redis_se
     with redis_server.client() as client:
         for _ in range(20):
             callers = [gevent.spawn(pipeline.run, [("ECHO", f"{number}")]) for number in range(4)]
-            gevent.joinall(callers, timeout=5, raise_error=True)
+            gevent.joinall(callers, timeout=60, raise_error=True)
             client.client_kill_filter(_type="normal", skipme=True)
         assert [caller.value for caller in callers] == [[b"0"], [b"1"], [b"2"], [b"3"]]
     pipeline.stop()

@@ -30,7 +30,7 @@ def store(servers: ExitStack) -> Replicated:
 
 
 def connect(url: str) -> Connection:
-    return Connection.open(Settings(redis_url=url, redis_timeout_seconds=1), ())
+    return Connection.open(Settings(redis_url=url, redis_timeout_seconds=10), ())
 
 
 def port_of(connection: Connection) -> int:

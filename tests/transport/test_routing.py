@@ -87,7 +87,7 @@ class Nodes:
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         yield Nodes()
 
 

@@ -120,7 +120,7 @@ class Setting:
 
 
 def settle(condition: Callable[[], object]) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         while not condition():
             gevent.sleep(0.001)
 

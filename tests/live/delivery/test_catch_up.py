@@ -79,7 +79,7 @@ def test_reads_are_bounded_in_number_and_size_and_everyone_comes_to_the_end() ->
     gevent.sleep(0)
     assert store.under_way == ROUNDS
     store.go.set()
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         while not catch_up.idle:
             gevent.sleep(0)
     assert (store.most, store.largest) == (ROUNDS, BATCH)

@@ -111,7 +111,7 @@ def test_a_surprise_does_not_end_the_following(source_of: SourceOf, monkeypatch:
 
         source.refresh()
         monkeypatch.setattr(keyring, "replace_published", once_surprised)
-        with gevent.Timeout(5):
+        with gevent.Timeout(60):
             while not keyring.names_unknown_key(token("k1")):
                 gevent.sleep(0.001)
         source.stop()

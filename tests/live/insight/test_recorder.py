@@ -19,7 +19,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for(written: list[list[int]], count: int) -> None:
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         while len(written) < count:
             gevent.sleep(0.001)
 
@@ -75,7 +75,7 @@ def test_what_a_failed_write_had_not_taken_is_written_next() -> None:
     notes = Recorder(write, 10)
     for number in (1, 2, 3):
         notes.note(number)
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         while len(written) < 3:
             gevent.sleep(0.001)
     notes.stop()
@@ -97,7 +97,7 @@ def test_a_long_write_gives_requests_a_turn_between_two_items(monkeypatch: pytes
     notes = Recorder(write, 10)
     notes.note(1)
     notes.note(2)
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         while len(order) < 4:
             gevent.sleep(0.001)
     notes.stop()

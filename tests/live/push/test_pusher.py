@@ -339,7 +339,7 @@ def test_a_stopping_worker_sends_what_it_is_claiming(site: Site, monkeypatch: py
     monkeypatch.setattr(site.pushes, "claim", slow)
     site.pusher.start()
     site.pusher.heard(b"")
-    assert claiming.wait(20)
+    assert claiming.wait(60)
     gevent.spawn(answered.set)
     site.pusher.stop()
     assert (len(site.service.received), site.waiting()) == (1, [])
@@ -462,12 +462,12 @@ def test_a_user_with_an_open_stream_is_left_out_if_the_settings_say_so(
     site.subscribe()
     with client.pubsub(ignore_subscribe_messages=True) as stream:
         stream.subscribe("belfry:{user:alice}:live")
-        stream.get_message(timeout=5)
+        stream.get_message(timeout=60)
         site.publish("seen")
         site.turn()
         assert service.received == []
         stream.unsubscribe()
-        stream.get_message(timeout=5)
+        stream.get_message(timeout=60)
     site.publish("unseen")
     site.turn()
     assert [site.browser.read(push)["id"] for push in service.received] == ["unseen"]

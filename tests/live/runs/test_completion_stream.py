@@ -38,7 +38,7 @@ def stream(upstream: Upstream) -> Iterator[CompletionStream]:
 def taken(stream: CompletionStream) -> list[str]:
     """Everything until the end."""
     chunks: list[str] = []
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         while not stream.over:
             chunks += stream.take(1)
     return chunks

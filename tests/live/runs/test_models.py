@@ -152,6 +152,8 @@ def test_the_line_at_the_start_does_not_call_a_lost_upstream_there(caplog: pytes
     models = models_of({"url": f"http://{HOST}:{free_port()}/v1", "models": ["a"]})
     with caplog.at_level(logging.INFO, "belfry.models"):
         models.start()
-        gevent.wait(timeout=10)
+        with gevent.Timeout(60):
+            while not caplog.records:
+                gevent.sleep(0.01)
     (line,) = [record for record in caplog.records if record.name == "belfry.models"]
     assert (line.levelname, "can't be reached" in line.getMessage()) == ("WARNING", True)

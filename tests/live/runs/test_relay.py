@@ -74,13 +74,13 @@ def test_no_setting_lets_a_run_under_way_expire_before_it_was_renewed_twice() ->
 
 def test_who_drains_waits_for_a_run_that_the_store_is_asked_to_start(relay: Relay, store: Store) -> None:
     beginning = gevent.spawn(relay.begin, NAME, REQUEST)
-    assert store.asked.wait(5)
+    assert store.asked.wait(60)
     drain = gevent.spawn(relay.drain)
     drain.join(0.2)
     assert not drain.ready()
     store.go.set()
-    beginning.join(5)
-    drain.join(5)
+    beginning.join(60)
+    drain.join(60)
     assert (beginning.value, drain.ready()) == (False, True)
 
 
@@ -95,17 +95,17 @@ def test_after_that_nothing_is_begun(relay: Relay, store: Store) -> None:
 
 def test_who_drains_waits_for_what_the_store_is_asked_to_admit(relay: Relay, store: Store) -> None:
     admitting = gevent.spawn(relay.admit, NAME)
-    assert store.asked.wait(5)
+    assert store.asked.wait(60)
     drain = gevent.spawn(relay.drain)
     drain.join(0.2)
     assert not drain.ready()
     store.go.set()
-    admitting.get(timeout=5)
+    admitting.get(timeout=60)
     drain.join(0.2)
     assert not drain.ready(), "it passes through now"
     relay.release(NAME, 3)
     relay.release(NAME, 3)
-    drain.join(5)
+    drain.join(60)
     assert (drain.ready(), store.released) == (True, [("alice", "r1", 3)])
 
 
@@ -118,10 +118,10 @@ def test_what_the_store_admits_when_the_time_is_over_is_released_and_refused(sto
         return refusal.value
 
     admitting = gevent.spawn(refused)
-    assert store.asked.wait(5)
+    assert store.asked.wait(60)
     relay.drain()
     store.go.set()
-    assert admitting.get(timeout=5).code == "shutting_down"
+    assert admitting.get(timeout=60).code == "shutting_down"
     assert store.released == [("alice", "r1", 0)]
 
 
@@ -136,10 +136,10 @@ def test_a_run_that_the_store_starts_when_the_time_is_over_is_taken_back_and_ref
         return refusal.value
 
     beginning = gevent.spawn(refused)
-    assert store.asked.wait(5)
+    assert store.asked.wait(60)
     relay.drain()
     store.go.set()
-    error = beginning.get(timeout=5)
+    error = beginning.get(timeout=60)
     assert (error.code, error.status, error.headers) == ("shutting_down", 503, {"Retry-After": "5"})
     assert (store.taken_back, len(relay)) == ([NAME], 0)
 
@@ -150,9 +150,9 @@ def test_a_question_that_the_store_keeps_when_the_time_is_over_is_told_as_kept_a
     store.starts = True
     asked: Any = object()
     beginning = gevent.spawn(relay.begin, NAME, REQUEST, asked)
-    assert store.asked.wait(5)
+    assert store.asked.wait(60)
     relay.drain()
     store.go.set()
-    assert beginning.get(timeout=5) is True
+    assert beginning.get(timeout=60) is True
     assert (store.ends, store.taken_back, len(relay)) == ([(NAME, LOST)], [], 0)
     assert not relay.is_producing(NAME), "the answer to the client does not call it running"

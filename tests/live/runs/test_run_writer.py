@@ -147,7 +147,7 @@ def stage() -> Iterator[Stage]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         while not condition():
             gevent.sleep(0.001)
 

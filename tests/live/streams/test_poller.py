@@ -54,7 +54,7 @@ def test_one_that_raises_leaves_the_others_watched(poller: Poller) -> None:
         poller.add(client.ours.fileno(), client)
     for client in (broken, fine):
         client.theirs.send(b"x")
-        with gevent.Timeout(5):
+        with gevent.Timeout(60):
             client.called.wait()
     broken.close()
     fine.close()
@@ -66,7 +66,7 @@ def test_one_that_was_removed_is_not_called_any_more(poller: Poller) -> None:
         poller.add(client.ours.fileno(), client)
         client.theirs.send(b"x")
     poller.remove(gone.ours.fileno())
-    with gevent.Timeout(5):
+    with gevent.Timeout(60):
         fine.called.wait()
     assert not gone.called.is_set()
     assert len(poller) == 1

@@ -210,18 +210,18 @@ def test_a_stopped_worker_finishes_what_it_claimed_and_claims_nothing_more(site:
 
     def slow(messages: Sequence[Message]) -> Posted:
         started.set()
-        go_on.wait(20)
+        go_on.wait(60)
         return post(messages)
 
     site.post.post = slow  # type: ignore[method-assign]  # the moment in which the worker is stopped
     site.schedule("a")
     site.deliverer.heard(b"")
     site.deliverer.start()
-    assert started.wait(20)
+    assert started.wait(60)
     stopping = gevent.spawn(site.deliverer.stop)
     gevent.sleep(0)
     go_on.set()
-    stopping.get(timeout=20)
+    stopping.get(timeout=60)
     wait_until(lambda: site.state("a") == "delivered")
     site.schedule("b")
     site.deliverer.turn()

@@ -317,13 +317,13 @@ class TestAChange:
     def test_is_told_to_open_pages(self, user: User, client: redis.Redis) -> None:
         heard = client.pubsub(ignore_subscribe_messages=True)
         heard.subscribe("belfry:{user:alice}:live")
-        heard.get_message(timeout=5)  # the acknowledgement
+        heard.get_message(timeout=60)  # the acknowledgement
         user.ask("c", id="r1", content="?")
         user.conversations.tell(USER, "c")
         user.end("r1")
         user.conversations.rename(USER, "c", "Bells")
         user.conversations.delete(USER, "c")
-        told = [heard.get_message(timeout=5) for _ in range(4)]
+        told = [heard.get_message(timeout=60) for _ in range(4)]
         records = [each["data"].split(b" ", 2) for each in told if each]
         assert {record[1] for record in records} == {b"belfry.conversation"}
         news = [json.loads(record[2]) for record in records]

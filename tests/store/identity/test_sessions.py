@@ -143,7 +143,8 @@ def test_the_oldest_is_the_one_that_began_first_not_the_one_that_would_end_first
 def test_sessions_that_have_expired_count_no_more(three_at_most: Sessions) -> None:
     lasting = three_at_most.start(claims(seconds=600), now())
     for step in range(1, 8):
-        three_at_most.start(claims(seconds=1.5 * step), now() + 1.5 * step - 0.1)
+        short = claims(seconds=1.5 * step)
+        three_at_most.start(short, short.expires_at - 0.1)
     assert alive(three_at_most, [lasting]) == [True]
 
 

@@ -532,10 +532,10 @@ def test_every_append_is_announced_with_its_position_and_a_duplicate_is_not(
     vacant = epoch(store)
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(store.keys.live(LOG))
-        listener.get_message(timeout=1)
+        listener.get_message(timeout=60)
         outcomes = append(store, sent, sent, message(title="b", transient=True))
-        born = listener.get_message(timeout=1)
-        heard = [listener.get_message(timeout=1) for _ in range(2)]
+        born = listener.get_message(timeout=60)
+        heard = [listener.get_message(timeout=60) for _ in range(2)]
         nothing_more = listener.get_message(timeout=0.01)
     assert [outcome.online for outcome in outcomes] == [True, True, True]
     name = epoch(store)

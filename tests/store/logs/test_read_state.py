@@ -25,6 +25,7 @@ from app.store.logs.log import SCRIPTS, LogStore
 from app.store.logs.read_state import ChangeOutcome, ReadState
 from app.transport.connection import Connection
 from tests.examples import examples
+from tests.waiting import WAIT_SECONDS
 
 ALICE, BOB = "alice", "bob"
 LOGS = (user_log(ALICE), EVERYONE, topic_log("news"))
@@ -90,7 +91,7 @@ class Announcements:
     def __init__(self, listener: Any) -> None:
         self._listener = listener
 
-    def next(self, seconds: float = 1.0) -> str:
+    def next(self, seconds: float = WAIT_SECONDS) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             push = self._listener.get_message(timeout=0.02)

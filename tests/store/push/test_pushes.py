@@ -185,9 +185,9 @@ def test_a_push_waits_as_long_as_the_settings_say(connection: Connection, own: S
 def test_workers_are_told_of_the_first_push(connection: Connection, pushes: Pushes, client: redis.Redis) -> None:
     with client.pubsub(ignore_subscribe_messages=True) as heard:
         heard.subscribe("belfry:{pushes}:live")
-        heard.get_message(timeout=5)
+        heard.get_message(timeout=60)
         connection.run(list(pushes.add([message()])))
-        told = heard.get_message(timeout=5)
+        told = heard.get_message(timeout=60)
         assert told is not None
         assert told["data"] == b"0"
 

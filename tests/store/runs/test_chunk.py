@@ -83,7 +83,7 @@ class Way:
         self.store = LogStore(Connection(self.client, SCRIPTS), options)
         self._heard = self.client.pubsub()
         self._heard.psubscribe(f"{name}:*")
-        self._heard.get_message(timeout=5)
+        self._heard.get_message(timeout=60)
 
     def close(self) -> None:
         self._heard.close()
@@ -93,7 +93,7 @@ class Way:
         """Everything that was published since, in its order, without the epochs."""
         self.client.publish(f"{self.name}:end", b"")
         found = []
-        while (push := self._heard.get_message(timeout=5)) and push["data"]:
+        while (push := self._heard.get_message(timeout=60)) and push["data"]:
             found.append((push["channel"].partition(b":")[2], STARTS.sub(b"", EPOCH.sub(b"", push["data"]))))
         return found
 

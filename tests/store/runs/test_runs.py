@@ -18,7 +18,7 @@ from app.store.logs.log import LogStore
 from app.store.runs.runs import DETAIL_MAX_CHARS, LEASE_SECONDS, LOST, SCRIPTS, STOPPED, Ending, RunName, Runs
 from app.transport.connection import Command, Connection, Reply
 from tests.servers import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 NAME = RunName("alice", "r1")
 REQUEST = parse(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
@@ -213,7 +213,7 @@ class TestLeases:
 
     def test_that_nobody_renews_runs_out(self, runs: Runs) -> None:
         runs.start(NAME, REQUEST)
-        assert wait_until(lambda: runs.renew([])[1], LEASE_SECONDS + 2) == [NAME]
+        assert wait_until(lambda: runs.renew([])[1], LEASE_SECONDS + WAIT_SECONDS) == [NAME]
         runs.end(NAME, LOST)
         assert runs.renew([]) == ([], [])
 

@@ -223,7 +223,7 @@ def test_a_page_ends_after_so_many_bytes_and_the_next_one_goes_on(connection: Co
 def test_workers_are_told_only_of_what_becomes_the_first(timers: Timers, client: redis.Redis) -> None:
     heard = client.pubsub(ignore_subscribe_messages=True)
     heard.subscribe(f"belfry:{{{TIMERS}}}:live")
-    heard.get_message(timeout=5)
+    heard.get_message(timeout=60)
     what(timers, made("a", 60))
     what(timers, made("b", 70))
     what(timers, made("c", 50))

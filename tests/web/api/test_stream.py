@@ -133,7 +133,7 @@ def test_who_is_withdrawn_while_the_store_is_asked_gets_no_stream(
     asked = door.open(path, door.parking() if way == "parked" else {})
     withdraw(door)
     door.acknowledge()
-    answer = asked.get(timeout=5)
+    answer = asked.get(timeout=60)
     assert (answer.status_code, (answer.json or {}).get("code")) == (401, "token_revoked")
     assert len(door.hub) == 0, "its logs are held"
 
@@ -152,7 +152,7 @@ def test_where_the_kernel_watches_no_more_sockets_the_client_hears_503_and_it_is
     poller = door.site.app.extensions["belfry.streams"].poller
     poller._epoll.register(environ["gunicorn.socket"].fileno())  # which it then refuses to do again
     door.acknowledge()
-    answer = asked.get(timeout=5)
+    answer = asked.get(timeout=60)
     assert (answer.status_code, (answer.json or {}).get("code")) == (503, "too_many_connections")
     assert answer.headers["Retry-After"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -173,7 +173,7 @@ def test_without_epoll_a_stream_is_opened_and_charged_once(door: Door, monkeypat
     monkeypatch.setattr(Buckets, "take", noted)
     asked = door.open("/stream", door.parking())
     door.acknowledge()
-    answer = asked.get(timeout=5)
+    answer = asked.get(timeout=60)
     assert b"event: ready" in next(iter(answer.response))
     answer.close()
     assert charged == ["alice"]
@@ -186,6 +186,6 @@ def refusals() -> float:
 def test_who_is_not_gets_one(door: Door) -> None:
     asked = door.open("/stream", {})
     door.acknowledge()
-    answer = asked.get(timeout=5)
+    answer = asked.get(timeout=60)
     assert b"event: ready" in next(iter(answer.response))
     answer.close()
