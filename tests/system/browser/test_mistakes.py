@@ -70,7 +70,7 @@ def bell(browser: Browser, site: HostSite, warnings: list[str]) -> Iterator[Bell
 def wait_for_problem(tab: FeedTab, warnings: list[str], code: str, *words: str) -> None:
     """One warning and one event name this code; the words are in the warning."""
     wait_until(
-        lambda: [each["code"] for each in tab.page.evaluate("problems")] == [code],
+        lambda: [each["code"] for each in tab.page.evaluate("problems")] == [code] and warnings,
         BACK_SECONDS,
         what=f"the problem {code}",
     )

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browsing import FeedTab, Visitor, count_bytes
 from tests.servers import Belfry
+from tests.waiting import wait_until
 
 FIRST_VIEW_BYTES = 45_000
 
@@ -51,5 +52,6 @@ def test_on_a_phone_the_panel_fills_the_screen(tab: FeedTab) -> None:
     tab.page.set_viewport_size({"width": 375, "height": 700})
     bell = FeedTab(tab.page, "#bell")
     bell.bell.click()
-    box = bell.feed.get_by_role("dialog").bounding_box()
-    assert box == {"x": 0, "y": 0, "width": 375, "height": 700}
+    panel = bell.feed.get_by_role("dialog")
+    screen = {"x": 0, "y": 0, "width": 375, "height": 700}
+    wait_until(lambda: panel.bounding_box() == screen, what=lambda: f"{screen}, it is {panel.bounding_box()}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.browsing import Visitor
 from tests.servers import Belfry
@@ -36,9 +37,14 @@ def test_who_is_connected_is_listed_and_can_be_disconnected(people: Page, visit:
     entry = people.locator("#online > li").filter(has_text=bob)
     expect(entry).to_contain_text("1 connection")
     expect(entry).to_contain_text("from 127.0.0.1")
-    entry.get_by_role("button", name="Disconnect").click()
+    press(entry.get_by_role("button", name="Disconnect"))
     wait_until(lambda: tab.state == "stopped")
     expect(entry).to_have_count(0)
+
+
+def press(button: Locator) -> None:
+    """Press it in one step: the page makes other buttons when somebody comes, also between a mouse's down and up."""
+    button.dispatch_event("click")
 
 
 def test_that_nobody_is_connected_is_said(people: Page) -> None:
@@ -53,21 +59,28 @@ def test_each_connection_tells_how_many_tabs_share_it(people: Page, visit: Visit
     """Three in one browser, one in another; also when some are closed, and when another tab has taken over."""
     one, other = visit(bob), visit(bob)
     one.context.add_init_script(COUNTED)
-    asked: list[str] = []
-    one.context.on("request", lambda request: asked.append(request.url) if "/presence/tabs" in request.url else None)
+    told: list[str] = []  # the numbers that calls told
+
+    def note(request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.path == "/presence/tabs":
+            told.extend(parse_qs(address.query)["tabs"])
+
+    one.context.on("request", note)
     tabs = [one.tab() for _ in range(3)]
     other.tab()
     people.reload()
     lines = people.locator("#online > li").filter(has_text=bob).locator("ul li")
     expect(lines.filter(has_text="3 tabs")).to_have_count(1)
     expect(lines.filter(has_text="1 tab,")).to_have_count(1)
-    told = len(asked)
-    assert 1 <= told <= 2, "one call for each tab that came"
+    before = len(told)
+    assert before <= 2, f"at most one call for each tab that came, got {told}"
     tabs.pop().page.close()
     expect(lines.filter(has_text="2 tabs")).to_have_count(1)
     tabs.pop(0).page.close()
     expect(lines.filter(has_text="1 tab,")).to_have_count(2)
-    assert len(asked) == told + 1, "who takes over tells with the stream's address"
+    assert "1" not in told, "who takes over tells with the stream's address"
+    assert len(told) <= before + 1, f"at most one call for the tab that went, got {told}"
 
 
 def test_the_recorder_tells_up_to_which_message_a_connection_was_sent(people: Page, belfry: Belfry, bob: str) -> None:
@@ -114,7 +127,7 @@ def test_one_of_several_connections_can_be_ended(people: Page, visit: Visit, bob
     people.reload()
     entry = people.locator("#online > li").filter(has_text=bob)
     expect(entry).to_contain_text("2 connections")
-    entry.get_by_role("button", name="Disconnect connection").first.click()
+    press(entry.get_by_role("button", name="Disconnect connection").first)
     expect(entry).to_contain_text("1 connection")
     wait_until(lambda: sorted(tab.state for tab in tabs) == ["live", "stopped"])
 

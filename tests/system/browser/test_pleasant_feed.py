@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FloatRect, Locator, expect
 
 from tests.browsing import LASTING, FeedTab, Visitor, wait_ms
 from tests.servers import Belfry
 from tests.system.browser.conftest import Visit
 from tests.system.browser.test_any_page import ICON, SCRIPT, serve
+from tests.waiting import wait_until
 
 LONG = "line\n" * 200
 
@@ -19,6 +22,17 @@ def visitor(visit: Visit, alice: str) -> Visitor:
     visitor = visit(alice)
     visitor.context.add_init_script(LASTING)
     return visitor
+
+
+def noon_zone() -> str:
+    """A time zone where it is about noon: no midnight falls within a test."""
+    ahead = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-ahead:+}"  # the names of these zones have the sign that nobody expects
+
+
+def expect_box(row: Locator, box: FloatRect) -> None:
+    """The row comes to stand there. A new text of it is laid out, and measured, a moment after it is shown."""
+    wait_until(lambda: row.bounding_box() == box, what=lambda: f"{box}, it is {row.bounding_box()}")
 
 
 def bell_page(visitor: Visitor, body: str = "", attributes: str = "") -> FeedTab:
@@ -81,16 +95,15 @@ def test_archive_all_of_the_unread_tab_leaves_what_was_read(tab: FeedTab, belfry
     tab.expect_titles("read")
 
 
-def test_the_list_is_grouped_by_day_where_the_page_wants_that(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+def test_the_list_is_grouped_by_day_where_the_page_wants_that(visit: Visit, belfry: Belfry, alice: str) -> None:
     for number in range(4):
         belfry.publish({"to": alice, "title": str(number)})
-    tab = bell_page(visitor, attributes="inline")
+    tab = bell_page(visit(alice, timezone_id=noon_zone()), attributes="inline")
     headed = "feed => [...feed.shadowRoot.querySelectorAll('article')].map(({ dataset }) => dataset.day ?? '')"
     tab.expect_titles("3", "2", "1", "0")
     assert tab.feed.evaluate(headed) == ["", "", "", ""]
     tab.feed.evaluate("feed => feed.setAttribute('groups', 'day')")
-    tab.page.wait_for_function(f"({headed})(feed)[0] === 'Today'", timeout=wait_ms())
-    assert tab.feed.evaluate(headed) == ["Today", "", "", ""]
+    wait_until(lambda: tab.feed.evaluate(headed) == ["Today", "", "", ""], what="the heading of the day")
     belfry.publish({"to": alice, "title": "4"})
     tab.expect_titles("4", "3", "2", "1", "0")
     assert tab.feed.evaluate(headed) == ["Today", "", "", "", ""]
@@ -151,14 +164,12 @@ def test_a_long_text_shows_more_and_less(tab: FeedTab, belfry: Belfry, alice: st
     expect(tab.feed.locator("article.unread h3")).to_have_text(["short"])
     more = row.get_by_role("button", name="Show more")
     expect(more).to_be_visible()
-    assert row.bounding_box() == low, "a click on the message does not unfold it"
+    expect_box(row, low)  # a click on the message does not unfold it
     more.click()
     expect(row.get_by_role("button", name="Show less")).to_be_in_viewport()
-    high = row.bounding_box()
-    assert high
-    assert high["height"] > 2_000
+    wait_until(lambda: height(row) > 2_000, what="the whole text")
     row.get_by_role("button", name="Show less").click()
-    assert row.bounding_box() == low
+    expect_box(row, low)
     expect(tab.articles.nth(1).get_by_role("button", name="Show more")).to_have_count(0)
     long_titles = [{"body": LONG}, {"title": LONG, "url": "/x"}, {"title": LONG, "body": LONG}]
     for number, message in enumerate(long_titles, start=3):  # a text without a title is shown as the title
@@ -167,9 +178,13 @@ def test_a_long_text_shows_more_and_less(tab: FeedTab, belfry: Belfry, alice: st
         expect(tab.feed.locator(".new")).to_have_count(0)  # it has arrived
         row.get_by_role("button", name="Show more").click()
         row.get_by_role("button", name="Show less").click()
-        box = row.bounding_box()
-        assert box
-        assert box["height"] < 2 * low["height"]
+        wait_until(lambda: 0 < height(row) < 2 * low["height"], what="the short text")
+
+
+def height(row: Locator) -> float:
+    """Of the row; 0 while another one takes its place."""
+    box = row.bounding_box()
+    return box["height"] if box else 0.0
 
 
 def test_rows_are_low_on_a_phone_and_have_one_menu(visit: Visit, belfry: Belfry, alice: str) -> None:
@@ -179,8 +194,8 @@ def test_rows_are_low_on_a_phone_and_have_one_menu(visit: Visit, belfry: Belfry,
     tab = bell_page(phone)
     tab.feed.locator(".bell").tap()
     expect(tab.titles).to_have_count(12)
-    seen = tab.articles.evaluate_all("rows => rows.filter((row) => row.getBoundingClientRect().bottom <= 844).length")
-    assert seen >= 9
+    in_sight = "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= 844).length"
+    wait_until(lambda: tab.articles.evaluate_all(in_sight) >= 9, what="nine rows in sight")
     row = tab.articles.first
     expect(row.get_by_role("button", name="Archive")).to_have_count(0)
     row.get_by_role("button", name="Actions").tap()

@@ -7,6 +7,7 @@ from playwright.sync_api import ConsoleMessage, Dialog, Route, expect
 from tests.browsing import FeedTab, Visitor
 from tests.scripted_server import Answer, scripted_server
 from tests.servers import Belfry
+from tests.waiting import wait_until
 
 MARKUP = [
     "<img src=x onerror=alert(1)>",
@@ -104,7 +105,8 @@ def test_it_runs_under_a_policy_that_forbids_inline_styles_and_unsafe_sinks(
     tab.feed.locator(".bell").click()
     belfry.publish({"to": alice, "title": "T", "level": "info", "url": "/", "actions": [{"label": "A", "id": "a"}]})
     tab.expect_titles("T")
-    assert tab.feed.locator(".panel").bounding_box()["width"] > 300, "the styles are missing"  # type: ignore[index]  # None fails just as well
+    width = "panel => panel.getBoundingClientRect().width"
+    wait_until(lambda: tab.feed.locator(".panel").evaluate(width) > 300, what="the styles")
     assert not [line.text for line in told if "Content Security Policy" in line.text]
 
 

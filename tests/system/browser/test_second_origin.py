@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browsing import BACK_SECONDS
+from tests.browsing import BACK_SECONDS, wait_ms
 from tests.servers import Belfry
 from tests.upstream import Conversation, Upstream, running_upstream
 from tests.waiting import wait_until
@@ -112,6 +112,7 @@ def environment(upstream: Upstream, shops: tuple[Shop, Shop]) -> Mapping[str, st
 def open_page(browser: Browser, belfry: Belfry, alice: str) -> Iterator[Callable[[Shop], Page]]:
     """The shop's page, its script loaded."""
     context = browser.new_context()
+    context.set_default_timeout(wait_ms())
     errors: list[str] = []
     context.on("weberror", lambda failure: errors.append(str(failure.error)))
 

@@ -65,13 +65,14 @@ def opened(visit: Visit, user: str, script: str, chat: str) -> Page:
     code = script.replace("</script", "<\\/script")
     html = f'<!doctype html><meta charset="utf-8">{ICON}<div id="app"></div><script>{code}</script>'
     page.route("**/use-chat", lambda route: route.fulfill(body=html, content_type="text/html"))
-    page.goto(f"/use-chat#{chat}")
+    with page.expect_response("**/completions/*/stream?*"):  # the status is "ready" before it knows of a run to resume
+        page.goto(f"/use-chat#{chat}")
     return page
 
 
 def ask(page: Page, upstream: Upstream) -> Conversation:
     """Ask, and return the upstream's side of the answer, begun."""
-    expect(page.get_by_role("status")).to_have_text("ready")  # there was nothing to resume
+    expect(page.get_by_role("status")).to_have_text("ready")
     page.get_by_role("button", name="Ask").click()
     conversation = upstream.next(patient(20))
     conversation.begin()
