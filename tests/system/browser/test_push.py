@@ -124,7 +124,11 @@ def delivery(context: BrowserContext, page: Page, origin: str) -> Callable[[Mapp
 
 
 def worker_of(context: BrowserContext) -> Worker:
-    (worker,) = context.service_workers
+    def known() -> list[Worker]:
+        context.cookies()  # a call lets events in
+        return context.service_workers
+
+    (worker,) = wait_until(known, 60, what="the service worker")
     return worker
 
 
@@ -211,5 +215,7 @@ def test_a_page_that_is_looked_at_shows_its_messages_itself_and_what_is_no_push_
     worker = worker_of(context)
     wait_until(lambda: worker.evaluate("self.looked") == 1, 60, what="the worker to look for pages")
     seen.close()
+    pages = "async () => (await self.clients.matchAll()).length"
+    wait_until(lambda: worker.evaluate(pages) == 0, 60, what="the worker to know that the page is closed")
     deliver(push("unseen"))
     wait_until(lambda: other.evaluate(SHOWN) == [["unseen", "", "unseen"]], 60, what="the other push")
