@@ -105,9 +105,13 @@ class Replicated:
         wait_until(lambda: self.sentinel.primary_port() != self.primary.port, READY_SECONDS, what="the failover")
 
     def replace_behind_its_back(self) -> None:
-        """The Sentinel names the first replica, and the old primary goes on as if nothing had been."""
+        """The Sentinel names the first replica, and the old primary keeps working because nobody tells it.
+
+        The Sentinel forgets its primary first. Otherwise it demotes the promoted replica again within a second.
+        """
+        self.sentinel.forget()
         promote(self.replicas[0])
-        self.sentinel.name(self.replicas[0])
+        self.sentinel.watch(self.replicas[0])
 
     def _start(self, server: S) -> S:
         self._stack.callback(server.destroy)
@@ -163,9 +167,18 @@ class Sentinel(Server):
             wait_until(lambda: _fit(client.sentinel_slaves(SERVICE)) == count, READY_SECONDS, what="the Sentinel")
 
     def name(self, server: RedisServer) -> None:
-        """Let it say that this is the primary, and know nothing of any other."""
+        """Let it say that this server is the primary, and know no other server."""
+        self.forget()
+        self.watch(server)
+
+    def forget(self) -> None:
+        """Let it know no primary, and give no server an order until `watch`."""
         with self.client() as client:
             client.execute_command("SENTINEL", "REMOVE", SERVICE)
+
+    def watch(self, server: RedisServer) -> None:
+        """Let it say that this server is the primary, after `forget`."""
+        with self.client() as client:
             client.execute_command("SENTINEL", "MONITOR", SERVICE, HOST, server.port, 1)
 
     def primary_port(self) -> int:
