@@ -146,7 +146,7 @@ class FeedTab:
 
     @property
     def state(self) -> str:
-        return str(self.feed.evaluate("feed => feed.client.state"))
+        return str(self.feed.evaluate("feed => feed.client?.state"))  # the page may have no client yet
 
     @property
     def unread(self) -> int:

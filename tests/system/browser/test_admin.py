@@ -153,10 +153,12 @@ def test_the_preview_is_what_the_feed_will_show(admin: Page, visitor: Visitor, a
         admin.fill(f"#{name}", value)
     parts = ".sign path, h3, .body, .tags, .action"
     look = f"root => [...root.querySelectorAll({parts!r})].map(part => part.getAttribute('d') ?? part.textContent)"
+    expect(admin.locator("#preview h3")).to_have_text("Disk")
+    expect(admin.locator("#preview .action")).to_have_text("View")
     preview = admin.locator("#preview article").evaluate(look)
     send(admin, alice)
     expect(feed.titles.first).to_have_text("Disk")
-    assert feed.articles.first.evaluate(look) == preview
+    wait_until(lambda: feed.articles.first.evaluate(look) == preview, what=lambda: f"a message like {preview}")
 
 
 def offered(admin: Page, typed: str) -> list[str]:

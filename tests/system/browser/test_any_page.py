@@ -126,7 +126,8 @@ def test_below_a_path_everything_that_is_called_is_below_it(
         tab.expect_titles("1")
         tab.articles.first.click()
         tab.expect_unread(0)
-        assert {"/push/tickets", "/push/stream", "/push/feed", "/push/feed/read"} <= set(asked)
+        wanted = {"/push/tickets", "/push/stream", "/push/feed", "/push/feed/read"}
+        wait_until(lambda: page.evaluate("true") and wanted <= set(asked), what=lambda: f"{wanted} in {asked}")
         assert [path for path in asked if not path.startswith("/push/")] == ["/page"]
     finally:
         proxy.destroy()
@@ -142,18 +143,19 @@ def test_the_panel_opens_where_there_is_room(visitor: Visitor, place: str, opens
     tab = FeedTab(page)
     tab.wait_connected()
     tab.feed.locator(".bell").click()
-    bell = tab.feed.locator(".bell").bounding_box()
-    panel = tab.feed.get_by_role("dialog").bounding_box()
-    assert bell
-    assert panel
-    assert panel["height"] >= 300
-    assert panel["y"] >= 0
-    assert panel["y"] + panel["height"] <= 600
-    assert (panel["y"] + panel["height"] <= bell["y"]) == opens_up
+    dialog = tab.feed.get_by_role("dialog")
+
+    def has_room() -> bool:
+        bell, panel = tab.feed.locator(".bell").bounding_box(), dialog.bounding_box()
+        if not bell or not panel or panel["height"] < 300 or panel["y"] < 0:
+            return False
+        bottom = panel["y"] + panel["height"]
+        return bottom <= 600 and (bottom <= bell["y"]) == opens_up
+
+    wait_until(has_room, what=lambda: f"room for the panel, which is at {dialog.bounding_box()}")
     page.set_viewport_size(
         {"width": 900, "height": 260}
     )  # above and below the bell there is less room than a row takes
-    dialog = tab.feed.get_by_role("dialog")
     wait_until(lambda: int(dialog.evaluate("panel => panel.offsetHeight")) >= 240, what="the panel to use the window")
 
 

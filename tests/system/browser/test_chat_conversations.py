@@ -363,7 +363,9 @@ def test_nothing_that_can_be_open_is_complained_of_by_axe(
     device = Device(visit(alice, color_scheme=theme, reduced_motion="reduce"))
     device.page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png(8)})
     device.ask("Bells?")
-    for details in device.page.locator(".answer summary").all():
+    folded = device.page.locator(".answer summary")
+    expect(folded).to_have_count(2)  # the reasoning, and the call, whose arguments the page fetches at the end
+    for details in folded.all():
         details.click()
     device.button("Edit: Bells?").click()
     assert not violations(device.page)

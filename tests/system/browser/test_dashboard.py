@@ -78,8 +78,8 @@ def test_every_connection_is_counted(dashboard: Page, visit: Visit, bob: str) ->
 def test_the_plots_are_drawn(dashboard: Page) -> None:
     figure = dashboard.locator("figure").filter(has=dashboard.get_by_role("heading", name="Connections"))
     wait_until(lambda: figure.locator("canvas").evaluate(DRAWN) > 20, 20)
-    label = figure.get_by_role("img").get_attribute("aria-label") or ""
-    assert re.match(r"Plot: Connections \d+; the table has the numbers", label)
+    label = re.compile(r"^Plot: Connections \d+; the table has the numbers")
+    expect(figure.get_by_role("img")).to_have_attribute("aria-label", label)
 
 
 def test_the_hour_stands_there_although_no_point_comes(dashboard: Page, visitor: Visitor) -> None:
@@ -88,7 +88,7 @@ def test_the_hour_stands_there_although_no_point_comes(dashboard: Page, visitor:
     page.route("**/stream?*", lambda route: route.abort())
     page.goto("/admin/dashboard/")
     expect(page.locator("#state")).to_contain_text("2 workers", timeout=wait_ms())
-    assert highest(page, "Workers") >= 2
+    wait_until(lambda: highest(page, "Workers") >= 2, what="the highest number of workers")
 
 
 def test_without_a_stream_it_asks(visitor: Visitor) -> None:

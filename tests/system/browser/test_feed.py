@@ -114,7 +114,7 @@ def test_a_message_that_is_not_kept_is_told_but_not_listed(visitor: Visitor, bel
     belfry.publish({"to": alice, "title": "only now", "transient": True})
     wait_until(lambda: tab.page.evaluate("window.heard") == "only now")
     tab.expect_titles()
-    assert tab.unread == 0
+    tab.expect_unread(0)
 
 
 def test_a_message_leaves_by_itself_when_its_time_is_over(start_belfry: StartBelfry, visit: Visit, alice: str) -> None:
@@ -184,7 +184,9 @@ def test_a_feed_that_can_t_be_loaded_says_so_and_can_be_tried_again(visitor: Vis
     expect(tab.feed).to_contain_text("Nothing here yet")
 
 
-def test_what_the_server_refuses_is_undone_on_the_page(tab: FeedTab, belfry: Belfry, alice: str) -> None:
+def test_what_the_server_refuses_is_undone_on_the_page(visitor: Visitor, belfry: Belfry, alice: str) -> None:
+    visitor.context.add_init_script(LASTING)
+    tab = visitor.tab()
     belfry.publish({"to": alice, "title": "stays"})
     tab.expect_titles("stays")
     tab.page.route("**/feed/*", lambda route: route.fulfill(status=503, body="{}"))
@@ -269,7 +271,9 @@ def test_the_host_page_hears_of_messages_clicks_and_counts(tab: FeedTab, belfry:
     tab.expect_titles("T")
     tab.feed.get_by_role("button", name="Yes").click()
     tab.expect_unread(0)
+    wait_until(lambda: tab.page.evaluate("heard.length") == 4, what="the count to be told before the click")
     tab.articles.first.get_by_role("link").click()
+    wait_until(lambda: tab.page.evaluate("heard.length") == 5, what="the click to be told")
     assert tab.page.evaluate("heard") == [
         ["unread", 1],
         ["message", "T"],
@@ -296,6 +300,7 @@ def test_the_whole_feed_is_used_by_keyboard(visitor: Visitor, belfry: Belfry, al
     page.keyboard.press("Enter")
     tab.expect_unread(3)
     page.keyboard.press("ArrowDown")
+    expect(tab.articles.nth(1)).to_be_focused()
     page.keyboard.press("Delete")
     tab.expect_titles("read", "archived", "old")
     expect(tab.articles.nth(1)).to_be_focused()

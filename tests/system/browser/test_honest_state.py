@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.browsing import BACK_SECONDS, NO_POLLING, FeedTab, Visitor, wait_ms
+from tests.browsing import BACK_SECONDS, LASTING, NO_POLLING, FeedTab, Visitor, wait_ms
 from tests.host_site import HostSite, host_site
 from tests.servers import Belfry, Nginx
 from tests.system.browser.conftest import Visit
@@ -20,7 +20,16 @@ UNDONE = "Your change could not be saved. It was undone."
 @pytest.fixture
 def way(nginx: Nginx, visit: Visit, alice: str) -> FeedTab:
     """Alice's page `/` behind an nginx, whose end cuts every connection."""
-    return visit(alice, nginx.url).tab()
+    visitor = visit(alice, nginx.url)
+    visitor.context.add_init_script(LASTING)
+    return visitor.tab()
+
+
+@pytest.fixture
+def tab(visitor: Visitor) -> FeedTab:
+    """Alice's page `/`, which does not stop telling that a change was undone."""
+    visitor.context.add_init_script(LASTING)
+    return visitor.tab()
 
 
 def test_changes_without_a_server_are_undone_in_sight_and_the_truth_is_fetched_afterwards(
@@ -155,7 +164,7 @@ def test_a_user_who_is_forgotten_sees_no_message_any_more(bell: Bell, shop: Belf
     for each in (tab, other):
         expect(each.feed.locator(".notice")).to_contain_text("Your access was withdrawn.")
         each.expect_titles()
-        assert each.unread == 0
+        each.expect_unread(0)
 
 
 def test_signing_out_in_one_tab_ends_the_others(visit: Visit, belfry: Belfry, alice: str) -> None:
@@ -166,7 +175,7 @@ def test_signing_out_in_one_tab_ends_the_others(visit: Visit, belfry: Belfry, al
     other.page.get_by_role("button", name="Sign out").click()
     expect(tab.feed.locator(".notice")).to_contain_text("You are signed out.")
     tab.expect_titles()
-    assert tab.unread == 0
+    tab.expect_unread(0)
 
 
 def test_the_notice_stays_while_it_tries_again(visitor: Visitor) -> None:
