@@ -27,7 +27,7 @@ from tests.replication import PRIMARY_OPTIONS, SERVICE, Replicated, Sentinel
 from tests.servers import HOST, RedisServer, free_port
 from tests.waiting import wait_until
 
-AGREE_SECONDS = 20.0
+AGREE_SECONDS = 60.0
 _DAY = dt.timedelta(days=1)
 _PROBE_SECONDS = 10.0
 _SIGNS_CERTIFICATES = x509.KeyUsage(
@@ -189,4 +189,4 @@ class EncryptedSentinel(Sentinel):
         return engine()
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, socket_timeout=5, decode_responses=True, **self._tls)
+        return redis.Redis(host=HOST, port=self.port, socket_timeout=30, decode_responses=True, **self._tls)

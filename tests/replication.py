@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,11 @@ from tests.servers import HOST, RedisServer, Server, free_port
 from tests.waiting import wait_until
 
 SERVICE = "belfry-test"
-DOWN_AFTER_MS = 1_000  # silence after which the Sentinel replaces a primary
+# Silence after which the Sentinel replaces a primary: long, so that it replaces none that only stands still on a busy
+# machine, and short for one that a test has killed. It takes no replica without a link for ten times as long.
+DOWN_AFTER_MS = 120_000
+DOWN_AFTER_DEATH_MS = 3_000
+INFO_PERIOD_MS = "1000"  # a Sentinel takes no replica of which it has heard nothing for three times as long
 READY_SECONDS = 60.0  # a Sentinel that stood still itself decides nothing for 30 s (its TILT mode)
 
 S = TypeVar("S", bound=Server)
@@ -100,14 +105,33 @@ class Replicated:
         with server.client() as client:
             return sum(each["name"].startswith("belfry") for each in client.client_list())
 
+    def kill_primary(self) -> None:
+        """Kill the primary. The Sentinel replaces it soon."""
+        self.primary.kill()
+        self.sentinel.replace_after(DOWN_AFTER_DEATH_MS)
+
+    def fail_over(self) -> None:
+        """Let the Sentinel replace a primary that works. An attempt ends early if the replica was silent for long."""
+        wait_until(self._has_failed_over, READY_SECONDS, what="the failover")
+
+    def _has_failed_over(self) -> bool:
+        port, is_busy = self.sentinel.state()
+        if port == self.primary.port and not is_busy:
+            self.sentinel.begin_failover()
+        return port != self.primary.port
+
     def wait_for_failover(self) -> None:
         """Wait until the Sentinel has put another server in the primary's place."""
         wait_until(lambda: self.sentinel.primary_port() != self.primary.port, READY_SECONDS, what="the failover")
 
     def replace_behind_its_back(self) -> None:
-        """The Sentinel names the first replica, and the old primary goes on as if nothing had been."""
+        """The Sentinel names the first replica, and the old primary keeps working because nobody tells it.
+
+        The Sentinel forgets its primary first. Otherwise it demotes the promoted replica again within a second.
+        """
+        self.sentinel.forget()
         promote(self.replicas[0])
-        self.sentinel.name(self.replicas[0])
+        self.sentinel.watch(self.replicas[0])
 
     def _start(self, server: S) -> S:
         self._stack.callback(server.destroy)
@@ -155,7 +179,7 @@ class Sentinel(Server):
     def hurry(self) -> None:
         """Look at the servers more often than every ten seconds."""
         with self.client() as client:
-            client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
+            client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", INFO_PERIOD_MS, "PUBLISH-PERIOD", "200")
 
     def wait_for_replicas(self, count: int) -> None:
         """Wait until it knows so many that could take over."""
@@ -163,10 +187,35 @@ class Sentinel(Server):
             wait_until(lambda: _fit(client.sentinel_slaves(SERVICE)) == count, READY_SECONDS, what="the Sentinel")
 
     def name(self, server: RedisServer) -> None:
-        """Let it say that this is the primary, and know nothing of any other."""
+        """Let it say that this server is the primary, and know no other server."""
+        self.forget()
+        self.watch(server)
+
+    def forget(self) -> None:
+        """Let it know no primary, and give no server an order until `watch`."""
         with self.client() as client:
             client.execute_command("SENTINEL", "REMOVE", SERVICE)
+
+    def watch(self, server: RedisServer) -> None:
+        """Let it say that this server is the primary, after `forget`."""
+        with self.client() as client:
             client.execute_command("SENTINEL", "MONITOR", SERVICE, HOST, server.port, 1)
+
+    def replace_after(self, silence_ms: int) -> None:
+        """Let it replace a primary after this silence."""
+        with self.client() as client:
+            client.sentinel_set(SERVICE, "down-after-milliseconds", silence_ms)
+
+    def state(self) -> tuple[int, bool]:
+        """The port of the primary, and whether a failover is under way."""
+        with self.client() as client:
+            state = client.sentinel_master(SERVICE)
+        return int(state["port"]), "failover_in_progress" in state["flags"]
+
+    def begin_failover(self) -> None:
+        """Begin one, unless it knows no replica that can take over now."""
+        with self.client() as client, contextlib.suppress(redis.ResponseError):
+            client.execute_command("SENTINEL", "FAILOVER", SERVICE)
 
     def primary_port(self) -> int:
         """Where it says the primary is."""

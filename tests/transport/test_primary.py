@@ -59,10 +59,11 @@ def test_commands_and_the_link_follow_where_the_sentinel_points(store: Replicate
 def test_a_primary_that_became_a_replica_is_left_with_the_first_refusal(store: Replicated) -> None:
     connection = connect(store.url)
     connection.run([("SET", "a", "1")])
+    store.sentinel.forget()  # it would demote the promoted replica again
     promote(store.replicas[0])
     with store.primary.client() as client:
         client.replicaof(HOST, store.replicas[0].port)
-    store.sentinel.name(store.replicas[0])
+    store.sentinel.watch(store.replicas[0])
     with pytest.raises(BelfryError) as refusal:
         connection.run([("SET", "a", "2")])
     assert refusal.value.code == "store_unavailable"
