@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 PORT = 8_000  # of every node
 BACK_SECONDS = 60.0  # until what was broken works again
 UNKNOWN_PUBLISHERS = 'belfry_requests_total{route="/publish",status="401"}'
-LAME_DUCK_SECONDS = 4.0
+LAME_DUCK_SECONDS = 10.0  # the readiness of a node that leaves is looked at meanwhile
 # The proxies look for nodes more often than the shipped files say, and nodes leave as much sooner.
 LOOK_SECONDS = 0.5
 ENVIRONMENT: Mapping[str, str] = {

@@ -91,11 +91,16 @@ def opened(belfry: Belfry, guests: Sequence[Guest], stack: ExitStack) -> list[St
 
 
 def publish(belfry: Belfry, guests: Sequence[Guest]) -> None:
-    """One message for each guest, as often as it takes."""
-    lines = [json.dumps({**guest.target, "id": guest.user}) for guest in guests]
-    wait_until(
-        lambda: all(result["status"] in (200, 201) for result in belfry.publisher.publish_lines(lines)), BACK_SECONDS
-    )
+    """One message for each guest, as often as it takes. Each may be refused, and all of them right after a cut."""
+    text = "\n".join(json.dumps({**guest.target, "id": guest.user}) for guest in guests)
+
+    def are_sent() -> bool:
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = belfry.publisher.post("/publish", data=text.encode(), headers=headers)
+        results = [json.loads(line) for line in answer.content.splitlines()] if answer.status_code == 200 else []
+        return len(results) == len(guests) and all(result["status"] in (200, 201) for result in results)
+
+    wait_until(are_sent, BACK_SECONDS)
 
 
 def cycle(belfry: Belfry, batch: str, *, cuts: bool) -> None:

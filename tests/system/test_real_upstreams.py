@@ -97,7 +97,14 @@ def upstream(habits: Habits) -> Iterator[RealUpstream]:
 
 @pytest.fixture(scope="module")
 def environment(upstream: RealUpstream) -> Mapping[str, str]:
-    return {"BELFRY_UPSTREAM_URL": upstream.url, "BELFRY_UPSTREAM_KEY": upstream.key, "BELFRY_HEARTBEAT_SECONDS": "0.5"}
+    return {
+        "BELFRY_UPSTREAM_URL": upstream.url,
+        "BELFRY_UPSTREAM_KEY": upstream.key,
+        "BELFRY_HEARTBEAT_SECONDS": "0.5",
+        # On a busy machine LiteLLM takes more than a minute to begin a long answer.
+        "BELFRY_UPSTREAM_FIRST_TOKEN_SECONDS": "600",
+        "BELFRY_UPSTREAM_IDLE_SECONDS": "600",
+    }
 
 
 @pytest.fixture

@@ -58,6 +58,8 @@ function onlineItem(user, connections) {
 
 let shownOnline = "?"; // nothing yet, not even that nobody is there
 let shownUser = "";
+let searches = 0;
+let shownSearch = 0;
 
 /** @param {string} user @param {boolean} online */
 const heading = (user, online) => `${user} is ${online ? "connected" : "not connected"}`;
@@ -220,8 +222,11 @@ function messageItem(user, message) {
 /** @param {string} user @param {string} [message] the id of one to trace */
 async function show(user, message = "") {
   nameField.value = user;
+  const search = ++searches;
   try {
     const [{ online, log, messages, events }, known] = await Promise.all([ask(addressOf("/users", user)), seen(user)]);
+    if (search < shownSearch) return; // a later answer came first
+    shownSearch = search;
     complain("user");
     shownUser = user;
     const title = element("h3", "", heading(user, online));
@@ -237,7 +242,7 @@ async function show(user, message = "") {
     history.replaceState(null, "", `?${query}`);
     if (message) await trace(user, message);
   } catch (error) {
-    complain("user", error);
+    if (search >= shownSearch) complain("user", error);
   }
 }
 

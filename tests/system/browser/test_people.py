@@ -6,7 +6,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Locator, Page, Request, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.browsing import Visitor
 from tests.servers import Belfry
@@ -165,3 +165,21 @@ def test_a_message_that_was_not_sent_is_told_at_its_own_address(people: Page, be
     people.fill("#message", "another")
     people.get_by_role("button", name="Show").click()
     expect(people.get_by_role("alert")).to_contain_text("No message 'another' is known")
+
+
+def test_a_late_answer_replaces_no_later_one(people: Page, alice: str, bob: str) -> None:
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    people.route(f"**/users/{alice}", hold)
+    for name in (alice, bob):
+        people.fill("#name", name)
+        people.get_by_role("button", name="Show").click()
+    heading = people.locator("#user h3").first
+    expect(heading).to_have_text(f"{bob} is not connected")
+    with people.expect_response(f"**/users/{alice}"):
+        late[0].continue_()
+    people.evaluate("() => new Promise((resolve) => setTimeout(resolve))")  # the page has seen it
+    expect(heading).to_have_text(f"{bob} is not connected")
