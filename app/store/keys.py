@@ -86,7 +86,7 @@ Users who visited or received a message, for administrators:
 
     belfry:{users}:names           zset    users in the order of their ids, see `directory`
     belfry:{users}:seen            zset    user → Unix seconds at which that last happened
-    belfry:{users}:awaited         set     those of them who received a message and have never visited
+    belfry:{users}:awaited         zset    those of them of whom no visit is remembered
     belfry:{users}:forgotten:alice string  exists briefly after alice was forgotten: late reports do not add her
 
 The messages published last, for administrators:

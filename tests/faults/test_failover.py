@@ -32,7 +32,7 @@ MESSAGES = 30
 FAILOVER_SECONDS = 60.0
 # How long an operator stops writes for a switchover. The Sentinel can turn the former primary into a replica only after
 # it, and until then a worker that sends no write notices nothing.
-PAUSE_SECONDS = 60.0
+PAUSE_SECONDS = 30.0
 SWITCHOVER_SECONDS = 15  # for every worker to compare offsets, on a busy machine
 ANSWER_SECONDS = 3.8
 WAIT_SECONDS = 0.5
@@ -96,7 +96,7 @@ def by_the_sentinel(store: Replicated) -> None:
         client.client_pause(int(PAUSE_SECONDS * 1_000), all=False)
         wait_replicated(store.primary, store.replicas[0])
     store.fail_over()
-    wait_until(lambda: is_replica(store.primary), FAILOVER_SECONDS, what="the former primary")
+    wait_until(lambda: is_replica(store.primary), PAUSE_SECONDS + FAILOVER_SECONDS, what="the former primary")
     with store.primary.client() as client:
         client.client_unpause()
 

@@ -111,6 +111,7 @@ def everything(belfry: Belfry) -> None:
     """Each kind of request once; none may be refused by the store."""
     admin = belfry.api(belfry.token("root", "admin", "publish", "feed", "complete"))
     alice = belfry.api(belfry.token("alice", "feed", "complete"))
+    wait_until(lambda: admin.get("/users").json()["users"], what="a known user, whom workers report once a second")
     answers = [
         alice.post("/feed/read", json={"ids": ["two"]}),
         alice.post("/feed/archive", json={"all": True}),

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 from .tolerant import object_of
+
+DAY_SECONDS: Final = 86_400
 
 NAMES = ("retry-after", "retry-after-ms", "x-should-retry")
 
@@ -40,7 +42,7 @@ def wait_in(told: Mapping[str, Any]) -> str:
     for detail in details if isinstance(details, list) else ():
         delay = object_of(detail).get("retryDelay")
         seconds = _number(delay.removesuffix("s")) if isinstance(delay, str) else None
-        if seconds is not None:
+        if seconds is not None and 0 < seconds <= DAY_SECONDS:  # more is no advice
             return str(math.ceil(seconds))
     return ""
 

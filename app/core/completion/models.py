@@ -34,7 +34,7 @@ def _entries(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     named = [value[name] for name in _LISTS if name in value]
-    found = next((each for each in named if isinstance(each, list) and each), named[0] if named else value)
+    found = next((each for each in named if isinstance(each, (list, dict)) and each), named[0] if named else value)
     if found is value or not isinstance(found, dict):
         return found
     inner = [found[name] for name in _LISTS if isinstance(found.get(name), list)]

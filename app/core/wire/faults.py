@@ -29,10 +29,10 @@ _EXPECTED_BY_LIMIT: Final[Mapping[str, str]] = {
     "literal_error": "{expected}",
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
-    "string_too_short": "at least {min_length} characters",
-    "string_too_long": "at most {max_length} characters",
-    "too_short": "at least {min_length} entries",
-    "too_long": "at most {max_length} entries",
+    "string_too_short": "{min_length} or more characters",
+    "string_too_long": "{max_length} or fewer characters",
+    "too_short": "{min_length} or more entries",
+    "too_long": "{max_length} or fewer entries",
 }
 _COUNTED: Final = frozenset({"string_too_short", "string_too_long", "too_short", "too_long"})
 
@@ -54,8 +54,8 @@ def told(error: ErrorDetails) -> str:
 
 def shown(value: Any) -> str:
     """Return a JSON value as it is if it is short, and otherwise what it is."""
-    text = ascii(value)
-    return text if isinstance(value, str) and len(text) <= SHOWN_MAX else kind(value)
+    text = ascii(value[:SHOWN_MAX]) if isinstance(value, str) else ""
+    return text if text and len(text) <= SHOWN_MAX else kind(value)
 
 
 def kind(value: Any) -> str:

@@ -32,6 +32,6 @@ export function traceOf(user, message) {
 /**
  * Whether `found`, the first of the users whose ids begin with `user`, is this user and has ever opened a feed. The
  * server keeps ids in one form of Unicode, and also knows users who only received messages, perhaps by mistake.
- * @param {{user: string, visited: boolean} | undefined} found @param {string} user
+ * @param {{user: string, online: boolean, visited?: boolean} | undefined} found @param {string} user
  */
-export const isVisitor = (found, user) => found?.user === user.normalize() && found.visited;
+export const isVisitor = (found, user) => found?.user === user.normalize() && (found.online || found.visited !== false);

@@ -204,10 +204,10 @@ async function trace(user, id) {
   };
   try {
     await tell();
-    setTimeout(() => box.isConnected && tell().catch((error) => complain("user", error)), PLACES_MS);
+    setTimeout(() => box.isConnected && tell().catch((error) => box.isConnected && complain("user", error)), PLACES_MS);
   } catch (error) {
     box.replaceChildren();
-    complain("user", error);
+    if (box.isConnected) complain("user", error);
   }
 }
 
@@ -242,7 +242,9 @@ async function show(user, message = "") {
     history.replaceState(null, "", `?${query}`);
     if (message) await trace(user, message);
   } catch (error) {
-    if (search >= shownSearch) complain("user", error);
+    if (search < shownSearch) return;
+    shownSearch = search;
+    complain("user", error);
   }
 }
 

@@ -46,7 +46,7 @@ class Directory:
         self._seconds = settings.history_seconds
 
     def remember(self, users: Sequence[str], now: float, *, visited: bool) -> Iterator[Command]:
-        """Yield the commands that remember `users`, who `visited` or else received a message. `now`: Unix seconds."""
+        """Yield the commands that remember `users`, who `visited` or received a message. `now`: Unix seconds."""
         for at in range(0, len(users), USERS_PER_COMMAND):
             part = users[at : at + USERS_PER_COMMAND]
             keys = (self._names, self._seen, self._awaited, *map(self._keys.user_forgotten, part))
@@ -74,10 +74,10 @@ class Directory:
         (found,) = self._commands.run([("ZRANGEBYLEX", self._names, first, last, "LIMIT", 0, limit)])
         if not found:
             return []
-        scores, awaited = self._commands.run([("ZMSCORE", self._seen, *found), ("SMISMEMBER", self._awaited, *found)])
+        scores, awaited = self._commands.run([("ZMSCORE", self._seen, *found), ("ZMSCORE", self._awaited, *found)])
         return [
-            KnownUser(user.decode(), float(score or 0), not is_awaited)
-            for user, score, is_awaited in zip(found, scores, awaited, strict=True)
+            KnownUser(user.decode(), float(score or 0), awaits is None)
+            for user, score, awaits in zip(found, scores, awaited, strict=True)
         ]
 
     def newest(self, limit: int) -> list[str]:
@@ -88,5 +88,5 @@ class Directory:
     def forget(self, user: str) -> None:
         """Forget a user. For a moment, `remember` ignores the user, because workers may still report it."""
         forgotten = ("SET", self._keys.user_forgotten(user), "", "EX", FORGOTTEN_SECONDS)
-        sets = ("ZREM", self._names, user), ("ZREM", self._seen, user), ("SREM", self._awaited, user)
+        sets = ("ZREM", self._names, user), ("ZREM", self._seen, user), ("ZREM", self._awaited, user)
         self._commands.run([forgotten, *sets])

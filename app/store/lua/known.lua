@@ -2,7 +2,7 @@
 --
 -- KEYS[1] names    zset: user -> 0, so that it is in the order of the names
 -- KEYS[2] seen     zset: user -> Unix seconds
--- KEYS[3] awaited  set: users who received a message and have never visited
+-- KEYS[3] awaited  zset: user -> 0, users who received a message, of whom no visit is remembered
 -- KEYS[4] ... forgotten, of each user: a string that exists for a moment after the user was forgotten
 -- ARGV[1] maximum number of users to remember
 -- ARGV[2] now, Unix seconds
@@ -20,9 +20,9 @@ for i = 5, #ARGV do
     local is_new = redis.call('ZADD', KEYS[1], 0, ARGV[i]) == 1
     redis.call('ZADD', KEYS[2], ARGV[2], ARGV[i])
     if ARGV[4] == '1' then
-      redis.call('SREM', KEYS[3], ARGV[i])
+      redis.call('ZREM', KEYS[3], ARGV[i])
     elseif is_new then
-      redis.call('SADD', KEYS[3], ARGV[i])
+      redis.call('ZADD', KEYS[3], 0, ARGV[i])
     end
   end
 end
@@ -33,7 +33,7 @@ if excess > #gone then gone = redis.call('ZRANGE', KEYS[2], 0, excess - 1) end
 if #gone > 0 then
   redis.call('ZREM', KEYS[1], unpack(gone))
   redis.call('ZREM', KEYS[2], unpack(gone))
-  redis.call('SREM', KEYS[3], unpack(gone))
+  redis.call('ZREM', KEYS[3], unpack(gone))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])

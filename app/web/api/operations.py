@@ -71,6 +71,10 @@ def _path(name: str, description: str) -> Mapping[str, Any]:
     return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
 
 
+_ARCHIVED: Mapping[str, Any] = {
+    **_query("archived", "With `true`, only archived messages, with `any` all."),
+    "schema": {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["any"]}]},
+}
 _TOPICS = _query("topics", "Topics to read in addition to the user's own messages, separated by commas.")
 _NAMES: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
 _TOPIC = _query("topic", "Another topic, whose name may contain commas. Repeatable.", **_NAMES)
@@ -228,7 +232,7 @@ OPERATIONS = (
             _query("wait", "How many seconds to wait for a message or a change.", type="number", minimum=0, default=0),
             _query("revision", "The revision that the client knows. A change ends the long poll.", type="integer"),
             _query("unread", "With `true`, only unread messages.", type="boolean"),
-            _query("archived", "With `true`, only archived messages, with `any` all.", enum=["true", "false", "any"]),
+            _ARCHIVED,
             _query("level", "Only messages of this level.", enum=list(LEVELS)),
             _query("tag", "Only messages with this tag."),
             _query("only_topic", "Only messages of this topic, which has to be one of those that are read."),

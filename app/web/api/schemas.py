@@ -345,7 +345,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "user": TEXT,
             "online": FLAG,
             "seen": or_null(TIME),
-            "visited": {**FLAG, "description": "False for a user who received messages and never opened a feed."},
+            "visited": {**FLAG, "description": "False for a user who received messages and whose visits are unknown."},
         }
     ),
     "KnownUsers": members({"users": items(ref("KnownUser")), "known": COUNT}),

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from ...core.completion import Question, check_run_id, parse_question, parse_title
+from ...core.errors import BelfryError
 from ...core.identity.tokens import Claims
 from ...core.settings import Settings
 from ...core.wire.times import rfc3339
@@ -99,6 +100,13 @@ class ConversationViews:
         found = self.conversations.get(user, name)
         return self.conversations.get(user, name) if self.runs.settle(user, found) else found
 
+    def _status_of(self, run: RunName) -> str:
+        """Return the status of a run whose question is stored. A store that is away now refuses nothing any more."""
+        try:
+            return self.runs.get(run).status
+        except BelfryError:
+            return "running"
+
     def _asked(
         self, claims: Claims, question: Question, name: str, conversation: Conversation | None
     ) -> tuple[Response, int]:
@@ -109,7 +117,7 @@ class ConversationViews:
         if started:
             self.runs.delete_all(claims.user, [turn.id for turn in asked.replaced])
             self.conversations.tell(claims.user, name)
-            status = "running" if is_running else self.runs.get(run).status
+            status = "running" if is_running else self._status_of(run)
             revision = int(asked.revision or 0) + 1
         else:
             status, revision = self.runs.get(run).status, self.conversations.get(claims.user, name).summary.revision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from flask import Flask, Request, Response, current_app, render_template, request
@@ -22,6 +22,7 @@ _log = logging.getLogger("belfry.views")
 
 PATH_SHOWN = 80  # characters of a path that a refusal repeats
 LAST = frozenset({"body_late", "body_broken"})
+IN_QUERY: Final = "%!$&'()*+,;=:@/?-._~"  # stay as they are (RFC 3986, 3.4)
 READINESS = "/health/ready"  # while a server starts or stops, each of its health checks is refused
 
 _CODE_BY_STATUS = {
@@ -69,7 +70,7 @@ def without_slash(asked: Request) -> str:
     routes = current_app.create_url_adapter(asked)
     if asked.method == "POST" or path == asked.path or routes is None or not routes.test(path, "GET"):
         return ""
-    query = asked.query_string.decode("latin-1")
+    query = quote(asked.query_string, safe=IN_QUERY)
     return f"{asked.root_path}{quote(path)}{'?' if query else ''}{query}"
 
 

@@ -33,9 +33,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "a flag that can only be true": ({"everyone": False}, "everyone: Expected true, got false."),
     "another value of such a flag": ({"everyone": "yes"}, "everyone: Expected true, got 'yes'."),
-    "a text that is too long": ({"to": "a", "tags": ["x" * 65]}, "tags.0: Expected at most 64 characters, got 65."),
-    "a text that is too short": ({"to": "a", "tags": [""]}, "tags.0: Expected at least 1 characters, got 0."),
-    "too many entries": ({"to": "a", "tags": ["x"] * 33}, "tags: Expected at most 32 entries, got 33."),
+    "a text that is too long": ({"to": "a", "tags": ["x" * 65]}, "tags.0: Expected 64 or fewer characters, got 65."),
+    "a text that is too short": ({"to": "a", "tags": [""]}, "tags.0: Expected 1 or more characters, got 0."),
+    "too many entries": ({"to": "a", "tags": ["x"] * 33}, "tags: Expected 32 or fewer entries, got 33."),
     "a missing field": (
         {"to": "a", "actions": [{"url": "/"}]},
         "actions.0.label: Expected this field, got an object without it.",
