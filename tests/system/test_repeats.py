@@ -227,7 +227,7 @@ def test_how_far_a_publisher_may_go_is_told_anew_with_each_answer(start_belfry: 
 def told_how_far(
     belfry: Belfry, publisher: str
 ) -> tuple[tuple[int, list[int], list[tuple[int, int, int]], set[bytes]], float]:
-    """What a publisher is told until nothing is left, and how long that took: after a while one more is allowed."""
+    """What Belfry tells a publisher until its limit is reached, and how many seconds that took."""
     token = belfry.token(publisher, "publish")
     usual = request(token, '{"to":"alice","id":"far"}')
     began = time.monotonic()

@@ -26,7 +26,7 @@ from ..turns import Slices, background
 WRITE_SECONDS = 1.0
 WAITING_MAX = 20_000  # events of one second: a worker's connections all at once, or as many users
 IDS_NOTED = 20  # of one change
-AGAIN_SECONDS = 600.0  # a user who reads or is sent messages all the time is noted once in this time
+AGAIN_SECONDS = 600.0  # Belfry notes a busy user once in this time
 NOTED_MAX = 20_000  # users remembered as noted
 USER = "user:"
 VISIT = "visit:"
@@ -169,7 +169,7 @@ class KnownUsers:
             self._recorder.note(KnownUser(user, now))
 
     def _renewed(self) -> float:
-        """Return the time, after forgetting whom it noted if that was long ago or too many."""
+        """Return the time. Forget the noted users if they are too many, or were noted too long ago."""
         now = self._clock()
         if now - self._since > AGAIN_SECONDS or len(self._noted) > NOTED_MAX:
             self._noted, self._since = set(), now

@@ -101,7 +101,7 @@ class ConversationViews:
         return self.conversations.get(user, name) if self.runs.settle(user, found) else found
 
     def _status_of(self, run: RunName) -> str:
-        """Return the status of a run whose question is stored. A store that is away now refuses nothing any more."""
+        """Return the status of a run. A store that fails now is no error: it holds the question already."""
         try:
             return self.runs.get(run).status
         except BelfryError:

@@ -182,7 +182,7 @@ def test_a_long_text_shows_more_and_less(tab: FeedTab, belfry: Belfry, alice: st
 
 
 def height(row: Locator) -> float:
-    """Of the row; 0 while another one takes its place."""
+    """The height of the row. It is 0 while the page replaces the row."""
     box = row.bounding_box()
     return box["height"] if box else 0.0
 
